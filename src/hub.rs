@@ -1,1 +1,290 @@
-//! (to be written)
+//! L1: which conns hear which channel.
+//!
+//! It knows conns by their index and channels by name; not what is delivered, nor whether the
+//! broker has heard of a channel. Its rules:
+//! * subscribing, unsubscribing and finding a channel take constant time, however many conns;
+//! * it reports the first subscriber of a channel and the last one that leaves;
+//! * a subscription costs 24 bytes, and a conn remembers only the first of its own;
+//! * order is that of arrival and departure alone, never that of a hash map.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::Arc;
+
+use slab::Slab;
+
+/// A channel's place in the hub; reused after its last subscriber has left.
+pub type ChannelId = u32;
+
+/// The first of a conn's subscriptions, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscriptions(u32);
+
+const NONE: u32 = u32::MAX;
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Subscriptions(NONE)
+    }
+}
+
+/// The channels and who hears them. `S` is what the owner keeps for each channel.
+#[derive(Debug)]
+pub struct Hub<S> {
+    channels: Slab<Channel<S>>,
+    names: HashMap<Arc<str>, ChannelId, RandomState>,
+    subscriptions: Slab<Subscription>,
+}
+
+#[derive(Debug)]
+struct Channel<S> {
+    name: Arc<str>,
+    subscribers: Vec<Subscriber>,
+    state: S,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    conn: u32,
+    subscription: u32,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    channel: ChannelId,
+    /// Where the conn stands among the channel's subscribers.
+    position: u32,
+    /// The conn's next subscription, or `NONE`.
+    next: u32,
+    /// Whether the conn waits for the broker to confirm the channel.
+    waits: bool,
+}
+
+impl<S: Default> Hub<S> {
+    /// An empty hub, whose look-ups by name are hashed with `keys`.
+    pub fn new(keys: RandomState) -> Self {
+        Hub { channels: Slab::new(), names: HashMap::with_hasher(keys), subscriptions: Slab::new() }
+    }
+
+    /// Lets `conn` hear `name`; `of` are its subscriptions so far, of which this becomes the last.
+    /// `waits` marks it until [`Hub::take_waiting`]. True is for the channel's first subscriber.
+    pub fn subscribe(
+        &mut self,
+        conn: u32,
+        of: &mut Subscriptions,
+        name: &str,
+        waits: bool,
+    ) -> (ChannelId, bool) {
+        let channel = match self.names.get(name) {
+            Some(channel) => *channel,
+            None => {
+                let name: Arc<str> = Arc::from(name);
+                let state = S::default();
+                let entry = Channel { name: name.clone(), subscribers: Vec::new(), state };
+                let channel = self.channels.insert(entry) as u32;
+                self.names.insert(name, channel);
+                channel
+            }
+        };
+        let subscribers = &mut self.channels[channel as usize].subscribers;
+        let position = subscribers.len() as u32;
+        let entry = Subscription { channel, position, next: NONE, waits };
+        let subscription = self.subscriptions.insert(entry) as u32;
+        subscribers.push(Subscriber { conn, subscription });
+        match self.last_of(*of) {
+            Some(last) => self.subscriptions[last as usize].next = subscription,
+            None => of.0 = subscription,
+        }
+        (channel, position == 0)
+    }
+
+    /// Takes one subscription from those in `of`; when it was the channel's last, the channel is
+    /// forgotten and its name and state are returned. Call it until the outer `Option` is `None`.
+    pub fn unsubscribe(&mut self, of: &mut Subscriptions) -> Option<Option<(Arc<str>, S)>> {
+        if of.0 == NONE {
+            return None;
+        }
+        let Subscription { channel, position, next, .. } = self.subscriptions.remove(of.0 as usize);
+        of.0 = next;
+        let subscribers = &mut self.channels[channel as usize].subscribers;
+        subscribers.swap_remove(position as usize);
+        if let Some(moved) = subscribers.get(position as usize) {
+            self.subscriptions[moved.subscription as usize].position = position;
+        }
+        if subscribers.len() * 4 < subscribers.capacity() {
+            subscribers.shrink_to(subscribers.len() * 2);
+        }
+        if !subscribers.is_empty() {
+            return Some(None);
+        }
+        let Channel { name, state, .. } = self.channels.remove(channel as usize);
+        self.names.remove(&name);
+        Some(Some((name, state)))
+    }
+
+    /// The channel of that name, if anybody hears it.
+    pub fn find(&self, name: &str) -> Option<ChannelId> {
+        self.names.get(name).copied()
+    }
+
+    /// The channel's name.
+    pub fn name(&self, channel: ChannelId) -> &Arc<str> {
+        &self.channels[channel as usize].name
+    }
+
+    /// What the owner keeps for the channel.
+    pub fn state(&mut self, channel: ChannelId) -> &mut S {
+        &mut self.channels[channel as usize].state
+    }
+
+    /// Whether the id still names a channel.
+    pub fn contains(&self, channel: ChannelId) -> bool {
+        self.channels.contains(channel as usize)
+    }
+
+    /// Every channel, in the order of their ids.
+    pub fn channels(&self) -> impl Iterator<Item = (ChannelId, &Arc<str>)> {
+        self.channels.iter().map(|(id, channel)| (id as ChannelId, &channel.name))
+    }
+
+    /// The number of channels.
+    pub fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Whether nobody hears anything.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// The conns that hear the channel.
+    pub fn subscribers(&self, channel: ChannelId) -> impl Iterator<Item = u32> {
+        self.channels[channel as usize].subscribers.iter().map(|subscriber| subscriber.conn)
+    }
+
+    /// The conns that waited for the channel's confirmation; they wait no longer.
+    pub fn take_waiting(&mut self, channel: ChannelId) -> Vec<u32> {
+        let subscriptions = &mut self.subscriptions;
+        let waited = |subscriber: &Subscriber| {
+            std::mem::take(&mut subscriptions[subscriber.subscription as usize].waits)
+                .then_some(subscriber.conn)
+        };
+        self.channels[channel as usize].subscribers.iter().filter_map(waited).collect()
+    }
+
+    /// The channels of a conn, in the order of its subscribing.
+    pub fn channels_of(&self, of: Subscriptions) -> impl Iterator<Item = ChannelId> {
+        let entry = |at: u32| self.subscriptions.get(at as usize);
+        std::iter::successors(entry(of.0), move |s| entry(s.next)).map(|s| s.channel)
+    }
+
+    /// Panics when the index disagrees with itself.
+    pub fn check_invariants(&self) {
+        assert_eq!(self.names.len(), self.channels.len());
+        let mut seen = 0;
+        for (id, channel) in &self.channels {
+            assert!(!channel.subscribers.is_empty(), "a channel nobody hears was kept");
+            assert_eq!(self.names.get(&channel.name), Some(&(id as u32)));
+            for (position, subscriber) in channel.subscribers.iter().enumerate() {
+                let subscription = &self.subscriptions[subscriber.subscription as usize];
+                assert_eq!(subscription.channel as usize, id);
+                assert_eq!(subscription.position as usize, position);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, self.subscriptions.len());
+    }
+
+    fn last_of(&self, of: Subscriptions) -> Option<u32> {
+        let mut last = (of.0 != NONE).then_some(of.0)?;
+        while self.subscriptions[last as usize].next != NONE {
+            last = self.subscriptions[last as usize].next;
+        }
+        Some(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> Hub<u8> {
+        Hub::new(RandomState::new())
+    }
+
+    #[test]
+    fn a_subscription_is_small() {
+        assert_eq!(size_of::<Subscription>(), 16);
+        assert_eq!(size_of::<Subscriber>(), 8);
+    }
+
+    #[test]
+    fn first_and_last_are_reported_once() {
+        let mut hub = hub();
+        let (mut a, mut b) = Default::default();
+        let (channel, first) = hub.subscribe(1, &mut a, "x", false);
+        assert!(first);
+        assert_eq!(hub.subscribe(2, &mut b, "x", false), (channel, false));
+        assert_eq!(hub.subscribers(channel).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(hub.unsubscribe(&mut a), Some(None));
+        assert_eq!(hub.unsubscribe(&mut a), None);
+        assert_eq!(hub.unsubscribe(&mut b), Some(Some((Arc::from("x"), 0))));
+        assert!(hub.is_empty() && hub.find("x").is_none());
+        hub.check_invariants();
+    }
+
+    #[test]
+    fn a_conns_channels_keep_their_order() {
+        let mut hub = hub();
+        let mut of = Subscriptions::default();
+        for name in ["broadcast:x", "group:g:x", "user:u:x"] {
+            hub.subscribe(7, &mut of, name, false);
+        }
+        let names: Vec<_> = hub.channels_of(of).map(|c| hub.name(c).to_string()).collect();
+        assert_eq!(names, ["broadcast:x", "group:g:x", "user:u:x"]);
+    }
+
+    #[test]
+    fn waiting_is_taken_once() {
+        let mut hub = hub();
+        let (mut a, mut b) = Default::default();
+        let (channel, _) = hub.subscribe(1, &mut a, "x", true);
+        hub.subscribe(2, &mut b, "x", false);
+        assert_eq!(hub.take_waiting(channel), [1]);
+        assert_eq!(hub.take_waiting(channel), []);
+    }
+
+    #[test]
+    fn any_order_of_coming_and_going_agrees_with_a_plain_model() {
+        let mut hub = hub();
+        let mut conns: Vec<(Subscriptions, Vec<String>)> = vec![Default::default(); 40];
+        let mut random = 1u64;
+        let mut roll = move |below: u64| {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (random >> 33) % below
+        };
+        for _ in 0..20_000 {
+            let conn = roll(40) as usize;
+            if conns[conn].1.len() < 3 && roll(3) > 0 {
+                let name = format!("c{}", roll(12));
+                let heard = conns.iter().any(|(_, names)| names.contains(&name));
+                let (of, names) = &mut conns[conn];
+                if names.contains(&name) {
+                    continue;
+                }
+                let (_, first) = hub.subscribe(conn as u32, of, &name, false);
+                assert_eq!(first, !heard);
+                names.push(name);
+            } else {
+                let (mut of, names) = std::mem::take(&mut conns[conn]);
+                for name in names {
+                    let gone = hub.unsubscribe(&mut of).expect("as many as were subscribed");
+                    let heard = conns.iter().any(|(_, names)| names.contains(&name));
+                    assert_eq!(gone.map(|(n, _)| n.to_string()), (!heard).then_some(name));
+                }
+                assert_eq!(hub.unsubscribe(&mut of), None);
+            }
+            hub.check_invariants();
+        }
+    }
+}
