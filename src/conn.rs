@@ -1,1 +1,207 @@
-//! (to be written)
+//! L2: one browser: Head -> Authorizing -> Joining -> Open -> Closing.
+//!
+//! A conn knows its own stage, its times, what waits for it and what it may do. It does not know
+//! other conns, the hub or the broker; [`crate::relay`] moves it. Its rules:
+//! * open and idle, it owns nothing outside its own few cache lines;
+//! * every stage has a deadline, except Open with pings and heartbeats off.
+
+use std::sync::Arc;
+
+use crate::handshake::Pending;
+use crate::hub::Subscriptions;
+use crate::outbox::{Frame, Outbox};
+use crate::proto::message::Reader;
+use crate::settings::Settings;
+use crate::timers::{self, Tick};
+
+/// A heartbeat goes out when nothing did for so long: browsers expect one every 4 s.
+const HEARTBEAT_MS: u64 = 3_900;
+
+/// One browser connection, from its first byte to its last.
+#[derive(Debug)]
+pub struct Conn {
+    /// The bytes that wait for it.
+    pub outbox: Outbox,
+    /// Its frames on their way to become messages.
+    pub reader: Reader,
+    /// What it needs only until its 101 has gone out.
+    pub early: Option<Box<Early>>,
+    /// The channels its messages go to.
+    pub publications: Box<[Publication]>,
+    /// What it hears.
+    pub subscriptions: Subscriptions,
+    /// When a byte last came from it.
+    pub heard: Tick,
+    /// When a byte was last queued for it.
+    pub spoken: Tick,
+    /// Open: when the ping was sent that is still unanswered, if [`Conn::pinged`]. Else: when the
+    /// handshake or the closing began.
+    pub since: Tick,
+    /// The tick at which its timer entry fires; another one is stale.
+    pub wake: Tick,
+    /// Channels that the broker has yet to confirm before the 101 goes out.
+    pub joining: u16,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// A ping is unanswered.
+    pub pinged: bool,
+    /// It is in line to be flushed.
+    pub dirty: bool,
+    /// The kernel refused bytes, and the outbox has not been empty since.
+    pub blocked: bool,
+    /// It sends nothing more: its end of the socket is shut.
+    pub ended: bool,
+    /// It wants binary frames always.
+    pub binary: bool,
+    /// It was accepted beyond the limit, to be told so.
+    pub surplus: bool,
+}
+
+/// Where a conn is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its request head is not complete.
+    Head,
+    /// Its request is good; the broker that it needs is being dialed.
+    Authorizing,
+    /// It is subscribed; its 101 waits for the broker's confirmation.
+    Joining,
+    /// It sends and hears.
+    Open,
+    /// The last bytes are queued or sent; input is discarded.
+    Closing,
+    /// Its link is to be closed; nothing else happens to it.
+    Gone,
+}
+
+/// What a conn needs only until its 101 has gone out.
+#[derive(Debug, Default)]
+pub struct Early {
+    /// The incomplete head; later, what came behind the head.
+    pub bytes: Vec<u8>,
+    /// What was decided about the request.
+    pub pending: Option<Pending>,
+}
+
+/// A channel that a conn publishes to.
+#[derive(Debug)]
+pub struct Publication {
+    /// Its name.
+    pub channel: Arc<str>,
+    /// Whether the conn hears it too and does not want its own messages back.
+    pub withhold: bool,
+}
+
+/// The settings that are times, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    handshake: Tick,
+    close: Tick,
+    ping: Option<Tick>,
+    pong: Tick,
+    heartbeat: Option<Tick>,
+}
+
+/// What a conn's deadline was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The 101 has not gone out in time.
+    HandshakeTimeout,
+    /// The peer has not hung up in time.
+    CloseTimeout,
+    /// A ping was not answered.
+    PongTimeout,
+    /// A ping is to be sent.
+    Ping,
+    /// A heartbeat is to be sent.
+    Heartbeat,
+}
+
+impl Pace {
+    /// The paces of these settings.
+    pub fn new(settings: &Settings) -> Self {
+        let ping_ms = settings.ping_interval_ms;
+        Pace {
+            handshake: timers::ticks(settings.handshake_timeout_ms),
+            close: timers::ticks(settings.close_timeout_ms),
+            ping: (ping_ms > 0).then(|| timers::ticks(ping_ms)),
+            pong: timers::ticks(settings.pong_timeout_ms),
+            heartbeat: settings.heartbeat.is_some().then(|| timers::ticks(HEARTBEAT_MS)),
+        }
+    }
+}
+
+impl Conn {
+    /// A conn that was accepted just now.
+    pub fn new(now: Tick, surplus: bool) -> Self {
+        Conn {
+            outbox: Outbox::default(),
+            reader: Reader::new(),
+            early: None,
+            publications: Box::default(),
+            subscriptions: Subscriptions::default(),
+            heard: now,
+            spoken: now,
+            since: now,
+            wake: 0,
+            joining: 0,
+            stage: Stage::Head,
+            pinged: false,
+            dirty: false,
+            blocked: false,
+            ended: false,
+            binary: false,
+            surplus,
+        }
+    }
+
+    /// Whether its handshake is under way.
+    pub fn is_pending(&self) -> bool {
+        matches!(self.stage, Stage::Head | Stage::Authorizing | Stage::Joining)
+    }
+
+    /// Puts a frame into the outbox; true when the conn is now to be put in line for flushing.
+    pub fn queue(&mut self, frame: Frame, now: Tick) -> bool {
+        self.spoken = now;
+        self.outbox.push(frame);
+        self.stage != Stage::Joining && !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// Whether it has let more wait than it may.
+    pub fn is_slow(&self, limit: usize) -> bool {
+        self.blocked && self.outbox.len() > limit
+    }
+
+    /// A byte came from it.
+    pub fn heard(&mut self, now: Tick) {
+        self.heard = now;
+        if self.stage == Stage::Open {
+            self.pinged = false;
+        }
+    }
+
+    /// The next thing that is due, and when.
+    pub fn due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        match self.stage {
+            Stage::Head | Stage::Authorizing | Stage::Joining => {
+                Some((self.since + pace.handshake, Due::HandshakeTimeout))
+            }
+            Stage::Closing => Some((self.since + pace.close, Due::CloseTimeout)),
+            Stage::Gone => None,
+            Stage::Open => {
+                let life = match (pace.ping, self.pinged) {
+                    (Some(_), true) => Some((self.since + pace.pong, Due::PongTimeout)),
+                    (Some(ping), false) => Some((self.heard + ping, Due::Ping)),
+                    (None, _) => None,
+                };
+                let heartbeat = pace.heartbeat.map(|every| (self.spoken + every, Due::Heartbeat));
+                life.into_iter().chain(heartbeat).min_by_key(|(tick, _)| *tick)
+            }
+        }
+    }
+
+    /// The box for what is needed before the 101.
+    pub fn early(&mut self) -> &mut Early {
+        self.early.get_or_insert_default()
+    }
+}

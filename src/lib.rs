@@ -16,6 +16,7 @@ pub mod config;
 pub mod conn;
 pub mod hub;
 pub mod identity;
+pub mod link_id;
 pub mod metrics;
 pub mod net;
 pub mod outbox;

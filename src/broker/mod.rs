@@ -1,6 +1,22 @@
-//! Where messages come from: `Redis`, or `Local` (in this process, the default).
+//! L1: where messages come from: `Redis`, or `Local` (in this process, the default).
+//!
+//! The rest of the code cannot tell which it has: it subscribes, publishes and fetches, and takes
+//! [`Event`]s. A broker knows channels by name and the conn that published by its link, which it
+//! gives back and never looks at. Its rules:
+//! * fetches are answered in the order in which they were made, each once, unless the broker goes
+//!   down: then all that were not yet answered are forgotten, and the owner asks again;
+//! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
+
+mod local;
+mod redis;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use local::Local;
+pub use redis::Redis;
+
+use crate::link_id::LinkId;
 
 /// What a broker is to be, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +40,7 @@ pub enum Kind {
 }
 
 /// How to reach a Redis and who to be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// Where it listens.
     pub target: Target,
@@ -34,6 +50,8 @@ pub struct RedisSettings {
     pub password: Option<String>,
     /// Database number of the stored messages (pub/sub ignores it).
     pub db: u32,
+    /// Milliseconds after which a dial, or a silence where an answer is due, is a failure.
+    pub timeout_ms: u64,
     /// Bytes of commands that may wait for Redis; past it, publishes are refused.
     pub buffer_limit: usize,
 }
@@ -50,4 +68,192 @@ pub enum Target {
     },
     /// A Unix socket's path.
     Unix(PathBuf),
+}
+
+/// Whether the broker can be asked anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It answers.
+    Up,
+    /// The outcome of a dial is awaited.
+    Dialing,
+    /// The last dial failed; there will be another.
+    Down,
+}
+
+/// What the broker has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A message arrived.
+    Delivery(Delivery<'a>),
+    /// From now on the channel's messages arrive.
+    Subscribed {
+        /// Its name.
+        channel: &'a [u8],
+    },
+    /// The broker will not let us hear the channel.
+    Denied {
+        /// Its name.
+        channel: Arc<str>,
+        /// Why, in the broker's words.
+        reason: String,
+    },
+    /// The oldest fetch is answered: with the stored message, if there is one.
+    Answer(Option<&'a [u8]>),
+    /// The oldest fetch is answered with nothing of use: an error, or a value larger than allowed.
+    NoAnswer {
+        /// Why.
+        reason: String,
+    },
+    /// A message was larger than allowed and has been skipped.
+    Skipped,
+    /// A publish or the storing of its message failed.
+    Refused {
+        /// Why, in the broker's words.
+        reason: String,
+    },
+    /// The broker is up, and knows of no subscription and no fetch.
+    Up,
+    /// The link is of no more use; the owner closes it and says so with `lost`.
+    Broken {
+        /// What was wrong.
+        reason: String,
+    },
+    /// Nothing that concerns the owner.
+    Quiet,
+}
+
+/// One message arriving for one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery<'a> {
+    /// The channel's name.
+    pub channel: &'a [u8],
+    /// The message, as it was published.
+    pub payload: &'a [u8],
+    /// The conn that published it and shall not have it back.
+    pub except: Option<LinkId>,
+}
+
+/// Why a message was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// The broker cannot be reached.
+    Down,
+    /// Too many bytes wait for it already.
+    Full,
+}
+
+/// One of the brokers.
+#[derive(Debug)]
+pub enum Broker {
+    /// In this process.
+    Local(Local),
+    /// A Redis server.
+    Redis(Box<Redis>),
+}
+
+impl Broker {
+    /// The broker of these settings. Values over `max_value` bytes are skipped; `seed` is for the
+    /// jitter of its dialing.
+    pub fn new(settings: Settings, max_value: usize, seed: u64) -> Self {
+        match settings.kind {
+            Kind::Local { store_limit } => {
+                Broker::Local(Local::new(settings.expire_s, store_limit))
+            }
+            Kind::Redis(redis) => {
+                Broker::Redis(Box::new(Redis::new(redis, settings.expire_s, max_value, seed)))
+            }
+        }
+    }
+
+    /// Whether it can be asked anything.
+    pub fn status(&self) -> Status {
+        match self {
+            Broker::Local(_) => Status::Up,
+            Broker::Redis(redis) => redis.status(),
+        }
+    }
+
+    /// Asks for the messages of these channels. It must be up.
+    pub fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
+        match self {
+            Broker::Local(local) => local.subscribe(channels),
+            Broker::Redis(redis) => redis.subscribe(channels, now_ms),
+        }
+    }
+
+    /// Asks for no more messages of the channel; `confirmed` is whether it was [`Event::Subscribed`].
+    pub fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
+        match self {
+            Broker::Local(_) => {}
+            Broker::Redis(redis) => redis.unsubscribe(channel, confirmed, now_ms),
+        }
+    }
+
+    /// Asks for the channel's stored message. It must be up.
+    pub fn fetch(&mut self, channel: &str, now_ms: u64) {
+        match self {
+            Broker::Local(local) => local.fetch(channel, now_ms),
+            Broker::Redis(redis) => redis.fetch(channel, now_ms),
+        }
+    }
+
+    /// Publishes a message and stores it; `except` shall not have it back.
+    pub fn publish(
+        &mut self,
+        channel: &str,
+        payload: &[u8],
+        except: Option<LinkId>,
+        now_ms: u64,
+    ) -> Result<(), PublishError> {
+        match self {
+            Broker::Local(local) => {
+                local.publish(channel, payload, except, now_ms);
+                Ok(())
+            }
+            Broker::Redis(redis) => redis.publish(channel, payload, except, now_ms),
+        }
+    }
+
+    /// Takes what arrived from the front of `input` until there is something to say; `None` when
+    /// all is taken. Call it until then, with an empty input as well.
+    pub fn next<'a>(&'a mut self, input: &mut &'a [u8], now_ms: u64) -> Option<Event<'a>> {
+        match self {
+            Broker::Local(local) => local.next(),
+            Broker::Redis(redis) => redis.next(input, now_ms),
+        }
+    }
+
+    /// The Redis, if that is what it is: for the link, which only Redis has.
+    pub fn redis(&mut self) -> Option<&mut Redis> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(redis) => Some(redis),
+        }
+    }
+
+    /// Stored messages that were given up because the store was full.
+    pub fn evicted(&self) -> u64 {
+        match self {
+            Broker::Local(local) => local.evicted(),
+            Broker::Redis(_) => 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisSettings {
+    /// Leaves the password out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Redis at {} as {:?}, database {}", self.target, self.user, self.db)
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Target::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Target::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
 }

@@ -1,0 +1,184 @@
+//! L2: from a request head to a decision: an answer, a refusal, or a conn about to open.
+//!
+//! It knows HTTP, the upgrade, origins and who may do what; it has no conn, no hub and no broker in
+//! its hands. Its rules: every refusal is a complete response whose text says what to do, and
+//! nothing is granted that was not asked for, allowed and named.
+
+use crate::channel::{self, Grant, Options};
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::outbox::Frame;
+use crate::proto::http::{self, Head, HeadError};
+use crate::proto::upgrade::{self, OriginRefused};
+use crate::proto::{frame, message};
+use crate::settings::{PageContent, Refuse, Settings};
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// Send this and close.
+    Answer(Frame),
+    /// Refuse, with this, and close.
+    Refuse(Refusal),
+    /// Open the conn, when the broker can.
+    Open(Pending),
+}
+
+/// A good request for a WebSocket.
+#[derive(Debug)]
+pub struct Pending {
+    /// What it may do.
+    pub grant: Grant,
+    /// The 101 to send.
+    pub accepted: Vec<u8>,
+}
+
+/// What to send to a conn that is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status, also for the log.
+    pub status: u16,
+    /// One or two sentences for the developer.
+    pub text: String,
+    /// Everything to send.
+    pub bytes: Frame,
+}
+
+impl Pending {
+    /// Whether it cannot be opened without the broker.
+    pub fn needs_broker(&self) -> bool {
+        !self.grant.subscribe.is_empty() || !self.grant.publish.is_empty()
+    }
+}
+
+/// Decides about a request whose head is complete.
+pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Decision {
+    let facility = channel::facility(head.path, &settings.url_prefix);
+    let wants_upgrade = head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
+    if facility.is_none() && !wants_upgrade {
+        return Decision::Answer(plain(head, settings, metrics));
+    }
+    let upgrade = match upgrade::check(head) {
+        Ok(upgrade) => upgrade,
+        Err(refusal) => {
+            let (status, text) = (refusal.status(), refusal.to_string());
+            return Decision::Refuse(refuse(status, refusal.headers(), text, None, settings));
+        }
+    };
+    let spoken = settings.subprotocols.as_deref();
+    let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
+    let accepted = upgrade::accepted(&upgrade.accept, protocol);
+    let refuse =
+        |status, text| Decision::Refuse(refuse(status, &[], text, Some(&accepted), settings));
+    if let Some(origin) = upgrade.origin
+        && !settings.allowed_origins.permits(origin, upgrade.host)
+    {
+        metrics.origins_refused_total += 1;
+        let text = OriginRefused { origin, host: upgrade.host }.to_string();
+        if metrics.origins_refused_total == 1 {
+            tracing::warn!("a page was refused: {text} (said once; the rest is counted)");
+        }
+        return refuse(403, text);
+    }
+    let Some(facility) = facility else {
+        let prefix = &settings.url_prefix;
+        return refuse(404, format!("WebSockets are served below {prefix} (see --url-prefix)."));
+    };
+    let options = Options::parse(upgrade.query);
+    let identity = Identity::default();
+    let grant =
+        channel::channels(&settings.prefix, &facility, options, settings.allow, &identity);
+    Decision::Open(Pending { grant, accepted })
+}
+
+/// The refusal of bytes that are no request head.
+pub fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
+    refuse(error.status(), &[], error.to_string(), None, settings)
+}
+
+/// The refusal of a request that could be served later; `accepted` is the 101 it would have had.
+pub fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+    refuse(503, &[("Retry-After", "5")], text.to_string(), accepted, settings)
+}
+
+/// The refusal of a request that took too long to arrive.
+pub fn too_late(settings: &Settings) -> Refusal {
+    let text = "The request did not arrive within the time that a handshake may take.";
+    refuse(408, &[], text.to_string(), None, settings)
+}
+
+fn refuse(
+    status: u16,
+    headers: &[(&str, &str)],
+    text: String,
+    accepted: Option<&[u8]>,
+    settings: &Settings,
+) -> Refusal {
+    let bytes = match (settings.refuse, accepted) {
+        (Refuse::Close, Some(accepted)) => {
+            let mut bytes = accepted.to_vec();
+            bytes.extend_from_slice(&frame::encode_close(Some((4000 + status, &text))));
+            bytes
+        }
+        _ => text_response(status, headers, &text, false),
+    };
+    Refusal { status, text, bytes: Frame::from(bytes) }
+}
+
+/// A plain HTTP request: a page, the metrics, or what is wrong.
+fn plain(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Frame {
+    metrics.requests_total += 1;
+    let bare = head.method == "HEAD";
+    if head.method != "GET" && !bare {
+        let headers = [("Allow", "GET, HEAD")];
+        let text = "Only GET and HEAD are answered here.";
+        return Frame::from(text_response(405, &headers, text, false));
+    }
+    if settings.metrics_path.as_deref() == Some(head.path) {
+        let text = metrics.prometheus();
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        return Frame::from(response(200, &[("Content-Type", kind)], text.as_bytes(), bare));
+    }
+    match settings.pages.iter().find(|page| page.path == head.path).map(|page| &page.content) {
+        Some(PageContent::Redirect(to)) => {
+            Frame::from(text_response(302, &[("Location", to)], to, bare))
+        }
+        Some(PageContent::Body { content_type, body }) => {
+            let headers = [
+                ("Content-Type", *content_type),
+                ("Cache-Control", "no-cache"),
+                ("X-Content-Type-Options", "nosniff"),
+                ("Content-Security-Policy", "default-src 'self'; connect-src 'self' ws: wss:"),
+            ];
+            Frame::from(response(200, &headers, body, bare))
+        }
+        None => {
+            let prefix = &settings.url_prefix;
+            let text = format!("Nothing is served here; WebSockets are, below {prefix}.");
+            Frame::from(text_response(404, &[], &text, bare))
+        }
+    }
+}
+
+fn text_response(status: u16, headers: &[(&str, &str)], text: &str, bare: bool) -> Vec<u8> {
+    let mut all = vec![("Content-Type", "text/plain; charset=utf-8")];
+    all.extend_from_slice(headers);
+    response(status, &all, format!("{text}\n").as_bytes(), bare)
+}
+
+fn response(status: u16, headers: &[(&str, &str)], body: &[u8], bare: bool) -> Vec<u8> {
+    match bare {
+        true => http::response_head(status, headers, body.len()),
+        false => http::response(status, headers, body),
+    }
+}
+
+/// The limits that every conn's reader is held to.
+pub fn limits(settings: &Settings) -> message::Limits {
+    message::Limits {
+        role: frame::Role::Server,
+        max_message: settings.max_message_size,
+        max_fragments: settings.max_fragments,
+        compression: false,
+    }
+}
