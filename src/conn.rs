@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::handshake::Pending;
+use crate::channel::Grant;
 use crate::hub::Subscriptions;
 use crate::outbox::{Frame, Outbox};
 use crate::proto::message::Reader;
@@ -79,8 +79,10 @@ pub enum Stage {
 pub struct Early {
     /// The incomplete head; later, what came behind the head.
     pub bytes: Vec<u8>,
-    /// What was decided about the request.
-    pub pending: Option<Pending>,
+    /// What was decided about the request, until the conn joins.
+    pub grant: Option<Grant>,
+    /// Its 101, until that goes out or something else does.
+    pub accepted: Option<Frame>,
 }
 
 /// A channel that a conn publishes to.
@@ -198,6 +200,11 @@ impl Conn {
                 life.into_iter().chain(heartbeat).min_by_key(|(tick, _)| *tick)
             }
         }
+    }
+
+    /// The 101 that it is not going to get after all, or only to be closed.
+    pub fn take_accepted(&mut self) -> Option<Frame> {
+        self.early.as_mut()?.accepted.take()
     }
 
     /// The box for what is needed before the 101.

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbox::Frame;
 use crate::proto::http::{self, Head, HeadError};
-use crate::proto::upgrade::{self, OriginRefused};
+use crate::proto::upgrade;
 use crate::proto::{frame, message};
 use crate::settings::{PageContent, Refuse, Settings};
 
@@ -30,7 +30,7 @@ pub struct Pending {
     /// What it may do.
     pub grant: Grant,
     /// The 101 to send.
-    pub accepted: Vec<u8>,
+    pub accepted: Frame,
 }
 
 /// What to send to a conn that is refused.
@@ -60,29 +60,22 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
     }
     let upgrade = match upgrade::check(head) {
         Ok(upgrade) => upgrade,
-        Err(refusal) => {
-            let (status, text) = (refusal.status(), refusal.to_string());
-            return Decision::Refuse(refuse(status, refusal.headers(), text, None, settings));
-        }
+        Err(refusal) => return Decision::Refuse(not_upgraded(&refusal, None, settings)),
     };
     let spoken = settings.subprotocols.as_deref();
     let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
-    let accepted = upgrade::accepted(&upgrade.accept, protocol);
-    let refuse =
-        |status, text| Decision::Refuse(refuse(status, &[], text, Some(&accepted), settings));
-    if let Some(origin) = upgrade.origin
-        && !settings.allowed_origins.permits(origin, upgrade.host)
-    {
+    let accepted = Frame::from(upgrade::accepted(&upgrade.accept, protocol));
+    if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins) {
         metrics.origins_refused_total += 1;
-        let text = OriginRefused { origin, host: upgrade.host }.to_string();
         if metrics.origins_refused_total == 1 {
-            tracing::warn!("a page was refused: {text} (said once; the rest is counted)");
+            tracing::warn!("a page was refused: {refusal} (said once; the rest is counted)");
         }
-        return refuse(403, text);
+        return Decision::Refuse(not_upgraded(&refusal, Some(&accepted), settings));
     }
     let Some(facility) = facility else {
         let prefix = &settings.url_prefix;
-        return refuse(404, format!("WebSockets are served below {prefix} (see --url-prefix)."));
+        let text = format!("WebSockets are served below {prefix} (see --url-prefix).");
+        return Decision::Refuse(refuse(404, &[], text, Some(&accepted), settings));
     };
     let options = Options::parse(upgrade.query);
     let identity = Identity::default();
@@ -107,6 +100,20 @@ pub fn too_late(settings: &Settings) -> Refusal {
     refuse(408, &[], text.to_string(), None, settings)
 }
 
+/// The refusal of a conn that sent too much before it had its 101.
+pub fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+    let text = "Wait for the 101 before sending messages; too many came before it.";
+    refuse(400, &[], text.to_string(), accepted, settings)
+}
+
+fn not_upgraded(
+    refusal: &upgrade::Refusal,
+    accepted: Option<&[u8]>,
+    settings: &Settings,
+) -> Refusal {
+    refuse(refusal.status(), refusal.headers(), refusal.to_string(), accepted, settings)
+}
+
 fn refuse(
     status: u16,
     headers: &[(&str, &str)],
@@ -117,7 +124,7 @@ fn refuse(
     let bytes = match (settings.refuse, accepted) {
         (Refuse::Close, Some(accepted)) => {
             let mut bytes = accepted.to_vec();
-            bytes.extend_from_slice(&frame::encode_close(Some((4000 + status, &text))));
+            bytes.extend_from_slice(&frame::encode_close(Some(4000 + status), &text));
             bytes
         }
         _ => text_response(status, headers, &text, false),

@@ -67,13 +67,14 @@ impl<S: Default> Hub<S> {
     }
 
     /// Lets `conn` hear `name`; `of` are its subscriptions so far, of which this becomes the last.
-    /// `waits` marks it until [`Hub::take_waiting`]. True is for the channel's first subscriber.
+    /// If `waits` says so of the channel, the subscription is marked until [`Hub::take_waiting`].
+    /// True is for the channel's first subscriber.
     pub fn subscribe(
         &mut self,
         conn: u32,
         of: &mut Subscriptions,
         name: &str,
-        waits: bool,
+        waits: impl Fn(&S) -> bool,
     ) -> (ChannelId, bool) {
         let channel = match self.names.get(name) {
             Some(channel) => *channel,
@@ -86,8 +87,8 @@ impl<S: Default> Hub<S> {
                 channel
             }
         };
-        let subscribers = &mut self.channels[channel as usize].subscribers;
-        let position = subscribers.len() as u32;
+        let Channel { subscribers, state, .. } = &mut self.channels[channel as usize];
+        let (position, waits) = (subscribers.len() as u32, waits(state));
         let entry = Subscription { channel, position, next: NONE, waits };
         let subscription = self.subscriptions.insert(entry) as u32;
         subscribers.push(Subscriber { conn, subscription });
@@ -222,9 +223,9 @@ mod tests {
     fn first_and_last_are_reported_once() {
         let mut hub = hub();
         let (mut a, mut b) = Default::default();
-        let (channel, first) = hub.subscribe(1, &mut a, "x", false);
+        let (channel, first) = hub.subscribe(1, &mut a, "x", |_| false);
         assert!(first);
-        assert_eq!(hub.subscribe(2, &mut b, "x", false), (channel, false));
+        assert_eq!(hub.subscribe(2, &mut b, "x", |_| false), (channel, false));
         assert_eq!(hub.subscribers(channel).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(hub.unsubscribe(&mut a), Some(None));
         assert_eq!(hub.unsubscribe(&mut a), None);
@@ -238,7 +239,7 @@ mod tests {
         let mut hub = hub();
         let mut of = Subscriptions::default();
         for name in ["broadcast:x", "group:g:x", "user:u:x"] {
-            hub.subscribe(7, &mut of, name, false);
+            hub.subscribe(7, &mut of, name, |_| false);
         }
         let names: Vec<_> = hub.channels_of(of).map(|c| hub.name(c).to_string()).collect();
         assert_eq!(names, ["broadcast:x", "group:g:x", "user:u:x"]);
@@ -248,8 +249,8 @@ mod tests {
     fn waiting_is_taken_once() {
         let mut hub = hub();
         let (mut a, mut b) = Default::default();
-        let (channel, _) = hub.subscribe(1, &mut a, "x", true);
-        hub.subscribe(2, &mut b, "x", false);
+        let (channel, _) = hub.subscribe(1, &mut a, "x", |_| true);
+        hub.subscribe(2, &mut b, "x", |_| false);
         assert_eq!(hub.take_waiting(channel), [1]);
         assert_eq!(hub.take_waiting(channel), []);
     }
@@ -272,7 +273,7 @@ mod tests {
                 if names.contains(&name) {
                     continue;
                 }
-                let (_, first) = hub.subscribe(conn as u32, of, &name, false);
+                let (_, first) = hub.subscribe(conn as u32, of, &name, |_| false);
                 assert_eq!(first, !heard);
                 names.push(name);
             } else {

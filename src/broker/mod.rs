@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use local::Local;
-pub use redis::Redis;
+pub use redis::{Redis, Wish};
 
 use crate::link_id::LinkId;
 
@@ -217,7 +217,11 @@ impl Broker {
 
     /// Takes what arrived from the front of `input` until there is something to say; `None` when
     /// all is taken. Call it until then, with an empty input as well.
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8], now_ms: u64) -> Option<Event<'a>> {
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        now_ms: u64,
+    ) -> Option<Event<'a>> {
         match self {
             Broker::Local(local) => local.next(),
             Broker::Redis(redis) => redis.next(input, now_ms),
@@ -229,6 +233,14 @@ impl Broker {
         match self {
             Broker::Local(_) => None,
             Broker::Redis(redis) => Some(redis),
+        }
+    }
+
+    /// The commands that wait to be sent, if they need to be sent anywhere.
+    pub fn unsent(&self) -> Option<&[u8]> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(redis) => Some(redis.unsent()),
         }
     }
 

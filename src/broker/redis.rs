@@ -268,7 +268,11 @@ impl Redis {
         Ok(())
     }
 
-    pub(super) fn next<'a>(&'a mut self, input: &mut &'a [u8], now_ms: u64) -> Option<Event<'a>> {
+    pub(super) fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        now_ms: u64,
+    ) -> Option<Event<'a>> {
         if matches!(self.state, State::Resting { .. } | State::Dialing { .. }) {
             return None;
         }

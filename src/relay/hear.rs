@@ -1,0 +1,174 @@
+//! What conns hear: channels, deliveries and stored messages.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use super::Relay;
+use crate::broker::Delivery;
+use crate::encoded::Encoded;
+use crate::hub::ChannelId;
+use crate::link_id::LinkId;
+use crate::stored::Fetch;
+
+impl Relay {
+    /// Lets a conn hear a channel. True is for the channel's first subscriber: then the broker is
+    /// to be asked for it, and until it has confirmed the conn does not open.
+    pub fn subscribe(&mut self, link: LinkId, name: &str) -> Option<(ChannelId, bool)> {
+        let conn = self.slots.conn(link)?;
+        let (channel, first) =
+            self.hub.subscribe(link.index, &mut conn.subscriptions, name, |state| !state.confirmed);
+        conn.joining += u16::from(!self.hub.state(channel).confirmed);
+        Some((channel, first))
+    }
+
+    /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
+    /// `after`. True is for a fetch that the broker is to be asked for.
+    pub fn wait_for_stored(&mut self, link: LinkId, channel: ChannelId, after: u64) -> (u64, bool) {
+        let name = self.hub.name(channel).clone();
+        self.fetches.wait(link, channel, &name, self.hub.state(channel), after)
+    }
+
+    /// The broker has come up and knows nothing: the channels to ask it for, both for their
+    /// messages and for what is stored.
+    pub fn catch_up(&mut self) -> Vec<Arc<str>> {
+        let forgotten = self.fetches.forgotten();
+        let channels: Vec<(ChannelId, Arc<str>)> =
+            self.hub.channels().map(|(channel, name)| (channel, name.clone())).collect();
+        for (channel, name) in &channels {
+            let state = self.hub.state(*channel);
+            state.confirmed = false;
+            self.fetches.catch_up(*channel, name.clone(), state);
+        }
+        for fetch in forgotten {
+            if self.is_current(&fetch) {
+                let state = self.hub.state(fetch.channel);
+                self.fetches.wait_again(fetch, state);
+            }
+        }
+        channels.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Hands a message to everyone who hears its channel.
+    pub fn deliver(&mut self, delivery: Delivery<'_>) {
+        self.metrics.deliveries_total += 1;
+        let name = std::str::from_utf8(delivery.channel).ok();
+        if let Some(channel) = name.and_then(|name| self.hub.find(name))
+            && !delivery.payload.is_empty()
+        {
+            self.fan_out(channel, delivery.payload, delivery.except);
+        }
+    }
+
+    /// The oldest fetch is answered: its stored message goes to those who wait for it, or, when it
+    /// is news after an outage, to everyone.
+    pub fn on_answer(&mut self, payload: Option<&[u8]>) {
+        let Some(fetch) = self.fetches.answered() else { return };
+        let Some(payload) = payload.filter(|p| !p.is_empty() && self.is_current(&fetch)) else {
+            return;
+        };
+        let hash = self.hash(payload);
+        let state = self.hub.state(fetch.channel);
+        if state.is_news(hash) && fetch.catch_up {
+            return self.fan_out(fetch.channel, payload, None);
+        }
+        let links: Vec<LinkId> = fetch.entitled(state).collect();
+        let mut encoded = Encoded::new(payload);
+        for link in links {
+            if let Some(binary) = self.peek(link).map(|conn| conn.binary) {
+                self.metrics.messages_out_total += 1;
+                self.send(link, encoded.frame(binary));
+            }
+        }
+    }
+
+    /// The oldest fetch is answered with nothing of use.
+    pub fn on_no_answer(&mut self, reason: &str) {
+        let name = self.fetches.answered().map(|fetch| fetch.name);
+        self.metrics.stored_unreadable_total += 1;
+        if self.metrics.stored_unreadable_total == 1 {
+            tracing::warn!(
+                "the stored message of {name:?} is not sent: {reason} (said once; then counted)"
+            );
+        }
+    }
+
+    /// A message was too large and has been skipped.
+    pub fn on_skipped(&mut self) {
+        self.metrics.deliveries_skipped_total += 1;
+        if self.metrics.deliveries_skipped_total == 1 {
+            tracing::warn!(
+                "a message from Redis was skipped, see --max-message-size (said once; then counted)"
+            );
+        }
+    }
+
+    /// The broker has confirmed the channel: conns that waited for nothing else open.
+    pub fn on_subscribed(&mut self, name: &[u8]) {
+        let name = std::str::from_utf8(name).ok();
+        let Some(channel) = name.and_then(|name| self.hub.find(name)) else { return };
+        self.hub.state(channel).confirmed = true;
+        for index in self.hub.take_waiting(channel) {
+            if let Some((link, conn)) = self.slots.at(index) {
+                conn.joining -= 1;
+                self.open_if_joined(link);
+            }
+        }
+    }
+
+    /// The broker will not let us hear the channel: whoever counts on it is told, not left waiting.
+    pub fn on_denied(&mut self, name: &str, reason: &str) {
+        self.metrics.broker_errors_total += 1;
+        tracing::error!("Redis does not let wsloop hear {name:?}: {reason}; see ACL SETUSER");
+        let Some(channel) = self.hub.find(name) else { return };
+        let conns: Vec<u32> = self.hub.subscribers(channel).collect();
+        for index in conns {
+            let Some((link, conn)) = self.slots.at(index) else { continue };
+            if conn.is_pending() {
+                let accepted = conn.take_accepted();
+                self.refuse_unavailable(link, accepted.as_deref());
+            } else {
+                self.close(link, Some(1011), "the server may not hear this channel");
+            }
+        }
+    }
+
+    /// Sends the heartbeat text.
+    pub fn send_heartbeat(&mut self, link: LinkId) {
+        if let Some(text) = &self.settings.heartbeat {
+            let frame = Encoded::new(text).frame(false);
+            self.metrics.heartbeats_total += 1;
+            self.send(link, frame);
+        }
+    }
+
+    fn fan_out(&mut self, channel: ChannelId, payload: &[u8], except: Option<LinkId>) {
+        let hash = self.hash(payload);
+        self.hub.state(channel).delivered(hash);
+        let mut encoded = Encoded::new(payload);
+        let mut slow = Vec::new();
+        for index in self.hub.subscribers(channel) {
+            let Some((link, conn)) = self.slots.at(index).filter(|(link, _)| except != Some(*link))
+            else {
+                continue;
+            };
+            if conn.queue(encoded.frame(conn.binary), self.now) {
+                self.dirty.push_back(index);
+            }
+            if conn.is_slow(self.settings.outbox_limit) {
+                slow.push(link);
+            }
+            self.metrics.messages_out_total += 1;
+        }
+        slow.into_iter().for_each(|link| self.close_slow(link));
+    }
+
+    /// Whether the channel that was asked about is still the one of that id.
+    fn is_current(&self, fetch: &Fetch) -> bool {
+        self.hub.contains(fetch.channel)
+            && Arc::ptr_eq(self.hub.name(fetch.channel), &fetch.name)
+    }
+
+    fn hash(&self, payload: &[u8]) -> u64 {
+        self.keys.hash_one(payload) | 1
+    }
+}

@@ -1,0 +1,263 @@
+//! A conn's way through its stages, and its deadlines.
+
+use super::Relay;
+use crate::conn::{Conn, Due, Stage};
+use crate::handshake::{self, Decision, Refusal};
+use crate::link_id::LinkId;
+use crate::outbox::Frame;
+use crate::proto::frame::{self, Opcode};
+use crate::proto::http;
+use crate::server::Output;
+use crate::slots::Party;
+use crate::timers::Tick;
+
+const BROKER_DOWN: &str = "The message broker cannot be reached at the moment; try again later.";
+
+impl Relay {
+    /// Names a link for a conn that was accepted.
+    pub fn accept(&mut self) -> LinkId {
+        let surplus = self.conns() >= self.settings.max_connections;
+        let link = self.name_link(Party::Conn(Conn::new(self.now, surplus)));
+        self.metrics.conns_accepted_total += 1;
+        self.metrics.conns += 1;
+        self.metrics.handshakes_pending += 1;
+        self.rearm(link.index);
+        link
+    }
+
+    /// Decides about the request at the start of `bytes`, of which it takes so many; `None` while
+    /// it is incomplete.
+    pub fn decide(
+        &mut self,
+        link: LinkId,
+        bytes: &[u8],
+    ) -> Result<Option<(Decision, usize)>, Refusal> {
+        let head = http::parse_head(bytes, self.settings.max_head_size)
+            .map_err(|error| handshake::bad_head(error, &self.settings))?;
+        let Some((head, length)) = head else { return Ok(None) };
+        if self.peek(link).is_some_and(|conn| conn.surplus) {
+            self.metrics.conns_full_total += 1;
+            let text = "All connections are taken (see --max-connections); try again later.";
+            return Err(handshake::unavailable(text, None, &self.settings));
+        }
+        tracing::debug!("{link} asks: {} {:?}", head.method, head.target);
+        Ok(Some((handshake::decide(&head, &self.settings, &mut self.metrics), length)))
+    }
+
+    /// Keeps what a conn sends behind its head until its 101 has gone out.
+    pub fn keep_early(&mut self, link: LinkId, bytes: &[u8]) {
+        let limit = self.settings.max_head_size;
+        let Some(conn) = self.conn(link).filter(|_| !bytes.is_empty()) else { return };
+        let early = conn.early();
+        if early.bytes.len() + bytes.len() <= limit {
+            early.bytes.extend_from_slice(bytes);
+            return;
+        }
+        let accepted = early.accepted.take();
+        let refusal = handshake::too_eager(accepted.as_deref(), &self.settings);
+        self.refuse(link, refusal);
+    }
+
+    /// Opens a conn whose channels the broker has all confirmed: what waits for it goes out.
+    pub fn open_if_joined(&mut self, link: LinkId) {
+        let now = self.now;
+        let Some(conn) = self.conn(link) else { return };
+        if conn.stage != Stage::Joining || conn.joining > 0 {
+            return;
+        }
+        conn.stage = Stage::Open;
+        (conn.heard, conn.spoken) = (now, now);
+        let first = !std::mem::replace(&mut conn.dirty, true);
+        let woken = conn.early.as_ref().is_some_and(|early| !early.bytes.is_empty());
+        if !woken {
+            conn.early = None;
+        }
+        self.metrics.handshakes_pending -= 1;
+        self.metrics.handshakes_total += 1;
+        self.metrics.conns_open += 1;
+        if first {
+            self.dirty.push_back(link.index);
+        }
+        if woken {
+            self.woken.push(link);
+        }
+        self.rearm(link.index);
+    }
+
+    /// Refuses a conn's request, and closes.
+    pub fn refuse(&mut self, link: LinkId, refusal: Refusal) {
+        tracing::debug!("{link} refused: {} {}", refusal.status, refusal.text);
+        self.metrics.handshakes_refused_total += 1;
+        self.finish(link, refusal.bytes);
+    }
+
+    /// Refuses a conn that needs the broker, which is down; `accepted` would have been its 101.
+    pub fn refuse_unavailable(&mut self, link: LinkId, accepted: Option<&[u8]>) {
+        let refusal = handshake::unavailable(BROKER_DOWN, accepted, &self.settings);
+        self.refuse(link, refusal);
+    }
+
+    /// Refuses every conn whose handshake waits for the broker.
+    pub fn refuse_all_waiting(&mut self) {
+        for link in self.links(|c| matches!(c.stage, Stage::Authorizing | Stage::Joining)) {
+            let accepted = self.conn(link).and_then(Conn::take_accepted);
+            self.refuse_unavailable(link, accepted.as_deref());
+        }
+    }
+
+    /// Sends a close frame, and closes.
+    pub fn close(&mut self, link: LinkId, code: Option<u16>, reason: &str) {
+        tracing::debug!("{link} closes: {code:?} {reason:?}");
+        self.finish(link, frame::encode_close(code, reason));
+    }
+
+    /// Sends the last bytes of a conn. Then its end is shut and what it still sends discarded, so
+    /// that no reset destroys those bytes on their way.
+    pub fn finish(&mut self, link: LinkId, last: Frame) {
+        let now = self.now;
+        let Some(conn) = self.conn(link).filter(|conn| conn.stage != Stage::Closing) else {
+            return;
+        };
+        if conn.stage == Stage::Joining {
+            conn.outbox.drop_unstarted();
+        }
+        self.settle(link, Stage::Closing);
+        let Some(conn) = self.conn(link) else { return };
+        conn.since = now;
+        if conn.queue(last, now) {
+            self.dirty.push_back(link.index);
+        }
+        self.rearm(link.index);
+    }
+
+    /// Closes a conn's link at once, whatever waits.
+    pub fn drop_conn(&mut self, link: LinkId) {
+        if self.conn(link).is_some() {
+            self.settle(link, Stage::Gone);
+            self.outputs.push_back(Output::Close(link));
+        }
+    }
+
+    /// A frame of which a byte is on its way must be finished; the rest is given up for a close
+    /// frame that says why, should the browser ever read on.
+    pub(super) fn close_slow(&mut self, link: LinkId) {
+        let Some(conn) = self.conn(link).filter(|conn| conn.stage != Stage::Closing) else {
+            return;
+        };
+        let dropped = conn.outbox.drop_unstarted();
+        self.metrics.frames_dropped_total += dropped as u64;
+        self.metrics.slow_total += 1;
+        if self.metrics.slow_total == 1 {
+            tracing::warn!(
+                "{link} reads too slowly and is closed, see --outbox-limit (said once; then counted)"
+            );
+        }
+        self.close(link, Some(1008), "this connection reads too slowly");
+    }
+
+    /// Says goodbye to every conn.
+    pub fn shut_down(&mut self) {
+        for link in self.links(|conn| conn.stage != Stage::Closing) {
+            let Some(conn) = self.conn(link) else { continue };
+            match conn.stage {
+                Stage::Open => self.close(link, Some(1001), "the server is shutting down"),
+                Stage::Head if conn.early.is_none() => self.drop_conn(link),
+                _ => {
+                    let text = "The server is shutting down; try again.";
+                    let accepted = conn.take_accepted();
+                    let refusal =
+                        handshake::unavailable(text, accepted.as_deref(), &self.settings);
+                    self.refuse(link, refusal);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass: pings, heartbeats and what is overdue.
+    pub fn tick(&mut self) {
+        while let Some((at, indexes)) = self.wheel.fire(self.now) {
+            for index in indexes {
+                if let Some((link, conn)) = self.slots.at(index)
+                    && conn.wake == at
+                {
+                    conn.wake = 0;
+                    self.look_after(link);
+                }
+            }
+        }
+    }
+
+    /// The tick at which a conn next needs looking after.
+    pub fn next_wake(&self) -> Option<Tick> {
+        self.wheel.next()
+    }
+
+    fn look_after(&mut self, link: LinkId) {
+        let due = self.peek(link).and_then(|conn| conn.due(&self.pace));
+        if let Some((_, due)) = due.filter(|(at, _)| *at <= self.now) {
+            self.overdue(link, due);
+        }
+        self.rearm(link.index);
+    }
+
+    fn overdue(&mut self, link: LinkId, due: Due) {
+        let now = self.now;
+        match due {
+            Due::CloseTimeout => self.drop_conn(link),
+            Due::HandshakeTimeout => self.handshake_timed_out(link),
+            Due::Heartbeat => self.send_heartbeat(link),
+            Due::PongTimeout => {
+                self.metrics.pong_timeouts_total += 1;
+                self.close(link, Some(1011), "nothing came in answer to a ping");
+            }
+            Due::Ping => {
+                self.metrics.pings_total += 1;
+                if let Some(conn) = self.conn(link) {
+                    (conn.pinged, conn.since) = (true, now);
+                }
+                self.send(link, frame::encode(Opcode::Ping, &[]));
+            }
+        }
+    }
+
+    fn handshake_timed_out(&mut self, link: LinkId) {
+        self.metrics.handshake_timeouts_total += 1;
+        let Some(conn) = self.conn(link) else { return };
+        match conn.stage {
+            Stage::Head if conn.early.is_none() => self.drop_conn(link),
+            Stage::Head => {
+                let refusal = handshake::too_late(&self.settings);
+                self.refuse(link, refusal);
+            }
+            _ => {
+                let accepted = conn.take_accepted();
+                self.refuse_unavailable(link, accepted.as_deref());
+            }
+        }
+    }
+
+    /// Moves a conn into one of the last two stages: it hears nothing more and is counted anew.
+    fn settle(&mut self, link: LinkId, stage: Stage) {
+        let Some(conn) = self.slots.conn(link) else { return };
+        self.metrics.handshakes_pending -= u64::from(conn.is_pending());
+        self.metrics.conns_open -= u64::from(conn.stage == Stage::Open);
+        conn.stage = stage;
+        conn.early = None;
+        conn.reader = Default::default();
+        conn.publications = Box::default();
+        while let Some(gone) = self.hub.unsubscribe(&mut conn.subscriptions) {
+            if let Some((name, state)) = gone {
+                self.left.push((name, state.confirmed));
+            }
+        }
+    }
+
+    /// Makes sure that the conn's timer fires no later than its deadline.
+    fn rearm(&mut self, index: u32) {
+        let Some((_, conn)) = self.slots.at(index) else { return };
+        let Some((at, _)) = conn.due(&self.pace) else { return };
+        if conn.wake == 0 || at < conn.wake {
+            conn.wake = self.wheel.schedule(at, index);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! L2: the conns and what they hear: every delivery and every closing goes through here.
+//!
+//! It knows conns, the hub, the timers and what waits to be put out; it does not know the broker,
+//! to which the server carries what is asked for here. Its rules:
+//! * a message is encoded once for all who get it, and a conn is put in line for flushing once;
+//! * a conn leaves the hub when it begins to close, and its place when its Close is put out;
+//! * no outbox grows past its limit once the kernel has refused bytes of it.
+//!
+//! [`hear`] is about channels and messages, [`life`] about stages and deadlines.
+
+mod hear;
+mod life;
+
+use std::collections::VecDeque;
+use std::hash::RandomState;
+use std::sync::Arc;
+
+use crate::conn::{Conn, Pace, Stage};
+use crate::hub::Hub;
+use crate::link_id::LinkId;
+use crate::metrics::Metrics;
+use crate::outbox::Frame;
+use crate::server::Output;
+use crate::settings::Settings;
+use crate::slots::{Party, Slots};
+use crate::stored::{ChannelState, Fetches};
+use crate::timers::{Tick, Wheel};
+
+/// The conns, the hub, and what waits to be put out.
+#[derive(Debug)]
+pub struct Relay {
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Who hears what.
+    pub hub: Hub<ChannelState>,
+    /// Channels that nobody hears any more, and whether the broker had confirmed them: for the
+    /// server to take.
+    pub left: Vec<(Arc<str>, bool)>,
+    /// Conns that have just opened and had sent something before: for the server to take.
+    pub woken: Vec<LinkId>,
+    settings: Settings,
+    pace: Pace,
+    keys: RandomState,
+    slots: Slots,
+    fetches: Fetches,
+    wheel: Wheel,
+    outputs: VecDeque<Output>,
+    dirty: VecDeque<u32>,
+    flush_broker: Option<LinkId>,
+    now: Tick,
+}
+
+impl Relay {
+    /// No conns yet. Look-ups are hashed with `keys`.
+    pub fn new(settings: Settings, keys: RandomState) -> Self {
+        Relay {
+            metrics: Metrics::default(),
+            hub: Hub::new(keys.clone()),
+            left: Vec::new(),
+            woken: Vec::new(),
+            pace: Pace::new(&settings),
+            settings,
+            keys,
+            slots: Slots::default(),
+            fetches: Fetches::default(),
+            wheel: Wheel::default(),
+            outputs: VecDeque::new(),
+            dirty: VecDeque::new(),
+            flush_broker: None,
+            now: 0,
+        }
+    }
+
+    /// Notes the time at which everything happens until the next call.
+    pub fn set_now(&mut self, now: Tick) {
+        self.now = now;
+    }
+
+    /// What the core was told.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Names a link.
+    pub fn name_link(&mut self, party: Party) -> LinkId {
+        self.slots.name(party)
+    }
+
+    /// The conn of that link, unless it has gone.
+    pub fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
+        self.slots.conn(link)
+    }
+
+    /// The conn of that link, to be looked at; unless it has gone.
+    pub fn peek(&self, link: LinkId) -> Option<&Conn> {
+        self.slots.peek(link)
+    }
+
+    /// The links of all conns that are so, in the order of their places.
+    pub fn links(&self, so: fn(&Conn) -> bool) -> Vec<LinkId> {
+        self.slots.conns().filter(|(_, conn)| so(conn)).map(|(link, _)| link).collect()
+    }
+
+    /// The number of conns, in whatever stage.
+    pub fn conns(&self) -> usize {
+        self.metrics.conns as usize
+    }
+
+    /// Puts a frame into a conn's outbox.
+    pub fn send(&mut self, link: LinkId, frame: Frame) {
+        let (now, limit) = (self.now, self.settings.outbox_limit);
+        let Some(conn) = self.conn(link) else { return };
+        let first = conn.queue(frame, now);
+        let slow = conn.is_slow(limit);
+        if first {
+            self.dirty.push_back(link.index);
+        }
+        if slow {
+            self.close_slow(link);
+        }
+    }
+
+    /// The kernel took `n` of a conn's bytes.
+    pub fn advance(&mut self, link: LinkId, n: usize) {
+        let Some(conn) = self.conn(link) else { return };
+        conn.outbox.advance(n);
+        if !conn.outbox.is_empty() {
+            return;
+        }
+        conn.blocked = false;
+        if conn.stage == Stage::Closing {
+            match conn.ended {
+                true => self.drop_conn(link),
+                false => self.outputs.push_back(Output::Finish(link)),
+            }
+        }
+    }
+
+    /// The kernel took no more of a conn's bytes.
+    pub fn blocked(&mut self, link: LinkId) {
+        let limit = self.settings.outbox_limit;
+        let Some(conn) = self.conn(link) else { return };
+        conn.blocked = true;
+        if conn.is_slow(limit) {
+            self.close_slow(link);
+        }
+    }
+
+    /// The conn's socket ended, so that it may still be written to, or failed.
+    pub fn hung_up(&mut self, link: LinkId, ended: bool) {
+        let Some(conn) = self.conn(link) else { return };
+        conn.ended = true;
+        let unsent = conn.stage == Stage::Closing && !conn.outbox.is_empty();
+        if !ended || !unsent {
+            tracing::debug!("{link} hung up");
+            self.drop_conn(link);
+        }
+    }
+
+    /// Puts the broker's link in line for flushing, last: what it is asked goes out together.
+    pub fn flush_broker(&mut self, link: LinkId) {
+        self.flush_broker = Some(link);
+    }
+
+    /// Puts out something about a link that is not a conn's.
+    pub fn put_out(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// The next thing to do outside.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            if let Output::Close(link) = &output
+                && let Some(Party::Conn(_)) = self.slots.free(*link)
+            {
+                self.metrics.conns -= 1;
+            }
+            return Some(output);
+        }
+        while let Some(index) = self.dirty.pop_front() {
+            if let Some((link, conn)) = self.slots.at(index)
+                && std::mem::take(&mut conn.dirty)
+            {
+                return Some(Output::Flush(link));
+            }
+        }
+        self.flush_broker.take().map(Output::Flush)
+    }
+
+    /// Panics when what is counted and indexed disagrees with what is there.
+    pub fn check_invariants(&self) {
+        self.hub.check_invariants();
+        let count = |so: fn(&Conn) -> bool| self.links(so).len() as u64;
+        assert_eq!(self.metrics.conns, count(|_| true));
+        assert_eq!(self.metrics.handshakes_pending, count(Conn::is_pending));
+        assert_eq!(self.metrics.conns_open, count(|conn| conn.stage == Stage::Open));
+        for (_, conn) in self.slots.conns() {
+            let hears = matches!(conn.stage, Stage::Joining | Stage::Open);
+            let channels = self.hub.channels_of(conn.subscriptions).count();
+            assert!(hears || channels == 0, "a conn that is not open hears something");
+            let slow = conn.is_slow(self.settings.outbox_limit);
+            assert!(!slow || conn.stage == Stage::Closing, "an outbox is past its limit");
+        }
+    }
+}
