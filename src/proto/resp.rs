@@ -1,1 +1,738 @@
-//! (to be written)
+//! RESP3 from a Redis server to values, and commands to bytes.
+//!
+//! This file knows how an item is framed and which items can matter to someone who subscribes,
+//! publishes and fetches. It does not know which command a reply answers, nor what a channel name
+//! means. Its rules:
+//!
+//! - The scanner here finds the end of an item: it goes on where it stopped, looks at no byte
+//!   twice, does not recurse, and enforces every limit. Only complete items that passed it, at most
+//!   one level deep, are given to redis-protocol, which takes nesting and sizes on trust and starts
+//!   an incomplete item over. What an [`Item`] holds was decoded by redis-protocol.
+//! - Bytes are kept for what will be decoded: scalars, and pushes of three plain elements. All else
+//!   streams by: aggregates, whose contents nobody here needs, and values that are too large.
+//! - An item that is whole in the input is borrowed from it. An incomplete one is kept in a buffer
+//!   that grows with what arrived, whatever the length it declares.
+//! - What a Redis server does not send unasked is an error, and an error ends the link: after it
+//!   nobody can say which reply belongs to which command.
+
+use std::fmt;
+use std::io::Write;
+
+use redis_protocol::resp3::decode::complete::decode_range;
+use redis_protocol::resp3::types::RangeFrame;
+
+/// Most levels of aggregates in an item. HELLO's answer with modules has four.
+const MAX_DEPTH: usize = 8;
+/// Most elements in an item, at all levels together; an entry of a map is two.
+const MAX_ELEMENTS: u32 = 4096;
+/// Most bytes of a line or blob error, and of the kind and the channel in a push.
+const MAX_TEXT: usize = 64 * 1024;
+/// Digits of the greatest length, `u32::MAX`. Redis's own limit, 512 MiB, can be raised.
+const MAX_DIGITS: u8 = 10;
+/// Bytes of capacity that an idle decoder may keep.
+const IDLE_CAPACITY: usize = 4096;
+
+/// One item at the top level of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// The answer to the oldest command that waits for one.
+    Reply(Reply<'a>),
+    /// Something that answers no command in turn; it comes between any two replies.
+    Push(Push<'a>),
+}
+
+/// An answer to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// `+`, such as `OK` or `PONG`.
+    Status(&'a str),
+    /// `-` or `!`. An error may quote arguments that are not UTF-8: it is cut before such a byte.
+    Error(&'a str),
+    /// `:`
+    Integer(i64),
+    /// `$`, or `=` without its format.
+    Bulk(&'a [u8]),
+    /// `_`, or RESP2's `$-1` and `*-1`.
+    Null,
+    /// An array, map or set, whatever it contains.
+    Aggregate,
+    /// A double, boolean or big number.
+    Other,
+    /// The value, or something in the aggregate, passed the limit and was skipped.
+    TooLarge,
+}
+
+/// Something the server sent unasked, or as the confirmation of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push<'a> {
+    /// A message was published.
+    Message {
+        /// The channel it was published to.
+        channel: &'a [u8],
+        /// The message.
+        payload: &'a [u8],
+    },
+    /// One channel of a SUBSCRIBE is confirmed.
+    Subscribed {
+        /// The channel.
+        channel: &'a [u8],
+    },
+    /// One channel of an UNSUBSCRIBE is confirmed.
+    Unsubscribed {
+        /// The channel.
+        channel: &'a [u8],
+    },
+    /// The payload, or something else in the push, passed the limit and was skipped.
+    TooLarge,
+    /// Any other push.
+    Other,
+}
+
+/// Why the stream cannot be read on. It is fatal to the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RespError {
+    /// An item begins with a byte that is no RESP3 type.
+    UnknownType(u8),
+    /// `|`: attributes are for those who ask for them.
+    Attribute,
+    /// `$?`, `*?` and the like, `;` or `.`: lengths that are not known in advance.
+    Streamed,
+    /// A push within another item.
+    NestedPush,
+    /// A length that is no number, is negative, has more than 10 digits or passes 4 GiB, or leaves
+    /// a verbatim string no room for its format.
+    BadLength,
+    /// CR LF is missing where a line or a string ends.
+    BadLineEnd,
+    /// More than 8 levels of aggregates.
+    TooDeep,
+    /// More than 4096 elements in an item.
+    TooManyElements,
+    /// A line or an error of more than 64 KiB.
+    TextTooLong,
+    /// Well framed, but not a value of its type.
+    BadValue,
+}
+
+impl fmt::Display for RespError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RespError::UnknownType(byte) => {
+                return write!(f, "not RESP3: an item begins with byte 0x{byte:02x}");
+            }
+            RespError::Attribute => "RESP3 attributes are not supported",
+            RespError::Streamed => "streamed RESP3 strings and aggregates are not supported",
+            RespError::NestedPush => "a RESP3 push inside another item",
+            RespError::BadLength => "a RESP3 length that is no number or is out of range",
+            RespError::BadLineEnd => "a RESP3 line or string does not end in CR LF",
+            RespError::TooDeep => "a RESP3 item is nested too deeply",
+            RespError::TooManyElements => "a RESP3 item has too many elements",
+            RespError::TextTooLong => "a RESP3 line or error text is too long",
+            RespError::BadValue => "a RESP3 value does not fit its type",
+        })
+    }
+}
+
+impl std::error::Error for RespError {}
+
+/// Cuts a stream of bytes into items.
+///
+/// Between items it owns at most 4 KiB; within one, at most the largest value and 193 KiB more.
+#[derive(Debug)]
+pub struct Decoder {
+    scanner: Scanner,
+    /// What arrived of an item that will be decoded but was incomplete when the input ended.
+    spill: Vec<u8>,
+    /// More than any item that is kept can have, in bytes.
+    max_spill: usize,
+    failed: Option<RespError>,
+    #[cfg(test)]
+    copied: usize,
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream.
+    ///
+    /// `max_value_bytes` is the most that a reply's bulk string or a message's payload may have.
+    /// Larger ones are skipped and reported as `TooLarge`. Strings within aggregates may have
+    /// 64 KiB in any case, so that a low limit does not hide HELLO's answer.
+    pub fn new(max_value_bytes: usize) -> Decoder {
+        Decoder {
+            scanner: Scanner::new(max_value_bytes),
+            spill: Vec::new(),
+            max_spill: max_value_bytes.saturating_add(3 * MAX_TEXT + 256),
+            failed: None,
+            #[cfg(test)]
+            copied: 0,
+        }
+    }
+
+    /// Takes the next complete item from the front of `input`, or all of `input` and returns
+    /// `None`.
+    ///
+    /// Call it until it returns `None`: this is what frees the memory of the last item. Once it has
+    /// failed it takes nothing and returns the same error again.
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Item<'a>>, RespError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.scanner.is_between_items() {
+            self.forget();
+        }
+        let bytes: &'i [u8] = input;
+        let (used, complete) =
+            self.scanner.run(bytes).inspect_err(|error| self.failed = Some(*error))?;
+        let (taken, rest) = bytes.split_at(used);
+        *input = rest;
+
+        if let Some(item) = self.scanner.verdict {
+            self.forget();
+            return Ok(complete.then_some(item));
+        }
+        if !complete {
+            self.keep(taken);
+            return Ok(None);
+        }
+        let raw = if self.spill.is_empty() {
+            taken
+        } else {
+            self.keep(taken);
+            &self.spill
+        };
+        let item = decode(raw);
+        self.failed = item.err();
+        item.map(Some)
+    }
+
+    /// Appends to the spill. Its capacity doubles, so that the copying stays linear, but stops
+    /// short of what no item can need.
+    fn keep(&mut self, bytes: &[u8]) {
+        let needed = self.spill.len() + bytes.len();
+        if needed > self.spill.capacity() {
+            let doubled = self.spill.capacity().saturating_mul(2).min(self.max_spill);
+            self.spill.reserve_exact(doubled.max(needed) - self.spill.len());
+            #[cfg(test)]
+            {
+                self.copied += self.spill.len();
+            }
+        }
+        self.spill.extend_from_slice(bytes);
+        #[cfg(test)]
+        {
+            self.copied += bytes.len();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.spill.clear();
+        if self.spill.capacity() > IDLE_CAPACITY {
+            self.spill = Vec::new();
+        }
+    }
+}
+
+/// Appends a command: an array of bulk strings, the command's name first.
+pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
+    out.reserve(command_len(args));
+    push_header(out, b'*', args.len());
+    for arg in args {
+        push_header(out, b'$', arg.len());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn command_len(args: &[&[u8]]) -> usize {
+    let strings: usize = args.iter().map(|arg| header_len(arg.len()) + arg.len() + 2).sum();
+    header_len(args.len()) + strings
+}
+
+fn header_len(number: usize) -> usize {
+    let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    digits + 3
+}
+
+fn push_header(out: &mut Vec<u8>, kind: u8, number: usize) {
+    out.push(kind);
+    write!(out, "{number}\r\n").expect("a Vec takes every write");
+}
+
+/// Finds where items end. It holds numbers only, never bytes of the stream.
+#[derive(Debug)]
+struct Scanner {
+    max_value: usize,
+    state: State,
+    /// How many elements each open aggregate still lacks, the outermost first.
+    open: [u32; MAX_DEPTH],
+    depth: usize,
+    /// Elements that the item's aggregates have declared so far.
+    elements: u32,
+    /// Whether the item is a push.
+    push: bool,
+    /// How many elements the push has declared.
+    push_len: u32,
+    /// What the item is, where that is known without its contents. Otherwise it is to be kept.
+    verdict: Option<Item<'static>>,
+    #[cfg(test)]
+    scanned: usize,
+}
+
+/// What the next byte is.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// The first byte of an element.
+    Kind,
+    /// Part of the number behind a kind that has a length.
+    Length(Length),
+    /// Part of a line, after so many bytes of it, the last of which was a CR or not.
+    Line { len: usize, cr: bool },
+    /// Part of a string that goes on for so many bytes, at least one.
+    Blob { left: u32 },
+    /// The CR behind a string.
+    BlobCr,
+    /// The LF behind a string.
+    BlobLf,
+}
+
+/// What was read of a length.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    kind: u8,
+    negative: bool,
+    digits: u8,
+    value: u64,
+    cr: bool,
+}
+
+impl Scanner {
+    fn new(max_value: usize) -> Scanner {
+        Scanner {
+            max_value,
+            state: State::Kind,
+            open: [0; MAX_DEPTH],
+            depth: 0,
+            elements: 0,
+            push: false,
+            push_len: 0,
+            verdict: None,
+            #[cfg(test)]
+            scanned: 0,
+        }
+    }
+
+    fn is_between_items(&self) -> bool {
+        self.depth == 0 && matches!(self.state, State::Kind)
+    }
+
+    /// Goes through `input` to the end of an item or of the input. Returns how many bytes that was
+    /// and whether the item is complete.
+    fn run(&mut self, input: &[u8]) -> Result<(usize, bool), RespError> {
+        let mut rest = input;
+        while let Some(first) = rest.first() {
+            let taken = self.step(*first, rest)?;
+            rest = &rest[taken..];
+            #[cfg(test)]
+            {
+                self.scanned += taken;
+            }
+            if self.is_between_items() {
+                return Ok((input.len() - rest.len(), true));
+            }
+        }
+        Ok((input.len(), false))
+    }
+
+    /// Advances by at least one byte of `rest`, whose first is `byte`. Returns by how many.
+    fn step(&mut self, byte: u8, rest: &[u8]) -> Result<usize, RespError> {
+        match self.state {
+            State::Kind => self.begin_element(byte)?,
+            State::Length(length) => self.step_length(length, byte)?,
+            State::Line { len, cr } => return self.step_line(len, cr, rest),
+            State::Blob { left } => {
+                let taken = rest.len().min(left as usize);
+                let left = left - taken as u32;
+                self.state = if left > 0 { State::Blob { left } } else { State::BlobCr };
+                return Ok(taken);
+            }
+            State::BlobCr if byte == b'\r' => self.state = State::BlobLf,
+            State::BlobLf if byte == b'\n' => self.end_element(),
+            State::BlobCr | State::BlobLf => return Err(RespError::BadLineEnd),
+        }
+        Ok(1)
+    }
+
+    fn begin_element(&mut self, kind: u8) -> Result<(), RespError> {
+        if self.depth == 0 {
+            self.elements = 0;
+            self.push = kind == b'>';
+            self.verdict = None;
+        }
+        self.state = match kind {
+            b'>' if self.depth > 0 => return Err(RespError::NestedPush),
+            b'$' | b'=' | b'!' | b'*' | b'%' | b'~' | b'>' => {
+                State::Length(Length { kind, negative: false, digits: 0, value: 0, cr: false })
+            }
+            b'+' | b'-' | b':' | b',' | b'#' | b'_' | b'(' => State::Line { len: 0, cr: false },
+            b'|' => return Err(RespError::Attribute),
+            b';' | b'.' => return Err(RespError::Streamed),
+            _ => return Err(RespError::UnknownType(kind)),
+        };
+        Ok(())
+    }
+
+    fn step_length(&mut self, mut length: Length, byte: u8) -> Result<(), RespError> {
+        let first = length.digits == 0 && !length.negative;
+        match byte {
+            b'\n' if length.cr => return self.end_length(length),
+            _ if length.cr => return Err(RespError::BadLineEnd),
+            b'\r' if length.digits > 0 => length.cr = true,
+            b'0'..=b'9' if length.digits < MAX_DIGITS => {
+                length.digits += 1;
+                length.value = length.value * 10 + u64::from(byte - b'0');
+            }
+            b'-' if first => length.negative = true,
+            b'?' if first => return Err(RespError::Streamed),
+            _ => return Err(RespError::BadLength),
+        }
+        self.state = State::Length(length);
+        Ok(())
+    }
+
+    fn end_length(&mut self, length: Length) -> Result<(), RespError> {
+        let Length { kind, negative, value, .. } = length;
+        if negative {
+            if value != 1 || !matches!(kind, b'$' | b'*') {
+                return Err(RespError::BadLength);
+            }
+            self.verdict.get_or_insert(match self.depth {
+                0 => Item::Reply(Reply::Null),
+                _ => Item::Push(Push::Other),
+            });
+            self.end_element();
+            return Ok(());
+        }
+        let length = u32::try_from(value).map_err(|_| RespError::BadLength)?;
+        match kind {
+            b'$' | b'=' | b'!' => self.begin_blob(kind, length),
+            _ => self.begin_aggregate(kind, length),
+        }
+    }
+
+    fn begin_blob(&mut self, kind: u8, length: u32) -> Result<(), RespError> {
+        let size = match kind {
+            // The format and a colon come before the text and are counted with it.
+            b'=' => length.checked_sub(4).ok_or(RespError::BadLength)?,
+            _ => length,
+        } as usize;
+        if kind == b'!' {
+            if size > MAX_TEXT {
+                return Err(RespError::TextTooLong);
+            }
+        } else if size > self.max_blob() {
+            self.verdict = Some(if self.push {
+                Item::Push(Push::TooLarge)
+            } else {
+                Item::Reply(Reply::TooLarge)
+            });
+        }
+        self.state = if length > 0 { State::Blob { left: length } } else { State::BlobCr };
+        Ok(())
+    }
+
+    /// The most bytes that a string may have where the scanner stands.
+    fn max_blob(&self) -> usize {
+        if !self.push {
+            return if self.depth == 0 { self.max_value } else { self.max_value.max(MAX_TEXT) };
+        }
+        let is_name = self.depth == 1 && self.push_len - self.open[0] < 2;
+        if is_name { MAX_TEXT } else { self.max_value }
+    }
+
+    fn begin_aggregate(&mut self, kind: u8, length: u32) -> Result<(), RespError> {
+        if self.depth == MAX_DEPTH {
+            return Err(RespError::TooDeep);
+        }
+        let count = if kind == b'%' { length.saturating_mul(2) } else { length };
+        self.elements = self.elements.saturating_add(count);
+        if self.elements > MAX_ELEMENTS {
+            return Err(RespError::TooManyElements);
+        }
+        if self.depth == 0 && kind == b'>' {
+            self.push_len = count;
+        }
+        // Messages and confirmations have three plain elements.
+        let to_decode = self.depth == 0 && kind == b'>' && count == 3;
+        if !to_decode {
+            self.verdict.get_or_insert(if self.push {
+                Item::Push(Push::Other)
+            } else {
+                Item::Reply(Reply::Aggregate)
+            });
+        }
+        if count == 0 {
+            self.end_element();
+        } else {
+            self.open[self.depth] = count;
+            self.depth += 1;
+            self.state = State::Kind;
+        }
+        Ok(())
+    }
+
+    fn step_line(&mut self, len: usize, cr: bool, rest: &[u8]) -> Result<usize, RespError> {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let here = end.unwrap_or(rest.len());
+        let len = len + here;
+        let cr = here.checked_sub(1).map_or(cr, |last| rest[last] == b'\r');
+        // The CR is not part of the text.
+        if len > MAX_TEXT + 1 {
+            return Err(RespError::TextTooLong);
+        }
+        if end.is_none() {
+            self.state = State::Line { len, cr };
+            return Ok(here);
+        }
+        if !cr {
+            return Err(RespError::BadLineEnd);
+        }
+        self.end_element();
+        Ok(here + 1)
+    }
+
+    /// Closes the element, and every aggregate of which it was the last.
+    fn end_element(&mut self) {
+        self.state = State::Kind;
+        while let Some(outer) = self.depth.checked_sub(1) {
+            self.open[outer] -= 1;
+            if self.open[outer] > 0 {
+                return;
+            }
+            self.depth = outer;
+        }
+    }
+}
+
+/// Decodes one complete item that is a scalar or a push of scalars.
+fn decode(raw: &[u8]) -> Result<Item<'_>, RespError> {
+    let (frame, used) = decode_range(raw).ok().flatten().ok_or(RespError::BadValue)?;
+    if used != raw.len() {
+        return Err(RespError::BadValue);
+    }
+    Ok(Item::Reply(match frame {
+        RangeFrame::SimpleString { data, .. } => {
+            let text = std::str::from_utf8(&raw[data.0..data.1]);
+            Reply::Status(text.map_err(|_| RespError::BadValue)?)
+        }
+        RangeFrame::SimpleError { data, .. } | RangeFrame::BlobError { data, .. } => {
+            let chunk = raw[data.0..data.1].utf8_chunks().next();
+            Reply::Error(chunk.map_or("", |chunk| chunk.valid()))
+        }
+        RangeFrame::Number { data, .. } => Reply::Integer(data),
+        RangeFrame::BlobString { data, .. } | RangeFrame::VerbatimString { data, .. } => {
+            Reply::Bulk(&raw[data.0..data.1])
+        }
+        RangeFrame::Null => Reply::Null,
+        RangeFrame::Double { .. } | RangeFrame::Boolean { .. } | RangeFrame::BigNumber { .. } => {
+            Reply::Other
+        }
+        RangeFrame::Push { data, .. } => return Ok(Item::Push(push(raw, &data))),
+        _ => return Err(RespError::BadValue),
+    }))
+}
+
+fn push<'a>(raw: &'a [u8], elements: &[RangeFrame]) -> Push<'a> {
+    use RangeFrame::{BlobString, Number};
+    let [BlobString { data: kind, .. }, BlobString { data: name, .. }, last] = elements else {
+        return Push::Other;
+    };
+    let channel = &raw[name.0..name.1];
+    match (&raw[kind.0..kind.1], last) {
+        (b"message", BlobString { data, .. }) => {
+            Push::Message { channel, payload: &raw[data.0..data.1] }
+        }
+        (b"subscribe", Number { .. }) => Push::Subscribed { channel },
+        (b"unsubscribe", Number { .. }) => Push::Unsubscribed { channel },
+        _ => Push::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn message(payload: usize) -> Vec<u8> {
+        let mut out = format!(">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n${payload}\r\n").into_bytes();
+        out.resize(out.len() + payload, b'x');
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+
+    /// Feeds the stream in pieces; returns how many items came out and the most it held.
+    fn drain(decoder: &mut Decoder, stream: &[u8], piece: usize) -> (usize, usize) {
+        let (mut items, mut most) = (0, 0);
+        for mut input in stream.chunks(piece) {
+            while decoder.next(&mut input).expect("the stream is valid").is_some() {
+                items += 1;
+                most = most.max(decoder.spill.capacity());
+            }
+            assert!(input.is_empty());
+            most = most.max(decoder.spill.capacity());
+        }
+        (items, most)
+    }
+
+    #[test]
+    fn work_is_linear_in_what_arrived() {
+        let large = message(900 * 1024);
+        let many = b"*1000\r\n".iter().copied().chain(b":12345678\r\n".repeat(1000)).collect();
+        let line = [b"+".as_slice(), &[b'x'; MAX_TEXT], b"\r\n"].concat();
+        for stream in [large, many, line] {
+            for piece in [1, 7, 4096] {
+                let mut decoder = Decoder::new(LIMIT);
+                assert_eq!(drain(&mut decoder, &stream, piece).0, 1);
+                assert_eq!(decoder.scanner.scanned, stream.len());
+                // Each byte is copied once, and less than twice more by the doublings.
+                assert!(decoder.copied <= 3 * stream.len(), "{} copied", decoder.copied);
+            }
+        }
+    }
+
+    #[test]
+    fn only_incomplete_items_are_held_and_only_as_long() {
+        let mut decoder = Decoder::new(LIMIT);
+        let large = message(900 * 1024);
+        assert_eq!(drain(&mut decoder, &large, large.len()), (1, 0));
+        let (items, most) = drain(&mut decoder, &large, 4096);
+        assert_eq!(items, 1);
+        assert!((large.len()..=decoder.max_spill).contains(&most), "{most} held");
+        assert!(decoder.spill.capacity() <= IDLE_CAPACITY);
+
+        // It is what arrived that is held, not what was declared.
+        let mut start = &large[..100];
+        assert_eq!(decoder.next(&mut start), Ok(None));
+        assert!(decoder.spill.capacity() <= IDLE_CAPACITY);
+    }
+
+    #[test]
+    fn the_largest_push_is_held_within_the_bound() {
+        let name = format!("${MAX_TEXT}\r\n{}\r\n", "n".repeat(MAX_TEXT));
+        let value = format!("${LIMIT}\r\n{}\r\n", "v".repeat(LIMIT));
+        let stream = [">3\r\n", &name, &name, &value].concat().into_bytes();
+        let mut decoder = Decoder::new(LIMIT);
+        let (items, most) = drain(&mut decoder, &stream, 1000);
+        assert_eq!(items, 1);
+        assert!((stream.len()..=decoder.max_spill).contains(&most), "{most} held");
+    }
+
+    #[test]
+    fn what_is_not_decoded_is_not_held() {
+        let mut decoder = Decoder::new(4);
+        let skipped = 10 << 20;
+        let streams = [
+            [&format!("${skipped}\r\n").into_bytes(), &vec![b'x'; skipped][..], b"\r\n"].concat(),
+            message(skipped),
+            [b"*1000\r\n".as_slice(), &b"$3\r\nabc\r\n".repeat(1000)].concat(),
+            [b">4000\r\n".as_slice(), &b"$3\r\nabc\r\n".repeat(4000)].concat(),
+        ];
+        for mut stream in streams {
+            stream.extend_from_slice(b"+OK\r\n");
+            let (items, most) = drain(&mut decoder, &stream, 1000);
+            assert_eq!(items, 2);
+            assert!(most <= IDLE_CAPACITY, "{most} held");
+        }
+    }
+
+    #[test]
+    fn garbage_neither_panics_nor_fills_the_memory() {
+        // Pieces of the protocol get deeper than bytes at random.
+        const TOKENS: [&[u8]; 40] = [
+            b"+",
+            b"-",
+            b":",
+            b",",
+            b"#",
+            b"_",
+            b"(",
+            b"$",
+            b"=",
+            b"!",
+            b"*",
+            b"%",
+            b"~",
+            b">",
+            b"|",
+            b".",
+            b";",
+            b"?",
+            b"\r\n",
+            b"\r\n",
+            b"\r\n",
+            b"\r",
+            b"\n",
+            b"0",
+            b"1",
+            b"3",
+            b"999",
+            b"70000",
+            b">3\r\n",
+            b"$7\r\nmessage\r\n",
+            b"$1\r\nc\r\n",
+            b":1\r\n",
+            b"$-1\r\n",
+            b"*-1\r\n",
+            b"*2\r\n",
+            b"%1\r\n",
+            b"_\r\n",
+            b"#t\r\n",
+            b"+OK\r\n",
+            b"\xff",
+        ];
+        let (mut items, mut errors, mut most) = (0, 0, 0);
+        for seed in 0..20_000_u64 {
+            let mut state = seed;
+            let mut random = |below: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as usize % below
+            };
+            let mut decoder = Decoder::new(1000);
+            let mut failed = false;
+            while !failed && random(200) > 0 {
+                let run = vec![b'x'; random(20_000)];
+                let token = if random(20) == 0 { &run } else { TOKENS[random(TOKENS.len())] };
+                let mut input = token;
+                loop {
+                    match decoder.next(&mut input) {
+                        Ok(Some(_)) => items += 1,
+                        Ok(None) => break,
+                        Err(_) => {
+                            failed = true;
+                            errors += 1;
+                            break;
+                        }
+                    }
+                }
+                most = most.max(decoder.spill.capacity());
+                assert!(decoder.scanner.depth <= MAX_DEPTH);
+            }
+        }
+        assert!(items > 1000 && errors > 1000, "{items} items, {errors} errors");
+        let max_spill = Decoder::new(1000).max_spill;
+        assert!((MAX_TEXT / 2..=max_spill).contains(&most), "{most} held");
+    }
+
+    #[test]
+    fn commands_take_exactly_the_room_they_reserve() {
+        for len in [0, 1, 9, 10, 99, 100, 999, 1000, 12_345] {
+            let long = vec![b'v'; len];
+            let args: Vec<&[u8]> = (0..len % 101).map(|_| long.as_slice()).collect();
+            let mut out = Vec::new();
+            command(&mut out, &args);
+            assert_eq!(out.len(), command_len(&args));
+        }
+    }
+}
