@@ -147,7 +147,8 @@ fn hello_is_an_aggregate_whatever_the_limit() {
         $4\r\npath\r\n$22\r\n/usr/lib/timeseries.so\r\n$4\r\nargs\r\n*2\r\n+a\r\n+b\r\n";
     let valkey_8 = "%8\r\n$6\r\nserver\r\n$6\r\nvalkey\r\n$7\r\nversion\r\n$5\r\n8.1.1\r\n\
         $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:12\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n\
-        $4\r\nrole\r\n$6\r\nmaster\r\n$17\r\navailability_zone\r\n$0\r\n\r\n$7\r\nmodules\r\n*0\r\n";
+        $4\r\nrole\r\n$6\r\nmaster\r\n$17\r\navailability_zone\r\n$0\r\n\r\n\
+        $7\r\nmodules\r\n*0\r\n";
     let expected = written(&[Item::Reply(Reply::Aggregate), Item::Reply(Reply::Status("OK"))]);
     for hello in [redis_7.to_owned() + "*0\r\n", redis_7.to_owned() + module, valkey_8.to_owned()] {
         let stream = hello + "+OK\r\n";
@@ -222,11 +223,13 @@ fn what_is_no_resp3_we_asked_for_is_an_error() {
 
 #[test]
 fn an_error_stays_and_says_what_was_wrong() {
-    let mut decoder = Decoder::new(LIMIT);
-    assert_eq!(decoder.next(&mut b":x\r\n".as_slice()), Err(RespError::BadValue));
-    let mut input = b"+OK\r\n".as_slice();
-    assert_eq!(decoder.next(&mut input), Err(RespError::BadValue));
-    assert_eq!(input, b"+OK\r\n");
+    for (stream, error) in [(":x\r\n", RespError::BadValue), (".\r\n", RespError::Streamed)] {
+        let mut decoder = Decoder::new(LIMIT);
+        assert_eq!(decoder.next(&mut stream.as_bytes()), Err(error));
+        let mut input = b"+OK\r\n".as_slice();
+        assert_eq!(decoder.next(&mut input), Err(error));
+        assert_eq!(input, b"+OK\r\n");
+    }
     assert_eq!(RespError::BadValue.to_string(), "a RESP3 value does not fit its type");
     assert_eq!(
         RespError::UnknownType(b'H').to_string(),
@@ -284,6 +287,7 @@ fn what_is_too_large_is_skipped() {
         (b">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$5\r\nabcde\r\n", Item::Push(Push::TooLarge)),
         (b">3\r\n$7\r\nmessage\r\n*1\r\n$5\r\nabcde\r\n:1\r\n", Item::Push(Push::TooLarge)),
         (b">4\r\n:1\r\n:1\r\n$5\r\nabcde\r\n*-1\r\n", Item::Push(Push::TooLarge)),
+        (b">4\r\n:1\r\n:1\r\n$5\r\nabcde\r\n*0\r\n", Item::Push(Push::TooLarge)),
         (b"!5\r\nabcde\r\n", Item::Reply(Reply::Error("abcde"))),
     ];
     for (stream, item) in table {

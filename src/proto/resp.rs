@@ -648,6 +648,17 @@ mod tests {
     }
 
     #[test]
+    fn what_turns_out_too_large_is_let_go() {
+        let name = format!("${MAX_TEXT}\r\n{}\r\n", "n".repeat(MAX_TEXT));
+        let mut decoder = Decoder::new(LIMIT);
+        let head = [">3\r\n$7\r\nmessage\r\n", &name].concat();
+        assert_eq!(decoder.next(&mut head.as_bytes()), Ok(None));
+        assert!(decoder.spill.capacity() > MAX_TEXT);
+        assert_eq!(decoder.next(&mut b"$2000000\r\nxyz".as_slice()), Ok(None));
+        assert!(decoder.spill.capacity() <= IDLE_CAPACITY);
+    }
+
+    #[test]
     fn garbage_neither_panics_nor_fills_the_memory() {
         // Pieces of the protocol get deeper than bytes at random.
         const TOKENS: [&[u8]; 40] = [
