@@ -79,8 +79,7 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
     };
     let options = Options::parse(upgrade.query);
     let identity = Identity::default();
-    let grant =
-        channel::channels(&settings.prefix, &facility, options, settings.allow, &identity);
+    let grant = channel::channels(&settings.prefix, &facility, options, settings.allow, &identity);
     Decision::Open(Pending { grant, accepted })
 }
 

@@ -286,6 +286,7 @@ impl Server {
             }
             Ok(Some((Decision::Open(pending), length))) => {
                 self.authorize(link, pending);
+                self.on_broker_events(&mut &[][..]);
                 let rest = &mut bytes[length..];
                 match self.relay.peek(link).map(|conn| conn.stage) {
                     Some(Stage::Open) => self.on_frames(link, rest),
@@ -311,7 +312,7 @@ impl Server {
             }
             Status::Down => {
                 self.relay.refuse_unavailable(link, Some(&pending.accepted));
-            },
+            }
         }
     }
 

@@ -217,11 +217,7 @@ impl Broker {
 
     /// Takes what arrived from the front of `input` until there is something to say; `None` when
     /// all is taken. Call it until then, with an empty input as well.
-    pub fn next<'a, 'i: 'a>(
-        &'a mut self,
-        input: &mut &'i [u8],
-        now_ms: u64,
-    ) -> Option<Event<'a>> {
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], now_ms: u64) -> Option<Event<'a>> {
         match self {
             Broker::Local(local) => local.next(),
             Broker::Redis(redis) => redis.next(input, now_ms),

@@ -93,12 +93,7 @@ pub enum Wish {
 }
 
 impl Redis {
-    pub(super) fn new(
-        settings: RedisSettings,
-        expire_s: u64,
-        max_value: usize,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(settings: RedisSettings, expire_s: u64, max_value: usize, seed: u64) -> Self {
         Redis {
             settings,
             expire_s,
@@ -261,8 +256,7 @@ impl Redis {
         self.session.command(&publish, Awaited::Publish, now_ms);
         if self.expire_s > 0 {
             let expire_s = self.expire_s.to_string();
-            let set: [&[u8]; 5] =
-                [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
+            let set: [&[u8]; 5] = [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
             self.session.command(&set, Awaited::Set, now_ms);
         }
         Ok(())

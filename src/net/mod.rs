@@ -1,1 +1,70 @@
-//! (to be written)
+//! L3: sockets, the clock and the loop.
+//!
+//! The only home of mio, sockets, threads and `Instant::now`. It knows links and bytes, not what
+//! they mean: that is [`crate::server`]'s.
+
+mod dial;
+mod link;
+mod reactor;
+
+use std::hash::{BuildHasher, RandomState};
+
+pub use reactor::Reactor;
+
+use crate::server::Server;
+use crate::settings::Settings;
+
+/// Why the loop could not start, or ended.
+#[derive(Debug)]
+pub enum Error {
+    /// An address could not be listened on.
+    Listen {
+        /// As it was given.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The system failed us: no epoll, no signals, no output.
+    System(std::io::Error),
+}
+
+/// Listens on the addresses, prints where, and serves until a signal asks for the end.
+pub fn serve(listen: &[String], settings: Settings) -> Result<(), Error> {
+    let keys = RandomState::new();
+    let seed = keys.hash_one("seed");
+    let mut reactor = Reactor::bind(listen, Server::new(settings, keys, seed))?;
+    reactor.heed_signals()?;
+    for address in reactor.addresses() {
+        use std::io::Write;
+        let mut out = std::io::stdout();
+        // Nobody may be reading, which is no reason not to serve.
+        let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    }
+    reactor.run()
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Listen { address, error } => {
+                let mend = match error.kind() {
+                    std::io::ErrorKind::AddrInUse => {
+                        "; another program listens there: stop it, or choose another with --listen"
+                    }
+                    std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
+                    _ => "; give --listen an address of this machine, as 127.0.0.1:8080",
+                };
+                write!(f, "cannot listen on {address}: {error}{mend}")
+            }
+            Error::System(error) => write!(f, "the system refused: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Error::System(error)
+    }
+}

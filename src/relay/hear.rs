@@ -164,8 +164,7 @@ impl Relay {
 
     /// Whether the channel that was asked about is still the one of that id.
     fn is_current(&self, fetch: &Fetch) -> bool {
-        self.hub.contains(fetch.channel)
-            && Arc::ptr_eq(self.hub.name(fetch.channel), &fetch.name)
+        self.hub.contains(fetch.channel) && Arc::ptr_eq(self.hub.name(fetch.channel), &fetch.name)
     }
 
     fn hash(&self, payload: &[u8]) -> u64 {

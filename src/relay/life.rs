@@ -165,8 +165,7 @@ impl Relay {
                 _ => {
                     let text = "The server is shutting down; try again.";
                     let accepted = conn.take_accepted();
-                    let refusal =
-                        handshake::unavailable(text, accepted.as_deref(), &self.settings);
+                    let refusal = handshake::unavailable(text, accepted.as_deref(), &self.settings);
                     self.refuse(link, refusal);
                 }
             }

@@ -1,0 +1,139 @@
+//! L3: one stream: what was read, what was written, and whether there is more.
+//!
+//! It does not know what its bytes mean. Its rules, which edge-triggered readiness asks for: reading
+//! goes on until the kernel has no more, says so by a short read, or a budget ends it; writing goes
+//! on until nothing waits or the kernel takes less than it is given.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+
+/// A stream of either family, or one that is still to be made.
+#[derive(Debug)]
+pub enum Stream {
+    /// A name is being looked up.
+    Unmade,
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// One socket and what is known of its readiness.
+#[derive(Debug)]
+pub struct Link {
+    /// Which of the links that have had this place.
+    pub generation: u32,
+    /// Its socket.
+    pub stream: Stream,
+    /// It was dialed, not accepted.
+    pub dialed: bool,
+    /// It can be read and written; a dialed one only when its peer has answered.
+    pub made: bool,
+    /// The peer will send no more, or the link has failed: it was said, and is not read again.
+    pub over: bool,
+    /// The peer has said that it will send no more, but not all of that may be read.
+    pub ending: bool,
+}
+
+/// The outcome of one read.
+#[derive(Debug)]
+pub enum Reading {
+    /// So many bytes, and perhaps there are more.
+    More(usize),
+    /// So many bytes, and no more for now.
+    Last(usize),
+    /// None for now.
+    Nothing,
+    /// None ever again.
+    Ended,
+    /// The link failed.
+    Failed(io::Error),
+}
+
+impl Link {
+    /// A link whose stream is not made yet.
+    pub fn unmade(generation: u32) -> Self {
+        let stream = Stream::Unmade;
+        Link { generation, stream, dialed: true, made: false, over: false, ending: false }
+    }
+
+    /// A link that was accepted.
+    pub fn accepted(generation: u32, stream: TcpStream) -> Self {
+        let stream = Stream::Tcp(stream);
+        Link { generation, stream, dialed: false, made: true, over: false, ending: false }
+    }
+
+    /// Reads once.
+    pub fn read(&mut self, into: &mut [u8]) -> Reading {
+        let result = match &mut self.stream {
+            Stream::Unmade => return Reading::Nothing,
+            Stream::Tcp(stream) => stream.read(into),
+            Stream::Unix(stream) => stream.read(into),
+        };
+        match result {
+            Ok(0) => Reading::Ended,
+            Ok(n) if n == into.len() || self.ending => Reading::More(n),
+            Ok(n) => Reading::Last(n),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Reading::Nothing,
+            Err(error) if error.kind() == ErrorKind::Interrupted => Reading::More(0),
+            Err(error) => Reading::Failed(error),
+        }
+    }
+
+    /// Writes once; `None` when the kernel takes nothing now.
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        loop {
+            let result = match &mut self.stream {
+                Stream::Unmade => return Ok(None),
+                Stream::Tcp(stream) => stream.write_vectored(slices),
+                Stream::Unix(stream) => stream.write_vectored(slices),
+            };
+            match result {
+                Ok(n) => return Ok(Some(n)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Shuts the writing side. A failure means that the peer has gone, which reading will tell.
+    pub fn shut_writing(&mut self) {
+        let _ = match self {
+            Stream::Unmade => Ok(()),
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+
+    /// Whether a dialed stream is made.
+    pub fn is_made(&self) -> io::Result<bool> {
+        let (error, peer) = match self {
+            Stream::Unmade => return Ok(false),
+            Stream::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Stream::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+        };
+        match (error, peer) {
+            (Some(error), _) => Err(error),
+            (None, Ok(())) => Ok(true),
+            (None, Err(error)) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            (None, Err(error)) => Err(error),
+        }
+    }
+
+    /// Has readiness in both directions told under this token.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Stream::Unmade => Ok(()),
+            Stream::Tcp(stream) => stream.register(registry, token, both),
+            Stream::Unix(stream) => stream.register(registry, token, both),
+        }
+    }
+}

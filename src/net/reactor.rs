@@ -1,0 +1,406 @@
+//! L3: the loop: poll, read, tick, put out, over and over.
+//!
+//! It owns every socket, in a slab with the same places as the core's. It knows readiness, budgets
+//! and the clock; it does not know which link is whose. Its rules:
+//! * links that were dialed are read before those that were accepted, so that Redis never waits for
+//!   browsers;
+//! * a read that a budget stopped is taken up again in the next turn, which then does not sleep;
+//! * each link is written to once in a turn, when everything of that turn has been queued;
+//! * running out of descriptors pauses accepting; it never spins.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream, UnixStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use super::Error;
+use super::dial::Dials;
+use super::link::{Link, Reading, Stream};
+use crate::broker::Target;
+use crate::link_id::LinkId;
+use crate::server::{Cause, Input, Output, Server};
+
+const WAKER: Token = Token(usize::MAX);
+const SIGNALS: Token = Token(usize::MAX - 1);
+/// Listeners have the tokens from here downwards; no link has so high a place.
+const LISTENERS: usize = usize::MAX - 2;
+
+/// Bytes read at a time, from whichever link.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// Reads of one link in a turn.
+const READS: usize = 4;
+/// Conns accepted in a turn.
+const ACCEPTS: usize = 256;
+/// Buffers handed to one write.
+const SLICES: usize = 64;
+const EVENTS: usize = 1024;
+/// Out of descriptors, accepting pauses for so long.
+const ACCEPT_PAUSE_MS: u64 = 500;
+
+/// The loop and all it owns.
+pub struct Reactor {
+    server: Server,
+    poll: Poll,
+    links: Slab<Link>,
+    listeners: Vec<Listener>,
+    signals: Option<UnixStream>,
+    dials: Dials,
+    /// Links whose reading a budget stopped.
+    leftovers: Vec<LinkId>,
+    scratch: Box<[u8]>,
+    start: Instant,
+    now_ms: u64,
+    accept_after_ms: u64,
+    said_no_descriptors: bool,
+}
+
+struct Listener {
+    socket: TcpListener,
+    /// There may be somebody to accept.
+    ready: bool,
+}
+
+impl Reactor {
+    /// Listens on every address that the given ones stand for.
+    pub fn bind(listen: &[String], server: Server) -> Result<Self, Error> {
+        let poll = Poll::new()?;
+        let mut listeners = Vec::new();
+        for given in listen {
+            let failed = |error| Error::Listen { address: given.clone(), error };
+            let before = listeners.len();
+            let mut unavailable = None;
+            for address in given.to_socket_addrs().map_err(failed)? {
+                match TcpListener::bind(address) {
+                    Ok(mut socket) => {
+                        let token = Token(LISTENERS - listeners.len());
+                        poll.registry().register(&mut socket, token, Interest::READABLE)?;
+                        listeners.push(Listener { socket, ready: true });
+                    }
+                    // A name may stand for an address of a family that this machine lacks.
+                    Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                        unavailable = Some(error);
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+            if listeners.len() == before {
+                return Err(failed(unavailable.unwrap_or(ErrorKind::AddrNotAvailable.into())));
+            }
+        }
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok(Reactor {
+            server,
+            poll,
+            links: Slab::new(),
+            listeners,
+            signals: None,
+            dials: Dials::new(waker),
+            leftovers: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            start: Instant::now(),
+            now_ms: 0,
+            accept_after_ms: 0,
+            said_no_descriptors: false,
+        })
+    }
+
+    /// Where it listens: the ports chosen, where 0 was given.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|l| l.socket.local_addr().ok()).collect()
+    }
+
+    /// From now on SIGTERM and SIGINT ask for the end; a second one for the end at once.
+    pub fn heed_signals(&mut self) -> Result<(), Error> {
+        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+        }
+        receiver.set_nonblocking(true)?;
+        let mut receiver = UnixStream::from_std(receiver);
+        self.poll.registry().register(&mut receiver, SIGNALS, Interest::READABLE)?;
+        self.signals = Some(receiver);
+        Ok(())
+    }
+
+    /// Serves until a shutdown that was asked for is complete.
+    pub fn run(&mut self) -> Result<(), Error> {
+        let mut events = Events::with_capacity(EVENTS);
+        self.server.tick(self.now_ms);
+        self.put_out();
+        while !self.server.is_done() {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            self.now_ms = self.start.elapsed().as_millis() as u64;
+            self.turn(&events);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &Events) {
+        let mut readable = std::mem::take(&mut self.leftovers);
+        let mut dialed = Vec::new();
+        for event in events {
+            match event.token() {
+                WAKER => self.on_resolved(),
+                SIGNALS => self.on_signal(),
+                Token(token) if token > LISTENERS - self.listeners.len() => {
+                    self.listeners[LISTENERS - token].ready = true;
+                }
+                Token(token) => {
+                    let link = link_of(token);
+                    let Some(entry) = self.link(link) else { continue };
+                    entry.ending |= event.is_read_closed();
+                    let (was_dialed, made) = (entry.dialed, entry.made);
+                    if !made {
+                        self.on_dialed(link);
+                    } else if event.is_writable() {
+                        self.flush(link);
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        if was_dialed { &mut dialed } else { &mut readable }.push(link);
+                    }
+                }
+            }
+        }
+        for link in dialed.into_iter().chain(readable) {
+            self.read(link);
+        }
+        self.accept();
+        self.server.tick(self.now_ms);
+        self.put_out();
+    }
+
+    /// Hands what arrived on a link to the core, until there is no more or the budget is used up.
+    fn read(&mut self, link: LinkId) {
+        for _ in 0..READS {
+            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+            if entry.generation != link.generation || entry.over || !entry.made {
+                return;
+            }
+            let (n, last) = match entry.read(&mut self.scratch) {
+                Reading::More(n) => (n, false),
+                Reading::Last(n) => (n, true),
+                Reading::Nothing => return,
+                Reading::Ended => return self.hung_up(link, Cause::Ended),
+                Reading::Failed(error) => {
+                    return self.hung_up(link, Cause::Failed(error.to_string()));
+                }
+            };
+            if n > 0 {
+                let bytes = &mut self.scratch[..n];
+                self.server.handle(Input::Received { link, bytes }, self.now_ms);
+            }
+            if last {
+                return;
+            }
+        }
+        self.leftovers.push(link);
+    }
+
+    /// Sends what waits for a link, until nothing does or the kernel takes less than it is given.
+    fn flush(&mut self, link: LinkId) {
+        loop {
+            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+            if entry.generation != link.generation || !entry.made {
+                return;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.server.slices(link, &mut slices);
+            if used == 0 {
+                return;
+            }
+            let slices = &slices[..used];
+            let given: usize = slices.iter().map(|slice| slice.len()).sum();
+            match entry.write(slices) {
+                Ok(taken) => {
+                    let taken = taken.unwrap_or(0);
+                    self.server.advance(link, taken);
+                    if taken < given {
+                        return self.server.handle(Input::Blocked { link }, self.now_ms);
+                    }
+                }
+                Err(error) => return self.hung_up(link, Cause::Failed(error.to_string())),
+            }
+        }
+    }
+
+    fn put_out(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Flush(link) => self.flush(link),
+                Output::Dial(link, target) => self.dial(link, target),
+                Output::Finish(link) => {
+                    if let Some(entry) = self.link(link) {
+                        entry.stream.shut_writing();
+                    }
+                }
+                Output::Close(link) => {
+                    if self.link(link).is_some() {
+                        self.links.remove(link.index as usize);
+                        self.dials.end(link);
+                        self.accept_after_ms = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        if self.now_ms < self.accept_after_ms {
+            return;
+        }
+        for at in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS {
+                if !self.listeners[at].ready || !self.server.accepting() {
+                    break;
+                }
+                match self.listeners[at].socket.accept() {
+                    Ok((stream, peer)) => self.accepted(stream, peer),
+                    Err(error) => self.on_accept_error(at, &error),
+                }
+            }
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+        // A conn that cannot be set to send at once is only slower.
+        let _ = stream.set_nodelay(true);
+        let link = self.server.accept(&peer, self.now_ms);
+        self.insert(link, Link::accepted(link.generation, stream));
+        self.register(link);
+    }
+
+    fn on_accept_error(&mut self, at: usize, error: &io::Error) {
+        match error.kind() {
+            ErrorKind::WouldBlock => self.listeners[at].ready = false,
+            ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+            _ => {
+                self.accept_after_ms = self.now_ms + ACCEPT_PAUSE_MS;
+                self.listeners[at].ready = true;
+                if !std::mem::replace(&mut self.said_no_descriptors, true) {
+                    tracing::warn!(
+                        "accepting pauses: {error}; raise the limit (ulimit -n) or lower \
+                         --max-connections (said once)"
+                    );
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, link: LinkId, target: Target) {
+        self.insert(link, Link::unmade(link.generation));
+        match self.dials.begin(link, target) {
+            Ok(None) => {}
+            Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
+            Err(error) => self.on_stream(link, Err(error)),
+        }
+    }
+
+    fn on_resolved(&mut self) {
+        while let Some((link, stream)) = self.dials.resolved() {
+            match self.link(link) {
+                Some(_) => self.on_stream(link, stream),
+                None => self.dials.end(link),
+            }
+        }
+    }
+
+    /// A dialed link has its stream, which is not made yet, or will not have one.
+    fn on_stream(&mut self, link: LinkId, stream: io::Result<Stream>) {
+        let Some(entry) = self.link(link) else { return };
+        match stream {
+            Ok(stream) => {
+                entry.stream = stream;
+                self.register(link);
+            }
+            Err(error) => self.on_dial_failed(link, &error),
+        }
+    }
+
+    /// A stream that was dialed has become ready: to be written, or with an error.
+    fn on_dialed(&mut self, link: LinkId) {
+        let Some(entry) = self.link(link) else { return };
+        match entry.stream.is_made() {
+            Ok(false) => {}
+            Err(error) => self.on_dial_failed(link, &error),
+            Ok(true) => {
+                entry.made = true;
+                self.dials.end(link);
+                self.server.handle(Input::Connected { link }, self.now_ms);
+            }
+        }
+    }
+
+    fn on_dial_failed(&mut self, link: LinkId, error: &io::Error) {
+        match self.dials.has_next(link) {
+            true => {
+                let stream = self.dials.next(link);
+                self.on_stream(link, stream);
+            }
+            false => self.hung_up(link, Cause::Failed(error.to_string())),
+        }
+    }
+
+    fn on_signal(&mut self) {
+        let mut asked = [0; 16];
+        let Some(signals) = &mut self.signals else { return };
+        while let Ok(n @ 1..) = io::Read::read(signals, &mut asked) {
+            for _ in 0..n {
+                tracing::info!("asked to end");
+                self.server.handle(Input::ShutdownAsked, self.now_ms);
+            }
+        }
+        // Who comes now is refused by the kernel and can try another process at once.
+        self.listeners.clear();
+    }
+
+    fn hung_up(&mut self, link: LinkId, cause: Cause) {
+        if let Some(entry) = self.link(link) {
+            entry.over = true;
+        }
+        self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+    }
+
+    /// How long to sleep: not at all while something is left to read or to accept.
+    fn timeout(&mut self) -> Option<Duration> {
+        let waiting = self.listeners.iter().any(|listener| listener.ready);
+        let accept_ms = (waiting && self.server.accepting()).then_some(self.accept_after_ms);
+        let read_ms = (!self.leftovers.is_empty()).then_some(0);
+        let deadlines = self.server.next_deadline_ms().into_iter().chain(accept_ms).chain(read_ms);
+        let now_ms = self.start.elapsed().as_millis() as u64;
+        deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
+    }
+
+    /// The core names places in the order in which they are taken and given up here, so the two
+    /// slabs agree; if ever they did not, bytes would go to the wrong browser.
+    fn insert(&mut self, link: LinkId, entry: Link) {
+        let index = self.links.insert(entry);
+        assert_eq!(index, link.index as usize, "the core and the reactor disagree about places");
+    }
+
+    fn register(&mut self, link: LinkId) {
+        let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+        let result = entry.stream.register(self.poll.registry(), token_of(link));
+        if let Err(error) = result {
+            self.hung_up(link, Cause::Failed(error.to_string()));
+        }
+    }
+
+    fn link(&mut self, link: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(link.index as usize).filter(|entry| entry.generation == link.generation)
+    }
+}
+
+fn token_of(link: LinkId) -> Token {
+    Token((link.generation as usize) << 32 | link.index as usize)
+}
+
+fn link_of(token: usize) -> LinkId {
+    LinkId { index: token as u32, generation: (token >> 32) as u32 }
+}
