@@ -1,1 +1,704 @@
-//! (to be written)
+//! L4: what the operator asks for, raw and then checked.
+//!
+//! Defaults <- environment <- flags. [`Flags`] is the raw layer: every field is the text that was
+//! given, or `None`; clap lays the flags over the environment and judges nothing but their names.
+//! A configuration file will fill the fields that are still `None` before [`check`] sees them.
+//! [`check`] is the only place that knows defaults, ranges and meaning, and it makes the
+//! [`Config`] that everything else is told.
+//!
+//! Rules:
+//! - A wrong value is one line: which flag or variable, what is wrong, how to mend it.
+//! - No line repeats a password: values are quoted by `values::quoted` and a Redis URL never is.
+//! - An empty environment variable is an unset one; an empty flag is an empty text.
+
+mod pages;
+mod redis_url;
+mod values;
+
+use std::env;
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+
+use clap::builder::Resettable;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches};
+use tracing::level_filters::LevelFilter;
+
+use crate::broker;
+use crate::channel::Allow;
+use crate::proto::upgrade::AllowedOrigins;
+use crate::server::{Refuse, Settings};
+
+use values::{KIB, MIB};
+
+/// What the program is to do, checked.
+pub struct Config {
+    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
+    pub listen: Vec<String>,
+    /// The least severe level that is logged.
+    pub log: LevelFilter,
+    /// Lines for the log that explain choices made here. They are to be logged once the server
+    /// listens, because a failure to do so is one line and no more.
+    pub notes: Vec<String>,
+    /// What the core is told.
+    pub settings: Settings,
+}
+
+/// Why there is no [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// `--help` or `--version` was asked for: the text for standard output, newline included.
+    Print(String),
+    /// Something is wrong: one line that says what and how to mend it, without a newline.
+    Wrong(String),
+}
+
+impl Config {
+    /// Reads the program's arguments (the first is its name) and its `WSLOOP_…` environment.
+    /// `descriptors` is how many descriptors it may have open.
+    pub fn load<I, T>(args: I, descriptors: usize) -> Result<Config, Stop>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let matches = command().try_get_matches_from(args).map_err(clap_stop)?;
+        let given = matches.subcommand().map_or(&matches, |(_, given)| given);
+        let flags = Flags::from_arg_matches(given).map_err(clap_stop)?;
+        check(flags, descriptors).map_err(|wrong| Stop::Wrong(wrong.line(given)))
+    }
+}
+
+/// Descriptors that are no conn's: standard streams, epoll, wakers, listeners, Redis, and room for
+/// what libraries open.
+const RESERVED_DESCRIPTORS: usize = 64;
+/// A year: longer waits are typing errors.
+const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
+/// A hundred years. Redis refuses an expiry whose milliseconds overflow.
+const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
+/// What the demo's page needs besides the default of `--allow`.
+const DEMO_ALLOW: &str =
+    "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
+
+/// What was given, as text.
+#[derive(Args)]
+struct Flags {
+    /// Address to listen on, port 0 for any free one; repeatable, or separated by commas
+    /// [default: 127.0.0.1:8080]
+    #[arg(long, env = "WSLOOP_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
+    listen: Option<Vec<String>>,
+
+    /// Redis to relay from and to: redis://[user:password@]host[:port][/db] or
+    /// redis+unix:///path?db=N [default: none, an embedded broker]
+    #[arg(long, env = "WSLOOP_REDIS", value_name = "URL")]
+    redis: Option<String>,
+
+    /// What WebSocket paths begin with; the rest of a path is the facility [default: /ws/]
+    #[arg(long, env = "WSLOOP_URL_PREFIX", value_name = "PATH")]
+    url_prefix: Option<String>,
+
+    /// What Redis names begin with; a colon is put after it [default: empty]
+    #[arg(long, env = "WSLOOP_PREFIX", value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// How long a message stays stored for conns that come later, in whole seconds; 0 stores
+    /// nothing [default: 3600]
+    #[arg(long, env = "WSLOOP_EXPIRE", value_name = "SECONDS")]
+    expire: Option<String>,
+
+    /// Text that both sides send to show that they are alive; empty is off [default: off]
+    #[arg(long, env = "WSLOOP_HEARTBEAT", value_name = "TEXT", allow_hyphen_values = true)]
+    heartbeat: Option<String>,
+
+    /// A ping is sent when nothing arrived for so long; 0 is off [default: 30]
+    #[arg(long, env = "WSLOOP_PING_INTERVAL", value_name = "SECONDS")]
+    ping_interval: Option<String>,
+
+    /// A conn that does not answer a ping for so long is closed [default: 10]
+    #[arg(long, env = "WSLOOP_PONG_TIMEOUT", value_name = "SECONDS")]
+    pong_timeout: Option<String>,
+
+    /// Longest time from a conn's first byte to the answer to its request [default: 10]
+    #[arg(long, env = "WSLOOP_HANDSHAKE_TIMEOUT", value_name = "SECONDS")]
+    handshake_timeout: Option<String>,
+
+    /// Longest time that closing conns are waited for at a shutdown [default: 10]
+    #[arg(long, env = "WSLOOP_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
+    shutdown_timeout: Option<String>,
+
+    /// How long a closing conn may take to answer and to hang up [default: 5]
+    #[arg(long, env = "WSLOOP_CLOSE_TIMEOUT", value_name = "SECONDS")]
+    close_timeout: Option<String>,
+
+    /// Largest message in either direction [default: 1MiB]
+    #[arg(long, env = "WSLOOP_MAX_MESSAGE_SIZE", value_name = "BYTES")]
+    max_message_size: Option<String>,
+
+    /// Most fragments of one message [default: 65536]
+    #[arg(long, env = "WSLOOP_MAX_FRAGMENTS", value_name = "COUNT")]
+    max_fragments: Option<String>,
+
+    /// Largest request head [default: 8KiB]
+    #[arg(long, env = "WSLOOP_MAX_HEAD_SIZE", value_name = "BYTES")]
+    max_head_size: Option<String>,
+
+    /// Most bytes that may wait for a conn whose socket takes no more; at least twice the message
+    /// limit, which raises the default [default: 4MiB]
+    #[arg(long, env = "WSLOOP_OUTBOX_LIMIT", value_name = "BYTES")]
+    outbox_limit: Option<String>,
+
+    /// Most conns; more are answered 503 [default: the descriptor limit less 64]
+    #[arg(long, env = "WSLOOP_MAX_CONNECTIONS", value_name = "COUNT")]
+    max_connections: Option<String>,
+
+    /// Most conns whose handshake is under way [default: 4096]
+    #[arg(long, env = "WSLOOP_MAX_HANDSHAKES", value_name = "COUNT")]
+    max_handshakes: Option<String>,
+
+    /// Most bytes of stored messages and their names in the embedded broker [default: 64MiB]
+    #[arg(long, env = "WSLOOP_STORE_LIMIT", value_name = "BYTES")]
+    store_limit: Option<String>,
+
+    /// Most bytes of commands that may wait for Redis; past it publishes are refused; at least
+    /// four times the message limit, which raises the default [default: 64MiB]
+    #[arg(long, env = "WSLOOP_REDIS_BUFFER_LIMIT", value_name = "BYTES")]
+    redis_buffer_limit: Option<String>,
+
+    /// Which query options are granted, separated by commas, or the word all
+    /// [default: every subscribe- option, no publish- option]
+    #[arg(long, env = "WSLOOP_ALLOW", value_name = "LIST")]
+    allow: Option<String>,
+
+    /// Origins that may connect besides the host's own, separated by commas; * is all
+    /// [default: none]
+    #[arg(long, env = "WSLOOP_ALLOWED_ORIGINS", value_name = "LIST")]
+    allowed_origins: Option<String>,
+
+    /// Sub-protocols spoken here, separated by commas [default: the first one offered]
+    #[arg(long, env = "WSLOOP_SUBPROTOCOLS", value_name = "LIST")]
+    subprotocols: Option<String>,
+
+    /// How a handshake is refused: with its HTTP status, which browsers hide from the page, or
+    /// accepted and closed with 4000 + the status [default: status]
+    #[arg(long, env = "WSLOOP_REFUSE", value_name = "status|close")]
+    refuse: Option<String>,
+
+    /// Serve the chat at /chat/ and grant what it needs, unless --allow is given
+    /// [default: on with the embedded broker, off with --redis]
+    #[arg(
+        long,
+        env = "WSLOOP_DEMO",
+        value_name = "on|off",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on"
+    )]
+    demo: Option<String>,
+
+    /// Path that answers with the counters in Prometheus's text format [default: off]
+    #[arg(long, env = "WSLOOP_METRICS", value_name = "PATH")]
+    metrics: Option<String>,
+
+    /// Least severe level to log: error, warn, info, debug or trace [default: info]
+    #[arg(long, env = "WSLOOP_LOG", value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+/// The command line as clap is to see it: the flags of `serve` with and without its name.
+fn command() -> clap::Command {
+    let serve = Flags::augment_args(clap::Command::new("serve"))
+        .about("Serves browsers; what is done when no command is given")
+        .mut_args(guard_environment);
+    Flags::augment_args(clap::Command::new("wsloop"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .max_term_width(100)
+        .args_conflicts_with_subcommands(true)
+        .mut_args(guard_environment)
+        .subcommand(serve)
+}
+
+/// Keeps values of the environment, which may hold a password, out of the help, and makes an empty
+/// variable an unset one.
+fn guard_environment(arg: clap::Arg) -> clap::Arg {
+    let value = arg.get_env().and_then(env::var_os);
+    let arg = arg.hide_env_values(true);
+    if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
+}
+
+/// Makes clap's several lines one.
+fn clap_stop(error: clap::Error) -> Stop {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        return Stop::Print(text);
+    }
+    let parts: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let line = parts.join("; ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let line = values::printable(&values::without_password(line));
+    Stop::Wrong(format!("{line} (wsloop --help lists the flags)"))
+}
+
+/// A value that will not do.
+struct Wrong {
+    /// The flag, without its dashes.
+    flag: &'static str,
+    /// What is wrong and how to mend it.
+    why: String,
+}
+
+impl Wrong {
+    /// The one line, which names the flag or the variable, whichever was used.
+    fn line(&self, given: &ArgMatches) -> String {
+        let id = self.flag.replace('-', "_");
+        let name = match given.value_source(&id) {
+            Some(ValueSource::EnvVariable) => format!("WSLOOP_{}", id.to_uppercase()),
+            _ => format!("--{}", self.flag),
+        };
+        values::printable(&format!("{name}: {}", self.why))
+    }
+}
+
+/// Everything that was given, judged, and defaults for what was not.
+fn check(flags: Flags, descriptors: usize) -> Result<Config, Wrong> {
+    let mut notes = Vec::new();
+    let demo = value("demo", &flags.demo, values::on_off)?.unwrap_or(flags.redis.is_none());
+    if demo {
+        notes.push(demo_note(&flags).to_owned());
+    }
+    let mut listen = flags.listen.clone().unwrap_or_default();
+    if listen.is_empty() {
+        listen.push("127.0.0.1:8080".to_owned());
+    }
+    for address in &listen {
+        values::listen(address).map_err(|why| Wrong { flag: "listen", why })?;
+    }
+    Ok(Config {
+        listen,
+        log: value("log", &flags.log, values::level)?.unwrap_or(LevelFilter::INFO),
+        settings: settings(&flags, demo, descriptors, &mut notes)?,
+        notes,
+    })
+}
+
+fn settings(
+    flags: &Flags,
+    demo: bool,
+    descriptors: usize,
+    notes: &mut Vec<String>,
+) -> Result<Settings, Wrong> {
+    let message = size("max-message-size", &flags.max_message_size, MIB, 1..=256 * MIB)?;
+    let url_prefix = value("url-prefix", &flags.url_prefix, values::url_prefix)?;
+    let url_prefix = url_prefix.unwrap_or_else(|| "/ws/".to_owned());
+    let heartbeat = flags.heartbeat.clone().unwrap_or_default();
+    let pages = pages::pages(demo, &url_prefix, &heartbeat);
+    Ok(Settings {
+        prefix: value("prefix", &flags.prefix, values::prefix)?.unwrap_or_default(),
+        allow: allow(&flags.allow, demo)?,
+        heartbeat: Some(heartbeat.into_bytes()).filter(|text| !text.is_empty()),
+        ping_interval_ms: time("ping-interval", &flags.ping_interval, 30_000, 0)?,
+        pong_timeout_ms: time("pong-timeout", &flags.pong_timeout, 10_000, 1)?,
+        handshake_timeout_ms: time("handshake-timeout", &flags.handshake_timeout, 10_000, 1)?,
+        close_timeout_ms: time("close-timeout", &flags.close_timeout, 5_000, 1)?,
+        shutdown_timeout_ms: time("shutdown-timeout", &flags.shutdown_timeout, 10_000, 0)?,
+        max_head_size: size("max-head-size", &flags.max_head_size, 8 * KIB, 256..=MIB)?,
+        max_fragments: count("max-fragments", &flags.max_fragments, 65_536)?,
+        outbox_limit: room("outbox-limit", &flags.outbox_limit, 4 * MIB, 2, message, notes)?,
+        max_connections: max_connections(&flags.max_connections, descriptors)?,
+        max_handshakes: count("max-handshakes", &flags.max_handshakes, 4096)?,
+        subprotocols: value("subprotocols", &flags.subprotocols, values::subprotocols)?,
+        allowed_origins: value("allowed-origins", &flags.allowed_origins, |text| {
+            list(text, AllowedOrigins::parse)
+        })?
+        .unwrap_or(AllowedOrigins::Listed(Vec::new())),
+        refuse: value("refuse", &flags.refuse, values::refuse)?.unwrap_or(Refuse::Status),
+        metrics_path: value("metrics", &flags.metrics, |path| values::metrics_path(path, &pages))?,
+        broker: broker(flags, message, notes)?,
+        max_message_size: message,
+        url_prefix,
+        pages,
+    })
+}
+
+fn broker(
+    flags: &Flags,
+    message: usize,
+    notes: &mut Vec<String>,
+) -> Result<broker::Settings, Wrong> {
+    let store_limit = size("store-limit", &flags.store_limit, 64 * MIB, 0..=usize::MAX)?;
+    // PUBLISH and SET both carry the message, and one message may go to several channels.
+    let buffer = &flags.redis_buffer_limit;
+    let buffer_limit = room("redis-buffer-limit", buffer, 64 * MIB, 4, message, notes)?;
+    let expire = |text: &str| values::whole_seconds(text, LONGEST_EXPIRE_S);
+    let redis = |url: &str| redis_url::parse(url, buffer_limit);
+    Ok(broker::Settings {
+        expire_s: value("expire", &flags.expire, expire)?.unwrap_or(3600),
+        kind: match value("redis", &flags.redis, redis)? {
+            Some(settings) => broker::Kind::Redis(settings),
+            None => broker::Kind::Local { store_limit },
+        },
+    })
+}
+
+fn allow(given: &Option<String>, demo: bool) -> Result<Allow, Wrong> {
+    match value("allow", given, |text| list(text, Allow::parse))? {
+        Some(allow) => Ok(allow),
+        None if demo => Ok(Allow::parse(DEMO_ALLOW).expect("a list of known options")),
+        None => Ok(Allow::default()),
+    }
+}
+
+/// A list that another layer reads, and may repeat in what it says about it: so a URL with a
+/// password that was given to the wrong flag stops here.
+fn list<T>(text: &str, read: fn(&str) -> Result<T, String>) -> Result<T, String> {
+    if text.contains('@') {
+        return Err(format!("{} has an @, which belongs in no list", values::quoted(text)));
+    }
+    read(text)
+}
+
+fn demo_note(flags: &Flags) -> &'static str {
+    match flags.allow {
+        Some(_) => "the demo is on at /chat/; what it can do is what --allow grants",
+        None => {
+            "the demo is on at /chat/ and publish-broadcast is granted for it; \
+             --allow decides what is granted, --demo=off ends it"
+        }
+    }
+}
+
+fn max_connections(given: &Option<String>, descriptors: usize) -> Result<usize, Wrong> {
+    let flag = "max-connections";
+    let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
+    let asked = value(flag, given, |text| values::count(text, 1..=usize::MAX))?;
+    let limit = format!(
+        "the limit of {descriptors} open files leaves room for {most} conns \
+         ({RESERVED_DESCRIPTORS} are reserved); raise it (ulimit -n, systemd's LimitNOFILE=)"
+    );
+    match asked {
+        None if most == 0 => Err(Wrong { flag, why: limit }),
+        None => Ok(most),
+        Some(asked) if asked > most => {
+            Err(Wrong { flag, why: format!("{asked} is too many: {limit} or ask for fewer") })
+        }
+        Some(asked) => Ok(asked),
+    }
+}
+
+/// A limit that must hold several of the largest messages. The default grows with them; a limit
+/// that was given is not changed behind the operator's back.
+fn room(
+    flag: &'static str,
+    given: &Option<String>,
+    default: usize,
+    times: usize,
+    message: usize,
+    notes: &mut Vec<String>,
+) -> Result<usize, Wrong> {
+    let least = message.saturating_mul(times);
+    let needs = format!("{times} times the message limit of {}", values::in_units(message));
+    match value(flag, given, |text| values::size(text, 1..=usize::MAX))? {
+        None if least > default => {
+            notes.push(format!("--{flag} is {}, {needs}", values::in_units(least)));
+            Ok(least)
+        }
+        None => Ok(default),
+        Some(limit) if limit < least => {
+            let (limit, least) = (values::in_units(limit), values::in_units(least));
+            let mend = format!("give at least {least}, or lower --max-message-size");
+            Err(Wrong { flag, why: format!("{limit} is less than {needs}; {mend}") })
+        }
+        Some(limit) => Ok(limit),
+    }
+}
+
+/// Seconds that were given, in milliseconds, at least `least`.
+fn time(
+    flag: &'static str,
+    given: &Option<String>,
+    default_ms: u64,
+    least: u64,
+) -> Result<u64, Wrong> {
+    let read = |text: &str| values::seconds(text, least..=LONGEST_MS);
+    Ok(value(flag, given, read)?.unwrap_or(default_ms))
+}
+
+fn size(
+    flag: &'static str,
+    given: &Option<String>,
+    default: usize,
+    range: RangeInclusive<usize>,
+) -> Result<usize, Wrong> {
+    Ok(value(flag, given, |text| values::size(text, range))?.unwrap_or(default))
+}
+
+fn count(flag: &'static str, given: &Option<String>, default: usize) -> Result<usize, Wrong> {
+    Ok(value(flag, given, |text| values::count(text, 1..=1 << 30))?.unwrap_or(default))
+}
+
+/// What was given, read; `None` when nothing was.
+fn value<T>(
+    flag: &'static str,
+    given: &Option<String>,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Wrong> {
+    given.as_deref().map(read).transpose().map_err(|why| Wrong { flag, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::broker::{Kind, RedisSettings, Target};
+
+    /// More than any default needs.
+    const DESCRIPTORS: usize = 20_000;
+
+    fn load(args: &[&str]) -> Result<Config, Stop> {
+        Config::load([&["wsloop"], args].concat(), DESCRIPTORS)
+    }
+
+    #[track_caller]
+    fn loaded(args: &[&str]) -> Config {
+        load(args).unwrap_or_else(|stop| panic!("{args:?}: {stop:?}"))
+    }
+
+    #[track_caller]
+    fn wrong(args: &[&str]) -> String {
+        match load(args) {
+            Err(Stop::Wrong(line)) => line,
+            Err(stop) => panic!("{args:?}: {stop:?}"),
+            Ok(_) => panic!("{args:?} is taken"),
+        }
+    }
+
+    /// All that a configuration says, as text. (No password is in it in these tests.)
+    fn described(config: &Config) -> String {
+        let Config { listen, log, notes, settings } = config;
+        format!("{listen:?} {log:?} {notes:?} {settings:?}")
+    }
+
+    #[test]
+    fn nothing_given_is_the_documented_default() {
+        let Config { listen, log, settings, .. } = loaded(&[]);
+        assert_eq!(listen, ["127.0.0.1:8080"]);
+        assert_eq!(log, LevelFilter::INFO);
+        assert_eq!(settings.url_prefix, "/ws/");
+        assert_eq!(settings.prefix, "");
+        assert_eq!(settings.heartbeat, None);
+        assert_eq!(settings.ping_interval_ms, 30_000);
+        assert_eq!(settings.pong_timeout_ms, 10_000);
+        assert_eq!(settings.handshake_timeout_ms, 10_000);
+        assert_eq!(settings.close_timeout_ms, 5_000);
+        assert_eq!(settings.shutdown_timeout_ms, 10_000);
+        assert_eq!(settings.max_head_size, 8192);
+        assert_eq!(settings.max_message_size, 1 << 20);
+        assert_eq!(settings.max_fragments, 65_536);
+        assert_eq!(settings.outbox_limit, 4 << 20);
+        assert_eq!(settings.max_connections, DESCRIPTORS - 64);
+        assert_eq!(settings.max_handshakes, 4096);
+        assert_eq!(settings.subprotocols, None);
+        assert_eq!(settings.allowed_origins, AllowedOrigins::Listed(Vec::new()));
+        assert_eq!(settings.refuse, Refuse::Status);
+        assert_eq!(settings.metrics_path, None);
+        let kind = Kind::Local { store_limit: 64 << 20 };
+        assert_eq!(settings.broker, broker::Settings { expire_s: 3600, kind });
+    }
+
+    /// Gives every flag the default that its help states: nothing may change by it.
+    #[test]
+    fn the_help_states_the_defaults() {
+        let unsaid = described(&loaded(&[]));
+        let in_words = ["redis", "prefix", "heartbeat", "max_connections", "allow"];
+        let also = ["allowed_origins", "subprotocols", "demo", "metrics"];
+        for arg in command().get_arguments() {
+            let id = arg.get_id().as_str();
+            let help = arg.get_help().expect("every flag has a help").to_string();
+            let (_, default) = help.split_once("[default: ").expect("a default in the help");
+            let default = default.strip_suffix(']').expect("the default at the end");
+            if in_words.contains(&id) || also.contains(&id) {
+                continue;
+            }
+            let flag = format!("--{}={default}", arg.get_long().expect("a long flag"));
+            assert_eq!(described(&loaded(&[&flag])), unsaid, "{flag}");
+        }
+    }
+
+    #[test]
+    fn every_flag_is_heard() {
+        let settings = loaded(&[
+            "serve",
+            "--listen=[::1]:0,localhost:81",
+            "--listen=0.0.0.0:82",
+            "--url-prefix=/",
+            "--prefix=site",
+            "--expire=0",
+            "--heartbeat",
+            "--heartbeat--",
+            "--ping-interval=0",
+            "--pong-timeout=0.25",
+            "--handshake-timeout=2",
+            "--shutdown-timeout=0",
+            "--close-timeout=4",
+            "--max-message-size=2k",
+            "--max-fragments=7",
+            "--max-head-size=1KiB",
+            "--outbox-limit=4096",
+            "--max-connections=9",
+            "--max-handshakes=3",
+            "--store-limit=0",
+            "--allow=publish-user",
+            "--allowed-origins=*",
+            "--subprotocols=a, b",
+            "--refuse=close",
+            "--metrics=/metrics",
+            "--log=debug",
+        ]);
+        assert_eq!(settings.listen, ["[::1]:0", "localhost:81", "0.0.0.0:82"]);
+        assert_eq!(settings.log, LevelFilter::DEBUG);
+        let settings = settings.settings;
+        assert_eq!(settings.url_prefix, "/");
+        assert_eq!(settings.prefix, "site");
+        assert_eq!(settings.heartbeat.as_deref(), Some(&b"--heartbeat--"[..]));
+        assert_eq!(settings.ping_interval_ms, 0);
+        assert_eq!(settings.pong_timeout_ms, 250);
+        assert_eq!(settings.handshake_timeout_ms, 2000);
+        assert_eq!(settings.shutdown_timeout_ms, 0);
+        assert_eq!(settings.close_timeout_ms, 4000);
+        assert_eq!(settings.max_message_size, 2048);
+        assert_eq!(settings.max_fragments, 7);
+        assert_eq!(settings.max_head_size, 1024);
+        assert_eq!(settings.outbox_limit, 4096);
+        assert_eq!(settings.max_connections, 9);
+        assert_eq!(settings.max_handshakes, 3);
+        assert_eq!(settings.allow, Allow::parse("publish-user").expect("an option"));
+        assert_eq!(settings.allowed_origins, AllowedOrigins::Any);
+        assert_eq!(settings.subprotocols, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(settings.refuse, Refuse::Close);
+        assert_eq!(settings.metrics_path.as_deref(), Some("/metrics"));
+        let kind = Kind::Local { store_limit: 0 };
+        assert_eq!(settings.broker, broker::Settings { expire_s: 0, kind });
+    }
+
+    #[test]
+    fn redis_is_the_broker_when_it_is_named() {
+        let settings = loaded(&["--redis=redis://h/2", "--redis-buffer-limit=5M"]).settings;
+        let redis = RedisSettings {
+            target: Target::Tcp { host: "h".to_owned(), port: 6379 },
+            user: None,
+            password: None,
+            db: 2,
+            buffer_limit: 5 << 20,
+        };
+        assert_eq!(settings.broker.kind, Kind::Redis(redis));
+    }
+
+    #[test]
+    fn the_demo_is_on_without_redis_and_grants_what_its_page_needs() {
+        let default = Allow::default();
+        let for_the_demo = Allow::parse(DEMO_ALLOW).expect("a list of options");
+        let listed = Allow::parse("subscribe-user").expect("an option");
+        assert_ne!(for_the_demo, default);
+        let cases: [(&[&str], bool, Allow); 8] = [
+            (&[], true, for_the_demo),
+            (&["--demo"], true, for_the_demo),
+            (&["--demo=off"], false, default),
+            (&["--allow=subscribe-user"], true, listed),
+            (&["--redis=redis://h"], false, default),
+            (&["--redis=redis://h", "--demo"], true, for_the_demo),
+            (&["--redis=redis://h", "--demo", "--allow=subscribe-user"], true, listed),
+            (&["--redis=redis://h", "--allow=subscribe-user"], false, listed),
+        ];
+        for (args, demo, allow) in cases {
+            let config = loaded(args);
+            let served = config.settings.pages.iter().any(|page| page.path == "/chat/");
+            assert_eq!((served, config.settings.allow), (demo, allow), "{args:?}");
+            let told = config.notes.iter().any(|note| note.contains("publish-broadcast"));
+            assert_eq!(told, allow == for_the_demo, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_hold_messages_grow_with_them_unless_given() {
+        let outbox = |args: &[&str]| loaded(args).settings.outbox_limit;
+        assert_eq!(outbox(&["--max-message-size=2MiB"]), 4 << 20);
+        assert_eq!(outbox(&["--max-message-size=3MiB"]), 6 << 20);
+        assert_eq!(outbox(&["--max-message-size=3MiB", "--outbox-limit=6MiB"]), 6 << 20);
+        assert_eq!(outbox(&["--max-message-size=1k", "--outbox-limit=2k"]), 2048);
+        assert_eq!(
+            wrong(&["--max-message-size=3MiB", "--outbox-limit=4MiB"]),
+            "--outbox-limit: 4MiB is less than 2 times the message limit of 3MiB; \
+             give at least 6MiB, or lower --max-message-size"
+        );
+        let redis = loaded(&["--redis=redis://h", "--max-message-size=32MiB"]);
+        assert!(matches!(
+            redis.settings.broker.kind,
+            Kind::Redis(RedisSettings { buffer_limit, .. }) if buffer_limit == 128 << 20
+        ));
+        assert_eq!(
+            redis.notes,
+            [
+                "--outbox-limit is 64MiB, 2 times the message limit of 32MiB",
+                "--redis-buffer-limit is 128MiB, 4 times the message limit of 32MiB",
+            ]
+        );
+        assert!(wrong(&["--redis-buffer-limit=1MiB"]).contains("at least 4MiB"));
+    }
+
+    #[test]
+    fn conns_are_as_many_as_descriptors_allow() {
+        let conns = |args: &[&str], descriptors| {
+            let config = Config::load([&["wsloop"], args].concat(), descriptors);
+            config.map(|config| config.settings.max_connections)
+        };
+        assert_eq!(conns(&[], 1024), Ok(960));
+        assert_eq!(conns(&["--max-connections=960"], 1024), Ok(960));
+        let refusals: [(&[&str], usize); 3] =
+            [(&["--max-connections=961"], 1024), (&[], 64), (&["--max-connections=1"], 0)];
+        for (args, descriptors) in refusals {
+            match conns(args, descriptors) {
+                Err(Stop::Wrong(line)) => assert!(line.contains("ulimit -n"), "{line}"),
+                other => panic!("{args:?} of {descriptors}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_is_in_no_error() {
+        let cases: [&[&str]; 16] = [
+            &["redis://:hush@h"],
+            &["serve", "redis://u:hu'sh@h"],
+            &["u:hush@h"],
+            &["--rediss=redis://:hush@h"],
+            &["--demo", "redis://:hush@h"],
+            &["--listen=redis://:hush@h:6379"],
+            &["--listen=u:hush@h:6379"],
+            &["--allow=redis://:hush@h:6379"],
+            &["--allowed-origins=u:hush@h:6379"],
+            &["--expire=redis://u:hu\"sh@h"],
+            &["--redis=u:hush@h"],
+            &["--redis=http://u:hush@h"],
+            &["--redis=rediss://u:hush@h"],
+            &["--redis=redis://u:hush/@h"],
+            &["--redis=redis://u:hush%zz@h"],
+            &["--redis=redis://u:hush@h:port"],
+        ];
+        for args in cases {
+            let line = wrong(args);
+            assert!(!line.contains("hu"), "{args:?}: {line}");
+            assert!(!line.contains('\n'), "{args:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn text_that_would_steer_a_terminal_is_not_repeated() {
+        for flag in ["--\u{1b}[2J\r\n", "--log=\u{1b}[2J\r\n", "--allow=\u{1b}[2J\r\n"] {
+            let line = wrong(&[flag]);
+            assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+        }
+    }
+}

@@ -1,1 +1,94 @@
-fn main() {}
+//! The program: arguments in, log lines and an exit status out.
+//!
+//! Exit status: 0 when all went as asked, 2 when it was asked for what cannot be (a wrong flag, an
+//! address in use), 1 for anything else.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use wsloop::config::{Config, Stop};
+use wsloop::net;
+
+const FAILED: u8 = 1;
+const WRONG_USE: u8 = 2;
+
+fn main() -> ExitCode {
+    let config = match Config::load(std::env::args_os(), open_file_limit()) {
+        Ok(config) => config,
+        Err(Stop::Print(text)) => {
+            // A reader that has seen enough (`wsloop --help | head`) is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Wrong(line)) => {
+            let _ = writeln!(io::stderr(), "wsloop: {line}");
+            return ExitCode::from(WRONG_USE);
+        }
+    };
+    let log = Log::start(config.log);
+    match net::serve(config) {
+        Ok(()) => {
+            log.finish(None);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log.finish(Some(&format!("wsloop: {error}\n")));
+            let wrong_use = matches!(error, net::Error::Bind { .. });
+            ExitCode::from(if wrong_use { WRONG_USE } else { FAILED })
+        }
+    }
+}
+
+/// Raises the limit of open files as far as the system lets this process, and says how far it is.
+fn open_file_limit() -> usize {
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    let limit = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
+    limit.map_or(0, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// The log on standard error, written by a thread of its own: a pipe that nobody reads makes lines
+/// go missing and never stops the loop.
+struct Log {
+    writer: NonBlocking,
+    flush: WorkerGuard,
+}
+
+impl Log {
+    /// Lines that may wait for the thread, a few hundred KiB.
+    const WAITING_LINES: usize = 4096;
+
+    fn start(level: LevelFilter) -> Log {
+        let (writer, flush) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(Log::WAITING_LINES)
+            .thread_name("log")
+            .finish(io::stderr());
+        tracing_subscriber::fmt()
+            .compact()
+            .with_max_level(level)
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(writer.clone())
+            .init();
+        Log { writer, flush }
+    }
+
+    /// Writes what is left, then how many lines went missing and the last line. It takes the way of
+    /// all lines, because writing to a full pipe from here would wait for its reader.
+    fn finish(mut self, last_line: Option<&str>) {
+        let counter = self.writer.error_counter();
+        let lost = counter.dropped_lines();
+        if lost > 0 {
+            tracing::warn!("{lost} log lines were dropped because standard error was not read");
+        }
+        if let Some(line) = last_line {
+            let _ = self.writer.write_all(line.as_bytes());
+        }
+        // Nobody reads: the guard would wait in vain, and then complain on standard output.
+        if counter.dropped_lines() > lost {
+            std::mem::forget(self.flush);
+        }
+    }
+}

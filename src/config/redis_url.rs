@@ -1,0 +1,231 @@
+//! L4: the URL of a Redis.
+//!
+//! `redis://[user:password@]host[:port][/db]` and `redis+unix://[user:password@]/path[?db=N]`
+//! (`unix://` for short), with percent escapes in user, password and path. What is wrong is said
+//! without repeating any part of the URL that may be a password, which is every part.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+
+use crate::broker::{RedisSettings, Target};
+
+use super::values;
+
+const FORM: &str =
+    "write redis://[user:password@]host[:port][/db] or redis+unix:///path/of/socket?db=0";
+const DEFAULT_PORT: u16 = 6379;
+
+/// Reads a URL; `buffer_limit` is passed on.
+pub fn parse(url: &str, buffer_limit: usize) -> Result<RedisSettings, String> {
+    if url.is_empty() {
+        return Err(format!("the URL is empty; leave it out for the embedded broker, or {FORM}"));
+    }
+    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("the URL has white space in it; {FORM}, with %20 for a space"));
+    }
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(format!("the URL has no scheme; {FORM}"));
+    };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, query)) => (rest, Some(query)),
+        None => (rest, None),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let after_authority = path.contains('@') || query.is_some_and(|query| query.contains('@'));
+    if after_authority || rest.contains('#') {
+        let why = "the URL has an @ or a # in a place where neither can be; in a user or password \
+                   write / as %2F, ? as %3F, # as %23 and @ as %40, and";
+        return Err(format!("{why} {FORM}"));
+    }
+    let (userinfo, host) = match authority.rsplit_once('@') {
+        Some((userinfo, host)) => (Some(userinfo), host),
+        None => (None, authority),
+    };
+    let (user, password) = userinfo.map_or(Ok((None, None)), credentials)?;
+    let (target, db) = match scheme.to_ascii_lowercase().as_str() {
+        "redis" if query.is_some() => {
+            return Err(format!("the URL has a query, which only redis+unix takes; {FORM}"));
+        }
+        "redis" => (tcp_target(host)?, database(path.trim_start_matches('/'))?),
+        "unix" | "redis+unix" if !host.is_empty() => {
+            return Err(format!("the path of the socket must begin with a slash; {FORM}"));
+        }
+        "unix" | "redis+unix" => (unix_target(path)?, query_database(query)?),
+        "rediss" | "valkeys" => return Err(no_tls()),
+        _ => return Err(format!("the URL's scheme is neither redis nor redis+unix; {FORM}")),
+    };
+    Ok(RedisSettings { target, user, password, db, buffer_limit })
+}
+
+fn no_tls() -> String {
+    "TLS to Redis is not spoken; use redis:// to a Redis on this machine or a private network, or \
+     to a tunnel such as stunnel"
+        .to_owned()
+}
+
+/// `user:password`, `:password` for the default user; a nameless empty password is none.
+fn credentials(userinfo: &str) -> Result<(Option<String>, Option<String>), String> {
+    let Some((user, password)) = userinfo.split_once(':') else {
+        let why = "the URL has no colon before the @; write :password@ for the default user, \
+                   user:password@ for another, user:@ for an empty password";
+        return Err(why.to_owned());
+    };
+    let user = Some(decoded(user)?).filter(|user| !user.is_empty());
+    let password = Some(decoded(password)?).filter(|text| user.is_some() || !text.is_empty());
+    Ok((user, password))
+}
+
+fn tcp_target(host: &str) -> Result<Target, String> {
+    if host.is_empty() {
+        return Err(format!("the URL names no host; {FORM}"));
+    }
+    let (host, port) = values::host_and_port(host).map_err(|why| format!("{why}; {FORM}"))?;
+    match port {
+        Some(0) => Err(format!("the port is 0; {FORM}")),
+        _ => Ok(Target::Tcp { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) }),
+    }
+}
+
+fn unix_target(path: &str) -> Result<Target, String> {
+    // The kernel's sun_path takes 108 bytes, the NUL included.
+    const LONGEST: usize = 107;
+    check_escapes(path)?;
+    let path: Vec<u8> = percent_decode_str(path).collect();
+    if path.len() < 2 || path.contains(&0) {
+        return Err(format!("the URL names no socket; {FORM}"));
+    }
+    if path.len() > LONGEST {
+        let why = "the path of the socket is longer than the 107 bytes that systems take";
+        return Err(format!("{why}; use a shorter one"));
+    }
+    Ok(Target::Unix(PathBuf::from(OsString::from_vec(path))))
+}
+
+fn query_database(query: Option<&str>) -> Result<u32, String> {
+    match query.unwrap_or_default() {
+        "" => Ok(0),
+        query => match query.strip_prefix("db=") {
+            Some(number) => database(number),
+            None => Err(format!("the URL's query is something else than db=N; {FORM}")),
+        },
+    }
+}
+
+fn database(number: &str) -> Result<u32, String> {
+    if number.is_empty() {
+        return Ok(0);
+    }
+    let number = Some(number).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| format!("the URL's database is no number such as 0; {FORM}"))
+}
+
+fn decoded(text: &str) -> Result<String, String> {
+    check_escapes(text)?;
+    let text = percent_decode_str(text).decode_utf8();
+    text.map(|text| text.into_owned())
+        .map_err(|_| "the URL's user or password is not UTF-8 after decoding its % escapes".into())
+}
+
+/// The decoder lets a stray percent sign pass; in a password it is more likely a mistake.
+fn check_escapes(text: &str) -> Result<(), String> {
+    let complete = text
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()));
+    match complete {
+        true => Ok(()),
+        false => Err("the URL has a % without two hexadecimal digits; write % as %25".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_make_sense() {
+        let tcp = |host: &str, port| Target::Tcp { host: host.to_owned(), port };
+        let unix = |path: &str| Target::Unix(PathBuf::from(path));
+        let cases = [
+            ("redis://h", tcp("h", 6379), None, None, 0),
+            ("redis://h/", tcp("h", 6379), None, None, 0),
+            ("REDIS://h:1/15", tcp("h", 1), None, None, 15),
+            ("redis://127.0.0.1:65535", tcp("127.0.0.1", 65535), None, None, 0),
+            ("redis://[::1]", tcp("::1", 6379), None, None, 0),
+            ("redis://u:p@[::1]:7/3", tcp("::1", 7), Some("u"), Some("p"), 3),
+            ("redis://:p@h", tcp("h", 6379), None, Some("p"), 0),
+            ("redis://:@h", tcp("h", 6379), None, None, 0),
+            ("redis://u:@h", tcp("h", 6379), Some("u"), Some(""), 0),
+            ("redis://u:p:q@h", tcp("h", 6379), Some("u"), Some("p:q"), 0),
+            ("redis://u:p@q@h", tcp("h", 6379), Some("u"), Some("p@q"), 0),
+            ("redis://u%3a:%2F%3f%C3%A9@h", tcp("h", 6379), Some("u:"), Some("/?é"), 0),
+            ("redis+unix:///run/r.sock", unix("/run/r.sock"), None, None, 0),
+            ("redis+unix:///run/r.sock?db=4", unix("/run/r.sock"), None, None, 4),
+            ("unix:///a%20b?db=", unix("/a b"), None, None, 0),
+            ("unix://u:p@/s", unix("/s"), Some("u"), Some("p"), 0),
+        ];
+        for (url, target, user, password, db) in cases {
+            let expected = RedisSettings {
+                target,
+                user: user.map(str::to_owned),
+                password: password.map(str::to_owned),
+                db,
+                buffer_limit: 7,
+            };
+            assert_eq!(parse(url, 7), Ok(expected), "{url}");
+        }
+    }
+
+    #[test]
+    fn urls_that_make_none_say_why_and_nothing_of_themselves() {
+        let cases = [
+            ("", "leave it out"),
+            ("hush", "no scheme"),
+            ("hush:6379", "no scheme"),
+            ("http://hush", "neither redis nor redis+unix"),
+            ("redis+socket:///hush", "neither redis nor redis+unix"),
+            ("rediss://u:hush@h", "TLS to Redis is not spoken"),
+            ("redis:// hush@h", "white space"),
+            ("redis://h\nhush", "white space"),
+            ("redis://", "no host"),
+            ("redis:///0", "no host"),
+            ("redis://u:hush@", "no host"),
+            ("redis://hush@h", "no colon before the @"),
+            ("redis://u:hush/x@h", "/ as %2F"),
+            ("redis://u:hush?x@h", "? as %3F"),
+            ("redis://u:hush#x@h", "# as %23"),
+            ("redis://u:hush%@h", "% as %25"),
+            ("redis://u:hush%4@h", "% as %25"),
+            ("redis://u:hush%FF@h", "not UTF-8"),
+            ("redis://h:0", "the port is 0"),
+            ("redis://h:hush", "no number up to 65535"),
+            ("redis://::1", "brackets"),
+            ("redis://[hush]", "no IPv6 address"),
+            ("redis://h/hush", "database"),
+            ("redis://h/-1", "database"),
+            ("redis://h/0/1", "database"),
+            ("redis://h/99999999999", "database"),
+            ("redis://h?db=1", "only redis+unix takes"),
+            ("redis+unix://hush/s", "must begin with a slash"),
+            ("redis+unix://", "no socket"),
+            ("redis+unix:///", "no socket"),
+            ("redis+unix:///hush%00", "no socket"),
+            ("redis+unix:///s?hush=1", "else than db=N"),
+            ("redis+unix:///s?db=x", "database"),
+        ];
+        for (url, words) in cases {
+            let why = parse(url, 7).expect_err(url);
+            assert!(why.contains(words), "{url}: {why}");
+            assert!(!why.contains("hush"), "{url}: {why}");
+            assert!(!why.contains('\n'), "{url}: {why}");
+        }
+        let long = format!("unix:///{}", "x".repeat(107));
+        assert!(parse(&long, 7).expect_err("too long").contains("107 bytes"));
+        assert!(parse(&long[..long.len() - 1], 7).is_ok());
+    }
+}

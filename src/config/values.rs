@@ -1,0 +1,506 @@
+//! L4: one value's text to its meaning, or what is wrong with it and how to mend it.
+//!
+//! The sentences do not name the flag; whoever asked knows it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::server::{Page, Refuse};
+
+/// 1024 bytes.
+pub const KIB: usize = 1 << 10;
+/// 1024 KiB.
+pub const MIB: usize = 1 << 20;
+/// 1024 MiB.
+pub const GIB: usize = 1 << 30;
+
+/// Bytes: a whole number, alone or with k, KiB, M, MiB, G or GiB (powers of 1024, any case).
+pub fn size(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let (number, unit) = text.split_at(text.len() - digits.len());
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" => Some(1),
+        "k" | "kib" => Some(KIB),
+        "m" | "mib" => Some(MIB),
+        "g" | "gib" => Some(GIB),
+        _ => None,
+    };
+    let Some(factor) = factor.filter(|_| !number.is_empty()) else {
+        let why = "is no size in bytes; write it such as 65536, 64KiB, 1MiB or 2GiB";
+        return Err(format!("{} {why}", quoted(text)));
+    };
+    let bytes = number.parse().ok().and_then(|number: usize| number.checked_mul(factor));
+    bytes.filter(|bytes| range.contains(bytes)).ok_or_else(|| {
+        let (least, most) = (in_units(*range.start()), in_units(*range.end()));
+        out_of_range(text, &least, Some(most).filter(|_| *range.end() < usize::MAX), "bytes")
+    })
+}
+
+/// A size as a person writes it: in the largest unit that leaves no fraction.
+pub fn in_units(bytes: usize) -> String {
+    let units = [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
+    match units.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+/// Seconds, with a fraction if need be, in milliseconds.
+pub fn seconds(text: &str, range_ms: RangeInclusive<u64>) -> Result<u64, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let Some(number) = text.parse::<f64>().ok().filter(|_| plain) else {
+        let why = "is no number of seconds; write one such as 30 or 0.5";
+        return Err(format!("{} {why}", quoted(text)));
+    };
+    // What is more than nothing must not become nothing: 0 means off where it is allowed.
+    let ms = (number * 1000.0).round() as u64;
+    if (ms == 0 && number > 0.0) || !range_ms.contains(&ms) {
+        let least = *range_ms.start() as f64 / 1000.0;
+        let most = *range_ms.end() as f64 / 1000.0;
+        let least = if least == 0.0 { "0, or 0.001".to_owned() } else { least.to_string() };
+        return Err(out_of_range(text, &least, Some(most.to_string()), "seconds"));
+    }
+    Ok(ms)
+}
+
+/// Whole seconds.
+pub fn whole_seconds(text: &str, most: u64) -> Result<u64, String> {
+    let Some(digits) = digits(text) else {
+        let why = "is no whole number of seconds; write one such as 3600";
+        return Err(format!("{} {why}", quoted(text)));
+    };
+    let seconds = digits.parse().ok().filter(|seconds| *seconds <= most);
+    seconds.ok_or_else(|| out_of_range(text, "0", Some(most.to_string()), "seconds"))
+}
+
+/// How many.
+pub fn count(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let Some(digits) = digits(text) else {
+        return Err(format!("{} is no whole number; write one such as 1000", quoted(text)));
+    };
+    digits.parse().ok().filter(|count| range.contains(count)).ok_or_else(|| {
+        let most = Some(range.end().to_string()).filter(|_| *range.end() < usize::MAX);
+        out_of_range(text, &range.start().to_string(), most, "").trim_end().to_owned()
+    })
+}
+
+/// `on` or `off`, and what else means them.
+pub fn on_off(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "yes" | "true" | "1" => Ok(true),
+        "off" | "no" | "false" | "0" => Ok(false),
+        _ => Err(format!("{} is neither on nor off", quoted(text))),
+    }
+}
+
+/// A level of the log.
+pub fn level(text: &str) -> Result<LevelFilter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err(format!("{} is no level; write error, warn, info, debug or trace", quoted(text))),
+    }
+}
+
+/// How handshakes are refused.
+pub fn refuse(text: &str) -> Result<Refuse, String> {
+    match text {
+        "status" => Ok(Refuse::Status),
+        "close" => Ok(Refuse::Close),
+        _ => Err(format!("{} is no way to refuse; write status or close", quoted(text))),
+    }
+}
+
+/// An address to listen on, judged by its form only.
+pub fn listen(text: &str) -> Result<(), String> {
+    let form = "write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080";
+    if text.contains("://") {
+        return Err(format!("{} is a URL; {form}", quoted(text)));
+    }
+    if text.rsplit_once(':').is_some_and(|(host, _)| ["", "*"].contains(&host)) {
+        let why = "names no host; write 0.0.0.0:PORT for every interface, 127.0.0.1:PORT for none \
+                   but this machine";
+        return Err(format!("{} {why}", quoted(text)));
+    }
+    match host_and_port(text) {
+        Ok((_, Some(_))) => Ok(()),
+        Ok((_, None)) => Err(format!("{} has no port; {form}", quoted(text))),
+        Err(why) => Err(format!("{}: {why}; {form}", quoted(text))),
+    }
+}
+
+/// Takes `host`, `host:port`, `[IPv6]` or `[IPv6]:port` apart; the host comes without brackets.
+pub fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or("the bracket is not closed")?;
+            host.parse::<Ipv6Addr>().map_err(|_| "what is in brackets is no IPv6 address")?;
+            (host, port)
+        }
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            if port.matches(':').count() > 1 {
+                return Err("an IPv6 address goes into brackets");
+            }
+            name_or_ipv4(host)?;
+            (host, port)
+        }
+    };
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => None,
+        None => return Err("a colon must follow the bracket"),
+        Some(port) => Some(
+            digits(port)
+                .and_then(|port| port.parse().ok())
+                .ok_or("the port is no number up to 65535")?,
+        ),
+    };
+    Ok((host, port))
+}
+
+fn name_or_ipv4(host: &str) -> Result<(), &'static str> {
+    if host.is_empty() {
+        return Err("the host is missing");
+    }
+    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
+        return Err("the host has characters that no name has");
+    }
+    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if numeric && host.parse::<Ipv4Addr>().is_err() {
+        return Err("the host is no IPv4 address");
+    }
+    Ok(())
+}
+
+/// The path that WebSocket paths begin with.
+pub fn url_prefix(text: &str) -> Result<String, String> {
+    if !is_path_text(text) {
+        let why = "has characters that no path has; write it such as /ws/";
+        return Err(format!("{} {why}", quoted(text)));
+    }
+    if !text.starts_with('/') || !text.ends_with('/') {
+        let mended = format!("/{}/", text.trim_matches('/')).replace("//", "/");
+        let why = "must begin and end with a slash; write";
+        return Err(format!("{} {why} {}", quoted(text), quoted(&mended)));
+    }
+    Ok(text.to_owned())
+}
+
+/// What Redis names begin with.
+pub fn prefix(text: &str) -> Result<String, String> {
+    if text.ends_with(':') {
+        let why = "ends with a colon, which is put after it anyway; write";
+        let mended = text.trim_end_matches(':');
+        return Err(format!("{} {why} {}", quoted(text), quoted(mended)));
+    }
+    Ok(text.to_owned())
+}
+
+/// The path of the counters.
+pub fn metrics_path(text: &str, pages: &[Page]) -> Result<String, String> {
+    if !text.starts_with('/') || !is_path_text(text) {
+        return Err(format!("{} is no path; write one such as /metrics", quoted(text)));
+    }
+    if pages.iter().any(|page| page.path == text) {
+        let why = "is already a page of the server; write another path, such as /metrics";
+        return Err(format!("{} {why}", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// Names of sub-protocols (RFC 6455 section 4.1: tokens), in the order given; none is a choice too.
+pub fn subprotocols(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| match name.bytes().all(is_token_byte) {
+            true => Ok(name.to_owned()),
+            false => Err(format!(
+                "{} is no name of a sub-protocol; write names such as chat,json with commas between",
+                quoted(name)
+            )),
+        })
+        .collect()
+}
+
+/// A text as a message may repeat it: quoted, escaped, no longer than a line, and if it looks like
+/// a URL that somebody gave to the wrong flag, without its password.
+pub fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let text = without_password(text);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Cuts out of a line everything from the first `://` (or, when there is none, the first quote) to
+/// the last `@`. It hides too much rather than too little: a password may hold any character.
+pub fn without_password(line: &str) -> String {
+    let Some(end) = line.rfind('@') else {
+        return line.to_owned();
+    };
+    let before = &line[..end];
+    let start = before
+        .find("://")
+        .map(|at| at + 3)
+        .or_else(|| before.find('\'').map(|at| at + 1))
+        .unwrap_or(0);
+    format!("{}…{}", &line[..start], &line[end..])
+}
+
+/// The text without characters that would steer a terminal.
+pub fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), "?")
+}
+
+/// The text, if it is nothing but digits (`parse` would take a plus sign).
+fn digits(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn out_of_range(text: &str, least: &str, most: Option<String>, unit: &str) -> String {
+    match most {
+        Some(most) => format!("{} is out of range; give {least} to {most} {unit}", quoted(text)),
+        None => format!("{} is out of range; give at least {least} {unit}", quoted(text)),
+    }
+}
+
+/// Whether a request's path may consist of it: visible ASCII that ends no path.
+fn is_path_text(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\".contains(&byte))
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::server::PageContent;
+
+    /// Every text of the table is read as it says: a value, or words of the complaint.
+    #[track_caller]
+    fn table<T: std::fmt::Debug + PartialEq>(
+        read: impl Fn(&str) -> Result<T, String>,
+        cases: &[(&str, Result<T, &str>)],
+    ) {
+        for (text, expected) in cases {
+            match (read(text), expected) {
+                (Ok(value), Ok(expected)) => assert_eq!(value, *expected, "{text:?}"),
+                (Err(why), Err(words)) => assert!(why.contains(words), "{text:?}: {why}"),
+                (read, expected) => panic!("{text:?}: {read:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        table(
+            |text| size(text, 1..=2 * GIB),
+            &[
+                ("1", Ok(1)),
+                ("65536", Ok(65_536)),
+                ("64k", Ok(65_536)),
+                ("64K", Ok(65_536)),
+                ("64KiB", Ok(65_536)),
+                ("64 kib", Ok(65_536)),
+                ("3M", Ok(3 << 20)),
+                ("3MiB", Ok(3 << 20)),
+                ("2g", Ok(2 << 30)),
+                ("1GiB", Ok(1 << 30)),
+                ("0", Err("give 1 to 2GiB bytes")),
+                ("3GiB", Err("give 1 to 2GiB bytes")),
+                ("99999999999999999999", Err("out of range")),
+                ("18014398509481984k", Err("out of range")),
+                ("", Err("such as 65536, 64KiB")),
+                ("k", Err("no size")),
+                ("1.5M", Err("no size")),
+                ("-1", Err("no size")),
+                ("+1", Err("no size")),
+                ("1MB", Err("no size")),
+                ("1k1", Err("no size")),
+            ],
+        );
+        table(|text| size(text, 1..=usize::MAX), &[("0", Err("give at least 1 bytes"))]);
+    }
+
+    #[test]
+    fn sizes_in_units() {
+        let cases = [(0, "0"), (1023, "1023"), (1024, "1KiB"), (1025, "1025"), (3 * MIB, "3MiB")];
+        for (bytes, text) in cases {
+            assert_eq!(in_units(bytes), text);
+        }
+    }
+
+    #[test]
+    fn times() {
+        table(
+            |text| seconds(text, 1..=60_000),
+            &[
+                ("1", Ok(1000)),
+                ("0.001", Ok(1)),
+                ("1.5", Ok(1500)),
+                (".25", Ok(250)),
+                ("60", Ok(60_000)),
+                ("0", Err("give 0.001 to 60 seconds")),
+                ("0.0001", Err("give 0.001 to 60 seconds")),
+                ("60.001", Err("give 0.001 to 60 seconds")),
+                ("999999999999999999999999999999", Err("out of range")),
+                ("", Err("such as 30 or 0.5")),
+                (".", Err("no number")),
+                ("1.2.3", Err("no number")),
+                ("1e3", Err("no number")),
+                ("inf", Err("no number")),
+                ("NaN", Err("no number")),
+                ("-1", Err("no number")),
+                ("30s", Err("no number")),
+            ],
+        );
+        table(
+            |text| seconds(text, 0..=1000),
+            &[("0", Ok(0)), ("0.0001", Err("give 0, or 0.001 to 1 seconds"))],
+        );
+        table(
+            |text| whole_seconds(text, 10),
+            &[
+                ("0", Ok(0)),
+                ("10", Ok(10)),
+                ("11", Err("give 0 to 10 seconds")),
+                ("1.5", Err("such as 3600")),
+                ("", Err("no whole number")),
+                ("+1", Err("no whole number")),
+            ],
+        );
+    }
+
+    #[test]
+    fn counts_and_words() {
+        table(
+            |text| count(text, 1..=9),
+            &[
+                ("1", Ok(1)),
+                ("9", Ok(9)),
+                ("0", Err("give 1 to 9")),
+                ("10", Err("give 1 to 9")),
+                ("1k", Err("such as 1000")),
+            ],
+        );
+        table(
+            on_off,
+            &[
+                ("on", Ok(true)),
+                ("True", Ok(true)),
+                ("no", Ok(false)),
+                ("0", Ok(false)),
+                ("maybe", Err("neither on nor off")),
+            ],
+        );
+        table(
+            level,
+            &[
+                ("error", Ok(LevelFilter::ERROR)),
+                ("WARN", Ok(LevelFilter::WARN)),
+                ("trace", Ok(LevelFilter::TRACE)),
+                ("loud", Err("error, warn, info, debug or trace")),
+            ],
+        );
+        table(
+            refuse,
+            &[
+                ("status", Ok(Refuse::Status)),
+                ("close", Ok(Refuse::Close)),
+                ("drop", Err("status or close")),
+            ],
+        );
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        table(
+            subprotocols,
+            &[
+                ("", Ok(names(&[]))),
+                ("a", Ok(names(&["a"]))),
+                ("b, a,", Ok(names(&["b", "a"]))),
+                ("a b", Err("with commas between")),
+            ],
+        );
+    }
+
+    #[test]
+    fn addresses() {
+        table(
+            listen,
+            &[
+                ("127.0.0.1:8080", Ok(())),
+                ("localhost:0", Ok(())),
+                ("my_host-1.example:65535", Ok(())),
+                ("[::1]:80", Ok(())),
+                ("", Err("the host is missing; write HOST:PORT")),
+                ("8080", Err("write HOST:PORT")),
+                (":8080", Err("0.0.0.0:PORT for every interface")),
+                ("*:8080", Err("0.0.0.0:PORT for every interface")),
+                ("http://localhost:80", Err("is a URL; write HOST:PORT")),
+                ("localhost", Err("has no port")),
+                ("localhost:", Err("no number up to 65535")),
+                ("localhost:+1", Err("no number up to 65535")),
+                ("localhost:65536", Err("no number up to 65535")),
+                ("::1:80", Err("goes into brackets")),
+                ("[::1", Err("not closed")),
+                ("[::1]", Err("has no port")),
+                ("[::1]80", Err("a colon must follow")),
+                ("[localhost]:80", Err("no IPv6 address")),
+                ("300.0.0.1:80", Err("no IPv4 address")),
+                ("a b:80", Err("that no name has")),
+            ],
+        );
+    }
+
+    #[test]
+    fn paths_and_prefixes() {
+        let ok = |text: &str| Ok(text.to_owned());
+        table(
+            url_prefix,
+            &[
+                ("/", ok("/")),
+                ("/ws/", ok("/ws/")),
+                ("/a/b/", ok("/a/b/")),
+                ("", Err("write \"/\"")),
+                ("ws", Err("write \"/ws/\"")),
+                ("/ws", Err("write \"/ws/\"")),
+                ("/w s/", Err("that no path has")),
+                ("/ws/?a/", Err("that no path has")),
+            ],
+        );
+        table(
+            prefix,
+            &[("", ok("")), ("a:b", ok("a:b")), ("a::", Err("write \"a\"")), (":", Err("\"\""))],
+        );
+        let page = Page { path: "/taken", content: PageContent::Redirect("/") };
+        table(
+            |text| metrics_path(text, std::slice::from_ref(&page)),
+            &[
+                ("/metrics", ok("/metrics")),
+                ("metrics", Err("such as /metrics")),
+                ("", Err("such as /metrics")),
+                ("/m?a", Err("such as /metrics")),
+                ("/taken", Err("already a page")),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_quoted_is_short_and_hides_passwords() {
+        assert_eq!(quoted("a\"b\n"), r#""a\"b\n""#);
+        assert_eq!(quoted(&"é".repeat(61)), format!("\"{}\"…", "é".repeat(60)));
+        assert_eq!(quoted("redis://:pw@x@h"), "\"redis://…@h\"");
+        assert_eq!(quoted("u:pw@h"), "\"…@h\"");
+        assert_eq!(without_password("found 'u:p'w@h' here"), "found '…@h' here");
+        assert_eq!(without_password("nothing"), "nothing");
+    }
+}

@@ -1,0 +1,212 @@
+//! The program as a person or a supervisor sees it: one line for what is wrong, exit status 2, and
+//! a help that says everything.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program, deaf to the environment of the tests.
+fn wsloop(args: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
+    command.env_clear().envs(env.iter().copied()).args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
+    wsloop(args, env).output().expect("the program runs")
+}
+
+/// The one line that a wrong use is answered with, without the program's name.
+#[track_caller]
+fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
+    let Output { status, stdout, stderr } = run(args, env);
+    let stderr = String::from_utf8(stderr).expect("UTF-8");
+    assert_eq!(status.code(), Some(2), "{args:?} {env:?}: {stderr}");
+    assert!(stdout.is_empty(), "{args:?} {env:?} writes to standard output");
+    let line = stderr.strip_prefix("wsloop: ").expect(&stderr);
+    let line = line.strip_suffix('\n').expect("the line ends");
+    assert!(!line.contains('\n'), "{args:?} {env:?} says more than a line: {stderr}");
+    line.to_owned()
+}
+
+/// Every flag with a value that will not do, and words of what is said about it.
+const WRONG: [(&str, &str, &str); 25] = [
+    ("--listen", "8080", "HOST:PORT"),
+    ("--redis", "rediss://h", "TLS to Redis is not spoken"),
+    ("--url-prefix", "ws", "write \"/ws/\""),
+    ("--prefix", "site:", "write \"site\""),
+    ("--expire", "1h", "such as 3600"),
+    ("--ping-interval", "-1", "such as 30 or 0.5"),
+    ("--pong-timeout", "0", "give 0.001 to 31536000 seconds"),
+    ("--handshake-timeout", "0", "give 0.001 to"),
+    ("--shutdown-timeout", "soon", "such as 30 or 0.5"),
+    ("--close-timeout", "5s", "such as 30 or 0.5"),
+    ("--max-message-size", "1MB", "1MiB"),
+    ("--max-fragments", "0", "give 1 to"),
+    ("--max-head-size", "1", "give 256 to 1MiB"),
+    ("--outbox-limit", "1MiB", "give at least 2MiB, or lower --max-message-size"),
+    ("--max-connections", "0", "give at least 1"),
+    ("--max-handshakes", "many", "such as 1000"),
+    ("--store-limit", "lots", "such as 65536"),
+    ("--redis-buffer-limit", "1MiB", "give at least 4MiB"),
+    ("--allow", "everything", "subscribe-broadcast"),
+    ("--allowed-origins", "example.com", "https://example.com"),
+    ("--subprotocols", "a b", "commas between"),
+    ("--refuse", "never", "status or close"),
+    ("--demo", "perhaps", "on nor off"),
+    ("--metrics", "metrics", "/metrics"),
+    ("--log", "loud", "error, warn, info, debug or trace"),
+];
+
+fn variable(flag: &str) -> String {
+    flag.replacen("--", "WSLOOP-", 1).replace('-', "_").to_uppercase()
+}
+
+#[test]
+fn a_wrong_value_is_one_line_with_the_way_to_mend_it_from_flag_and_environment_alike() {
+    for (flag, value, words) in WRONG {
+        let variable = variable(flag);
+        let by_flag = complaint(&[&format!("{flag}={value}")], &[]);
+        assert!(by_flag.starts_with(&format!("{flag}: ")), "{by_flag}");
+        assert!(by_flag.contains(words), "{by_flag}");
+        let by_command = complaint(&["serve", &format!("{flag}={value}")], &[]);
+        assert_eq!(by_command, by_flag);
+        for args in [&[][..], &["serve"]] {
+            let by_variable = complaint(args, &[(&variable, value)]);
+            assert_eq!(by_variable.replacen(&variable, flag, 1), by_flag);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_flag_is_one_line_too() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["--lissten=a:1"], "tip: a similar argument exists: '--listen'"),
+        (&["serve", "--redi", "redis://h"], "tip: a similar argument exists: '--redis'"),
+        (&["serv"], "tip: a similar subcommand exists: 'serve'"),
+        (&["--redis"], "a value is required for '--redis <URL>'"),
+        (&["--heartbeat"], "a value is required for '--heartbeat <TEXT>'"),
+        (&["--expire=1", "--expire=2"], "cannot be used multiple times"),
+        (&["--expire=1", "serve"], "cannot be used with '--expire <SECONDS>'"),
+        (&["--max-connections=99999999999999"], "ulimit -n"),
+    ];
+    for (args, words) in cases {
+        let line = complaint(args, &[]);
+        assert!(line.contains(words), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn a_flag_beats_the_environment_and_an_empty_variable_is_none() {
+    let line = complaint(&["--expire=flag"], &[("WSLOOP_EXPIRE", "variable")]);
+    assert!(line.starts_with("--expire: \"flag\""), "{line}");
+
+    // All of these would be complained about if they were not unset, and the address is taken.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let variables: Vec<String> = WRONG.iter().map(|(flag, ..)| variable(flag)).collect();
+    let mut env: Vec<_> = variables.iter().map(|name| (name.as_str(), "")).collect();
+    let line = complaint(&["--listen", &address], &env);
+    assert!(line.contains(&address), "{line}");
+    env.retain(|(name, _)| *name != "WSLOOP_LISTEN");
+    env.push(("WSLOOP_LISTEN", &address));
+    assert_eq!(complaint(&[], &env), line);
+}
+
+#[test]
+fn a_port_in_use_is_one_line_with_the_way_to_mend_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    // The heartbeat begins with dashes and is taken as written.
+    let line = complaint(&["--heartbeat", "--heartbeat--", "--listen", &address], &[]);
+    assert!(line.contains(&address) && line.contains("--listen"), "{line}");
+}
+
+#[test]
+fn too_few_open_files_are_one_line_with_the_way_to_mend_it() {
+    let script = "ulimit -n 60 && exec \"$0\"";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_wsloop")])
+        .env_clear()
+        .output()
+        .expect("a shell");
+    let line = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert!(line.contains("the limit of 60 open files") && line.contains("ulimit -n"), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+}
+
+/// Nobody reads standard error, and its pipe is full: the program ends all the same.
+#[test]
+fn a_full_pipe_does_not_keep_the_program_from_ending() {
+    const CAPACITY: usize = 64 * 1024;
+    let (mut unread, mut stderr) = std::io::pipe().expect("a pipe");
+    stderr.write_all(&[b'.'; CAPACITY]).expect("a pipe takes its capacity");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut child = wsloop(&["--listen", &address], &[]).stderr(stderr).spawn().expect("it runs");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        match child.try_wait().expect("a child") {
+            Some(status) => break Some(status),
+            None if Instant::now() > deadline => break None,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    if status.is_none() {
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+    }
+    assert_eq!(status.and_then(|status| status.code()), Some(2));
+    let mut written = Vec::new();
+    unread.read_to_end(&mut written).expect("a pipe");
+    assert!(written.starts_with(&[b'.'; CAPACITY]));
+}
+
+#[test]
+fn help_names_every_flag_with_its_variable_default_and_unit() {
+    let units = [
+        ("SECONDS", &["expire", "interval", "timeout"][..]),
+        ("BYTES", &["size", "limit"]),
+        ("COUNT", &["fragments", "connections", "handshakes"]),
+    ];
+    for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {
+        let output = run(args, &[]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stderr.is_empty());
+        let help = String::from_utf8(output.stdout).expect("UTF-8");
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let help = words.join(" ");
+        let flags = WRONG.iter().map(|(flag, ..)| *flag).chain(["--heartbeat"]);
+        for flag in flags {
+            let with_value = [format!(" {flag} <"), format!(" {flag}[=<")];
+            let start = with_value.iter().find_map(|flag| help.find(flag)).expect(flag);
+            let variable = format!("[env: {}]", variable(flag));
+            let end = help[start..].find(&variable).expect(&variable) + start;
+            let entry = &help[start..end];
+            assert!(entry.matches("[default: ").count() == 1, "{flag}: {entry}");
+            let value = entry.split(['<', '>']).nth(1).expect("a value's name");
+            for (unit, names) in units {
+                let last = flag.rsplit('-').next().expect("a last word");
+                assert_eq!(value == unit, names.contains(&last), "{flag}: {entry}");
+            }
+        }
+    }
+}
+
+#[test]
+fn help_tells_no_secret_of_the_environment() {
+    let output = run(&["--help"], &[("WSLOOP_REDIS", "redis://:hush@h")]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("hush"));
+    let line = complaint(&[], &[("WSLOOP_REDIS", "redis://u:hush@h:port")]);
+    assert!(line.starts_with("WSLOOP_REDIS: ") && !line.contains("hush"), "{line}");
+}
+
+#[test]
+fn version_is_the_name_and_the_number() {
+    let output = run(&["--version"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = format!("wsloop {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), expected);
+}
