@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
     };
     let log = Log::start(config.log);
-    match net::serve(config) {
+    match net::serve(&config.listen, config.settings, &config.notes) {
         Ok(()) => {
             log.finish(None);
             ExitCode::SUCCESS

@@ -220,7 +220,7 @@ pub fn subprotocols(text: &str) -> Result<Vec<String>, String> {
         .map(|name| match name.bytes().all(is_token_byte) {
             true => Ok(name.to_owned()),
             false => Err(format!(
-                "{} is no name of a sub-protocol; write names such as chat,json with commas between",
+                "{} is no sub-protocol's name; write such as chat,json, with commas between",
                 quoted(name)
             )),
         })
