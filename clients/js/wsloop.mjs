@@ -138,7 +138,6 @@ export class WSLoop extends EventTarget {
     // Browsers send `close` right after `error`; Node 22 does not when the handshake failed.
     socket.onerror = () => this.#expectClose('connection failed');
     this.#socket = socket;
-    this.#opened = false;
     this.#become('connecting', new Event('connecting'));
   }
 
@@ -190,7 +189,7 @@ export class WSLoop extends EventTarget {
     if (this.#missed > MAX_MISSED) {
       // 3008 is "timeout" in the registry of close codes.
       this.#shut(3008, 'heartbeat missed');
-    } else if (this.is_connected()) {
+    } else {
       this.#socket.send(this.#options.heartbeat_msg);
     }
   }

@@ -233,6 +233,21 @@ test('an error without a close counts as a loss, one with a close only once', (t
   assert.equal(loop.state, 'open');
 });
 
+test('an error in the close handshake does not reach into the next connection', (t) => {
+  install(t);
+  const loop = new WSLoop(URI, { heartbeat_msg: 'hb' });
+  const socket = FakeWebSocket.last;
+  socket.accept();
+  tick(20000);
+  assert.equal(loop.state, 'closing');
+  socket.onerror({ type: 'error' });
+  socket.end(1006);
+  tick(500);
+  FakeWebSocket.last.accept();
+  tick(5000);
+  assert.equal(loop.state, 'open');
+});
+
 test('send goes out while open and throws otherwise, sending nothing', (t) => {
   install(t);
   const loop = new WSLoop(URI);
