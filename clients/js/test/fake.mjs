@@ -1,0 +1,134 @@
+/**
+ * A WebSocket whose network is the test, and a clock and a die that the test moves.
+ */
+
+export class FakeWebSocket {
+  /** Every socket made since the last `install`, oldest first. */
+  static all = [];
+
+  readyState = 0;
+  sent = [];
+  closedWith = null;
+  binaryType = 'blob';
+
+  constructor(url) {
+    if (url === 'not a uri') {
+      throw new SyntaxError(`invalid URL: ${url}`);
+    }
+    this.url = url;
+    FakeWebSocket.all.push(this);
+  }
+
+  static get last() {
+    return FakeWebSocket.all.at(-1);
+  }
+
+  /** The sockets that are connecting or open. */
+  static get live() {
+    return FakeWebSocket.all.filter((socket) => socket.readyState < 2);
+  }
+
+  send(data) {
+    if (this.readyState !== 1) {
+      throw new Error(`sent in state ${this.readyState}`);
+    }
+    this.sent.push(data);
+  }
+
+  close(code, reason) {
+    if (code !== 1000 && !(code >= 3000 && code <= 4999)) {
+      throw new RangeError(`code ${code}`);
+    }
+    if (this.readyState < 2) {
+      this.readyState = 2;
+      this.closedWith = { code, reason };
+    }
+  }
+
+  /** The handshake succeeds. */
+  accept() {
+    this.readyState = 1;
+    this.onopen?.({ type: 'open' });
+  }
+
+  receive(data) {
+    this.onmessage?.({ type: 'message', data, origin: 'ws://host' });
+  }
+
+  /** The connection ends, from either side. */
+  end(code = 1006, reason = '') {
+    this.readyState = 3;
+    this.onclose?.({ type: 'close', code, reason, wasClean: code !== 1006 });
+  }
+}
+
+/** Timers in order of time; one that a callback sets counts from the time of that callback. */
+const clock = {
+  now: 0,
+  timers: new Map(),
+  lastId: 0,
+
+  set(callback, delay, interval) {
+    this.lastId += 1;
+    this.timers.set(this.lastId, { callback, at: this.now + delay, interval });
+    return this.lastId;
+  },
+
+  next(end) {
+    const due = [...this.timers].filter(([, timer]) => timer.at <= end);
+    return due.sort(([, a], [, b]) => a.at - b.at)[0];
+  },
+};
+
+/** Moves the clock on by so many milliseconds and runs what is due meanwhile. */
+export function tick(milliseconds) {
+  const end = clock.now + milliseconds;
+  for (let due = clock.next(end); due !== undefined; due = clock.next(end)) {
+    const [id, timer] = due;
+    clock.now = timer.at;
+    if (timer.interval === null) {
+      clock.timers.delete(id);
+    } else {
+      timer.at += timer.interval;
+    }
+    timer.callback();
+  }
+  clock.now = end;
+}
+
+/** `die.value` is what `Math.random` gives. */
+const die = { value: 0.5 };
+
+/** What a test runs on instead of the real things. */
+export const fakes = {
+  WebSocket: FakeWebSocket,
+  setTimeout: (callback, delay) => clock.set(callback, delay, null),
+  setInterval: (callback, delay) => clock.set(callback, delay, delay),
+  clearTimeout: (id) => clock.timers.delete(id),
+  clearInterval: (id) => clock.timers.delete(id),
+};
+
+/** Puts fresh fakes in place for one test. */
+export function install(t) {
+  const originals = Object.keys(fakes).map((name) => [name, globalThis[name]]);
+  FakeWebSocket.all = [];
+  clock.timers.clear();
+  die.value = 0.5;
+  t.mock.method(Math, 'random', () => die.value);
+  Object.assign(globalThis, fakes);
+  t.after(() => Object.assign(globalThis, Object.fromEntries(originals)));
+  return { die };
+}
+
+/** Every event of a loop in order, as short strings. */
+export function record(loop) {
+  const seen = [];
+  for (const type of ['connecting', 'open', 'message', 'close']) {
+    loop.addEventListener(type, (event) => {
+      const detail = { message: event.data, close: event.code }[type];
+      seen.push(detail === undefined ? type : `${type} ${detail}`);
+    });
+  }
+  loop.addEventListener('state', (event) => seen.push(`state ${event.state}`));
+  return seen;
+}

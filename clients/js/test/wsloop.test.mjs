@@ -1,0 +1,448 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { WSLoop } from '../wsloop.mjs';
+import { FakeWebSocket, install, record, tick } from './fake.mjs';
+
+const URI = 'ws://host/ws/foobar?subscribe-broadcast';
+
+test('the URI is given first, as a URL, or as an option; without one it throws', (t) => {
+  install(t);
+  for (const args of [[URI], [new URL(URI)], [{ uri: URI }]]) {
+    new WSLoop(...args);
+    assert.equal(FakeWebSocket.last.url, URI);
+  }
+  for (const args of [[], [null], [{}], [''], [{ uri: null }]]) {
+    assert.throws(() => new WSLoop(...args), /needs the URI/);
+  }
+  assert.equal(FakeWebSocket.all.length, 3);
+});
+
+test('a URI that the browser refuses throws at once and is not tried again', (t) => {
+  install(t);
+  assert.throws(() => new WSLoop('not a uri'), SyntaxError);
+  tick(60000);
+  assert.equal(FakeWebSocket.all.length, 0);
+});
+
+test('events come in order, the state having changed before', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  assert.equal(loop.state, 'connecting');
+  const seen = record(loop);
+  loop.addEventListener('open', () => assert.equal(loop.state, 'open'));
+  FakeWebSocket.last.accept();
+  FakeWebSocket.last.receive('hello');
+  FakeWebSocket.last.end(1001);
+  tick(500);
+  assert.deepEqual(seen, [
+    'open',
+    'state open',
+    'message hello',
+    'close 1001',
+    'state waiting',
+    'connecting',
+    'state connecting',
+  ]);
+});
+
+test('binary messages are ArrayBuffers unless the option says otherwise', (t) => {
+  install(t);
+  new WSLoop(URI);
+  assert.equal(FakeWebSocket.last.binaryType, 'arraybuffer');
+  new WSLoop(URI, { binaryType: 'blob' });
+  assert.equal(FakeWebSocket.last.binaryType, 'blob');
+});
+
+test('the wait grows to 1, 3, 7, 15, 30, 30 s at most and is 0 at least', (t) => {
+  const { die } = install(t);
+  for (const value of [0, 0.25, 1 - Number.EPSILON]) {
+    die.value = value;
+    const waits = [];
+    const loop = new WSLoop(URI);
+    loop.addEventListener('close', (event) => waits.push(event.reconnectIn));
+    for (let n = 0; n < 7; n += 1) {
+      FakeWebSocket.last.end();
+      tick(30000);
+    }
+    loop.close();
+    const bounds = [1000, 3000, 7000, 15000, 30000, 30000, 30000];
+    assert.deepEqual(waits, bounds.map((bound) => bound * value));
+  }
+});
+
+test('the next attempt begins when the announced wait is over, not before', (t) => {
+  const { die } = install(t);
+  die.value = 0.8;
+  const loop = new WSLoop(URI);
+  let announced;
+  loop.addEventListener('close', (event) => {
+    assert.equal(event.willReconnect, true);
+    announced = event.reconnectIn;
+  });
+  FakeWebSocket.last.end();
+  assert.equal(announced, 800);
+  assert.equal(loop.state, 'waiting');
+  tick(799);
+  assert.equal(FakeWebSocket.all.length, 1);
+  tick(1);
+  assert.equal(FakeWebSocket.all.length, 2);
+  assert.equal(FakeWebSocket.last.url, URI);
+  assert.equal(loop.state, 'connecting');
+});
+
+test('a connection that worked resets the wait; one accepted to be refused does not', (t) => {
+  const { die } = install(t);
+  die.value = 1;
+  for (const [code, expected] of [
+    [1006, 1000],
+    [1000, 1000],
+    [1001, 1000],
+    [4000, 1000],
+    [4399, 1000],
+    [4600, 1000],
+    [1013, 7000],
+    [4400, 7000],
+    [4503, 7000],
+    [4599, 7000],
+  ]) {
+    const loop = new WSLoop(URI);
+    let wait;
+    loop.addEventListener('close', (event) => (wait = event.reconnectIn));
+    FakeWebSocket.last.end();
+    tick(1000);
+    FakeWebSocket.last.end();
+    tick(3000);
+    FakeWebSocket.last.accept();
+    FakeWebSocket.last.end(code);
+    assert.equal(wait, expected, `after code ${code}`);
+    loop.close();
+  }
+});
+
+test('4401 and 4403 end it; the codes beside them do not', (t) => {
+  install(t);
+  for (const [code, stops] of [[4400, false], [4401, true], [4402, false], [4403, true], [4404, false]]) {
+    const loop = new WSLoop(URI);
+    let event;
+    loop.addEventListener('close', (closed) => (event = closed));
+    FakeWebSocket.last.accept();
+    FakeWebSocket.last.end(code, 'why');
+    const count = FakeWebSocket.all.length;
+    assert.equal(event.code, code);
+    assert.equal(event.reason, 'why');
+    assert.equal(event.wasClean, true);
+    assert.equal(event.willReconnect, !stops);
+    assert.equal(event.reconnectIn === null, stops);
+    assert.equal(loop.state, stops ? 'closed' : 'waiting');
+    tick(60000);
+    assert.equal(FakeWebSocket.all.length, stops ? count : count + 1, `after code ${code}`);
+    loop.close();
+  }
+});
+
+test('close ends an open connection for good', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  FakeWebSocket.last.accept();
+  const seen = record(loop);
+  loop.close();
+  loop.close();
+  assert.deepEqual(FakeWebSocket.last.closedWith, { code: 1000, reason: '' });
+  assert.equal(loop.state, 'closing');
+  assert.equal(loop.is_closing(), true);
+  FakeWebSocket.last.end(1000);
+  tick(60000);
+  assert.deepEqual(seen, ['state closing', 'close 1000', 'state closed']);
+  assert.equal(FakeWebSocket.all.length, 1);
+});
+
+test('close takes a code and a reason; a bad code throws and changes nothing', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  FakeWebSocket.last.accept();
+  assert.throws(() => loop.close(1006), RangeError);
+  assert.equal(loop.state, 'open');
+  loop.close(4000, 'bye');
+  assert.deepEqual(FakeWebSocket.last.closedWith, { code: 4000, reason: 'bye' });
+});
+
+test('close while connecting ends the attempt', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  loop.close();
+  FakeWebSocket.last.end(1006);
+  tick(60000);
+  assert.equal(loop.state, 'closed');
+  assert.equal(FakeWebSocket.all.length, 1);
+});
+
+test('close cancels the pending attempt', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  FakeWebSocket.last.end();
+  const seen = record(loop);
+  loop.close();
+  tick(60000);
+  assert.deepEqual(seen, ['state closed']);
+  assert.equal(FakeWebSocket.all.length, 1);
+});
+
+test('close in a close listener cancels the attempt that was just planned', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  loop.addEventListener('close', () => loop.close());
+  const states = [];
+  loop.addEventListener('state', (event) => states.push(event.state));
+  FakeWebSocket.last.end();
+  tick(60000);
+  assert.deepEqual(states, ['closed']);
+  assert.equal(FakeWebSocket.all.length, 1);
+});
+
+test('a close handshake without an end is given up after 5 s, and its socket not heard again', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  const [socket] = FakeWebSocket.all;
+  socket.accept();
+  const seen = record(loop);
+  loop.close();
+  tick(4999);
+  assert.equal(loop.state, 'closing');
+  tick(1);
+  socket.receive('late');
+  socket.end(1000);
+  assert.deepEqual(seen, ['state closing', 'close 1006', 'state closed']);
+});
+
+test('an error without a close counts as a loss, one with a close only once', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  const seen = record(loop);
+  FakeWebSocket.last.onerror({ type: 'error' });
+  tick(5000);
+  assert.deepEqual(seen, ['close 1006', 'state waiting']);
+  tick(500);
+  const socket = FakeWebSocket.last;
+  socket.onerror({ type: 'error' });
+  socket.end(1006);
+  tick(1500);
+  FakeWebSocket.last.accept();
+  tick(60000);
+  assert.equal(FakeWebSocket.all.length, 3);
+  assert.equal(loop.state, 'open');
+});
+
+test('an error in the close handshake does not reach into the next connection', (t) => {
+  install(t);
+  const loop = new WSLoop(URI, { heartbeat_msg: 'hb' });
+  const socket = FakeWebSocket.last;
+  socket.accept();
+  tick(20000);
+  assert.equal(loop.state, 'closing');
+  socket.onerror({ type: 'error' });
+  socket.end(1006);
+  tick(500);
+  FakeWebSocket.last.accept();
+  tick(5000);
+  assert.equal(loop.state, 'open');
+});
+
+test('send goes out while open and throws otherwise, sending nothing', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  const refused = (state) => {
+    assert.throws(
+      () => loop.send('x'),
+      (error) => error.name === 'InvalidStateError' && error.message.includes(state),
+    );
+  };
+  refused('connecting');
+  const socket = FakeWebSocket.last;
+  socket.accept();
+  loop.send('one');
+  loop.send_message(new Uint8Array([2]));
+  socket.end();
+  refused('waiting');
+  tick(500);
+  FakeWebSocket.last.accept();
+  loop.close();
+  refused('closing');
+  FakeWebSocket.last.end(1000);
+  refused('closed');
+  assert.deepEqual(socket.sent, ['one', new Uint8Array([2])]);
+  assert.deepEqual(FakeWebSocket.last.sent, []);
+});
+
+test('get_state and is_… follow the readyState', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  const state = () => [
+    loop.get_state(),
+    loop.is_connecting(),
+    loop.is_connected(),
+    loop.is_closing(),
+    loop.is_closed(),
+  ];
+  assert.deepEqual(state(), [0, true, false, false, false]);
+  FakeWebSocket.last.accept();
+  assert.deepEqual(state(), [1, false, true, false, false]);
+  FakeWebSocket.last.end();
+  assert.deepEqual(state(), [3, false, false, false, true]);
+  tick(500);
+  FakeWebSocket.last.accept();
+  loop.close();
+  assert.deepEqual(state(), [2, false, false, true, false]);
+});
+
+test('heartbeats go out every 5 s and an answer is neither delivered nor missed', (t) => {
+  install(t);
+  const loop = new WSLoop(URI, { heartbeat_msg: '--heartbeat--' });
+  const seen = record(loop);
+  const socket = FakeWebSocket.last;
+  tick(20000);
+  assert.deepEqual(socket.sent, [], 'none before the connection is open');
+  socket.accept();
+  assert.deepEqual(socket.sent, []);
+  for (let n = 1; n <= 20; n += 1) {
+    tick(5000);
+    assert.equal(socket.sent.length, n);
+    socket.receive('--heartbeat--');
+  }
+  assert.deepEqual(new Set(socket.sent), new Set(['--heartbeat--']));
+  assert.deepEqual(seen, ['open', 'state open']);
+});
+
+test('more than three missed heartbeats close the connection, and it comes back', (t) => {
+  install(t);
+  const loop = new WSLoop(URI, { heartbeat_msg: 'hb' });
+  const socket = FakeWebSocket.last;
+  socket.accept();
+  tick(19999);
+  socket.receive('a message is not a heartbeat');
+  assert.equal(socket.closedWith, null);
+  assert.deepEqual(socket.sent, ['hb', 'hb', 'hb']);
+  tick(1);
+  assert.deepEqual(socket.closedWith, { code: 3008, reason: 'heartbeat missed' });
+  assert.equal(loop.state, 'closing');
+  tick(4999);
+  assert.equal(FakeWebSocket.all.length, 1, 'no second socket while the first one closes');
+  tick(1);
+  assert.equal(loop.state, 'waiting');
+  tick(500);
+  assert.equal(FakeWebSocket.all.length, 2);
+  assert.equal(loop.state, 'connecting');
+});
+
+test('a heartbeat resets the misses; so does a new connection, which has one timer only', (t) => {
+  install(t);
+  const loop = new WSLoop(URI, { heartbeat_msg: 'hb' });
+  const first = FakeWebSocket.last;
+  first.accept();
+  tick(15000);
+  first.receive('hb');
+  tick(15000);
+  assert.equal(first.closedWith, null);
+  first.end(1006);
+  tick(500);
+  const second = FakeWebSocket.last;
+  tick(30000);
+  assert.equal(second.closedWith, null, 'no heartbeat while connecting');
+  second.accept();
+  tick(15000);
+  assert.deepEqual(second.sent, ['hb', 'hb', 'hb']);
+  assert.equal(second.closedWith, null);
+  assert.equal(first.sent.length, 6);
+  assert.equal(loop.state, 'open');
+});
+
+test('without heartbeat_msg nothing is sent and everything is delivered', (t) => {
+  install(t);
+  for (const heartbeat_msg of [undefined, null, '']) {
+    const loop = new WSLoop(URI, { heartbeat_msg });
+    const seen = record(loop);
+    FakeWebSocket.last.accept();
+    tick(60000);
+    FakeWebSocket.last.receive('');
+    assert.deepEqual(FakeWebSocket.last.sent, []);
+    assert.deepEqual(seen, ['open', 'state open', 'message ']);
+    loop.close();
+  }
+});
+
+test('an online browser tries at once, once, and from the shortest wait on', (t) => {
+  const { die } = install(t);
+  die.value = 1;
+  const online = new EventTarget();
+  globalThis.addEventListener = online.addEventListener.bind(online);
+  globalThis.removeEventListener = online.removeEventListener.bind(online);
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+  });
+  const goOnline = () => online.dispatchEvent(new Event('online'));
+  const loop = new WSLoop(URI);
+  const waits = [];
+  loop.addEventListener('close', (event) => waits.push(event.reconnectIn));
+  for (const wait of [1000, 3000, 7000]) {
+    FakeWebSocket.last.end();
+    tick(wait);
+  }
+  FakeWebSocket.last.end();
+  goOnline();
+  goOnline();
+  assert.equal(FakeWebSocket.all.length, 5);
+  tick(60000);
+  assert.equal(FakeWebSocket.all.length, 5, 'the timer is gone');
+  FakeWebSocket.last.end();
+  assert.deepEqual(waits, [1000, 3000, 7000, 15000, 1000]);
+  loop.close();
+  goOnline();
+  assert.equal(FakeWebSocket.all.length, 5, 'a closed one stays closed');
+});
+
+test('a constructor that fails later on is a failed attempt', (t) => {
+  install(t);
+  const loop = new WSLoop(URI);
+  globalThis.WebSocket = class {
+    constructor() {
+      throw new Error('insufficient resources');
+    }
+  };
+  FakeWebSocket.last.end();
+  const codes = [];
+  loop.addEventListener('close', (event) => codes.push(event.code));
+  tick(500);
+  assert.deepEqual(codes, [1006]);
+  assert.equal(loop.state, 'waiting');
+  globalThis.WebSocket = FakeWebSocket;
+  tick(1500);
+  assert.equal(FakeWebSocket.all.length, 2);
+});
+
+test('there are never two sockets, whatever happens in whatever order', (t) => {
+  const { die } = install(t);
+  let seed = 1;
+  const next = (bound) => {
+    seed = (seed * 48271) % 2147483647;
+    return seed % bound;
+  };
+  const loop = new WSLoop(URI, { heartbeat_msg: 'hb' });
+  for (let step = 0; step < 5000; step += 1) {
+    die.value = next(1000) / 1000;
+    const socket = FakeWebSocket.last;
+    const action = next(5);
+    if (action === 0 && socket.readyState === 0) {
+      socket.accept();
+    } else if (action === 1 && socket.readyState < 3) {
+      socket.end([1000, 1006, 4503][next(3)]);
+    } else if (action === 2 && socket.readyState === 1) {
+      socket.receive('hb');
+    } else {
+      tick(next(4000));
+    }
+    assert.ok(FakeWebSocket.live.length <= 1, `two sockets at step ${step}`);
+    assert.notEqual(loop.state, 'closed');
+  }
+  assert.ok(FakeWebSocket.all.length > 100);
+});

@@ -1,0 +1,95 @@
+/** `waiting` is between two attempts, `closed` is for good. */
+export type WSLoopState = 'connecting' | 'open' | 'closing' | 'waiting' | 'closed';
+
+/** Text is a string; binary data is what `binaryType` says. */
+export type WSLoopMessage = string | ArrayBuffer | Blob;
+
+export interface WSLoopCloseEvent extends Event {
+  /** Close code; 1006 when there was no close handshake. */
+  readonly code: number;
+  readonly reason: string;
+  readonly wasClean: boolean;
+  /** False after `close()` and on the codes 4401 and 4403. */
+  readonly willReconnect: boolean;
+  /** Milliseconds until the next attempt; null when there is none. */
+  readonly reconnectIn: number | null;
+}
+
+export interface WSLoopStateEvent extends Event {
+  readonly state: WSLoopState;
+}
+
+export interface WSLoopEventMap {
+  connecting: Event;
+  open: Event;
+  message: MessageEvent<WSLoopMessage>;
+  close: WSLoopCloseEvent;
+  state: WSLoopStateEvent;
+}
+
+export interface WSLoopOptions {
+  /** An attempt has begun. The only way to hear of the first one. */
+  connecting?(): void;
+  /** The connection is open, the first time or again. */
+  connected?(): void;
+  /** The connection is closed, or an attempt has failed. */
+  disconnected?(event: WSLoopCloseEvent): void;
+  /** A message has arrived; heartbeats are not messages. */
+  receive_message?(data: WSLoopMessage): void;
+  /**
+   * The server's heartbeat text. It is sent every 5 s, and the connection is closed and opened anew
+   * when none came back for more than three times. Off by default.
+   */
+  heartbeat_msg?: string | null;
+  /** What binary messages arrive as. Default `arraybuffer`. */
+  binaryType?: 'arraybuffer' | 'blob';
+}
+
+/** A WebSocket that comes back. */
+export class WSLoop extends EventTarget {
+  /** Connects at once. Throws without a URI, and on one that the browser refuses. */
+  constructor(uri: string | URL, options?: WSLoopOptions);
+  constructor(options: WSLoopOptions & { uri: string });
+
+  readonly state: WSLoopState;
+
+  /** Throws an `InvalidStateError` unless the connection is open: nothing is queued. */
+  send(data: string | Blob | BufferSource): void;
+  /** The same as `send`. */
+  send_message(data: string | Blob | BufferSource): void;
+  /** Ends it for good, a pending attempt too. The code is 1000 (default) or 3000 to 4999. */
+  close(code?: number, reason?: string): void;
+  /** The `readyState` of the WebSocket, 0 to 3; 3 between two attempts. */
+  get_state(): number;
+  is_connecting(): boolean;
+  is_connected(): boolean;
+  is_closing(): boolean;
+  is_closed(): boolean;
+
+  addEventListener<K extends keyof WSLoopEventMap>(
+    type: K,
+    listener: (this: WSLoop, event: WSLoopEventMap[K]) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<K extends keyof WSLoopEventMap>(
+    type: K,
+    listener: (this: WSLoop, event: WSLoopEventMap[K]) => unknown,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
+}
+
+/** The constructor of ws4redis.js: with or without `new`; the second argument is ignored. */
+export const WS4Redis: {
+  new (options: WSLoopOptions & { uri: string }, jQuery?: unknown): WSLoop;
+  (options: WSLoopOptions & { uri: string }, jQuery?: unknown): WSLoop;
+};

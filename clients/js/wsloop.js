@@ -1,0 +1,277 @@
+// Generated from wsloop.mjs by build.mjs: edit that file, not this one.
+(function () {
+'use strict';
+
+/**
+ * wsloop: a WebSocket that comes back.
+ *
+ * One `WSLoop` is one subscription for as long as the page wants it. It opens a WebSocket, opens the
+ * next one when that is lost, and never has two at work. It knows nothing of channels or of what the
+ * messages mean: the URI says what is subscribed, and messages go through as they are.
+ *
+ * Rules:
+ * - A lost connection is followed by a wait that is random in [0, min(30 s, 2^k - 1 s)], where k is
+ *   1 after a connection that worked and grows by one with each attempt that does not.
+ * - Close codes 4401 and 4403 mean that asking again is useless: it stops. So it does after `close()`.
+ * - What cannot be sent throws. Nothing is queued, so nothing is sent late or lost unseen.
+ * - State changes first, then listeners hear of it: a listener may call any method.
+ * - Nothing is done when the page is hidden or unloaded: the browser closes the socket itself, and a
+ *   page that comes back from the back-forward cache finds it lost and gets the next one.
+ *
+ * `wsloop.mjs` is the source; `build.mjs` makes `wsloop.js` from it, the classic script with the
+ * globals `WSLoop` and `WS4Redis`.
+ */
+
+/** Longest wait before an attempt, in milliseconds. */
+const MAX_DELAY = 30000;
+/** Time between two heartbeats, in milliseconds. */
+const HEARTBEAT_INTERVAL = 5000;
+/** So many heartbeats may go unanswered. */
+const MAX_MISSED = 3;
+/** How long the close handshake may take, in milliseconds; on a dead network browsers take a minute. */
+const CLOSE_WAIT = 5000;
+/** The server knows the browser and says no; "unauthorized" and "forbidden" in terms of HTTP. */
+const STOP_CODES = [4401, 4403];
+
+const CONNECTING = 0;
+const OPEN = 1;
+const CLOSING = 2;
+const CLOSED = 3;
+
+/**
+ * `new WSLoop(uri, options)` or `new WSLoop({ uri, ... })`. The first attempt begins at once.
+ *
+ * Events: `connecting`, `open`, `message` (`data`), `close` (`code`, `reason`, `wasClean`,
+ * `willReconnect`, `reconnectIn` in milliseconds or null) and `state` (`state`). The first
+ * `connecting` is over before a listener can be added; the option of that name hears it.
+ */
+class WSLoop extends EventTarget {
+  #options;
+  #state = 'closed';
+  #socket = null;
+  #wanted = true;
+  #opened = false;
+  #attempt = 1;
+  #missed = 0;
+  #heartbeatTimer = null;
+  #closeTimer = null;
+  #waitTimer = null;
+
+  constructor(uri, options) {
+    super();
+    const separate = typeof uri === 'string' || uri instanceof URL;
+    this.#options = separate ? { ...options, uri: String(uri) } : { ...uri };
+    if (!this.#options.uri) {
+      throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
+    }
+    this.#callback('connecting', 'connecting', () => undefined);
+    this.#callback('open', 'connected', () => undefined);
+    this.#callback('message', 'receive_message', (event) => event.data);
+    this.#callback('close', 'disconnected', (event) => event);
+    this.#connect();
+  }
+
+  /** `connecting`, `open`, `closing`, `waiting` (for the next attempt) or `closed` (for good). */
+  get state() {
+    return this.#state;
+  }
+
+  /** Sends text or binary data; throws an `InvalidStateError` unless the connection is open. */
+  send(data) {
+    if (this.get_state() !== OPEN) {
+      const error = new Error(`not connected (${this.#state}), so this message was not sent`);
+      error.name = 'InvalidStateError';
+      throw error;
+    }
+    this.#socket.send(data);
+  }
+
+  /** `send` by its name in ws4redis. */
+  send_message(data) {
+    this.send(data);
+  }
+
+  /** Ends it for good, a pending attempt too. The code is 1000 or 3000 to 4999. */
+  close(code = 1000, reason = '') {
+    if (this.#state === 'connecting' || this.#state === 'open') {
+      this.#shut(code, reason);
+    }
+    this.#wanted = false;
+    if (this.#state === 'waiting') {
+      this.#stopWaiting();
+      this.#become('closed');
+    }
+  }
+
+  /** The `readyState` of the WebSocket, 0 to 3; 3 between two attempts. */
+  get_state() {
+    return this.#socket === null ? CLOSED : this.#socket.readyState;
+  }
+
+  is_connecting() {
+    return this.get_state() === CONNECTING;
+  }
+
+  is_connected() {
+    return this.get_state() === OPEN;
+  }
+
+  is_closing() {
+    return this.get_state() === CLOSING;
+  }
+
+  is_closed() {
+    return this.get_state() === CLOSED;
+  }
+
+  /** An option is a listener like any other: when it throws, that is reported and nothing breaks. */
+  #callback(type, name, argument) {
+    const options = this.#options;
+    if (typeof options[name] === 'function') {
+      this.addEventListener(type, (event) => options[name](argument(event)));
+    }
+  }
+
+  /** Throws what the browser throws for a URI that can never work. */
+  #connect() {
+    const socket = new WebSocket(this.#options.uri);
+    socket.binaryType = this.#options.binaryType || 'arraybuffer';
+    socket.onopen = () => this.#onOpen();
+    socket.onmessage = (event) => this.#onMessage(event);
+    socket.onclose = (event) => this.#onClose(event);
+    // Browsers send `close` right after `error`; Node 22 does not when the handshake failed.
+    socket.onerror = () => this.#expectClose('connection failed');
+    this.#socket = socket;
+    this.#become('connecting', new Event('connecting'));
+  }
+
+  /** The next attempt: when the wait is over, or the browser is online again. */
+  #reconnect() {
+    this.#stopWaiting();
+    this.#attempt += 1;
+    try {
+      this.#connect();
+    } catch (error) {
+      this.#onClose({ code: 1006, reason: String(error), wasClean: false });
+    }
+  }
+
+  #onOpen() {
+    this.#opened = true;
+    this.#missed = 0;
+    if (this.#options.heartbeat_msg) {
+      this.#heartbeatTimer = setInterval(() => this.#heartbeat(), HEARTBEAT_INTERVAL);
+    }
+    this.#become('open', new Event('open'));
+  }
+
+  #onMessage({ data, origin }) {
+    if (this.#options.heartbeat_msg && data === this.#options.heartbeat_msg) {
+      this.#missed = 0;
+      return;
+    }
+    this.dispatchEvent(new MessageEvent('message', { data, origin }));
+  }
+
+  #onClose({ code, reason, wasClean }) {
+    this.#dropSocket();
+    // Such a server accepts only to say why it refuses: that is not a connection that worked.
+    const refused = code === 1013 || (code >= 4400 && code <= 4599);
+    if (this.#opened && !refused) {
+      this.#attempt = 1;
+    }
+    this.#opened = false;
+    const willReconnect = this.#wanted && !STOP_CODES.includes(code);
+    const reconnectIn = willReconnect ? this.#wait() : null;
+    const event = new Event('close');
+    Object.assign(event, { code, reason, wasClean, willReconnect, reconnectIn });
+    this.#become(willReconnect ? 'waiting' : 'closed', event);
+  }
+
+  #heartbeat() {
+    this.#missed += 1;
+    if (this.#missed > MAX_MISSED) {
+      // 3008 is "timeout" in the registry of close codes.
+      this.#shut(3008, 'heartbeat missed');
+    } else {
+      this.#socket.send(this.#options.heartbeat_msg);
+    }
+  }
+
+  /** Begins the close handshake; when that takes too long the socket counts as lost. */
+  #shut(code, reason) {
+    this.#socket.close(code, reason);
+    clearInterval(this.#heartbeatTimer);
+    this.#expectClose(reason);
+    this.#become('closing');
+  }
+
+  #expectClose(reason) {
+    const lost = { code: 1006, reason, wasClean: false };
+    clearTimeout(this.#closeTimer);
+    this.#closeTimer = setTimeout(() => this.#onClose(lost), CLOSE_WAIT);
+  }
+
+  /** After this, nothing of the old socket is heard any more. */
+  #dropSocket() {
+    clearInterval(this.#heartbeatTimer);
+    clearTimeout(this.#closeTimer);
+    if (this.#socket !== null) {
+      this.#socket.onopen = this.#socket.onmessage = null;
+      this.#socket.onclose = this.#socket.onerror = null;
+      this.#socket = null;
+    }
+  }
+
+  /** Returns the wait in milliseconds. */
+  #wait() {
+    const delay = Math.random() * Math.min(MAX_DELAY, (2 ** this.#attempt - 1) * 1000);
+    this.#waitTimer = setTimeout(() => this.#reconnect(), delay);
+    if (typeof addEventListener === 'function') {
+      addEventListener('online', this.#onOnline);
+    }
+    return delay;
+  }
+
+  /** The network is another one now, so what failed before says nothing. */
+  #onOnline = () => {
+    this.#attempt = 0;
+    this.#reconnect();
+  };
+
+  #stopWaiting() {
+    clearTimeout(this.#waitTimer);
+    if (typeof removeEventListener === 'function') {
+      removeEventListener('online', this.#onOnline);
+    }
+  }
+
+  /** A listener of `event` may have changed the state again, and has then announced that itself. */
+  #become(state, event) {
+    this.#state = state;
+    if (event) {
+      this.dispatchEvent(event);
+    }
+    if (this.#state === state) {
+      this.dispatchEvent(Object.assign(new Event('state'), { state }));
+    }
+  }
+}
+
+/**
+ * `WS4Redis(options)` of django-websocket-redis, with or without `new`; the second argument, jQuery
+ * there, is ignored. Its methods may be passed around without their object, as there.
+ */
+function WS4Redis(options) {
+  const loop = new WSLoop({ ...options });
+  for (const name of ['get_state', 'is_connecting', 'is_connected', 'is_closing', 'is_closed']) {
+    loop[name] = () => WSLoop.prototype[name].call(loop);
+  }
+  loop.send_message = (message) => loop.send(message);
+  loop.close = () => WSLoop.prototype.close.call(loop);
+  return loop;
+}
+WS4Redis.prototype = WSLoop.prototype;
+
+Object.assign(globalThis, { WSLoop, WS4Redis });
+})();
