@@ -27,7 +27,7 @@ use tracing::level_filters::LevelFilter;
 use crate::broker;
 use crate::channel::Allow;
 use crate::proto::upgrade::AllowedOrigins;
-use crate::server::{Refuse, Settings};
+use crate::settings::{Refuse, Settings};
 
 use values::{KIB, MIB};
 
@@ -157,6 +157,11 @@ struct Flags {
     /// Most bytes of stored messages and their names in the embedded broker [default: 64MiB]
     #[arg(long, env = "WSLOOP_STORE_LIMIT", value_name = "BYTES")]
     store_limit: Option<String>,
+
+    /// How long Redis may take to be reached, and to answer, before it counts as lost; an idle link
+    /// is pinged as often [default: 5]
+    #[arg(long, env = "WSLOOP_REDIS_TIMEOUT", value_name = "SECONDS")]
+    redis_timeout: Option<String>,
 
     /// Most bytes of commands that may wait for Redis; past it publishes are refused; at least
     /// four times the message limit, which raises the default [default: 64MiB]
@@ -334,7 +339,8 @@ fn broker(
     let buffer = &flags.redis_buffer_limit;
     let buffer_limit = room("redis-buffer-limit", buffer, 64 * MIB, 4, message, notes)?;
     let expire = |text: &str| values::whole_seconds(text, LONGEST_EXPIRE_S);
-    let redis = |url: &str| redis_url::parse(url, buffer_limit);
+    let timeout_ms = time("redis-timeout", &flags.redis_timeout, 5_000, 1)?;
+    let redis = |url: &str| redis_url::parse(url, timeout_ms, buffer_limit);
     Ok(broker::Settings {
         expire_s: value("expire", &flags.expire, expire)?.unwrap_or(3600),
         kind: match value("redis", &flags.redis, redis)? {
@@ -592,6 +598,7 @@ mod tests {
             user: None,
             password: None,
             db: 2,
+            timeout_ms: 5_000,
             buffer_limit: 5 << 20,
         };
         assert_eq!(settings.broker.kind, Kind::Redis(redis));

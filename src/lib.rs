@@ -9,13 +9,13 @@
 //!
 //! A file imports its own layer or a lower one, never a higher.
 //!
-//! | layer | files | knows |
-//! |---|---|---|
-//! | L0 | [`proto`] | bytes and values: no clock, no socket, no connection id, no channel |
-//! | L1 | [`channel`], [`identity`], [`link_id`], [`hub`], [`outbox`], [`encoded`], [`stored`], [`timers`], [`metrics`], [`broker`] | the domain: no sockets, and time is an argument |
-//! | L2 | [`settings`], [`conn`], [`slots`], [`handshake`], [`relay`], [`server`] | composition, still without I/O |
-//! | L3 | [`net`] | the only home of mio, sockets and the clock |
-//! | L4 | [`config`], `main.rs` | the edge: flags, environment, exit codes |
+//! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
+//! * L1, the domain, without sockets, where time is an argument: [`channel`], [`identity`],
+//!   [`link_id`], [`hub`], [`outbox`], [`encoded`], [`stored`], [`timers`], [`metrics`], [`broker`];
+//! * L2, the composition, still without I/O: [`settings`], [`conn`], [`slots`], [`handshake`],
+//!   [`relay`], [`server`];
+//! * L3, the only home of mio, sockets and the clock: [`net`];
+//! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`.
 //!
 //! # The contract between the core and its loop
 //!
@@ -33,8 +33,8 @@
 //!    [`next_deadline_ms`](server::Server::next_deadline_ms).
 //!
 //! Times are milliseconds since a start of the loop's choosing. Inputs are past tense and borrow
-//! their bytes, outputs are imperative. A link may be a browser's or Redis's: the loop does not know
-//! which. A link is named by `accept` or by `Output::Dial`, and its name is free again when
+//! their bytes, outputs are imperative. A link may be a browser's or Redis's: the loop does not
+//! know which. A link is named by `accept` or by `Output::Dial`, and its name is free again when
 //! `Output::Close` has been returned; between those two the loop may say anything about it, and
 //! what it says later does no harm.
 

@@ -28,17 +28,31 @@ fn main() -> ExitCode {
         }
     };
     let log = Log::start(config.log);
-    match net::serve(&config.listen, config.settings, &config.notes) {
+    match serve(config) {
         Ok(()) => {
             log.finish(None);
             ExitCode::SUCCESS
         }
         Err(error) => {
             log.finish(Some(&format!("wsloop: {error}\n")));
-            let wrong_use = matches!(error, net::Error::Bind { .. });
+            let wrong_use = matches!(error, net::Error::Listen { .. });
             ExitCode::from(if wrong_use { WRONG_USE } else { FAILED })
         }
     }
+}
+
+/// Says where it listens, and serves.
+fn serve(config: Config) -> Result<(), net::Error> {
+    let mut reactor = net::listen(&config.listen, config.settings)?;
+    let mut out = io::stdout();
+    for address in reactor.addresses() {
+        // Nobody may be reading, which is no reason not to serve.
+        let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    }
+    for note in config.notes {
+        tracing::info!("{note}");
+    }
+    reactor.run()
 }
 
 /// Raises the limit of open files as far as the system lets this process, and says how far it is.

@@ -101,14 +101,13 @@ impl Outbox {
 
     /// Forgets the first `n` bytes: they are sent. `n` is at most [`Outbox::len`].
     pub fn advance(&mut self, n: usize) {
-        assert!(n <= self.len(), "more bytes were sent than waited");
+        let unsent = self.len();
+        assert!(n <= unsent, "more bytes were sent than waited");
         match &mut self.waiting {
+            waiting if n == unsent => *waiting = Waiting::default(),
             Waiting::Many(None) => {}
             Waiting::One { sent, .. } => *sent += n,
             Waiting::Many(Some(many)) => many.advance(n),
-        }
-        if self.len() == 0 {
-            self.waiting = Waiting::default();
         }
     }
 

@@ -8,21 +8,28 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 21] = [
     ("proto", 0),
-    ("channel", 1),
-    ("identity", 1),
-    ("hub", 1),
-    ("outbox", 1),
-    ("timers", 1),
-    ("metrics", 1),
     ("broker", 1),
+    ("channel", 1),
+    ("encoded", 1),
+    ("hub", 1),
+    ("identity", 1),
+    ("link_id", 1),
+    ("metrics", 1),
+    ("outbox", 1),
+    ("stored", 1),
+    ("timers", 1),
     ("conn", 2),
+    ("handshake", 2),
+    ("relay", 2),
     ("server", 2),
+    ("settings", 2),
+    ("slots", 2),
     ("net", 3),
     ("config", 4),
-    ("publisher", 4),
     ("main", 4),
+    ("publisher", 4),
 ];
 /// The layer that owns sockets, threads and the clock.
 const IO_LAYER: u8 = 3;

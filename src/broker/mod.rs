@@ -182,7 +182,7 @@ impl Broker {
         }
     }
 
-    /// Asks for no more messages of the channel; `confirmed` is whether it was [`Event::Subscribed`].
+    /// Asks for no more messages of the channel; `confirmed` is whether [`Event::Subscribed`] came.
     pub fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
         match self {
             Broker::Local(_) => {}

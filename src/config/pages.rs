@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::server::{Page, PageContent};
+use crate::settings::{Page, PageContent};
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";

@@ -19,7 +19,7 @@ const FORM: &str =
 const DEFAULT_PORT: u16 = 6379;
 
 /// Reads a URL; `buffer_limit` is passed on.
-pub fn parse(url: &str, buffer_limit: usize) -> Result<RedisSettings, String> {
+pub fn parse(url: &str, timeout_ms: u64, buffer_limit: usize) -> Result<RedisSettings, String> {
     if url.is_empty() {
         return Err(format!("the URL is empty; leave it out for the embedded broker, or {FORM}"));
     }
@@ -57,7 +57,7 @@ pub fn parse(url: &str, buffer_limit: usize) -> Result<RedisSettings, String> {
         "rediss" | "valkeys" => return Err(no_tls()),
         _ => return Err(format!("the URL's scheme is neither redis nor redis+unix; {FORM}")),
     };
-    Ok(RedisSettings { target, user, password, db, buffer_limit })
+    Ok(RedisSettings { target, user, password, db, timeout_ms, buffer_limit })
 }
 
 fn no_tls() -> String {
@@ -175,9 +175,10 @@ mod tests {
                 user: user.map(str::to_owned),
                 password: password.map(str::to_owned),
                 db,
+                timeout_ms: 5,
                 buffer_limit: 7,
             };
-            assert_eq!(parse(url, 7), Ok(expected), "{url}");
+            assert_eq!(parse(url, 5, 7), Ok(expected), "{url}");
         }
     }
 
@@ -219,13 +220,13 @@ mod tests {
             ("redis+unix:///s?db=x", "database"),
         ];
         for (url, words) in cases {
-            let why = parse(url, 7).expect_err(url);
+            let why = parse(url, 5, 7).expect_err(url);
             assert!(why.contains(words), "{url}: {why}");
             assert!(!why.contains("hush"), "{url}: {why}");
             assert!(!why.contains('\n'), "{url}: {why}");
         }
         let long = format!("unix:///{}", "x".repeat(107));
-        assert!(parse(&long, 7).expect_err("too long").contains("107 bytes"));
-        assert!(parse(&long[..long.len() - 1], 7).is_ok());
+        assert!(parse(&long, 5, 7).expect_err("too long").contains("107 bytes"));
+        assert!(parse(&long[..long.len() - 1], 5, 7).is_ok());
     }
 }

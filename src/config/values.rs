@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::server::{Page, Refuse};
+use crate::settings::{Page, Refuse};
 
 /// 1024 bytes.
 pub const KIB: usize = 1 << 10;
@@ -284,7 +284,7 @@ fn is_token_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    use crate::server::PageContent;
+    use crate::settings::PageContent;
 
     /// Every text of the table is read as it says: a value, or words of the complaint.
     #[track_caller]

@@ -28,19 +28,13 @@ pub enum Error {
     System(std::io::Error),
 }
 
-/// Listens on the addresses, prints where, and serves until a signal asks for the end.
-pub fn serve(listen: &[String], settings: Settings) -> Result<(), Error> {
+/// A loop that listens on the addresses and will serve until a signal asks for the end.
+pub fn listen(addresses: &[String], settings: Settings) -> Result<Reactor, Error> {
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
-    let mut reactor = Reactor::bind(listen, Server::new(settings, keys, seed))?;
+    let mut reactor = Reactor::bind(addresses, Server::new(settings, keys, seed))?;
     reactor.heed_signals()?;
-    for address in reactor.addresses() {
-        use std::io::Write;
-        let mut out = std::io::stdout();
-        // Nobody may be reading, which is no reason not to serve.
-        let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
-    }
-    reactor.run()
+    Ok(reactor)
 }
 
 impl std::fmt::Display for Error {
