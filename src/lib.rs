@@ -2,8 +2,8 @@
 //!
 //! One single-threaded epoll process holds every browser connection; the application pushes to the
 //! browsers by publishing to Redis, or to a broker embedded here. In scope: WebSockets, what they
-//! may hear and say, and the way to and from the broker. Out of scope: requests and responses, which
-//! the application answers itself.
+//! may hear and say, and the way to and from the broker. Out of scope: requests and responses,
+//! which the application answers itself.
 //!
 //! # The rooms
 //!
@@ -11,7 +11,8 @@
 //!
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`identity`],
-//!   [`link_id`], [`hub`], [`outbox`], [`encoded`], [`stored`], [`timers`], [`metrics`], [`broker`];
+//!   [`link_id`], [`hub`], [`outbox`], [`encoded`], [`stored`], [`timers`], [`metrics`],
+//!   [`broker`];
 //! * L2, the composition, still without I/O: [`settings`], [`conn`], [`slots`], [`handshake`],
 //!   [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
@@ -19,16 +20,16 @@
 //!
 //! # The contract between the core and its loop
 //!
-//! [`server::Server`] is the whole server without I/O; [`net::Reactor`] is a loop that drives it, and
-//! anybody may write another. A turn of the loop:
+//! [`server::Server`] is the whole server without I/O; [`net::Reactor`] is a loop that drives it,
+//! and anybody may write another. A turn of the loop:
 //!
 //! 1. tell what happened: [`accept`](server::Server::accept) for each new connection (if
 //!    [`accepting`](server::Server::accepting) says so), [`handle`](server::Server::handle) with an
 //!    [`Input`](server::Input) for everything else, and [`tick`](server::Server::tick) once;
 //! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
 //!    `None`. An [`Output`](server::Output) carries no bytes: at a `Flush` the loop pulls them with
-//!    [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance) how many
-//!    the kernel took, and with `Input::Blocked` when that were fewer than it was given;
+//!    [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance) how
+//!    many the kernel took, and with `Input::Blocked` when that were fewer than it was given;
 //! 3. sleep until something happens, or until
 //!    [`next_deadline_ms`](server::Server::next_deadline_ms).
 //!

@@ -27,6 +27,7 @@ pub fn pages(demo: bool, url_prefix: &str, heartbeat: &str) -> Vec<Page> {
         let content = PageContent::Body { content_type: HTML, body: Cow::Owned(chat) };
         pages.extend([
             Page { path: "/", content: PageContent::Redirect("/chat/") },
+            Page { path: "/chat", content: PageContent::Redirect("/chat/") },
             Page { path: "/chat/", content },
             file("/chat/chat.js", SCRIPT, include_bytes!("../../clients/js/chat/chat.js")),
             file("/chat/chat.css", STYLE, include_bytes!("../../clients/js/chat/chat.css")),
