@@ -1,18 +1,18 @@
 /**
  * wsloop: a WebSocket that comes back.
  *
- * One `WSLoop` is one subscription for as long as the page wants it. It opens a WebSocket, opens the
- * next one when that is lost, and never has two at work. It knows nothing of channels or of what the
- * messages mean: the URI says what is subscribed, and messages go through as they are.
+ * One `WSLoop` is one subscription for as long as the page wants it. It opens a WebSocket, opens
+ * the next one when that is lost, and never has two at work. It knows nothing of channels or of
+ * what the messages mean: the URI says what is subscribed, and messages go through as they are.
  *
  * Rules:
  * - A lost connection is followed by a wait that is random in [0, min(30 s, 2^k - 1 s)], where k is
  *   1 after a connection that worked and grows by one with each attempt that does not.
- * - Close codes 4401 and 4403 mean that asking again is useless: it stops. So it does after `close()`.
+ * - Close codes 4401 and 4403 mean that asking again is useless: it stops, as after `close()`.
  * - What cannot be sent throws. Nothing is queued, so nothing is sent late or lost unseen.
  * - State changes first, then listeners hear of it: a listener may call any method.
- * - Nothing is done when the page is hidden or unloaded: the browser closes the socket itself, and a
- *   page that comes back from the back-forward cache finds it lost and gets the next one.
+ * - Nothing is done when the page is hidden or unloaded: the browser closes the socket itself, and
+ *   a page that comes back from the back-forward cache finds it lost and gets the next one.
  *
  * `wsloop.mjs` is the source; `build.mjs` makes `wsloop.js` from it, the classic script with the
  * globals `WSLoop` and `WS4Redis`.
@@ -24,7 +24,7 @@ const MAX_DELAY = 30000;
 const HEARTBEAT_INTERVAL = 5000;
 /** So many heartbeats may go unanswered. */
 const MAX_MISSED = 3;
-/** How long the close handshake may take, in milliseconds; on a dead network browsers take a minute. */
+/** How long a close handshake may take, in milliseconds; on a dead network browsers wait longer. */
 const CLOSE_WAIT = 5000;
 /** The server knows the browser and says no; "unauthorized" and "forbidden" in terms of HTTP. */
 const STOP_CODES = [4401, 4403];
@@ -120,7 +120,7 @@ export class WSLoop extends EventTarget {
     return this.get_state() === CLOSED;
   }
 
-  /** An option is a listener like any other: when it throws, that is reported and nothing breaks. */
+  /** An option is a listener as any other: when it throws, that is reported and nothing breaks. */
   #callback(type, name, argument) {
     const options = this.#options;
     if (typeof options[name] === 'function') {
