@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn scripts_are_always_there_and_the_chat_only_as_the_demo() {
         let scripts = ["/wsloop.js", "/wsloop.mjs"];
-        let chat = ["/", "/chat/", "/chat/chat.js", "/chat/chat.css"];
+        let chat = ["/", "/chat", "/chat/", "/chat/chat.js", "/chat/chat.css"];
         assert_eq!(paths(&pages(false, "/ws/", "")), scripts);
         assert_eq!(paths(&pages(true, "/ws/", "")), [&scripts[..], &chat[..]].concat());
     }
