@@ -1,6 +1,7 @@
 //! L1: counters, and their text for Prometheus.
 //!
-//! It knows names and numbers, not what moves them. A counter only grows; a gauge is what is so now.
+//! It knows names and numbers, not what moves them. A counter only grows; a gauge is what is so
+//! now.
 
 use std::fmt::Write;
 

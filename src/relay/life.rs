@@ -149,7 +149,8 @@ impl Relay {
         self.metrics.slow_total += 1;
         if self.metrics.slow_total == 1 {
             tracing::warn!(
-                "{link} reads too slowly and is closed, see --outbox-limit (said once; then counted)"
+                "{link} reads too slowly and is closed, see --outbox-limit (said once; then \
+                 counted)"
             );
         }
         self.close(link, Some(1008), "this connection reads too slowly");
