@@ -13,7 +13,7 @@
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`identity`],
 //!   [`link_id`], [`hub`], [`outbox`], [`encoded`], [`stored`], [`timers`], [`metrics`],
 //!   [`broker`];
-//! * L2, the composition, still without I/O: [`settings`], [`conn`], [`slots`], [`handshake`],
+//! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`], [`handshake`],
 //!   [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
 //! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`.
@@ -25,9 +25,9 @@
 //!
 //! 1. tell what happened: [`accept`](server::Server::accept) for each new connection (if
 //!    [`accepting`](server::Server::accepting) says so), [`handle`](server::Server::handle) with an
-//!    [`Input`](server::Input) for everything else, and [`tick`](server::Server::tick) once;
+//!    [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once;
 //! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
-//!    `None`. An [`Output`](server::Output) carries no bytes: at a `Flush` the loop pulls them with
+//!    `None`. An [`Output`](contract::Output) carries no bytes: at a `Flush` the loop pulls them with
 //!    [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance) how
 //!    many the kernel took, and with `Input::Blocked` when that were fewer than it was given;
 //! 3. sleep until something happens, or until
@@ -43,6 +43,7 @@ pub mod broker;
 pub mod channel;
 pub mod config;
 pub mod conn;
+pub mod contract;
 pub mod encoded;
 pub mod handshake;
 pub mod hub;

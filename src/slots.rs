@@ -1,8 +1,8 @@
 //! L2: the table of links: which are conns, and which is the broker's.
 //!
 //! It knows places and generations, not what happens to what is there. Its rule: a place is taken
-//! when a link is named and given up when it is freed, at no other time, so that a slab on the other
-//! side of the contract, filled and emptied at the same moments, gives the same places.
+//! when a link is named and given up when it is freed, at no other time, so that a slab on the
+//! other side of the contract, filled and emptied at the same moments, gives the same places.
 
 use slab::Slab;
 

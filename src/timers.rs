@@ -4,7 +4,8 @@
 //! * an entry costs four bytes, and a later deadline costs nothing: the owner remembers the tick
 //!   that [`Wheel::schedule`] returned, lets the entry fire, and only then looks whether its real
 //!   deadline has come; if not, it schedules again;
-//! * an entry cannot be cancelled: one that fires for an owner that remembers another tick is stale;
+//! * an entry cannot be cancelled: one that fires for an owner that remembers another tick is
+//!   stale;
 //! * a deadline beyond the wheel's horizon fires early, at the horizon, and is scheduled again.
 
 /// Milliseconds in a tick: deadlines are kept to within one.

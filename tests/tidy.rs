@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("proto", 0),
     ("broker", 1),
     ("channel", 1),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("stored", 1),
     ("timers", 1),
     ("conn", 2),
+    ("contract", 2),
     ("handshake", 2),
     ("relay", 2),
     ("server", 2),

@@ -1,8 +1,8 @@
 //! L3: one stream: what was read, what was written, and whether there is more.
 //!
 //! It does not know what its bytes mean. Its rules, which edge-triggered readiness asks for:
-//! reading goes on until the kernel has no more, says so by a short read, or a budget ends it; writing goes
-//! on until nothing waits or the kernel takes less than it is given.
+//! reading goes on until the kernel has no more, says so by a short read, or a budget ends it;
+//! writing goes on until nothing waits or the kernel takes less than it is given.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;

@@ -20,8 +20,9 @@ use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
 use crate::broker::Target;
+use crate::contract::{Cause, Input, Output};
 use crate::link_id::LinkId;
-use crate::server::{Cause, Input, Output, Server};
+use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);

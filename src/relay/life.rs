@@ -2,12 +2,12 @@
 
 use super::Relay;
 use crate::conn::{Conn, Due, Stage};
+use crate::contract::Output;
 use crate::handshake::{self, Decision, Refusal};
 use crate::link_id::LinkId;
 use crate::outbox::Frame;
 use crate::proto::frame::{self, Opcode};
 use crate::proto::http;
-use crate::server::Output;
 use crate::slots::Party;
 use crate::timers::Tick;
 

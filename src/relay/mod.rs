@@ -16,11 +16,11 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use crate::conn::{Conn, Pace, Stage};
+use crate::contract::Output;
 use crate::hub::Hub;
 use crate::link_id::LinkId;
 use crate::metrics::Metrics;
 use crate::outbox::Frame;
-use crate::server::Output;
 use crate::settings::Settings;
 use crate::slots::{Party, Slots};
 use crate::stored::{ChannelState, Fetches};
