@@ -13,8 +13,8 @@
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`identity`],
 //!   [`link_id`], [`hub`], [`outbox`], [`encoded`], [`stored`], [`timers`], [`metrics`],
 //!   [`broker`];
-//! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`], [`handshake`],
-//!   [`relay`], [`server`];
+//! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
+//!   [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
 //! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`.
 //!
@@ -24,8 +24,8 @@
 //! and anybody may write another. A turn of the loop:
 //!
 //! 1. tell what happened: [`accept`](server::Server::accept) for each new connection (if
-//!    [`accepting`](server::Server::accepting) says so), [`handle`](server::Server::handle) with an
-//!    [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once;
+//!    [`accepting`](server::Server::accepting) says so), [`handle`](server::Server::handle) with
+//!    an [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once;
 //! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
 //!    `None`. An [`Output`](contract::Output) carries no bytes: at a `Flush` the loop pulls them with
 //!    [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance) how
