@@ -1,9 +1,9 @@
 //! L4: what the operator asks for, raw and then checked.
 //!
-//! Defaults <- environment <- flags. [`Flags`] is the raw layer: every field is the text that was
+//! Defaults <- environment <- flags. `Flags` is the raw layer: every field is the text that was
 //! given, or `None`; clap lays the flags over the environment and judges nothing but their names.
-//! A configuration file will fill the fields that are still `None` before [`check`] sees them.
-//! [`check`] is the only place that knows defaults, ranges and meaning, and it makes the
+//! A configuration file will fill the fields that are still `None` before `check` sees them.
+//! `check` is the only place that knows defaults, ranges and meaning, and it makes the
 //! [`Config`] that everything else is told.
 //!
 //! Rules:

@@ -27,9 +27,9 @@
 //!    [`accepting`](server::Server::accepting) says so), [`handle`](server::Server::handle) with
 //!    an [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once;
 //! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
-//!    `None`. An [`Output`](contract::Output) carries no bytes: at a `Flush` the loop pulls them with
-//!    [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance) how
-//!    many the kernel took, and with `Input::Blocked` when that were fewer than it was given;
+//!    `None`. An [`Output`](contract::Output) carries no bytes: at a `Flush` the loop pulls them
+//!    with [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance)
+//!    how many the kernel took, and with `Input::Blocked` when that were fewer than it was given;
 //! 3. sleep until something happens, or until
 //!    [`next_deadline_ms`](server::Server::next_deadline_ms).
 //!
