@@ -5,6 +5,7 @@
 
 mod dial;
 mod link;
+mod listen;
 mod reactor;
 
 use std::hash::{BuildHasher, RandomState};

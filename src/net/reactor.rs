@@ -9,16 +9,17 @@
 //! * running out of descriptors pauses accepting; it never spins.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream, UnixStream};
+use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
+use super::listen::{Listener, listen};
 use crate::broker::Target;
 use crate::contract::{Cause, Input, Output};
 use crate::link_id::LinkId;
@@ -58,37 +59,17 @@ pub struct Reactor {
     said_no_descriptors: bool,
 }
 
-struct Listener {
-    socket: TcpListener,
-    /// There may be somebody to accept.
-    ready: bool,
-}
-
 impl Reactor {
     /// Listens on every address that the given ones stand for.
-    pub fn bind(listen: &[String], server: Server) -> Result<Self, Error> {
+    pub fn bind(addresses: &[String], server: Server) -> Result<Self, Error> {
         let poll = Poll::new()?;
         let mut listeners = Vec::new();
-        for given in listen {
+        for given in addresses {
             let failed = |error| Error::Listen { address: given.clone(), error };
-            let before = listeners.len();
-            let mut unavailable = None;
-            for address in given.to_socket_addrs().map_err(failed)? {
-                match TcpListener::bind(address) {
-                    Ok(mut socket) => {
-                        let token = Token(LISTENERS - listeners.len());
-                        poll.registry().register(&mut socket, token, Interest::READABLE)?;
-                        listeners.push(Listener { socket, ready: true });
-                    }
-                    // A name may stand for an address of a family that this machine lacks.
-                    Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
-                        unavailable = Some(error);
-                    }
-                    Err(error) => return Err(failed(error)),
-                }
-            }
-            if listeners.len() == before {
-                return Err(failed(unavailable.unwrap_or(ErrorKind::AddrNotAvailable.into())));
+            for mut listener in listen(given).map_err(failed)? {
+                let token = Token(LISTENERS - listeners.len());
+                poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
+                listeners.push(listener);
             }
         }
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -270,8 +251,6 @@ impl Reactor {
     }
 
     fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
-        // A conn that cannot be set to send at once is only slower.
-        let _ = stream.set_nodelay(true);
         let link = self.server.accept(&peer, self.now_ms);
         self.insert(link, Link::accepted(link.generation, stream));
         self.register(link);

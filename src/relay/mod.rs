@@ -6,7 +6,7 @@
 //! * a conn leaves the hub when it begins to close, and its place when its Close is put out;
 //! * no outbox grows past its limit once the kernel has refused bytes of it.
 //!
-//! [`hear`] is about channels and messages, [`life`] about stages and deadlines.
+//! `hear` is about channels and messages, `life` about stages and deadlines.
 
 mod hear;
 mod life;
