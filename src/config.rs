@@ -117,7 +117,7 @@ struct Flags {
     #[arg(long, env = "WSLOOP_PONG_TIMEOUT", value_name = "SECONDS")]
     pong_timeout: Option<String>,
 
-    /// Longest time from a conn's first byte to the answer to its request [default: 10]
+    /// Longest time from accepting a conn to the answer to its request [default: 10]
     #[arg(long, env = "WSLOOP_HANDSHAKE_TIMEOUT", value_name = "SECONDS")]
     handshake_timeout: Option<String>,
 
