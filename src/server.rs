@@ -426,9 +426,11 @@ impl Server {
         let target = redis.target().clone();
         if std::mem::take(&mut self.relay.metrics.broker_up) == 1 {
             self.relay.metrics.broker_lost_total += 1;
-            tracing::warn!("Redis at {target} is lost: {reason}; browsers stay, dialing again");
+            tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again");
         } else if !std::mem::replace(&mut self.said.unreachable, true) {
-            tracing::warn!("Redis at {target} cannot be used: {reason}; trying on");
+            tracing::warn!(
+                "Redis at {target} cannot be used: {reason}; dialing until it can (said once)"
+            );
         }
         if self.broker.status() == Status::Down {
             self.relay.refuse_all_waiting();
