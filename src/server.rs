@@ -102,7 +102,8 @@ impl Server {
     pub fn new(settings: Settings, keys: RandomState, seed: u64) -> Self {
         let limits = handshake::limits(&settings);
         let broker = Broker::new(settings.broker.clone(), settings.max_message_size, seed);
-        let relay = Relay::new(settings, keys);
+        let mut relay = Relay::new(settings, keys);
+        relay.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
             relay,
             broker,

@@ -18,6 +18,7 @@ impl Relay {
         let (channel, first) =
             self.hub.subscribe(link.index, &mut conn.subscriptions, name, |state| !state.confirmed);
         conn.joining += u16::from(!self.hub.state(channel).confirmed);
+        self.metrics.channels = self.hub.len() as u64;
         Some((channel, first))
     }
 

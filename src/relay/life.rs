@@ -249,6 +249,7 @@ impl Relay {
                 self.left.push((name, state.confirmed));
             }
         }
+        self.metrics.channels = self.hub.len() as u64;
     }
 
     /// Makes sure that the conn's timer fires no later than its deadline.

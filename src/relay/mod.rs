@@ -191,6 +191,7 @@ impl Relay {
     pub fn check_invariants(&self) {
         self.hub.check_invariants();
         let count = |so: fn(&Conn) -> bool| self.links(so).len() as u64;
+        assert_eq!(self.metrics.channels, self.hub.len() as u64);
         assert_eq!(self.metrics.conns, count(|_| true));
         assert_eq!(self.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.metrics.conns_open, count(|conn| conn.stage == Stage::Open));
