@@ -378,7 +378,10 @@ impl Session {
             (Awaited::Get, Reply::TooLarge) => {
                 Event::NoAnswer { reason: "the value is larger than a message may be".to_string() }
             }
-            (Awaited::Publish | Awaited::Set, Reply::Error(reason)) => {
+            (awaited @ (Awaited::Publish | Awaited::Set), Reply::Error(reason)) => {
+                if awaited == Awaited::Publish {
+                    self.forget_own(self.oldest);
+                }
                 Event::Refused { reason: reason.to_string() }
             }
             (Awaited::Publish, Reply::Integer(_))
@@ -428,9 +431,13 @@ impl Session {
     /// The oldest command is answered. The push of a publication comes before the answer to the
     /// command after it or not at all, so by then nobody need look for it any more.
     fn finished(&mut self) {
-        let answered = self.oldest;
+        self.forget_own(self.oldest);
         self.oldest += 1;
-        while self.own.front().is_some_and(|own| own.command < answered) {
+    }
+
+    /// Looks no more for the pushes of publications older than that command.
+    fn forget_own(&mut self, command: u64) {
+        while self.own.front().is_some_and(|own| own.command < command) {
             self.own.pop_front();
         }
     }
