@@ -5,7 +5,7 @@
 //! keeps its side of it: outputs name links that exist, places agree, nothing is sent after the end,
 //! and no deadline is left in the past, which would have a real loop spin.
 //! What happens is a function of what it is told: it draws no numbers and looks at no clock.
-#![allow(dead_code, reason = "each test file uses its own part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part of it")]
 
 pub mod browser;
 pub mod redis;

@@ -80,6 +80,11 @@ impl FakeRedis {
         }
     }
 
+    /// One that pushes a client's own messages before the reply to PUBLISH, or after it.
+    pub fn pushing(first: bool) -> Self {
+        FakeRedis { push_first: first, ..FakeRedis::new() }
+    }
+
     /// Somebody else publishes, and has the message stored for so many seconds, 0 for not at all.
     pub fn publish(
         &mut self,
