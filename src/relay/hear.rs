@@ -80,7 +80,7 @@ impl Relay {
         for link in links {
             if let Some(binary) = self.peek(link).map(|conn| conn.binary) {
                 self.metrics.messages_out_total += 1;
-                self.send(link, encoded.frame(binary));
+                self.send_message(link, encoded.frame(binary));
             }
         }
     }
@@ -141,7 +141,7 @@ impl Relay {
         if let Some(text) = &self.settings.heartbeat {
             let frame = Encoded::new(text).frame(false);
             self.metrics.heartbeats_total += 1;
-            self.send(link, frame);
+            self.send_message(link, frame);
         }
     }
 
@@ -155,7 +155,8 @@ impl Relay {
             else {
                 continue;
             };
-            if conn.queue(encoded.frame(conn.binary), self.now) {
+            conn.spoken = self.now;
+            if conn.queue(encoded.frame(conn.binary)) {
                 self.dirty.push_back(index);
             }
             if conn.is_slow(self.settings.outbox_limit) {

@@ -124,7 +124,7 @@ impl Relay {
         self.settle(link, Stage::Closing);
         let Some(conn) = self.conn(link) else { return };
         conn.since = now;
-        if conn.queue(last, now) {
+        if conn.queue(last) {
             self.dirty.push_back(link.index);
         }
         self.rearm(link.index);
