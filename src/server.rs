@@ -247,10 +247,8 @@ impl Server {
     }
 
     fn on_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
-        let now = timers::tick(self.now_ms);
-        let Some(conn) = self.relay.conn(link) else { return };
-        conn.heard(now);
-        match conn.stage {
+        let Some(stage) = self.relay.heard(link) else { return };
+        match stage {
             Stage::Head => self.on_head(link, bytes),
             Stage::Authorizing | Stage::Joining => self.relay.keep_early(link, bytes),
             Stage::Open => self.on_frames(link, bytes),
