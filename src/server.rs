@@ -6,7 +6,7 @@
 
 use std::hash::RandomState;
 
-use crate::broker::{Broker, Event, PublishError, Status, Target, Wish};
+use crate::broker::{Broker, Event, PublishError, Redis, Status, Target, Wish};
 use crate::channel::Grant;
 use crate::conn::{Publication, Stage};
 use crate::handshake::{self, Decision, Pending};
@@ -165,8 +165,8 @@ impl Server {
     pub fn tick(&mut self, now_ms: u64) {
         self.set_now(now_ms);
         self.relay.tick();
-        match self.broker.redis().and_then(|redis| redis.tick(now_ms)) {
-            Some(Wish::Dial) => self.dial = self.ends_ms.is_none(),
+        match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
+            Some(Wish::Dial) => self.dial = true,
             Some(Wish::GiveUp) => self.on_broker_lost("it did not answer in time"),
             None => {}
         }
@@ -219,7 +219,7 @@ impl Server {
     /// When [`Server::tick`] has something to do, whatever happens before.
     pub fn next_deadline_ms(&mut self) -> Option<u64> {
         let wake = self.relay.next_wake().map(|tick| u64::from(tick) * timers::TICK_MS);
-        let broker = self.broker.redis().map(|redis| redis.deadline_ms());
+        let broker = self.timed_redis().map(|redis| redis.deadline_ms());
         wake.into_iter().chain(broker).chain(self.ends_ms).min()
     }
 
@@ -238,6 +238,14 @@ impl Server {
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
         self.relay.check_invariants();
+    }
+
+    /// Redis, as long as its time matters: a server that ends does not dial again.
+    fn timed_redis(&mut self) -> Option<&mut Redis> {
+        match self.broker_link {
+            None if self.ends_ms.is_some() => None,
+            _ => self.broker.redis(),
+        }
     }
 
     fn set_now(&mut self, now_ms: u64) {
