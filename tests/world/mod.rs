@@ -283,10 +283,12 @@ impl World {
         self.run();
     }
 
-    /// Lets time pass, with a turn at each deadline.
+    /// Lets time pass, with a turn at each deadline, while the server is not done.
     pub fn pass(&mut self, ms: u64) {
         let until_ms = self.now_ms + ms;
-        while let Some(at_ms) = self.server.next_deadline_ms().filter(|at_ms| *at_ms <= until_ms) {
+        while let Some(at_ms) = self.server.next_deadline_ms().filter(|at_ms| *at_ms <= until_ms)
+            && !self.server.is_done()
+        {
             self.now_ms = at_ms;
             self.run();
         }

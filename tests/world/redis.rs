@@ -80,6 +80,11 @@ impl FakeRedis {
         }
     }
 
+    /// One that cannot be reached, or can.
+    pub fn reached(reach: Reach) -> Self {
+        FakeRedis { reach, ..FakeRedis::new() }
+    }
+
     /// One that pushes a client's own messages before the reply to PUBLISH, or after it.
     pub fn pushing(first: bool) -> Self {
         FakeRedis { push_first: first, ..FakeRedis::new() }
