@@ -443,7 +443,7 @@ impl Server {
                 Event::Refused { reason } => {
                     self.relay.metrics.broker_errors_total += 1;
                     if !std::mem::replace(&mut self.said.refused, true) {
-                        tracing::error!("Redis refused a message: {reason} (said once)");
+                        tracing::error!("Redis refused a command: {reason} (said once)");
                     }
                     None
                 }

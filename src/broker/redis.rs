@@ -378,7 +378,10 @@ impl Session {
             (Awaited::Get, Reply::TooLarge) => {
                 Event::NoAnswer { reason: "the value is larger than a message may be".to_string() }
             }
-            (awaited @ (Awaited::Publish | Awaited::Set), Reply::Error(reason)) => {
+            (
+                awaited @ (Awaited::Publish | Awaited::Set | Awaited::Unsubscribe(_)),
+                Reply::Error(reason),
+            ) => {
                 if awaited == Awaited::Publish {
                     self.forget_own(self.oldest);
                 }
