@@ -396,17 +396,18 @@ impl Session {
         }
     }
 
-    /// One error denies the whole batch, so each of its channels is asked for by itself.
+    /// One error denies the whole batch, so each of its channels is asked for by itself; but not one
+    /// whose UNSUBSCRIBE is under way, for that would come first.
     fn on_subscribe_denied<'a>(
         &mut self,
         mut channels: VecDeque<(Arc<str>, bool)>,
         reason: &str,
     ) -> Event<'a> {
         if channels.len() > 1 {
-            for (channel, wanted) in channels {
+            for (channel, _) in channels.into_iter().filter(|(_, wanted)| *wanted) {
                 let command = [b"SUBSCRIBE", channel.as_bytes()];
                 resp::command(&mut self.out, &command);
-                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), wanted)].into()));
+                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
             }
             return Event::Quiet;
         }
