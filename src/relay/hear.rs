@@ -72,7 +72,7 @@ impl Relay {
         };
         let hash = self.hash(payload);
         let state = self.hub.state(fetch.channel);
-        if state.is_news(hash) && fetch.catch_up {
+        if state.is_news(hash) && fetch.is_for_everyone(state) {
             return self.fan_out(fetch.channel, payload, None);
         }
         let links: Vec<LinkId> = fetch.entitled(state).collect();
