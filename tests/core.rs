@@ -23,7 +23,7 @@ fn worlds_of(change: impl Fn(&mut Settings)) -> Vec<(&'static str, World)> {
     let (mut local, mut redis) = (settings(), with_redis());
     change(&mut local);
     change(&mut redis);
-    let push_later = FakeRedis::pushing(false);
+    let push_later = FakeRedis::with(|redis| redis.push_first = false);
     vec![
         ("the embedded broker", World::new(local)),
         ("Redis, push first", World::new(redis.clone())),
@@ -164,7 +164,8 @@ fn the_same_bytes_from_somebody_else_are_delivered() {
         assert_eq!((world.texts(one), world.texts(two)), (vec!["hi".into()], vec![]), "{broker}");
     }
     for push_first in [true, false] {
-        let mut world = World::around(with_redis(), FakeRedis::pushing(push_first));
+        let mut world =
+            World::around(with_redis(), FakeRedis::with(|redis| redis.push_first = push_first));
         let id = world.open(BOTH);
         for (before, after) in [(0, 1), (1, 0), (3, 3)] {
             world.redis.paused = true;
@@ -196,7 +197,7 @@ fn what_is_withheld_is_forgotten_when_its_push_cannot_come_any_more() {
         for expire_s in [0, 60] {
             let mut settings = with_redis();
             settings.broker.expire_s = expire_s;
-            let redis = FakeRedis::pushing(push_first);
+            let redis = FakeRedis::with(|redis| redis.push_first = push_first);
             let mut world = World::around(settings, redis);
             let id = world.open(BOTH);
 

@@ -368,7 +368,7 @@ fn everyone_is_told_that_the_server_ends() {
 
 #[test]
 fn handshakes_that_wait_for_redis_are_refused_when_the_server_ends() {
-    let redis = FakeRedis::reached(Reach::Silent);
+    let redis = FakeRedis::with(|redis| redis.reach = Reach::Silent);
     let mut world = World::around(with_redis(), redis);
     let id = world.knock(HEARS);
     world.shut_down();
@@ -421,7 +421,8 @@ fn the_last_words_reach_redis_before_the_end() {
 fn the_end_comes_the_same_while_redis_is_away() {
     let settings = Settings { close_timeout_ms: 60_000, ..with_redis() };
     for reach in [Reach::Refuses, Reach::Silent] {
-        let mut world = World::around(settings.clone(), FakeRedis::reached(reach));
+        let mut world =
+            World::around(settings.clone(), FakeRedis::with(|redis| redis.reach = reach));
         world.pass(1_000);
         let id = world.open("/ws/foo");
         world.browsers[id].polite = false;

@@ -80,14 +80,11 @@ impl FakeRedis {
         }
     }
 
-    /// One that cannot be reached, or can.
-    pub fn reached(reach: Reach) -> Self {
-        FakeRedis { reach, ..FakeRedis::new() }
-    }
-
-    /// One that pushes a client's own messages before the reply to PUBLISH, or after it.
-    pub fn pushing(first: bool) -> Self {
-        FakeRedis { push_first: first, ..FakeRedis::new() }
+    /// One with its knobs turned.
+    pub fn with(turn: impl FnOnce(&mut FakeRedis)) -> Self {
+        let mut redis = FakeRedis::new();
+        turn(&mut redis);
+        redis
     }
 
     /// Somebody else publishes, and has the message stored for so many seconds, 0 for not at all.
