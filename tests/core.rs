@@ -425,9 +425,9 @@ fn ten_thousand_conns_come_and_go_and_nothing_is_left() {
         for (n, id) in ids.iter().enumerate() {
             match n % 3 {
                 0 => world.browsers[*id].send_frame(Opcode::Close, b""),
-                1 => world.browsers[*id].ending = Some(wsloop::server::Cause::Ended),
+                1 => world.browsers[*id].ending = Some(Cause::Ended),
                 _ => {
-                    let reset = wsloop::server::Cause::Failed("reset".to_string());
+                    let reset = Cause::Failed("reset".to_string());
                     world.browsers[*id].ending = Some(reset);
                 }
             }
@@ -449,7 +449,6 @@ fn ten_thousand_conns_come_and_go_and_nothing_is_left() {
 
 #[test]
 fn names_that_have_outlived_their_links_do_no_harm() {
-    use wsloop::server::{Cause, Input};
     for (broker, mut world) in worlds() {
         let gone = world.open(BOTH);
         let old = world.browsers[gone].link;

@@ -554,7 +554,6 @@ fn a_link_that_breaks_anywhere_leaves_nothing_behind() {
 
 #[test]
 fn a_stale_name_of_redis_link_does_no_harm() {
-    use wsloop::server::{Cause, Input};
     let mut world = World::new(with_redis());
     let old = world.redis_link().expect("it is up");
     world.cut_redis();

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use wsloop::link_id::LinkId;
 use wsloop::proto::frame::{self, Opcode, Role};
 use wsloop::proto::message::{self, Limits, Reader};
-use wsloop::server::Cause;
+
+use super::Cause;
 
 const LIMITS: Limits = Limits {
     role: Role::Client,

@@ -2,8 +2,9 @@
 //! passes when it is told to.
 //!
 //! It drives [`Server`] as the contract at the top of the crate says, and watches that the core
-//! keeps its side of it: outputs name links that exist, places agree, nothing is sent after the end,
-//! and no deadline is left in the past, which would have a real loop spin.
+//! keeps its side of it: outputs name links that exist, places agree, nothing is sent after the
+//! end, and no deadline is left in the past, which would have a real loop spin.
+//!
 //! What happens is a function of what it is told: it draws no numbers and looks at no clock.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part of it")]
 
@@ -20,11 +21,12 @@ use wsloop::link_id::LinkId;
 use wsloop::metrics::Metrics;
 use wsloop::proto::frame::Opcode;
 use wsloop::proto::upgrade::AllowedOrigins;
-use wsloop::server::{Cause, Input, Output, Server};
+use wsloop::server::{Output, Server};
 use wsloop::settings::{Refuse, Settings};
 
 pub use browser::{Browser, Heard, Response, masked, request, upgrade};
 pub use redis::{FakeRedis, Reach};
+pub use wsloop::server::{Cause, Input};
 
 /// The place of a browser among all that there ever were.
 pub type BrowserId = usize;
