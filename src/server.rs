@@ -196,7 +196,7 @@ impl Server {
         self.relay.poll_output()
     }
 
-    /// The bytes that wait for a link: fills `into`, and returns how many slices it used.
+    /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [std::io::IoSlice<'a>]) -> usize {
         if self.broker_link == Some(link) {
             let (Some(slot), Some(unsent)) = (into.first_mut(), self.broker.unsent()) else {
@@ -205,7 +205,8 @@ impl Server {
             *slot = std::io::IoSlice::new(unsent);
             return usize::from(!unsent.is_empty());
         }
-        self.relay.peek(link).map_or(0, |conn| conn.outbox.slices(into))
+        let conn = self.relay.peek(link).filter(|conn| conn.stage != Stage::Joining);
+        conn.map_or(0, |conn| conn.outbox.slices(into))
     }
 
     /// The first `n` of those bytes are sent.
