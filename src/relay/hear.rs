@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Relay;
 use crate::broker::Delivery;
+use crate::conn::Stage;
 use crate::encoded::Encoded;
 use crate::hub::ChannelId;
 use crate::link_id::LinkId;
@@ -78,7 +79,8 @@ impl Relay {
         let links: Vec<LinkId> = fetch.entitled(state).collect();
         let mut encoded = Encoded::new(payload);
         for link in links {
-            if let Some(binary) = self.peek(link).map(|conn| conn.binary) {
+            let conn = self.peek(link).filter(|conn| conn.stage != Stage::Closing);
+            if let Some(binary) = conn.map(|conn| conn.binary) {
                 self.metrics.messages_out_total += 1;
                 self.send_message(link, encoded.frame(binary));
             }
