@@ -385,6 +385,23 @@ fn the_rest_of_an_earlier_subscription_is_not_heard() {
     assert_eq!(world.texts(id), ["missed"]);
 }
 
+/// Its stored message arrives after it has begun to close.
+#[test]
+fn nothing_follows_a_close_frame() {
+    let mut world = World::new(with_redis());
+    world.redis.set(CHANNEL, "stored");
+    world.redis.paused = true;
+    let (id, other) = (world.knock(HEARS), world.knock(HEARS));
+    world.redis.serve(1);
+    world.run();
+    world.browsers[id].polite = false;
+    world.send_frame(id, Opcode::Close, b"\x03\xe8");
+    world.redis.paused = false;
+    world.run();
+    assert_eq!(world.heard(id), [Heard::Close(Some(1000), String::new())]);
+    assert_eq!(world.texts(other), ["stored"]);
+}
+
 #[test]
 fn a_full_embedded_store_gives_up_the_oldest() {
     let kind = Kind::Local { store_limit: 1000 };

@@ -365,6 +365,9 @@ impl World {
             return;
         }
         let link = browser.link;
+        // With every event epoll says as well that the socket can be written to.
+        self.flush(link);
+        let browser = &mut self.browsers[id];
         if let Some(mut bytes) = browser.sending.pop_front() {
             let bytes = &mut bytes[..];
             return self.server.handle(Input::Received { link, bytes }, self.now_ms);
