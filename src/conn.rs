@@ -32,7 +32,7 @@ pub struct Conn {
     pub subscriptions: Subscriptions,
     /// When a byte last came from it.
     pub heard: Tick,
-    /// When a byte was last queued for it.
+    /// When a message was last queued for it. Pages do not see pings and pongs.
     pub spoken: Tick,
     /// Open: when the ping was sent that is still unanswered, if [`Conn::pinged`]. Else: when the
     /// handshake or the closing began.
@@ -163,8 +163,7 @@ impl Conn {
     }
 
     /// Puts a frame into the outbox; true when the conn is now to be put in line for flushing.
-    pub fn queue(&mut self, frame: Frame, now: Tick) -> bool {
-        self.spoken = now;
+    pub fn queue(&mut self, frame: Frame) -> bool {
         self.outbox.push(frame);
         self.stage != Stage::Joining && !std::mem::replace(&mut self.dirty, true)
     }
@@ -174,12 +173,10 @@ impl Conn {
         self.blocked && self.outbox.len() > limit
     }
 
-    /// A byte came from it.
-    pub fn heard(&mut self, now: Tick) {
+    /// A byte came from it; true when that answers a ping, after which its deadline is another.
+    pub fn heard(&mut self, now: Tick) -> bool {
         self.heard = now;
-        if self.stage == Stage::Open {
-            self.pinged = false;
-        }
+        self.stage == Stage::Open && std::mem::take(&mut self.pinged)
     }
 
     /// The next thing that is due, and when.

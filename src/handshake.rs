@@ -80,6 +80,10 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
     let options = Options::parse(upgrade.query);
     let identity = Identity::default();
     let grant = channel::channels(&settings.prefix, &facility, options, settings.allow, &identity);
+    if !grant.denied.is_empty() {
+        metrics.options_denied_total += u64::from(grant.denied.len());
+        tracing::debug!("{:?} asks for {}, see --allow", head.target, grant.denied);
+    }
     Decision::Open(Pending { grant, accepted })
 }
 

@@ -6,7 +6,7 @@
 
 use std::hash::RandomState;
 
-use crate::broker::{Broker, Event, PublishError, Status, Wish};
+use crate::broker::{Broker, Event, PublishError, Redis, Status, Wish};
 use crate::channel::Grant;
 use crate::conn::{Publication, Stage};
 use crate::contract::{Cause, Input, Output};
@@ -50,7 +50,8 @@ impl Server {
     pub fn new(settings: Settings, keys: RandomState, seed: u64) -> Self {
         let limits = handshake::limits(&settings);
         let broker = Broker::new(settings.broker.clone(), settings.max_message_size, seed);
-        let relay = Relay::new(settings, keys);
+        let mut relay = Relay::new(settings, keys);
+        relay.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
             relay,
             broker,
@@ -112,8 +113,8 @@ impl Server {
     pub fn tick(&mut self, now_ms: u64) {
         self.set_now(now_ms);
         self.relay.tick();
-        match self.broker.redis().and_then(|redis| redis.tick(now_ms)) {
-            Some(Wish::Dial) => self.dial = self.ends_ms.is_none(),
+        match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
+            Some(Wish::Dial) => self.dial = true,
             Some(Wish::GiveUp) => self.on_broker_lost("it did not answer in time"),
             None => {}
         }
@@ -143,7 +144,7 @@ impl Server {
         self.relay.poll_output()
     }
 
-    /// The bytes that wait for a link: fills `into`, and returns how many slices it used.
+    /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [std::io::IoSlice<'a>]) -> usize {
         if self.broker_link == Some(link) {
             let (Some(slot), Some(unsent)) = (into.first_mut(), self.broker.unsent()) else {
@@ -152,7 +153,8 @@ impl Server {
             *slot = std::io::IoSlice::new(unsent);
             return usize::from(!unsent.is_empty());
         }
-        self.relay.peek(link).map_or(0, |conn| conn.outbox.slices(into))
+        let conn = self.relay.peek(link).filter(|conn| conn.stage != Stage::Joining);
+        conn.map_or(0, |conn| conn.outbox.slices(into))
     }
 
     /// The first `n` of those bytes are sent.
@@ -166,7 +168,7 @@ impl Server {
     /// When [`Server::tick`] has something to do, whatever happens before.
     pub fn next_deadline_ms(&mut self) -> Option<u64> {
         let wake = self.relay.next_wake().map(|tick| u64::from(tick) * timers::TICK_MS);
-        let broker = self.broker.redis().map(|redis| redis.deadline_ms());
+        let broker = self.timed_redis().map(|redis| redis.deadline_ms());
         wake.into_iter().chain(broker).chain(self.ends_ms).min()
     }
 
@@ -187,6 +189,14 @@ impl Server {
         self.relay.check_invariants();
     }
 
+    /// Redis, as long as its time matters: a server that ends does not dial again.
+    fn timed_redis(&mut self) -> Option<&mut Redis> {
+        match self.broker_link {
+            None if self.ends_ms.is_some() => None,
+            _ => self.broker.redis(),
+        }
+    }
+
     fn set_now(&mut self, now_ms: u64) {
         // A clock that steps back must not make deadlines come late.
         self.now_ms = self.now_ms.max(now_ms);
@@ -194,10 +204,8 @@ impl Server {
     }
 
     fn on_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
-        let now = timers::tick(self.now_ms);
-        let Some(conn) = self.relay.conn(link) else { return };
-        conn.heard(now);
-        match conn.stage {
+        let Some(stage) = self.relay.heard(link) else { return };
+        match stage {
             Stage::Head => self.on_head(link, bytes),
             Stage::Authorizing | Stage::Joining => self.relay.keep_early(link, bytes),
             Stage::Open => self.on_frames(link, bytes),
@@ -384,7 +392,7 @@ impl Server {
                 Event::Refused { reason } => {
                     self.relay.metrics.broker_errors_total += 1;
                     if !std::mem::replace(&mut self.said.refused, true) {
-                        tracing::error!("Redis refused a message: {reason} (said once)");
+                        tracing::error!("Redis refused a command: {reason} (said once)");
                     }
                     None
                 }

@@ -7,7 +7,7 @@
 //! * a conn's stored messages come in the order of its channels;
 //! * conns that come while a fetch is under way share it, as long as nothing was delivered since;
 //! * after an outage a stored message goes to everyone who hears the channel, unless it is one that
-//!   was delivered before.
+//!   was delivered before, or another one has been since it was asked for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ pub struct Fetch {
     pub channel: ChannelId,
     /// Its name: the id may have come to name another.
     pub name: Arc<str>,
-    /// Asked after an outage, for everyone who hears the channel.
-    pub catch_up: bool,
+    /// The channel's deliveries when it was asked for everyone who hears it, after an outage.
+    catch_up: Option<u32>,
     number: u64,
     waiters: Vec<(LinkId, u32)>,
 }
@@ -85,14 +85,15 @@ impl Fetches {
             self.waiting[at].waiters.push(waiter);
             return (state.shared_fetch, false);
         }
-        let number = self.ask(channel, name.clone(), false, vec![waiter]);
+        let number = self.ask(channel, name.clone(), None, vec![waiter]);
         state.shared_fetch = number;
         (number, true)
     }
 
     /// Notes a fetch made for everyone who hears the channel.
     pub fn catch_up(&mut self, channel: ChannelId, name: Arc<str>, state: &mut ChannelState) {
-        state.shared_fetch = self.ask(channel, name, true, Vec::new());
+        let asked = Some(state.deliveries);
+        state.shared_fetch = self.ask(channel, name, asked, Vec::new());
     }
 
     /// The oldest fetch: it is answered.
@@ -123,7 +124,7 @@ impl Fetches {
         &mut self,
         channel: ChannelId,
         name: Arc<str>,
-        catch_up: bool,
+        catch_up: Option<u32>,
         waiters: Vec<(LinkId, u32)>,
     ) -> u64 {
         self.made += 1;
@@ -133,6 +134,12 @@ impl Fetches {
 }
 
 impl Fetch {
+    /// Whether news are for everyone who hears the channel: they were asked for after an outage, and
+    /// nothing has been delivered since that would be newer.
+    pub fn is_for_everyone(&self, state: &ChannelState) -> bool {
+        self.catch_up == Some(state.deliveries)
+    }
+
     /// Who waited, and has had no delivery of the channel since.
     pub fn entitled(&self, state: &ChannelState) -> impl Iterator<Item = LinkId> {
         let deliveries = state.deliveries;
@@ -204,6 +211,8 @@ mod tests {
         fetches.catch_up(0, name, &mut state);
         forgotten.into_iter().for_each(|fetch| fetches.wait_again(fetch, &state));
         let fetch = fetches.answered().unwrap();
-        assert!(fetch.catch_up && entitled(&fetch, &state) == [1]);
+        assert!(fetch.is_for_everyone(&state) && entitled(&fetch, &state) == [1]);
+        state.delivered(1);
+        assert!(!fetch.is_for_everyone(&state) && entitled(&fetch, &state).is_empty());
     }
 }

@@ -107,7 +107,7 @@ pub enum Event<'a> {
     },
     /// A message was larger than allowed and has been skipped.
     Skipped,
-    /// A publish or the storing of its message failed.
+    /// A publish, the storing of its message, or an unsubscription failed.
     Refused {
         /// Why, in the broker's words.
         reason: String,

@@ -378,7 +378,13 @@ impl Session {
             (Awaited::Get, Reply::TooLarge) => {
                 Event::NoAnswer { reason: "the value is larger than a message may be".to_string() }
             }
-            (Awaited::Publish | Awaited::Set, Reply::Error(reason)) => {
+            (
+                awaited @ (Awaited::Publish | Awaited::Set | Awaited::Unsubscribe(_)),
+                Reply::Error(reason),
+            ) => {
+                if awaited == Awaited::Publish {
+                    self.forget_own(self.oldest);
+                }
                 Event::Refused { reason: reason.to_string() }
             }
             (Awaited::Publish, Reply::Integer(_))
@@ -390,17 +396,18 @@ impl Session {
         }
     }
 
-    /// One error denies the whole batch, so each of its channels is asked for by itself.
+    /// One error denies the whole batch, so each of its channels is asked for by itself; but not one
+    /// whose UNSUBSCRIBE is under way, for that would come first.
     fn on_subscribe_denied<'a>(
         &mut self,
         mut channels: VecDeque<(Arc<str>, bool)>,
         reason: &str,
     ) -> Event<'a> {
         if channels.len() > 1 {
-            for (channel, wanted) in channels {
+            for (channel, _) in channels.into_iter().filter(|(_, wanted)| *wanted) {
                 let command = [b"SUBSCRIBE", channel.as_bytes()];
                 resp::command(&mut self.out, &command);
-                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), wanted)].into()));
+                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
             }
             return Event::Quiet;
         }
@@ -428,9 +435,13 @@ impl Session {
     /// The oldest command is answered. The push of a publication comes before the answer to the
     /// command after it or not at all, so by then nobody need look for it any more.
     fn finished(&mut self) {
-        let answered = self.oldest;
+        self.forget_own(self.oldest);
         self.oldest += 1;
-        while self.own.front().is_some_and(|own| own.command < answered) {
+    }
+
+    /// Looks no more for the pushes of publications older than that command.
+    fn forget_own(&mut self, command: u64) {
+        while self.own.front().is_some_and(|own| own.command < command) {
             self.own.pop_front();
         }
     }

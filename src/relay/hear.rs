@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Relay;
 use crate::broker::Delivery;
+use crate::conn::Stage;
 use crate::encoded::Encoded;
 use crate::hub::ChannelId;
 use crate::link_id::LinkId;
@@ -18,6 +19,7 @@ impl Relay {
         let (channel, first) =
             self.hub.subscribe(link.index, &mut conn.subscriptions, name, |state| !state.confirmed);
         conn.joining += u16::from(!self.hub.state(channel).confirmed);
+        self.metrics.channels = self.hub.len() as u64;
         Some((channel, first))
     }
 
@@ -48,11 +50,14 @@ impl Relay {
         channels.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Hands a message to everyone who hears its channel.
+    /// Hands a message to everyone who hears its channel. Until the broker has confirmed the channel
+    /// its messages are the rest of an earlier subscription: who joins now gets what is stored, which
+    /// is newer.
     pub fn deliver(&mut self, delivery: Delivery<'_>) {
         self.metrics.deliveries_total += 1;
         let name = std::str::from_utf8(delivery.channel).ok();
         if let Some(channel) = name.and_then(|name| self.hub.find(name))
+            && self.hub.state(channel).confirmed
             && !delivery.payload.is_empty()
         {
             self.fan_out(channel, delivery.payload, delivery.except);
@@ -68,15 +73,16 @@ impl Relay {
         };
         let hash = self.hash(payload);
         let state = self.hub.state(fetch.channel);
-        if state.is_news(hash) && fetch.catch_up {
+        if state.is_news(hash) && fetch.is_for_everyone(state) {
             return self.fan_out(fetch.channel, payload, None);
         }
         let links: Vec<LinkId> = fetch.entitled(state).collect();
         let mut encoded = Encoded::new(payload);
         for link in links {
-            if let Some(binary) = self.peek(link).map(|conn| conn.binary) {
+            let conn = self.peek(link).filter(|conn| conn.stage != Stage::Closing);
+            if let Some(binary) = conn.map(|conn| conn.binary) {
                 self.metrics.messages_out_total += 1;
-                self.send(link, encoded.frame(binary));
+                self.send_message(link, encoded.frame(binary));
             }
         }
     }
@@ -137,7 +143,7 @@ impl Relay {
         if let Some(text) = &self.settings.heartbeat {
             let frame = Encoded::new(text).frame(false);
             self.metrics.heartbeats_total += 1;
-            self.send(link, frame);
+            self.send_message(link, frame);
         }
     }
 
@@ -151,7 +157,8 @@ impl Relay {
             else {
                 continue;
             };
-            if conn.queue(encoded.frame(conn.binary), self.now) {
+            conn.spoken = self.now;
+            if conn.queue(encoded.frame(conn.binary)) {
                 self.dirty.push_back(index);
             }
             if conn.is_slow(self.settings.outbox_limit) {

@@ -44,6 +44,18 @@ impl Relay {
         Ok(Some((handshake::decide(&head, &self.settings, &mut self.metrics), length)))
     }
 
+    /// Bytes came from a conn, whose stage is returned. The answer to a ping can bring its deadline
+    /// forward, from that of the answer to that of the next ping.
+    pub fn heard(&mut self, link: LinkId) -> Option<Stage> {
+        let now = self.now;
+        let conn = self.conn(link)?;
+        let stage = conn.stage;
+        if conn.heard(now) {
+            self.rearm(link.index);
+        }
+        Some(stage)
+    }
+
     /// Keeps what a conn sends behind its head until its 101 has gone out.
     pub fn keep_early(&mut self, link: LinkId, bytes: &[u8]) {
         let limit = self.settings.max_head_size;
@@ -124,7 +136,7 @@ impl Relay {
         self.settle(link, Stage::Closing);
         let Some(conn) = self.conn(link) else { return };
         conn.since = now;
-        if conn.queue(last, now) {
+        if conn.queue(last) {
             self.dirty.push_back(link.index);
         }
         self.rearm(link.index);
@@ -250,6 +262,7 @@ impl Relay {
                 self.left.push((name, state.confirmed));
             }
         }
+        self.metrics.channels = self.hub.len() as u64;
     }
 
     /// Makes sure that the conn's timer fires no later than its deadline.

@@ -108,15 +108,24 @@ impl Relay {
 
     /// Puts a frame into a conn's outbox.
     pub fn send(&mut self, link: LinkId, frame: Frame) {
-        let (now, limit) = (self.now, self.settings.outbox_limit);
+        let limit = self.settings.outbox_limit;
         let Some(conn) = self.conn(link) else { return };
-        let first = conn.queue(frame, now);
+        let first = conn.queue(frame);
         let slow = conn.is_slow(limit);
         if first {
             self.dirty.push_back(link.index);
         }
         if slow {
             self.close_slow(link);
+        }
+    }
+
+    /// Puts a message into a conn's outbox, which puts its next heartbeat off.
+    pub fn send_message(&mut self, link: LinkId, frame: Frame) {
+        let now = self.now;
+        if let Some(conn) = self.conn(link) {
+            conn.spoken = now;
+            self.send(link, frame);
         }
     }
 
@@ -191,6 +200,7 @@ impl Relay {
     pub fn check_invariants(&self) {
         self.hub.check_invariants();
         let count = |so: fn(&Conn) -> bool| self.links(so).len() as u64;
+        assert_eq!(self.metrics.channels, self.hub.len() as u64);
         assert_eq!(self.metrics.conns, count(|_| true));
         assert_eq!(self.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.metrics.conns_open, count(|conn| conn.stage == Stage::Open));

@@ -1,0 +1,468 @@
+//! A world around the core, without sockets and without a clock: browsers, a Redis, and time that
+//! passes when it is told to.
+//!
+//! It drives [`Server`] as the contract at the top of the crate says, and watches that the core
+//! keeps its side of it: outputs name links that exist, places agree, nothing is sent after the
+//! end, and no deadline is left in the past, which would have a real loop spin.
+//!
+//! What happens is a function of what it is told: it draws no numbers and looks at no clock.
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part of it")]
+
+pub mod browser;
+pub mod redis;
+
+use std::hash::RandomState;
+use std::io::IoSlice;
+
+use slab::Slab;
+use wsloop::broker::{self, Kind, RedisSettings, Target};
+use wsloop::channel::Allow;
+use wsloop::contract::Output;
+use wsloop::link_id::LinkId;
+use wsloop::metrics::Metrics;
+use wsloop::proto::frame::Opcode;
+use wsloop::proto::upgrade::AllowedOrigins;
+use wsloop::server::Server;
+use wsloop::settings::{Refuse, Settings};
+
+pub use browser::{Browser, Heard, Response, masked, request, upgrade};
+pub use redis::{FakeRedis, Reach};
+pub use wsloop::contract::{Cause, Input};
+
+/// The place of a browser among all that there ever were.
+pub type BrowserId = usize;
+
+/// Seconds that stored messages live in [`settings`].
+pub const EXPIRE_S: u64 = 3600;
+
+/// Milliseconds after which a silent Redis is down in [`with_redis`].
+pub const REDIS_TIMEOUT_MS: u64 = 5_000;
+
+/// The server and everything outside.
+pub struct World {
+    pub server: Server,
+    pub now_ms: u64,
+    pub browsers: Vec<Browser>,
+    pub redis: FakeRedis,
+    /// When Redis was dialed.
+    pub dials_ms: Vec<u64>,
+    links: Slab<(u32, Party)>,
+    redis_link: Option<LinkId>,
+    /// What has happened to Redis's link and is still to be told.
+    redis_news: Option<News>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Party {
+    Browser(BrowserId),
+    Redis,
+}
+
+#[derive(Debug)]
+enum News {
+    Connected,
+    HungUp(Cause),
+}
+
+/// The settings most tests use: the embedded broker, everything allowed, and all that happens by
+/// itself switched off.
+pub fn settings() -> Settings {
+    Settings {
+        url_prefix: "/ws/".to_string(),
+        prefix: String::new(),
+        allow: Allow::parse("all").expect("a list"),
+        heartbeat: None,
+        ping_interval_ms: 0,
+        pong_timeout_ms: 10_000,
+        handshake_timeout_ms: 10_000,
+        close_timeout_ms: 5_000,
+        shutdown_timeout_ms: 10_000,
+        max_head_size: 8192,
+        max_message_size: 1 << 20,
+        max_fragments: 128,
+        outbox_limit: 4 << 20,
+        max_connections: 20_000,
+        max_handshakes: 20_000,
+        subprotocols: None,
+        allowed_origins: AllowedOrigins::Listed(Vec::new()),
+        refuse: Refuse::Status,
+        pages: Vec::new(),
+        metrics_path: None,
+        broker: broker::Settings {
+            expire_s: EXPIRE_S,
+            kind: Kind::Local { store_limit: 64 << 20 },
+        },
+    }
+}
+
+/// The same with Redis.
+pub fn with_redis() -> Settings {
+    let redis = RedisSettings {
+        target: Target::Tcp { host: "localhost".to_string(), port: 6379 },
+        user: None,
+        password: None,
+        db: 0,
+        timeout_ms: REDIS_TIMEOUT_MS,
+        buffer_limit: 16 << 20,
+    };
+    let broker = broker::Settings { expire_s: EXPIRE_S, kind: Kind::Redis(redis) };
+    Settings { broker, ..settings() }
+}
+
+/// The settings of Redis among them.
+pub fn redis_of(settings: &mut Settings) -> &mut RedisSettings {
+    match &mut settings.broker.kind {
+        Kind::Redis(redis) => redis,
+        Kind::Local { .. } => panic!("these are not for Redis"),
+    }
+}
+
+impl World {
+    /// A server of these settings, which has had its first turn.
+    pub fn new(settings: Settings) -> Self {
+        World::around(settings, FakeRedis::new())
+    }
+
+    /// The same, with a Redis that was prepared.
+    pub fn around(settings: Settings, redis: FakeRedis) -> Self {
+        let mut world = World {
+            server: Server::new(settings, RandomState::new(), 1),
+            now_ms: 1_000_000,
+            browsers: Vec::new(),
+            redis,
+            dials_ms: Vec::new(),
+            links: Slab::new(),
+            redis_link: None,
+            redis_news: None,
+        };
+        world.run();
+        world
+    }
+
+    // Browsers.
+
+    /// A browser connects.
+    pub fn accept(&mut self) -> BrowserId {
+        let link = self.server.accept(&"somewhere", self.now_ms);
+        let id = self.browsers.len();
+        self.insert(link, Party::Browser(id));
+        self.browsers.push(Browser::new(link));
+        id
+    }
+
+    /// A browser connects and sends this.
+    pub fn ask(&mut self, bytes: &[u8]) -> BrowserId {
+        let id = self.accept();
+        self.send(id, bytes);
+        self.run();
+        id
+    }
+
+    /// A browser asks for a WebSocket, and may have to wait for it.
+    pub fn knock(&mut self, target: &str) -> BrowserId {
+        self.ask(&upgrade(target, &[]))
+    }
+
+    /// A browser asks for a WebSocket and gets it.
+    pub fn open(&mut self, target: &str) -> BrowserId {
+        let id = self.knock(target);
+        assert_eq!(self.status(id), Some(101), "{target}");
+        id
+    }
+
+    /// Lets bytes go out from a browser, in one piece, at the next turn that has none before.
+    pub fn send(&mut self, id: BrowserId, bytes: &[u8]) {
+        self.browsers[id].sending.push_back(bytes.to_vec());
+    }
+
+    /// A browser sends a text message.
+    pub fn say(&mut self, id: BrowserId, text: &str) {
+        self.browsers[id].send_frame(Opcode::Text, text.as_bytes());
+        self.run();
+    }
+
+    /// A browser sends a frame.
+    pub fn send_frame(&mut self, id: BrowserId, opcode: Opcode, payload: &[u8]) {
+        self.browsers[id].send_frame(opcode, payload);
+        self.run();
+    }
+
+    /// A browser ends its side.
+    pub fn hang_up(&mut self, id: BrowserId) {
+        self.browsers[id].ending = Some(Cause::Ended);
+        self.run();
+    }
+
+    /// A browser's link fails.
+    pub fn vanish(&mut self, id: BrowserId) {
+        self.browsers[id].ending = Some(Cause::Failed("Connection reset by peer".to_string()));
+        self.run();
+    }
+
+    /// A browser takes so many bytes more and then none.
+    pub fn stall(&mut self, id: BrowserId, after: usize) {
+        self.browsers[id].appetite = Some(after);
+    }
+
+    /// A browser takes everything again.
+    pub fn resume(&mut self, id: BrowserId) {
+        self.browsers[id].appetite = None;
+        if self.browsers[id].closed_ms.is_none() {
+            self.flush(self.browsers[id].link);
+        }
+        self.run();
+    }
+
+    /// The status that a browser was answered with.
+    pub fn status(&self, id: BrowserId) -> Option<u16> {
+        self.browsers[id].response.as_ref().map(|response| response.status)
+    }
+
+    /// The response that a browser was given, which is complete.
+    pub fn response(&self, id: BrowserId) -> &Response {
+        self.browsers[id].response.as_ref().expect("it was answered")
+    }
+
+    /// Takes everything that a browser was sent.
+    pub fn heard(&mut self, id: BrowserId) -> Vec<Heard> {
+        std::mem::take(&mut self.browsers[id].heard).into_iter().map(|(_, heard)| heard).collect()
+    }
+
+    /// Takes everything that a browser was sent, which must be text.
+    pub fn texts(&mut self, id: BrowserId) -> Vec<String> {
+        let text = |heard| match heard {
+            Heard::Text(text) => text,
+            other => panic!("not text: {other:?}"),
+        };
+        self.heard(id).into_iter().map(text).collect()
+    }
+
+    // Redis.
+
+    /// Somebody else publishes and stores a message.
+    pub fn publish(&mut self, channel: &str, payload: impl AsRef<[u8]>) {
+        self.redis.publish(channel, payload, EXPIRE_S, self.now_ms);
+        self.run();
+    }
+
+    /// Redis's link breaks; the server may be dialed again.
+    pub fn cut_redis(&mut self) {
+        if self.redis_link.is_some() {
+            self.redis.disconnected();
+            self.redis_news =
+                Some(News::HungUp(Cause::Failed("Connection reset by peer".to_string())));
+        }
+        self.run();
+    }
+
+    /// Redis dies.
+    pub fn kill_redis(&mut self) {
+        self.redis.reach = Reach::Refuses;
+        self.cut_redis();
+    }
+
+    /// Redis is there again, and enough time passes for it to be dialed.
+    pub fn revive_redis(&mut self) {
+        self.redis.reach = Reach::Answers;
+        self.pass(5_000);
+        assert_eq!(self.metrics().broker_up, 1);
+    }
+
+    /// Redis's link, while there is one.
+    pub fn redis_link(&self) -> Option<LinkId> {
+        self.redis_link
+    }
+
+    // The loop.
+
+    /// What the server has counted.
+    pub fn metrics(&self) -> &Metrics {
+        self.server.metrics()
+    }
+
+    /// The process is asked to end.
+    pub fn shut_down(&mut self) {
+        self.server.handle(Input::ShutdownAsked, self.now_ms);
+        self.run();
+    }
+
+    /// Lets time pass, with a turn at each deadline, while the server is not done.
+    pub fn pass(&mut self, ms: u64) {
+        let until_ms = self.now_ms + ms;
+        while let Some(at_ms) = self.server.next_deadline_ms().filter(|at_ms| *at_ms <= until_ms)
+            && !self.server.is_done()
+        {
+            self.now_ms = at_ms;
+            self.run();
+        }
+        self.now_ms = until_ms;
+        self.run();
+    }
+
+    /// Turns until nothing happens any more.
+    pub fn run(&mut self) {
+        let mut idle = 0;
+        while idle < 3 {
+            idle = if self.is_busy() { 0 } else { idle + 1 };
+            self.turn();
+            let deadline_ms = self.server.next_deadline_ms();
+            let is_due = deadline_ms.is_some_and(|at_ms| at_ms <= self.now_ms);
+            let is_over = !is_due || self.server.is_done();
+            if is_over && !self.is_busy() {
+                return;
+            }
+        }
+        panic!("the loop would spin");
+    }
+
+    /// One turn of the loop: each party is heard once, Redis first.
+    pub fn turn(&mut self) {
+        self.hear_redis();
+        for id in 0..self.browsers.len() {
+            self.hear_browser(id);
+        }
+        self.server.tick(self.now_ms);
+        self.put_out();
+        self.redis.work(self.now_ms);
+        self.server.check_invariants();
+        let conns = self.links.iter().filter(|(_, (_, party))| *party != Party::Redis).count();
+        assert_eq!(self.metrics().conns as usize, conns);
+    }
+
+    /// Whether somebody outside has something to say.
+    fn is_busy(&self) -> bool {
+        self.redis_news.is_some()
+            || self.redis.has_to_speak()
+            || self.browsers.iter().any(Browser::has_to_speak)
+    }
+
+    fn hear_redis(&mut self) {
+        let Some(link) = self.redis_link else { return };
+        match self.redis_news.take() {
+            Some(News::Connected) => {
+                self.redis.connected();
+                self.server.handle(Input::Connected { link }, self.now_ms);
+            }
+            Some(News::HungUp(cause)) => {
+                self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+            }
+            None => {
+                let Some((mut bytes, breaks)) = self.redis.speak() else { return };
+                if !bytes.is_empty() {
+                    let bytes = &mut bytes[..];
+                    self.server.handle(Input::Received { link, bytes }, self.now_ms);
+                }
+                if breaks {
+                    self.redis.disconnected();
+                    self.redis_news = Some(News::HungUp(Cause::Ended));
+                }
+            }
+        }
+    }
+
+    fn hear_browser(&mut self, id: BrowserId) {
+        let browser = &mut self.browsers[id];
+        if !browser.has_to_speak() {
+            return;
+        }
+        let link = browser.link;
+        // With every event epoll says as well that the socket can be written to.
+        self.flush(link);
+        let browser = &mut self.browsers[id];
+        if let Some(mut bytes) = browser.sending.pop_front() {
+            let bytes = &mut bytes[..];
+            return self.server.handle(Input::Received { link, bytes }, self.now_ms);
+        }
+        if let Some(cause) = browser.ending.take() {
+            browser.ended = true;
+            self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+        }
+    }
+
+    fn put_out(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Dial(link, _) => self.dial(link),
+                Output::Flush(link) => self.flush(link),
+                Output::Finish(link) => match self.party(link) {
+                    Party::Browser(id) => self.browsers[id].finish(self.now_ms),
+                    Party::Redis => panic!("Redis is not finished with"),
+                },
+                Output::Close(link) => self.close(link),
+            }
+        }
+    }
+
+    fn dial(&mut self, link: LinkId) {
+        self.insert(link, Party::Redis);
+        self.redis.disconnected();
+        self.dials_ms.push(self.now_ms);
+        self.redis_link = Some(link);
+        self.redis_news = match self.redis.reach {
+            Reach::Answers => Some(News::Connected),
+            Reach::Refuses => Some(News::HungUp(Cause::Failed("Connection refused".to_string()))),
+            Reach::Silent => None,
+        };
+    }
+
+    /// Pulls what waits for a link, as far as the other end takes it.
+    fn flush(&mut self, link: LinkId) {
+        let party = self.party(link);
+        loop {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let used = self.server.slices(link, &mut slices);
+            if used == 0 {
+                return;
+            }
+            let given = slices[..used].iter().flat_map(|slice| slice.iter().copied());
+            let given: Vec<u8> = given.collect();
+            assert!(!given.is_empty(), "slices of nothing");
+            let taken = match party {
+                Party::Redis => {
+                    self.redis.receive(&given);
+                    given.len()
+                }
+                Party::Browser(id) => {
+                    let browser = &mut self.browsers[id];
+                    let taken = browser.appetite.map_or(given.len(), |most| most.min(given.len()));
+                    browser.appetite = browser.appetite.map(|most| most - taken);
+                    browser.take(&given[..taken], self.now_ms);
+                    taken
+                }
+            };
+            self.server.advance(link, taken);
+            if taken < given.len() {
+                return self.server.handle(Input::Blocked { link }, self.now_ms);
+            }
+        }
+    }
+
+    fn close(&mut self, link: LinkId) {
+        match self.party(link) {
+            Party::Browser(id) => {
+                let browser = &mut self.browsers[id];
+                browser.closed_ms = Some(self.now_ms);
+                browser.ended = true;
+            }
+            // A link that was given up may not be the one that is there now.
+            Party::Redis if self.redis_link == Some(link) => {
+                self.redis.disconnected();
+                (self.redis_link, self.redis_news) = (None, None);
+            }
+            Party::Redis => {}
+        }
+        self.links.remove(link.index as usize);
+    }
+
+    fn insert(&mut self, link: LinkId, party: Party) {
+        let index = self.links.insert((link.generation, party));
+        assert_eq!(index, link.index as usize, "the core and its loop disagree about places");
+    }
+
+    fn party(&self, link: LinkId) -> Party {
+        match self.links.get(link.index as usize) {
+            Some((generation, party)) if *generation == link.generation => *party,
+            _ => panic!("{link:?} is not known"),
+        }
+    }
+}

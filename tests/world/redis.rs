@@ -1,0 +1,343 @@
+//! A Redis server as wsloop sees it: bytes of RESP commands in, bytes of RESP3 out.
+//!
+//! It keeps what is stored, with expiry on the clock it is given, and who subscribed. It has one
+//! client. What it does not know it answers with an error, as Redis does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What dialing it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A connection.
+    Answers,
+    /// `Connection refused`.
+    Refuses,
+    /// Nothing at all.
+    Silent,
+}
+
+/// The server. Its knobs are its public fields.
+#[derive(Debug)]
+pub struct FakeRedis {
+    /// What dialing it leads to.
+    pub reach: Reach,
+    /// A client's own push comes before the reply to its PUBLISH (Redis 6 and 7.0), or right after
+    /// it (Redis 7.2 and later, Valkey 8).
+    pub push_first: bool,
+    /// It knows no RESP3 and no HELLO.
+    pub ancient: bool,
+    /// User and password that HELLO must bring.
+    pub account: Option<(String, String)>,
+    /// Commands refused, with the channel or key for which they are; `*` is for all.
+    pub denied: Vec<(&'static str, &'static str)>,
+    /// Commands wait until they are let through with [`FakeRedis::serve`].
+    pub paused: bool,
+    /// What it says stays on the way.
+    pub held: bool,
+    /// Most bytes of what it says that arrive in one piece.
+    pub piece: usize,
+    /// The link breaks after so many more bytes of what it says.
+    pub cut_after: Option<usize>,
+    /// The commands it was given, in words, the greeting left out.
+    pub commands: Vec<String>,
+    store: BTreeMap<(u32, Vec<u8>), Stored>,
+    client: Option<Client>,
+    /// Commands that may be executed though it is paused.
+    allowance: usize,
+}
+
+#[derive(Debug)]
+struct Stored {
+    value: Vec<u8>,
+    expires_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    subscribed: BTreeSet<Vec<u8>>,
+    greeted: bool,
+    db: u32,
+}
+
+impl FakeRedis {
+    pub fn new() -> Self {
+        FakeRedis {
+            reach: Reach::Answers,
+            push_first: true,
+            ancient: false,
+            account: None,
+            denied: Vec::new(),
+            paused: false,
+            held: false,
+            piece: usize::MAX,
+            cut_after: None,
+            commands: Vec::new(),
+            store: BTreeMap::new(),
+            client: None,
+            allowance: 0,
+        }
+    }
+
+    /// One with its knobs turned.
+    pub fn with(turn: impl FnOnce(&mut FakeRedis)) -> Self {
+        let mut redis = FakeRedis::new();
+        turn(&mut redis);
+        redis
+    }
+
+    /// Somebody else publishes, and has the message stored for so many seconds, 0 for not at all.
+    pub fn publish(
+        &mut self,
+        channel: &str,
+        payload: impl AsRef<[u8]>,
+        expire_s: u64,
+        now_ms: u64,
+    ) {
+        let (channel, payload) = (channel.as_bytes(), payload.as_ref());
+        if let Some(client) = &mut self.client {
+            client.deliver(channel, payload);
+        }
+        if expire_s > 0 {
+            self.store(0, channel, payload, now_ms + expire_s * 1000);
+        }
+    }
+
+    /// Somebody else has a value stored, without publishing it.
+    pub fn set(&mut self, channel: &str, value: impl AsRef<[u8]>) {
+        self.store(0, channel.as_bytes(), value.as_ref(), u64::MAX);
+    }
+
+    /// What is stored for a channel, in the database of that number.
+    pub fn stored(&self, db: u32, channel: &str, now_ms: u64) -> Option<&[u8]> {
+        self.read(db, channel.as_bytes(), now_ms)
+    }
+
+    /// What its client is subscribed to.
+    pub fn subscribed(&self) -> Vec<String> {
+        let channels = self.client.iter().flat_map(|client| &client.subscribed);
+        channels.map(|channel| String::from_utf8_lossy(channel).into_owned()).collect()
+    }
+
+    /// Takes the commands noted so far.
+    pub fn take_commands(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// Lets so many commands through, though it is paused.
+    pub fn serve(&mut self, commands: usize) {
+        self.allowance += commands;
+    }
+
+    /// Says something that nobody asked for.
+    pub fn blurt(&mut self, bytes: &[u8]) {
+        self.client.as_mut().expect("it has a client").outbox.extend_from_slice(bytes);
+    }
+
+    /// A client has connected.
+    pub fn connected(&mut self) {
+        self.client = Some(Client::default());
+    }
+
+    /// The client has gone.
+    pub fn disconnected(&mut self) {
+        self.client = None;
+        self.cut_after = None;
+    }
+
+    /// Bytes from the client; on a link that is broken they come to nothing.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        if let Some(client) = &mut self.client {
+            client.inbox.extend_from_slice(bytes);
+        }
+    }
+
+    /// Executes what may be executed of what has arrived whole; whether there was anything.
+    pub fn work(&mut self, now_ms: u64) -> bool {
+        let mut worked = false;
+        while let Some(client) = &mut self.client {
+            if self.paused && self.allowance == 0 {
+                break;
+            }
+            let Some((command, length)) = parse_command(&client.inbox) else { break };
+            client.inbox.drain(..length);
+            self.allowance = self.allowance.saturating_sub(1);
+            self.execute(&command, now_ms);
+            worked = true;
+        }
+        worked
+    }
+
+    /// The next piece of what it says, and whether the link breaks after it; `None` for nothing.
+    pub fn speak(&mut self) -> Option<(Vec<u8>, bool)> {
+        let client = self.client.as_mut().filter(|_| !self.held)?;
+        let length = client.outbox.len().min(self.piece);
+        let breaks = self.cut_after.is_some_and(|after| after <= length);
+        let length = self.cut_after.map_or(length, |after| after.min(length));
+        if length == 0 && !breaks {
+            return None;
+        }
+        self.cut_after = self.cut_after.map(|after| after - length);
+        Some((client.outbox.drain(..length).collect(), breaks))
+    }
+
+    /// Whether [`FakeRedis::speak`] has something to say.
+    pub fn has_to_speak(&self) -> bool {
+        let waits = |client: &Client| !client.outbox.is_empty() || self.cut_after == Some(0);
+        !self.held && self.client.as_ref().is_some_and(waits)
+    }
+
+    fn execute(&mut self, command: &[Vec<u8>], now_ms: u64) {
+        let words: Vec<String> =
+            command.iter().map(|word| word.escape_ascii().to_string()).collect();
+        let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+        let name = words[0].as_str();
+        if !matches!(name, "HELLO" | "SELECT") {
+            self.commands.push(words.join(" "));
+        }
+        let mut reply = Vec::new();
+        if let Some(error) = self.refusal(name, &arguments) {
+            reply.extend_from_slice(format!("-{error}\r\n").as_bytes());
+        } else {
+            reply = self.answer(name, command, now_ms);
+        }
+        let client = self.client.as_mut().expect("it has a client");
+        if name == "PUBLISH" && reply.starts_with(b":") {
+            let before = client.outbox.len();
+            client.deliver(&command[1], &command[2]);
+            let at = if self.push_first { client.outbox.len() } else { before };
+            client.outbox.splice(at..at, reply);
+        } else {
+            client.outbox.extend(reply);
+        }
+    }
+
+    fn refusal(&self, name: &str, arguments: &[&str]) -> Option<String> {
+        let client = self.client.as_ref().expect("it has a client");
+        if self.ancient && name == "HELLO" {
+            return Some("ERR unknown command 'HELLO'".to_string());
+        }
+        if name == "HELLO" {
+            let brought = arguments
+                .iter()
+                .position(|word| *word == "AUTH")
+                .map(|at| (arguments[at + 1].to_string(), arguments[at + 2].to_string()));
+            return match (&self.account, brought) {
+                (None, _) => None,
+                (Some(account), Some(brought)) if *account == brought => None,
+                (Some(_), Some(_)) => {
+                    Some("WRONGPASS invalid username-password pair or user is disabled.".into())
+                }
+                (Some(_), None) => Some("NOAUTH HELLO must be called with AUTH".into()),
+            };
+        }
+        if !client.greeted {
+            return Some("NOAUTH Authentication required.".to_string());
+        }
+        let denied = self.denied.iter().any(|(command, channel)| {
+            *command == name && (*channel == "*" || arguments.contains(channel))
+        });
+        denied.then(|| "NOPERM No permissions to access a channel".to_string())
+    }
+
+    fn answer(&mut self, name: &str, command: &[Vec<u8>], now_ms: u64) -> Vec<u8> {
+        let client = self.client.as_mut().expect("it has a client");
+        match name {
+            "HELLO" => {
+                client.greeted = true;
+                HELLO.to_vec()
+            }
+            "SELECT" => {
+                client.db = number(&command[1]) as u32;
+                b"+OK\r\n".to_vec()
+            }
+            "PING" => b"+PONG\r\n".to_vec(),
+            "SUBSCRIBE" | "UNSUBSCRIBE" => {
+                let mut reply = Vec::new();
+                for channel in &command[1..] {
+                    match name {
+                        "SUBSCRIBE" => client.subscribed.insert(channel.clone()),
+                        _ => client.subscribed.remove(channel),
+                    };
+                    reply.extend_from_slice(b">3\r\n");
+                    reply.extend(bulk(name.to_ascii_lowercase().as_bytes()));
+                    reply.extend(bulk(channel));
+                    reply.extend(format!(":{}\r\n", client.subscribed.len()).into_bytes());
+                }
+                reply
+            }
+            "PUBLISH" => {
+                let hears = client.subscribed.contains(&command[1]);
+                format!(":{}\r\n", u8::from(hears)).into_bytes()
+            }
+            "SET" => {
+                let db = client.db;
+                assert_eq!(command[3], b"EX", "every stored message expires");
+                let expires_ms = now_ms + number(&command[4]) * 1000;
+                self.store(db, &command[1], &command[2], expires_ms);
+                b"+OK\r\n".to_vec()
+            }
+            "GET" => {
+                let db = client.db;
+                self.read(db, &command[1], now_ms).map_or(b"_\r\n".to_vec(), bulk)
+            }
+            _ => format!("-ERR unknown command '{name}'\r\n").into_bytes(),
+        }
+    }
+
+    fn store(&mut self, db: u32, channel: &[u8], value: &[u8], expires_ms: u64) {
+        self.store.insert((db, channel.to_vec()), Stored { value: value.to_vec(), expires_ms });
+    }
+
+    fn read(&self, db: u32, channel: &[u8], now_ms: u64) -> Option<&[u8]> {
+        let stored = self.store.get(&(db, channel.to_vec()));
+        stored.filter(|stored| stored.expires_ms > now_ms).map(|stored| &stored.value[..])
+    }
+}
+
+impl Client {
+    fn deliver(&mut self, channel: &[u8], payload: &[u8]) {
+        if self.subscribed.contains(channel) {
+            self.outbox.extend_from_slice(b">3\r\n$7\r\nmessage\r\n");
+            self.outbox.extend(bulk(channel));
+            self.outbox.extend(bulk(payload));
+        }
+    }
+}
+
+/// The answer of a Redis with a module, as deep as it gets.
+const HELLO: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
+    $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n\
+    $4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*1\r\n%2\r\n\
+    $4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n";
+
+fn bulk(bytes: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+fn number(digits: &[u8]) -> u64 {
+    std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).expect("a number")
+}
+
+/// The command at the start of `bytes`, an array of bulk strings, and its length.
+fn parse_command(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
+    let mut at = 0;
+    let count = header(bytes, &mut at, b'*')?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let length = header(bytes, &mut at, b'$')?;
+        words.push(bytes.get(at..at + length)?.to_vec());
+        assert_eq!(bytes.get(at + length..at + length + 2)?, b"\r\n");
+        at += length + 2;
+    }
+    Some((words, at))
+}
+
+fn header(bytes: &[u8], at: &mut usize, kind: u8) -> Option<usize> {
+    let rest = &bytes[*at..];
+    let end = rest.windows(2).position(|two| two == b"\r\n")?;
+    assert_eq!(rest[0], kind, "not a command: {}", rest.escape_ascii());
+    *at += end + 2;
+    Some(number(&rest[1..end]) as usize)
+}
