@@ -157,7 +157,8 @@ impl Relay {
         }
     }
 
-    /// Puts the broker's link in line for flushing, last: what it is asked goes out together.
+    /// Puts the broker's link in line for flushing, before any conn's: when a browser reads the
+    /// answer to its close, what it said before has been sent to the broker.
     pub fn flush_broker(&mut self, link: LinkId) {
         self.flush_broker = Some(link);
     }
@@ -169,6 +170,9 @@ impl Relay {
 
     /// The next thing to do outside.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(link) = self.flush_broker.take() {
+            return Some(Output::Flush(link));
+        }
         if let Some(output) = self.outputs.pop_front() {
             if let Output::Close(link) = &output
                 && let Some(Party::Conn(_)) = self.slots.free(*link)
@@ -184,7 +188,7 @@ impl Relay {
                 return Some(Output::Flush(link));
             }
         }
-        self.flush_broker.take().map(Output::Flush)
+        None
     }
 
     /// Panics when what is counted and indexed disagrees with what is there.
