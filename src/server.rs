@@ -26,6 +26,9 @@ pub struct Server {
     relay: Relay,
     broker: Broker,
     broker_link: Option<LinkId>,
+    /// The kernel took less for the broker than waited, and something has waited ever since: the
+    /// loop will come for it by itself.
+    broker_blocked: bool,
     /// A dial was wished for and is to be put out.
     dial: bool,
     limits: Limits,
@@ -56,6 +59,7 @@ impl Server {
             relay,
             broker,
             broker_link: None,
+            broker_blocked: false,
             dial: false,
             limits,
             now_ms: 0,
@@ -102,6 +106,7 @@ impl Server {
                 self.on_broker_lost(&reason);
             }
             Input::HungUp { link, cause } => self.relay.hung_up(link, cause == Cause::Ended),
+            Input::Blocked { link } if self.broker_link == Some(link) => self.broker_blocked = true,
             Input::Blocked { link } => self.relay.blocked(link),
             Input::ShutdownAsked => self.on_shutdown(),
             Input::Connected { .. } => {}
@@ -137,7 +142,7 @@ impl Server {
             && let Some(target) = self.broker.redis().map(|redis| redis.target().clone())
         {
             let link = self.relay.name_link(Party::Broker);
-            self.broker_link = Some(link);
+            (self.broker_link, self.broker_blocked) = (Some(link), false);
             self.relay.metrics.broker_dials_total += 1;
             return Some(Output::Dial(link, target));
         }
@@ -160,7 +165,10 @@ impl Server {
     /// The first `n` of those bytes are sent.
     pub fn advance(&mut self, link: LinkId, n: usize) {
         match self.broker.redis() {
-            Some(redis) if self.broker_link == Some(link) => redis.advance(n),
+            Some(redis) if self.broker_link == Some(link) => {
+                redis.advance(n);
+                self.broker_blocked &= !redis.unsent().is_empty();
+            }
             _ => self.relay.advance(link, n),
         }
     }
@@ -471,6 +479,7 @@ impl Server {
         }
         if let (Some(link), Some(unsent)) = (self.broker_link, self.broker.unsent())
             && !unsent.is_empty()
+            && !self.broker_blocked
         {
             self.relay.flush_broker(link);
         }

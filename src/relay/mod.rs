@@ -155,18 +155,23 @@ impl Relay {
         }
     }
 
-    /// The conn's socket ended, so that it may still be written to, or failed.
+    /// The conn's socket ended, so that what waits for it may still be sent, or failed.
     pub fn hung_up(&mut self, link: LinkId, ended: bool) {
         let Some(conn) = self.conn(link) else { return };
         conn.ended = true;
-        let unsent = conn.stage == Stage::Closing && !conn.outbox.is_empty();
-        if !ended || !unsent {
-            tracing::debug!("{link} hung up");
-            self.drop_conn(link);
+        let unsent = ended && !conn.outbox.is_empty();
+        match conn.stage {
+            Stage::Closing if unsent => {}
+            Stage::Open if unsent => self.finish(link, Frame::default()),
+            _ => {
+                tracing::debug!("{link} hung up");
+                self.drop_conn(link);
+            }
         }
     }
 
-    /// Puts the broker's link in line for flushing, last: what it is asked goes out together.
+    /// Puts the broker's link in line for flushing, before any conn's: when a browser reads the
+    /// answer to its close, what it said before has been sent to the broker.
     pub fn flush_broker(&mut self, link: LinkId) {
         self.flush_broker = Some(link);
     }
@@ -178,6 +183,9 @@ impl Relay {
 
     /// The next thing to do outside.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(link) = self.flush_broker.take() {
+            return Some(Output::Flush(link));
+        }
         if let Some(output) = self.outputs.pop_front() {
             if let Output::Close(link) = &output
                 && let Some(Party::Conn(_)) = self.slots.free(*link)
@@ -193,7 +201,7 @@ impl Relay {
                 return Some(Output::Flush(link));
             }
         }
-        self.flush_broker.take().map(Output::Flush)
+        None
     }
 
     /// Panics when what is counted and indexed disagrees with what is there.
