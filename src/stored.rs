@@ -134,8 +134,8 @@ impl Fetches {
 }
 
 impl Fetch {
-    /// Whether news are for everyone who hears the channel: they were asked for after an outage, and
-    /// nothing has been delivered since that would be newer.
+    /// Whether news are for everyone who hears the channel: they were asked for after an outage,
+    /// and nothing has been delivered since that would be newer.
     pub fn is_for_everyone(&self, state: &ChannelState) -> bool {
         self.catch_up == Some(state.deliveries)
     }

@@ -396,8 +396,8 @@ impl Session {
         }
     }
 
-    /// One error denies the whole batch, so each of its channels is asked for by itself; but not one
-    /// whose UNSUBSCRIBE is under way, for that would come first.
+    /// One error denies the whole batch, so each of its channels is asked for by itself; but not
+    /// one whose UNSUBSCRIBE is under way, for that would come first.
     fn on_subscribe_denied<'a>(
         &mut self,
         mut channels: VecDeque<(Arc<str>, bool)>,

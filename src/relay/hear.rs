@@ -50,9 +50,9 @@ impl Relay {
         channels.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Hands a message to everyone who hears its channel. Until the broker has confirmed the channel
-    /// its messages are the rest of an earlier subscription: who joins now gets what is stored, which
-    /// is newer.
+    /// Hands a message to everyone who hears its channel. Until the broker has confirmed the
+    /// channel its messages are the rest of an earlier subscription: who joins now gets what is
+    /// stored, which is newer.
     pub fn deliver(&mut self, delivery: Delivery<'_>) {
         self.metrics.deliveries_total += 1;
         let name = std::str::from_utf8(delivery.channel).ok();
