@@ -146,14 +146,18 @@ impl Relay {
         }
     }
 
-    /// The conn's socket ended, so that it may still be written to, or failed.
+    /// The conn's socket ended, so that what waits for it may still be sent, or failed.
     pub fn hung_up(&mut self, link: LinkId, ended: bool) {
         let Some(conn) = self.conn(link) else { return };
         conn.ended = true;
-        let unsent = conn.stage == Stage::Closing && !conn.outbox.is_empty();
-        if !ended || !unsent {
-            tracing::debug!("{link} hung up");
-            self.drop_conn(link);
+        let unsent = ended && !conn.outbox.is_empty();
+        match conn.stage {
+            Stage::Closing if unsent => {}
+            Stage::Open if unsent => self.finish(link, Frame::default()),
+            _ => {
+                tracing::debug!("{link} hung up");
+                self.drop_conn(link);
+            }
         }
     }
 
