@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -296,6 +297,22 @@ fn a_client_that_sends_no_more_is_answered() {
         assert_eq!(response.status, status, "{request}");
         assert!(response.body.contains(body));
     }
+    // Whether the end comes with the request or after it.
+    for _ in 0..50 {
+        let mut stream = tcp(host);
+        let mut bytes = upgrade(&format!("room?{OPEN}"), host, "").into_bytes();
+        bytes.extend(frame_bytes(true, Opcode::Text, b"one way"));
+        stream.write_all(&bytes).expect("bytes are taken");
+        stream.shutdown(Shutdown::Write).expect("a socket");
+        let mut client = Client::accepted(stream).expect("a 101");
+        // All but the first are told the stored message as well.
+        client.expect(&["one way"]);
+        let mut last = client.next();
+        while last == Event::Text("one way".to_owned()) {
+            last = client.next();
+        }
+        assert_eq!(last, Event::End);
+    }
 }
 
 #[test]
@@ -425,7 +442,9 @@ fn nginx(server: &Wsloop, headers: &str) -> (Process, Folder, u16) {
             }}"
         );
         fs::write(folder.join("nginx.conf"), config).expect("a file");
-        let mut command = Command::new("nginx");
+        // Debian keeps it where only root looks.
+        let debian = Path::new("/usr/sbin/nginx");
+        let mut command = Command::new(if debian.exists() { debian } else { Path::new("nginx") });
         command.args(["-p", folder.path(), "-c", "nginx.conf", "-e", "error.log"]);
         let mut process = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
         let listens = eventually("nginx listens or ends", || {
