@@ -174,12 +174,10 @@ impl Conn {
         self.blocked && self.outbox.len() > limit
     }
 
-    /// A byte came from it.
-    pub fn heard(&mut self, now: Tick) {
+    /// A byte came from it; true when that answers a ping.
+    pub fn heard(&mut self, now: Tick) -> bool {
         self.heard = now;
-        if self.stage == Stage::Open {
-            self.pinged = false;
-        }
+        self.stage == Stage::Open && std::mem::take(&mut self.pinged)
     }
 
     /// The next thing that is due, and when.

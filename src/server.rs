@@ -254,9 +254,8 @@ impl Server {
     }
 
     fn on_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
-        let now = timers::tick(self.now_ms);
-        let Some(conn) = self.relay.conn(link) else { return };
-        conn.heard(now);
+        self.relay.heard(link);
+        let Some(conn) = self.relay.peek(link) else { return };
         match conn.stage {
             Stage::Head => self.on_head(link, bytes),
             Stage::Authorizing | Stage::Joining => self.relay.keep_early(link, bytes),

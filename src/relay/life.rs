@@ -44,6 +44,15 @@ impl Relay {
         Ok(Some((handshake::decide(&head, &self.settings, &mut self.metrics), length)))
     }
 
+    /// A byte came from a conn. When that answers a ping, the next one may be due before the timer
+    /// fires that was set for the answer.
+    pub fn heard(&mut self, link: LinkId) {
+        let now = self.now;
+        if self.conn(link).is_some_and(|conn| conn.heard(now)) {
+            self.rearm(link.index);
+        }
+    }
+
     /// Keeps what a conn sends behind its head until its 101 has gone out.
     pub fn keep_early(&mut self, link: LinkId, bytes: &[u8]) {
         let limit = self.settings.max_head_size;
