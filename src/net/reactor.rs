@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
+use socket2::SockRef;
 
 use super::Error;
 use super::dial::Dials;
@@ -32,6 +33,10 @@ const LISTENERS: usize = usize::MAX - 2;
 const SCRATCH_BYTES: usize = 64 << 10;
 /// Reads of one link in a turn.
 const READS: usize = 4;
+/// Conns that may wait in the kernel to be accepted: as many as the system allows, of which
+/// net.core.somaxconn has the last word. With mio's 128, a crowd that comes back after an outage
+/// is mostly ignored and tries again a second later, and then two, and four.
+const BACKLOG: i32 = i32::MAX;
 /// Conns accepted in a turn.
 const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
@@ -75,6 +80,7 @@ impl Reactor {
             for address in given.to_socket_addrs().map_err(failed)? {
                 match TcpListener::bind(address) {
                     Ok(mut socket) => {
+                        SockRef::from(&socket).listen(BACKLOG).map_err(failed)?;
                         let token = Token(LISTENERS - listeners.len());
                         poll.registry().register(&mut socket, token, Interest::READABLE)?;
                         listeners.push(Listener { socket, ready: true });
