@@ -239,8 +239,10 @@ fn a_user_that_may_not_hear_a_channel_is_told_so() {
     browser.expect(&["again"]);
     // What may not be published is counted, and the link stays.
     let mut mute = server.connect("closed?publish-broadcast");
+    let before = server.metric("broker_errors_total");
     mute.send("nobody hears this");
-    server.expect_log(&["ERROR", "refused a message", "NOPERM"]);
+    server.expect_metric("broker_errors_total", |n| n > before);
+    server.expect_log(&["ERROR", "Redis refused a", "NOPERM"]);
     browser.send("once more");
     browser.expect(&["once more"]);
 }
