@@ -170,7 +170,7 @@ impl Conn {
 
     /// Whether it has let more wait than it may.
     pub fn is_slow(&self, limit: usize) -> bool {
-        self.blocked && self.outbox.len() > limit
+        self.blocked && self.outbox.cost() > limit
     }
 
     /// A byte came from it; true when that answers a ping, after which its deadline is another.

@@ -13,6 +13,9 @@ use crate::proto::upgrade;
 use crate::proto::{frame, message};
 use crate::settings::{PageContent, Refuse, Settings};
 
+/// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
+const MAX_FACILITY_BYTES: usize = 4096;
+
 /// What is to be done about a request.
 #[derive(Debug)]
 pub enum Decision {
@@ -77,6 +80,10 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
         let text = format!("WebSockets are served below {prefix} (see --url-prefix).");
         return Decision::Refuse(refuse(404, &[], text, Some(&accepted), settings));
     };
+    if facility.len() > MAX_FACILITY_BYTES {
+        let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
+        return Decision::Refuse(refuse(414, &[], text, Some(&accepted), settings));
+    }
     let options = Options::parse(upgrade.query);
     let identity = Identity::default();
     let grant = channel::channels(&settings.prefix, &facility, options, settings.allow, &identity);

@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// Encoded bytes, shared by everyone they are sent to.
 pub type Frame = Arc<[u8]>;
 
+/// What a small frame of its own takes besides its bytes: a place in the queue, two counters, and
+/// what the allocator adds.
+const FRAME_COST: usize = 64;
+
 /// The bytes that wait for one conn.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -49,6 +53,16 @@ impl Outbox {
             Waiting::One { frame, sent } => frame.len() - sent,
             Waiting::Many(Some(many)) => many.unsent,
         }
+    }
+
+    /// Bytes of memory that what waits may take: an empty frame has its place in the queue, too.
+    pub fn cost(&self) -> usize {
+        let frames = match &self.waiting {
+            Waiting::One { .. } => 1,
+            Waiting::Many(None) => 0,
+            Waiting::Many(Some(many)) => many.frames.len(),
+        };
+        self.len() + frames * FRAME_COST
     }
 
     /// Whether nothing waits.

@@ -98,6 +98,10 @@ impl Local {
         })
     }
 
+    pub(super) fn has_more(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     pub(super) fn evicted(&self) -> u64 {
         self.store.evicted
     }

@@ -232,6 +232,14 @@ impl Broker {
         }
     }
 
+    /// Whether there is something to say that nothing more need arrive for.
+    pub fn has_more(&self) -> bool {
+        match self {
+            Broker::Local(local) => local.has_more(),
+            Broker::Redis(_) => false,
+        }
+    }
+
     /// The commands that wait to be sent, if they need to be sent anywhere.
     pub fn unsent(&self) -> Option<&[u8]> {
         match self {

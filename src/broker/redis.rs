@@ -20,6 +20,8 @@ use crate::proto::resp::{self, Decoder, Item, Push, Reply};
 
 /// Names in one SUBSCRIBE command.
 const SUBSCRIBE_BATCH: usize = 512;
+/// What a command takes besides the channel and the message.
+const COMMAND_BYTES: usize = 64;
 const BACKOFF_FIRST_MS: u64 = 100;
 const BACKOFF_LAST_MS: u64 = 5_000;
 /// A link that was up for less is dialed again only after a pause.
@@ -244,7 +246,8 @@ impl Redis {
         if !matches!(self.state, State::Up { .. }) {
             return Err(PublishError::Down);
         }
-        if self.unsent().len() + 2 * payload.len() > self.settings.buffer_limit {
+        let size = 2 * (channel.len() + payload.len() + COMMAND_BYTES);
+        if self.unsent().len() + size > self.settings.buffer_limit {
             return Err(PublishError::Full);
         }
         if let Some(conn) = except {
@@ -360,39 +363,42 @@ impl Session {
         };
         self.finished();
         match (awaited, reply) {
-            (Awaited::Greeting, Reply::Error(reason)) => {
-                Event::Broken { reason: greeting_refused(reason) }
-            }
+            (awaited, Reply::Error(reason)) => self.on_error(awaited, reason),
             (Awaited::Greeting, Reply::Status(_) | Reply::Aggregate) => {
                 match self.awaited.is_empty() {
                     true => Event::Up,
                     false => Event::Quiet,
                 }
             }
-            (Awaited::Subscribe(channels), Reply::Error(reason)) => {
-                self.on_subscribe_denied(channels, reason)
-            }
             (Awaited::Get, Reply::Bulk(payload)) => Event::Answer(Some(payload)),
             (Awaited::Get, Reply::Null) => Event::Answer(None),
-            (Awaited::Get, Reply::Error(reason)) => Event::NoAnswer { reason: reason.to_string() },
             (Awaited::Get, Reply::TooLarge) => {
                 Event::NoAnswer { reason: "the value is larger than a message may be".to_string() }
             }
-            (
-                awaited @ (Awaited::Publish | Awaited::Set | Awaited::Unsubscribe(_)),
-                Reply::Error(reason),
-            ) => {
-                if awaited == Awaited::Publish {
-                    self.forget_own(self.oldest);
-                }
-                Event::Refused { reason: reason.to_string() }
-            }
             (Awaited::Publish, Reply::Integer(_))
-            | (Awaited::Set | Awaited::Ping, Reply::Status(_))
-            | (Awaited::Ping, Reply::Error(_) | Reply::Bulk(_)) => Event::Quiet,
-            (awaited, _) => {
-                Event::Broken { reason: format!("a reply that does not answer {awaited:?}") }
+            | (Awaited::Set, Reply::Status(_))
+            | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => Event::Quiet,
+            _ => misfit("a reply of another kind than was due"),
+        }
+    }
+
+    fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> Event<'a> {
+        // An unknown command is quoted with its arguments: a password, or what somebody wrote.
+        let reason = reason.split(", with args beginning").next().unwrap_or(reason).to_string();
+        match awaited {
+            Awaited::Greeting => Event::Broken { reason: greeting_refused(&reason) },
+            Awaited::Subscribe(channels) => self.on_subscribe_denied(channels, &reason),
+            // It answers nothing of use yet, and will when it is dialed again.
+            Awaited::Get if ["LOADING", "MASTERDOWN"].iter().any(|w| reason.starts_with(w)) => {
+                Event::Broken { reason }
             }
+            Awaited::Get => Event::NoAnswer { reason },
+            Awaited::Publish => {
+                self.forget_own(self.oldest);
+                Event::Refused { reason }
+            }
+            Awaited::Set | Awaited::Unsubscribe(_) => Event::Refused { reason },
+            Awaited::Ping => Event::Quiet,
         }
     }
 
@@ -470,4 +476,48 @@ fn greeting_refused(reason: &str) -> String {
         _ => "",
     };
     format!("it refused the greeting: {reason}{mend}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left to do of a greeting that is answered with an error.
+    fn refused(error: &str) -> String {
+        let settings = RedisSettings {
+            target: Target::Unix("/redis.sock".into()),
+            user: None,
+            password: Some("sesame".to_string()),
+            db: 0,
+            timeout_ms: 5_000,
+            buffer_limit: 1 << 20,
+        };
+        let mut redis = Redis::new(settings, 0, 1 << 20, 1);
+        assert_eq!(redis.tick(0), Some(Wish::Dial));
+        redis.connected(0);
+        let reply = format!("-{error}\r\n");
+        match redis.next(&mut reply.as_bytes(), 0) {
+            Some(Event::Broken { reason }) => reason,
+            event => panic!("{event:?}"),
+        }
+    }
+
+    #[test]
+    fn what_redis_quotes_of_a_command_is_not_repeated() {
+        let reason = refused(
+            "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 'sesame'",
+        );
+        assert!(!reason.contains("sesame") && reason.contains("version 6.0"), "{reason}");
+    }
+
+    #[test]
+    fn a_refused_greeting_says_how_to_mend_it() {
+        for (error, mend) in [
+            ("NOAUTH Authentication required.", "redis://:PASSWORD@HOST"),
+            ("WRONGPASS invalid username-password pair", "mend the user or the password"),
+            ("NOPROTO unsupported protocol version", "RESP3"),
+        ] {
+            assert!(refused(error).contains(mend), "{error}");
+        }
+    }
 }

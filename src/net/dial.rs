@@ -20,6 +20,9 @@ pub struct Dials {
     waker: Arc<Waker>,
     sender: Sender<(LinkId, io::Result<Vec<SocketAddr>>)>,
     resolved: Receiver<(LinkId, io::Result<Vec<SocketAddr>>)>,
+    /// Names that were dialed so far: each dial begins at another address of the name, because one
+    /// that swallows what is sent to it would use up the time of them all.
+    named: usize,
     /// Addresses that have not been tried yet.
     untried: Vec<(LinkId, VecDeque<SocketAddr>)>,
 }
@@ -28,7 +31,7 @@ impl Dials {
     /// No dials; `waker` is woken when a name has been looked up.
     pub fn new(waker: Waker) -> Self {
         let (sender, resolved) = channel();
-        Dials { waker: Arc::new(waker), sender, resolved, untried: Vec::new() }
+        Dials { waker: Arc::new(waker), sender, resolved, named: 0, untried: Vec::new() }
     }
 
     /// Begins a dial: `None` means that the name is being looked up.
@@ -57,7 +60,10 @@ impl Dials {
     /// A name that has been looked up, and the stream to its first address.
     pub fn resolved(&mut self) -> Option<(LinkId, io::Result<Stream>)> {
         let (link, found) = self.resolved.try_recv().ok()?;
-        let stream = found.and_then(|addresses| {
+        let stream = found.and_then(|mut addresses| {
+            let first = self.named % addresses.len().max(1);
+            addresses.rotate_left(first);
+            self.named += 1;
             self.untried.push((link, addresses.into()));
             self.next(link)
         });

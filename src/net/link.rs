@@ -35,6 +35,8 @@ pub struct Link {
     pub made: bool,
     /// The peer will send no more, or the link has failed: it was said, and is not read again.
     pub over: bool,
+    /// It is among those to be read in the next turn whether or not more arrives.
+    pub left_over: bool,
     /// The peer has said that it will send no more, but not all of that may be read.
     pub ending: bool,
 }
@@ -58,13 +60,29 @@ impl Link {
     /// A link whose stream is not made yet.
     pub fn unmade(generation: u32) -> Self {
         let stream = Stream::Unmade;
-        Link { generation, stream, dialed: true, made: false, over: false, ending: false }
+        Link {
+            generation,
+            stream,
+            dialed: true,
+            made: false,
+            over: false,
+            left_over: false,
+            ending: false,
+        }
     }
 
     /// A link that was accepted.
     pub fn accepted(generation: u32, stream: TcpStream) -> Self {
         let stream = Stream::Tcp(stream);
-        Link { generation, stream, dialed: false, made: true, over: false, ending: false }
+        Link {
+            generation,
+            stream,
+            dialed: false,
+            made: true,
+            over: false,
+            left_over: false,
+            ending: false,
+        }
     }
 
     /// Reads once.
@@ -110,6 +128,13 @@ impl Stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
+    }
+
+    /// Lets small writes go out while others are on their way. Without, it would only be slower.
+    pub fn send_at_once(&self) {
+        if let Stream::Tcp(stream) = self {
+            let _ = stream.set_nodelay(true);
+        }
     }
 
     /// Whether a dialed stream is made.

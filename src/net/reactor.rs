@@ -127,10 +127,11 @@ impl Reactor {
     fn turn(&mut self, events: &Events) {
         let mut readable = std::mem::take(&mut self.leftovers);
         let mut dialed = Vec::new();
+        let mut signalled = false;
         for event in events {
             match event.token() {
                 WAKER => self.on_resolved(),
-                SIGNALS => self.on_signal(),
+                SIGNALS => signalled = true,
                 Token(token) if token > LISTENERS - self.listeners.len() => {
                     self.listeners[LISTENERS - token].ready = true;
                 }
@@ -154,6 +155,10 @@ impl Reactor {
             self.read(link);
         }
         self.accept();
+        if signalled {
+            // After reading: what a browser had said by then is not lost.
+            self.on_signal();
+        }
         self.server.tick(self.now_ms);
         self.put_out();
     }
@@ -164,6 +169,10 @@ impl Reactor {
             let Some(entry) = self.links.get_mut(link.index as usize) else { return };
             if entry.generation != link.generation || entry.over || !entry.made {
                 return;
+            }
+            entry.left_over = false;
+            if !self.server.is_reading(link) {
+                break;
             }
             let (n, last) = match entry.read(&mut self.scratch) {
                 Reading::More(n) => (n, false),
@@ -182,7 +191,11 @@ impl Reactor {
                 return;
             }
         }
-        self.leftovers.push(link);
+        if let Some(entry) = self.link(link)
+            && !std::mem::replace(&mut entry.left_over, true)
+        {
+            self.leftovers.push(link);
+        }
     }
 
     /// Sends what waits for a link, until nothing does or the kernel takes less than it is given.
@@ -234,12 +247,10 @@ impl Reactor {
     }
 
     fn accept(&mut self) {
-        if self.now_ms < self.accept_after_ms {
-            return;
-        }
         for at in 0..self.listeners.len() {
             for _ in 0..ACCEPTS {
-                if !self.listeners[at].ready || !self.server.accepting() {
+                let paused = self.now_ms < self.accept_after_ms;
+                if paused || !self.listeners[at].ready || !self.server.accepting() {
                     break;
                 }
                 match self.listeners[at].socket.accept() {
@@ -311,6 +322,7 @@ impl Reactor {
             Err(error) => self.on_dial_failed(link, &error),
             Ok(true) => {
                 entry.made = true;
+                entry.stream.send_at_once();
                 self.dials.end(link);
                 self.server.handle(Input::Connected { link }, self.now_ms);
             }

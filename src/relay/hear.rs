@@ -89,7 +89,7 @@ impl Relay {
 
     /// The oldest fetch is answered with nothing of use.
     pub fn on_no_answer(&mut self, reason: &str) {
-        let name = self.fetches.answered().map(|fetch| fetch.name);
+        let Some(Fetch { name, .. }) = self.fetches.answered() else { return };
         self.metrics.stored_unreadable_total += 1;
         if self.metrics.stored_unreadable_total == 1 {
             tracing::warn!(
@@ -165,6 +165,7 @@ impl Relay {
                 slow.push(link);
             }
             self.metrics.messages_out_total += 1;
+            self.queued += 1;
         }
         slow.into_iter().for_each(|link| self.close_slow(link));
     }

@@ -35,13 +35,18 @@ impl Relay {
         let head = http::parse_head(bytes, self.settings.max_head_size)
             .map_err(|error| handshake::bad_head(error, &self.settings))?;
         let Some((head, length)) = head else { return Ok(None) };
-        if self.peek(link).is_some_and(|conn| conn.surplus) {
-            self.metrics.conns_full_total += 1;
-            let text = "All connections are taken (see --max-connections); try again later.";
-            return Err(handshake::unavailable(text, None, &self.settings));
-        }
         tracing::debug!("{link} asks: {} {:?}", head.method, head.target);
-        Ok(Some((handshake::decide(&head, &self.settings, &mut self.metrics), length)))
+        let decision = handshake::decide(&head, &self.settings, &mut self.metrics);
+        if !self.peek(link).is_some_and(|conn| conn.surplus) {
+            return Ok(Some((decision, length)));
+        }
+        self.metrics.conns_full_total += 1;
+        let text = "All connections are taken (see --max-connections); try again later.";
+        let accepted = match decision {
+            Decision::Open(pending) => Some(pending.accepted),
+            Decision::Answer(_) | Decision::Refuse(_) => None,
+        };
+        Err(handshake::unavailable(text, accepted.as_deref(), &self.settings))
     }
 
     /// Bytes came from a conn, whose stage is returned. The answer to a ping can bring its deadline
@@ -70,6 +75,19 @@ impl Relay {
         self.refuse(link, refusal);
     }
 
+    /// Keeps what an open conn has sent for the next turn, because this one is full.
+    pub fn keep_for_later(&mut self, link: LinkId, bytes: &[u8]) {
+        if let Some(conn) = self.conn(link).filter(|_| !bytes.is_empty()) {
+            conn.early().bytes.extend_from_slice(bytes);
+            self.woken.push_back(link);
+        }
+    }
+
+    /// Whether bytes of an open conn are kept for the next turn.
+    pub fn is_kept_for_later(&self, link: LinkId) -> bool {
+        self.peek(link).is_some_and(|conn| conn.stage == Stage::Open && conn.early.is_some())
+    }
+
     /// Opens a conn whose channels the broker has all confirmed: what waits for it goes out.
     pub fn open_if_joined(&mut self, link: LinkId) {
         let now = self.now;
@@ -91,7 +109,7 @@ impl Relay {
             self.dirty.push_back(link.index);
         }
         if woken {
-            self.woken.push(link);
+            self.woken.push_back(link);
         }
         self.rearm(link.index);
     }

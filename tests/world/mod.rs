@@ -346,6 +346,7 @@ impl World {
             Some(News::HungUp(cause)) => {
                 self.server.handle(Input::HungUp { link, cause }, self.now_ms);
             }
+            None if !self.server.is_reading(link) => {}
             None => {
                 let Some((mut bytes, breaks)) = self.redis.speak() else { return };
                 if !bytes.is_empty() {
@@ -368,6 +369,9 @@ impl World {
         let link = browser.link;
         // With every event epoll says as well that the socket can be written to.
         self.flush(link);
+        if !self.server.is_reading(link) {
+            return;
+        }
         let browser = &mut self.browsers[id];
         if let Some(mut bytes) = browser.sending.pop_front() {
             let bytes = &mut bytes[..];

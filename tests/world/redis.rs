@@ -30,6 +30,8 @@ pub struct FakeRedis {
     pub account: Option<(String, String)>,
     /// Commands refused, with the channel or key for which they are; `*` is for all.
     pub denied: Vec<(&'static str, &'static str)>,
+    /// It is reading its data from disk: it can be greeted and subscribed to, and knows no key.
+    pub loading: bool,
     /// Commands wait until they are let through with [`FakeRedis::serve`].
     pub paused: bool,
     /// What it says stays on the way.
@@ -69,6 +71,7 @@ impl FakeRedis {
             ancient: false,
             account: None,
             denied: Vec::new(),
+            loading: false,
             paused: false,
             held: false,
             piece: usize::MAX,
@@ -234,6 +237,9 @@ impl FakeRedis {
         }
         if !client.greeted {
             return Some("NOAUTH Authentication required.".to_string());
+        }
+        if self.loading && matches!(name, "GET" | "SET") {
+            return Some("LOADING Redis is loading the dataset in memory".to_string());
         }
         let denied = self.denied.iter().any(|(command, channel)| {
             *command == name && (*channel == "*" || arguments.contains(channel))

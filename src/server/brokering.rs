@@ -1,0 +1,137 @@
+//! What the broker says, and what is carried to it.
+
+use super::{Said, Server};
+use crate::broker::{Event, Status};
+use crate::conn::Stage;
+use crate::contract::Output;
+use crate::handshake::Pending;
+use crate::relay::Relay;
+
+/// What the broker says about itself.
+enum Turned {
+    Up,
+    Broken { reason: String },
+}
+
+impl Server {
+    /// Bytes from the broker. Those behind what fills a turn are kept for the next.
+    pub(super) fn on_broker_bytes(&mut self, bytes: &[u8]) {
+        if !self.kept.is_empty() {
+            return self.kept.extend_from_slice(bytes);
+        }
+        let mut input = bytes;
+        self.on_broker_events(&mut input);
+        self.kept = input.to_vec();
+    }
+
+    /// Takes what the broker has to say, until that is all or a turn is full.
+    pub(super) fn on_broker_events(&mut self, input: &mut &[u8]) {
+        while !self.relay.is_full() {
+            let Some(event) = self.broker.next(input, self.now_ms) else { return };
+            match tell(&mut self.relay, &mut self.said, event) {
+                None => {}
+                Some(Turned::Up) => self.on_broker_up(),
+                Some(Turned::Broken { reason }) => {
+                    *input = &[];
+                    return self.on_broker_lost(&reason);
+                }
+            }
+        }
+    }
+
+    /// The hub is the truth: what it knows of is subscribed to and fetched again.
+    fn on_broker_up(&mut self) {
+        tracing::info!("Redis is up, {} channels", self.relay.hub.len());
+        self.said = Said::default();
+        self.relay.metrics.broker_up = 1;
+        let names = self.relay.catch_up();
+        self.broker.subscribe(names.clone(), self.now_ms);
+        for name in names {
+            self.broker.fetch(&name, self.now_ms);
+        }
+        for link in self.relay.links(|conn| conn.stage == Stage::Authorizing) {
+            let Some(early) = self.relay.conn(link).map(|conn| conn.early()) else { continue };
+            if let (Some(grant), Some(accepted)) = (early.grant.take(), early.accepted.take()) {
+                self.join(link, Pending { grant, accepted });
+            }
+        }
+    }
+
+    /// Browsers stay; who has no 101 yet waits for the dial that follows, or is refused.
+    pub(super) fn on_broker_lost(&mut self, reason: &str) {
+        let Some(link) = self.broker_link.take() else { return };
+        self.kept = Vec::new();
+        self.relay.put_out(Output::Close(link));
+        let Some(redis) = self.broker.redis() else { return };
+        redis.lost(self.now_ms);
+        let target = redis.target().clone();
+        if std::mem::take(&mut self.relay.metrics.broker_up) == 1 {
+            self.relay.metrics.broker_lost_total += 1;
+            tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again");
+        } else if !std::mem::replace(&mut self.said.unreachable, true) {
+            tracing::warn!(
+                "Redis at {target} cannot be used: {reason}; dialing until it can (said once)"
+            );
+        }
+        if self.broker.status() == Status::Down {
+            self.relay.refuse_all_waiting();
+        }
+    }
+
+    /// Carries between the relay and the broker until neither has anything left for the other.
+    pub(super) fn carry(&mut self) {
+        if !self.kept.is_empty() {
+            let kept = std::mem::take(&mut self.kept);
+            self.on_broker_bytes(&kept);
+        }
+        loop {
+            self.on_broker_events(&mut &[][..]);
+            for (name, confirmed) in std::mem::take(&mut self.relay.left) {
+                self.broker.unsubscribe(name, confirmed, self.now_ms);
+            }
+            if self.relay.is_full() {
+                break;
+            }
+            let Some(link) = self.relay.woken.pop_front() else { break };
+            if let Some(mut early) = self.relay.conn(link).and_then(|conn| conn.early.take()) {
+                self.on_frames(link, &mut early.bytes);
+            }
+        }
+        if let (Some(link), Some(unsent)) = (self.broker_link, self.broker.unsent())
+            && !unsent.is_empty()
+            && !self.broker_blocked
+        {
+            self.relay.flush_broker(link);
+        }
+    }
+
+    pub(super) fn note_evictions(&mut self) {
+        let evicted = self.broker.evicted();
+        self.relay.metrics.stored_evicted_total = evicted;
+        if evicted > 0 && !std::mem::replace(&mut self.said.evicted, true) {
+            tracing::warn!("stored messages were given up, see --store-limit (said once)");
+        }
+    }
+}
+
+/// Tells the relay what the broker said, unless that was about the broker itself.
+fn tell(relay: &mut Relay, said: &mut Said, event: Event<'_>) -> Option<Turned> {
+    match event {
+        Event::Delivery(delivery) => relay.deliver(delivery),
+        Event::Answer(payload) => relay.on_answer(payload),
+        Event::NoAnswer { reason } => relay.on_no_answer(&reason),
+        Event::Subscribed { channel } => relay.on_subscribed(channel),
+        Event::Denied { channel, reason } => relay.on_denied(&channel, &reason),
+        Event::Skipped => relay.on_skipped(),
+        Event::Quiet => {}
+        Event::Refused { reason } => {
+            relay.metrics.broker_errors_total += 1;
+            if !std::mem::replace(&mut said.refused, true) {
+                tracing::error!("Redis refused a command: {reason} (said once)");
+            }
+        }
+        Event::Up => return Some(Turned::Up),
+        Event::Broken { reason } => return Some(Turned::Broken { reason }),
+    }
+    None
+}

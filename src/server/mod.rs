@@ -1,0 +1,241 @@
+//! L2: the whole server without I/O: [`Input`] -> state -> [`Output`].
+//!
+//! It is the only owner of the conns, the hub and the broker, and carries between them. It has no
+//! socket and no clock, and knows nothing of the loop that drives it; the contract with that loop
+//! stands at the top of the crate.
+//!
+//! `browsers` is about what browsers send, `brokering` about the broker.
+
+mod brokering;
+mod browsers;
+
+use std::hash::RandomState;
+
+use crate::broker::{Broker, Redis, Status, Wish};
+use crate::conn::Stage;
+use crate::contract::{Cause, Input, Output};
+use crate::handshake;
+use crate::link_id::LinkId;
+use crate::metrics::Metrics;
+use crate::proto::message::Limits;
+use crate::relay::Relay;
+use crate::settings::Settings;
+use crate::slots::Party;
+use crate::timers;
+
+/// The server.
+#[derive(Debug)]
+pub struct Server {
+    relay: Relay,
+    broker: Broker,
+    broker_link: Option<LinkId>,
+    /// The kernel took less for the broker than waited, and something has waited ever since: the
+    /// loop will come for it by itself.
+    broker_blocked: bool,
+    /// Bytes of the broker that are for the next turn, because this one was full.
+    kept: Vec<u8>,
+    /// A dial was wished for and is to be put out.
+    dial: bool,
+    limits: Limits,
+    now_ms: u64,
+    /// When a shutdown that was asked for must have ended.
+    ends_ms: Option<u64>,
+    /// What was already said about the present outage.
+    said: Said,
+}
+
+/// What is logged once for each outage, and then only counted.
+#[derive(Debug, Default)]
+struct Said {
+    unreachable: bool,
+    dropped: bool,
+    refused: bool,
+    evicted: bool,
+}
+
+impl Server {
+    /// A server of these settings. Look-ups are hashed with `keys`; `seed` is for jitter.
+    pub fn new(settings: Settings, keys: RandomState, seed: u64) -> Self {
+        let limits = handshake::limits(&settings);
+        let broker = Broker::new(settings.broker.clone(), settings.max_message_size, seed);
+        let mut relay = Relay::new(settings, keys);
+        relay.metrics.broker_up = u64::from(broker.status() == Status::Up);
+        Server {
+            relay,
+            broker,
+            broker_link: None,
+            broker_blocked: false,
+            kept: Vec::new(),
+            dial: false,
+            limits,
+            now_ms: 0,
+            ends_ms: None,
+            said: Said::default(),
+        }
+    }
+
+    /// Whether a conn may be accepted now. If not, it is to wait where it is.
+    pub fn accepting(&self) -> bool {
+        let settings = self.relay.settings();
+        let pending = self.relay.metrics.handshakes_pending as usize;
+        self.ends_ms.is_none()
+            && self.relay.conns() < settings.max_connections + SURPLUS
+            && pending < settings.max_handshakes
+    }
+
+    /// Names the link of a conn that was accepted from `peer`, which is said for the log.
+    pub fn accept(&mut self, peer: &dyn std::fmt::Display, now_ms: u64) -> LinkId {
+        self.set_now(now_ms);
+        let link = self.relay.accept();
+        tracing::debug!("{link} accepted from {peer}");
+        link
+    }
+
+    /// Takes note of what happened.
+    pub fn handle(&mut self, input: Input<'_>, now_ms: u64) {
+        self.set_now(now_ms);
+        match input {
+            Input::Received { link, bytes } if self.broker_link == Some(link) => {
+                self.on_broker_bytes(bytes);
+            }
+            Input::Received { link, bytes } => self.on_bytes(link, bytes),
+            Input::Connected { link } if self.broker_link == Some(link) => {
+                if let Some(redis) = self.broker.redis() {
+                    redis.connected(now_ms);
+                }
+            }
+            Input::HungUp { link, cause } if self.broker_link == Some(link) => {
+                let reason = match cause {
+                    Cause::Ended => "it hung up".to_string(),
+                    Cause::Failed(reason) => reason,
+                };
+                self.on_broker_lost(&reason);
+            }
+            Input::HungUp { link, cause } => self.relay.hung_up(link, cause == Cause::Ended),
+            Input::Blocked { link } if self.broker_link == Some(link) => self.broker_blocked = true,
+            Input::Blocked { link } => self.relay.blocked(link),
+            Input::ShutdownAsked => self.on_shutdown(),
+            Input::Connected { .. } => {}
+        }
+        self.carry();
+    }
+
+    /// Lets time pass: timers, pings, dials, the end of a shutdown.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.set_now(now_ms);
+        self.relay.tick();
+        match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
+            Some(Wish::Dial) => self.dial = true,
+            Some(Wish::GiveUp) => self.on_broker_lost("it did not answer in time"),
+            None => {}
+        }
+        if self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
+            for link in self.relay.links(|_| true) {
+                self.relay.drop_conn(link);
+            }
+        }
+        self.carry();
+        self.note_evictions();
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// Whether bytes of this link are to be read now. If not, they are to be offered again in the
+    /// next turn: this one has as much to send as a turn may, or has bytes of the link left over.
+    pub fn is_reading(&self, link: LinkId) -> bool {
+        let kept = match self.broker_link == Some(link) {
+            true => !self.kept.is_empty(),
+            false => self.relay.is_kept_for_later(link),
+        };
+        !kept && !self.relay.is_full()
+    }
+
+    /// The next thing to do outside; to be called until `None`, and again after every call of
+    /// another method.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if std::mem::take(&mut self.dial)
+            && let Some(target) = self.broker.redis().map(|redis| redis.target().clone())
+        {
+            let link = self.relay.name_link(Party::Broker);
+            (self.broker_link, self.broker_blocked) = (Some(link), false);
+            self.relay.metrics.broker_dials_total += 1;
+            return Some(Output::Dial(link, target));
+        }
+        self.relay.poll_output()
+    }
+
+    /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
+    pub fn slices<'a>(&'a self, link: LinkId, into: &mut [std::io::IoSlice<'a>]) -> usize {
+        if self.broker_link == Some(link) {
+            let (Some(slot), Some(unsent)) = (into.first_mut(), self.broker.unsent()) else {
+                return 0;
+            };
+            *slot = std::io::IoSlice::new(unsent);
+            return usize::from(!unsent.is_empty());
+        }
+        let conn = self.relay.peek(link).filter(|conn| conn.stage != Stage::Joining);
+        conn.map_or(0, |conn| conn.outbox.slices(into))
+    }
+
+    /// The first `n` of those bytes are sent.
+    pub fn advance(&mut self, link: LinkId, n: usize) {
+        match self.broker.redis() {
+            Some(redis) if self.broker_link == Some(link) => {
+                redis.advance(n);
+                self.broker_blocked &= !redis.unsent().is_empty();
+            }
+            _ => self.relay.advance(link, n),
+        }
+    }
+
+    /// When [`Server::tick`] has something to do, whatever happens before.
+    pub fn next_deadline_ms(&mut self) -> Option<u64> {
+        let wake = self.relay.next_wake().map(|tick| u64::from(tick) * timers::TICK_MS);
+        let broker = self.timed_redis().map(|redis| redis.deadline_ms());
+        let kept = !self.kept.is_empty() || !self.relay.woken.is_empty();
+        let at_once = (kept || self.broker.has_more()).then_some(self.now_ms);
+        wake.into_iter().chain(broker).chain(self.ends_ms).chain(at_once).min()
+    }
+
+    /// Whether a shutdown that was asked for is complete.
+    pub fn is_done(&mut self) -> bool {
+        let Some(ends_ms) = self.ends_ms else { return false };
+        let settled = self.broker.redis().is_none_or(|redis| redis.is_settled());
+        self.relay.conns() == 0 && (settled || ends_ms <= self.now_ms)
+    }
+
+    /// What was counted so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.relay.metrics
+    }
+
+    /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
+    pub fn check_invariants(&self) {
+        self.relay.check_invariants();
+    }
+
+    /// Redis, as long as its time matters: a server that ends does not dial again.
+    fn timed_redis(&mut self) -> Option<&mut Redis> {
+        match self.broker_link {
+            None if self.ends_ms.is_some() => None,
+            _ => self.broker.redis(),
+        }
+    }
+
+    fn set_now(&mut self, now_ms: u64) {
+        // A clock that steps back must not make deadlines come late.
+        self.now_ms = self.now_ms.max(now_ms);
+        self.relay.set_now(timers::tick(self.now_ms));
+    }
+
+    fn on_shutdown(&mut self) {
+        let grace_ms = self.relay.settings().shutdown_timeout_ms;
+        let ends_ms = if self.ends_ms.is_some() { 0 } else { grace_ms };
+        self.ends_ms = Some(self.now_ms + ends_ms);
+        self.relay.shut_down();
+    }
+}
+
+/// Conns accepted beyond the limit at one time, to be told so.
+const SURPLUS: usize = 32;
