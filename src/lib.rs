@@ -25,7 +25,9 @@
 //!
 //! 1. tell what happened: [`accept`](server::Server::accept) for each new connection (if
 //!    [`accepting`](server::Server::accepting) says so), [`handle`](server::Server::handle) with
-//!    an [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once;
+//!    an [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once.
+//!    Bytes are read of a link while [`is_reading`](server::Server::is_reading) says so, and else
+//!    in the next turn, so that what a turn queues is bounded;
 //! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
 //!    `None`. An [`Output`](contract::Output) carries no bytes: at a `Flush` the loop pulls them
 //!    with [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance)
