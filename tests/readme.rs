@@ -29,7 +29,7 @@ const PROXY: &str = "127.0.0.1:8081";
 const TARGET: &str = "/ws/foobar?subscribe-broadcast";
 const CHANNEL: &str = "broadcast:foobar";
 /// Longest wait for what takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest wait for a server that has to be compiled first.
 const COMPILING: Duration = Duration::from_secs(1800);
 /// Set for the test that runs inside the namespace.
@@ -387,14 +387,14 @@ fn start_redis() -> Process {
     redis
 }
 
-/// nginx with the block in a server of its own and nothing else. With `master_process off` it
-/// stays who it is, for there may be no other user to become.
+/// nginx with the block in a server of its own and nothing else. It stays root and one process, for
+/// the namespace of somebody who is not root has no other user to become.
 fn start_nginx(block: &str) -> Process {
     let folder = empty_folder("nginx");
     let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let bodies: String = bodies.map(|name| format!("{name}_temp_path {name};\n")).concat();
     let config = format!(
-        "daemon off;\nmaster_process off;\npid pid;\nevents {{}}\n\
+        "user root;\ndaemon off;\nmaster_process off;\npid pid;\nevents {{}}\n\
          http {{\naccess_log off;\n{bodies}server {{\nlisten {PROXY};\n{block}\n}}\n}}\n"
     );
     fs::write(folder.join("nginx.conf"), config).expect("a file");
@@ -525,8 +525,11 @@ impl Client {
     }
 
     /// The next message, which is a text.
+    #[track_caller]
     fn text(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "nothing but pings");
             let [first, length] = array(&mut self.0);
             assert!(length < 126, "nothing in the README is that long");
             let mut payload = vec![0; usize::from(length)];
@@ -554,6 +557,7 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
+#[track_caller]
 fn array<const N: usize>(stream: &mut impl Read) -> [u8; N] {
     let mut bytes = [0; N];
     stream.read_exact(&mut bytes).expect("something arrives");
