@@ -26,8 +26,9 @@ use tracing::level_filters::LevelFilter;
 
 use crate::broker;
 use crate::channel::Allow;
+use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
-use crate::settings::{Refuse, Settings};
+use crate::settings::{Page, Refuse, Settings};
 
 use values::{KIB, MIB};
 
@@ -137,6 +138,15 @@ struct Flags {
     #[arg(long, env = "WSLOOP_MAX_FRAGMENTS", value_name = "COUNT")]
     max_fragments: Option<String>,
 
+    /// Compress messages (permessage-deflate): each once for all who get it, or dedicated, smaller
+    /// but for every conn by itself [default: shared]
+    #[arg(long, env = "WSLOOP_COMPRESSION", value_name = "off|shared|dedicated")]
+    compression: Option<String>,
+
+    /// Smallest message to browsers that is compressed [default: 256]
+    #[arg(long, env = "WSLOOP_COMPRESSION_MIN", value_name = "BYTES")]
+    compression_min: Option<String>,
+
     /// Largest request head [default: 8KiB]
     #[arg(long, env = "WSLOOP_MAX_HEAD_SIZE", value_name = "BYTES")]
     max_head_size: Option<String>,
@@ -202,6 +212,10 @@ struct Flags {
     /// Path that answers with the counters in Prometheus's text format [default: off]
     #[arg(long, env = "WSLOOP_METRICS", value_name = "PATH")]
     metrics: Option<String>,
+
+    /// Path of WebSockets whose messages come back, to test a client with [default: off]
+    #[arg(long, env = "WSLOOP_ECHO", value_name = "PATH")]
+    echo: Option<String>,
 
     /// Least severe level to log: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "WSLOOP_LOG", value_name = "LEVEL")]
@@ -312,6 +326,9 @@ fn settings(
         shutdown_timeout_ms: time("shutdown-timeout", &flags.shutdown_timeout, 10_000, 0)?,
         max_head_size: size("max-head-size", &flags.max_head_size, 8 * KIB, 256..=MIB)?,
         max_fragments: count("max-fragments", &flags.max_fragments, 65_536)?,
+        compression: value("compression", &flags.compression, values::compression)?
+            .unwrap_or(Compression::Shared),
+        compression_min: size("compression-min", &flags.compression_min, 256, 0..=usize::MAX)?,
         outbox_limit: room("outbox-limit", &flags.outbox_limit, 4 * MIB, 2, message, notes)?,
         max_connections: max_connections(&flags.max_connections, descriptors)?,
         max_handshakes: count("max-handshakes", &flags.max_handshakes, 4096)?,
@@ -321,7 +338,10 @@ fn settings(
         })?
         .unwrap_or(AllowedOrigins::Listed(Vec::new())),
         refuse: value("refuse", &flags.refuse, values::refuse)?.unwrap_or(Refuse::Status),
-        metrics_path: value("metrics", &flags.metrics, |path| values::metrics_path(path, &pages))?,
+        metrics_path: value("metrics", &flags.metrics, |path| {
+            values::own_path(path, "/metrics", &pages)
+        })?,
+        echo_path: value("echo", &flags.echo, |path| echo_path(path, &flags.metrics, &pages))?,
         broker: broker(flags, message, notes)?,
         max_message_size: message,
         url_prefix,
@@ -365,6 +385,13 @@ fn list<T>(text: &str, read: fn(&str) -> Result<T, String>) -> Result<T, String>
         return Err(format!("{} has an @, which belongs in no list", values::quoted(text)));
     }
     read(text)
+}
+
+fn echo_path(path: &str, metrics: &Option<String>, pages: &[Page]) -> Result<String, String> {
+    if metrics.as_deref() == Some(path) {
+        return Err(format!("{} is the path of --metrics too", values::quoted(path)));
+    }
+    values::own_path(path, "/echo", pages)
 }
 
 fn demo_note(flags: &Flags) -> &'static str {
@@ -511,6 +538,9 @@ mod tests {
         assert_eq!(settings.allowed_origins, AllowedOrigins::Listed(Vec::new()));
         assert_eq!(settings.refuse, Refuse::Status);
         assert_eq!(settings.metrics_path, None);
+        assert_eq!(settings.echo_path, None);
+        assert_eq!(settings.compression, Compression::Shared);
+        assert_eq!(settings.compression_min, 256);
         let kind = Kind::Local { store_limit: 64 << 20 };
         assert_eq!(settings.broker, broker::Settings { expire_s: 3600, kind });
     }
@@ -520,7 +550,7 @@ mod tests {
     fn the_help_states_the_defaults() {
         let unsaid = described(&loaded(&[]));
         let in_words = ["redis", "prefix", "heartbeat", "max_connections", "allow"];
-        let also = ["allowed_origins", "subprotocols", "demo", "metrics"];
+        let also = ["allowed_origins", "subprotocols", "demo", "metrics", "echo"];
         for arg in command().get_arguments() {
             let id = arg.get_id().as_str();
             let help = arg.get_help().expect("every flag has a help").to_string();
@@ -562,6 +592,9 @@ mod tests {
             "--subprotocols=a, b",
             "--refuse=close",
             "--metrics=/metrics",
+            "--echo=/echo",
+            "--compression=dedicated",
+            "--compression-min=100",
             "--log=debug",
         ]);
         assert_eq!(settings.listen, ["[::1]:0", "localhost:81", "0.0.0.0:82"]);
@@ -586,6 +619,9 @@ mod tests {
         assert_eq!(settings.subprotocols, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(settings.refuse, Refuse::Close);
         assert_eq!(settings.metrics_path.as_deref(), Some("/metrics"));
+        assert_eq!(settings.echo_path.as_deref(), Some("/echo"));
+        assert_eq!(settings.compression, Compression::Dedicated);
+        assert_eq!(settings.compression_min, 100);
         let kind = Kind::Local { store_limit: 0 };
         assert_eq!(settings.broker, broker::Settings { expire_s: 0, kind });
     }

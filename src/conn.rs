@@ -8,8 +8,10 @@
 use std::sync::Arc;
 
 use crate::channel::Grant;
+use crate::encoded::Form;
 use crate::hub::Subscriptions;
 use crate::outbox::{Frame, Outbox};
+use crate::proto::deflate::Agreement;
 use crate::proto::message::Reader;
 use crate::settings::Settings;
 use crate::timers::{self, Tick};
@@ -51,8 +53,10 @@ pub struct Conn {
     pub blocked: bool,
     /// It sends nothing more: its end of the socket is shut.
     pub ended: bool,
-    /// It wants binary frames always.
-    pub binary: bool,
+    /// What form its messages go out in.
+    pub form: Form,
+    /// Its messages come back to it, and go nowhere else.
+    pub echoes: bool,
     /// It was accepted beyond the limit, to be told so.
     pub surplus: bool,
 }
@@ -152,7 +156,8 @@ impl Conn {
             dirty: false,
             blocked: false,
             ended: false,
-            binary: false,
+            form: Form::default(),
+            echoes: false,
             surplus,
         }
     }
@@ -160,6 +165,14 @@ impl Conn {
     /// Whether its handshake is under way.
     pub fn is_pending(&self) -> bool {
         matches!(self.stage, Stage::Head | Stage::Authorizing | Stage::Joining)
+    }
+
+    /// Takes what was agreed on about compression.
+    pub fn agree(&mut self, agreement: Option<Agreement>) {
+        self.form = Form::new(agreement);
+        if let Some(Agreement { client_bits, client_takeover: true, .. }) = agreement {
+            self.reader = Reader::with_takeover(client_bits);
+        }
     }
 
     /// Puts a frame into the outbox; true when the conn is now to be put in line for flushing.

@@ -8,6 +8,7 @@ use crate::channel::{self, Grant, Options};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbox::Frame;
+use crate::proto::deflate::{self, Agreement};
 use crate::proto::http::{self, Head, HeadError};
 use crate::proto::upgrade;
 use crate::proto::{frame, message};
@@ -34,6 +35,10 @@ pub struct Pending {
     pub grant: Grant,
     /// The 101 to send.
     pub accepted: Frame,
+    /// How messages are compressed, if they are.
+    pub agreement: Option<Agreement>,
+    /// Its messages come back to it, and go nowhere else.
+    pub echoes: bool,
 }
 
 /// What to send to a conn that is refused.
@@ -58,7 +63,8 @@ impl Pending {
 pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Decision {
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
-    if facility.is_none() && !wants_upgrade {
+    let echoes = settings.echo_path.as_deref() == Some(head.path);
+    if facility.is_none() && !wants_upgrade && !echoes {
         return Decision::Answer(plain(head, settings, metrics));
     }
     let upgrade = match upgrade::check(head) {
@@ -67,13 +73,19 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
     };
     let spoken = settings.subprotocols.as_deref();
     let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
-    let accepted = Frame::from(upgrade::accepted(&upgrade.accept, protocol));
+    let deflate = deflate::negotiate(head.values(deflate::HEADER), settings.compression);
+    let extensions = deflate.as_ref().map(|(_, answer)| answer.as_str());
+    let accepted = Frame::from(upgrade::accepted(&upgrade.accept, protocol, extensions));
+    let agreement = deflate.map(|(agreement, _)| agreement);
     if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins) {
         metrics.origins_refused_total += 1;
         if metrics.origins_refused_total == 1 {
             tracing::warn!("a page was refused: {refusal} (said once; the rest is counted)");
         }
         return Decision::Refuse(not_upgraded(&refusal, Some(&accepted), settings));
+    }
+    if echoes {
+        return Decision::Open(Pending { grant: Grant::default(), accepted, agreement, echoes });
     }
     let Some(facility) = facility else {
         let prefix = &settings.url_prefix;
@@ -91,7 +103,7 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
         metrics.options_denied_total += u64::from(grant.denied.len());
         tracing::debug!("{:?} asks for {}, see --allow", head.target, grant.denied);
     }
-    Decision::Open(Pending { grant, accepted })
+    Decision::Open(Pending { grant, accepted, agreement, echoes })
 }
 
 /// The refusal of bytes that are no request head.
@@ -196,7 +208,7 @@ fn response(status: u16, headers: &[(&str, &str)], body: &[u8], bare: bool) -> V
     }
 }
 
-/// The limits that every conn's reader is held to.
+/// The limits that every conn's reader is held to; whether it may compress is its own affair.
 pub fn limits(settings: &Settings) -> message::Limits {
     message::Limits {
         role: frame::Role::Server,

@@ -39,6 +39,7 @@ metrics! {
     counter requests_total "Plain HTTP requests answered."
     counter messages_in_total "Messages from browsers, heartbeats not counted."
     counter messages_out_total "Messages queued for browsers, heartbeats not counted."
+    counter compressions_total "Times a message for browsers was compressed."
     counter publishes_total "Publishes handed to the broker, one for each channel."
     counter publishes_dropped_total "Publishes refused because the broker was down or full."
     counter publishes_unrouted_total "Messages from conns that may publish to no channel."

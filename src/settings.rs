@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::broker;
 use crate::channel::Allow;
+use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
@@ -33,6 +34,10 @@ pub struct Settings {
     pub max_message_size: usize,
     /// Most fragments of one message.
     pub max_fragments: usize,
+    /// What is done about permessage-deflate.
+    pub compression: Compression,
+    /// Messages to browsers that are smaller are not compressed.
+    pub compression_min: usize,
     /// Most bytes that may wait for a conn whose socket takes no more.
     pub outbox_limit: usize,
     /// Most conns; a few more are answered 503, and the rest wait to be accepted.
@@ -49,6 +54,8 @@ pub struct Settings {
     pub pages: Vec<Page>,
     /// Path that answers with the counters in Prometheus's text format.
     pub metrics_path: Option<String>,
+    /// Path of WebSockets whose messages come back.
+    pub echo_path: Option<String>,
     /// Where messages come from.
     pub broker: broker::Settings,
 }

@@ -31,7 +31,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 }
 
 /// Every flag with a value that will not do, and words of what is said about it.
-const WRONG: [(&str, &str, &str); 25] = [
+const WRONG: [(&str, &str, &str); 28] = [
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--url-prefix", "ws", "write \"/ws/\""),
@@ -44,6 +44,8 @@ const WRONG: [(&str, &str, &str); 25] = [
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
     ("--max-fragments", "0", "give 1 to"),
+    ("--compression", "on", "off, shared or dedicated"),
+    ("--compression-min", "small", "such as 65536"),
     ("--max-head-size", "1", "give 256 to 1MiB"),
     ("--outbox-limit", "1MiB", "give at least 2MiB, or lower --max-message-size"),
     ("--max-connections", "0", "give at least 1"),
@@ -56,6 +58,7 @@ const WRONG: [(&str, &str, &str); 25] = [
     ("--refuse", "never", "status or close"),
     ("--demo", "perhaps", "on nor off"),
     ("--metrics", "metrics", "/metrics"),
+    ("--echo", "echo", "/echo"),
     ("--log", "loud", "error, warn, info, debug or trace"),
 ];
 
@@ -168,7 +171,7 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
         ("SECONDS", &["expire", "interval", "timeout"][..]),
-        ("BYTES", &["size", "limit"]),
+        ("BYTES", &["size", "limit", "min"]),
         ("COUNT", &["fragments", "connections", "handshakes"]),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {

@@ -216,8 +216,8 @@ fn a_data_frame_inside_a_message_is_refused() {
 #[test]
 fn rsv1_passes_where_compression_may_set_it() {
     let limits = Limits { compression: true, ..LIMITS };
-    let good = [frame(0xc2, b"\x01"), frame(0x42, b"a"), frame(0x80, b"b")].concat();
-    check("negotiated", &good, &limits, &(vec![binary(b"\x01"), binary(b"ab")], None));
+    let good = [frame(0xc2, b"\x4b\x04\0"), frame(0x42, b"\x4b\x04"), frame(0x80, b"\0")].concat();
+    check("negotiated", &good, &limits, &(vec![binary(b"a"), binary(b"a")], None));
     for bad in [
         [frame(0x42, b"a"), frame(0xc0, b"b")].concat(),
         [frame(0x02, b"a"), frame(0xc0, b"b")].concat(),

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::proto::deflate::Compression;
 use crate::settings::{Page, Refuse};
 
 /// 1024 bytes.
@@ -107,6 +108,16 @@ pub fn level(text: &str) -> Result<LevelFilter, String> {
     }
 }
 
+/// What is done about compression.
+pub fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "off" => Ok(Compression::Off),
+        "shared" => Ok(Compression::Shared),
+        "dedicated" => Ok(Compression::Dedicated),
+        _ => Err(format!("{} is no compression; write off, shared or dedicated", quoted(text))),
+    }
+}
+
 /// How handshakes are refused.
 pub fn refuse(text: &str) -> Result<Refuse, String> {
     match text {
@@ -201,14 +212,14 @@ pub fn prefix(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The path of the counters.
-pub fn metrics_path(text: &str, pages: &[Page]) -> Result<String, String> {
+/// A path of the server's own, such as `example`.
+pub fn own_path(text: &str, example: &str, pages: &[Page]) -> Result<String, String> {
     if !text.starts_with('/') || !is_path_text(text) {
-        return Err(format!("{} is no path; write one such as /metrics", quoted(text)));
+        return Err(format!("{} is no path; write one such as {example}", quoted(text)));
     }
     if pages.iter().any(|page| page.path == text) {
-        let why = "is already a page of the server; write another path, such as /metrics";
-        return Err(format!("{} {why}", quoted(text)));
+        let why = "is already a page of the server; write another path, such as";
+        return Err(format!("{} {why} {example}", quoted(text)));
     }
     Ok(text.to_owned())
 }
@@ -483,7 +494,7 @@ mod tests {
         );
         let page = Page { path: "/taken", content: PageContent::Redirect("/") };
         table(
-            |text| metrics_path(text, std::slice::from_ref(&page)),
+            |text| own_path(text, "/metrics", std::slice::from_ref(&page)),
             &[
                 ("/metrics", ok("/metrics")),
                 ("metrics", Err("such as /metrics")),

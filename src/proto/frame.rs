@@ -118,6 +118,8 @@ pub enum ProtocolError {
     MessageTooBig,
     /// A message of more fragments than the limit.
     TooManyFragments,
+    /// A compressed message that cannot be inflated.
+    NotDeflated,
     /// A text message that is not UTF-8.
     TextNotUtf8,
     /// A close payload of one byte.
@@ -132,7 +134,9 @@ impl ProtocolError {
     /// The close code to answer with (RFC 6455 section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
-            ProtocolError::TextNotUtf8 | ProtocolError::CloseReasonNotUtf8 => 1007,
+            ProtocolError::NotDeflated
+            | ProtocolError::TextNotUtf8
+            | ProtocolError::CloseReasonNotUtf8 => 1007,
             ProtocolError::TooManyFragments => 1008,
             ProtocolError::MessageTooBig => 1009,
             _ => 1002,
@@ -157,6 +161,7 @@ impl ProtocolError {
             }
             ProtocolError::MessageTooBig => "a message is larger than allowed here",
             ProtocolError::TooManyFragments => "a message has more fragments than allowed here",
+            ProtocolError::NotDeflated => "a compressed message is not valid DEFLATE data",
             ProtocolError::TextNotUtf8 => "a text message is not valid UTF-8",
             ProtocolError::CloseTooShort => "a close frame's payload is one byte long",
             ProtocolError::CloseCodeNotAllowed => {
@@ -233,6 +238,24 @@ pub fn encode(opcode: Opcode, payload: &[u8]) -> Arc<[u8]> {
     let (front, back) = bytes.split_at_mut(head_len);
     front.copy_from_slice(head);
     back.copy_from_slice(payload);
+    frame
+}
+
+/// Encodes a whole unmasked data frame whose payload is a compressed message (RFC 7692 section 6).
+pub fn encode_deflated(opcode: Opcode, payload: &[u8]) -> Arc<[u8]> {
+    debug_assert!(!opcode.is_control(), "control frames are not compressed");
+    let mut frame = encode(opcode, payload);
+    Arc::get_mut(&mut frame).expect("a new Arc is not shared yet")[0] |= RSV1;
+    frame
+}
+
+/// A copy of an encoded frame that is another in its opcode alone.
+pub fn with_opcode(frame: &[u8], opcode: Opcode) -> Arc<[u8]> {
+    let mut frame = Arc::<[u8]>::from(frame);
+    let bytes = Arc::get_mut(&mut frame).expect("a new Arc is not shared yet");
+    if let Some(first) = bytes.first_mut() {
+        *first = *first & !OPCODE | opcode as u8;
+    }
     frame
 }
 
@@ -452,6 +475,11 @@ mod tests {
         // RFC 6455 section 5.7.
         assert_eq!(*encode(Opcode::Text, b"Hello"), *b"\x81\x05Hello");
         assert_eq!(*encode(Opcode::Ping, b"Hello"), *b"\x89\x05Hello");
+        // RFC 7692 section 7.2.3.1.
+        let hello = *b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00";
+        assert_eq!(*encode_deflated(Opcode::Text, &hello[2..]), hello);
+        let binary = encode_deflated(Opcode::Binary, &hello[2..]);
+        assert_eq!(with_opcode(&hello, Opcode::Binary), binary);
         assert_eq!(encode(Opcode::Binary, &[0; 256])[..4], [0x82, 0x7e, 0x01, 0x00]);
         let head = [0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0];
         assert_eq!(encode(Opcode::Binary, &[0; 65536])[..10], head);
@@ -549,6 +577,7 @@ mod tests {
             (UnfinishedMessage, 1002),
             (MessageTooBig, 1009),
             (TooManyFragments, 1008),
+            (NotDeflated, 1007),
             (TextNotUtf8, 1007),
             (CloseTooShort, 1002),
             (CloseCodeNotAllowed, 1002),

@@ -11,14 +11,16 @@
 //! - A declared length is judged when its header is complete, text when its bytes arrive, so a
 //!   peer that errs is told inside the frame.
 //! - The events, and the error that ends them, are the same however the bytes were cut.
-//! - RSV1 is only checked, by [`decode`]. An inflater belongs between unmasking and
-//!   `Assembly::push`, with the first frame's header before it and the checks of size and text
-//!   behind it; a compressed message that arrived whole takes that way too.
+//! - A compressed message is inflated as it arrives, and judged by what comes out: text at once,
+//!   and size before more than a chunk too much was inflated. Its frames may be a little longer
+//!   than the largest message, as badly compressed ones are. While it is incomplete it holds a
+//!   state for inflating besides, of a fixed size.
 
 use std::borrow::Cow;
 use std::mem;
 use std::str;
 
+use super::deflate::{self, Inflater, Inflating, Window};
 use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, may_be_sent, unmask};
 
 /// What a peer may send; shared by all conns to which the same applies, so none of them keeps it.
@@ -30,8 +32,7 @@ pub struct Limits {
     pub max_message: usize,
     /// Most frames that one message may come in, at least 1.
     pub max_fragments: usize,
-    /// Whether permessage-deflate was negotiated, so that RSV1 may begin a message. The reader
-    /// does not inflate: as long as nothing does, this is false.
+    /// Whether permessage-deflate was negotiated, so that RSV1 may begin a message.
     pub compression: bool,
 }
 
@@ -51,7 +52,8 @@ pub enum Event<'a> {
     Message {
         /// Text or binary.
         kind: Kind,
-        /// Its bytes: borrowed from the input if all of them came in one frame and one read.
+        /// Its bytes, inflated if need be: borrowed from the input if all of them came in one frame
+        /// and one read, and as they are.
         data: Cow<'a, [u8]>,
     },
     /// To be answered with a pong of the same payload, of at most 125 bytes.
@@ -63,7 +65,8 @@ pub enum Event<'a> {
     Close(Option<(u16, Cow<'a, str>)>),
 }
 
-/// One peer's frames on their way to become events. Idle, it is one null pointer.
+/// One peer's frames on their way to become events. Idle, it is one null pointer, unless the peer's
+/// messages may refer to earlier ones.
 #[derive(Debug, Default)]
 pub struct Reader(Option<Box<Partial>>);
 
@@ -73,17 +76,35 @@ impl Reader {
         Reader::default()
     }
 
-    /// Takes bytes from the front of `input` until they make an event; `None` when all were taken
-    /// and the next event is not complete. To be called until then, with the same limits always.
-    ///
-    /// After an error the rest of the stream means nothing: the reader lets go of what it held,
-    /// takes no more bytes and returns that error for ever.
+    /// A reader at the start of a stream whose compressed messages may refer to those before them,
+    /// as far back as two to the power of `window_bits` bytes.
+    pub fn with_takeover(window_bits: u8) -> Reader {
+        let window = Some(Box::new(Window::new(window_bits)));
+        Reader(Some(Box::new(Partial { window, ..Partial::default() })))
+    }
+
+    /// Does what [`Reader::next_with`] does, with a new inflater.
     pub fn next<'a>(
         &mut self,
         input: &mut &'a mut [u8],
         limits: &Limits,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
-        let result = self.advance(input, limits);
+        self.next_with(input, limits, &mut Inflater::default())
+    }
+
+    /// Takes bytes from the front of `input` until they make an event; `None` when all were taken
+    /// and the next event is not complete. To be called until then, with the same limits always;
+    /// the inflater may be any.
+    ///
+    /// After an error the rest of the stream means nothing: the reader lets go of what it held,
+    /// takes no more bytes and returns that error for ever.
+    pub fn next_with<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+        limits: &Limits,
+        inflater: &mut Inflater,
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
+        let result = self.advance(input, limits, inflater);
         if let Err(error) = result {
             self.0 = Some(Box::new(Partial { stage: Stage::Failed(error), ..Partial::default() }));
         } else if self.0.as_ref().is_some_and(|partial| partial.is_empty()) {
@@ -96,6 +117,7 @@ impl Reader {
         &mut self,
         input: &mut &'a mut [u8],
         limits: &Limits,
+        inflater: &mut Inflater,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         while let Some((header, done)) = self.frame(input, limits)? {
             let left = header.len - done;
@@ -113,7 +135,7 @@ impl Reader {
             let event = if header.opcode.is_control() {
                 self.control(header.opcode, piece, ended)?
             } else {
-                self.data(&header, left, piece, limits)?
+                self.data(&header, left, piece, limits, inflater)?
             };
             if event.is_some() {
                 return Ok(event);
@@ -156,16 +178,20 @@ impl Reader {
             return Ok(());
         }
         let open = self.0.as_deref_mut().and_then(|partial| partial.message.as_mut());
-        let (arrived, fragments) = match (header.opcode, open) {
+        let (arrived, fragments, deflated) = match (header.opcode, open) {
             (Opcode::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
             (Opcode::Continuation, Some(message)) => {
                 message.fragments += 1;
-                (message.data.len(), message.fragments)
+                (message.arrived(), message.fragments, message.inflating.is_some())
             }
             (_, Some(_)) => return Err(ProtocolError::UnfinishedMessage),
-            (_, None) => (0, 1),
+            (_, None) => (0, 1, header.rsv1),
         };
-        if header.len > limits.max_message.saturating_sub(arrived) as u64 {
+        let most = match deflated {
+            true => deflate::longest(limits.max_message),
+            false => limits.max_message,
+        };
+        if header.len > most.saturating_sub(arrived) as u64 {
             return Err(ProtocolError::MessageTooBig);
         }
         if fragments > limits.max_fragments {
@@ -207,15 +233,31 @@ impl Reader {
         left: u64,
         piece: &'a [u8],
         limits: &Limits,
+        inflater: &mut Inflater,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         let done = header.fin && piece.len() as u64 == left;
         let before = self.0.as_deref_mut().and_then(|partial| partial.message.take());
-        let mut message = before.unwrap_or_else(|| Assembly::new(header.opcode));
-        if done && message.data.is_empty() {
-            if message.kind == Kind::Text && str::from_utf8(piece).is_err() {
+        let arrived_whole = done && !header.rsv1 && before.as_ref().is_none_or(Assembly::is_empty);
+        if arrived_whole {
+            let kind = before.map_or_else(|| kind(header.opcode), |message| message.kind);
+            if kind == Kind::Text && str::from_utf8(piece).is_err() {
                 return Err(ProtocolError::TextNotUtf8);
             }
-            return Ok(Some(Event::Message { kind: message.kind, data: Cow::Borrowed(piece) }));
+            return Ok(Some(Event::Message { kind, data: Cow::Borrowed(piece) }));
+        }
+        let mut message = before.unwrap_or_else(|| Assembly::new(kind(header.opcode)));
+        if header.rsv1 && message.inflating.is_none() {
+            let window = self.0.as_deref().and_then(|partial| partial.window.as_deref());
+            message.inflating = Some(inflater.begin(window)?);
+        }
+        if message.inflating.is_some() {
+            message.inflate(piece, limits.max_message)?;
+            if done {
+                self.inflated(&mut message, inflater)?;
+                return message.finish().map(Some);
+            }
+            self.partial().message = Some(message);
+            return Ok(None);
         }
         // The header was admitted, so what is left of a last frame is within the limit.
         let most = if header.fin { message.data.len() + left as usize } else { limits.max_message };
@@ -225,6 +267,21 @@ impl Reader {
         }
         self.partial().message = Some(message);
         Ok(None)
+    }
+
+    /// The last of a compressed message has been taken: was it whole, and what comes of its state.
+    fn inflated(
+        &mut self,
+        message: &mut Assembly,
+        inflater: &mut Inflater,
+    ) -> Result<(), ProtocolError> {
+        let Some(mut inflating) = message.inflating.take() else { return Ok(()) };
+        inflating.finish()?;
+        inflater.end(inflating);
+        if let Some(window) = self.0.as_mut().and_then(|partial| partial.window.as_mut()) {
+            window.push(&message.data);
+        }
+        Ok(())
     }
 
     fn partial(&mut self) -> &mut Partial {
@@ -240,11 +297,15 @@ struct Partial {
     control: Vec<u8>,
     /// The message under way, if its first frame has begun and its last has not ended.
     message: Option<Assembly>,
+    /// What a compressed message may refer to; kept between messages, if at all.
+    window: Option<Box<Window>>,
 }
 
 impl Partial {
     fn is_empty(&self) -> bool {
-        matches!(self.stage, Stage::Head(Head { len: 0, .. })) && self.message.is_none()
+        matches!(self.stage, Stage::Head(Head { len: 0, .. }))
+            && self.message.is_none()
+            && self.window.is_none()
     }
 }
 
@@ -306,13 +367,37 @@ struct Assembly {
     valid: usize,
     /// Frames begun, the first one included.
     fragments: usize,
+    /// What turns its payload into `data`, if it is compressed.
+    inflating: Option<Inflating>,
 }
 
 impl Assembly {
-    /// An empty message of the kind that its first frame says.
-    fn new(first: Opcode) -> Assembly {
-        let kind = if first == Opcode::Text { Kind::Text } else { Kind::Binary };
-        Assembly { kind, data: Vec::new(), valid: 0, fragments: 1 }
+    /// An empty message.
+    fn new(kind: Kind) -> Assembly {
+        Assembly { kind, data: Vec::new(), valid: 0, fragments: 1, inflating: None }
+    }
+
+    /// Whether nothing has come of a message that is not compressed.
+    fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.inflating.is_none()
+    }
+
+    /// Bytes of payload that have arrived of it.
+    fn arrived(&self) -> usize {
+        self.inflating.as_ref().map_or(self.data.len(), Inflating::taken)
+    }
+
+    /// Appends what comes out of a compressed piece, up to the limit.
+    fn inflate(&mut self, mut piece: &[u8], limit: usize) -> Result<(), ProtocolError> {
+        let Some(mut inflating) = self.inflating.take() else { return Ok(()) };
+        while let Some(chunk) = inflating.next(&mut piece)? {
+            if chunk.len() > limit - self.data.len() {
+                return Err(ProtocolError::MessageTooBig);
+            }
+            self.push(chunk, limit)?;
+        }
+        self.inflating = Some(inflating);
+        Ok(())
     }
 
     /// Appends a piece; `most` is what the message can grow to at most.
@@ -340,6 +425,11 @@ impl Assembly {
         }
         Ok(Event::Message { kind: self.kind, data: Cow::Owned(self.data) })
     }
+}
+
+/// The kind of message that begins with such a frame.
+fn kind(first: Opcode) -> Kind {
+    if first == Opcode::Text { Kind::Text } else { Kind::Binary }
 }
 
 /// Cuts off the front of `input`, at most `len` bytes.
@@ -481,5 +571,45 @@ mod tests {
         let mut input = &mut good[..];
         assert_eq!(reader.next(&mut input, &LIMITS), Err(ProtocolError::UnfinishedMessage));
         assert_eq!(input.len(), 10, "nothing is taken");
+    }
+
+    #[test]
+    fn a_compressed_message_holds_its_state_only_while_it_is_incomplete() {
+        let limits = Limits { compression: true, ..LIMITS };
+        let mut inflater = Inflater::default();
+        let mut reader = Reader::new();
+        let inside =
+            [frame(0x41, b"\xf2\x48"), frame(0x89, b"!"), frame(0x80, b"\xcd\xc9\xc9\x07\0")];
+        for unit in [frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\0"), inside.concat()] {
+            for (i, byte) in unit.iter().enumerate() {
+                let mut input = &mut [*byte][..];
+                while reader.next_with(&mut input, &limits, &mut inflater).unwrap().is_some() {}
+                assert_eq!(reader.0.is_none(), i + 1 == unit.len(), "{unit:x?} at {i}");
+            }
+        }
+        let mut reader = Reader::with_takeover(15);
+        feed(&mut reader, &frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\0"), &limits).unwrap();
+        assert!(reader.0.as_ref().unwrap().message.is_none());
+        assert!(reader.0.as_ref().unwrap().window.is_some());
+    }
+
+    #[test]
+    fn what_comes_out_of_a_bomb_never_passes_the_limit() {
+        let limits = Limits { max_message: 100_000, compression: true, ..LIMITS };
+        let zeros = vec![0; 1 << 20];
+        let bomb = deflate::Deflater::default().compress(&zeros, 15).unwrap().to_vec();
+        let mut reader = Reader::new();
+        feed(&mut reader, &frame(0x42, b""), &limits).unwrap();
+        for piece in bomb.chunks(10) {
+            match feed(&mut reader, &frame(0x00, piece), &limits) {
+                Ok(_) => assert!(message(&reader).data.capacity() <= limits.max_message),
+                Err(error) => {
+                    assert_eq!(error, ProtocolError::MessageTooBig);
+                    assert!(reader.0.as_ref().unwrap().message.is_none());
+                    return;
+                }
+            }
+        }
+        panic!("the bomb was taken");
     }
 }

@@ -16,6 +16,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1_smol::Sha1;
 
+use super::deflate;
 use super::http::{self, Head};
 
 /// Most sub-protocols that one request may offer.
@@ -221,8 +222,9 @@ pub fn choose_protocol<'b>(
     })
 }
 
-/// The 101 response (RFC 6455 section 4.2.2), with the chosen sub-protocol if there is one.
-pub fn accepted(accept: &[u8; 28], protocol: Option<&str>) -> Vec<u8> {
+/// The 101 response (RFC 6455 section 4.2.2), with the chosen sub-protocol and the extensions that
+/// were agreed on, if there are any.
+pub fn accepted(accept: &[u8; 28], protocol: Option<&str>, extensions: Option<&str>) -> Vec<u8> {
     let mut out = Vec::with_capacity(192);
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
     http::push_header(&mut out, "Upgrade", "websocket");
@@ -230,6 +232,9 @@ pub fn accepted(accept: &[u8; 28], protocol: Option<&str>) -> Vec<u8> {
     http::push_header(&mut out, "Sec-WebSocket-Accept", &String::from_utf8_lossy(accept));
     if let Some(protocol) = protocol {
         http::push_header(&mut out, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(extensions) = extensions {
+        http::push_header(&mut out, deflate::HEADER, extensions);
     }
     out.extend_from_slice(b"\r\n");
     out
@@ -496,10 +501,11 @@ mod tests {
         assert_eq!(upgrade.protocols().count(), 0);
         let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
-        assert_eq!(accepted(&upgrade.accept, None), format!("{head}\r\n").as_bytes());
+        assert_eq!(accepted(&upgrade.accept, None, None), format!("{head}\r\n").as_bytes());
         assert_eq!(
-            accepted(&upgrade.accept, Some("chat")),
-            format!("{head}Sec-WebSocket-Protocol: chat\r\n\r\n").as_bytes()
+            accepted(&upgrade.accept, Some("chat"), Some("x; y")),
+            format!("{head}Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: x; y\r\n\r\n")
+                .as_bytes()
         );
     }
 

@@ -9,6 +9,7 @@ use crate::conn::Stage;
 use crate::encoded::Encoded;
 use crate::hub::ChannelId;
 use crate::link_id::LinkId;
+use crate::proto::message::Kind;
 use crate::stored::Fetch;
 
 impl Relay {
@@ -79,12 +80,14 @@ impl Relay {
         let links: Vec<LinkId> = fetch.entitled(state).collect();
         let mut encoded = Encoded::new(payload);
         for link in links {
-            let conn = self.peek(link).filter(|conn| conn.stage != Stage::Closing);
-            if let Some(binary) = conn.map(|conn| conn.binary) {
-                self.metrics.messages_out_total += 1;
-                self.send_message(link, encoded.frame(binary));
-            }
+            self.send_encoded(link, &mut encoded);
         }
+    }
+
+    /// Sends a conn its own message back.
+    pub fn echo(&mut self, link: LinkId, kind: Kind, payload: &[u8]) {
+        self.metrics.messages_in_total += 1;
+        self.send_encoded(link, &mut Encoded::of(kind, payload));
     }
 
     /// The oldest fetch is answered with nothing of use.
@@ -158,7 +161,7 @@ impl Relay {
                 continue;
             };
             conn.spoken = self.now;
-            if conn.queue(encoded.frame(conn.binary)) {
+            if conn.queue(self.encoder.frame(&mut encoded, index, conn.form)) {
                 self.dirty.push_back(index);
             }
             if conn.is_slow(self.settings.outbox_limit) {
@@ -167,7 +170,18 @@ impl Relay {
             self.metrics.messages_out_total += 1;
             self.queued += 1;
         }
+        self.metrics.compressions_total = self.encoder.compressions();
         slow.into_iter().for_each(|link| self.close_slow(link));
+    }
+
+    /// Sends a message to one conn, unless it has said goodbye while that was fetched.
+    fn send_encoded(&mut self, link: LinkId, message: &mut Encoded<'_>) {
+        let conn = self.peek(link).filter(|conn| conn.stage != Stage::Closing);
+        let Some(form) = conn.map(|conn| conn.form) else { return };
+        let frame = self.encoder.frame(message, link.index, form);
+        self.metrics.compressions_total = self.encoder.compressions();
+        self.metrics.messages_out_total += 1;
+        self.send_message(link, frame);
     }
 
     /// Whether the channel that was asked about is still the one of that id.

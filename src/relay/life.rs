@@ -275,6 +275,7 @@ impl Relay {
         conn.early = None;
         conn.reader = Default::default();
         conn.publications = Box::default();
+        self.encoder.forget(link.index);
         while let Some(gone) = self.hub.unsubscribe(&mut conn.subscriptions) {
             if let Some((name, state)) = gone {
                 self.left.push((name, state.confirmed));

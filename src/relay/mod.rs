@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::conn::{Conn, Pace, Stage};
 use crate::contract::Output;
+use crate::encoded::Encoder;
 use crate::hub::Hub;
 use crate::link_id::LinkId;
 use crate::metrics::Metrics;
@@ -28,6 +29,9 @@ use crate::timers::{Tick, Wheel};
 
 /// Frames that a turn may queue before it ends: about 16 MiB of places in outboxes.
 const FRAMES_PER_TURN: usize = 1 << 20;
+
+/// Bytes of a place in an outbox.
+const PLACE: usize = size_of::<Frame>();
 
 /// The conns, the hub, and what waits to be put out.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub struct Relay {
     keys: RandomState,
     slots: Slots,
     fetches: Fetches,
+    encoder: Encoder,
     wheel: Wheel,
     outputs: VecDeque<Output>,
     dirty: VecDeque<u32>,
@@ -65,6 +70,7 @@ impl Relay {
             left: Vec::new(),
             woken: VecDeque::new(),
             pace: Pace::new(&settings),
+            encoder: Encoder::new(settings.compression_min),
             settings,
             keys,
             slots: Slots::default(),
@@ -117,6 +123,12 @@ impl Relay {
     /// to very many conns would else fill the memory with places in outboxes.
     pub fn is_full(&self) -> bool {
         self.queued >= FRAMES_PER_TURN
+    }
+
+    /// Counts a message's bytes as if they were places: what was inflated may be a thousand times
+    /// what was read, and a turn is not to last until all of that is passed on.
+    pub fn inflated(&mut self, bytes: usize) {
+        self.queued += bytes / PLACE;
     }
 
     /// Puts a frame into a conn's outbox.

@@ -4,7 +4,6 @@ use super::{Said, Server};
 use crate::broker::{Event, Status};
 use crate::conn::Stage;
 use crate::contract::Output;
-use crate::handshake::Pending;
 use crate::relay::Relay;
 
 /// What the broker says about itself.
@@ -52,7 +51,7 @@ impl Server {
         for link in self.relay.links(|conn| conn.stage == Stage::Authorizing) {
             let Some(early) = self.relay.conn(link).map(|conn| conn.early()) else { continue };
             if let (Some(grant), Some(accepted)) = (early.grant.take(), early.accepted.take()) {
-                self.join(link, Pending { grant, accepted });
+                self.join(link, grant, accepted);
             }
         }
     }

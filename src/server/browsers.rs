@@ -6,8 +6,9 @@ use crate::channel::Grant;
 use crate::conn::{Publication, Stage};
 use crate::handshake::{Decision, Pending};
 use crate::link_id::LinkId;
+use crate::outbox::Frame;
 use crate::proto::frame::{self, Opcode};
-use crate::proto::message;
+use crate::proto::message::{self, Limits};
 
 impl Server {
     pub(super) fn on_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
@@ -66,15 +67,16 @@ impl Server {
 
     /// Opens a conn, now or when the broker is up, or refuses it.
     fn authorize(&mut self, link: LinkId, pending: Pending) {
+        let Some(conn) = self.relay.conn(link) else { return };
+        conn.agree(pending.agreement);
+        conn.echoes = pending.echoes;
         match self.broker.status() {
-            _ if !pending.needs_broker() => self.join(link, pending),
-            Status::Up => self.join(link, pending),
+            _ if !pending.needs_broker() => self.join(link, pending.grant, pending.accepted),
+            Status::Up => self.join(link, pending.grant, pending.accepted),
             Status::Dialing => {
-                if let Some(conn) = self.relay.conn(link) {
-                    conn.stage = Stage::Authorizing;
-                    conn.early().grant = Some(pending.grant);
-                    conn.early().accepted = Some(pending.accepted);
-                }
+                conn.stage = Stage::Authorizing;
+                conn.early().grant = Some(pending.grant);
+                conn.early().accepted = Some(pending.accepted);
             }
             Status::Down => {
                 self.relay.refuse_unavailable(link, Some(&pending.accepted));
@@ -84,12 +86,11 @@ impl Server {
 
     /// Subscribes a conn to what it was granted. Its 101 waits until the broker has confirmed that,
     /// so that a page whose socket is open misses nothing that is published from then on.
-    pub(super) fn join(&mut self, link: LinkId, pending: Pending) {
-        let Pending { grant, accepted } = pending;
+    pub(super) fn join(&mut self, link: LinkId, grant: Grant, accepted: Frame) {
         let publications = publications(&grant);
         let Some(conn) = self.relay.conn(link) else { return };
         conn.stage = Stage::Joining;
-        conn.binary = grant.binary;
+        conn.form.binary = grant.binary;
         conn.publications = publications;
         conn.early().accepted = Some(accepted.clone());
         self.relay.send(link, accepted);
@@ -117,9 +118,19 @@ impl Server {
                 return self.relay.keep_for_later(link, input);
             }
             let Some(conn) = self.relay.conn(link) else { return };
-            match conn.reader.next(&mut input, &self.limits) {
+            let limits = Limits { compression: conn.form.window_bits > 0, ..self.limits };
+            let echoes = conn.echoes;
+            match conn.reader.next_with(&mut input, &limits, &mut self.inflater) {
                 Ok(None) => return,
-                Ok(Some(message::Event::Message { data, .. })) => self.on_message(link, &data),
+                Ok(Some(message::Event::Message { kind, data })) => {
+                    if limits.compression {
+                        self.relay.inflated(data.len());
+                    }
+                    match echoes {
+                        true => self.relay.echo(link, kind, &data),
+                        false => self.on_message(link, &data),
+                    }
+                }
                 Ok(Some(message::Event::Ping(payload))) => {
                     self.relay.send(link, frame::encode(Opcode::Pong, &payload));
                 }

@@ -17,6 +17,7 @@ use crate::contract::{Cause, Input, Output};
 use crate::handshake;
 use crate::link_id::LinkId;
 use crate::metrics::Metrics;
+use crate::proto::deflate::Inflater;
 use crate::proto::message::Limits;
 use crate::relay::Relay;
 use crate::settings::Settings;
@@ -37,6 +38,7 @@ pub struct Server {
     /// A dial was wished for and is to be put out.
     dial: bool,
     limits: Limits,
+    inflater: Inflater,
     now_ms: u64,
     /// When a shutdown that was asked for must have ended.
     ends_ms: Option<u64>,
@@ -68,6 +70,7 @@ impl Server {
             kept: Vec::new(),
             dial: false,
             limits,
+            inflater: Inflater::default(),
             now_ms: 0,
             ends_ms: None,
             said: Said::default(),

@@ -111,6 +111,7 @@ impl Browser {
         if self.response.is_none() {
             let Some((response, length)) = parse_response(&self.unread) else { return };
             self.unread.drain(..length);
+            self.reader = reader_for(&response);
             self.response = Some(response);
         }
         let response = self.response.as_mut().expect("it is there");
@@ -137,7 +138,12 @@ impl Browser {
 
     fn read_frames(&mut self, bytes: &mut [u8], now_ms: u64) {
         let mut input = bytes;
-        while let Some(event) = self.reader.next(&mut input, &LIMITS).expect("valid frames") {
+        let compression = self
+            .response
+            .as_ref()
+            .is_some_and(|response| response.header("Sec-WebSocket-Extensions").is_some());
+        let limits = Limits { compression, ..LIMITS };
+        while let Some(event) = self.reader.next(&mut input, &limits).expect("valid frames") {
             assert!(!self.close_heard, "a frame after the close frame");
             let heard = match event {
                 message::Event::Message { kind: message::Kind::Text, data } => {
@@ -209,6 +215,14 @@ pub fn upgrade(target: &str, more: &[&str]) -> Vec<u8> {
 pub fn request(method: &str, target: &str, headers: &[&str]) -> Vec<u8> {
     let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     format!("{method} {target} HTTP/1.1\r\n{lines}\r\n").into_bytes()
+}
+
+/// Messages may refer to those before them if the response does not promise otherwise.
+fn reader_for(response: &Response) -> Reader {
+    match response.header("Sec-WebSocket-Extensions") {
+        Some(text) if !text.contains("server_no_context_takeover") => Reader::with_takeover(15),
+        _ => Reader::new(),
+    }
 }
 
 fn parse_response(bytes: &[u8]) -> Option<(Response, usize)> {

@@ -20,6 +20,7 @@ use wsloop::channel::Allow;
 use wsloop::contract::Output;
 use wsloop::link_id::LinkId;
 use wsloop::metrics::Metrics;
+use wsloop::proto::deflate::Compression;
 use wsloop::proto::frame::Opcode;
 use wsloop::proto::upgrade::AllowedOrigins;
 use wsloop::server::Server;
@@ -88,6 +89,9 @@ pub fn settings() -> Settings {
         refuse: Refuse::Status,
         pages: Vec::new(),
         metrics_path: None,
+        echo_path: None,
+        compression: Compression::Shared,
+        compression_min: 256,
         broker: broker::Settings {
             expire_s: EXPIRE_S,
             kind: Kind::Local { store_limit: 64 << 20 },
