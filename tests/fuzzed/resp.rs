@@ -58,11 +58,12 @@ fn against_redis_protocol(stream: &[u8]) {
 }
 
 fn compare(item: &Item<'_>, taken: &[u8]) {
-    let nil = matches!(taken, b"$-1\r\n" | b"*-1\r\n");
+    // RESP2's nulls are streams to redis-protocol, so they are not shown to it.
+    let nil = matches!(item, Item::Reply(Reply::Null));
     let aggregate = matches!(item, Item::Reply(Reply::Aggregate) | Item::Push(Push::Other));
     // An error may quote bytes that are not UTF-8, which the decoder cuts and redis-protocol refuses.
     let quoting = matches!(item, Item::Reply(Reply::Error(_))) && taken.is_ascii().not();
-    if nil || aggregate || quoting || taken.first() == Some(&b'_') {
+    if nil || aggregate || quoting {
         return;
     }
     let (frame, length) = decode(taken)
