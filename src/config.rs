@@ -134,7 +134,7 @@ struct Flags {
     #[arg(long, env = "WSLOOP_MAX_MESSAGE_SIZE", value_name = "BYTES")]
     max_message_size: Option<String>,
 
-    /// Most fragments of one message [default: 65536]
+    /// Most fragments of one message [default: 131072]
     #[arg(long, env = "WSLOOP_MAX_FRAGMENTS", value_name = "COUNT")]
     max_fragments: Option<String>,
 
@@ -325,7 +325,7 @@ fn settings(
         close_timeout_ms: time("close-timeout", &flags.close_timeout, 5_000, 1)?,
         shutdown_timeout_ms: time("shutdown-timeout", &flags.shutdown_timeout, 10_000, 0)?,
         max_head_size: size("max-head-size", &flags.max_head_size, 8 * KIB, 256..=MIB)?,
-        max_fragments: count("max-fragments", &flags.max_fragments, 65_536)?,
+        max_fragments: count("max-fragments", &flags.max_fragments, 131_072)?,
         compression: value("compression", &flags.compression, values::compression)?
             .unwrap_or(Compression::Shared),
         compression_min: size("compression-min", &flags.compression_min, 256, 0..=usize::MAX)?,
@@ -530,7 +530,7 @@ mod tests {
         assert_eq!(settings.shutdown_timeout_ms, 10_000);
         assert_eq!(settings.max_head_size, 8192);
         assert_eq!(settings.max_message_size, 1 << 20);
-        assert_eq!(settings.max_fragments, 65_536);
+        assert_eq!(settings.max_fragments, 131_072);
         assert_eq!(settings.outbox_limit, 4 << 20);
         assert_eq!(settings.max_connections, DESCRIPTORS - 64);
         assert_eq!(settings.max_handshakes, 4096);
