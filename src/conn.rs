@@ -41,8 +41,9 @@ pub struct Conn {
     pub since: Tick,
     /// The tick at which its timer entry fires; another one is stale.
     pub wake: Tick,
-    /// Channels that the broker has yet to confirm before the 101 goes out.
-    pub joining: u16,
+    /// Answers of the broker without which nothing goes out to it: confirmations of its channels
+    /// before its 101, or that of what it published last before the answer to its close.
+    pub awaiting: u16,
     /// Where it is in its life.
     pub stage: Stage,
     /// A ping is unanswered.
@@ -150,7 +151,7 @@ impl Conn {
             spoken: now,
             since: now,
             wake: 0,
-            joining: 0,
+            awaiting: 0,
             stage: Stage::Head,
             pinged: false,
             dirty: false,
@@ -178,7 +179,12 @@ impl Conn {
     /// Puts a frame into the outbox; true when the conn is now to be put in line for flushing.
     pub fn queue(&mut self, frame: Frame) -> bool {
         self.outbox.push(frame);
-        self.stage != Stage::Joining && !std::mem::replace(&mut self.dirty, true)
+        !self.is_held() && !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// Whether what waits for it is not to go out yet.
+    pub fn is_held(&self) -> bool {
+        self.stage == Stage::Joining || self.awaiting > 0
     }
 
     /// Whether it has let more wait than it may.

@@ -586,3 +586,33 @@ fn a_redis_that_comes_and_goes_is_not_dialed_in_a_loop() {
     world.publish(CHANNEL, "live");
     assert_eq!(world.texts(id), ["live"]);
 }
+
+#[test]
+fn a_close_is_answered_when_what_was_said_before_it_is_stored() {
+    let mut world = World::new(with_redis());
+    let (id, silent) = (world.open(SPEAKS), world.open(HEARS));
+    world.redis.paused = true;
+    world.say(id, "last words");
+    world.send_frame(id, Opcode::Close, &1000u16.to_be_bytes());
+    world.send_frame(silent, Opcode::Close, &1000u16.to_be_bytes());
+    assert_eq!(world.heard(silent).len(), 1, "who publishes nothing does not wait");
+    // PUBLISH alone is not enough.
+    world.redis.serve(1);
+    world.run();
+    assert_eq!(world.heard(id), []);
+    world.redis.paused = false;
+    world.run();
+    assert_eq!(world.heard(id), [Heard::Close(Some(1000), String::new())]);
+}
+
+#[test]
+fn a_close_is_answered_when_redis_goes_away_instead() {
+    let mut world = World::new(with_redis());
+    let id = world.open(SPEAKS);
+    world.redis.paused = true;
+    world.say(id, "last words");
+    world.send_frame(id, Opcode::Close, &1000u16.to_be_bytes());
+    assert_eq!(world.heard(id), []);
+    world.kill_redis();
+    assert_eq!(world.heard(id), [Heard::Close(Some(1000), String::new())]);
+}

@@ -232,6 +232,22 @@ impl Broker {
         }
     }
 
+    /// The number of commands asked so far on the present link, if not all are answered.
+    pub fn unanswered(&self) -> Option<u64> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(redis) => redis.unanswered(),
+        }
+    }
+
+    /// The number of commands answered so far on the present link.
+    pub fn answered(&self) -> u64 {
+        match self {
+            Broker::Local(_) => 0,
+            Broker::Redis(redis) => redis.answered(),
+        }
+    }
+
     /// Whether there is something to say that nothing more need arrive for.
     pub fn has_more(&self) -> bool {
         match self {

@@ -205,6 +205,15 @@ impl Redis {
         !matches!(self.state, State::Up { .. }) || self.session.awaited.is_empty()
     }
 
+    pub(super) fn unanswered(&self) -> Option<u64> {
+        let asked = self.session.oldest + self.session.awaited.len() as u64;
+        (asked > self.session.oldest).then_some(asked)
+    }
+
+    pub(super) fn answered(&self) -> u64 {
+        self.session.oldest
+    }
+
     pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
         for batch in channels.chunks(SUBSCRIBE_BATCH) {
             let mut command: Vec<&[u8]> = vec![b"SUBSCRIBE"];

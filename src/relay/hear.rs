@@ -19,7 +19,7 @@ impl Relay {
         let conn = self.slots.conn(link)?;
         let (channel, first) =
             self.hub.subscribe(link.index, &mut conn.subscriptions, name, |state| !state.confirmed);
-        conn.joining += u16::from(!self.hub.state(channel).confirmed);
+        conn.awaiting += u16::from(!self.hub.state(channel).confirmed);
         self.metrics.channels = self.hub.len() as u64;
         Some((channel, first))
     }
@@ -118,7 +118,7 @@ impl Relay {
         self.hub.state(channel).confirmed = true;
         for index in self.hub.take_waiting(channel) {
             if let Some((link, conn)) = self.slots.at(index) {
-                conn.joining -= 1;
+                conn.awaiting -= 1;
                 self.open_if_joined(link);
             }
         }

@@ -92,7 +92,7 @@ impl Relay {
     pub fn open_if_joined(&mut self, link: LinkId) {
         let now = self.now;
         let Some(conn) = self.conn(link) else { return };
-        if conn.stage != Stage::Joining || conn.joining > 0 {
+        if conn.stage != Stage::Joining || conn.awaiting > 0 {
             return;
         }
         conn.stage = Stage::Open;
@@ -272,6 +272,7 @@ impl Relay {
         self.metrics.handshakes_pending -= u64::from(conn.is_pending());
         self.metrics.conns_open -= u64::from(conn.stage == Stage::Open);
         conn.stage = stage;
+        conn.awaiting = 0;
         conn.early = None;
         conn.reader = Default::default();
         conn.publications = Box::default();

@@ -155,6 +155,15 @@ impl Relay {
         }
     }
 
+    /// Lets what waits for a conn go out that was held.
+    pub fn release(&mut self, link: LinkId) {
+        let Some(conn) = self.conn(link) else { return };
+        conn.awaiting = 0;
+        if !conn.outbox.is_empty() && !std::mem::replace(&mut conn.dirty, true) {
+            self.dirty.push_back(link.index);
+        }
+    }
+
     /// The kernel took `n` of a conn's bytes.
     pub fn advance(&mut self, link: LinkId, n: usize) {
         let Some(conn) = self.conn(link) else { return };

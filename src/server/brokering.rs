@@ -56,10 +56,19 @@ impl Server {
         }
     }
 
+    /// Answers the closes of those whose publishing the broker has answered.
+    fn say_farewell(&mut self, answered: u64) {
+        while let Some((_, link)) = self.farewells.front().filter(|(asked, _)| *asked <= answered) {
+            self.relay.release(*link);
+            self.farewells.pop_front();
+        }
+    }
+
     /// Browsers stay; who has no 101 yet waits for the dial that follows, or is refused.
     pub(super) fn on_broker_lost(&mut self, reason: &str) {
         let Some(link) = self.broker_link.take() else { return };
         self.kept = Vec::new();
+        self.say_farewell(u64::MAX);
         self.relay.put_out(Output::Close(link));
         let Some(redis) = self.broker.redis() else { return };
         redis.lost(self.now_ms);
@@ -96,6 +105,7 @@ impl Server {
                 self.on_frames(link, &mut early.bytes);
             }
         }
+        self.say_farewell(self.broker.answered());
         if let (Some(link), Some(unsent)) = (self.broker_link, self.broker.unsent())
             && !unsent.is_empty()
             && !self.broker_blocked

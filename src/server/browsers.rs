@@ -136,13 +136,26 @@ impl Server {
                 }
                 Ok(Some(message::Event::Pong(_))) => {}
                 Ok(Some(message::Event::Close(close))) => {
-                    self.relay.close(link, close.map(|(code, _)| code), "");
+                    self.on_close(link, close.map(|(code, _)| code));
                 }
                 Err(error) => {
                     self.relay.metrics.protocol_errors_total += 1;
                     self.relay.close(link, Some(error.close_code()), &error.to_string());
                 }
             }
+        }
+    }
+
+    /// When a browser reads the answer to its close, what it published before is published and
+    /// stored.
+    fn on_close(&mut self, link: LinkId, code: Option<u16>) {
+        let published = self.relay.peek(link).is_some_and(|conn| !conn.publications.is_empty());
+        self.relay.close(link, code, "");
+        if let Some(asked) = self.broker.unanswered().filter(|_| published)
+            && let Some(conn) = self.relay.conn(link)
+        {
+            conn.awaiting = 1;
+            self.farewells.push_back((asked, link));
         }
     }
 

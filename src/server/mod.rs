@@ -9,10 +9,10 @@
 mod brokering;
 mod browsers;
 
+use std::collections::VecDeque;
 use std::hash::RandomState;
 
 use crate::broker::{Broker, Redis, Status, Wish};
-use crate::conn::Stage;
 use crate::contract::{Cause, Input, Output};
 use crate::handshake;
 use crate::link_id::LinkId;
@@ -33,6 +33,8 @@ pub struct Server {
     /// The kernel took less for the broker than waited, and something has waited ever since: the
     /// loop will come for it by itself.
     broker_blocked: bool,
+    /// Conns whose close is answered when the broker has answered so many commands.
+    farewells: VecDeque<(u64, LinkId)>,
     /// Bytes of the broker that are for the next turn, because this one was full.
     kept: Vec<u8>,
     /// A dial was wished for and is to be put out.
@@ -67,6 +69,7 @@ impl Server {
             broker,
             broker_link: None,
             broker_blocked: false,
+            farewells: VecDeque::new(),
             kept: Vec::new(),
             dial: false,
             limits,
@@ -177,7 +180,7 @@ impl Server {
             *slot = std::io::IoSlice::new(unsent);
             return usize::from(!unsent.is_empty());
         }
-        let conn = self.relay.peek(link).filter(|conn| conn.stage != Stage::Joining);
+        let conn = self.relay.peek(link).filter(|conn| !conn.is_held());
         conn.map_or(0, |conn| conn.outbox.slices(into))
     }
 
