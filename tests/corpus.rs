@@ -19,6 +19,11 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
+fn deflate() {
+    replay("deflate", fuzzed::deflate::check);
+}
+
+#[test]
 fn frame() {
     replay("frame", fuzzed::frame::check);
 }
