@@ -217,6 +217,9 @@ struct State {
     fresh: bool,
     /// The chunk was filled, so that there may be more to come without further input.
     more: bool,
+    /// What follows the chunk is not deflated. What was made before is looked at first, so that the
+    /// error does not depend on how the bytes arrived.
+    failed: bool,
     chunk: [u8; CHUNK],
 }
 
@@ -224,7 +227,10 @@ impl Inflating {
     /// Takes bytes from the front of `input` until they make a chunk; `None` when all were taken.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
         let state = &mut *self.0;
-        while state.more || !input.is_empty() {
+        while state.failed || state.more || !input.is_empty() {
+            if state.failed {
+                return Err(ProtocolError::NotDeflated);
+            }
             let (taken, made, status) = state.step(input)?;
             *input = &input[taken..];
             state.taken += taken;
@@ -269,6 +275,7 @@ impl Inflating {
             taken: 0,
             fresh: true,
             more: false,
+            failed: false,
             chunk: [0; CHUNK],
         }))
     }
@@ -283,7 +290,7 @@ impl fmt::Debug for Inflating {
 impl State {
     fn restart(&mut self) {
         self.inflate.reset(false);
-        (self.fresh, self.more) = (true, false);
+        (self.fresh, self.more, self.failed) = (true, false, false);
     }
 
     /// One call of zlib: bytes taken, bytes made, and what it says.
@@ -291,10 +298,13 @@ impl State {
         let inflate = &mut self.inflate;
         let before = (inflate.total_in(), inflate.total_out());
         let status = inflate.decompress(input, &mut self.chunk, InflateFlush::NoFlush);
-        let status = status.map_err(|_| ProtocolError::NotDeflated)?;
         let taken = inflate.total_in() - before.0;
         let made = inflate.total_out() - before.1;
-        Ok((taken as usize, made as usize, status))
+        self.failed = status.is_err();
+        match status {
+            Err(_) if made == 0 => Err(ProtocolError::NotDeflated),
+            status => Ok((taken as usize, made as usize, status.unwrap_or(Status::Ok))),
+        }
     }
 }
 
