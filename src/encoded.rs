@@ -125,7 +125,7 @@ impl<'a> Encoded<'a> {
 
     fn opcode(&mut self, binary: bool) -> Opcode {
         let payload = self.payload;
-        let is_text = || std::str::from_utf8(payload).is_ok();
+        let is_text = || simdutf8::basic::from_utf8(payload).is_ok();
         match !binary && *self.is_text.get_or_insert_with(is_text) {
             true => Opcode::Text,
             false => Opcode::Binary,

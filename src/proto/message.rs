@@ -240,7 +240,7 @@ impl Reader {
         let arrived_whole = done && !header.rsv1 && before.as_ref().is_none_or(Assembly::is_empty);
         if arrived_whole {
             let kind = before.map_or_else(|| kind(header.opcode), |message| message.kind);
-            if kind == Kind::Text && str::from_utf8(piece).is_err() {
+            if kind == Kind::Text && simdutf8::basic::from_utf8(piece).is_err() {
                 return Err(ProtocolError::TextNotUtf8);
             }
             return Ok(Some(Event::Message { kind, data: Cow::Borrowed(piece) }));
@@ -410,7 +410,7 @@ impl Assembly {
         }
         self.data.extend_from_slice(piece);
         if self.kind == Kind::Text {
-            self.valid += match str::from_utf8(&self.data[self.valid..]) {
+            self.valid += match simdutf8::compat::from_utf8(&self.data[self.valid..]) {
                 Ok(text) => text.len(),
                 Err(error) if error.error_len().is_none() => error.valid_up_to(),
                 Err(_) => return Err(ProtocolError::TextNotUtf8),
