@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use support::client::{Client, Event, frame_bytes, tcp, upgrade};
 use support::{PATIENCE, Wsloop};
 use wsloop::proto::frame::Opcode;
+use wsloop::timers;
 
 const BOTH: &str = "room?subscribe-broadcast&publish-broadcast&echo";
 const HEAR: &str = "room?subscribe-broadcast";
@@ -179,9 +180,9 @@ fn busy_client_that_delays_pong() {
 fn push_only_handler_over_2_idle_periods() {
     const PERIOD_MS: u128 = 400;
     let server = Wsloop::start(&["--ping-interval", "0.4", "--pong-timeout", "3600"]);
+    let since = Instant::now();
     let mut listener = server.connect(HEAR);
     let mut app = server.connect(SAY);
-    let since = Instant::now();
     let mut pings = 0;
     for n in 0.. {
         let text = format!("push {n}");
@@ -201,7 +202,8 @@ fn push_only_handler_over_2_idle_periods() {
         assert!(since.elapsed() < PATIENCE, "{pings} pings");
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(since.elapsed().as_millis() >= 2 * PERIOD_MS);
+    // Deadlines are kept to within a tick.
+    assert!(since.elapsed().as_millis() >= 2 * (PERIOD_MS - u128::from(timers::TICK_MS)));
     listener.close();
 }
 
