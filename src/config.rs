@@ -11,17 +11,16 @@
 //! - No line repeats a password: values are quoted by `values::quoted` and a Redis URL never is.
 //! - An empty environment variable is an unset one; an empty flag is an empty text.
 
+mod flags;
 mod pages;
 mod redis_url;
 mod values;
 
-use std::env;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
 
-use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 use tracing::level_filters::LevelFilter;
 
 use crate::broker;
@@ -30,6 +29,7 @@ use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 use crate::settings::{Page, Refuse, Settings};
 
+use flags::{Flags, clap_stop, command, unknown_variables};
 use values::{KIB, MIB};
 
 /// What the program is to do, checked.
@@ -65,7 +65,11 @@ impl Config {
         let matches = command().try_get_matches_from(args).map_err(clap_stop)?;
         let given = matches.subcommand().map_or(&matches, |(_, given)| given);
         let flags = Flags::from_arg_matches(given).map_err(clap_stop)?;
-        check(flags, descriptors).map_err(|wrong| Stop::Wrong(wrong.line(given)))
+        let config = check(flags, descriptors).map_err(|wrong| Stop::Wrong(wrong.line(given)));
+        config.map(|mut config| {
+            config.notes.extend(unknown_variables());
+            config
+        })
     }
 }
 
@@ -79,188 +83,6 @@ const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
 /// What the demo's page needs besides the default of `--allow`.
 const DEMO_ALLOW: &str =
     "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
-
-/// What was given, as text.
-#[derive(Args)]
-struct Flags {
-    /// Address to listen on, port 0 for any free one; repeatable, or separated by commas
-    /// [default: 127.0.0.1:8080]
-    #[arg(long, env = "WSLOOP_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
-    listen: Option<Vec<String>>,
-
-    /// Redis to relay from and to: redis://[user:password@]host[:port][/db] or
-    /// redis+unix:///path?db=N [default: none, an embedded broker]
-    #[arg(long, env = "WSLOOP_REDIS", value_name = "URL")]
-    redis: Option<String>,
-
-    /// What WebSocket paths begin with; the rest of a path is the facility [default: /ws/]
-    #[arg(long, env = "WSLOOP_URL_PREFIX", value_name = "PATH")]
-    url_prefix: Option<String>,
-
-    /// What Redis names begin with; a colon is put after it [default: empty]
-    #[arg(long, env = "WSLOOP_PREFIX", value_name = "TEXT")]
-    prefix: Option<String>,
-
-    /// How long a message stays stored for conns that come later, in whole seconds; 0 stores
-    /// nothing [default: 3600]
-    #[arg(long, env = "WSLOOP_EXPIRE", value_name = "SECONDS")]
-    expire: Option<String>,
-
-    /// Text that both sides send to show that they are alive; empty is off [default: off]
-    #[arg(long, env = "WSLOOP_HEARTBEAT", value_name = "TEXT", allow_hyphen_values = true)]
-    heartbeat: Option<String>,
-
-    /// A ping is sent when nothing arrived for so long; 0 is off [default: 30]
-    #[arg(long, env = "WSLOOP_PING_INTERVAL", value_name = "SECONDS")]
-    ping_interval: Option<String>,
-
-    /// A conn that does not answer a ping for so long is closed [default: 10]
-    #[arg(long, env = "WSLOOP_PONG_TIMEOUT", value_name = "SECONDS")]
-    pong_timeout: Option<String>,
-
-    /// Longest time from accepting a conn to the answer to its request [default: 10]
-    #[arg(long, env = "WSLOOP_HANDSHAKE_TIMEOUT", value_name = "SECONDS")]
-    handshake_timeout: Option<String>,
-
-    /// Longest time that closing conns are waited for at a shutdown [default: 10]
-    #[arg(long, env = "WSLOOP_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
-    shutdown_timeout: Option<String>,
-
-    /// How long a closing conn may take to answer and to hang up [default: 5]
-    #[arg(long, env = "WSLOOP_CLOSE_TIMEOUT", value_name = "SECONDS")]
-    close_timeout: Option<String>,
-
-    /// Largest message in either direction [default: 1MiB]
-    #[arg(long, env = "WSLOOP_MAX_MESSAGE_SIZE", value_name = "BYTES")]
-    max_message_size: Option<String>,
-
-    /// Most fragments of one message [default: 131072]
-    #[arg(long, env = "WSLOOP_MAX_FRAGMENTS", value_name = "COUNT")]
-    max_fragments: Option<String>,
-
-    /// Compress messages (permessage-deflate): each once for all who get it, or dedicated, smaller
-    /// but for every conn by itself [default: shared]
-    #[arg(long, env = "WSLOOP_COMPRESSION", value_name = "off|shared|dedicated")]
-    compression: Option<String>,
-
-    /// Smallest message to browsers that is compressed [default: 256]
-    #[arg(long, env = "WSLOOP_COMPRESSION_MIN", value_name = "BYTES")]
-    compression_min: Option<String>,
-
-    /// Largest request head [default: 8KiB]
-    #[arg(long, env = "WSLOOP_MAX_HEAD_SIZE", value_name = "BYTES")]
-    max_head_size: Option<String>,
-
-    /// Most bytes that may wait for a conn whose socket takes no more; at least twice the message
-    /// limit, which raises the default [default: 4MiB]
-    #[arg(long, env = "WSLOOP_OUTBOX_LIMIT", value_name = "BYTES")]
-    outbox_limit: Option<String>,
-
-    /// Most conns; more are answered 503 [default: the descriptor limit less 64]
-    #[arg(long, env = "WSLOOP_MAX_CONNECTIONS", value_name = "COUNT")]
-    max_connections: Option<String>,
-
-    /// Most conns whose handshake is under way [default: 4096]
-    #[arg(long, env = "WSLOOP_MAX_HANDSHAKES", value_name = "COUNT")]
-    max_handshakes: Option<String>,
-
-    /// Most bytes of stored messages and their names in the embedded broker [default: 64MiB]
-    #[arg(long, env = "WSLOOP_STORE_LIMIT", value_name = "BYTES")]
-    store_limit: Option<String>,
-
-    /// How long Redis may take to be reached, and to answer, before it counts as lost; an idle link
-    /// is pinged as often [default: 5]
-    #[arg(long, env = "WSLOOP_REDIS_TIMEOUT", value_name = "SECONDS")]
-    redis_timeout: Option<String>,
-
-    /// Most bytes of commands that may wait for Redis; past it publishes are refused; at least
-    /// four times the message limit, which raises the default [default: 64MiB]
-    #[arg(long, env = "WSLOOP_REDIS_BUFFER_LIMIT", value_name = "BYTES")]
-    redis_buffer_limit: Option<String>,
-
-    /// Which query options are granted, separated by commas, or the word all
-    /// [default: every subscribe- option, no publish- option]
-    #[arg(long, env = "WSLOOP_ALLOW", value_name = "LIST")]
-    allow: Option<String>,
-
-    /// Origins that may connect besides the host's own, separated by commas; * is all
-    /// [default: none]
-    #[arg(long, env = "WSLOOP_ALLOWED_ORIGINS", value_name = "LIST")]
-    allowed_origins: Option<String>,
-
-    /// Sub-protocols spoken here, separated by commas [default: the first one offered]
-    #[arg(long, env = "WSLOOP_SUBPROTOCOLS", value_name = "LIST")]
-    subprotocols: Option<String>,
-
-    /// How a handshake is refused: with its HTTP status, which browsers hide from the page, or
-    /// accepted and closed with 4000 + the status [default: status]
-    #[arg(long, env = "WSLOOP_REFUSE", value_name = "status|close")]
-    refuse: Option<String>,
-
-    /// Serve the chat at /chat/ and grant what it needs, unless --allow is given
-    /// [default: on with the embedded broker, off with --redis]
-    #[arg(
-        long,
-        env = "WSLOOP_DEMO",
-        value_name = "on|off",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "on"
-    )]
-    demo: Option<String>,
-
-    /// Path that answers with the counters in Prometheus's text format [default: off]
-    #[arg(long, env = "WSLOOP_METRICS", value_name = "PATH")]
-    metrics: Option<String>,
-
-    /// Path of WebSockets whose messages come back, to test a client with [default: off]
-    #[arg(long, env = "WSLOOP_ECHO", value_name = "PATH")]
-    echo: Option<String>,
-
-    /// Least severe level to log: error, warn, info, debug or trace [default: info]
-    #[arg(long, env = "WSLOOP_LOG", value_name = "LEVEL")]
-    log: Option<String>,
-}
-
-/// The command line as clap is to see it: the flags of `serve` with and without its name.
-fn command() -> clap::Command {
-    let serve = Flags::augment_args(clap::Command::new("serve"))
-        .about("Serves browsers; what is done when no command is given")
-        .mut_args(guard_environment);
-    Flags::augment_args(clap::Command::new("wsloop"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
-        .version(env!("CARGO_PKG_VERSION"))
-        .max_term_width(100)
-        .args_conflicts_with_subcommands(true)
-        .mut_args(guard_environment)
-        .subcommand(serve)
-}
-
-/// Keeps values of the environment, which may hold a password, out of the help, and makes an empty
-/// variable an unset one.
-fn guard_environment(arg: clap::Arg) -> clap::Arg {
-    let value = arg.get_env().and_then(env::var_os);
-    let arg = arg.hide_env_values(true);
-    if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
-}
-
-/// Makes clap's several lines one.
-fn clap_stop(error: clap::Error) -> Stop {
-    let text = error.render().to_string();
-    if !error.use_stderr() {
-        return Stop::Print(text);
-    }
-    let parts: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
-        .collect();
-    let line = parts.join("; ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    let line = values::printable(&values::without_password(line));
-    Stop::Wrong(format!("{line} (wsloop --help lists the flags)"))
-}
 
 /// A value that will not do.
 struct Wrong {

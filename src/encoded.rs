@@ -2,7 +2,8 @@
 //!
 //! It knows what receivers agreed on, not who they are. Its rules:
 //! * a message is compressed once for each size of window, whoever gets it, except for receivers
-//!   whose messages may refer to earlier ones: for those it is compressed each time;
+//!   whose messages may refer to earlier ones: for those a message smaller than what they remember
+//!   is compressed each time;
 //! * what compressing does not make smaller goes out as it is.
 
 use std::collections::BTreeMap;
@@ -34,6 +35,11 @@ impl Form {
     }
 }
 
+/// Messages from so many bytes on are compressed once for all, takeover or not: they fill the
+/// window that is kept, so there is little in it for them to refer to, and compressing a large one
+/// for each of many receivers would stop everything for seconds.
+const LONG: usize = 4096;
+
 /// Makes frames of messages, and remembers what the receivers' later messages may refer to.
 #[derive(Debug)]
 pub struct Encoder {
@@ -58,10 +64,16 @@ impl Encoder {
         }
         let deflated = match form.takeover {
             false => message.deflated(form, &mut self.deflater),
+            true if message.payload.len() >= LONG => {
+                let deflated = message.deflated(form, &mut self.deflater);
+                if deflated.is_some() {
+                    window(&mut self.windows, receiver, form).push(message.payload);
+                }
+                deflated
+            }
             true => {
-                let new = || Window::kept(form.window_bits);
-                let window = self.windows.entry(receiver).or_insert_with(new);
                 let opcode = message.opcode(form.binary);
+                let window = window(&mut self.windows, receiver, form);
                 let deflated = self.deflater.compress_after(message.payload, window);
                 deflated.map(|payload| frame::encode_deflated(opcode, payload))
             }
@@ -78,6 +90,11 @@ impl Encoder {
     pub fn compressions(&self) -> u64 {
         self.deflater.compressions()
     }
+}
+
+/// What a receiver's later messages may refer to.
+fn window(windows: &mut BTreeMap<u32, Window>, receiver: u32, form: Form) -> &mut Window {
+    windows.entry(receiver).or_insert_with(|| Window::kept(form.window_bits))
 }
 
 /// A message and the frames made of it so far.

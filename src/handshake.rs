@@ -177,6 +177,8 @@ fn plain(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Frame {
                 ("Content-Type", *content_type),
                 ("Cache-Control", "no-cache"),
                 ("X-Content-Type-Options", "nosniff"),
+                // The same for everybody: pages of any origin may import the scripts.
+                ("Access-Control-Allow-Origin", "*"),
                 ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
             ];
             Frame::from(response(200, &headers, body, bare))

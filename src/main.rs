@@ -44,11 +44,14 @@ fn main() -> ExitCode {
 /// Says where it listens, and serves.
 fn serve(config: Config) -> Result<(), net::Error> {
     let mut reactor = net::listen(&config.listen, config.settings)?;
-    let mut out = io::stdout();
-    for address in reactor.addresses() {
-        // Nobody may be reading, which is no reason not to serve.
-        let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
-    }
+    let addresses = reactor.addresses();
+    // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
+    std::thread::spawn(move || {
+        let mut out = io::stdout();
+        for address in addresses {
+            let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+        }
+    });
     for note in config.notes {
         tracing::info!("{note}");
     }

@@ -84,7 +84,7 @@ fn a_wrong_value_is_one_line_with_the_way_to_mend_it_from_flag_and_environment_a
 
 #[test]
 fn what_is_no_flag_is_one_line_too() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["--lissten=a:1"], "tip: a similar argument exists: '--listen'"),
         (&["serve", "--redi", "redis://h"], "tip: a similar argument exists: '--redis'"),
         (&["serv"], "tip: a similar subcommand exists: 'serve'"),
@@ -92,6 +92,9 @@ fn what_is_no_flag_is_one_line_too() {
         (&["--heartbeat"], "a value is required for '--heartbeat <TEXT>'"),
         (&["--expire=1", "--expire=2"], "cannot be used multiple times"),
         (&["--expire=1", "serve"], "cannot be used with '--expire <SECONDS>'"),
+        (&["--allow", "echo", "binary"], "unexpected argument 'binary'; lists are separated by"),
+        (&["extra"], "unexpected argument 'extra'"),
+        (&["--ping-interval", "-1"], "no number of seconds"),
         (&["--max-connections=99999999999999"], "ulimit -n"),
     ];
     for (args, words) in cases {

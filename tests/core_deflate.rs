@@ -130,6 +130,27 @@ fn dedicated_conns_are_each_told_in_terms_of_what_they_heard() {
 }
 
 #[test]
+fn a_long_message_is_compressed_once_for_dedicated_conns_too() {
+    let mut world = World::new(Settings { compression: Compression::Dedicated, ..settings() });
+    let hearers: Vec<BrowserId> = (0..50).map(|_| open_with(&mut world, HEARS, OFFER)).collect();
+    let speaker = world.open("/ws/foo?publish-broadcast");
+    // What follows a long message may refer to it, and to what came before it.
+    let long = (0..2000).map(|n| format!("{n},")).collect::<String>();
+    let random: String = (0..6000u32).map(|n| char::from(b'!' + (n * n % 89) as u8)).collect();
+    let said = [long_text(1), long, long_text(1), random.clone(), long_text(2), random, "x".into()];
+    let mut compressions = Vec::new();
+    for text in &said {
+        let before = world.metrics().compressions_total;
+        world.say(speaker, text);
+        compressions.push(world.metrics().compressions_total - before);
+    }
+    assert_eq!(compressions, [50, 1, 50, 1, 50, 1, 0]);
+    for hearer in hearers {
+        assert_eq!(world.texts(hearer), said);
+    }
+}
+
+#[test]
 fn compressed_messages_are_published_as_what_they_say() {
     let mut world = World::new(with_redis());
     let id = open_with(&mut world, BOTH, OFFER);

@@ -179,6 +179,12 @@ impl Server {
         let wanted = conn.publications.len() as u64;
         let metrics = &mut self.relay.metrics;
         metrics.publishes_unrouted_total += u64::from(wanted == 0);
+        if wanted == 0 && metrics.publishes_unrouted_total == 1 {
+            tracing::warn!(
+                "{link} sent a message that goes nowhere: its URL asks for no publish- option, or \
+                 --allow does not grant it (said once; then counted)"
+            );
+        }
         metrics.publishes_total += published;
         metrics.publishes_dropped_total += wanted - published;
         if let Some(error) = failed
