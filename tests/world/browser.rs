@@ -37,6 +37,14 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// What there has been for a browser so far, taken or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Nothing,
+    Open,
+    Closing,
+}
+
 /// One browser. The fields that are knobs say so.
 #[derive(Debug)]
 pub struct Browser {
@@ -63,6 +71,16 @@ pub struct Browser {
     pub closed_ms: Option<u64>,
     /// Bytes taken.
     pub taken: usize,
+    /// What there has been for it, when the server is watched.
+    pub seen: Seen,
+    /// Bytes that were ever to be sent.
+    pub queued: usize,
+    /// When it came, when the server last heard of it, when it last was told something other than
+    /// a ping, and, when the server is watched, when the server began to close it.
+    pub came_ms: u64,
+    pub lively_ms: u64,
+    pub spoken_to_ms: u64,
+    pub closing_ms: Option<u64>,
     unread: Vec<u8>,
     reader: Reader,
     close_sent: bool,
@@ -85,6 +103,12 @@ impl Browser {
             finished_ms: None,
             closed_ms: None,
             taken: 0,
+            seen: Seen::Nothing,
+            queued: 0,
+            came_ms: 0,
+            lively_ms: 0,
+            spoken_to_ms: 0,
+            closing_ms: None,
             unread: Vec::new(),
             reader: Reader::new(),
             close_sent: false,
@@ -95,7 +119,13 @@ impl Browser {
     /// Sends a frame in one piece.
     pub fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) {
         self.close_sent |= opcode == Opcode::Close;
-        self.sending.push_back(masked(opcode, payload));
+        self.send(masked(opcode, payload));
+    }
+
+    /// Sends bytes in one piece.
+    pub fn send(&mut self, bytes: Vec<u8>) {
+        self.queued += bytes.len();
+        self.sending.push_back(bytes);
     }
 
     /// Whether it has something to say.
@@ -158,6 +188,12 @@ impl Browser {
                 }
             };
             self.heard.push((now_ms, heard.clone()));
+            if matches!(heard, Heard::Text(_) | Heard::Binary(_)) {
+                self.spoken_to_ms = now_ms;
+            }
+            if matches!(heard, Heard::Ping(_)) {
+                self.lively_ms = now_ms;
+            }
             match heard {
                 Heard::Ping(payload) if self.pongs => self.send_frame(Opcode::Pong, &payload),
                 Heard::Close(code, _) => {

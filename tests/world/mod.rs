@@ -26,8 +26,8 @@ use wsloop::proto::upgrade::AllowedOrigins;
 use wsloop::server::Server;
 use wsloop::settings::{Refuse, Settings};
 
-pub use browser::{Browser, Heard, Response, masked, request, upgrade};
-pub use redis::{FakeRedis, Reach};
+pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
+pub use redis::{Arrival, FakeRedis, Reach};
 pub use wsloop::contract::{Cause, Input};
 
 /// The place of a browser among all that there ever were.
@@ -39,6 +39,9 @@ pub const EXPIRE_S: u64 = 3600;
 /// Milliseconds after which a silent Redis is down in [`with_redis`].
 pub const REDIS_TIMEOUT_MS: u64 = 5_000;
 
+/// More turns than anything takes that happens at one time.
+const MANY_TURNS: usize = 100_000;
+
 /// The server and everything outside.
 pub struct World {
     pub server: Server,
@@ -47,8 +50,15 @@ pub struct World {
     pub redis: FakeRedis,
     /// When Redis was dialed.
     pub dials_ms: Vec<u64>,
+    /// What the server was told, when it is watched: then somebody is to take it.
+    pub calls: Option<Vec<Call>>,
+    pings: bool,
     links: Slab<(u32, Party)>,
     redis_link: Option<LinkId>,
+    /// The latest time there has been: Redis has a clock of its own.
+    latest_ms: u64,
+    /// Bytes of commands that wait for Redis and were looked at.
+    peeked: usize,
     /// What has happened to Redis's link and is still to be told.
     redis_news: Option<News>,
 }
@@ -63,6 +73,51 @@ enum Party {
 enum News {
     Connected,
     HungUp(Cause),
+}
+
+/// One thing that the server was told, and what it made of that at once.
+#[derive(Debug)]
+pub struct Call {
+    pub told: Told,
+    /// Who has been given a 101 and nothing that ends it.
+    pub opened: Vec<BrowserId>,
+    /// Who is closed from here on, and with which last bytes.
+    pub closing: Vec<(BrowserId, Vec<u8>)>,
+    /// What Redis is to do.
+    pub commands: Vec<Vec<Vec<u8>>>,
+    /// Whether the broker is up.
+    pub up: bool,
+    /// Messages that have ever come from browsers.
+    pub messages: u64,
+}
+
+/// What the server was told.
+#[derive(Debug)]
+pub enum Told {
+    /// So many bytes came from a browser.
+    Bytes(BrowserId, usize),
+    /// A browser sends no more, and may still read; or its link has failed.
+    Ended(BrowserId, Cause),
+    /// A browser takes no more.
+    Blocked(BrowserId),
+    /// Redis said this.
+    Redis(Vec<Arrival>),
+    /// The link to Redis is lost, or was given up.
+    Lost,
+    /// Anything else.
+    Other,
+}
+
+/// Whether this is a close frame, and not the rest of another that begins like one.
+fn is_close_frame(bytes: &[u8]) -> bool {
+    match bytes {
+        [0x88, 0] => true,
+        [0x88, length, high, low, reason @ ..] if usize::from(*length) == reason.len() + 2 => {
+            let code = u16::from_be_bytes([*high, *low]);
+            (1000..5000).contains(&code) && std::str::from_utf8(reason).is_ok()
+        }
+        _ => false,
+    }
 }
 
 /// The settings most tests use: the embedded broker, everything allowed, and all that happens by
@@ -129,12 +184,26 @@ impl World {
 
     /// The same, with a Redis that was prepared.
     pub fn around(settings: Settings, redis: FakeRedis) -> Self {
+        World::begin(settings, redis, None)
+    }
+
+    /// The same, and what the server is told is noted from the start.
+    pub fn watched(settings: Settings, redis: FakeRedis) -> Self {
+        World::begin(settings, redis, Some(Vec::new()))
+    }
+
+    fn begin(settings: Settings, redis: FakeRedis, calls: Option<Vec<Call>>) -> Self {
+        let pings = settings.ping_interval_ms > 0;
         let mut world = World {
             server: Server::new(settings, RandomState::new(), 1),
             now_ms: 1_000_000,
             browsers: Vec::new(),
             redis,
             dials_ms: Vec::new(),
+            calls,
+            pings,
+            latest_ms: 0,
+            peeked: 0,
             links: Slab::new(),
             redis_link: None,
             redis_news: None,
@@ -150,7 +219,9 @@ impl World {
         let link = self.server.accept(&"somewhere", self.now_ms);
         let id = self.browsers.len();
         self.insert(link, Party::Browser(id));
-        self.browsers.push(Browser::new(link));
+        let mut browser = Browser::new(link);
+        browser.came_ms = self.now_ms.max(self.latest_ms);
+        self.browsers.push(browser);
         id
     }
 
@@ -176,7 +247,7 @@ impl World {
 
     /// Lets bytes go out from a browser, in one piece, at the next turn that has none before.
     pub fn send(&mut self, id: BrowserId, bytes: &[u8]) {
-        self.browsers[id].sending.push_back(bytes.to_vec());
+        self.browsers[id].send(bytes.to_vec());
     }
 
     /// A browser sends a text message.
@@ -287,6 +358,7 @@ impl World {
     /// The process is asked to end.
     pub fn shut_down(&mut self) {
         self.server.handle(Input::ShutdownAsked, self.now_ms);
+        self.note(Told::Other);
         self.run();
     }
 
@@ -303,10 +375,38 @@ impl World {
         self.run();
     }
 
+    /// Whether the server pings silent browsers.
+    pub fn server_pings(&self) -> bool {
+        self.pings
+    }
+
+    /// Bytes that wait for a browser.
+    pub fn waiting(&self, id: BrowserId) -> usize {
+        let mut slices = vec![IoSlice::new(&[]); 1 << 10];
+        let used = self.server.slices(self.browsers[id].link, &mut slices);
+        slices[..used].iter().map(|slice| slice.len()).sum()
+    }
+
+    /// The latest time there has been.
+    pub fn latest_ms(&self) -> u64 {
+        self.latest_ms.max(self.now_ms)
+    }
+
+    /// Redis's socket takes commands again.
+    pub fn resume_redis(&mut self) {
+        self.redis.appetite = None;
+        if let Some(link) = self.redis_link {
+            self.flush(link);
+        }
+        self.run();
+    }
+
     /// Turns until nothing happens any more.
     pub fn run(&mut self) {
-        let mut idle = 0;
+        let (mut idle, mut turns) = (0, 0);
         while idle < 3 {
+            turns += 1;
+            assert!(turns < MANY_TURNS, "somebody is never heard");
             idle = if self.is_busy() { 0 } else { idle + 1 };
             self.turn();
             let deadline_ms = self.server.next_deadline_ms();
@@ -326,8 +426,10 @@ impl World {
             self.hear_browser(id);
         }
         self.server.tick(self.now_ms);
+        self.note(Told::Other);
         self.put_out();
-        self.redis.work(self.now_ms);
+        self.latest_ms = self.latest_ms.max(self.now_ms);
+        self.redis.work(self.latest_ms);
         self.server.check_invariants();
         let conns = self.links.iter().filter(|(_, (_, party))| *party != Party::Redis).count();
         assert_eq!(self.metrics().conns as usize, conns);
@@ -346,9 +448,11 @@ impl World {
             Some(News::Connected) => {
                 self.redis.connected();
                 self.server.handle(Input::Connected { link }, self.now_ms);
+                self.note(Told::Other);
             }
             Some(News::HungUp(cause)) => {
                 self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+                self.note(Told::Lost);
             }
             None if !self.server.is_reading(link) => {}
             None => {
@@ -356,6 +460,8 @@ impl World {
                 if !bytes.is_empty() {
                     let bytes = &mut bytes[..];
                     self.server.handle(Input::Received { link, bytes }, self.now_ms);
+                    let arrived = self.redis.take_arrived();
+                    self.note(Told::Redis(arrived));
                 }
                 if breaks {
                     self.redis.disconnected();
@@ -379,11 +485,16 @@ impl World {
         let browser = &mut self.browsers[id];
         if let Some(mut bytes) = browser.sending.pop_front() {
             let bytes = &mut bytes[..];
-            return self.server.handle(Input::Received { link, bytes }, self.now_ms);
+            let length = bytes.len();
+            browser.lively_ms = self.now_ms.max(self.latest_ms);
+            self.server.handle(Input::Received { link, bytes }, self.now_ms);
+            return self.note(Told::Bytes(id, length));
         }
         if let Some(cause) = browser.ending.take() {
             browser.ended = true;
+            let told = Told::Ended(id, cause.clone());
             self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+            self.note(told);
         }
     }
 
@@ -404,6 +515,7 @@ impl World {
     fn dial(&mut self, link: LinkId) {
         self.insert(link, Party::Redis);
         self.redis.disconnected();
+        self.peeked = 0;
         self.dials_ms.push(self.now_ms);
         self.redis_link = Some(link);
         self.redis_news = match self.redis.reach {
@@ -427,22 +539,87 @@ impl World {
             assert!(!given.is_empty(), "slices of nothing");
             let taken = match party {
                 Party::Redis => {
-                    self.redis.receive(&given);
-                    given.len()
+                    let appetite = &mut self.redis.appetite;
+                    let taken = appetite.map_or(given.len(), |most| most.min(given.len()));
+                    *appetite = appetite.map(|most| most - taken);
+                    self.redis.receive(&given[..taken]);
+                    self.peeked = self.peeked.saturating_sub(taken);
+                    taken
                 }
                 Party::Browser(id) => {
                     let browser = &mut self.browsers[id];
-                    let taken = browser.appetite.map_or(given.len(), |most| most.min(given.len()));
-                    browser.appetite = browser.appetite.map(|most| most - taken);
-                    browser.take(&given[..taken], self.now_ms);
+                    // A socket that is new takes something.
+                    let first = usize::from(browser.taken == 0);
+                    let taken = browser.appetite.map_or(given.len(), |most| most.max(first));
+                    let taken = taken.min(given.len());
+                    browser.appetite = browser.appetite.map(|most| most.saturating_sub(taken));
+                    browser.take(&given[..taken], self.now_ms.max(self.latest_ms));
                     taken
                 }
             };
             self.server.advance(link, taken);
             if taken < given.len() {
-                return self.server.handle(Input::Blocked { link }, self.now_ms);
+                self.server.handle(Input::Blocked { link }, self.now_ms);
+                return self.note(match party {
+                    Party::Redis => Told::Other,
+                    Party::Browser(id) => Told::Blocked(id),
+                });
             }
         }
+    }
+
+    /// Notes what the server was told and what has come of it, when it is watched.
+    fn note(&mut self, told: Told) {
+        if self.calls.is_none() {
+            return;
+        }
+        let up = self.metrics().broker_up == 1;
+        let (opened, closing, commands) = (Vec::new(), Vec::new(), Vec::new());
+        let messages = self.metrics().messages_in_total;
+        let mut call = Call { told, opened, closing, commands, up, messages };
+        for id in 0..self.browsers.len() {
+            let browser = &self.browsers[id];
+            if browser.closed_ms.is_some() || browser.seen == Seen::Closing {
+                continue;
+            }
+            let mut few = [IoSlice::new(&[]); 16];
+            let used = self.server.slices(browser.link, &mut few);
+            let mut many = Vec::new();
+            let mut slices = &few[..used];
+            if used == few.len() {
+                many.resize(1 << 13, IoSlice::new(&[]));
+                let used = self.server.slices(browser.link, &mut many);
+                slices = &many[..used];
+            }
+            let (Some(first), Some(last)) = (slices.first(), slices.last()) else { continue };
+            let mut seen = browser.seen;
+            if seen == Seen::Nothing {
+                let opens = first.starts_with(b"HTTP/1.1 101") && first.ends_with(b"\r\n\r\n");
+                seen = if opens { Seen::Open } else { Seen::Closing };
+                call.opened.extend(opens.then_some(id));
+                let browser = &mut self.browsers[id];
+                let now_ms = self.now_ms.max(self.latest_ms);
+                (browser.lively_ms, browser.spoken_to_ms) = (now_ms, now_ms);
+            }
+            if seen == Seen::Closing || is_close_frame(last) {
+                seen = Seen::Closing;
+                call.closing.push((id, last.to_vec()));
+                self.browsers[id].closing_ms = Some(self.latest_ms());
+            }
+            self.browsers[id].seen = seen;
+        }
+        if let Some(link) = self.redis_link {
+            let mut slices = [IoSlice::new(&[])];
+            if self.server.slices(link, &mut slices) > 0 {
+                let mut rest = &slices[0][self.peeked.min(slices[0].len())..];
+                while let Some((command, length)) = redis::parse_command(rest) {
+                    call.commands.push(command);
+                    rest = &rest[length..];
+                }
+                self.peeked = slices[0].len();
+            }
+        }
+        self.calls.as_mut().expect("it is watched").push(call);
     }
 
     fn close(&mut self, link: LinkId) {
@@ -456,6 +633,7 @@ impl World {
             Party::Redis if self.redis_link == Some(link) => {
                 self.redis.disconnected();
                 (self.redis_link, self.redis_news) = (None, None);
+                self.note(Told::Lost);
             }
             Party::Redis => {}
         }

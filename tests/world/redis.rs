@@ -3,7 +3,7 @@
 //! It keeps what is stored, with expiry on the clock it is given, and who subscribed. It has one
 //! client. What it does not know it answers with an error, as Redis does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What dialing it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,25 @@ pub enum Reach {
     Refuses,
     /// Nothing at all.
     Silent,
+}
+
+/// Something that has arrived whole at the other end of the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The greeting is answered, and well.
+    Greeted,
+    /// A channel is confirmed.
+    Subscribed(Vec<u8>),
+    /// A message; with the number of the PUBLISH on this link that it comes of, from 0, if any.
+    Message { channel: Vec<u8>, payload: Vec<u8>, publish: Option<usize> },
+    /// The answer to a GET.
+    Answer(Option<Vec<u8>>),
+    /// The answer to a SET.
+    Stored,
+    /// An error, with the command that it answers.
+    Refused(Vec<Vec<u8>>),
+    /// Something that nobody asked for.
+    Blurt,
 }
 
 /// The server. Its knobs are its public fields.
@@ -40,10 +59,14 @@ pub struct FakeRedis {
     pub piece: usize,
     /// The link breaks after so many more bytes of what it says.
     pub cut_after: Option<usize>,
+    /// How many more bytes of commands its socket takes; `None` is all.
+    pub appetite: Option<usize>,
     /// The commands it was given, in words, the greeting left out.
     pub commands: Vec<String>,
     store: BTreeMap<(u32, Vec<u8>), Stored>,
     client: Option<Client>,
+    /// What has arrived since it was last taken.
+    arrived: Vec<Arrival>,
     /// Commands that may be executed though it is paused.
     allowance: usize,
 }
@@ -61,6 +84,13 @@ struct Client {
     subscribed: BTreeSet<Vec<u8>>,
     greeted: bool,
     db: u32,
+    /// PUBLISH commands executed or refused.
+    publishes: usize,
+    /// Bytes ever put into the outbox and taken from it.
+    put: usize,
+    spoken: usize,
+    /// What has arrived when so many bytes have been spoken.
+    marks: VecDeque<(usize, Arrival)>,
 }
 
 impl FakeRedis {
@@ -76,6 +106,8 @@ impl FakeRedis {
             held: false,
             piece: usize::MAX,
             cut_after: None,
+            appetite: None,
+            arrived: Vec::new(),
             commands: Vec::new(),
             store: BTreeMap::new(),
             client: None,
@@ -100,7 +132,7 @@ impl FakeRedis {
     ) {
         let (channel, payload) = (channel.as_bytes(), payload.as_ref());
         if let Some(client) = &mut self.client {
-            client.deliver(channel, payload);
+            client.deliver(channel, payload, None);
         }
         if expire_s > 0 {
             self.store(0, channel, payload, now_ms + expire_s * 1000);
@@ -135,7 +167,18 @@ impl FakeRedis {
 
     /// Says something that nobody asked for.
     pub fn blurt(&mut self, bytes: &[u8]) {
-        self.client.as_mut().expect("it has a client").outbox.extend_from_slice(bytes);
+        let client = self.client.as_mut().expect("it has a client");
+        client.say(bytes, Some(Arrival::Blurt));
+    }
+
+    /// Whether it has a client.
+    pub fn has_client(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// What has arrived at its client since this was last asked.
+    pub fn take_arrived(&mut self) -> Vec<Arrival> {
+        std::mem::take(&mut self.arrived)
     }
 
     /// A client has connected.
@@ -175,6 +218,7 @@ impl FakeRedis {
     /// The next piece of what it says, and whether the link breaks after it; `None` for nothing.
     pub fn speak(&mut self) -> Option<(Vec<u8>, bool)> {
         let client = self.client.as_mut().filter(|_| !self.held)?;
+        let arrived = &mut self.arrived;
         let length = client.outbox.len().min(self.piece);
         let breaks = self.cut_after.is_some_and(|after| after <= length);
         let length = self.cut_after.map_or(length, |after| after.min(length));
@@ -182,6 +226,10 @@ impl FakeRedis {
             return None;
         }
         self.cut_after = self.cut_after.map(|after| after - length);
+        client.spoken += length;
+        while client.marks.front().is_some_and(|(end, _)| *end <= client.spoken) {
+            arrived.extend(client.marks.pop_front().map(|(_, mark)| mark));
+        }
         Some((client.outbox.drain(..length).collect(), breaks))
     }
 
@@ -199,20 +247,34 @@ impl FakeRedis {
         if !matches!(name, "HELLO" | "SELECT") {
             self.commands.push(words.join(" "));
         }
-        let mut reply = Vec::new();
         if let Some(error) = self.refusal(name, &arguments) {
-            reply.extend_from_slice(format!("-{error}\r\n").as_bytes());
-        } else {
-            reply = self.answer(name, command, now_ms);
+            let client = self.client.as_mut().expect("it has a client");
+            client.publishes += usize::from(name == "PUBLISH");
+            let refused = Arrival::Refused(command.to_vec());
+            return client.say(format!("-{error}\r\n").as_bytes(), Some(refused));
         }
+        if name == "PUBLISH" {
+            return self.publish_own(&command[1], &command[2]);
+        }
+        let replies = self.answer(name, command, now_ms);
         let client = self.client.as_mut().expect("it has a client");
-        if name == "PUBLISH" && reply.starts_with(b":") {
-            let before = client.outbox.len();
-            client.deliver(&command[1], &command[2]);
-            let at = if self.push_first { client.outbox.len() } else { before };
-            client.outbox.splice(at..at, reply);
-        } else {
-            client.outbox.extend(reply);
+        for (reply, mark) in replies {
+            client.say(&reply, mark);
+        }
+    }
+
+    fn publish_own(&mut self, channel: &[u8], payload: &[u8]) {
+        let client = self.client.as_mut().expect("it has a client");
+        let number = client.publishes;
+        client.publishes += 1;
+        let hears = client.subscribed.contains(channel);
+        let reply = format!(":{}\r\n", u8::from(hears)).into_bytes();
+        if self.push_first {
+            client.deliver(channel, payload, Some(number));
+        }
+        client.say(&reply, None);
+        if !self.push_first {
+            client.deliver(channel, payload, Some(number));
         }
     }
 
@@ -247,49 +309,40 @@ impl FakeRedis {
         denied.then(|| "NOPERM No permissions to access a channel".to_string())
     }
 
-    fn answer(&mut self, name: &str, command: &[Vec<u8>], now_ms: u64) -> Vec<u8> {
+    fn answer(
+        &mut self,
+        name: &str,
+        command: &[Vec<u8>],
+        now_ms: u64,
+    ) -> Vec<(Vec<u8>, Option<Arrival>)> {
         let client = self.client.as_mut().expect("it has a client");
-        match name {
+        let db = client.db;
+        vec![match name {
             "HELLO" => {
                 client.greeted = true;
-                HELLO.to_vec()
+                (HELLO.to_vec(), Some(Arrival::Greeted))
             }
             "SELECT" => {
                 client.db = number(&command[1]) as u32;
-                b"+OK\r\n".to_vec()
+                (b"+OK\r\n".to_vec(), None)
             }
-            "PING" => b"+PONG\r\n".to_vec(),
+            "PING" => (b"+PONG\r\n".to_vec(), None),
             "SUBSCRIBE" | "UNSUBSCRIBE" => {
-                let mut reply = Vec::new();
-                for channel in &command[1..] {
-                    match name {
-                        "SUBSCRIBE" => client.subscribed.insert(channel.clone()),
-                        _ => client.subscribed.remove(channel),
-                    };
-                    reply.extend_from_slice(b">3\r\n");
-                    reply.extend(bulk(name.to_ascii_lowercase().as_bytes()));
-                    reply.extend(bulk(channel));
-                    reply.extend(format!(":{}\r\n", client.subscribed.len()).into_bytes());
-                }
-                reply
-            }
-            "PUBLISH" => {
-                let hears = client.subscribed.contains(&command[1]);
-                format!(":{}\r\n", u8::from(hears)).into_bytes()
+                return command[1..].iter().map(|channel| client.confirm(name, channel)).collect();
             }
             "SET" => {
-                let db = client.db;
                 assert_eq!(command[3], b"EX", "every stored message expires");
                 let expires_ms = now_ms + number(&command[4]) * 1000;
                 self.store(db, &command[1], &command[2], expires_ms);
-                b"+OK\r\n".to_vec()
+                (b"+OK\r\n".to_vec(), Some(Arrival::Stored))
             }
             "GET" => {
-                let db = client.db;
-                self.read(db, &command[1], now_ms).map_or(b"_\r\n".to_vec(), bulk)
+                let value = self.read(db, &command[1], now_ms).map(<[u8]>::to_vec);
+                let reply = value.as_deref().map_or(b"_\r\n".to_vec(), bulk);
+                (reply, Some(Arrival::Answer(value)))
             }
-            _ => format!("-ERR unknown command '{name}'\r\n").into_bytes(),
-        }
+            _ => (format!("-ERR unknown command '{name}'\r\n").into_bytes(), None),
+        }]
     }
 
     fn store(&mut self, db: u32, channel: &[u8], value: &[u8], expires_ms: u64) {
@@ -303,12 +356,39 @@ impl FakeRedis {
 }
 
 impl Client {
-    fn deliver(&mut self, channel: &[u8], payload: &[u8]) {
+    fn say(&mut self, bytes: &[u8], mark: Option<Arrival>) {
+        self.outbox.extend_from_slice(bytes);
+        self.put += bytes.len();
+        self.marks.extend(mark.map(|mark| (self.put, mark)));
+    }
+
+    fn deliver(&mut self, channel: &[u8], payload: &[u8], publish: Option<usize>) {
         if self.subscribed.contains(channel) {
-            self.outbox.extend_from_slice(b">3\r\n$7\r\nmessage\r\n");
-            self.outbox.extend(bulk(channel));
-            self.outbox.extend(bulk(payload));
+            let mut push = b">3\r\n$7\r\nmessage\r\n".to_vec();
+            push.extend(bulk(channel));
+            push.extend(bulk(payload));
+            let (channel, payload) = (channel.to_vec(), payload.to_vec());
+            self.say(&push, Some(Arrival::Message { channel, payload, publish }));
         }
+    }
+
+    /// Subscribes to a channel, or the opposite, and says so.
+    fn confirm(&mut self, name: &str, channel: &Vec<u8>) -> (Vec<u8>, Option<Arrival>) {
+        let mark = match name {
+            "SUBSCRIBE" => {
+                self.subscribed.insert(channel.clone());
+                Some(Arrival::Subscribed(channel.clone()))
+            }
+            _ => {
+                self.subscribed.remove(channel);
+                None
+            }
+        };
+        let mut push = b">3\r\n".to_vec();
+        push.extend(bulk(name.to_ascii_lowercase().as_bytes()));
+        push.extend(bulk(channel));
+        push.extend(format!(":{}\r\n", self.subscribed.len()).into_bytes());
+        (push, mark)
     }
 }
 
@@ -327,7 +407,7 @@ fn number(digits: &[u8]) -> u64 {
 }
 
 /// The command at the start of `bytes`, an array of bulk strings, and its length.
-fn parse_command(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
+pub fn parse_command(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     let mut at = 0;
     let count = header(bytes, &mut at, b'*')?;
     let mut words = Vec::new();
