@@ -34,6 +34,11 @@ fn http_head() {
 }
 
 #[test]
+fn server() {
+    replay("server", fuzzed::server::check);
+}
+
+#[test]
 fn resp() {
     replay("resp", fuzzed::resp::check);
 }

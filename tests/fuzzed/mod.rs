@@ -5,3 +5,4 @@ pub mod deflate;
 pub mod frame;
 pub mod http_head;
 pub mod resp;
+pub mod server;
