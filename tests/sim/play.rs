@@ -330,8 +330,10 @@ impl Game {
     }
 
     fn pass(&mut self, ms: u64) {
-        // What is there already does not come in the same turn as the deadline for it.
+        // What is there already does not come in the same turn as the deadline for it, and it comes
+        // before what is stored expires meanwhile.
         self.world.run();
+        self.digest();
         self.world.pass(ms);
         self.digest();
         self.check(true);
