@@ -115,11 +115,6 @@ impl Fetches {
         }
     }
 
-    /// Whether none is under way.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     fn ask(
         &mut self,
         channel: ChannelId,
