@@ -48,8 +48,10 @@ pub struct Conn {
     pub stage: Stage,
     /// A ping is unanswered.
     pub pinged: bool,
-    /// It is in line to be flushed.
-    pub dirty: bool,
+    /// It is in line to be flushed, among those who share what waits with few others.
+    pub in_front: bool,
+    /// It is in line to be flushed, in a crowd.
+    pub in_back: bool,
     /// The kernel refused bytes, and the outbox has not been empty since.
     pub blocked: bool,
     /// It sends nothing more: its end of the socket is shut.
@@ -154,7 +156,8 @@ impl Conn {
             awaiting: 0,
             stage: Stage::Head,
             pinged: false,
-            dirty: false,
+            in_front: false,
+            in_back: false,
             blocked: false,
             ended: false,
             form: Form::default(),
@@ -174,12 +177,6 @@ impl Conn {
         if let Some(Agreement { client_bits, client_takeover: true, .. }) = agreement {
             self.reader = Reader::with_takeover(client_bits);
         }
-    }
-
-    /// Puts a frame into the outbox; true when the conn is now to be put in line for flushing.
-    pub fn queue(&mut self, frame: Frame) -> bool {
-        self.outbox.push(frame);
-        !self.is_held() && !std::mem::replace(&mut self.dirty, true)
     }
 
     /// Whether what waits for it is not to go out yet.

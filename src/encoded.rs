@@ -4,7 +4,9 @@
 //! * a message is compressed once for each size of window, whoever gets it, except for receivers
 //!   whose messages may refer to earlier ones: for those a message smaller than what they remember
 //!   is compressed each time;
-//! * what compressing does not make smaller goes out as it is.
+//! * what compressing does not make smaller goes out as it is;
+//! * messages that arrived together go out as one run of frames, so that each receiver is handed
+//!   one thing instead of many.
 
 use std::collections::BTreeMap;
 
@@ -150,6 +152,49 @@ impl<'a> Encoded<'a> {
     }
 }
 
+/// Messages that go out together, and the runs of frames made of them so far.
+#[derive(Debug)]
+pub struct Run<'a> {
+    messages: Vec<Encoded<'a>>,
+    joined: Vec<(Form, Frame)>,
+}
+
+impl<'a> Run<'a> {
+    /// The messages in their order; not none.
+    pub fn new(payloads: impl Iterator<Item = &'a [u8]>) -> Self {
+        Run { messages: payloads.map(Encoded::new).collect(), joined: Vec::new() }
+    }
+
+    /// The frames for a receiver, as [`Encoder::frame`] makes one.
+    pub fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+        if let [message] = &mut self.messages[..] {
+            return encoder.frame(message, receiver, form);
+        }
+        if let Some((_, frames)) = self.joined.iter().find(|(known, _)| *known == form) {
+            return frames.clone();
+        }
+        let mut bytes = Vec::new();
+        for message in &mut self.messages {
+            bytes.extend_from_slice(&encoder.frame(message, receiver, form));
+        }
+        let frames = Frame::from(bytes);
+        if !form.takeover {
+            self.joined.push((form, frames.clone()));
+        }
+        frames
+    }
+
+    /// What the messages say.
+    pub fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.messages.iter().map(|message| message.payload)
+    }
+
+    /// The number of messages.
+    pub fn messages(&self) -> u64 {
+        self.messages.len() as u64
+    }
+}
+
 /// One payload as the frame that was wanted first, and as that of the other kind once it is wanted.
 #[derive(Debug)]
 struct Pair {
@@ -260,5 +305,30 @@ mod tests {
         let after = encoder.frame(&mut Encoded::new(text), 1, form(15, true));
         assert_eq!(after, first);
         assert_eq!(encoder.windows.len(), 2);
+    }
+
+    #[test]
+    fn messages_go_out_together_and_each_run_is_made_once() {
+        let payloads = [b"hi".as_slice(), b"\xff", LONG];
+        let mut encoder = Encoder::new(100);
+        let mut run = Run::new(payloads.into_iter());
+        assert_eq!((run.messages(), run.payloads().count()), (3, 3));
+        let each = |form| -> Vec<u8> {
+            let mut encoder = Encoder::new(100);
+            let mut frame = |payload| encoder.frame(&mut Encoded::new(payload), 9, form).to_vec();
+            payloads.into_iter().flat_map(&mut frame).collect()
+        };
+        let binary = Form { binary: true, ..Form::default() };
+        for form in [Form::default(), binary, form(15, false), form(9, false)] {
+            let frames = run.frames(&mut encoder, 1, form);
+            assert_eq!(&frames[..], each(form), "{form:?}");
+            assert!(Arc::ptr_eq(&run.frames(&mut encoder, 2, form), &frames));
+        }
+        assert_eq!(encoder.compressions(), 2, "once for each window");
+        let own = run.frames(&mut encoder, 1, form(15, true));
+        assert_eq!(&own[..], each(form(15, true)));
+        let mut again = Run::new(payloads.into_iter());
+        let next = again.frames(&mut encoder, 1, form(15, true));
+        assert!(next.len() < own.len(), "it refers to what this receiver was sent before");
     }
 }

@@ -159,7 +159,7 @@ impl<S: Default> Hub<S> {
     }
 
     /// The conns that hear the channel.
-    pub fn subscribers(&self, channel: ChannelId) -> impl Iterator<Item = u32> {
+    pub fn subscribers(&self, channel: ChannelId) -> impl ExactSizeIterator<Item = u32> {
         self.channels[channel as usize].subscribers.iter().map(|subscriber| subscriber.conn)
     }
 

@@ -31,7 +31,8 @@
 //! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
 //!    `None`. An [`Output`](contract::Output) carries no bytes: at a `Flush` the loop pulls them
 //!    with [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance)
-//!    how many the kernel took, and with `Input::Blocked` when that were fewer than it was given;
+//!    how many the kernel took, and with `Input::Blocked` when that were fewer than it was given.
+//!    A loop may stop after some milliseconds of flushing, and go on in its next turn;
 //! 3. sleep until something happens, or until
 //!    [`next_deadline_ms`](server::Server::next_deadline_ms).
 //!

@@ -55,14 +55,18 @@ impl Outbox {
         }
     }
 
-    /// Bytes of memory that what waits may take: an empty frame has its place in the queue, too.
-    pub fn cost(&self) -> usize {
-        let frames = match &self.waiting {
+    /// Frames that wait, one that is partly sent included. What was pushed as one counts as one.
+    pub fn frames(&self) -> usize {
+        match &self.waiting {
             Waiting::One { .. } => 1,
             Waiting::Many(None) => 0,
             Waiting::Many(Some(many)) => many.frames.len(),
-        };
-        self.len() + frames * FRAME_COST
+        }
+    }
+
+    /// Bytes of memory that what waits may take: an empty frame has its place in the queue, too.
+    pub fn cost(&self) -> usize {
+        self.len() + self.frames() * FRAME_COST
     }
 
     /// Whether nothing waits.

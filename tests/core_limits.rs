@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::io::IoSlice;
+
 use world::*;
 use wsloop::proto::frame::Opcode;
 use wsloop::settings::{Refuse, Settings};
@@ -9,29 +11,56 @@ use wsloop::settings::{Refuse, Settings};
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";
 
-/// As many frames as a turn may queue, with something to spare.
-const MORE_THAN_A_TURN: usize = (1 << 20) + (1 << 16);
+/// Frames that a turn may queue.
+const TURN: usize = 1 << 20;
+
+/// Something is left unread in the first turn, and in the end everybody has heard all messages.
+fn fill_a_turn(
+    mut world: World,
+    hearers: &[BrowserId],
+    messages: usize,
+    is_left: impl Fn(&World) -> bool,
+) {
+    world.flushes = 1;
+    world.turn();
+    assert!(is_left(&world), "the turn is full");
+    world.flushes = usize::MAX;
+    world.run();
+    assert!(!is_left(&world), "it reads again when all is put out");
+    for hearer in hearers {
+        let heard = world.texts(*hearer);
+        assert!(heard.len() == messages && heard.iter().all(|text| text == "x"));
+    }
+    assert_eq!(world.metrics().slow_total, 0);
+}
 
 #[test]
-fn a_turn_that_is_full_is_put_out_before_more_is_read() {
-    for settings in [settings(), with_redis()] {
-        let mut world = World::new(settings);
-        let hearers: Vec<BrowserId> = (0..1100).map(|_| world.open(HEARS)).collect();
-        let (speaker, other) = (world.open(SPEAKS), world.open(SPEAKS));
-        let messages = MORE_THAN_A_TURN / hearers.len();
-        let burst: Vec<u8> = (0..messages).flat_map(|_| masked(Opcode::Text, b"x")).collect();
-        let outbox = |world: &World| world.server.is_reading(world.browsers[other].link);
-        assert!(outbox(&world), "an idle turn reads");
-        world.send(speaker, &burst);
-        world.say(other, "y");
-        for hearer in hearers {
-            let heard = world.texts(hearer);
-            assert_eq!(heard.len(), messages + 1);
-            assert!(heard[..messages].iter().all(|text| text == "x") && heard[messages] == "y");
-        }
-        assert!(outbox(&world), "and reads again when all is put out");
-        assert_eq!(world.metrics().slow_total, 0);
+fn a_turn_that_many_browsers_fill_is_put_out_before_more_is_read() {
+    let mut world = World::new(settings());
+    let hearers: Vec<BrowserId> = (0..1100).map(|_| world.open(HEARS)).collect();
+    let messages = TURN / hearers.len() + 4;
+    let speakers: Vec<BrowserId> = (0..messages).map(|_| world.open(SPEAKS)).collect();
+    for speaker in &speakers {
+        world.send(*speaker, &masked(Opcode::Text, b"x"));
     }
+    let last = speakers[messages - 1];
+    fill_a_turn(world, &hearers, messages, |world| world.browsers[last].has_to_speak());
+}
+
+#[test]
+fn a_turn_that_redis_fills_is_put_out_before_more_is_read() {
+    let mut world = World::new(with_redis());
+    let urls = [HEARS, "/ws/bar?subscribe-broadcast"];
+    let hearers: Vec<BrowserId> = (0..1100).map(|n| world.open(urls[n % 2])).collect();
+    let messages = TURN / hearers.len() + 4;
+    for _ in 0..messages {
+        for channel in ["broadcast:foo", "broadcast:bar"] {
+            world.redis.publish(channel, "x", 0, world.now_ms);
+        }
+    }
+    world.redis.work(world.now_ms);
+    let link = world.redis_link().expect("it is up");
+    fill_a_turn(world, &hearers, messages, |world| !world.server.is_reading(link));
 }
 
 #[test]
@@ -83,4 +112,44 @@ fn a_redis_that_is_still_loading_counts_as_away() {
     world.redis.loading = false;
     world.pass(6_000);
     assert_eq!((world.status(early), world.texts(early)), (Some(101), vec!["stored".to_string()]));
+}
+
+#[test]
+fn messages_that_arrive_together_are_one_thing_to_send() {
+    let mut world = World::new(with_redis());
+    let hearer = world.open("/ws/x?subscribe-broadcast");
+    world.browsers[hearer].appetite = Some(0);
+    for n in 0..16 {
+        world.redis.publish("broadcast:x", format!("message {n}"), 0, world.now_ms);
+    }
+    world.run();
+    let mut slices = [IoSlice::new(&[]); 32];
+    let link = world.browsers[hearer].link;
+    assert_eq!(world.server.slices(link, &mut slices), 1, "one run of frames");
+    world.browsers[hearer].appetite = None;
+    world.resume(hearer);
+    let expected: Vec<String> = (0..16).map(|n| format!("message {n}")).collect();
+    assert_eq!(world.texts(hearer), expected);
+    assert_eq!(world.metrics().messages_out_total, 16);
+}
+
+#[test]
+fn a_crowd_makes_nobody_wait_who_has_something_else_to_hear() {
+    let mut world = World::new(settings());
+    let crowd: Vec<_> = (0..300).map(|_| world.open("/ws/x?subscribe-broadcast")).collect();
+    let quiet = world.open("/ws/y?subscribe-broadcast");
+    let speaker = world.open("/ws/x?publish-broadcast");
+    let other = world.open("/ws/y?publish-broadcast");
+    let served =
+        |world: &World| crowd.iter().filter(|id| !world.browsers[**id].heard.is_empty()).count();
+    world.flushes = 10;
+    world.browsers[speaker].send_frame(Opcode::Text, b"to all");
+    assert!(world.turn() && served(&world) == 10, "the rest is for later turns");
+    world.browsers[other].send_frame(Opcode::Text, b"to one");
+    assert!(world.turn());
+    assert_eq!(world.texts(quiet), ["to one"]);
+    assert_eq!(served(&world), 19);
+    world.run();
+    assert_eq!(served(&world), 300);
+    assert!(crowd.iter().all(|id| world.browsers[*id].heard.len() == 1));
 }

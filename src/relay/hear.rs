@@ -6,11 +6,25 @@ use std::sync::Arc;
 use super::Relay;
 use crate::broker::Delivery;
 use crate::conn::Stage;
-use crate::encoded::Encoded;
+use crate::encoded::{Encoded, Run};
 use crate::hub::ChannelId;
 use crate::link_id::LinkId;
 use crate::proto::message::Kind;
 use crate::stored::Fetch;
+
+/// Messages of more bytes than this are not joined with others, which would copy them.
+const JOINED_MESSAGE: usize = 4 << 10;
+/// Most bytes that are joined.
+const JOINED_BYTES: usize = 64 << 10;
+
+/// Messages for one channel that arrived one right after the other and go out together.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    channel: ChannelId,
+    except: Option<LinkId>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
 
 impl Relay {
     /// Lets a conn hear a channel. True is for the channel's first subscriber: then the broker is
@@ -53,16 +67,37 @@ impl Relay {
 
     /// Hands a message to everyone who hears its channel. Until the broker has confirmed the
     /// channel its messages are the rest of an earlier subscription: who joins now gets what is
-    /// stored, which is newer.
+    /// stored, which is newer. The next may be for the same: after the last comes
+    /// [`Relay::deliver_arrived`].
     pub fn deliver(&mut self, delivery: Delivery<'_>) {
         self.metrics.deliveries_total += 1;
-        let name = std::str::from_utf8(delivery.channel).ok();
-        if let Some(channel) = name.and_then(|name| self.hub.find(name))
-            && self.hub.state(channel).confirmed
-            && !delivery.payload.is_empty()
-        {
-            self.fan_out(channel, delivery.payload, delivery.except);
+        let Delivery { channel, payload, except } = delivery;
+        let name = std::str::from_utf8(channel).ok();
+        let Some(channel) = name.and_then(|name| self.hub.find(name)) else { return };
+        if payload.is_empty() || !self.hub.state(channel).confirmed {
+            return;
         }
+        if !self.arrived.takes(channel, except, payload) {
+            self.deliver_arrived();
+        }
+        if payload.len() > JOINED_MESSAGE {
+            return self.fan_out(channel, Run::new([payload].into_iter()), except);
+        }
+        (self.arrived.channel, self.arrived.except) = (channel, except);
+        self.arrived.bytes.extend_from_slice(payload);
+        self.arrived.ends.push(self.arrived.bytes.len());
+    }
+
+    /// Hands out the messages that may have had to wait for others to go with.
+    pub fn deliver_arrived(&mut self) {
+        if self.arrived.ends.is_empty() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.fan_out(arrived.channel, Run::new(arrived.payloads()), arrived.except);
+        arrived.bytes.clear();
+        arrived.ends.clear();
+        self.arrived = arrived;
     }
 
     /// The oldest fetch is answered: its stored message goes to those who wait for it, or, when it
@@ -75,7 +110,7 @@ impl Relay {
         let hash = self.hash(payload);
         let state = self.hub.state(fetch.channel);
         if state.is_news(hash) && fetch.is_for_everyone(state) {
-            return self.fan_out(fetch.channel, payload, None);
+            return self.fan_out(fetch.channel, Run::new([payload].into_iter()), None);
         }
         let links: Vec<LinkId> = fetch.entitled(state).collect();
         let mut encoded = Encoded::new(payload);
@@ -150,24 +185,26 @@ impl Relay {
         }
     }
 
-    fn fan_out(&mut self, channel: ChannelId, payload: &[u8], except: Option<LinkId>) {
-        let hash = self.hash(payload);
-        self.hub.state(channel).delivered(hash);
-        let mut encoded = Encoded::new(payload);
+    fn fan_out(&mut self, channel: ChannelId, mut run: Run<'_>, except: Option<LinkId>) {
+        for payload in run.payloads() {
+            let hash = self.hash(payload);
+            self.hub.state(channel).delivered(hash);
+        }
         let mut slow = Vec::new();
-        for index in self.hub.subscribers(channel) {
+        let subscribers = self.hub.subscribers(channel);
+        let receivers = subscribers.len();
+        for index in subscribers {
             let Some((link, conn)) = self.slots.at(index).filter(|(link, _)| except != Some(*link))
             else {
                 continue;
             };
             conn.spoken = self.now;
-            if conn.queue(self.encoder.frame(&mut encoded, index, conn.form)) {
-                self.dirty.push_back(index);
-            }
+            conn.outbox.push(run.frames(&mut self.encoder, index, conn.form));
+            self.lines.stand(index, conn, receivers);
             if conn.is_slow(self.settings.outbox_limit) {
                 slow.push(link);
             }
-            self.metrics.messages_out_total += 1;
+            self.metrics.messages_out_total += run.messages();
             self.queued += 1;
         }
         self.metrics.compressions_total = self.encoder.compressions();
@@ -191,5 +228,19 @@ impl Relay {
 
     fn hash(&self, payload: &[u8]) -> u64 {
         self.keys.hash_one(payload) | 1
+    }
+}
+
+impl Arrived {
+    /// Whether a message may go out together with those that are here.
+    fn takes(&self, channel: ChannelId, except: Option<LinkId>, payload: &[u8]) -> bool {
+        (channel, except) == (self.channel, self.except)
+            && payload.len() <= JOINED_MESSAGE
+            && self.bytes.len() + payload.len() <= JOINED_BYTES
+    }
+
+    fn payloads(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
     }
 }

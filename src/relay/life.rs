@@ -91,13 +91,13 @@ impl Relay {
     /// Opens a conn whose channels the broker has all confirmed: what waits for it goes out.
     pub fn open_if_joined(&mut self, link: LinkId) {
         let now = self.now;
-        let Some(conn) = self.conn(link) else { return };
+        let Some(conn) = self.slots.conn(link) else { return };
         if conn.stage != Stage::Joining || conn.awaiting > 0 {
             return;
         }
         conn.stage = Stage::Open;
         (conn.heard, conn.spoken) = (now, now);
-        let first = !std::mem::replace(&mut conn.dirty, true);
+        self.lines.stand(link.index, conn, 1);
         let woken = conn.early.as_ref().is_some_and(|early| !early.bytes.is_empty());
         if !woken {
             conn.early = None;
@@ -105,9 +105,6 @@ impl Relay {
         self.metrics.handshakes_pending -= 1;
         self.metrics.handshakes_total += 1;
         self.metrics.conns_open += 1;
-        if first {
-            self.dirty.push_back(link.index);
-        }
         if woken {
             self.woken.push_back(link);
         }
@@ -152,11 +149,10 @@ impl Relay {
             conn.outbox.drop_unstarted();
         }
         self.settle(link, Stage::Closing);
-        let Some(conn) = self.conn(link) else { return };
+        let Some(conn) = self.slots.conn(link) else { return };
         conn.since = now;
-        if conn.queue(last) {
-            self.dirty.push_back(link.index);
-        }
+        conn.outbox.push(last);
+        self.lines.stand(link.index, conn, 1);
         self.rearm(link.index);
     }
 

@@ -2,14 +2,17 @@
 //!
 //! It knows conns, the hub, the timers and what waits to be put out; it does not know the broker,
 //! to which the server carries what is asked for here. Its rules:
-//! * a message is encoded once for all who get it, and a conn is put in line for flushing once;
+//! * a message is encoded once for all who get it, and those that arrived together go out as one;
+//! * a conn is put in line for flushing once, however much is queued for it;
 //! * a conn leaves the hub when it begins to close, and its place when its Close is put out;
 //! * no outbox grows past its limit once the kernel has refused bytes of it.
 //!
-//! `hear` is about channels and messages, `life` about stages and deadlines.
+//! `hear` is about channels and messages, `life` about stages and deadlines, `lines` about who is
+//! flushed when.
 
 mod hear;
 mod life;
+mod lines;
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
@@ -26,6 +29,8 @@ use crate::settings::Settings;
 use crate::slots::{Party, Slots};
 use crate::stored::{ChannelState, Fetches};
 use crate::timers::{Tick, Wheel};
+use hear::Arrived;
+use lines::Lines;
 
 /// Frames that a turn may queue before it ends: about 16 MiB of places in outboxes.
 const FRAMES_PER_TURN: usize = 1 << 20;
@@ -54,9 +59,10 @@ pub struct Relay {
     encoder: Encoder,
     wheel: Wheel,
     outputs: VecDeque<Output>,
-    dirty: VecDeque<u32>,
+    lines: Lines,
+    arrived: Arrived,
     flush_broker: Option<LinkId>,
-    /// Frames queued since all was last put out.
+    /// Frames queued that were not yet to be flushed.
     queued: usize,
     now: Tick,
 }
@@ -77,7 +83,8 @@ impl Relay {
             fetches: Fetches::default(),
             wheel: Wheel::default(),
             outputs: VecDeque::new(),
-            dirty: VecDeque::new(),
+            lines: Lines::default(),
+            arrived: Arrived::default(),
             flush_broker: None,
             queued: 0,
             now: 0,
@@ -135,13 +142,10 @@ impl Relay {
     pub fn send(&mut self, link: LinkId, frame: Frame) {
         let limit = self.settings.outbox_limit;
         self.queued += 1;
-        let Some(conn) = self.conn(link) else { return };
-        let first = conn.queue(frame);
-        let slow = conn.is_slow(limit);
-        if first {
-            self.dirty.push_back(link.index);
-        }
-        if slow {
+        let Some(conn) = self.slots.conn(link) else { return };
+        conn.outbox.push(frame);
+        self.lines.stand(link.index, conn, 1);
+        if conn.is_slow(limit) {
             self.close_slow(link);
         }
     }
@@ -157,11 +161,9 @@ impl Relay {
 
     /// Lets what waits for a conn go out that was held.
     pub fn release(&mut self, link: LinkId) {
-        let Some(conn) = self.conn(link) else { return };
+        let Some(conn) = self.slots.conn(link) else { return };
         conn.awaiting = 0;
-        if !conn.outbox.is_empty() && !std::mem::replace(&mut conn.dirty, true) {
-            self.dirty.push_back(link.index);
-        }
+        self.lines.stand(link.index, conn, 1);
     }
 
     /// The kernel took `n` of a conn's bytes.
@@ -229,15 +231,17 @@ impl Relay {
             }
             return Some(output);
         }
-        while let Some(index) = self.dirty.pop_front() {
-            if let Some((link, conn)) = self.slots.at(index)
-                && std::mem::take(&mut conn.dirty)
-            {
-                return Some(Output::Flush(link));
-            }
-        }
-        self.queued = 0;
-        None
+        let Some((link, frames)) = self.lines.next(&mut self.slots) else {
+            self.queued = 0;
+            return None;
+        };
+        self.queued = self.queued.saturating_sub(frames);
+        Some(Output::Flush(link))
+    }
+
+    /// Whether something is still to be put out.
+    pub fn has_outputs(&self) -> bool {
+        self.flush_broker.is_some() || !self.outputs.is_empty() || !self.lines.is_empty()
     }
 
     /// Panics when what is counted and indexed disagrees with what is there.

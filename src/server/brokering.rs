@@ -26,7 +26,7 @@ impl Server {
     /// Takes what the broker has to say, until that is all or a turn is full.
     pub(super) fn on_broker_events(&mut self, input: &mut &[u8]) {
         while !self.relay.is_full() {
-            let Some(event) = self.broker.next(input, self.now_ms) else { return };
+            let Some(event) = self.broker.next(input, self.now_ms) else { break };
             match tell(&mut self.relay, &mut self.said, event) {
                 None => {}
                 Some(Turned::Up) => self.on_broker_up(),
@@ -36,6 +36,7 @@ impl Server {
                 }
             }
         }
+        self.relay.deliver_arrived();
     }
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again.
@@ -125,6 +126,9 @@ impl Server {
 
 /// Tells the relay what the broker said, unless that was about the broker itself.
 fn tell(relay: &mut Relay, said: &mut Said, event: Event<'_>) -> Option<Turned> {
+    if !matches!(event, Event::Delivery(_) | Event::Quiet) {
+        relay.deliver_arrived();
+    }
     match event {
         Event::Delivery(delivery) => relay.deliver(delivery),
         Event::Answer(payload) => relay.on_answer(payload),

@@ -158,7 +158,8 @@ impl Server {
     }
 
     /// The next thing to do outside; to be called until `None`, and again after every call of
-    /// another method.
+    /// another method. What a loop leaves for its next turn, after as much writing as a turn may
+    /// take, comes then, behind what is more urgent.
     pub fn poll_output(&mut self) -> Option<Output> {
         if std::mem::take(&mut self.dial)
             && let Some(target) = self.broker.redis().map(|redis| redis.target().clone())
@@ -200,6 +201,7 @@ impl Server {
         let wake = self.relay.next_wake().map(|tick| u64::from(tick) * timers::TICK_MS);
         let broker = self.timed_redis().map(|redis| redis.deadline_ms());
         let kept = !self.kept.is_empty() || !self.relay.woken.is_empty();
+        let kept = kept || self.relay.has_outputs();
         let at_once = (kept || self.broker.has_more()).then_some(self.now_ms);
         wake.into_iter().chain(broker).chain(self.ends_ms).chain(at_once).min()
     }

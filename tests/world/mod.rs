@@ -52,6 +52,8 @@ pub struct World {
     pub dials_ms: Vec<u64>,
     /// What the server was told, when it is watched: then somebody is to take it.
     pub calls: Option<Vec<Call>>,
+    /// Knob: links that are flushed in a turn, after which the loop goes on in the next.
+    pub flushes: usize,
     pings: bool,
     links: Slab<(u32, Party)>,
     redis_link: Option<LinkId>,
@@ -201,6 +203,7 @@ impl World {
             redis,
             dials_ms: Vec::new(),
             calls,
+            flushes: usize::MAX,
             pings,
             latest_ms: 0,
             peeked: 0,
@@ -408,7 +411,10 @@ impl World {
             turns += 1;
             assert!(turns < MANY_TURNS, "somebody is never heard");
             idle = if self.is_busy() { 0 } else { idle + 1 };
-            self.turn();
+            if self.turn() {
+                idle = 0;
+                continue;
+            }
             let deadline_ms = self.server.next_deadline_ms();
             let is_due = deadline_ms.is_some_and(|at_ms| at_ms <= self.now_ms);
             let is_over = !is_due || self.server.is_done();
@@ -419,20 +425,22 @@ impl World {
         panic!("the loop would spin");
     }
 
-    /// One turn of the loop: each party is heard once, Redis first.
-    pub fn turn(&mut self) {
+    /// One turn of the loop: each party is heard once, Redis first. True when the turn was over
+    /// before all was put out, so that another follows at once.
+    pub fn turn(&mut self) -> bool {
         self.hear_redis();
         for id in 0..self.browsers.len() {
             self.hear_browser(id);
         }
         self.server.tick(self.now_ms);
         self.note(Told::Other);
-        self.put_out();
+        let cut = self.put_out();
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.redis.work(self.latest_ms);
         self.server.check_invariants();
         let conns = self.links.iter().filter(|(_, (_, party))| *party != Party::Redis).count();
         assert_eq!(self.metrics().conns as usize, conns);
+        cut && self.server.next_deadline_ms().is_some_and(|at_ms| at_ms <= self.latest_ms)
     }
 
     /// Whether somebody outside has something to say.
@@ -498,11 +506,18 @@ impl World {
         }
     }
 
-    fn put_out(&mut self) {
+    fn put_out(&mut self) -> bool {
+        let mut flushes = self.flushes;
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Dial(link, _) => self.dial(link),
-                Output::Flush(link) => self.flush(link),
+                Output::Flush(link) => {
+                    self.flush(link);
+                    flushes -= 1;
+                    if flushes == 0 {
+                        return true;
+                    }
+                }
                 Output::Finish(link) => match self.party(link) {
                     Party::Browser(id) => self.browsers[id].finish(self.now_ms),
                     Party::Redis => panic!("Redis is not finished with"),
@@ -510,6 +525,7 @@ impl World {
                 Output::Close(link) => self.close(link),
             }
         }
+        false
     }
 
     fn dial(&mut self, link: LinkId) {
