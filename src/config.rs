@@ -25,6 +25,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::broker;
 use crate::channel::Allow;
+use crate::overflow::Overflows;
 use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 use crate::settings::{Page, Refuse, Settings};
@@ -152,6 +153,8 @@ fn settings(
             .unwrap_or(Compression::Shared),
         compression_min: size("compression-min", &flags.compression_min, 256, 0..=usize::MAX)?,
         outbox_limit: room("outbox-limit", &flags.outbox_limit, 4 * MIB, 2, message, notes)?,
+        overflows: value("overflow", &flags.overflow, |text| list(text, Overflows::parse))?
+            .unwrap_or_default(),
         max_connections: max_connections(&flags.max_connections, descriptors)?,
         max_handshakes: count("max-handshakes", &flags.max_handshakes, 4096)?,
         subprotocols: value("subprotocols", &flags.subprotocols, values::subprotocols)?,
@@ -406,6 +409,7 @@ mod tests {
             "--max-fragments=7",
             "--max-head-size=1KiB",
             "--outbox-limit=4096",
+            "--overflow=ticker/*=latest,close",
             "--max-connections=9",
             "--max-handshakes=3",
             "--store-limit=0",
@@ -434,6 +438,7 @@ mod tests {
         assert_eq!(settings.max_fragments, 7);
         assert_eq!(settings.max_head_size, 1024);
         assert_eq!(settings.outbox_limit, 4096);
+        assert_eq!(settings.overflows.to_string(), "ticker/*=latest,close");
         assert_eq!(settings.max_connections, 9);
         assert_eq!(settings.max_handshakes, 3);
         assert_eq!(settings.allow, Allow::parse("publish-user").expect("an option"));

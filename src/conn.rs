@@ -11,6 +11,7 @@ use crate::channel::Grant;
 use crate::encoded::Form;
 use crate::hub::Subscriptions;
 use crate::outbox::{Frame, Outbox};
+use crate::overflow::Overflow;
 use crate::proto::deflate::Agreement;
 use crate::proto::message::Reader;
 use crate::settings::Settings;
@@ -54,6 +55,10 @@ pub struct Conn {
     pub in_back: bool,
     /// The kernel refused bytes, and the outbox has not been empty since.
     pub blocked: bool,
+    /// What is done when it lets more wait than it may.
+    pub overflow: Overflow,
+    /// It skips to the latest messages until nothing waits for it any more.
+    pub skips: bool,
     /// It sends nothing more: its end of the socket is shut.
     pub ended: bool,
     /// What form its messages go out in.
@@ -159,6 +164,8 @@ impl Conn {
             in_front: false,
             in_back: false,
             blocked: false,
+            overflow: Overflow::Close,
+            skips: false,
             ended: false,
             form: Form::default(),
             echoes: false,

@@ -184,14 +184,20 @@ impl<'a> Run<'a> {
         frames
     }
 
+    /// The frame of the last message alone.
+    pub fn last(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+        let message = self.messages.last_mut().expect("there is a message");
+        encoder.frame(message, receiver, form)
+    }
+
     /// What the messages say.
     pub fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
         self.messages.iter().map(|message| message.payload)
     }
 
     /// The number of messages.
-    pub fn messages(&self) -> u64 {
-        self.messages.len() as u64
+    pub fn messages(&self) -> usize {
+        self.messages.len()
     }
 }
 

@@ -8,7 +8,8 @@ use crate::channel::{self, Grant, Options};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbox::Frame;
-use crate::proto::deflate::{self, Agreement};
+use crate::overflow::Overflow;
+use crate::proto::deflate::{self, Agreement, Compression};
 use crate::proto::http::{self, Head, HeadError};
 use crate::proto::upgrade;
 use crate::proto::{frame, message};
@@ -37,6 +38,8 @@ pub struct Pending {
     pub accepted: Frame,
     /// How messages are compressed, if they are.
     pub agreement: Option<Agreement>,
+    /// What is done when it reads too slowly.
+    pub overflow: Overflow,
     /// Its messages come back to it, and go nowhere else.
     pub echoes: bool,
 }
@@ -73,7 +76,13 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
     };
     let spoken = settings.subprotocols.as_deref();
     let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
-    let deflate = deflate::negotiate(head.values(deflate::HEADER), settings.compression);
+    let overflow = facility.as_deref().map_or(Overflow::Close, |name| settings.overflows.of(name));
+    let compression = match (settings.compression, overflow) {
+        // Of messages that refer to one another none can be skipped.
+        (Compression::Dedicated, Overflow::Latest) => Compression::Shared,
+        (compression, _) => compression,
+    };
+    let deflate = deflate::negotiate(head.values(deflate::HEADER), compression);
     let extensions = deflate.as_ref().map(|(_, answer)| answer.as_str());
     let accepted = Frame::from(upgrade::accepted(&upgrade.accept, protocol, extensions));
     let agreement = deflate.map(|(agreement, _)| agreement);
@@ -85,7 +94,8 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
         return Decision::Refuse(not_upgraded(&refusal, Some(&accepted), settings));
     }
     if echoes {
-        return Decision::Open(Pending { grant: Grant::default(), accepted, agreement, echoes });
+        let grant = Grant::default();
+        return Decision::Open(Pending { grant, accepted, agreement, overflow, echoes });
     }
     let Some(facility) = facility else {
         let prefix = &settings.url_prefix;
@@ -103,7 +113,7 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
         metrics.options_denied_total += u64::from(grant.denied.len());
         tracing::debug!("{:?} asks for {}, see --allow", head.target, grant.denied);
     }
-    Decision::Open(Pending { grant, accepted, agreement, echoes })
+    Decision::Open(Pending { grant, accepted, agreement, overflow, echoes })
 }
 
 /// The refusal of bytes that are no request head.

@@ -11,8 +11,8 @@
 //!
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`identity`],
-//!   [`link_id`], [`hub`], [`outbox`], [`encoded`], [`stored`], [`timers`], [`metrics`],
-//!   [`broker`];
+//!   [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`], [`stored`],
+//!   [`timers`], [`metrics`], [`broker`];
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
@@ -55,6 +55,8 @@ pub mod link_id;
 pub mod metrics;
 pub mod net;
 pub mod outbox;
+pub mod overflow;
+pub mod pattern;
 pub mod proto;
 pub mod relay;
 pub mod server;

@@ -55,6 +55,7 @@ metrics! {
     counter pong_timeouts_total "Conns closed because nothing came after a ping."
     counter slow_total "Conns closed because their outbox passed --outbox-limit."
     counter frames_dropped_total "Frames given up when a slow conn was closed."
+    counter superseded_total "Messages given up for a newer one, see --overflow."
     counter protocol_errors_total "Conns closed for breaking the WebSocket protocol."
     counter handshake_timeouts_total "Conns closed because their handshake took too long."
 }

@@ -1,6 +1,7 @@
 //! L1: the bytes that wait for one conn, a queue of shared frames.
 //!
-//! It does not know what the bytes mean, whose they are, or how they are sent. Its rules:
+//! It does not know what the bytes mean beyond where a frame ends, whose they are, or how they are
+//! sent. Its rules:
 //! * an empty outbox owns no memory, and one waiting frame needs none besides the shared frame;
 //! * a frame is never copied: a thousand outboxes share one;
 //! * once a byte of a frame has been sent, the rest of that frame stays first in line.
@@ -9,12 +10,17 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// Encoded bytes, shared by everyone they are sent to.
+use crate::proto::frame;
+
+/// Encoded bytes, one frame or a run of them, shared by everyone they are sent to.
 pub type Frame = Arc<[u8]>;
 
 /// What a small frame of its own takes besides its bytes: a place in the queue, two counters, and
 /// what the allocator adds.
 const FRAME_COST: usize = 64;
+
+/// Tells frames apart that may take each other's place.
+pub type Label = u32;
 
 /// The bytes that wait for one conn.
 #[derive(Debug, Default)]
@@ -36,9 +42,9 @@ impl Default for Waiting {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Many {
-    frames: VecDeque<Frame>,
+    frames: VecDeque<(Frame, Option<Label>)>,
     /// Bytes of the first frame that are already sent.
     sent: usize,
     /// Bytes of all frames that are not yet sent.
@@ -83,15 +89,52 @@ impl Outbox {
             Waiting::Many(None) => self.waiting = Waiting::One { frame, sent: 0 },
             Waiting::Many(Some(many)) => {
                 many.unsent += frame.len();
-                many.frames.push_back(frame);
+                many.frames.push_back((frame, None));
             }
-            Waiting::One { frame: first, sent } => {
-                let unsent = first.len() - *sent + frame.len();
-                let (first, sent) = (first.clone(), *sent);
-                let frames = VecDeque::from([first, frame]);
-                self.waiting = Waiting::Many(Some(Box::new(Many { frames, sent, unsent })));
-            }
+            Waiting::One { .. } => self.push_labelled(frame, None),
         }
+    }
+
+    /// Puts a frame last in line, under a label.
+    pub fn push_labelled(&mut self, frame: Frame, label: Option<Label>) {
+        if frame.is_empty() {
+            return;
+        }
+        let mut many = match std::mem::take(&mut self.waiting) {
+            Waiting::Many(many) => many.unwrap_or_default(),
+            Waiting::One { frame, sent } => {
+                let unsent = frame.len() - sent;
+                Box::new(Many { frames: VecDeque::from([(frame, None)]), sent, unsent })
+            }
+        };
+        many.unsent += frame.len();
+        many.frames.push_back((frame, label));
+        self.waiting = Waiting::Many(Some(many));
+    }
+
+    /// Puts a frame last in line in place of those of its label that are not started, and returns
+    /// how many those were.
+    pub fn replace(&mut self, frame: Frame, label: Label) -> usize {
+        let dropped = self.give_up(|frame, other| match other == Some(label) {
+            true => None,
+            false => Some(frame),
+        });
+        self.push_labelled(frame, Some(label));
+        dropped
+    }
+
+    /// Keeps of each label only the last frame, besides one that is started, and all that have no
+    /// label. Returns how many frames were dropped.
+    pub fn keep_latest(&mut self) -> usize {
+        let mut seen = Vec::new();
+        self.give_up(|frame, label| match label {
+            None => Some(frame),
+            Some(label) if seen.contains(&label) => None,
+            Some(label) => {
+                seen.push(label);
+                frame::frames(&frame).last().map(Frame::from)
+            }
+        })
     }
 
     /// Fills `into` with what waits, first in line first, and returns how many slices it used.
@@ -108,7 +151,7 @@ impl Outbox {
             Waiting::Many(Some(many)) => {
                 let mut sent = many.sent;
                 let mut used = 0;
-                for (slot, frame) in into.iter_mut().zip(&many.frames) {
+                for (slot, (frame, _)) in into.iter_mut().zip(&many.frames) {
                     *slot = IoSlice::new(&frame[std::mem::take(&mut sent)..]);
                     used += 1;
                 }
@@ -131,32 +174,57 @@ impl Outbox {
 
     /// Drops every frame of which no byte has been sent, and returns how many those were.
     pub fn drop_unstarted(&mut self) -> usize {
-        match std::mem::take(&mut self.waiting) {
-            Waiting::Many(None) => 0,
-            Waiting::One { sent: 0, .. } => 1,
-            started @ Waiting::One { .. } => {
-                self.waiting = started;
-                0
-            }
-            Waiting::Many(Some(mut many)) => {
-                let all = many.frames.len();
-                match many.frames.pop_front() {
-                    Some(frame) if many.sent > 0 => {
-                        self.waiting = Waiting::One { frame, sent: many.sent };
-                        all - 1
-                    }
-                    _ => all,
-                }
+        self.give_up(|_, _| None)
+    }
+
+    /// Keeps what `keep` makes of each entry, from the last to the first, and the rest of a frame
+    /// that is started. Returns how many frames were dropped.
+    fn give_up(&mut self, mut keep: impl FnMut(Frame, Option<Label>) -> Option<Frame>) -> usize {
+        let (mut frames, sent) = match std::mem::take(&mut self.waiting) {
+            Waiting::Many(None) => return 0,
+            Waiting::One { frame, sent } => (VecDeque::from([(frame, None)]), sent),
+            Waiting::Many(Some(many)) => (many.frames, many.sent),
+        };
+        let count = |frames: &VecDeque<(Frame, Option<Label>)>| -> usize {
+            frames.iter().map(|(run, _)| frame::frames(run).count()).sum()
+        };
+        let before = count(&frames);
+        let started = if sent > 0 { frames.pop_front() } else { None };
+        let mut kept = VecDeque::new();
+        while let Some((frame, label)) = frames.pop_back() {
+            if let Some(frame) = keep(frame, label) {
+                kept.push_front((frame, label));
             }
         }
+        if let Some((run, label)) = started {
+            kept.push_front((until_end_of_frame(&run, sent), label));
+        }
+        let dropped = before - count(&kept);
+        let unsent = kept.iter().map(|(frame, _)| frame.len()).sum::<usize>() - sent;
+        if !kept.is_empty() {
+            self.waiting = Waiting::Many(Some(Box::new(Many { frames: kept, sent, unsent })));
+        }
+        dropped
     }
+}
+
+/// A run of frames up to the end of that which is partly sent.
+fn until_end_of_frame(run: &Frame, sent: usize) -> Frame {
+    let mut end = 0;
+    for frame in frame::frames(run) {
+        end += frame.len();
+        if end > sent {
+            break;
+        }
+    }
+    if end == run.len() { run.clone() } else { Frame::from(&run[..end]) }
 }
 
 impl Many {
     fn advance(&mut self, n: usize) {
         self.unsent -= n;
         self.sent += n;
-        while let Some(first) = self.frames.front() {
+        while let Some((first, _)) = self.frames.front() {
             if self.sent < first.len() {
                 break;
             }
@@ -244,6 +312,50 @@ mod tests {
         one.push(frame("abc"));
         one.advance(1);
         assert_eq!((one.drop_unstarted(), one.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_run_that_is_started_ends_with_the_frame_that_is() {
+        let run = [b"\x81\x01a\x81\x02bb\x81\x01c".as_slice(), b"\x88\x00"];
+        for (sent, rest, dropped) in [(0, "", 4), (2, "a", 3), (3, "\u{81}\u{2}bb", 2)] {
+            let mut outbox = Outbox::default();
+            run.iter().for_each(|run| outbox.push(Frame::from(*run)));
+            outbox.advance(sent);
+            assert_eq!(outbox.drop_unstarted(), dropped, "sent {sent}");
+            let mut slices = [IoSlice::new(&[]); 2];
+            let used = outbox.slices(&mut slices);
+            let rest: Vec<u8> = rest.chars().map(|c| c as u8).collect();
+            assert_eq!(slices[..used].iter().flat_map(|s| s.to_vec()).collect::<Vec<_>>(), rest);
+            assert_eq!(outbox.len(), rest.len());
+        }
+    }
+
+    #[test]
+    fn the_latest_of_each_label_stays_and_what_has_none() {
+        let one = |c: u8| Frame::from([0x81, 1, c]);
+        let run = Frame::from(*b"\x81\x01d\x81\x01e");
+        let mut outbox = Outbox::default();
+        for (frame, label) in [
+            (one(b'a'), Some(1)),
+            (one(b'b'), Some(1)),
+            (one(b'p'), None),
+            (one(b'x'), Some(2)),
+            (one(b'c'), Some(1)),
+            (run, Some(1)),
+        ] {
+            outbox.push_labelled(frame, label);
+        }
+        outbox.advance(1);
+        assert_eq!(outbox.keep_latest(), 3, "b, c and d");
+        assert_eq!(outbox.replace(one(b'f'), 1), 1, "e");
+        assert_eq!(outbox.replace(one(b'y'), 2), 1, "x");
+        outbox.advance(2);
+        let mut slices = [IoSlice::new(&[]); 4];
+        let used = outbox.slices(&mut slices);
+        let kept: Vec<u8> = slices[..used].iter().map(|frame| frame[2]).collect();
+        assert_eq!((kept.as_slice(), outbox.len()), (b"pfy".as_slice(), 9));
+        outbox.advance(9);
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::broker;
 use crate::channel::Allow;
+use crate::overflow::Overflows;
 use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub compression_min: usize,
     /// Most bytes that may wait for a conn whose socket takes no more.
     pub outbox_limit: usize,
+    /// What is done then, by facility.
+    pub overflows: Overflows,
     /// Most conns; a few more are answered 503, and the rest wait to be accepted.
     pub max_connections: usize,
     /// Most conns that have not yet had their 101; more wait to be accepted.

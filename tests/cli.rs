@@ -31,7 +31,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 }
 
 /// Every flag with a value that will not do, and words of what is said about it.
-const WRONG: [(&str, &str, &str); 28] = [
+const WRONG: [(&str, &str, &str); 29] = [
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--url-prefix", "ws", "write \"/ws/\""),
@@ -48,6 +48,7 @@ const WRONG: [(&str, &str, &str); 28] = [
     ("--compression-min", "small", "such as 65536"),
     ("--max-head-size", "1", "give 256 to 1MiB"),
     ("--outbox-limit", "1MiB", "give at least 2MiB, or lower --max-message-size"),
+    ("--overflow", "drop", "neither close nor latest"),
     ("--max-connections", "0", "give at least 1"),
     ("--max-handshakes", "many", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),

@@ -5,6 +5,8 @@ mod world;
 use std::io::IoSlice;
 
 use world::*;
+use wsloop::overflow::Overflows;
+use wsloop::proto::deflate::Compression;
 use wsloop::proto::frame::Opcode;
 use wsloop::settings::{Refuse, Settings};
 
@@ -152,4 +154,45 @@ fn a_crowd_makes_nobody_wait_who_has_something_else_to_hear() {
     world.run();
     assert_eq!(served(&world), 300);
     assert!(crowd.iter().all(|id| world.browsers[*id].heard.len() == 1));
+}
+
+#[test]
+fn a_slow_reader_may_skip_to_the_latest_message() {
+    let overflows = Overflows::parse("foo=latest").expect("a list");
+    let compression = Compression::Dedicated;
+    let limits = Settings { outbox_limit: 10_000, overflows, compression, ..settings() };
+    let mut world = World::new(limits);
+    let reader = world.ask(&upgrade(HEARS, &["Sec-WebSocket-Extensions: permessage-deflate"]));
+    let other = world.open("/ws/bar?subscribe-broadcast");
+    let speakers = [world.open(SPEAKS), world.open("/ws/bar?publish-broadcast")];
+    let texts: Vec<String> = (0..200).map(|n| format!("{n} {}", "x".repeat(250))).collect();
+    world.stall(reader, 5);
+    world.stall(other, 5);
+    for text in &texts {
+        speakers.iter().for_each(|speaker| world.say(*speaker, text));
+        assert!(world.waiting(reader) <= 10_000);
+    }
+    let metrics = world.metrics().clone();
+    assert_eq!((metrics.slow_total, metrics.conns_open), (1, 3), "the other is closed");
+    world.browsers[reader].appetite = None;
+    world.resume(reader);
+    assert_eq!(world.texts(reader), [&*texts[0], &*texts[199]], "the one begun, and the last");
+    assert_eq!(metrics.superseded_total, 198);
+    for text in &texts[..3] {
+        world.say(speakers[0], text);
+    }
+    assert_eq!(world.texts(reader), texts[..3], "who has caught up hears everything again");
+}
+
+#[test]
+fn who_skips_is_closed_when_that_is_not_enough() {
+    let overflows = Overflows::parse("latest").expect("a list");
+    let mut world = World::new(Settings { outbox_limit: 5_000, overflows, ..settings() });
+    let reader = world.open(HEARS);
+    world.stall(reader, 5);
+    for _ in 0..100 {
+        world.send(reader, &masked(Opcode::Ping, b"pongs are not skipped"));
+    }
+    world.run();
+    assert_eq!((world.metrics().slow_total, world.metrics().conns_open), (1, 0));
 }

@@ -86,6 +86,11 @@ pub struct Flags {
     #[arg(long, env = "WSLOOP_OUTBOX_LIMIT", value_name = "BYTES")]
     pub outbox_limit: Option<String>,
 
+    /// What is done then: close, or latest, which skips to the newest message of each channel; also
+    /// by facility, as in 'ticker/*=latest,close' [default: close]
+    #[arg(long, env = "WSLOOP_OVERFLOW", value_name = "LIST")]
+    pub overflow: Option<String>,
+
     /// Most conns; more are answered 503 [default: the descriptor limit less 64]
     #[arg(long, env = "WSLOOP_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<String>,

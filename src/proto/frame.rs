@@ -277,6 +277,20 @@ pub fn encode_close(code: Option<u16>, reason: &str) -> Arc<[u8]> {
     encode(Opcode::Close, &payload[..2 + len])
 }
 
+/// The frames of a run of unmasked ones, each with its header. What cannot be one ends the run and
+/// counts as the last.
+pub fn frames(mut run: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let whole = match decode(run, Role::Client, true) {
+            Ok(Some((header, length))) => length.saturating_add(header.len as usize),
+            _ => run.len(),
+        };
+        let (frame, rest) = run.split_at(whole.min(run.len()));
+        run = rest;
+        (!frame.is_empty()).then_some(frame)
+    })
+}
+
 /// Appends a whole masked frame, as a client sends it. RFC 6455 section 5.3 wants a mask that
 /// cannot be predicted; where it comes from is the caller's affair.
 ///

@@ -9,6 +9,7 @@ use crate::conn::Stage;
 use crate::encoded::{Encoded, Run};
 use crate::hub::ChannelId;
 use crate::link_id::LinkId;
+use crate::overflow::Overflow;
 use crate::proto::message::Kind;
 use crate::stored::Fetch;
 
@@ -190,7 +191,7 @@ impl Relay {
             let hash = self.hash(payload);
             self.hub.state(channel).delivered(hash);
         }
-        let mut slow = Vec::new();
+        let (mut slow, mut superseded) = (Vec::new(), Vec::new());
         let subscribers = self.hub.subscribers(channel);
         let receivers = subscribers.len();
         for index in subscribers {
@@ -199,16 +200,27 @@ impl Relay {
                 continue;
             };
             conn.spoken = self.now;
-            conn.outbox.push(run.frames(&mut self.encoder, index, conn.form));
+            if conn.skips {
+                let frame = run.last(&mut self.encoder, index, conn.form);
+                let others = run.messages() - 1;
+                superseded.push((link, conn.outbox.replace(frame, channel) + others));
+            } else {
+                let frames = run.frames(&mut self.encoder, index, conn.form);
+                match conn.overflow {
+                    Overflow::Close => conn.outbox.push(frames),
+                    Overflow::Latest => conn.outbox.push_labelled(frames, Some(channel)),
+                }
+            }
             self.lines.stand(index, conn, receivers);
             if conn.is_slow(self.settings.outbox_limit) {
                 slow.push(link);
             }
-            self.metrics.messages_out_total += run.messages();
+            self.metrics.messages_out_total += run.messages() as u64;
             self.queued += 1;
         }
         self.metrics.compressions_total = self.encoder.compressions();
-        slow.into_iter().for_each(|link| self.close_slow(link));
+        superseded.into_iter().for_each(|(link, messages)| self.supersede(link, messages));
+        slow.into_iter().for_each(|link| self.overflow(link));
     }
 
     /// Sends a message to one conn, unless it has said goodbye while that was fetched.

@@ -6,6 +6,7 @@ use crate::contract::Output;
 use crate::handshake::{self, Decision, Refusal};
 use crate::link_id::LinkId;
 use crate::outbox::Frame;
+use crate::overflow::Overflow;
 use crate::proto::frame::{self, Opcode};
 use crate::proto::http;
 use crate::slots::Party;
@@ -164,9 +165,37 @@ impl Relay {
         }
     }
 
+    /// A conn lets more wait than it may: it skips to the latest messages, if that is what its
+    /// facility wants and helps, or is closed.
+    pub(super) fn overflow(&mut self, link: LinkId) {
+        let limit = self.settings.outbox_limit;
+        let Some(conn) = self.conn(link) else { return };
+        if conn.overflow == Overflow::Latest && conn.stage == Stage::Open {
+            conn.skips = true;
+            let superseded = conn.outbox.keep_latest();
+            let slow = conn.is_slow(limit);
+            self.supersede(link, superseded);
+            if !slow {
+                return;
+            }
+        }
+        self.close_slow(link);
+    }
+
+    /// Counts messages given up for newer ones.
+    pub(super) fn supersede(&mut self, link: LinkId, messages: usize) {
+        if messages > 0 && self.metrics.superseded_total == 0 {
+            tracing::warn!(
+                "{link} reads too slowly and skips messages, see --overflow (said once; then \
+                 counted)"
+            );
+        }
+        self.metrics.superseded_total += messages as u64;
+    }
+
     /// A frame of which a byte is on its way must be finished; the rest is given up for a close
     /// frame that says why, should the browser ever read on.
-    pub(super) fn close_slow(&mut self, link: LinkId) {
+    fn close_slow(&mut self, link: LinkId) {
         let Some(conn) = self.conn(link).filter(|conn| conn.stage != Stage::Closing) else {
             return;
         };

@@ -146,7 +146,7 @@ impl Relay {
         conn.outbox.push(frame);
         self.lines.stand(link.index, conn, 1);
         if conn.is_slow(limit) {
-            self.close_slow(link);
+            self.overflow(link);
         }
     }
 
@@ -173,7 +173,7 @@ impl Relay {
         if !conn.outbox.is_empty() {
             return;
         }
-        conn.blocked = false;
+        (conn.blocked, conn.skips) = (false, false);
         if conn.stage == Stage::Closing {
             match conn.ended {
                 true => self.drop_conn(link),
@@ -188,7 +188,7 @@ impl Relay {
         let Some(conn) = self.conn(link) else { return };
         conn.blocked = true;
         if conn.is_slow(limit) {
-            self.close_slow(link);
+            self.overflow(link);
         }
     }
 

@@ -69,6 +69,7 @@ impl Server {
     fn authorize(&mut self, link: LinkId, pending: Pending) {
         let Some(conn) = self.relay.conn(link) else { return };
         conn.agree(pending.agreement);
+        conn.overflow = pending.overflow;
         conn.echoes = pending.echoes;
         match self.broker.status() {
             _ if !pending.needs_broker() => self.join(link, pending.grant, pending.accepted),

@@ -139,6 +139,7 @@ pub fn settings() -> Settings {
         max_message_size: 1 << 20,
         max_fragments: 128,
         outbox_limit: 4 << 20,
+        overflows: Default::default(),
         max_connections: 20_000,
         max_handshakes: 20_000,
         subprotocols: None,
