@@ -12,12 +12,12 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 10)]
 fn compressed(bencher: Bencher, size: usize) {
     deliver(bencher, size, &[OFFER]);
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 10)]
 fn plain(bencher: Bencher, size: usize) {
     deliver(bencher, size, &[]);
 }

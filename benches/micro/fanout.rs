@@ -9,7 +9,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = [1, 1_000, 100_000])]
+#[divan::bench(args = [1, 1_000, 100_000], sample_size = 10)]
 fn delivered_and_drained(bencher: Bencher, conns: usize) {
     let mut core = Core::local();
     let request = upgrade(&hears("stocks"), &[]);

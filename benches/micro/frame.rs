@@ -15,16 +15,19 @@ use divan::{Bencher, black_box};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wsloop::proto::deflate::Inflater;
 use wsloop::proto::frame::{self, Opcode, Role};
-use wsloop::proto::message::{Limits, Reader};
+use wsloop::proto::message::{Event, Limits, Reader};
 use wsloop_benches::{READ, text};
 
 const SIZES: [usize; 6] = [16, 125, 1 << 10, 16 << 10, 64 << 10, 1 << 20];
+
+/// The last byte of every payload.
+const LAST: u8 = b'.';
 
 fn main() {
     divan::main();
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 10)]
 fn decode_wsloop(bencher: Bencher, size: usize) {
     let (mut wire, frames) = wire(size);
     let limits =
@@ -39,38 +42,41 @@ fn decode_wsloop(bencher: Bencher, size: usize) {
             while let Some(event) =
                 reader.next_with(&mut input, &limits, &mut inflater).expect("good frames")
             {
-                black_box(&event);
+                let Event::Message { data, .. } = black_box(event) else { panic!("a message") };
+                assert!(is_whole(&data, size));
                 seen += 1;
             }
         }
     });
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 10)]
 fn decode_tungstenite(bencher: Bencher, size: usize) {
     let (wire, frames) = wire(size);
     let role = tungstenite::protocol::Role::Server;
     let mut socket = tungstenite::WebSocket::from_raw_socket(wire, role, None);
     counted(bencher, size, frames).bench_local(|| {
         for _ in 0..frames {
-            black_box(socket.read().expect("good frames"));
+            let message = black_box(socket.read().expect("good frames"));
+            assert!(is_whole(&message.into_data(), size));
         }
     });
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 10)]
 fn decode_fastwebsockets(bencher: Bencher, size: usize) {
     let (wire, frames) = wire(size);
     let role = fastwebsockets::Role::Server;
     let mut socket = fastwebsockets::WebSocket::after_handshake(wire, role);
     counted(bencher, size, frames).bench_local(|| {
         for _ in 0..frames {
-            black_box(at_once(socket.read_frame()).expect("good frames"));
+            let frame = black_box(at_once(socket.read_frame()).expect("good frames"));
+            assert!(is_whole(&frame.payload, size));
         }
     });
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 100)]
 fn encode_wsloop(bencher: Bencher, size: usize) {
     let payload = text(size);
     counted(bencher, size, 1)
@@ -78,7 +84,7 @@ fn encode_wsloop(bencher: Bencher, size: usize) {
 }
 
 /// The least that a frame which is to be shared can cost: one allocation and one copy.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 100)]
 fn encode_floor(bencher: Bencher, size: usize) {
     let payload = text(size);
     counted(bencher, size, 1).bench_local(|| Arc::<[u8]>::from(black_box(payload.as_bytes())));
@@ -92,9 +98,20 @@ fn counted<'a, 'b>(bencher: Bencher<'a, 'b>, size: usize, frames: usize) -> Benc
 fn wire(size: usize) -> (Wire, usize) {
     let mut frame = Vec::new();
     let mask = [0x37, 0xfa, 0x21, 0x3d];
-    frame::encode_masked(Opcode::Binary, text(size).as_bytes(), mask, &mut frame);
+    frame::encode_masked(Opcode::Binary, &payload(size), mask, &mut frame);
     let frames = (READ / frame.len()).max(1);
     (Wire { bytes: frame.repeat(frames), at: 0 }, frames)
+}
+
+fn payload(size: usize) -> Vec<u8> {
+    let mut payload = text(size).into_bytes();
+    payload[size - 1] = LAST;
+    payload
+}
+
+/// Whether a payload came out unmasked to its end: as much as can be told without reading it all.
+fn is_whole(payload: &[u8], size: usize) -> bool {
+    payload.len() == size && payload.last() == Some(&LAST)
 }
 
 /// A stream in memory that begins anew when it has ended, and takes everything.

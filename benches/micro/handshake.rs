@@ -12,19 +12,19 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn head(bencher: Bencher) {
     let request = request();
     bencher.bench_local(|| parsed(black_box(&request)).path.len());
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn head_and_check(bencher: Bencher) {
     let request = request();
     bencher.bench_local(|| upgrade::check(&parsed(black_box(&request))).expect("good").accept);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn head_and_check_and_101(bencher: Bencher) {
     let request = request();
     bencher.bench_local(|| {

@@ -14,7 +14,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = PUSHES)]
+#[divan::bench(args = PUSHES, sample_size = 100)]
 fn wsloop(bencher: Bencher, (pushes, size): (usize, usize)) {
     let stream = stream(pushes, size);
     let mut decoder = Decoder::new(1 << 20);
@@ -29,7 +29,7 @@ fn wsloop(bencher: Bencher, (pushes, size): (usize, usize)) {
     });
 }
 
-#[divan::bench(args = PUSHES)]
+#[divan::bench(args = PUSHES, sample_size = 100)]
 fn redis(bencher: Bencher, (pushes, size): (usize, usize)) {
     let stream = stream(pushes, size);
     let mut parser = redis::Parser::new();

@@ -10,22 +10,22 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 100)]
 fn ascii_simdutf8(bencher: Bencher, size: usize) {
     simd(bencher, &text(size));
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 100)]
 fn ascii_std(bencher: Bencher, size: usize) {
     standard(bencher, &text(size));
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 100)]
 fn mixed_simdutf8(bencher: Bencher, size: usize) {
     simd(bencher, &mixed(size));
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 100)]
 fn mixed_std(bencher: Bencher, size: usize) {
     standard(bencher, &mixed(size));
 }

@@ -11,6 +11,7 @@ use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
 
+use wsloop::link_id::LinkId;
 use wsloop_benches::live::{Counting, Live};
 use wsloop_benches::{Core, ECHO, OFFER, READ, hears, masked, push, speaks, text, upgrade};
 
@@ -72,11 +73,7 @@ fn delivery() {
         core.open(&request);
     }
     let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
-    let mut message = masked(text(128).as_bytes());
-    let sent = measured(|| {
-        core.receive(speaker, &mut message);
-        core.drain()
-    });
+    let sent = second(&mut core, speaker, &masked(text(128).as_bytes()));
     assert_eq!(sent, 10_000 * (4 + 128));
 }
 
@@ -129,13 +126,21 @@ fn deflate() {
         core.open(&request);
     }
     let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
-    let mut message = masked(text(4096).as_bytes());
-    let sent = measured(|| {
+    let sent = second(&mut core, speaker, &masked(text(4096).as_bytes()));
+    assert_eq!(core.compressions(), 2);
+    assert!(sent < 1_000 * 4096);
+}
+
+/// Measures the second of two deliveries, and returns how many bytes it sent: what is made once in
+/// the life of a server, such as the tables of the compressor, is not to drown the rest.
+fn second(core: &mut Core, speaker: LinkId, message: &[u8]) -> usize {
+    core.receive(speaker, &mut message.to_vec());
+    core.drain();
+    let mut message = message.to_vec();
+    measured(|| {
         core.receive(speaker, &mut message);
         core.drain()
-    });
-    assert_eq!(core.compressions(), 1);
-    assert!(sent < 1_000 * 4096);
+    })
 }
 
 fn bytes() -> usize {
