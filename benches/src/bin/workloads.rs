@@ -1,0 +1,226 @@
+//! Fixed work for the core, one piece by name:
+//!
+//! * `handshakes`, `delivery`, `echo`, `pushes` and `deflate` run under callgrind, which counts the
+//!   instructions of `measured` alone; see `scripts/counts`;
+//! * `bytes` prints the bytes of a conn with 100,000 of them on one channel;
+//! * `memory [conns]` prints a table of them, with a million conns if not told otherwise.
+//!
+//! What is counted is the same in every run but for the keys of the hash maps, which are random.
+
+use std::env;
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use wsloop::link_id::LinkId;
+use wsloop_benches::live::{Counting, Live};
+use wsloop_benches::{Core, ECHO, OFFER, READ, hears, masked, push, speaks, text, upgrade};
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Milliseconds in which a thousand conns come, so that a million come before the first ping.
+const THOUSAND_MS: u64 = 10;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["handshakes"] => handshakes(),
+        ["delivery"] => delivery(),
+        ["echo"] => echo(),
+        ["pushes"] => pushes(),
+        ["deflate"] => deflate(),
+        ["bytes"] => println!("{}", bytes()),
+        ["memory"] => memory(1_000_000),
+        ["memory", conns] if conns.parse().is_ok_and(|conns: usize| conns > 0) => {
+            memory(conns.parse().expect("it is one"));
+        }
+        _ => {
+            eprintln!(
+                "usage: workloads handshakes|delivery|echo|pushes|deflate|bytes|memory [conns]"
+            );
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// What callgrind looks at. Its name is in `scripts/counts`.
+#[inline(never)]
+fn measured<T>(work: impl FnOnce() -> T) -> T {
+    black_box(work())
+}
+
+/// A thousand handshakes, each of a turn of its own.
+fn handshakes() {
+    let mut core = Core::local();
+    let request = upgrade(&hears("stocks"), &[]);
+    let mut requests: Vec<Vec<u8>> = vec![request; 1_000];
+    measured(|| {
+        for request in &mut requests {
+            core.ask(request);
+            core.drain();
+        }
+    });
+    assert_eq!(core.open_conns(), 1_000);
+}
+
+/// One message of 128 bytes to ten thousand conns.
+fn delivery() {
+    let mut core = Core::local();
+    let request = upgrade(&hears("stocks"), &[]);
+    for _ in 0..10_000 {
+        core.open(&request);
+    }
+    let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
+    let sent = second(&mut core, speaker, &masked(text(128).as_bytes()));
+    assert_eq!(sent, 10_000 * (4 + 128));
+}
+
+/// Ten thousand frames of 64 bytes: a hundred turns in which each of a hundred conns sends one.
+fn echo() {
+    let mut core = Core::local();
+    let request = upgrade(ECHO, &[]);
+    let conns: Vec<_> = (0..100).map(|_| core.open(&request)).collect();
+    let frame = masked(text(64).as_bytes());
+    let mut turns = vec![vec![frame; conns.len()]; 100];
+    let sent = measured(|| {
+        let mut sent = 0;
+        for frames in &mut turns {
+            for (conn, frame) in conns.iter().zip(frames) {
+                core.receive(*conn, frame);
+            }
+            sent += core.drain();
+        }
+        sent
+    });
+    assert_eq!(sent, 10_000 * (2 + 64));
+}
+
+/// Ten thousand pushes of 64 bytes, to one conn each, as many in a turn as a read brings.
+fn pushes() {
+    let mut core = Core::redis();
+    let mut stream = Vec::new();
+    let payload = text(64);
+    for number in 0..10_000 {
+        let facility = format!("user-{number:05}");
+        core.open_by_redis(&facility);
+        stream.extend(push(&facility, &payload));
+    }
+    let sent = measured(|| {
+        let mut sent = 0;
+        for read in stream.chunks_mut(READ) {
+            core.redis_says(read);
+            sent += core.drain();
+        }
+        sent
+    });
+    assert_eq!(sent, 10_000 * (2 + 64));
+}
+
+/// One message of 4 KiB to a thousand conns that have it compressed.
+fn deflate() {
+    let mut core = Core::local();
+    let request = upgrade(&hears("stocks"), &[OFFER]);
+    for _ in 0..1_000 {
+        core.open(&request);
+    }
+    let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
+    let sent = second(&mut core, speaker, &masked(text(4096).as_bytes()));
+    assert_eq!(core.compressions(), 2);
+    assert!(sent < 1_000 * 4096);
+}
+
+/// Measures the second of two deliveries, and returns how many bytes it sent: what is made once in
+/// the life of a server, such as the tables of the compressor, is not to drown the rest.
+fn second(core: &mut Core, speaker: LinkId, message: &[u8]) -> usize {
+    core.receive(speaker, &mut message.to_vec());
+    core.drain();
+    let mut message = message.to_vec();
+    measured(|| {
+        core.receive(speaker, &mut message);
+        core.drain()
+    })
+}
+
+fn bytes() -> usize {
+    let before = Live::now();
+    let core = filled(100_000, |_| "stocks".to_owned());
+    let live = Live::now().since(&before);
+    assert_eq!(core.open_conns(), 100_000);
+    live.bytes() / 100_000
+}
+
+fn memory(conns: usize) {
+    println!("{conns} conns of the core, each with one subscription: bytes live per conn\n");
+    println!("{:<44} {:>10} {:>10} {:>12}", "", "idle", "after", "allocations");
+    println!("{:<44} {:>10} {:>10} {:>12}", "", "", "a burst", "");
+    let one = |_: usize| "stocks".to_owned();
+    let own = |number: usize| format!("user-{number:07}");
+    let mut by_size = Vec::new();
+    for (what, facility) in
+        [("all on one channel", &one as &dyn Fn(usize) -> String), ("each on its own", &own)]
+    {
+        let before = Live::now();
+        let mut core = filled(conns, facility);
+        let idle = Live::now().since(&before);
+        burst(&mut core, conns, facility);
+        let after = Live::now().since(&before);
+        let each = |bytes: usize| bytes as f64 / conns as f64;
+        println!(
+            "{what:<44} {:>10.1} {:>10.1} {:>12.3}",
+            each(idle.bytes()),
+            each(after.bytes()),
+            each(after.allocations)
+        );
+        by_size.push((what, idle, after));
+    }
+    for (what, idle, after) in by_size {
+        println!("\n{what}, by the size of the allocation");
+        for (power, (idle, after)) in idle.by_size.iter().zip(after.by_size).enumerate() {
+            let each = |bytes: usize| bytes as f64 / conns as f64;
+            if each(idle.max(&after).to_owned()) >= 0.05 {
+                let size = format!("  {} to {}", readable(1 << power), readable(2 << power));
+                println!("{size:<44} {:>10.1} {:>10.1}", each(*idle), each(after));
+            }
+        }
+    }
+}
+
+/// A server with so many conns, on the channels that are said.
+fn filled(conns: usize, facility: impl Fn(usize) -> String) -> Core {
+    let mut core = Core::redis();
+    for number in 0..conns {
+        core.open_by_redis(&facility(number));
+        if number % 1_000 == 999 {
+            core.pass(THOUSAND_MS);
+        }
+    }
+    core
+}
+
+/// Sixteen messages of 256 bytes to everybody, four of them in each read.
+fn burst(core: &mut Core, conns: usize, facility: impl Fn(usize) -> String) {
+    let payload = text(256);
+    let channels = if facility(0) == facility(1) { 1 } else { conns };
+    let mut sent = 0;
+    for _ in 0..4 {
+        for number in 0..channels {
+            let mut read = push(&facility(number), &payload).repeat(4);
+            core.redis_says(&mut read);
+            if number % 1_000 == 999 {
+                sent += core.drain_turns();
+            }
+        }
+        sent += core.drain_turns();
+    }
+    assert_eq!(sent, 16 * conns * (4 + 256), "everybody has everything");
+}
+
+fn readable(bytes: usize) -> String {
+    match bytes {
+        ..0x400 => format!("{bytes} B"),
+        0x400..0x10_0000 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}

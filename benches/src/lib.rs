@@ -1,0 +1,267 @@
+//! What the benchmarks share: the core of wsloop in the hands of a loop that has no sockets.
+//!
+//! It knows the contract at the top of wsloop and what a browser and Redis would say; it measures
+//! nothing. Its rules: everything is done in the same order every time, time passes when it is told
+//! to, and what a peer sends is made by the caller, outside of what is measured.
+
+pub mod live;
+
+use std::hash::RandomState;
+use std::io::IoSlice;
+
+use wsloop::broker::{self, Kind, RedisSettings, Target};
+use wsloop::channel::Allow;
+use wsloop::contract::{Input, Output};
+use wsloop::link_id::LinkId;
+use wsloop::proto::deflate::Compression;
+use wsloop::proto::frame::{self, Opcode};
+use wsloop::proto::upgrade::AllowedOrigins;
+use wsloop::server::Server;
+use wsloop::settings::{Refuse, Settings};
+
+/// Bytes that one read brings at most, as in wsloop's own loop.
+pub const READ: usize = 64 << 10;
+
+/// Path of the WebSockets whose messages come back.
+pub const ECHO: &str = "/echo";
+
+/// Slices that are taken at once: few, so that little of what is measured is this loop's own.
+const SLICES: usize = 8;
+
+/// A server, its time, and Redis when it has one.
+#[derive(Debug)]
+pub struct Core {
+    server: Server,
+    now_ms: u64,
+    redis: Option<LinkId>,
+}
+
+impl Core {
+    /// A server with the embedded broker.
+    pub fn local() -> Core {
+        Core::new(Kind::Local { store_limit: 64 << 20 })
+    }
+
+    /// A server with a Redis that is up.
+    pub fn redis() -> Core {
+        let mut core = Core::new(Kind::Redis(RedisSettings {
+            target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
+            user: None,
+            password: None,
+            db: 0,
+            timeout_ms: 5_000,
+            buffer_limit: 16 << 20,
+        }));
+        core.pass(1);
+        core.redis_says(&mut b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec());
+        core.drain();
+        assert_eq!(core.server.metrics().broker_up, 1, "Redis was greeted");
+        core
+    }
+
+    fn new(kind: Kind) -> Core {
+        let settings = settings(broker::Settings { expire_s: 3600, kind });
+        let server = Server::new(settings, RandomState::new(), 1);
+        Core { server, now_ms: 1_000_000, redis: None }
+    }
+
+    /// A browser connects and asks for a WebSocket; nothing is sent yet.
+    pub fn ask(&mut self, request: &mut [u8]) -> LinkId {
+        let link = self.server.accept(&"somewhere", self.now_ms);
+        self.receive(link, request);
+        link
+    }
+
+    /// A browser opens a WebSocket that the embedded broker, or none, has a part in.
+    pub fn open(&mut self, request: &[u8]) -> LinkId {
+        let open = self.open_conns();
+        let link = self.ask(&mut request.to_vec());
+        self.drain();
+        assert_eq!(self.open_conns(), open + 1, "the handshake is complete");
+        link
+    }
+
+    /// A browser opens a WebSocket that hears the broadcasts to a facility, which Redis confirms
+    /// when it is asked to.
+    pub fn open_by_redis(&mut self, facility: &str) -> LinkId {
+        let (open, channels) = (self.open_conns(), self.server.metrics().channels);
+        let link = self.ask(&mut upgrade(&hears(facility), &[]));
+        let mut answer = Vec::new();
+        if self.server.metrics().channels > channels {
+            let length = facility.len() + "broadcast:".len();
+            let confirmed =
+                format!(">3\r\n$9\r\nsubscribe\r\n${length}\r\nbroadcast:{facility}\r\n:1\r\n");
+            answer.extend_from_slice(confirmed.as_bytes());
+        }
+        // Nothing is stored.
+        answer.extend_from_slice(b"_\r\n");
+        self.drain();
+        self.redis_says(&mut answer);
+        self.drain();
+        assert_eq!(self.open_conns(), open + 1, "the handshake is complete");
+        link
+    }
+
+    /// Bytes arrive from a browser.
+    pub fn receive(&mut self, link: LinkId, bytes: &mut [u8]) {
+        self.server.handle(Input::Received { link, bytes }, self.now_ms);
+    }
+
+    /// Bytes arrive from Redis.
+    pub fn redis_says(&mut self, bytes: &mut [u8]) {
+        let link = self.redis.expect("this server has a Redis");
+        self.server.handle(Input::Received { link, bytes }, self.now_ms);
+    }
+
+    /// Lets so many milliseconds pass, and does what that brings.
+    pub fn pass(&mut self, ms: u64) -> usize {
+        self.now_ms += ms;
+        self.server.tick(self.now_ms);
+        self.drain()
+    }
+
+    /// Does what is to be done outside: every byte that waits is taken at once. Returns how many
+    /// those were.
+    pub fn drain(&mut self) -> usize {
+        let mut sent = 0;
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Flush(link) => sent += self.flush(link),
+                Output::Dial(link, _) => {
+                    self.redis = Some(link);
+                    self.server.handle(Input::Connected { link }, self.now_ms);
+                }
+                Output::Finish(_) | Output::Close(_) => panic!("nobody was to be closed"),
+            }
+        }
+        sent
+    }
+
+    /// Takes turns, in which no time passes, until there is nothing left to send.
+    pub fn drain_turns(&mut self) -> usize {
+        let mut sent = self.drain();
+        loop {
+            match self.pass(0) {
+                0 => return sent,
+                more => sent += more,
+            }
+        }
+    }
+
+    /// Conns that are open.
+    pub fn open_conns(&self) -> u64 {
+        self.server.metrics().conns_open
+    }
+
+    /// Times that a message was compressed.
+    pub fn compressions(&self) -> u64 {
+        self.server.metrics().compressions_total
+    }
+
+    fn flush(&mut self, link: LinkId) -> usize {
+        let mut sent = 0;
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.server.slices(link, &mut slices);
+            let bytes = slices[..used].iter().map(|slice| slice.len()).sum();
+            if bytes > 0 {
+                self.server.advance(link, bytes);
+                sent += bytes;
+            }
+            if used < SLICES {
+                return sent;
+            }
+        }
+    }
+}
+
+/// The target of a WebSocket that hears the broadcasts to a facility.
+pub fn hears(facility: &str) -> String {
+    format!("/ws/{facility}?subscribe-broadcast")
+}
+
+/// The target of a WebSocket that speaks to a facility.
+pub fn speaks(facility: &str) -> String {
+    format!("/ws/{facility}?publish-broadcast")
+}
+
+/// A request for a WebSocket as Chromium makes it, with more headers if wanted.
+pub fn upgrade(target: &str, more: &[&str]) -> Vec<u8> {
+    let mut head = format!(
+        "GET {target} HTTP/1.1\r\nHost: www.example.com\r\nConnection: Upgrade\r\n\
+         Pragma: no-cache\r\nCache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux \
+         x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
+         Upgrade: websocket\r\nOrigin: https://www.example.com\r\nSec-WebSocket-Version: 13\r\n\
+         Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n\
+         Cookie: sessionid=q6rcuo1nkc7hgxqkc9vbzd2m0n5s8t4w\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    );
+    for line in more {
+        head.push_str(line);
+        head.push_str("\r\n");
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+/// The header by which browsers offer to compress.
+pub const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+
+/// A browser's text frame.
+pub fn masked(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::encode_masked(Opcode::Text, payload, [0x37, 0xfa, 0x21, 0x3d], &mut out);
+    out
+}
+
+/// Redis's push of a message to the broadcasts of a facility.
+pub fn push(facility: &str, payload: &str) -> Vec<u8> {
+    let (channel, length) = (facility.len() + "broadcast:".len(), payload.len());
+    format!(
+        ">3\r\n$7\r\nmessage\r\n${channel}\r\nbroadcast:{facility}\r\n${length}\r\n{payload}\r\n"
+    )
+    .into_bytes()
+}
+
+/// So many bytes of ASCII text, such as applications send: objects of a few fields.
+pub fn text(bytes: usize) -> String {
+    let mut text = String::new();
+    let mut random = 1u64;
+    while text.len() < bytes {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let (id, price) = (random >> 52, (random >> 33) % 100_000);
+        text.push_str(&format!("{{\"id\":{id},\"name\":\"instrument {id}\",\"price\":{price}}},"));
+    }
+    text.truncate(bytes);
+    text
+}
+
+/// wsloop's defaults, with room for as many conns as are wanted.
+fn settings(broker: broker::Settings) -> Settings {
+    Settings {
+        url_prefix: "/ws/".to_owned(),
+        prefix: String::new(),
+        allow: Allow::parse("all").expect("a list"),
+        heartbeat: None,
+        ping_interval_ms: 30_000,
+        pong_timeout_ms: 10_000,
+        handshake_timeout_ms: 10_000,
+        close_timeout_ms: 5_000,
+        shutdown_timeout_ms: 10_000,
+        max_head_size: 8192,
+        max_message_size: 1 << 20,
+        max_fragments: 128,
+        compression: Compression::Shared,
+        compression_min: 256,
+        outbox_limit: 4 << 20,
+        max_connections: 1 << 30,
+        max_handshakes: 1 << 30,
+        subprotocols: None,
+        allowed_origins: AllowedOrigins::Listed(Vec::new()),
+        refuse: Refuse::Status,
+        pages: Vec::new(),
+        metrics_path: None,
+        echo_path: Some(ECHO.to_owned()),
+        broker,
+    }
+}
