@@ -196,3 +196,18 @@ fn who_skips_is_closed_when_that_is_not_enough() {
     world.run();
     assert_eq!((world.metrics().slow_total, world.metrics().conns_open), (1, 0));
 }
+
+#[test]
+fn a_channel_may_lose_its_last_conn_between_messages_that_arrive_together() {
+    let mut world = World::new(Settings { outbox_limit: 2_000, ..with_redis() });
+    let reader = world.open(HEARS);
+    world.stall(reader, 5);
+    world.publish("broadcast:foo", "more than it takes");
+    // In one read: what is too much for the only one who hears the channel, and one more, which is
+    // too long to go with the others.
+    for length in [900, 900, 900, 4_500] {
+        world.redis.publish("broadcast:foo", "x".repeat(length), 0, world.now_ms);
+    }
+    world.run();
+    assert_eq!((world.metrics().slow_total, world.metrics().channels), (1, 0));
+}

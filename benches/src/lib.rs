@@ -254,6 +254,7 @@ fn settings(broker: broker::Settings) -> Settings {
         compression: Compression::Shared,
         compression_min: 256,
         outbox_limit: 4 << 20,
+        overflows: Default::default(),
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
         subprotocols: None,

@@ -43,7 +43,7 @@ const WRITES_UNTIMED: u32 = 16;
 /// Conns accepted in a turn.
 const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
-const SLICES: usize = 64;
+const SLICES: usize = 16;
 const EVENTS: usize = 1024;
 /// Out of descriptors, accepting pauses for so long.
 const ACCEPT_PAUSE_MS: u64 = 500;

@@ -72,14 +72,15 @@ impl Relay {
     /// [`Relay::deliver_arrived`].
     pub fn deliver(&mut self, delivery: Delivery<'_>) {
         self.metrics.deliveries_total += 1;
-        let Delivery { channel, payload, except } = delivery;
-        let name = std::str::from_utf8(channel).ok();
-        let Some(channel) = name.and_then(|name| self.hub.find(name)) else { return };
-        if payload.is_empty() || !self.hub.state(channel).confirmed {
+        let Delivery { channel: name, payload, except } = delivery;
+        let Some(mut channel) = self.heard_channel(name).filter(|_| !payload.is_empty()) else {
             return;
-        }
+        };
         if !self.arrived.takes(channel, except, payload) {
             self.deliver_arrived();
+            // Who was too slow for those is closed, and may have been the last to hear this one.
+            let Some(still) = self.heard_channel(name) else { return };
+            channel = still;
         }
         if payload.len() > JOINED_MESSAGE {
             return self.fan_out(channel, Run::new([payload].into_iter()), except);
@@ -184,6 +185,12 @@ impl Relay {
             self.metrics.heartbeats_total += 1;
             self.send_message(link, frame);
         }
+    }
+
+    /// The channel of that name, if somebody hears it and the broker has confirmed it.
+    fn heard_channel(&mut self, name: &[u8]) -> Option<ChannelId> {
+        let channel = self.hub.find(std::str::from_utf8(name).ok()?)?;
+        self.hub.state(channel).confirmed.then_some(channel)
     }
 
     fn fan_out(&mut self, channel: ChannelId, mut run: Run<'_>, except: Option<LinkId>) {
