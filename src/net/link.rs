@@ -39,6 +39,8 @@ pub struct Link {
     pub left_over: bool,
     /// The peer has said that it will send no more, but not all of that may be read.
     pub ending: bool,
+    /// It is told when it can be written to: a socket that has never been full need not be.
+    pub told_writable: bool,
 }
 
 /// The outcome of one read.
@@ -68,6 +70,7 @@ impl Link {
             over: false,
             left_over: false,
             ending: false,
+            told_writable: true,
         }
     }
 
@@ -82,6 +85,7 @@ impl Link {
             over: false,
             left_over: false,
             ending: false,
+            told_writable: false,
         }
     }
 
@@ -152,13 +156,31 @@ impl Stream {
         }
     }
 
-    /// Has readiness in both directions told under this token.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
+    /// Has readiness told under this token.
+    pub fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
         match self {
             Stream::Unmade => Ok(()),
-            Stream::Tcp(stream) => stream.register(registry, token, both),
-            Stream::Unix(stream) => stream.register(registry, token, both),
+            Stream::Tcp(stream) => stream.register(registry, token, interest),
+            Stream::Unix(stream) => stream.register(registry, token, interest),
+        }
+    }
+
+    /// Has other readiness told than before, and what is so already told again.
+    pub fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Stream::Unmade => Ok(()),
+            Stream::Tcp(stream) => stream.reregister(registry, token, interest),
+            Stream::Unix(stream) => stream.reregister(registry, token, interest),
         }
     }
 }

@@ -45,6 +45,7 @@ const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
 const EVENTS: usize = 1024;
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Out of descriptors, accepting pauses for so long.
 const ACCEPT_PAUSE_MS: u64 = 500;
 
@@ -223,12 +224,24 @@ impl Reactor {
                     let taken = taken.unwrap_or(0);
                     self.server.advance(link, taken);
                     if taken < given {
-                        return self.server.handle(Input::Blocked { link }, self.now_ms);
+                        return self.blocked(link);
                     }
                 }
                 Err(error) => return self.hung_up(link, Cause::Failed(error.to_string())),
             }
         }
+    }
+
+    /// The kernel takes no more: it is to say when it does again.
+    fn blocked(&mut self, link: LinkId) {
+        let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+        if !std::mem::replace(&mut entry.told_writable, true) {
+            let result = entry.stream.reregister(self.poll.registry(), token_of(link), BOTH);
+            if let Err(error) = result {
+                return self.hung_up(link, Cause::Failed(error.to_string()));
+            }
+        }
+        self.server.handle(Input::Blocked { link }, self.now_ms);
     }
 
     fn put_out(&mut self) {
@@ -392,7 +405,9 @@ impl Reactor {
 
     fn register(&mut self, link: LinkId) {
         let Some(entry) = self.links.get_mut(link.index as usize) else { return };
-        let result = entry.stream.register(self.poll.registry(), token_of(link));
+        // Every socket can be written to at first. To be told so is one more turn for each.
+        let interest = if entry.told_writable { BOTH } else { Interest::READABLE };
+        let result = entry.stream.register(self.poll.registry(), token_of(link), interest);
         if let Err(error) = result {
             self.hung_up(link, Cause::Failed(error.to_string()));
         }
