@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("proto", 0),
     ("broker", 1),
     ("channel", 1),
@@ -33,6 +33,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("config", 4),
     ("main", 4),
     ("publisher", 4),
+    ("stress", 4),
 ];
 /// The layer that owns sockets, threads and the clock.
 const IO_LAYER: u8 = 3;
