@@ -52,7 +52,8 @@ fn every_block_does_what_it_says() {
     }
     let programs = ["redis-cli", "python3", "ruby", "node", "php"];
     assert_eq!(stage.publishers, programs.map(str::to_owned).into(), "who has published");
-    assert_eq!((stage.served, stage.stored, stage.proxied), (2, 1, 1), "what has been tried");
+    let tried = (stage.served, stage.stored, stage.proxied, stage.loaded);
+    assert_eq!(tried, (2, 1, 1, 1), "what has been tried");
 }
 
 #[test]
@@ -146,13 +147,18 @@ struct Stage {
     served: usize,
     stored: usize,
     proxied: usize,
+    loaded: usize,
 }
 
 impl Stage {
     /// Runs one command, and sees that it does what the README says of it.
     fn run(&mut self, line: &str) {
         eprintln!("$ {line}");
-        if line.starts_with("cargo run ") {
+        if line.starts_with("cargo run ") && line.contains(" stress ws://") {
+            // It fails when a message is lost.
+            finish(line);
+            self.loaded += 1;
+        } else if line.starts_with("cargo run ") {
             self.serve(line);
             self.served += 1;
         } else if line == "scripts/test" {
