@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("proto", 0),
     ("broker", 1),
     ("channel", 1),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("link_id", 1),
     ("metrics", 1),
     ("outbox", 1),
+    ("permissions", 1),
     ("stored", 1),
     ("timers", 1),
     ("conn", 2),
