@@ -1,13 +1,29 @@
 //! L1: which Redis channels a conn hears and publishes to: URL, query options and identity in,
 //! channel names out.
 //!
-//! It knows nothing of sockets, of the broker, or of how an identity was found out. Names, options
-//! and facilities are those of ws4redis, so that backends which publish for it are understood:
+//! It knows nothing of sockets, of the broker, of who may do what, or of how an identity was found
+//! out. Names, options and facilities are those of ws4redis, so that backends which publish for it
+//! are understood: the name of a pub/sub channel and the key of its stored message are the same
+//! string, `[prefix:]broadcast:facility` or `[prefix:]audience:who:facility`.
 //!
-//! - The name of a pub/sub channel and the key of its stored message are the same string.
-//! - Nothing in a name is escaped. A facility, a user name or a group name may hold a colon, so
-//!   that `user:a:b:c` is facility `c` of user `a:b` as well as facility `b:c` of user `a`: an
-//!   application whose users choose their names must not let them choose colons.
+//! # Every name means one thing
+//!
+//! Nothing in a name is escaped, and yet no two of these spell the same name, because
+//!
+//! - no part of a prefix between colons is the word of an audience ([`is_prefix`]): the first such
+//!   part of a name ends its prefix, so that servers with different prefixes never meet in a name,
+//!   though one prefix begin with the other or be empty;
+//! - with a user, group or session asked for, a facility has no colon ([`is_ambiguous`]): what is
+//!   behind the last colon is the facility, and who comes before it may hold any colons. A
+//!   broadcast facility may hold them too, for nothing else is in its name. Colons are looked for
+//!   when the path is decoded, and the percent escapes that are then left are text;
+//! - an empty facility still has its colon, and an empty name of somebody gives no channel.
+//!
+//! What else lives in the same Redis database is the operator's to name otherwise: a key
+//! `user:john:cart` of an application reads as john's channel for the facility `cart`, which he
+//! would be sent and could overwrite. With keys of stored sessions that must not be
+//! ([`reads_as_channel`] tells): `session:KEY` is no channel, for those have a colon more, but
+//! `session:KEY:data` is one. A prefix of its own keeps wsloop apart from everything.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,7 +46,22 @@ pub enum Audience {
 }
 
 impl Audience {
-    const ALL: [Self; 4] = [Self::Broadcast, Self::Group, Self::User, Self::Session];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Broadcast, Self::Group, Self::User, Self::Session];
+
+    /// The word for it, in names and in options.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Broadcast => "broadcast",
+            Self::Group => "group",
+            Self::User => "user",
+            Self::Session => "session",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|audience| audience.word() == word)
+    }
 
     const fn subscribe_bit(self) -> u16 {
         1 << self as u16
@@ -39,6 +70,20 @@ impl Audience {
     const fn publish_bit(self) -> u16 {
         self.subscribe_bit() << 4
     }
+}
+
+/// Which way messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the broker to the conn.
+    Subscribe,
+    /// From the conn to the broker.
+    Publish,
+}
+
+impl Direction {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Subscribe, Self::Publish];
 }
 
 /// The option names, each at the place of its bit: subscribe and publish in the order of
@@ -99,6 +144,21 @@ impl Options {
         self.0 & BINARY != 0
     }
 
+    /// What is in both sets.
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is in one set or the other.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in this set and not in the other.
+    pub fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether there is no option in the set.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -149,14 +209,24 @@ impl Allow {
         Ok(Self(granted))
     }
 
-    /// The part of `asked` that is granted.
-    fn granted(self, asked: Options) -> Options {
-        Options(asked.0 & u16::from(self.0))
+    /// The options of these audiences in these directions.
+    pub fn of(audiences: &[Audience], directions: &[Direction]) -> Self {
+        let bit = |audience: Audience, direction| match direction {
+            Direction::Subscribe => audience.subscribe_bit(),
+            Direction::Publish => audience.publish_bit(),
+        };
+        let bits = audiences.iter().flat_map(|a| directions.iter().map(|d| bit(*a, *d)));
+        Self(u8::try_from(bits.fold(0, |all, bit| all | bit)).expect("they are the low eight"))
     }
 
-    /// The part of `asked` that would need a permission it has not got.
-    fn denied(self, asked: Options) -> Options {
-        Options(asked.0 & u16::from(!self.0))
+    /// Its options as a set.
+    pub fn options(self) -> Options {
+        Options(u16::from(self.0))
+    }
+
+    /// What is left of `options`: those that it grants, and those that need no permission.
+    pub fn permitted(self, options: Options) -> Options {
+        Options(options.0 & (u16::from(self.0) | ECHO | BINARY))
     }
 }
 
@@ -168,8 +238,48 @@ impl Default for Allow {
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Options(u16::from(self.0)).fmt(f)
+        self.options().fmt(f)
     }
+}
+
+/// Whether Redis names may begin with `text`, empty included: no part of it between colons is the
+/// word of an audience, and its last part is not empty.
+pub fn is_prefix(text: &str) -> bool {
+    let is_word = |part: &str| Audience::of_word(part).is_some();
+    !text.ends_with(':') && !text.split(':').any(is_word)
+}
+
+/// Whether the options ask for channels of a user, a group or a session, and the facility holds a
+/// colon, so that their names could be taken for others.
+pub fn is_ambiguous(facility: &str, options: Options) -> bool {
+    let somebodys = [Audience::Group, Audience::User, Audience::Session];
+    let asked = options.intersection(Allow::of(&somebodys, &Direction::ALL).options());
+    facility.contains(':') && !asked.is_empty()
+}
+
+/// Whether a key in Redis could be a channel's name, of whatever prefix. A key with something from
+/// outside in it, such as a session's, must not, also if that something is the word `broadcast`.
+pub fn reads_as_channel(key: &str) -> bool {
+    parts(key).is_some()
+}
+
+/// Prefix, audience, who and facility of a channel's name; nothing if it is none.
+fn parts(name: &str) -> Option<(&str, Audience, &str, &str)> {
+    let mut at = 0;
+    let (audience, after) = name.split(':').find_map(|part| {
+        let after = at + part.len();
+        let audience = Audience::of_word(part);
+        at = after + 1;
+        audience.map(|audience| (audience, after))
+    })?;
+    let before = &name[..after - audience.word().len()];
+    let prefix = before.strip_suffix(':').unwrap_or(before);
+    let rest = name[after..].strip_prefix(':')?;
+    let (who, facility) = match audience {
+        Audience::Broadcast => ("", rest),
+        _ => rest.rsplit_once(':').filter(|(who, _)| !who.is_empty())?,
+    };
+    Some((prefix, audience, who, facility))
 }
 
 /// The facility that a raw (percent-encoded) path names, or `None` when the path is not below
@@ -211,36 +321,45 @@ pub struct Grant {
     pub echo: bool,
     /// Every message reaches it as a binary one.
     pub binary: bool,
+    /// What it asked for and has: options that gave it a channel, or needed none.
+    pub granted: Options,
     /// What it asked for and is not allowed.
     pub denied: Options,
 }
 
 /// Works out the channels of a conn: `prefix` (with a colon after it unless it is empty), audience,
-/// who, facility.
+/// who, facility. It `asked` for options, of which some are `permitted`.
 ///
 /// Channels come in the order broadcast, groups (in the application's order), user, session, each
-/// once. An audience for which the identity has nothing, or an empty name, gives no channel and is
-/// not counted as denied.
+/// once. An audience for which the identity has nothing, or an empty name, gives no channel; its
+/// options are then neither granted nor denied.
 pub fn channels(
     prefix: &str,
     facility: &str,
-    options: Options,
-    allow: Allow,
+    asked: Options,
+    permitted: Options,
     identity: &Identity,
 ) -> Grant {
-    let granted = allow.granted(options);
     let mut grant = Grant {
-        echo: options.echo(),
-        binary: options.binary(),
-        denied: allow.denied(options),
+        echo: permitted.echo(),
+        binary: permitted.binary(),
+        granted: Options(permitted.0 & (ECHO | BINARY)),
+        denied: asked.difference(permitted),
         ..Grant::default()
     };
     for audience in Audience::ALL {
-        if granted.subscribe(audience) {
-            grant.subscribe.extend(names(prefix, audience, facility, identity));
+        let (hears, speaks) = (permitted.subscribe(audience), permitted.publish(audience));
+        if !hears && !speaks {
+            continue;
         }
-        if granted.publish(audience) {
-            grant.publish.extend(names(prefix, audience, facility, identity));
+        let names = names(prefix, audience, facility, identity);
+        if hears && !names.is_empty() {
+            grant.granted.0 |= audience.subscribe_bit();
+            grant.subscribe.extend_from_slice(&names);
+        }
+        if speaks && !names.is_empty() {
+            grant.granted.0 |= audience.publish_bit();
+            grant.publish.extend(names);
         }
     }
     grant
@@ -249,11 +368,12 @@ pub fn channels(
 /// The channels of one audience.
 fn names(prefix: &str, audience: Audience, facility: &str, identity: &Identity) -> Vec<String> {
     let colon = if prefix.is_empty() { "" } else { ":" };
-    let (word, who): (&str, Vec<&str>) = match audience {
-        Audience::Broadcast => return vec![format!("{prefix}{colon}broadcast:{facility}")],
-        Audience::Group => ("group", identity.groups.iter().map(String::as_str).collect()),
-        Audience::User => ("user", identity.user.as_deref().into_iter().collect()),
-        Audience::Session => ("session", identity.session.as_deref().into_iter().collect()),
+    let word = audience.word();
+    let who: Vec<&str> = match audience {
+        Audience::Broadcast => return vec![format!("{prefix}{colon}{word}:{facility}")],
+        Audience::Group => identity.groups.iter().map(String::as_str).collect(),
+        Audience::User => identity.user.as_deref().into_iter().collect(),
+        Audience::Session => identity.session.as_deref().into_iter().collect(),
     };
     let mut seen = BTreeSet::new();
     who.into_iter()
@@ -397,28 +517,31 @@ mod tests {
         ] {
             let all = Allow::parse("all").unwrap();
             let options = Options::parse(&format!("subscribe-{audience}"));
-            let grant = channels("p", "f", options, all, identity);
+            let grant = channels("p", "f", options, all.permitted(options), identity);
             assert_eq!(grant.subscribe, expected, "subscribe-{audience}");
+            let granted = if expected.is_empty() { Options::default() } else { options };
             let rest = Grant { subscribe: vec![], ..grant };
-            assert_eq!(rest, Grant::default());
+            assert_eq!(rest, Grant { granted, ..Grant::default() });
 
             let options = Options::parse(&format!("publish-{audience}"));
-            let grant = channels("p", "f", options, all, identity);
+            let grant = channels("p", "f", options, all.permitted(options), identity);
             assert_eq!(grant.publish, expected, "publish-{audience}");
+            let granted = if expected.is_empty() { Options::default() } else { options };
             let rest = Grant { publish: vec![], ..grant };
-            assert_eq!(rest, Grant::default());
+            assert_eq!(rest, Grant { granted, ..Grant::default() });
         }
     }
 
     #[test]
     fn channels_come_in_the_reference_order() {
         let everything = Options::parse(&NAMES.join("&"));
-        let grant = channels("", "x:y", everything, Allow::parse("all").unwrap(), &somebody());
+        let grant = channels("", "x/y", everything, everything, &somebody());
         let expected =
-            ["broadcast:x:y", "group:z:x:y", "group:a:x:y", "user:john:x:y", "session:key:x:y"];
+            ["broadcast:x/y", "group:z:x/y", "group:a:x/y", "user:john:x/y", "session:key:x/y"];
         assert_eq!(grant.subscribe, expected);
         assert_eq!(grant.publish, expected);
         assert!(grant.echo && grant.binary && grant.denied.is_empty());
+        assert_eq!(grant.granted, everything);
     }
 
     #[test]
@@ -430,16 +553,122 @@ mod tests {
             ("", &[], &[], 8),
         ] {
             let allow = Allow::parse(allow).unwrap();
-            let grant = channels("", "f", everything, allow, &somebody());
+            let grant = channels("", "f", everything, allow.permitted(everything), &somebody());
             assert_eq!(grant.subscribe, subscribe);
             assert_eq!(grant.publish, publish);
             assert_eq!(grant.denied.len(), denied);
             assert!(grant.echo && grant.binary);
         }
         let asked = Options::parse("subscribe-broadcast&publish-broadcast&echo");
-        let grant = channels("", "f", asked, Allow::default(), &Identity::default());
+        let grant =
+            channels("", "f", asked, Allow::default().permitted(asked), &Identity::default());
         assert_eq!(grant.denied, Options::parse("publish-broadcast"));
-        let unasked = channels("", "f", Options::default(), Allow::default(), &somebody());
+        let unasked = channels("", "f", Options::default(), Options::default(), &somebody());
         assert_eq!(unasked, Grant::default());
+    }
+
+    #[test]
+    fn prefixes_keep_servers_apart() {
+        for text in ["", "site", "a:b", ":1", "a::b", "users", "User", "session-", "wsloop:control"]
+        {
+            assert!(is_prefix(text), "{text:?}");
+        }
+        for text in
+            ["broadcast", "group", "user", "session", "user:x", "a:session", "a:user:b", "a:", ":"]
+        {
+            assert!(!is_prefix(text), "{text:?}");
+        }
+    }
+
+    /// Names of all that can meet in one Redis, put together from parts that are made to be taken
+    /// for others: no two are the same, and each is taken apart into what it was made of.
+    #[test]
+    fn no_two_spell_the_same_name() {
+        let parts_of_names = [
+            "",
+            "a",
+            "broadcast",
+            "user",
+            "user:a",
+            "a:user:b",
+            "session:",
+            "a:",
+            ":a",
+            "::",
+            "%3A",
+        ];
+        let mut makers: std::collections::BTreeMap<String, String> = Default::default();
+        for prefix in parts_of_names.iter().filter(|text| is_prefix(text)) {
+            for facility in parts_of_names {
+                for audience in Audience::ALL {
+                    let asked = Allow::of(&[audience], &[Direction::Subscribe]).options();
+                    if is_ambiguous(facility, asked) {
+                        continue;
+                    }
+                    for who in parts_of_names {
+                        let identity = Identity {
+                            session: Some(who.to_owned()),
+                            user: Some(who.to_owned()),
+                            groups: vec![who.to_owned()],
+                        };
+                        let who = if audience == Audience::Broadcast { "" } else { who };
+                        let maker = format!("{prefix:?} {audience:?} {who:?} {facility:?}");
+                        for name in channels(prefix, facility, asked, asked, &identity).subscribe {
+                            let expected = Some((*prefix, audience, who, facility));
+                            assert_eq!(parts(&name), expected, "{name}");
+                            assert!(reads_as_channel(&name), "{name}");
+                            let other = makers.entry(name.clone()).or_insert(maker.clone());
+                            assert_eq!(*other, maker, "{name}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(makers.len() > 500, "{}", makers.len());
+    }
+
+    #[test]
+    fn a_colon_is_ambiguous_where_somebodys_channels_are_asked_for() {
+        for (facility, query, ambiguous) in [
+            ("a:b", "subscribe-broadcast&publish-broadcast&echo&binary", false),
+            ("a:b", "", false),
+            ("a:b", "subscribe-user", true),
+            ("a:b", "subscribe-broadcast&publish-group", true),
+            ("a:b", "publish-session", true),
+            (":", "subscribe-group", true),
+            ("ab", "subscribe-user&publish-group&publish-session", false),
+            ("", "subscribe-user", false),
+            ("a%3Ab", "subscribe-user", false),
+            ("a\u{ff1a}b", "subscribe-user", false),
+        ] {
+            assert_eq!(
+                is_ambiguous(facility, Options::parse(query)),
+                ambiguous,
+                "{facility} {query}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_of_stored_sessions_are_no_channels() {
+        for (key, is_channel) in [
+            ("session:k3y", false),
+            (":1:django.contrib.sessions.cachek3y", false),
+            ("sess:k3y", false),
+            ("session:broadcast", false),
+            ("x:wsloop:control", false),
+            ("broadcast", false),
+            ("user:john", false),
+            ("session::data", false),
+            ("session:k3y:", true),
+            ("session:k3y:data", true),
+            ("site:session:k3y:data", true),
+            ("broadcast:", true),
+            ("broadcast:k3y", true),
+            ("user:john:cart", true),
+            ("a:b:broadcast:c", true),
+        ] {
+            assert_eq!(reads_as_channel(key), is_channel, "{key}");
+        }
     }
 }

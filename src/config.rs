@@ -1,16 +1,18 @@
 //! L4: what the operator asks for, raw and then checked.
 //!
-//! Defaults <- environment <- flags. `Flags` is the raw layer: every field is the text that was
-//! given, or `None`; clap lays the flags over the environment and judges nothing but their names.
-//! A configuration file will fill the fields that are still `None` before `check` sees them.
-//! `check` is the only place that knows defaults, ranges and meaning, and it makes the
-//! [`Config`] that everything else is told.
+//! Defaults <- file <- environment <- flags. `Flags` is the raw layer: every field is the text that
+//! was given, or `None`; clap lays the flags over the environment and judges nothing but their
+//! names. The configuration file fills the fields that are still `None` before `check` sees them:
+//! its keys are those that clap knows. `check` is the only place that knows defaults, ranges and
+//! meaning, and it makes the [`Config`] that everything else is told.
 //!
 //! Rules:
-//! - A wrong value is one line: which flag or variable, what is wrong, how to mend it.
+//! - A wrong value is one line: which flag, variable or line of the file, what is wrong, how to
+//!   mend it.
 //! - No line repeats a password: values are quoted by `values::quoted` and a Redis URL never is.
 //! - An empty environment variable is an unset one; an empty flag is an empty text.
 
+mod file;
 mod flags;
 mod pages;
 mod redis_url;
@@ -27,11 +29,13 @@ use tracing::level_filters::LevelFilter;
 use crate::broker;
 use crate::channel::Allow;
 use crate::overflow::Overflows;
+use crate::permissions::Rules;
 use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 use crate::settings::{Page, Refuse, Settings};
 use crate::stress::Plan;
 
+use file::File;
 use flags::{Flags, clap_stop, command, unknown_variables};
 use values::{KIB, MIB};
 
@@ -75,17 +79,33 @@ impl Command {
     {
         let matches = command().try_get_matches_from(args).map_err(clap_stop)?;
         let (name, given) = matches.subcommand().unwrap_or(("serve", &matches));
-        let wrong = |wrong: Wrong| Stop::Wrong(wrong.line(given));
         if name == "stress" {
+            let wrong = |wrong: Wrong| Stop::Wrong(wrong.line(given, &File::default()));
             let flags = stress::Flags::from_arg_matches(given).map_err(clap_stop)?;
             let plan = stress::check(&flags, descriptors).map_err(wrong)?;
             return Ok(Command::Stress(Box::new(plan)));
         }
-        let flags = Flags::from_arg_matches(given).map_err(clap_stop)?;
-        let mut config = check(flags, descriptors).map_err(wrong)?;
-        config.notes.extend(unknown_variables());
-        Ok(Command::Serve(Box::new(config)))
+        serve(given, descriptors).map(|config| Command::Serve(Box::new(config)))
     }
+}
+
+/// What `serve` was given: the file first, then the environment and the flags over it.
+fn serve(given: &ArgMatches, descriptors: usize) -> Result<Config, Stop> {
+    let named = Flags::from_arg_matches(given).map_err(clap_stop)?.config;
+    let file = match named {
+        Some(path) => {
+            let text = text_of(&path).map_err(|why| Wrong { flag: "config", why });
+            let text = text.map_err(|wrong| Stop::Wrong(wrong.line(given, &File::default())))?;
+            File::parse(&path, &text).map_err(Stop::Wrong)?
+        }
+        None => File::default(),
+    };
+    let mut flags = file.flags()?;
+    flags.update_from_arg_matches(given).map_err(clap_stop)?;
+    let config = check(flags, file.rules.clone(), descriptors);
+    let mut config = config.map_err(|wrong| Stop::Wrong(wrong.line(given, &file)))?;
+    config.notes.extend(unknown_variables());
+    Ok(config)
 }
 
 /// Descriptors that are no conn's: standard streams, epoll, wakers, listeners, Redis, and room for
@@ -99,6 +119,10 @@ const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
 const DEMO_ALLOW: &str =
     "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
 
+/// Said at the start, for nothing says yet who a browser belongs to.
+const NOBODY_LOGS_IN: &str = "--require-login is on and nothing says who a browser belongs to: \
+     every handshake is refused with 403";
+
 /// A value that will not do.
 struct Wrong {
     /// The flag, without its dashes.
@@ -108,21 +132,35 @@ struct Wrong {
 }
 
 impl Wrong {
-    /// The one line, which names the flag or the variable, whichever was used.
-    fn line(&self, given: &ArgMatches) -> String {
+    /// The one line, which names the flag, the variable or the file's line, whichever was used.
+    fn line(&self, given: &ArgMatches, file: &File) -> String {
         let id = self.flag.replace('-', "_");
-        let name = match given.value_source(&id) {
+        let name = match (given.value_source(&id), file.place(self.flag)) {
             _ if self.flag == stress::URL => "URL".to_owned(),
-            Some(ValueSource::EnvVariable) => format!("WSLOOP_{}", id.to_uppercase()),
+            (Some(ValueSource::EnvVariable), _) => format!("WSLOOP_{}", id.to_uppercase()),
+            (None, Some(place)) => format!("{place}: {}", self.flag),
             _ => format!("--{}", self.flag),
         };
         values::printable(&format!("{name}: {}", self.why))
     }
 }
 
+/// The configuration file's text.
+fn text_of(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let path = values::quoted(path);
+        format!("{path} cannot be read: {error}; give the path of a text file in TOML")
+    })
+}
+
 /// Everything that was given, judged, and defaults for what was not.
-fn check(flags: Flags, descriptors: usize) -> Result<Config, Wrong> {
+fn check(flags: Flags, rules: Rules, descriptors: usize) -> Result<Config, Wrong> {
     let mut notes = Vec::new();
+    let require_login = value("require-login", &flags.require_login, values::on_off)?;
+    let require_login = require_login.unwrap_or(false);
+    if require_login {
+        notes.push(NOBODY_LOGS_IN.to_owned());
+    }
     let demo = value("demo", &flags.demo, values::on_off)?.unwrap_or(flags.redis.is_none());
     if demo {
         notes.push(demo_note(&flags).to_owned());
@@ -137,7 +175,11 @@ fn check(flags: Flags, descriptors: usize) -> Result<Config, Wrong> {
     Ok(Config {
         listen,
         log: value("log", &flags.log, values::level)?.unwrap_or(LevelFilter::INFO),
-        settings: settings(&flags, demo, descriptors, &mut notes)?,
+        settings: Settings {
+            rules,
+            require_login,
+            ..settings(&flags, demo, descriptors, &mut notes)?
+        },
         notes,
     })
 }
@@ -156,6 +198,8 @@ fn settings(
     Ok(Settings {
         prefix: value("prefix", &flags.prefix, values::prefix)?.unwrap_or_default(),
         allow: allow(&flags.allow, demo)?,
+        rules: Rules::default(),
+        require_login: false,
         heartbeat: Some(heartbeat.into_bytes()).filter(|text| !text.is_empty()),
         ping_interval_ms: time("ping-interval", &flags.ping_interval, 30_000, 0)?,
         pong_timeout_ms: time("pong-timeout", &flags.pong_timeout, 10_000, 1)?,
@@ -382,6 +426,7 @@ mod tests {
         assert_eq!(settings.max_connections, DESCRIPTORS - 64);
         assert_eq!(settings.max_handshakes, 4096);
         assert_eq!(settings.subprotocols, None);
+        assert_eq!((settings.require_login, settings.rules), (false, Rules::default()));
         assert_eq!(settings.allowed_origins, AllowedOrigins::Listed(Vec::new()));
         assert_eq!(settings.refuse, Refuse::Status);
         assert_eq!(settings.metrics_path, None);
@@ -396,7 +441,7 @@ mod tests {
     #[test]
     fn the_help_states_the_defaults() {
         let unsaid = described(&loaded(&[]));
-        let in_words = ["redis", "prefix", "heartbeat", "max_connections", "allow"];
+        let in_words = ["config", "redis", "prefix", "heartbeat", "max_connections", "allow"];
         let also = ["allowed_origins", "subprotocols", "demo", "metrics", "echo"];
         for arg in command().get_arguments() {
             let id = arg.get_id().as_str();
@@ -436,6 +481,7 @@ mod tests {
             "--max-handshakes=3",
             "--store-limit=0",
             "--allow=publish-user",
+            "--require-login",
             "--allowed-origins=*",
             "--subprotocols=a, b",
             "--refuse=close",
@@ -464,6 +510,7 @@ mod tests {
         assert_eq!(settings.max_connections, 9);
         assert_eq!(settings.max_handshakes, 3);
         assert_eq!(settings.allow, Allow::parse("publish-user").expect("an option"));
+        assert!(settings.require_login);
         assert_eq!(settings.allowed_origins, AllowedOrigins::Any);
         assert_eq!(settings.subprotocols, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(settings.refuse, Refuse::Close);

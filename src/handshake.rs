@@ -4,11 +4,12 @@
 //! its hands. Its rules: every refusal is a complete response whose text says what to do, and
 //! nothing is granted that was not asked for, allowed and named.
 
-use crate::channel::{self, Grant, Options};
+use crate::channel::{self, Allow, Grant, Options};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbox::Frame;
 use crate::overflow::Overflow;
+use crate::permissions;
 use crate::proto::deflate::{self, Agreement, Compression};
 use crate::proto::http::{self, Head, HeadError};
 use crate::proto::upgrade;
@@ -17,6 +18,9 @@ use crate::settings::{PageContent, Refuse, Settings};
 
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
 const MAX_FACILITY_BYTES: usize = 4096;
+
+/// The header of a 101 that says which options were granted.
+const GRANTED: &str = "X-Wsloop-Granted";
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -44,6 +48,47 @@ pub struct Pending {
     pub echoes: bool,
 }
 
+/// A good request for a WebSocket, before it is known who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    facility: String,
+    options: Options,
+    agreed: Agreed,
+}
+
+/// What a 101 is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Agreed {
+    accept: [u8; 28],
+    protocol: Option<String>,
+    deflate: Option<(Agreement, String)>,
+    overflow: Overflow,
+}
+
+impl Agreed {
+    /// The 101, with what is granted, if anything can be.
+    fn accepted(&self, granted: Option<Options>) -> Frame {
+        let extensions = self.deflate.as_ref().map(|(_, answer)| answer.as_str());
+        let protocol = self.protocol.as_deref();
+        let granted = granted.map(|options| options.to_string());
+        let header = granted.as_deref().map(|granted| (GRANTED, granted));
+        Frame::from(upgrade::accepted(&self.accept, protocol, extensions, header.as_slice()))
+    }
+
+    fn agreement(&self) -> Option<Agreement> {
+        self.deflate.as_ref().map(|(agreement, _)| *agreement)
+    }
+}
+
+/// What a request head alone decides.
+#[derive(Debug)]
+pub enum Examined {
+    /// All that there is to decide.
+    Decided(Decision),
+    /// Nothing yet: it is to be found out who asks.
+    Asked(Asked),
+}
+
 /// What to send to a conn that is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -62,18 +107,37 @@ impl Pending {
     }
 }
 
-/// Decides about a request whose head is complete.
+/// Decides about a request whose head is complete. Nobody is known, so that everybody is anonymous.
 pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Decision {
+    match examine(head, settings, metrics) {
+        Examined::Decided(decision) => decision,
+        Examined::Asked(asked) => admit(asked, &Identity::default(), None, settings, metrics),
+    }
+}
+
+/// Decides about a request whose head is complete, as far as that can be without knowing who asks.
+pub fn examine(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Examined {
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let echoes = settings.echo_path.as_deref() == Some(head.path);
     if facility.is_none() && !wants_upgrade && !echoes {
-        return Decision::Answer(plain(head, settings, metrics));
+        return Examined::Decided(Decision::Answer(plain(head, settings, metrics)));
     }
-    let upgrade = match upgrade::check(head) {
-        Ok(upgrade) => upgrade,
-        Err(refusal) => return Decision::Refuse(not_upgraded(&refusal, None, settings)),
-    };
+    match knock(head, facility, echoes, settings, metrics) {
+        Ok(examined) => examined,
+        Err(refusal) => Examined::Decided(Decision::Refuse(refusal)),
+    }
+}
+
+/// A request for a WebSocket, at the path of a facility or of echoes.
+fn knock(
+    head: &Head<'_>,
+    facility: Option<String>,
+    echoes: bool,
+    settings: &Settings,
+    metrics: &mut Metrics,
+) -> Result<Examined, Refusal> {
+    let upgrade = upgrade::check(head).map_err(|refusal| not_upgraded(&refusal, None, settings))?;
     let spoken = settings.subprotocols.as_deref();
     let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
     let overflow = facility.as_deref().map_or(Overflow::Close, |name| settings.overflows.of(name));
@@ -82,38 +146,75 @@ pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> De
         (Compression::Dedicated, Overflow::Latest) => Compression::Shared,
         (compression, _) => compression,
     };
-    let deflate = deflate::negotiate(head.values(deflate::HEADER), compression);
-    let extensions = deflate.as_ref().map(|(_, answer)| answer.as_str());
-    let accepted = Frame::from(upgrade::accepted(&upgrade.accept, protocol, extensions));
-    let agreement = deflate.map(|(agreement, _)| agreement);
+    let agreed = Agreed {
+        accept: upgrade.accept,
+        protocol: protocol.map(str::to_owned),
+        deflate: deflate::negotiate(head.values(deflate::HEADER), compression),
+        overflow,
+    };
+    let refused =
+        |status, text| Err(refuse(status, &[], text, Some(&agreed.accepted(None)), settings));
     if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins) {
         metrics.origins_refused_total += 1;
         if metrics.origins_refused_total == 1 {
             tracing::warn!("a page was refused: {refusal} (said once; the rest is counted)");
         }
-        return Decision::Refuse(not_upgraded(&refusal, Some(&accepted), settings));
+        return Err(not_upgraded(&refusal, Some(&agreed.accepted(None)), settings));
     }
     if echoes {
-        let grant = Grant::default();
-        return Decision::Open(Pending { grant, accepted, agreement, overflow, echoes });
+        let (grant, agreement) = (Grant::default(), agreed.agreement());
+        let accepted = agreed.accepted(None);
+        let pending = Pending { grant, accepted, agreement, overflow, echoes };
+        return Ok(Examined::Decided(Decision::Open(pending)));
     }
     let Some(facility) = facility else {
         let prefix = &settings.url_prefix;
         let text = format!("WebSockets are served below {prefix} (see --url-prefix).");
-        return Decision::Refuse(refuse(404, &[], text, Some(&accepted), settings));
+        return refused(404, text);
     };
     if facility.len() > MAX_FACILITY_BYTES {
         let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
-        return Decision::Refuse(refuse(414, &[], text, Some(&accepted), settings));
+        return refused(414, text);
     }
     let options = Options::parse(upgrade.query);
-    let identity = Identity::default();
-    let grant = channel::channels(&settings.prefix, &facility, options, settings.allow, &identity);
-    if !grant.denied.is_empty() {
-        metrics.options_denied_total += u64::from(grant.denied.len());
-        tracing::debug!("{:?} asks for {}, see --allow", head.target, grant.denied);
+    if channel::is_ambiguous(&facility, options) {
+        let text = "With user, group or session options, the facility must have no colon in it.";
+        return refused(400, text.to_owned());
     }
-    Decision::Open(Pending { grant, accepted, agreement, overflow, echoes })
+    Ok(Examined::Asked(Asked { facility, options, agreed }))
+}
+
+/// Decides about a good request when it is known who asks. Whoever told that may have narrowed what
+/// can be granted. The echo path never gets here: nobody else is to be heard there.
+pub fn admit(
+    asked: Asked,
+    identity: &Identity,
+    narrowed_by: Option<Allow>,
+    settings: &Settings,
+    metrics: &mut Metrics,
+) -> Decision {
+    let Asked { facility, options, agreed } = asked;
+    if settings.require_login && !permissions::is_logged_in(identity) {
+        let text = "Only who is logged in may connect here (see --require-login): log in first.";
+        let accepted = agreed.accepted(None);
+        return Decision::Refuse(refuse(403, &[], text.to_owned(), Some(&accepted), settings));
+    }
+    let permitted = settings.rules.granted(&facility, options, identity, settings.allow);
+    let permitted = narrowed_by.map_or(permitted, |allow| allow.permitted(permitted));
+    let grant = channel::channels(&settings.prefix, &facility, options, permitted, identity);
+    metrics.options_denied_total += u64::from(grant.denied.len());
+    tracing::debug!(
+        "{facility:?}: granted [{}] of [{options}], denied [{}] (see --allow)",
+        grant.granted,
+        grant.denied
+    );
+    Decision::Open(Pending {
+        accepted: agreed.accepted(Some(grant.granted)),
+        agreement: agreed.agreement(),
+        overflow: agreed.overflow,
+        grant,
+        echoes: false,
+    })
 }
 
 /// The refusal of bytes that are no request head.

@@ -10,9 +10,9 @@
 //! A file imports its own layer or a lower one, never a higher.
 //!
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
-//! * L1, the domain, without sockets, where time is an argument: [`channel`], [`identity`],
-//!   [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`], [`stored`],
-//!   [`timers`], [`metrics`], [`broker`];
+//! * L1, the domain, without sockets, where time is an argument: [`channel`], [`permissions`],
+//!   [`identity`], [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`],
+//!   [`stored`], [`timers`], [`metrics`], [`broker`];
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
@@ -58,6 +58,7 @@ pub mod net;
 pub mod outbox;
 pub mod overflow;
 pub mod pattern;
+pub mod permissions;
 pub mod proto;
 pub mod relay;
 pub mod server;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::broker;
 use crate::channel::Allow;
 use crate::overflow::Overflows;
+use crate::permissions::Rules;
 use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 
@@ -15,8 +16,12 @@ pub struct Settings {
     pub url_prefix: String,
     /// What Redis names begin with (a colon follows it), or empty.
     pub prefix: String,
-    /// Which subscribe and publish options are granted.
+    /// Which subscribe and publish options are granted that no rule decides about.
     pub allow: Allow,
+    /// Who is granted what on which facilities.
+    pub rules: Rules,
+    /// Whether handshakes without a user are refused.
+    pub require_login: bool,
     /// The heartbeat text, when heartbeats are on.
     pub heartbeat: Option<Vec<u8>>,
     /// A ping goes out when nothing arrived for so long; 0 is off.

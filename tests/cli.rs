@@ -1,8 +1,10 @@
 //! The program as a person or a supervisor sees it: one line for what is wrong, exit status 2, and
 //! a help that says everything.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,7 +33,8 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 }
 
 /// Every flag with a value that will not do, and words of what is said about it.
-const WRONG: [(&str, &str, &str); 29] = [
+const WRONG: [(&str, &str, &str); 31] = [
+    ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--url-prefix", "ws", "write \"/ws/\""),
@@ -54,6 +57,7 @@ const WRONG: [(&str, &str, &str); 29] = [
     ("--store-limit", "lots", "such as 65536"),
     ("--redis-buffer-limit", "1MiB", "give at least 4MiB"),
     ("--allow", "everything", "subscribe-broadcast"),
+    ("--require-login", "perhaps", "on nor off"),
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),
@@ -119,6 +123,78 @@ fn a_flag_beats_the_environment_and_an_empty_variable_is_none() {
     env.retain(|(name, _)| *name != "WSLOOP_LISTEN");
     env.push(("WSLOOP_LISTEN", &address));
     assert_eq!(complaint(&[], &env), line);
+}
+
+/// A file with this text, which is removed when it is dropped.
+struct TomlFile(PathBuf);
+
+impl TomlFile {
+    fn new(name: &str, text: &str) -> TomlFile {
+        let name = format!("wsloop-{}-{name}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, text).expect("a file");
+        TomlFile(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for TomlFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
+    for (flag, value, words) in WRONG {
+        let key = flag.trim_start_matches("--");
+        let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
+        let path = file.path();
+        if flag == "--config" {
+            let line = complaint(&["--config", path], &[]);
+            assert!(line.starts_with(&format!("{path}:3: config cannot be a key")), "{line}");
+            continue;
+        }
+        let by_flag = complaint(&[&format!("{flag}={value}")], &[]);
+        let by_file = complaint(&["--config", path], &[]);
+        assert_eq!(by_file.replacen(&format!("{path}:3: {key}"), flag, 1), by_flag);
+        assert!(by_file.starts_with(path) && by_file.contains(words), "{by_file}");
+        assert_eq!(complaint(&["serve", "--config", path], &[]), by_file);
+        assert_eq!(complaint(&[], &[("WSLOOP_CONFIG", path)]), by_file);
+    }
+    for (name, text, words) in [
+        (
+            "key",
+            "log = 'info'\nexpires = 1",
+            ":2: there is no key \"expires\"; did you mean expire?",
+        ),
+        ("type", "expire = true", ":1: expire: it is true or false, and must be a number"),
+        ("twice", "expire = 1\nexpire = 2", ":2: duplicate key"),
+        ("broken", "\n\nexpire = = 1", ":3: "),
+        ("rule", "[[allow]]\nwho = 'me'", ":2: [[allow]] who: \"me\" is nobody"),
+    ] {
+        let file = TomlFile::new(name, text);
+        let line = complaint(&["--config", file.path()], &[]);
+        assert!(line.starts_with(&format!("{}{words}", file.path())), "{line}");
+    }
+}
+
+#[test]
+fn environment_and_flags_beat_the_file() {
+    let file = TomlFile::new("beaten", "expire = \"file\"\ndemo = false\nlisten = [\"no port\"]\n");
+    let config = ["--config", file.path()];
+    let line = complaint(&config, &[("WSLOOP_EXPIRE", "variable"), ("WSLOOP_LISTEN", "h:1")]);
+    assert!(line.starts_with("WSLOOP_EXPIRE: \"variable\""), "{line}");
+    let line = complaint(&[&config[..], &["--expire=flag", "--listen=h:1"]].concat(), &[]);
+    assert!(line.starts_with("--expire: \"flag\""), "{line}");
+    // An empty variable is none, so that the file's value counts.
+    let line = complaint(&[&config[..], &["--listen=h:1"]].concat(), &[("WSLOOP_EXPIRE", "")]);
+    assert!(line.starts_with(&format!("{}:1: expire: \"file\"", file.path())), "{line}");
+    let line = complaint(&config, &[]);
+    assert!(line.starts_with(&format!("{}:3: listen: ", file.path())), "{line}");
 }
 
 #[test]

@@ -6,7 +6,12 @@ use std::borrow::Cow;
 
 use world::*;
 use wsloop::channel::Allow;
+use wsloop::handshake::{self, Decision, Examined};
+use wsloop::identity::Identity;
+use wsloop::metrics::Metrics;
+use wsloop::permissions::{Rule, Rules, Who};
 use wsloop::proto::frame::Opcode;
+use wsloop::proto::http;
 use wsloop::proto::upgrade::AllowedOrigins;
 use wsloop::settings::{Page, PageContent, Refuse, Settings};
 
@@ -223,6 +228,174 @@ fn what_is_not_allowed_is_discarded_and_counted() {
     world.open("/ws/foo?subscribe-user&subscribe-group&subscribe-session&unheard-of");
     assert_eq!(world.metrics().options_denied_total, 2);
     assert_eq!(world.metrics().channels, 1);
+}
+
+/// The header comes with every 101 of a WebSocket path, also when it waited for Redis.
+#[test]
+fn the_101_says_what_was_granted() {
+    let both = "subscribe-broadcast,publish-broadcast";
+    for (allow, query, granted) in [
+        ("all", "", ""),
+        ("all", "subscribe-broadcast&publish-broadcast&x", both),
+        ("all", "PUBLISH-broadcast=no&echo&binary&echo", "publish-broadcast,echo,binary"),
+        ("", "subscribe-broadcast&publish-broadcast&binary", "binary"),
+        ("subscribe-broadcast", "subscribe-broadcast&publish-broadcast", "subscribe-broadcast"),
+        // Nobody is a user, so that there is no channel for it.
+        ("all", "subscribe-user&subscribe-group&publish-session&echo", "echo"),
+    ] {
+        for settings in [settings(), with_redis()] {
+            let allow = Allow::parse(allow).expect("a list");
+            let mut world = World::new(Settings { allow, ..settings });
+            let id = world.open(&format!("/ws/foo?{query}"));
+            assert_eq!(world.response(id).header("X-Wsloop-Granted"), Some(granted), "{query}");
+        }
+    }
+    let mut world = World::new(Settings { echo_path: Some("/echo".to_owned()), ..settings() });
+    let id = world.open("/echo?subscribe-broadcast");
+    assert_eq!(world.response(id).header("X-Wsloop-Granted"), None, "nothing can be granted there");
+}
+
+#[test]
+fn rules_decide_by_facility_and_what_they_deny_is_counted() {
+    let rule = |facility: &str, options: &str, who, grant| Rule {
+        facility: facility.to_owned(),
+        options: Allow::parse(options).expect("options"),
+        who,
+        grant,
+    };
+    let rules = Rules(vec![
+        rule("chat/*", "publish-broadcast", Who::Anyone, true),
+        rule("staff/*", "all", Who::LoggedIn, true),
+        rule("staff/*", "all", Who::Anyone, false),
+    ]);
+    for (facility, granted, denied) in [
+        ("chat/a", "subscribe-broadcast,publish-broadcast", 0),
+        ("chat%2Fa", "subscribe-broadcast,publish-broadcast", 0),
+        ("chat", "subscribe-broadcast", 1),
+        ("staff/a", "", 2),
+        ("%73taff/a", "", 2),
+        ("Staff/a", "subscribe-broadcast", 1),
+    ] {
+        let (rules, allow) = (rules.clone(), Allow::default());
+        let mut world = World::new(Settings { rules, allow, ..settings() });
+        let id = world.open(&format!("/ws/{facility}?subscribe-broadcast&publish-broadcast"));
+        assert_eq!(world.response(id).header("X-Wsloop-Granted"), Some(granted), "{facility}");
+        assert_eq!(world.metrics().options_denied_total, denied, "{facility}");
+        world.say(id, "hello");
+        let published = u64::from(granted.contains("publish"));
+        assert_eq!(world.metrics().publishes_total, published, "{facility}");
+    }
+}
+
+#[test]
+fn a_facility_that_could_be_taken_for_somebody_elses_is_refused() {
+    for (target, status) in [
+        ("/ws/a:b?subscribe-user", 400),
+        ("/ws/a%3Ab?publish-group", 400),
+        ("/ws/:?subscribe-broadcast&SUBSCRIBE-Session", 400),
+        ("/ws/a:b?subscribe%2Duser=no", 400),
+        ("/ws/a:b?subscribe-broadcast&publish-broadcast&echo", 101),
+        ("/ws/a:b", 101),
+        ("/ws/ab?subscribe-user&subscribe-group&publish-session", 101),
+        // What is left after decoding once is text.
+        ("/ws/a%253Ab?subscribe-user", 101),
+    ] {
+        // Whether it would be granted makes no difference.
+        for allow in ["all", ""] {
+            let allow = Allow::parse(allow).expect("a list");
+            let mut world = World::new(Settings { allow, ..settings() });
+            let id = ask(&mut world, &upgrade(target, &[]));
+            assert_eq!(world.status(id), Some(status), "{target}");
+            if status == 400 {
+                let text = assert_refused(&mut world, id, 400);
+                assert!(text.contains("colon"), "{text}");
+            }
+        }
+    }
+    let mut world = World::new(Settings { refuse: Refuse::Close, ..settings() });
+    let id = ask(&mut world, &upgrade("/ws/a:b?subscribe-user", &[]));
+    assert!(matches!(&world.heard(id)[..], [Heard::Close(Some(4400), _)]));
+    assert_eq!(world.response(id).header("X-Wsloop-Granted"), None);
+}
+
+#[test]
+fn whoever_must_log_in_gets_403_but_on_the_echo_path() {
+    let settings =
+        || Settings { require_login: true, echo_path: Some("/echo".to_owned()), ..pages() };
+    let mut world = World::new(settings());
+    for target in ["/ws/foo", "/ws/foo?subscribe-broadcast", "/ws/"] {
+        let id = ask(&mut world, &upgrade(target, &[]));
+        let text = assert_refused(&mut world, id, 403);
+        assert!(text.contains("--require-login"), "{text}");
+    }
+    assert_eq!(world.metrics().handshakes_refused_total, 3);
+    assert_eq!(world.metrics().origins_refused_total, 0);
+    world.open("/echo");
+    let id = world.ask(&request("GET", "/chat/", &["Host: h"]));
+    assert_eq!(world.status(id), Some(200), "pages are for everybody");
+
+    let mut world = World::new(Settings { refuse: Refuse::Close, ..settings() });
+    let id = ask(&mut world, &upgrade("/ws/foo", &[]));
+    assert!(matches!(&world.heard(id)[..], [Heard::Close(Some(4403), _)]));
+}
+
+/// What becomes of a request once it is known who asks.
+#[test]
+fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
+    let asking = "/ws/f?subscribe-user&publish-user&subscribe-group&subscribe-broadcast&echo";
+    let nobody = Identity::default();
+    let visitor = Identity { session: Some("key".to_owned()), ..Identity::default() };
+    let nameless = Identity { user: Some(String::new()), ..visitor.clone() };
+    let john = Identity {
+        user: Some("john".to_owned()),
+        groups: vec!["staff".to_owned()],
+        ..visitor.clone()
+    };
+    let narrow = |list| Some(Allow::parse(list).expect("a list"));
+    let cases = [
+        (&nobody, false, None, Some("subscribe-broadcast,echo")),
+        (&nobody, true, None, None),
+        (&visitor, true, None, None),
+        (&nameless, true, None, None),
+        (&john, true, None, Some("subscribe-broadcast,subscribe-group,subscribe-user,echo")),
+        (
+            &john,
+            true,
+            narrow("all"),
+            Some("subscribe-broadcast,subscribe-group,subscribe-user,echo"),
+        ),
+        // A list that narrows grants nothing that was not granted.
+        (&john, true, narrow("publish-user,subscribe-user"), Some("subscribe-user,echo")),
+        (&john, false, narrow(""), Some("echo")),
+    ];
+    for (identity, require_login, narrowed_by, granted) in cases {
+        let allow = Allow::default();
+        let settings = Settings { require_login, allow, ..settings() };
+        let bytes = upgrade(asking, &[]);
+        let (head, _) = http::parse_head(&bytes, 8192).expect("a head").expect("all of it");
+        let mut metrics = Metrics::default();
+        let asked = match handshake::examine(&head, &settings, &mut metrics) {
+            Examined::Asked(asked) => asked,
+            Examined::Decided(decision) => panic!("{decision:?}"),
+        };
+        match handshake::admit(asked, identity, narrowed_by, &settings, &mut metrics) {
+            Decision::Open(pending) => {
+                assert_eq!(
+                    Some(pending.grant.granted.to_string().as_str()),
+                    granted,
+                    "{identity:?}"
+                );
+                let text = String::from_utf8_lossy(&pending.accepted).into_owned();
+                let header = format!("\r\nX-Wsloop-Granted: {}\r\n", pending.grant.granted);
+                assert!(text.contains(&header), "{text}");
+                let denied = u64::from(pending.grant.denied.len());
+                assert_eq!(metrics.options_denied_total, denied);
+                assert!(pending.grant.publish.is_empty());
+            }
+            Decision::Refuse(refusal) => assert_eq!((refusal.status, granted), (403, None)),
+            Decision::Answer(_) => panic!("no plain request"),
+        }
+    }
 }
 
 #[test]

@@ -48,12 +48,13 @@ fn every_block_does_what_it_says() {
             Language::Sh => text.lines().for_each(|line| stage.run(line)),
             Language::Js => stage.listen(text),
             Language::Nginx => stage.proxy(text),
+            Language::Toml => stage.configure(text),
         }
     }
     let programs = ["redis-cli", "python3", "ruby", "node", "php"];
     assert_eq!(stage.publishers, programs.map(str::to_owned).into(), "who has published");
-    let tried = (stage.served, stage.stored, stage.proxied, stage.loaded);
-    assert_eq!(tried, (2, 1, 1, 1), "what has been tried");
+    let tried = (stage.served, stage.stored, stage.proxied, stage.loaded, stage.configured);
+    assert_eq!(tried, (2, 1, 1, 1, 1), "what has been tried");
 }
 
 #[test]
@@ -148,6 +149,7 @@ struct Stage {
     stored: usize,
     proxied: usize,
     loaded: usize,
+    configured: usize,
 }
 
 impl Stage {
@@ -175,12 +177,7 @@ impl Stage {
 
     /// Serves from now on; what served before ends as it should.
     fn serve(&mut self, line: &str) {
-        if let Some(page) = self.page.take() {
-            page.close();
-        }
-        if let Some(server) = self.server.take() {
-            assert_eq!(server.terminate().code(), Some(0), "the end of the server");
-        }
+        self.end();
         if line.contains("--redis") {
             self.redis.get_or_insert_with(start_redis);
         } else {
@@ -195,6 +192,16 @@ impl Stage {
             let chat = get(SERVER, "/chat/");
             assert!(chat.starts_with("HTTP/1.1 200 "), "{chat}");
             two_people_chat(SERVER);
+        }
+    }
+
+    /// Whoever serves, and is served, ends as it should.
+    fn end(&mut self) {
+        if let Some(page) = self.page.take() {
+            page.close();
+        }
+        if let Some(server) = self.server.take() {
+            assert_eq!(server.terminate().code(), Some(0), "the end of the server");
         }
     }
 
@@ -244,6 +251,28 @@ impl Stage {
         nginx.terminate();
         self.proxied += 1;
     }
+
+    /// Serves with the block as the configuration file, which names the Redis that is there, and
+    /// looks at what somebody is granted who has not logged in.
+    fn configure(&mut self, block: &str) {
+        let file = empty_folder("toml").join("wsloop.toml");
+        fs::write(&file, block).expect("a file");
+        self.end();
+        self.redis.get_or_insert_with(start_redis);
+        let program = env!("CARGO_BIN_EXE_wsloop");
+        let mut server = Process::start(Command::new(program).arg("--config").arg(file));
+        server.wait_for(SERVER, PATIENCE);
+        self.server = Some(server);
+        for (facility, granted) in
+            [("news", "subscribe-broadcast"), ("chat/1", "subscribe-broadcast"), ("admin/1", "")]
+        {
+            let target = format!("/ws/{facility}?subscribe-broadcast&publish-broadcast");
+            let (_, head) = eventually(|| Client::shake_hands(SERVER, &target));
+            let header = format!("\r\nX-Wsloop-Granted: {granted}\r\n");
+            assert!(head.contains(&header), "{target}: {head}");
+        }
+        self.configured += 1;
+    }
 }
 
 /// What stands in a block of its own, in this order.
@@ -252,6 +281,7 @@ enum Language {
     Sh,
     Js,
     Nginx,
+    Toml,
 }
 
 /// The fenced blocks; an error says which cannot be run.
@@ -263,6 +293,7 @@ fn blocks(text: &str) -> Result<Vec<(Language, String)>, String> {
             "```sh" => Language::Sh,
             "```js" => Language::Js,
             "```nginx" => Language::Nginx,
+            "```toml" => Language::Toml,
             fence if fence.starts_with("```") || fence.starts_with("~~~") => {
                 return Err(format!("nothing here can run {fence}"));
             }
@@ -505,6 +536,11 @@ struct Client(TcpStream);
 impl Client {
     /// Connects from a page of the same host; an error is the status that it is refused with.
     fn connect(address: &str, target: &str) -> Result<Client, u16> {
+        Client::shake_hands(address, target).map(|(client, _)| client)
+    }
+
+    /// The same, with the head of the 101.
+    fn shake_hands(address: &str, target: &str) -> Result<(Client, String), u16> {
         let mut stream = connect(address);
         write!(
             stream,
@@ -521,7 +557,7 @@ impl Client {
         let head = String::from_utf8(head).expect("a head in ASCII");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         match status.unwrap_or_else(|| panic!("no status: {head}")) {
-            101 => Ok(Client(stream)),
+            101 => Ok((Client(stream), head)),
             status => Err(status),
         }
     }

@@ -315,7 +315,7 @@ fn serve(mut stream: TcpStream, fault: Fault, listeners: &Mutex<Vec<TcpStream>>)
     let n = stream.read(&mut bytes).expect("a request");
     let (head, _) = http::parse_head(&bytes[..n], 8192).expect("a request").expect("all of it");
     let asked = upgrade::check(&head).expect("an upgrade");
-    let response = upgrade::accepted(&asked.accept, None, None);
+    let response = upgrade::accepted(&asked.accept, None, None, &[]);
     match asked.query {
         "refuse" => {
             let response = http::response(403, &[], b"No entry.\r\nNever.");

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 25] = [
+const LAYERS: [(&str, u8); 26] = [
     ("proto", 0),
     ("broker", 1),
     ("channel", 1),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 25] = [
     ("outbox", 1),
     ("overflow", 1),
     ("pattern", 1),
+    ("permissions", 1),
     ("stored", 1),
     ("timers", 1),
     ("conn", 2),

@@ -29,7 +29,7 @@ fn head_and_check_and_101(bencher: Bencher) {
     let request = request();
     bencher.bench_local(|| {
         let upgrade = upgrade::check(&parsed(black_box(&request))).expect("good");
-        upgrade::accepted(&upgrade.accept, None, None)
+        upgrade::accepted(&upgrade.accept, None, None, &[])
     });
 }
 

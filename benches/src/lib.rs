@@ -255,6 +255,8 @@ fn settings(broker: broker::Settings) -> Settings {
         compression_min: 256,
         outbox_limit: 4 << 20,
         overflows: Default::default(),
+        rules: Default::default(),
+        require_login: false,
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
         subprotocols: None,

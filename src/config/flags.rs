@@ -13,6 +13,11 @@ use super::{Stop, values};
 /// What was given, as text.
 #[derive(Args)]
 pub struct Flags {
+    /// TOML file that has any of these flags as keys, and [[allow]] rules; environment and flags
+    /// win over it [default: none]
+    #[arg(long, env = "WSLOOP_CONFIG", value_name = "FILE")]
+    pub config: Option<String>,
+
     /// Address to listen on, port 0 for any free one; repeatable, or separated by commas
     /// [default: 127.0.0.1:8080]
     #[arg(long, env = "WSLOOP_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
@@ -113,10 +118,22 @@ pub struct Flags {
     #[arg(long, env = "WSLOOP_REDIS_BUFFER_LIMIT", value_name = "BYTES")]
     pub redis_buffer_limit: Option<String>,
 
-    /// Which query options are granted, separated by commas, or the word all
+    /// Which query options are granted, separated by commas, or the word all; [[allow]] rules of
+    /// the configuration file come first
     /// [default: every subscribe- option, no publish- option]
     #[arg(long, env = "WSLOOP_ALLOW", value_name = "LIST")]
     pub allow: Option<String>,
+
+    /// Refuse who is not logged in with 403 [default: off]
+    #[arg(
+        long,
+        env = "WSLOOP_REQUIRE_LOGIN",
+        value_name = "on|off",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on"
+    )]
+    pub require_login: Option<String>,
 
     /// Origins that may connect besides the host's own, separated by commas; * is all
     /// [default: none]
@@ -155,6 +172,11 @@ pub struct Flags {
     /// Least severe level to log: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "WSLOOP_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
+}
+
+/// The flags alone: neither the environment nor a command.
+pub fn flags_only() -> clap::Command {
+    Flags::augment_args(clap::Command::new("wsloop")).mut_args(|arg| arg.env(Resettable::Reset))
 }
 
 /// The command line as clap is to see it: the flags of `serve` with and without its name, and

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::channel;
 use crate::proto::deflate::Compression;
 use crate::settings::{Page, Refuse};
 
@@ -208,6 +209,11 @@ pub fn prefix(text: &str) -> Result<String, String> {
         let why = "ends with a colon, which is put after it anyway; write";
         let mended = text.trim_end_matches(':');
         return Err(format!("{} {why} {}", quoted(text), quoted(mended)));
+    }
+    if !channel::is_prefix(text) {
+        let why = "has broadcast, group, user or session between its colons, so that names could \
+                   be taken for another server's; write another word, such as";
+        return Err(format!("{} {why} \"site\"", quoted(text)));
     }
     Ok(text.to_owned())
 }

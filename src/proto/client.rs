@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(length, request_bytes.len());
         let asked = upgrade::check(&head).unwrap();
         assert_eq!((asked.host, asked.path, asked.query), ("h:1", "/ws/a", "echo"));
-        let answered = upgrade::accepted(&asked.accept, None, None);
+        let answered = upgrade::accepted(&asked.accept, None, None, &[]);
         let expected = Ok(Some((Answer::Open, answered.len())));
         assert_eq!(answer(&answered, &key(NONCE), 1024), expected);
     }

@@ -223,9 +223,14 @@ pub fn choose_protocol<'b>(
 }
 
 /// The 101 response (RFC 6455 section 4.2.2), with the chosen sub-protocol and the extensions that
-/// were agreed on, if there are any.
-pub fn accepted(accept: &[u8; 28], protocol: Option<&str>, extensions: Option<&str>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(192);
+/// were agreed on, if there are any, and with further headers.
+pub fn accepted(
+    accept: &[u8; 28],
+    protocol: Option<&str>,
+    extensions: Option<&str>,
+    headers: &[(&str, &str)],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
     http::push_header(&mut out, "Upgrade", "websocket");
     http::push_header(&mut out, "Connection", "Upgrade");
@@ -235,6 +240,9 @@ pub fn accepted(accept: &[u8; 28], protocol: Option<&str>, extensions: Option<&s
     }
     if let Some(extensions) = extensions {
         http::push_header(&mut out, deflate::HEADER, extensions);
+    }
+    for (name, value) in headers {
+        http::push_header(&mut out, name, value);
     }
     out.extend_from_slice(b"\r\n");
     out
@@ -502,11 +510,14 @@ mod tests {
         assert_eq!(upgrade.protocols().count(), 0);
         let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
-        assert_eq!(accepted(&upgrade.accept, None, None), format!("{head}\r\n").as_bytes());
+        assert_eq!(accepted(&upgrade.accept, None, None, &[]), format!("{head}\r\n").as_bytes());
         assert_eq!(
-            accepted(&upgrade.accept, Some("chat"), Some("x; y")),
-            format!("{head}Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: x; y\r\n\r\n")
-                .as_bytes()
+            accepted(&upgrade.accept, Some("chat"), Some("x; y"), &[("X-A", "b")]),
+            format!(
+                "{head}Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: x; y\r\n\
+                 X-A: b\r\n\r\n"
+            )
+            .as_bytes()
         );
     }
 

@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
     assert_eq!(head.method, "GET");
     assert!(!upgrade.host.is_empty());
     let protocol = upgrade::choose_protocol(upgrade.protocols(), None);
-    let accepted = upgrade::accepted(&upgrade.accept, protocol, None);
+    let accepted = upgrade::accepted(&upgrade.accept, protocol, None, &[]);
     let text = std::str::from_utf8(&accepted).expect("the 101 is ASCII");
     assert!(text.starts_with("HTTP/1.1 101 ") && text.ends_with("\r\n\r\n"));
     assert_eq!(text.matches("\r\n\r\n").count(), 1, "a header came in from outside");

@@ -20,6 +20,7 @@ use wsloop::channel::Allow;
 use wsloop::contract::Output;
 use wsloop::link_id::LinkId;
 use wsloop::metrics::Metrics;
+use wsloop::permissions::Rules;
 use wsloop::proto::deflate::Compression;
 use wsloop::proto::frame::Opcode;
 use wsloop::proto::upgrade::AllowedOrigins;
@@ -129,6 +130,8 @@ pub fn settings() -> Settings {
         url_prefix: "/ws/".to_string(),
         prefix: String::new(),
         allow: Allow::parse("all").expect("a list"),
+        rules: Rules::default(),
+        require_login: false,
         heartbeat: None,
         ping_interval_ms: 0,
         pong_timeout_ms: 10_000,

@@ -1,0 +1,491 @@
+//! L4: the configuration file (TOML): values as the flags could have had them, and rules.
+//!
+//! Its keys are the flags that clap knows, so that there is no second list of them; what a value
+//! means is judged where flags are. Its rules: whatever is wrong is one line that begins with file
+//! and line, and a table says nothing that is not understood.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use clap::FromArgMatches;
+use clap::error::{ContextKind, ContextValue};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::flags::{Flags, clap_stop, flags_only};
+use super::{Stop, values};
+use crate::channel::{Allow, Audience, Direction};
+use crate::permissions::{Rule, Rules, Who};
+
+/// What a configuration file says.
+#[derive(Debug, Default)]
+pub struct File {
+    /// Its `[[allow]]` tables.
+    pub rules: Rules,
+    path: String,
+    /// `--flag=value` each.
+    arguments: Vec<String>,
+    /// The line of every flag.
+    lines: BTreeMap<String, usize>,
+}
+
+/// What is wrong, and where: bytes from the start of the file.
+struct Fault {
+    at: usize,
+    why: String,
+}
+
+impl File {
+    /// Reads the text of the file that was named `path`; an error is the whole line to print.
+    pub fn parse(path: &str, text: &str) -> Result<File, String> {
+        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        let mut file = File { path: path.to_owned(), ..File::default() };
+        file.take(text, line).map_err(|fault| {
+            values::printable(&format!("{path}:{}: {}", line(fault.at), fault.why))
+        })?;
+        Ok(file)
+    }
+
+    /// The flags that it has values for.
+    pub fn flags(&self) -> Result<Flags, Stop> {
+        let name = std::iter::once("wsloop");
+        let arguments = name.chain(self.arguments.iter().map(String::as_str));
+        let matches = flags_only().try_get_matches_from(arguments).map_err(clap_stop)?;
+        Flags::from_arg_matches(&matches).map_err(clap_stop)
+    }
+
+    /// Where it has a value for the flag: file and line.
+    pub fn place(&self, flag: &str) -> Option<String> {
+        self.lines.get(flag).map(|line| format!("{}:{line}", self.path))
+    }
+
+    fn take(&mut self, text: &str, line: impl Fn(usize) -> usize) -> Result<(), Fault> {
+        let table = DeTable::parse(text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            Fault { at: span.start, why: broken(error.message(), text.get(span)) }
+        })?;
+        let known = flags_only();
+        for (key, value) in in_order(table.get_ref()) {
+            let (name, at) = (key.get_ref().as_ref(), key.span().start);
+            if name == "allow"
+                && let Some(tables) = tables(value)
+            {
+                let rules: Result<_, _> = tables.map(rule).collect();
+                self.rules = Rules(rules?);
+                continue;
+            }
+            let flag = known.get_arguments().find(|arg| arg.get_long() == Some(name));
+            let Some(flag) = flag.filter(|_| name != "config") else {
+                return Err(Fault { at, why: unknown(name) });
+            };
+            let hint = flag.get_value_names().and_then(|names| names.first());
+            let text = as_text(value, hint.map_or("", |hint| hint.as_str())).map_err(|why| {
+                let at = value.span().start;
+                Fault { at, why: format!("{name}: {why}") }
+            })?;
+            self.arguments.push(format!("--{name}={text}"));
+            self.lines.insert(name.to_owned(), line(at));
+        }
+        Ok(())
+    }
+}
+
+/// Keys and values in the order in which they stand in the file.
+fn in_order<'a, 'i>(
+    table: &'a DeTable<'i>,
+) -> Vec<(&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// What the parser says, with a way to mend it.
+fn broken(message: &str, there: Option<&str>) -> String {
+    let mend = match (message, there) {
+        ("duplicate key", Some("allow")) => {
+            "a file has either a list or [[allow]] rules; the list may come from --allow, and a \
+             last rule decides about everything if it has facility = \"*\""
+        }
+        ("duplicate key", _) => "give it once",
+        _ => "TOML is written such as max-message-size = \"1MiB\"",
+    };
+    format!("{}; {mend}", message.replace('\n', " "))
+}
+
+/// What is said about a key that is none.
+fn unknown(key: &str) -> String {
+    let quoted = values::quoted(key);
+    match key {
+        "config" => "config cannot be a key of the file itself; remove it".to_owned(),
+        _ => match near(key) {
+            Some(near) => format!("there is no key {quoted}; did you mean {near}?"),
+            None => format!("there is no key {quoted}; wsloop --help lists the flags, without --"),
+        },
+    }
+}
+
+/// The flag that clap takes for the one that was meant.
+fn near(key: &str) -> Option<String> {
+    let dashed = key.replace('_', "-").to_ascii_lowercase();
+    let known = flags_only();
+    let is_known = |name: &str| known.get_arguments().any(|arg| arg.get_long() == Some(name));
+    if is_known(&dashed) {
+        return Some(dashed);
+    }
+    let error = flags_only().try_get_matches_from(["wsloop", &format!("--{dashed}")]).err()?;
+    match error.get(ContextKind::SuggestedArg)? {
+        ContextValue::String(flag) => Some(flag.trim_start_matches("--").to_owned()),
+        _ => None,
+    }
+    .filter(|name| is_known(name) && name != "config")
+}
+
+/// A value as it would be given to a flag whose help names it so.
+fn as_text(value: &Spanned<DeValue<'_>>, hint: &str) -> Result<String, String> {
+    let is_number = ["SECONDS", "BYTES", "COUNT"].contains(&hint);
+    let is_list = ["LIST", "HOST:PORT"].contains(&hint);
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text.clone().into_owned()),
+        DeValue::Integer(number) if is_number => Ok(number.to_string()),
+        DeValue::Float(number) if is_number => Ok(number.to_string()),
+        DeValue::Boolean(on) if hint == "on|off" => Ok(if *on { "on" } else { "off" }.to_owned()),
+        DeValue::Array(entries) if is_list => {
+            let texts = entries.iter().map(|entry| entry.get_ref().as_str());
+            let texts: Option<Vec<&str>> = texts.collect();
+            let texts = texts.ok_or("the entries of the list must be texts in double quotes")?;
+            Ok(texts.join(","))
+        }
+        other => Err(format!(
+            "it is {}, and must be {}",
+            kind(other),
+            match () {
+                () if is_number => "a number, or a text in double quotes",
+                () if is_list => "a list such as [\"a\", \"b\"], or a text in double quotes",
+                () if hint == "on|off" => "true or false",
+                () => "a text in double quotes",
+            }
+        )),
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// A list's entries when there are tables among them, or a table that lacks a pair of brackets.
+fn tables<'a, 'i>(
+    value: &'a Spanned<DeValue<'i>>,
+) -> Option<impl Iterator<Item = &'a Spanned<DeValue<'i>>>> {
+    let entries = match value.get_ref() {
+        DeValue::Array(entries) => entries.iter().collect(),
+        DeValue::Table(_) => vec![value],
+        _ => Vec::new(),
+    };
+    entries.iter().any(|entry| entry.get_ref().is_table()).then(|| entries.into_iter())
+}
+
+/// One table of `[[allow]]`.
+fn rule(value: &Spanned<DeValue<'_>>) -> Result<Rule, Fault> {
+    let fault = |span: Range<usize>, why: String| Fault { at: span.start, why };
+    let Some(table) = value.get_ref().as_table() else {
+        let why = "allow: a list of rules has nothing but rules in it".to_owned();
+        return Err(fault(value.span(), why));
+    };
+    if table.is_empty() {
+        let why = "this rule says nothing; with facility = \"*\" it would fit every facility";
+        return Err(fault(value.span(), format!("[[allow]]: {why}")));
+    }
+    let mut rule =
+        Rule { facility: "*".to_owned(), options: Allow::default(), who: Who::Anyone, grant: true };
+    let (mut audiences, mut directions) = (Audience::ALL.to_vec(), Direction::ALL.to_vec());
+    for (key, value) in in_order(table) {
+        let name = key.get_ref().as_ref();
+        let read = match name {
+            "facility" => text(value).map(|text| rule.facility = text.to_owned()),
+            "audience" => words(value, &AUDIENCES).map(|words| audiences = words),
+            "direction" => words(value, &DIRECTIONS).map(|words| directions = words),
+            "who" => text(value).and_then(who).map(|who| rule.who = who),
+            "grant" => {
+                let wrong =
+                    || format!("it is {}, and must be true or false", kind(value.get_ref()));
+                value.get_ref().as_bool().ok_or_else(wrong).map(|grant| rule.grant = grant)
+            }
+            _ => {
+                let quoted = values::quoted(name);
+                let why = format!(
+                    "[[allow]]: there is no key {quoted}; a rule has facility, audience, \
+                     direction, who and grant"
+                );
+                return Err(fault(key.span(), why));
+            }
+        };
+        read.map_err(|why| fault(value.span(), format!("[[allow]] {name}: {why}")))?;
+    }
+    rule.options = Allow::of(&audiences, &directions);
+    Ok(rule)
+}
+
+const AUDIENCES: [(&str, Audience); 4] = [
+    ("broadcast", Audience::Broadcast),
+    ("group", Audience::Group),
+    ("user", Audience::User),
+    ("session", Audience::Session),
+];
+const DIRECTIONS: [(&str, Direction); 2] =
+    [("subscribe", Direction::Subscribe), ("publish", Direction::Publish)];
+
+fn text<'a>(value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, String> {
+    let text = value.get_ref().as_str();
+    text.ok_or_else(|| format!("it is {}, and must be a text", kind(value.get_ref())))
+}
+
+/// One word or several.
+fn words<T: Copy>(value: &Spanned<DeValue<'_>>, known: &[(&str, T)]) -> Result<Vec<T>, String> {
+    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    let names = names.join(", ");
+    let given = match value.get_ref() {
+        DeValue::Array(entries) => entries.iter().map(text).collect(),
+        _ => text(value).map(|word| vec![word]),
+    };
+    let given = given.map_err(|why| format!("{why}, or a list of: {names}"))?;
+    if given.is_empty() {
+        return Err(format!("the list is empty; write some of {names}, or leave it out for all"));
+    }
+    let read = given.into_iter().map(|word| {
+        let known = known.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+        known.ok_or_else(|| format!("{} is none of {names}", values::quoted(word)))
+    });
+    read.collect()
+}
+
+fn who(text: &str) -> Result<Who, String> {
+    match text.strip_prefix("group:") {
+        Some(group) if !group.is_empty() => Ok(Who::Group(group.to_owned())),
+        _ if text == "anyone" => Ok(Who::Anyone),
+        _ if text == "logged-in" => Ok(Who::LoggedIn),
+        _ => {
+            let quoted = values::quoted(text);
+            Err(format!("{quoted} is nobody; write anyone, logged-in, or such as group:staff"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::channel::Options;
+    use crate::config::Command;
+    use crate::identity::Identity;
+
+    #[track_caller]
+    fn parsed(text: &str) -> File {
+        File::parse("f", text).unwrap_or_else(|line| panic!("{text}: {line}"))
+    }
+
+    #[track_caller]
+    fn wrong(text: &str) -> String {
+        let line = File::parse("f", text).err().unwrap_or_else(|| panic!("it is taken: {text}"));
+        assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+        line
+    }
+
+    #[test]
+    fn values_are_what_the_flags_would_have_been_given() {
+        for (text, argument) in [
+            ("max-message-size = \"1MiB\"", "--max-message-size=1MiB"),
+            ("max-message-size = 65536", "--max-message-size=65536"),
+            ("max-message-size = 1_000", "--max-message-size=1000"),
+            ("max-message-size = 0x10", "--max-message-size=0x10"),
+            ("ping-interval = 0.5", "--ping-interval=0.5"),
+            ("max-handshakes = \"9\"", "--max-handshakes=9"),
+            ("expire = -1", "--expire=-1"),
+            ("demo = true", "--demo=on"),
+            ("demo = false", "--demo=off"),
+            ("demo = \"on\"", "--demo=on"),
+            ("require-login = true", "--require-login=on"),
+            (
+                "allow = [\"publish-user\", \"subscribe-user\"]",
+                "--allow=publish-user,subscribe-user",
+            ),
+            ("allow = []", "--allow="),
+            ("allow = \"all\"", "--allow=all"),
+            ("listen = [\"a:1\", \"b:2\"]", "--listen=a:1,b:2"),
+            ("prefix = \"\"", "--prefix="),
+            ("heartbeat = '--hb--'", "--heartbeat=--hb--"),
+            ("\"log\" = \"debug\" # loud", "--log=debug"),
+        ] {
+            let file = parsed(text);
+            assert_eq!(file.arguments, [argument], "{text}");
+            assert!(file.flags().is_ok(), "{text}");
+        }
+        let flags = parsed("listen = [\"a:1\", \"b:2\"]\ndemo = \"\"").flags().expect("flags");
+        assert_eq!(flags.listen, Some(vec!["a:1".to_owned(), "b:2".to_owned()]));
+        assert_eq!((flags.demo.as_deref(), flags.redis), (Some(""), None));
+    }
+
+    /// Whatever a flag is called, the file knows it, and takes from it what the help names.
+    #[test]
+    fn every_flag_is_a_key() {
+        for arg in flags_only().get_arguments() {
+            let name = arg.get_long().expect("a long flag");
+            let text = format!("\n{name} = 'x'");
+            if name == "config" {
+                assert_eq!(
+                    wrong(&text),
+                    "f:2: config cannot be a key of the file itself; remove it"
+                );
+                continue;
+            }
+            assert_eq!(parsed(&text).arguments, [format!("--{name}=x")]);
+            assert_eq!(parsed(&text).place(name), Some("f:2".to_owned()));
+            let date = wrong(&format!("{name} = 2020-01-01"));
+            assert!(
+                date.starts_with(&format!("f:1: {name}: it is a date, and must be ")),
+                "{date}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        for (text, line, words) in [
+            (
+                "\n\npin-interval = 1",
+                3,
+                "there is no key \"pin-interval\"; did you mean ping-interval?",
+            ),
+            ("max_message_size = 1", 1, "did you mean max-message-size?"),
+            ("LOG = 'debug'", 1, "did you mean log?"),
+            ("zzzz = 1\naaaa = 1", 1, "no key \"zzzz\"; wsloop --help lists"),
+            ("[server]\nlog = 'info'", 1, "there is no key \"server\""),
+            ("help = true", 1, "there is no key \"help\""),
+            ("\"\\u001b[2J\" = 1", 1, "there is no key"),
+            ("log = 'info'\n\nlog = 'debug'", 3, "duplicate key; give it once"),
+            ("log = info", 1, "TOML is written such as"),
+            ("log = 'info'\nexpire =\n", 2, "TOML is written such as"),
+            ("log = \"info", 1, "TOML is written such as"),
+            ("\n\n[[allow]\n", 3, "TOML is written such as"),
+            ("log = 1", 1, "log: it is a number, and must be a text in double quotes"),
+            ("expire = true", 1, "must be a number, or a text in double quotes"),
+            ("allow = 1", 1, "must be a list such as [\"a\", \"b\"]"),
+            ("allow = [1]", 1, "entries of the list must be texts"),
+            ("log = ['info']", 1, "it is a list, and must be a text"),
+            ("demo = 1", 1, "must be true or false"),
+            ("compression = false", 1, "must be a text"),
+            ("redis = { host = 'h' }", 1, "it is a table"),
+            ("allow = 'all'\n\n[[allow]]\nfacility = '*'", 3, "either a list or [[allow]] rules"),
+            ("allow = ['publish-user', { who = 'anyone' }]", 1, "nothing but rules in it"),
+            ("expire = 1\n[[allow]]\n", 2, "this rule says nothing"),
+            ("[[allow]]\nfacility = 1", 2, "facility: it is a number, and must be a text"),
+            ("[[allow]]\n\nfacilty = '*'", 3, "there is no key \"facilty\"; a rule has facility"),
+            (
+                "[[allow]]\naudience = 'everyone'",
+                2,
+                "\"everyone\" is none of broadcast, group, user, session",
+            ),
+            ("[[allow]]\naudience = ['user', 'x']", 2, "\"x\" is none of"),
+            ("[[allow]]\naudience = []", 2, "the list is empty"),
+            ("[[allow]]\ndirection = 'both'", 2, "none of subscribe, publish"),
+            ("[[allow]]\ndirection = 1", 2, "or a list of: subscribe, publish"),
+            ("[[allow]]\nwho = 'john'", 2, "anyone, logged-in, or such as group:staff"),
+            ("[[allow]]\nwho = 'group:'", 2, "is nobody"),
+            ("[[allow]]\nwho = ['anyone']", 2, "it is a list, and must be a text"),
+            ("[[allow]]\ngrant = 'no'", 2, "it is a text, and must be true or false"),
+            ("[[allow]]\nwho = 'anyone'\nwho = 'anyone'", 3, "duplicate key"),
+            ("[[allow]]\nwho = 'anyone'\nexpire = 1", 3, "there is no key \"expire\""),
+        ] {
+            let said = wrong(text);
+            assert!(said.starts_with(&format!("f:{line}: ")), "{text:?}: {said}");
+            assert!(said.contains(words), "{text:?}: {said}");
+        }
+        for text in ["redis://u:hush@h = 1", "\"redis://u:hush@h\" = 1", "redis = redis://:hush@h"]
+        {
+            assert!(!wrong(text).contains("hush"), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_are_kept_in_their_order() {
+        let text = "
+            expire = 1
+            [[allow]]
+            facility = 'chat/*'
+            audience = ['broadcast', 'group']
+            [[allow]]
+            direction = 'publish'
+            audience = 'user'
+            who = 'logged-in'
+            [[allow]]
+            direction = ['subscribe', 'publish']
+            who = 'group:a:b'
+            grant = false
+        ";
+        let rule = |facility: &str, options: &str, who, grant| Rule {
+            facility: facility.to_owned(),
+            options: Allow::parse(options).expect("options"),
+            who,
+            grant,
+        };
+        let chat = "subscribe-broadcast,publish-broadcast,subscribe-group,publish-group";
+        let expected = [
+            rule("chat/*", chat, Who::Anyone, true),
+            rule("*", "publish-user", Who::LoggedIn, true),
+            rule("*", "all", Who::Group("a:b".to_owned()), false),
+        ];
+        assert_eq!(parsed(text).rules.0, expected);
+        let inline = parsed("allow = [{ facility = 'a' }, { grant = false }]").rules;
+        let expected = [rule("a", "all", Who::Anyone, true), rule("*", "all", Who::Anyone, false)];
+        assert_eq!(inline.0, expected);
+        // One pair of brackets is one rule.
+        assert_eq!(parsed("[allow]\nfacility = 'a'").rules.0, expected[..1]);
+    }
+
+    /// The README's example is a file that can be used, and means what is said beside it.
+    #[test]
+    fn the_example_of_the_readme_does_what_it_says() {
+        const README: &str = include_str!("../../README.md");
+        let (_, rest) = README.split_once("```toml\n").expect("an example");
+        let (text, _) = rest.split_once("```").expect("its end");
+        let rules = parsed(text).rules;
+        let anyone = Identity::default();
+        let john = Identity { user: Some("john".to_owned()), ..Identity::default() };
+        let staff = Identity { groups: vec!["staff".to_owned()], ..john.clone() };
+        let both = "subscribe-broadcast,publish-broadcast";
+        for (facility, identity, expected) in [
+            ("chat/1", &anyone, "subscribe-broadcast"),
+            ("chat/1", &john, both),
+            ("admin/1", &anyone, ""),
+            ("admin/1", &john, ""),
+            ("admin/1", &staff, "subscribe-broadcast"),
+            ("news", &anyone, "subscribe-broadcast"),
+            ("news", &staff, "subscribe-broadcast"),
+        ] {
+            let asked = Options::parse(&both.replace(',', "&"));
+            let granted = rules.granted(facility, asked, identity, Allow::default());
+            assert_eq!(granted.to_string(), expected, "{facility} {identity:?}");
+        }
+        assert!(parsed(text).flags().is_ok_and(|flags| flags.redis.is_some()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let path = format!("{}/src", env!("CARGO_MANIFEST_DIR"));
+        for path in ["/nowhere/wsloop.toml", &path, ""] {
+            match Command::load(["wsloop", "--config", path], 1000) {
+                Err(Stop::Wrong(line)) => {
+                    assert!(line.starts_with("--config: "), "{line}");
+                    assert!(line.contains("cannot be read"), "{line}");
+                }
+                _ => panic!("{path} is taken"),
+            }
+        }
+    }
+}
