@@ -1,7 +1,7 @@
 //! L1: who a conn belongs to: session, user and groups, and which names they may have.
 //!
-//! An identity is found out by [`token`] or by [`session`], which are pure functions of bytes, or by
-//! a question to the application. It knows nothing of where the bytes come from.
+//! An identity is found out by [`token`] or by [`session`], which are pure functions of bytes, or
+//! by a question to the application. It knows nothing of where the bytes come from.
 //!
 //! - A name with a colon in it would make `[prefix:]audience:who:facility` ambiguous: facility `c`
 //!   of user `a:b` is facility `b:c` of user `a`. Such a name is never part of an identity.
@@ -16,6 +16,8 @@ use crate::channel::Audience;
 
 /// Longest name of a user, a group or a session, in bytes of UTF-8.
 pub const MAX_NAME: usize = 255;
+/// Most groups that one may be in: each is a channel to be heard.
+pub const MAX_GROUPS: usize = 1000;
 /// How many characters of a refused name are kept for the log.
 const MAX_SHOWN: usize = 80;
 
@@ -41,7 +43,11 @@ pub struct Named {
 
 impl Named {
     /// Takes the names that may be, and says which may not.
-    pub fn new(session: Option<String>, user: Option<String>, groups: Vec<String>) -> Self {
+    pub fn new<'a>(
+        session: Option<&str>,
+        user: Option<&str>,
+        groups: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let mut named = Self::default();
         named.identity.session = session.and_then(|name| named.take(Audience::Session, name));
         named.identity.user = user.and_then(|name| named.take(Audience::User, name));
@@ -53,10 +59,10 @@ impl Named {
         named
     }
 
-    /// Gives the name back when it may be, and notes it when not.
-    fn take(&mut self, audience: Audience, name: String) -> Option<String> {
-        match check_name(&name) {
-            Ok(()) => Some(name),
+    /// Copies the name when it may be, and notes it when not.
+    fn take(&mut self, audience: Audience, name: &str) -> Option<String> {
+        match check_name(name) {
+            Ok(()) => Some(name.to_owned()),
             Err(why) => {
                 let name = name.chars().take(MAX_SHOWN).collect();
                 self.refused.push(Refused { audience, name, why });
@@ -154,8 +160,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_said_and_the_rest_is_kept() {
-        let groups = ["a", "b:c", "", "d"].map(String::from).to_vec();
-        let named = Named::new(Some("key".into()), Some(":".repeat(500)), groups);
+        let named = Named::new(Some("key"), Some(&":".repeat(500)), ["a", "b:c", "", "d"]);
         let identity = Identity {
             session: Some("key".into()),
             user: None,
@@ -179,9 +184,9 @@ mod tests {
             for name in parts {
                 for audience in ["user", "group", "session"] {
                     let named = Named::new(
-                        (audience == "session").then(|| name.into()),
-                        (audience == "user").then(|| name.into()),
-                        if audience == "group" { vec![name.into()] } else { vec![] },
+                        (audience == "session").then_some(name),
+                        (audience == "user").then_some(name),
+                        (audience == "group").then_some(name),
                     );
                     let options = Options::parse(&format!("subscribe-{audience}"));
                     let allow = Allow::parse("all").unwrap();

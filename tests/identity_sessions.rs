@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use serde_json::{Value, json};
 use wsloop::channel::Audience;
 use wsloop::identity::session::{Entries, Format, MAX_STORED, SessionError, decode, session_key};
-use wsloop::identity::{Identity, NameError, Named, Refused};
+use wsloop::identity::{Identity, MAX_GROUPS, NameError, Named, Refused};
 
 struct Vector {
     from: String,
@@ -231,6 +231,24 @@ fn what_is_stored_is_bounded() {
     assert!(read(Format::DjangoPickle, &zlib(b"}.")).is_ok());
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
     assert_eq!(read(Format::Json, &deep), Err(SessionError::NotJson));
+}
+
+#[test]
+fn groups_are_bounded_and_so_is_what_they_refer_to() {
+    let entries = entries("", "g");
+    let read = |format, stored: &[u8]| decode(format, stored, None, "key", &entries);
+    let json = |count| json!({"g": vec!["x"; count]}).to_string().into_bytes();
+    assert_eq!(read(Format::Json, &json(MAX_GROUPS)).unwrap().identity.groups.len(), MAX_GROUPS);
+    assert_eq!(read(Format::Json, &json(MAX_GROUPS + 1)), Err(SessionError::TooManyGroups));
+    // A thousand references to one text of half a megabyte.
+    let text = "x".repeat(1 << 19);
+    let length = u32::try_from(text.len()).unwrap().to_le_bytes();
+    let list =
+        [b"](X".as_slice(), &length, text.as_bytes(), b"\x94", &b"h\0".repeat(MAX_GROUPS - 1)];
+    let stored = [b"}\x8c\x01g", list.concat().as_slice(), b"es."].concat();
+    let named = read(Format::DjangoPickle, &stored).unwrap();
+    let long = Refused { audience: Audience::Group, name: "x".repeat(80), why: NameError::TooLong };
+    assert_eq!(named.refused, vec![long; MAX_GROUPS]);
 }
 
 #[test]

@@ -2,31 +2,33 @@
 //!
 //! - The format is configured and never guessed, and what is in another is refused.
 //! - No code is run for what is stored, and no type is made but texts, numbers, lists and maps.
-//! - What is made of a session is bounded by [`MAX_STORED`], and reading it does not recurse but for
-//!   JSON, where depth is bounded.
+//! - What is made of a session is bounded by [`MAX_STORED`], and reading it does not recurse but
+//!   for JSON, where depth is bounded.
 //! - The user and the groups come from the entries that are configured and from no others.
 
 mod cookie;
 mod django;
 mod pickle;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
 
-use super::{NameError, Named, Refused};
+use super::{MAX_GROUPS, NameError, Named, Refused};
 use crate::channel::Audience;
 
 pub use cookie::session_key;
 
-/// Longest stored session that is read, and the most that a compressed one is inflated to, in bytes.
+/// Longest stored session that is read, and the most that a compressed one is inflated to, in
+/// bytes.
 pub const MAX_STORED: usize = 1 << 20;
 
 /// How a framework stores its sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// The signed text of `django.contrib.sessions`, as django-redis-sessions keeps it: JSON, in the
-    /// form of Django 3.1 and later or in the one before, compressed or not.
+    /// The signed text of `django.contrib.sessions`, as django-redis-sessions keeps it: JSON, in
+    /// the form of Django 3.1 and later or in the one before, compressed or not.
     #[default]
     Django,
     /// A pickle, as Django's cache engine keeps it through Django's own `RedisCache` or through
@@ -98,6 +100,8 @@ pub enum SessionError {
     NotPickle,
     /// What is stored is a value other than a map.
     NotAMap,
+    /// There are more than [`MAX_GROUPS`].
+    TooManyGroups,
 }
 
 impl fmt::Display for SessionError {
@@ -112,6 +116,7 @@ impl fmt::Display for SessionError {
             Self::NotJson => "the session is not JSON",
             Self::NotPickle => "the session is no pickle",
             Self::NotAMap => "the session is no map",
+            Self::TooManyGroups => "the session's user is in more than 1000 groups",
         })
     }
 }
@@ -186,7 +191,7 @@ fn from_json(json: &[u8], session_key: &str, entries: &Entries) -> Result<Named,
     if !value.is_object() {
         return Err(SessionError::NotAMap);
     }
-    Ok(named(&value, session_key, entries))
+    named(&value, session_key, entries)
 }
 
 fn from_pickle(bytes: &[u8], session_key: &str, entries: &Entries) -> Result<Named, SessionError> {
@@ -195,40 +200,60 @@ fn from_pickle(bytes: &[u8], session_key: &str, entries: &Entries) -> Result<Nam
     if !root.is_map() {
         return Err(SessionError::NotAMap);
     }
-    Ok(named(root, session_key, entries))
+    named(root, session_key, entries)
 }
 
-/// The names in the entries that are configured. A value that can be no name, where one is to be, is
+/// The names in the entries that are configured. What can be no name, where one is to be, is
 /// refused like a name that may not be.
-fn named<'a, T: Tree<'a>>(root: T, session_key: &str, entries: &Entries) -> Named {
+fn named<'a, T: Tree<'a>>(
+    root: T,
+    session_key: &str,
+    entries: &Entries,
+) -> Result<Named, SessionError> {
     let mut unreadable = Vec::new();
-    let mut name = |audience, value: T| match value.view() {
-        View::Text(text) => Some(text.to_owned()),
-        View::Integer(integer) => Some(integer.to_string()),
-        View::Null | View::List(_) | View::Other => {
-            let (name, why) = (String::new(), NameError::NotText);
-            unreadable.push(Refused { audience, name, why });
-            None
+    let mut refuse = |audience| {
+        unreadable.push(Refused { audience, name: String::new(), why: NameError::NotText });
+    };
+    let entry = |path: &Option<String>| {
+        path.as_deref().and_then(|path| find(root, path)).map_or(View::Null, T::view)
+    };
+    let user = match entry(&entries.user) {
+        View::Null => None,
+        view => {
+            let user = name(view);
+            if user.is_none() {
+                refuse(Audience::User);
+            }
+            user
         }
     };
-    let entry = |path: &Option<String>| path.as_deref().and_then(|path| find(root, path));
-    let user = entry(&entries.user)
-        .filter(|value| !matches!(value.view(), View::Null))
-        .and_then(|value| name(Audience::User, value));
-    let groups = match entry(&entries.groups).map(|value| (value, value.view())) {
-        None | Some((_, View::Null)) => Vec::new(),
-        Some((_, View::List(items))) => {
-            items.into_iter().filter_map(|item| name(Audience::Group, item)).collect()
+    let mut groups = Vec::new();
+    match entry(&entries.groups) {
+        View::Null => {}
+        View::List(items) if items.len() > MAX_GROUPS => return Err(SessionError::TooManyGroups),
+        View::List(items) => {
+            for item in items {
+                match name(item.view()) {
+                    Some(group) => groups.push(group),
+                    None => refuse(Audience::Group),
+                }
+            }
         }
-        Some(_) => {
-            let (name, why) = (String::new(), NameError::NotText);
-            unreadable.push(Refused { audience: Audience::Group, name, why });
-            Vec::new()
-        }
-    };
-    let mut named = Named::new(Some(session_key.to_owned()), user, groups);
+        View::Text(_) | View::Integer(_) | View::Other => refuse(Audience::Group),
+    }
+    let groups = groups.iter().map(|group| &**group);
+    let mut named = Named::new(Some(session_key), user.as_deref(), groups);
     named.refused.append(&mut unreadable);
-    named
+    Ok(named)
+}
+
+/// What can be a name, as a text. It is not copied: many references may lead to one long text.
+fn name<'a, T>(view: View<'a, T>) -> Option<Cow<'a, str>> {
+    match view {
+        View::Text(text) => Some(text.into()),
+        View::Integer(integer) => Some(integer.to_string().into()),
+        View::Null | View::List(_) | View::Other => None,
+    }
 }
 
 /// The entry of that name, or where its dots lead.

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
-use super::{Named, secret};
+use super::{MAX_GROUPS, Named, secret};
 use crate::channel::Allow;
 
 /// Longest token that is looked at, in bytes.
@@ -73,7 +73,7 @@ impl Key {
     /// What the operator should be told about a key that is taken all the same.
     pub fn warning(&self) -> Option<&'static str> {
         self.short.then_some(
-            "the token secret is shorter than 32 bytes: whoever has a token may be able to guess it",
+            "the token secret is shorter than 32 bytes: who has a token may be able to guess it",
         )
     }
 
@@ -244,13 +244,15 @@ pub fn verify(
     }
     check_audience(&claims, audience)?;
     let allow = text(&claims, "allow")?
-        .map(|list| Allow::parse(&list).map_err(|_| TokenError::Claim("allow")))
+        .map(|list| Allow::parse(list).map_err(|_| TokenError::Claim("allow")))
         .transpose()?;
     let groups = match claims.get("groups") {
         None => Vec::new(),
         Some(groups) => texts(groups).ok_or(TokenError::Claim("groups"))?,
     };
-    let groups = groups.into_iter().map(str::to_owned).collect();
+    if groups.len() > MAX_GROUPS {
+        return Err(TokenError::Claim("groups"));
+    }
     let named = Named::new(text(&claims, "sid")?, text(&claims, "sub")?, groups);
     Ok(Claims { named, allow, expires_ms })
 }
@@ -303,10 +305,13 @@ fn check_audience(claims: &Map<String, Value>, configured: Option<&str>) -> Resu
 }
 
 /// A claim that is a text.
-fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, TokenError> {
+fn text<'a>(
+    claims: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'a str>, TokenError> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(TokenError::Claim(name)),
     }
 }

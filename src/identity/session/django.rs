@@ -6,8 +6,9 @@
 //! | before | base64 of `mac:json` | HMAC-SHA1 of the JSON |
 //!
 //! The key of either MAC is a hash of a salt and `SECRET_KEY`; the salt is that of engines whose
-//! class is called `SessionStore`, as Django's and those of its ecosystem are. The body is base64 of
-//! the JSON, after a dot if it is compressed. The timestamp is not looked at: Redis expires sessions.
+//! class is called `SessionStore`, as Django's and those of its ecosystem are. The body is base64
+//! of the JSON, after a dot if it is compressed. The timestamp is not looked at: Redis expires
+//! sessions.
 
 use std::fmt::Write;
 

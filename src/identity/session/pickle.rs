@@ -484,7 +484,7 @@ mod tests {
             (b"}(K\x01u.", Err(SessionError::NotPickle)),
             (b"}]K\x01as.", Err(SessionError::NotPickle)),
             (b"K\x01\x94K\x020h\0.", Ok("1")),
-            (b"K\x01q\x07K\x02\x86r\x01\0\0\0p5\ng5\n.", Err(SessionError::NotPickle)),
+            (b"K\x01q\x07K\x02\x86r\x01\0\0\0p5\ng5\n.", Ok("[1, 2]")),
             (b"K\x01p5\n0g5\n.", Ok("1")),
             (b"h\0.", Err(SessionError::NotPickle)),
             (b"cos\nsystem\n(\x8c\x04trueetR.", Err(SessionError::NotPickle)),
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_marks_are_bounded() {
+    fn values_and_the_memo_are_bounded() {
         let many = |count| [b"N".repeat(count), b".".to_vec()].concat();
         assert!(Pickle::read(&many(MAX_VALUES)).is_ok());
         assert_eq!(Pickle::read(&many(MAX_VALUES + 1)).unwrap_err(), SessionError::TooLarge);
