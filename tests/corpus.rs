@@ -19,6 +19,11 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
+fn cookie() {
+    replay("cookie", fuzzed::cookie::check);
+}
+
+#[test]
 fn deflate() {
     replay("deflate", fuzzed::deflate::check);
 }
@@ -41,4 +46,14 @@ fn server() {
 #[test]
 fn resp() {
     replay("resp", fuzzed::resp::check);
+}
+
+#[test]
+fn session() {
+    replay("session", fuzzed::session::check);
+}
+
+#[test]
+fn token() {
+    replay("token", fuzzed::token::check);
 }

@@ -1,8 +1,11 @@
 //! What the fuzz targets check, as functions of bytes: the fuzzer calls them with what it invents,
 //! and an ordinary test with what it once found.
 
+pub mod cookie;
 pub mod deflate;
 pub mod frame;
 pub mod http_head;
 pub mod resp;
 pub mod server;
+pub mod session;
+pub mod token;

@@ -1,0 +1,5 @@
+#![no_main]
+#[path = "../../tests/fuzzed/cookie.rs"]
+mod cookie;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cookie::check(data));
