@@ -19,6 +19,11 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
+fn answer() {
+    replay("answer", fuzzed::answer::check);
+}
+
+#[test]
 fn deflate() {
     replay("deflate", fuzzed::deflate::check);
 }
