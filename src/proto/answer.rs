@@ -268,6 +268,9 @@ impl Chunked {
 pub fn question(host: &str, path: &str, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(1 << 10);
     out.extend_from_slice(b"GET ");
+    if path.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
+        return None;
+    }
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let address = address.to_canonical().to_string();
