@@ -10,7 +10,7 @@ use wsloop::proto::http;
 
 const WANTED: &[&str] = &["X-User", "X-Groups"];
 
-/// The answers, what each left in the input when all had arrived at once, and the error at the end.
+/// The answers, and the error that ends the stream.
 type Outcome = (Vec<Answer>, Option<AnswerError>);
 
 fn replay<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Outcome, Reader) {

@@ -5,6 +5,9 @@ use wsloop::proto::answer::{Answer, AnswerError, MAX_ANSWER, MAX_BODY, Reader};
 
 const WANTED: &[&str] = &["X-Wsloop-User", "Content-Length", "Transfer-Encoding"];
 
+/// The answers with their bytes, and what is left when the peer hangs up within one, or the error.
+type Answers<'s> = (Vec<(Answer, &'s [u8])>, Option<Result<Answer, AnswerError>>);
+
 /// Panics when the answers are read wrongly. The first byte says how they are cut.
 pub fn check(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
@@ -18,12 +21,8 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// The answers of a stream that arrives in pieces of that size, each with its own bytes, and how it
-/// ends: after them the peer hangs up.
-fn answers(
-    stream: &[u8],
-    piece: usize,
-) -> (Vec<(Answer, &[u8])>, Option<Result<Answer, AnswerError>>) {
+/// The answers of a stream that arrives in pieces of that size; behind it the peer hangs up.
+fn answers(stream: &[u8], piece: usize) -> Answers<'_> {
     let mut reader = Reader::new(WANTED);
     let mut answers = Vec::new();
     let (mut from, mut read) = (0, 0);
