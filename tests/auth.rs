@@ -424,6 +424,21 @@ fn a_link_that_was_closed_while_it_rested_is_no_error() {
 }
 
 #[test]
+fn a_link_may_have_rested_before_its_first_question() {
+    let mut world = World::new(1, 10);
+    world.ask(1);
+    world.auth.forget(id(1));
+    let link = world.named;
+    world.connected(link);
+    world.ask(2);
+    assert_eq!(world.got(), [(link, "[2]")]);
+    world.hung_up(link, None);
+    world.connected(world.named);
+    world.received(world.named, YES);
+    assert_eq!((world.verdicts(), world.dials), (vec![(2, john())], 2));
+}
+
+#[test]
 fn a_question_is_asked_twice_at_most_and_only_if_nothing_came() {
     let closed = || unavailable(Failure::HungUp("it closed the connection".to_owned()));
     let (mut world, link) = World::rested();
