@@ -63,7 +63,10 @@ fn unix(rest: &str) -> Result<(Target, String, String), String> {
     if !socket.starts_with('/') {
         return Err(format!("the path of the socket must begin with a slash; {FORM}"));
     }
-    if socket.len() < 2 || socket.contains(['?', ':']) {
+    if socket.len() < 2 {
+        return Err(format!("the URL names no socket; {FORM}"));
+    }
+    if socket.contains(['?', ':']) {
         let why = "the path of the socket is followed by something else than :/path";
         return Err(format!("{why}; {FORM}"));
     }
@@ -81,6 +84,9 @@ fn host_and_port(authority: &str) -> Result<(&str, u16), &'static str> {
             host.parse::<Ipv6Addr>().map_err(|_| "what is in brackets is no IPv6 address")?;
             (host, port)
         }
+        None if authority.matches(':').count() > 1 => {
+            return Err("an IPv6 address goes into brackets");
+        }
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
@@ -93,7 +99,6 @@ fn host_and_port(authority: &str) -> Result<(&str, u16), &'static str> {
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => DEFAULT_PORT,
         None => return Err("a colon must follow the bracket"),
-        Some(digits) if digits.contains(':') => return Err("an IPv6 address goes into brackets"),
         Some(digits) => Some(digits)
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
@@ -155,7 +160,8 @@ mod tests {
             ("http://hu%73h/", "no name and no address"),
             ("unix:hush.sock", "begin with a slash"),
             ("unix:", "begin with a slash"),
-            ("unix:/", "something else"),
+            ("unix:/", "no socket"),
+            ("unix:/:/hush", "no socket"),
             ("unix:/hush?a", "something else"),
             ("unix:/hush:80", "something else"),
         ];
