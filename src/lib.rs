@@ -12,7 +12,7 @@
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`permissions`],
 //!   [`identity`], [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`],
-//!   [`stored`], [`timers`], [`metrics`], [`broker`];
+//!   [`stored`], [`timers`], [`metrics`], [`broker`], [`auth`];
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
@@ -43,6 +43,7 @@
 //! `Output::Close` has been returned; between those two the loop may say anything about it, and
 //! what it says later does no harm.
 
+pub mod auth;
 pub mod broker;
 pub mod channel;
 pub mod config;

@@ -24,6 +24,11 @@ fn cookie() {
 }
 
 #[test]
+fn answer() {
+    replay("answer", fuzzed::answer::check);
+}
+
+#[test]
 fn deflate() {
     replay("deflate", fuzzed::deflate::check);
 }

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 26] = [
+const LAYERS: [(&str, u8); 27] = [
     ("proto", 0),
+    ("auth", 1),
     ("broker", 1),
     ("channel", 1),
     ("encoded", 1),

@@ -1,6 +1,7 @@
 //! What the fuzz targets check, as functions of bytes: the fuzzer calls them with what it invents,
 //! and an ordinary test with what it once found.
 
+pub mod answer;
 pub mod cookie;
 pub mod deflate;
 pub mod frame;
