@@ -212,10 +212,11 @@ fn rule(value: &Spanned<DeValue<'_>>) -> Result<Rule, Fault> {
             "audience" => words(value, &AUDIENCES).map(|words| audiences = words),
             "direction" => words(value, &DIRECTIONS).map(|words| directions = words),
             "who" => text(value).and_then(who).map(|who| rule.who = who),
-            "grant" => match value.get_ref().as_bool() {
-                Some(grant) => Ok(rule.grant = grant),
-                None => Err(format!("it is {}, and must be true or false", kind(value.get_ref()))),
-            },
+            "grant" => {
+                let grant = value.get_ref().as_bool().map(|grant| rule.grant = grant);
+                let kind = kind(value.get_ref());
+                grant.ok_or_else(|| format!("it is {kind}, and must be true or false"))
+            }
             _ => {
                 let quoted = values::quoted(name);
                 let why = format!(
@@ -325,7 +326,7 @@ mod tests {
             assert_eq!(file.arguments, [argument], "{text}");
             assert!(file.flags().is_ok(), "{text}");
         }
-        let flags = parsed("listen = [\"a:1\", \"b:2\"]\ndemo = \"\"").flags().ok().expect("flags");
+        let flags = parsed("listen = [\"a:1\", \"b:2\"]\ndemo = \"\"").flags().expect("flags");
         assert_eq!(flags.listen, Some(vec!["a:1".to_owned(), "b:2".to_owned()]));
         assert_eq!((flags.demo.as_deref(), flags.redis), (Some(""), None));
     }
