@@ -191,7 +191,8 @@ mod tests {
                     let options = Options::parse(&format!("subscribe-{audience}"));
                     let allow = Allow::parse("all").unwrap();
                     for channel in
-                        channels("p", facility, options, allow, &named.identity).subscribe
+                        channels("p", facility, options, allow.permitted(options), &named.identity)
+                            .subscribe
                     {
                         let owner = (audience, name, *facility);
                         assert_eq!(owners.insert(channel, owner), None, "{owner:?}");

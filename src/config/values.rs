@@ -496,7 +496,15 @@ mod tests {
         );
         table(
             prefix,
-            &[("", ok("")), ("a:b", ok("a:b")), ("a::", Err("write \"a\"")), (":", Err("\"\""))],
+            &[
+                ("", ok("")),
+                ("a:b", ok("a:b")),
+                ("users", ok("users")),
+                ("a::", Err("write \"a\"")),
+                (":", Err("\"\"")),
+                ("broadcast", Err("taken for another server's")),
+                ("a:user:b", Err("such as \"site\"")),
+            ],
         );
         let page = Page { path: "/taken", content: PageContent::Redirect("/") };
         table(
