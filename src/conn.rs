@@ -33,6 +33,10 @@ pub struct Conn {
     pub publications: Box<[Publication]>,
     /// What it hears.
     pub subscriptions: Subscriptions,
+    /// Whose it is, in the relay's index of that.
+    pub owners: Subscriptions,
+    /// The tick at which it may stay no longer; 0 is none.
+    pub expires: Tick,
     /// When a byte last came from it.
     pub heard: Tick,
     /// When a message was last queued for it. Pages do not see pings and pongs.
@@ -129,6 +133,8 @@ pub enum Due {
     Ping,
     /// A heartbeat is to be sent.
     Heartbeat,
+    /// What let it in is no longer valid.
+    Expired,
 }
 
 impl Pace {
@@ -154,6 +160,8 @@ impl Conn {
             early: None,
             publications: Box::default(),
             subscriptions: Subscriptions::default(),
+            owners: Subscriptions::default(),
+            expires: 0,
             heard: now,
             spoken: now,
             since: now,
@@ -217,7 +225,8 @@ impl Conn {
                     (None, _) => None,
                 };
                 let heartbeat = pace.heartbeat.map(|every| (self.spoken + every, Due::Heartbeat));
-                life.into_iter().chain(heartbeat).min_by_key(|(tick, _)| *tick)
+                let end = (self.expires > 0).then_some((self.expires, Due::Expired));
+                life.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
             }
         }
     }

@@ -56,6 +56,9 @@ metrics! {
     counter slow_total "Conns closed because their outbox passed --outbox-limit."
     counter frames_dropped_total "Frames given up when a slow conn was closed."
     counter superseded_total "Messages given up for a newer one, see --overflow."
+    counter sessions_unreadable_total "Sessions of the application that could not be read."
+    counter expired_total "Conns closed because their token had expired."
+    counter disconnected_total "Conns that a control message closed."
     counter protocol_errors_total "Conns closed for breaking the WebSocket protocol."
     counter handshake_timeouts_total "Conns closed because their handshake took too long."
 }

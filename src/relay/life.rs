@@ -4,6 +4,7 @@ use super::Relay;
 use crate::conn::{Conn, Due, Stage};
 use crate::contract::Output;
 use crate::handshake::{self, Decision, Refusal};
+use crate::identity::Identity;
 use crate::link_id::LinkId;
 use crate::outbox::Frame;
 use crate::overflow::Overflow;
@@ -211,6 +212,30 @@ impl Relay {
         self.close(link, Some(1008), "this connection reads too slowly");
     }
 
+    /// Notes whose a conn is, so that it can be found by that.
+    pub fn own(&mut self, link: LinkId, identity: &Identity) {
+        let Some(conn) = self.slots.conn(link) else { return };
+        for owner in identity.owners() {
+            self.owners.subscribe(link.index, &mut conn.owners, &owner, |()| false);
+        }
+    }
+
+    /// Closes every conn of an owner, or refuses it while its handshake is under way.
+    pub fn disconnect(&mut self, owner: &str, code: u16, reason: &str) {
+        let Some(owner) = self.owners.find(owner) else { return };
+        let conns: Vec<u32> = self.owners.subscribers(owner).collect();
+        self.metrics.disconnected_total += conns.len() as u64;
+        for index in conns {
+            let Some((link, conn)) = self.slots.at(index) else { continue };
+            if conn.is_pending() {
+                let accepted = conn.take_accepted();
+                self.refuse(link, handshake::revoked(accepted.as_deref(), &self.settings));
+            } else {
+                self.close(link, Some(code), reason);
+            }
+        }
+    }
+
     /// Says goodbye to every conn.
     pub fn shut_down(&mut self) {
         for link in self.links(|conn| conn.stage != Stage::Closing) {
@@ -261,6 +286,10 @@ impl Relay {
             Due::CloseTimeout => self.drop_conn(link),
             Due::HandshakeTimeout => self.handshake_timed_out(link),
             Due::Heartbeat => self.send_heartbeat(link),
+            Due::Expired => {
+                self.metrics.expired_total += 1;
+                self.close(link, Some(4401), "the token has expired");
+            }
             Due::PongTimeout => {
                 self.metrics.pong_timeouts_total += 1;
                 self.close(link, Some(1011), "nothing came in answer to a ping");
@@ -302,6 +331,7 @@ impl Relay {
         conn.reader = Default::default();
         conn.publications = Box::default();
         self.encoder.forget(link.index);
+        while self.owners.unsubscribe(&mut conn.owners).is_some() {}
         while let Some(gone) = self.hub.unsubscribe(&mut conn.subscriptions) {
             if let Some((name, state)) = gone {
                 self.left.push((name, state.confirmed));
