@@ -16,6 +16,7 @@ mod file;
 mod flags;
 mod pages;
 mod redis_url;
+mod sources;
 mod stress;
 mod values;
 
@@ -158,9 +159,6 @@ fn check(flags: Flags, rules: Rules, descriptors: usize) -> Result<Config, Wrong
     let mut notes = Vec::new();
     let require_login = value("require-login", &flags.require_login, values::on_off)?;
     let require_login = require_login.unwrap_or(false);
-    if require_login {
-        notes.push(NOBODY_LOGS_IN.to_owned());
-    }
     let demo = value("demo", &flags.demo, values::on_off)?.unwrap_or(flags.redis.is_none());
     if demo {
         notes.push(demo_note(&flags).to_owned());
@@ -172,14 +170,15 @@ fn check(flags: Flags, rules: Rules, descriptors: usize) -> Result<Config, Wrong
     for address in &listen {
         values::listen(address).map_err(|why| Wrong { flag: "listen", why })?;
     }
+    let settings = settings(&flags, demo, descriptors, &mut notes)?;
+    let settings = Settings { rules, require_login, ..settings };
+    if require_login && !settings.sources.is_some() {
+        notes.push(NOBODY_LOGS_IN.to_owned());
+    }
     Ok(Config {
         listen,
         log: value("log", &flags.log, values::level)?.unwrap_or(LevelFilter::INFO),
-        settings: Settings {
-            rules,
-            require_login,
-            ..settings(&flags, demo, descriptors, &mut notes)?
-        },
+        settings,
         notes,
     })
 }
@@ -195,15 +194,18 @@ fn settings(
     let url_prefix = url_prefix.unwrap_or_else(|| "/ws/".to_owned());
     let heartbeat = flags.heartbeat.clone().unwrap_or_default();
     let pages = pages::pages(demo, &url_prefix, &heartbeat);
+    let handshake_timeout_ms = time("handshake-timeout", &flags.handshake_timeout, 10_000, 1)?;
+    let max_handshakes = count("max-handshakes", &flags.max_handshakes, 4096)?;
     Ok(Settings {
         prefix: value("prefix", &flags.prefix, values::prefix)?.unwrap_or_default(),
         allow: allow(&flags.allow, demo)?,
         rules: Rules::default(),
         require_login: false,
+        sources: sources::sources(flags, max_handshakes, handshake_timeout_ms, notes)?,
         heartbeat: Some(heartbeat.into_bytes()).filter(|text| !text.is_empty()),
         ping_interval_ms: time("ping-interval", &flags.ping_interval, 30_000, 0)?,
         pong_timeout_ms: time("pong-timeout", &flags.pong_timeout, 10_000, 1)?,
-        handshake_timeout_ms: time("handshake-timeout", &flags.handshake_timeout, 10_000, 1)?,
+        handshake_timeout_ms,
         close_timeout_ms: time("close-timeout", &flags.close_timeout, 5_000, 1)?,
         shutdown_timeout_ms: time("shutdown-timeout", &flags.shutdown_timeout, 10_000, 0)?,
         max_head_size: size("max-head-size", &flags.max_head_size, 8 * KIB, 256..=MIB)?,
@@ -215,7 +217,7 @@ fn settings(
         overflows: value("overflow", &flags.overflow, |text| list(text, Overflows::parse))?
             .unwrap_or_default(),
         max_connections: max_connections(&flags.max_connections, descriptors)?,
-        max_handshakes: count("max-handshakes", &flags.max_handshakes, 4096)?,
+        max_handshakes,
         subprotocols: value("subprotocols", &flags.subprotocols, values::subprotocols)?,
         allowed_origins: value("allowed-origins", &flags.allowed_origins, |text| {
             list(text, AllowedOrigins::parse)
@@ -448,7 +450,9 @@ mod tests {
             let help = arg.get_help().expect("every flag has a help").to_string();
             let (_, default) = help.split_once("[default: ").expect("a default in the help");
             let default = default.strip_suffix(']').expect("the default at the end");
-            if in_words.contains(&id) || also.contains(&id) {
+            let sources = ["token_", "session_", "auth_"];
+            let of_a_source = sources.iter().any(|source| id.starts_with(source));
+            if in_words.contains(&id) || also.contains(&id) || of_a_source {
                 continue;
             }
             let flag = format!("--{}={default}", arg.get_long().expect("a long flag"));

@@ -5,6 +5,7 @@
 //! * open and idle, it owns nothing outside its own few cache lines;
 //! * every stage has a deadline, except Open with pings and heartbeats off.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::channel::Grant;
@@ -16,6 +17,7 @@ use crate::proto::deflate::Agreement;
 use crate::proto::message::Reader;
 use crate::settings::Settings;
 use crate::timers::{self, Tick};
+use crate::who::Waiting;
 
 /// A heartbeat goes out when nothing did for so long: browsers expect one every 4 s.
 const HEARTBEAT_MS: u64 = 3_900;
@@ -33,6 +35,10 @@ pub struct Conn {
     pub publications: Box<[Publication]>,
     /// What it hears.
     pub subscriptions: Subscriptions,
+    /// Whose it is, in the relay's index of that.
+    pub owners: Subscriptions,
+    /// The tick at which it may stay no longer; 0 is none.
+    pub expires: Tick,
     /// When a byte last came from it.
     pub heard: Tick,
     /// When a message was last queued for it. Pages do not see pings and pongs.
@@ -74,7 +80,8 @@ pub struct Conn {
 pub enum Stage {
     /// Its request head is not complete.
     Head,
-    /// Its request is good; the broker that it needs is being dialed.
+    /// Its request is good; it is being found out who asks, or the broker that it needs is being
+    /// dialed.
     Authorizing,
     /// It is subscribed; its 101 waits for the broker's confirmation.
     Joining,
@@ -91,6 +98,10 @@ pub enum Stage {
 pub struct Early {
     /// The incomplete head; later, what came behind the head.
     pub bytes: Vec<u8>,
+    /// Where it comes from, if the application is to be told.
+    pub address: Option<IpAddr>,
+    /// What it asks for, until it is known who it is.
+    pub waiting: Option<Box<Waiting>>,
     /// What was decided about the request, until the conn joins.
     pub grant: Option<Grant>,
     /// Its 101, until that goes out or something else does.
@@ -129,6 +140,8 @@ pub enum Due {
     Ping,
     /// A heartbeat is to be sent.
     Heartbeat,
+    /// What let it in is no longer valid.
+    Expired,
 }
 
 impl Pace {
@@ -154,6 +167,8 @@ impl Conn {
             early: None,
             publications: Box::default(),
             subscriptions: Subscriptions::default(),
+            owners: Subscriptions::default(),
+            expires: 0,
             heard: now,
             spoken: now,
             since: now,
@@ -183,6 +198,21 @@ impl Conn {
         self.form = Form::new(agreement);
         if let Some(Agreement { client_bits, client_takeover: true, .. }) = agreement {
             self.reader = Reader::with_takeover(client_bits);
+        }
+    }
+
+    /// Whether a part of its request head has come.
+    pub fn has_begun(&self) -> bool {
+        self.early.as_ref().is_some_and(|early| !early.bytes.is_empty())
+    }
+
+    /// Whether its handshake waits for the broker.
+    pub fn waits_for_broker(&self) -> bool {
+        let asking = |early: &Early| early.waiting.as_ref().is_some_and(|waiting| waiting.asking);
+        match self.stage {
+            Stage::Joining => true,
+            Stage::Authorizing => !self.early.as_deref().is_some_and(asking),
+            _ => false,
         }
     }
 
@@ -217,7 +247,8 @@ impl Conn {
                     (None, _) => None,
                 };
                 let heartbeat = pace.heartbeat.map(|every| (self.spoken + every, Due::Heartbeat));
-                life.into_iter().chain(heartbeat).min_by_key(|(tick, _)| *tick)
+                let end = (self.expires > 0).then_some((self.expires, Due::Expired));
+                life.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
             }
         }
     }

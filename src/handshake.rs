@@ -65,6 +65,13 @@ struct Agreed {
     overflow: Overflow,
 }
 
+impl Asked {
+    /// The 101 that says nothing of what is granted, to be followed by a refusal.
+    pub fn accepted(&self) -> Frame {
+        self.agreed.accepted(None)
+    }
+}
+
 impl Agreed {
     /// The 101, with what is granted, if anything can be.
     fn accepted(&self, granted: Option<Options>) -> Frame {
@@ -104,14 +111,6 @@ impl Pending {
     /// Whether it cannot be opened without the broker.
     pub fn needs_broker(&self) -> bool {
         !self.grant.subscribe.is_empty() || !self.grant.publish.is_empty()
-    }
-}
-
-/// Decides about a request whose head is complete. Nobody is known, so that everybody is anonymous.
-pub fn decide(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Decision {
-    match examine(head, settings, metrics) {
-        Examined::Decided(decision) => decision,
-        Examined::Asked(asked) => admit(asked, &Identity::default(), None, settings, metrics),
     }
 }
 
@@ -225,6 +224,27 @@ pub fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.
 pub fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     refuse(503, &[("Retry-After", "5")], text.to_string(), accepted, settings)
+}
+
+/// The refusal of a request whose token is not valid.
+pub fn unauthorized(text: &str, asked: &Asked, settings: &Settings) -> Refusal {
+    let headers = [("WWW-Authenticate", "Bearer")];
+    refuse(401, &headers, text.to_owned(), Some(&asked.accepted()), settings)
+}
+
+/// The refusal of a request in the words of the application, or because of what was heard of it.
+pub fn turned_away(status: u16, text: &str, asked: &Asked, settings: &Settings) -> Refusal {
+    let accepted = asked.accepted();
+    match status {
+        503 => unavailable(text, Some(&accepted), settings),
+        _ => refuse(status, &[], text.to_owned(), Some(&accepted), settings),
+    }
+}
+
+/// The refusal of a conn whose right to be here was withdrawn before it was open; `accepted` is the
+/// 101 it would have had.
+pub fn revoked(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+    refuse(403, &[], "This connection may no longer be here.".to_owned(), accepted, settings)
 }
 
 /// The refusal of a request that took too long to arrive.

@@ -32,6 +32,22 @@ pub struct Identity {
     pub groups: Vec<String>,
 }
 
+impl Identity {
+    /// What the conns of a user, a group or a session are found by.
+    pub fn owner(audience: Audience, name: &str) -> String {
+        format!("{}:{name}", audience.word())
+    }
+
+    /// Whom its conns belong to, each in the words of [`Identity::owner`].
+    pub fn owners(&self) -> impl Iterator<Item = String> {
+        let of = |audience| move |name: &String| Self::owner(audience, name);
+        let user = self.user.iter().map(of(Audience::User));
+        let groups = self.groups.iter().map(of(Audience::Group));
+        let session = self.session.iter().map(of(Audience::Session));
+        user.chain(groups).chain(session)
+    }
+}
+
 /// An identity, and the names that it cannot have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {

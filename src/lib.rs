@@ -12,9 +12,9 @@
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`permissions`],
 //!   [`identity`], [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`],
-//!   [`stored`], [`timers`], [`metrics`], [`broker`], [`auth`];
+//!   [`stored`], [`timers`], [`metrics`], [`broker`], [`auth`], [`control`];
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
-//!   [`handshake`], [`relay`], [`server`];
+//!   [`who`], [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
 //! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`; and the load
 //!   tool, another program's worth of client with its own loop: [`stress`].
@@ -49,6 +49,7 @@ pub mod channel;
 pub mod config;
 pub mod conn;
 pub mod contract;
+pub mod control;
 pub mod encoded;
 pub mod handshake;
 pub mod hub;
@@ -68,3 +69,4 @@ pub mod slots;
 pub mod stored;
 pub mod stress;
 pub mod timers;
+pub mod who;

@@ -8,6 +8,7 @@ use crate::overflow::Overflows;
 use crate::permissions::Rules;
 use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
+use crate::who::Sources;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Whether handshakes without a user are refused.
     pub require_login: bool,
+    /// Where identities come from.
+    pub sources: Sources,
     /// The heartbeat text, when heartbeats are on.
     pub heartbeat: Option<Vec<u8>>,
     /// A ping goes out when nothing arrived for so long; 0 is off.

@@ -16,6 +16,8 @@ pub enum Party {
     Conn(Conn),
     /// The broker's.
     Broker,
+    /// The application's, which is asked about handshakes.
+    Auth,
 }
 
 /// The links by their place.
@@ -83,7 +85,7 @@ impl Slots {
             Party::Conn(conn) => {
                 Some((LinkId { index: index as u32, generation: slot.generation }, conn))
             }
-            Party::Broker => None,
+            Party::Broker | Party::Auth => None,
         })
     }
 
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_conn_is_a_few_cache_lines() {
-        assert!(size_of::<Slot>() <= 104, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 112, "{}", size_of::<Slot>());
     }
 
     #[test]

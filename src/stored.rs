@@ -1,4 +1,4 @@
-//! L1: the stored messages that were asked for, and who waits for them.
+//! L1: the stored messages and sessions that were asked for, and who waits for them.
 //!
 //! It knows channels by id, conns by link and messages by hash. The broker answers fetches in the
 //! order they were made, so they need no numbers on the wire. Its rules:
@@ -33,9 +33,18 @@ pub struct ChannelState {
 /// The fetches that are not answered yet, oldest first.
 #[derive(Debug, Default)]
 pub struct Fetches {
-    waiting: VecDeque<Fetch>,
+    waiting: VecDeque<Asked>,
     /// The number of the last fetch made; the first is 1.
     made: u64,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Asked {
+    /// A channel's stored message.
+    Message(Fetch),
+    /// The session of a conn that wants to open.
+    Session(LinkId),
 }
 
 /// One question for a channel's stored message.
@@ -47,7 +56,6 @@ pub struct Fetch {
     pub name: Arc<str>,
     /// The channel's deliveries when it was asked for everyone who hears it, after an outage.
     catch_up: Option<u32>,
-    number: u64,
     waiters: Vec<(LinkId, u32)>,
 }
 
@@ -79,10 +87,10 @@ impl Fetches {
         after: u64,
     ) -> (u64, bool) {
         let waiter = (link, state.deliveries);
-        let oldest = self.waiting.front().map_or(u64::MAX, |fetch| fetch.number);
-        if state.shared_fetch > after && state.shared_fetch >= oldest {
-            let at = (state.shared_fetch - oldest) as usize;
-            self.waiting[at].waiters.push(waiter);
+        if state.shared_fetch > after
+            && let Some(fetch) = self.message(state.shared_fetch)
+        {
+            fetch.waiters.push(waiter);
             return (state.shared_fetch, false);
         }
         let number = self.ask(channel, name.clone(), None, vec![waiter]);
@@ -96,22 +104,41 @@ impl Fetches {
         state.shared_fetch = self.ask(channel, name, asked, Vec::new());
     }
 
+    /// Notes that the session of a conn was asked for.
+    pub fn look_up(&mut self, link: LinkId) {
+        self.made += 1;
+        self.waiting.push_back(Asked::Session(link));
+    }
+
     /// The oldest fetch: it is answered.
-    pub fn answered(&mut self) -> Option<Fetch> {
+    pub fn answered(&mut self) -> Option<Asked> {
         self.waiting.pop_front()
     }
 
-    /// Forgets the fetches that a broker which went away will not answer, and returns them.
+    /// Forgets the fetches that a broker which went away will not answer, and returns those of
+    /// messages. Who waits for a session asks again.
     pub fn forgotten(&mut self) -> Vec<Fetch> {
-        std::mem::take(&mut self.waiting).into()
+        let message = |asked| match asked {
+            Asked::Message(fetch) => Some(fetch),
+            Asked::Session(_) => None,
+        };
+        std::mem::take(&mut self.waiting).into_iter().filter_map(message).collect()
     }
 
     /// Lets those who waited for a forgotten fetch wait for the one that was made in its place.
     pub fn wait_again(&mut self, forgotten: Fetch, state: &ChannelState) {
-        let Some(oldest) = self.waiting.front().map(|fetch| fetch.number) else { return };
-        let Some(at) = state.shared_fetch.checked_sub(oldest) else { return };
-        if let Some(fetch) = self.waiting.get_mut(at as usize) {
+        if let Some(fetch) = self.message(state.shared_fetch) {
             fetch.waiters.extend(forgotten.waiters);
+        }
+    }
+
+    /// The fetch of a message that has that number, unless it is answered.
+    fn message(&mut self, number: u64) -> Option<&mut Fetch> {
+        let answered = self.made - self.waiting.len() as u64;
+        let at = number.checked_sub(answered + 1)?;
+        match self.waiting.get_mut(at as usize)? {
+            Asked::Message(fetch) => Some(fetch),
+            Asked::Session(_) => None,
         }
     }
 
@@ -123,7 +150,7 @@ impl Fetches {
         waiters: Vec<(LinkId, u32)>,
     ) -> u64 {
         self.made += 1;
-        self.waiting.push_back(Fetch { channel, name, catch_up, number: self.made, waiters });
+        self.waiting.push_back(Asked::Message(Fetch { channel, name, catch_up, waiters }));
         self.made
     }
 }
@@ -154,13 +181,35 @@ mod tests {
         fetch.entitled(state).map(|link| link.index).collect()
     }
 
+    fn answered(fetches: &mut Fetches) -> Fetch {
+        match fetches.answered() {
+            Some(Asked::Message(fetch)) => fetch,
+            other => panic!("not a message: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_session_keeps_its_place_among_the_messages() {
+        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let name = Arc::from("c");
+        fetches.look_up(link(9));
+        assert_eq!(fetches.wait(link(1), 0, &name, &mut state, 0), (2, true));
+        fetches.look_up(link(8));
+        assert_eq!(fetches.wait(link(2), 0, &name, &mut state, 0), (2, false));
+        assert!(matches!(fetches.answered(), Some(Asked::Session(who)) if who == link(9)));
+        assert_eq!(fetches.wait(link(3), 0, &name, &mut state, 0), (2, false));
+        assert_eq!(entitled(&answered(&mut fetches), &state), [1, 2, 3]);
+        assert!(matches!(fetches.answered(), Some(Asked::Session(who)) if who == link(8)));
+        assert!(fetches.answered().is_none());
+    }
+
     #[test]
     fn who_comes_while_a_fetch_is_under_way_shares_it() {
         let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
         let name = Arc::from("c");
         assert_eq!(fetches.wait(link(1), 0, &name, &mut state, 0), (1, true));
         assert_eq!(fetches.wait(link(2), 0, &name, &mut state, 0), (1, false));
-        let fetch = fetches.answered().unwrap();
+        let fetch = answered(&mut fetches);
         assert_eq!(entitled(&fetch, &state), [1, 2]);
         assert_eq!(fetches.wait(link(3), 0, &name, &mut state, 0), (2, true), "it was answered");
     }
@@ -172,7 +221,7 @@ mod tests {
         fetches.wait(link(1), 0, &name, &mut state, 0);
         state.delivered(77);
         assert_eq!(fetches.wait(link(2), 0, &name, &mut state, 0), (2, true), "asked anew");
-        let (old, new) = (fetches.answered().unwrap(), fetches.answered().unwrap());
+        let (old, new) = (answered(&mut fetches), answered(&mut fetches));
         assert_eq!((entitled(&old, &state), entitled(&new, &state)), (vec![], vec![2]));
     }
 
@@ -205,7 +254,7 @@ mod tests {
         let forgotten = fetches.forgotten();
         fetches.catch_up(0, name, &mut state);
         forgotten.into_iter().for_each(|fetch| fetches.wait_again(fetch, &state));
-        let fetch = fetches.answered().unwrap();
+        let fetch = answered(&mut fetches);
         assert!(fetch.is_for_everyone(&state) && entitled(&fetch, &state) == [1]);
         state.delivered(1);
         assert!(!fetch.is_for_everyone(&state) && entitled(&fetch, &state).is_empty());

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 27] = [
+const LAYERS: [(&str, u8); 29] = [
     ("proto", 0),
     ("auth", 1),
     ("broker", 1),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, u8); 27] = [
     ("permissions", 1),
     ("stored", 1),
     ("timers", 1),
+    ("control", 1),
     ("conn", 2),
     ("contract", 2),
     ("handshake", 2),
@@ -31,6 +32,7 @@ const LAYERS: [(&str, u8); 27] = [
     ("server", 2),
     ("settings", 2),
     ("slots", 2),
+    ("who", 2),
     ("net", 3),
     ("config", 4),
     ("main", 4),

@@ -8,6 +8,7 @@ pub mod live;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use wsloop::broker::{self, Kind, RedisSettings, Target};
 use wsloop::channel::Allow;
@@ -18,6 +19,9 @@ use wsloop::proto::frame::{self, Opcode};
 use wsloop::proto::upgrade::AllowedOrigins;
 use wsloop::server::Server;
 use wsloop::settings::{Refuse, Settings};
+
+/// Where every browser comes from.
+const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
 
 /// Bytes that one read brings at most, as in wsloop's own loop.
 pub const READ: usize = 64 << 10;
@@ -67,7 +71,7 @@ impl Core {
 
     /// A browser connects and asks for a WebSocket; nothing is sent yet.
     pub fn ask(&mut self, request: &mut [u8]) -> LinkId {
-        let link = self.server.accept(&"somewhere", self.now_ms);
+        let link = self.server.accept(SOMEWHERE, self.now_ms);
         self.receive(link, request);
         link
     }
@@ -257,6 +261,7 @@ fn settings(broker: broker::Settings) -> Settings {
         overflows: Default::default(),
         rules: Default::default(),
         require_login: false,
+        sources: Default::default(),
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
         subprotocols: None,

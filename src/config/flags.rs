@@ -135,6 +135,53 @@ pub struct Flags {
     )]
     pub require_login: Option<String>,
 
+    /// Signed tokens (JWT) say who a browser belongs to: file with the key they are signed with, a
+    /// PEM public key or a secret [default: off]
+    #[arg(long, env = "WSLOOP_TOKEN_KEY_FILE", value_name = "FILE")]
+    pub token_key_file: Option<String>,
+
+    /// Whom a token must be for (its claim aud) [default: tokens with an audience are refused]
+    #[arg(long, env = "WSLOOP_TOKEN_AUDIENCE", value_name = "TEXT")]
+    pub token_audience: Option<String>,
+
+    /// The application's sessions in Redis say who a browser belongs to: the name of one, with {}
+    /// for its own key, such as session:{} [default: off]
+    #[arg(long, env = "WSLOOP_SESSION_KEY", value_name = "TEMPLATE")]
+    pub session_key: Option<String>,
+
+    /// The cookie that has the session's own key [default: sessionid; connect.sid for express]
+    #[arg(long, env = "WSLOOP_SESSION_COOKIE", value_name = "NAME")]
+    pub session_cookie: Option<String>,
+
+    /// How sessions are written [default: django]
+    #[arg(long, env = "WSLOOP_SESSION_FORMAT", value_name = "django|django-pickle|json|express")]
+    pub session_format: Option<String>,
+
+    /// File with what sessions or their cookies are signed with [default: no signature is checked]
+    #[arg(long, env = "WSLOOP_SESSION_SECRET_FILE", value_name = "FILE")]
+    pub session_secret_file: Option<String>,
+
+    /// Entry of a session with the user's name [default: wsloop:username]
+    #[arg(long, env = "WSLOOP_SESSION_USER", value_name = "ENTRY")]
+    pub session_user: Option<String>,
+
+    /// Entry of a session with the list of the user's groups [default: ws4redis:memberof]
+    #[arg(long, env = "WSLOOP_SESSION_GROUPS", value_name = "ENTRY")]
+    pub session_groups: Option<String>,
+
+    /// The application says who a browser belongs to: asked about each handshake, http://… or
+    /// unix:… [default: off]
+    #[arg(long, env = "WSLOOP_AUTH_URL", value_name = "URL")]
+    pub auth_url: Option<String>,
+
+    /// How long the application may take to answer [default: 3]
+    #[arg(long, env = "WSLOOP_AUTH_TIMEOUT", value_name = "SECONDS")]
+    pub auth_timeout: Option<String>,
+
+    /// Most connections to the application [default: 8]
+    #[arg(long, env = "WSLOOP_AUTH_CONNECTIONS", value_name = "COUNT")]
+    pub auth_connections: Option<String>,
+
     /// Origins that may connect besides the host's own, separated by commas; * is all
     /// [default: none]
     #[arg(long, env = "WSLOOP_ALLOWED_ORIGINS", value_name = "LIST")]

@@ -11,7 +11,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -126,6 +126,8 @@ impl Reactor {
                 other => other?,
             }
             self.now_ms = self.start.elapsed().as_millis() as u64;
+            let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.server.set_clock(time_of_day.as_millis() as u64);
             self.turn(&events);
         }
         Ok(())
@@ -289,7 +291,7 @@ impl Reactor {
     }
 
     fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let link = self.server.accept(&peer, self.now_ms);
+        let link = self.server.accept(peer, self.now_ms);
         self.insert(link, Link::accepted(link.generation, stream));
         self.register(link);
     }

@@ -461,6 +461,11 @@ pub(super) fn accept(key: &[u8]) -> [u8; 28] {
     accept
 }
 
+/// The sub-protocols that a request offers, those that are text.
+pub fn offered<'b>(head: &Head<'b>) -> impl Iterator<Item = &'b str> {
+    head.list("Sec-WebSocket-Protocol").filter_map(|name| str::from_utf8(name).ok())
+}
+
 /// The offered sub-protocols, or `None` when they are not as the RFC asks.
 fn protocols<'b>(head: &Head<'b>) -> Option<Vec<&'b str>> {
     let mut protocols = Vec::new();

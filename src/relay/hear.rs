@@ -11,7 +11,7 @@ use crate::hub::ChannelId;
 use crate::link_id::LinkId;
 use crate::overflow::Overflow;
 use crate::proto::message::Kind;
-use crate::stored::Fetch;
+use crate::stored::{Asked, Fetch};
 
 /// Messages of more bytes than this are not joined with others, which would copy them.
 const JOINED_MESSAGE: usize = 4 << 10;
@@ -105,7 +105,14 @@ impl Relay {
     /// The oldest fetch is answered: its stored message goes to those who wait for it, or, when it
     /// is news after an outage, to everyone.
     pub fn on_answer(&mut self, payload: Option<&[u8]>) {
-        let Some(fetch) = self.fetches.answered() else { return };
+        let fetch = match self.fetches.answered() {
+            Some(Asked::Message(fetch)) => fetch,
+            Some(Asked::Session(link)) => {
+                let session = payload.map(<[u8]>::to_vec);
+                return self.looked_up.push_back((link, Some(session)));
+            }
+            None => return,
+        };
         let Some(payload) = payload.filter(|p| !p.is_empty() && self.is_current(&fetch)) else {
             return;
         };
@@ -129,11 +136,30 @@ impl Relay {
 
     /// The oldest fetch is answered with nothing of use.
     pub fn on_no_answer(&mut self, reason: &str) {
-        let Some(Fetch { name, .. }) = self.fetches.answered() else { return };
+        let name = match self.fetches.answered() {
+            Some(Asked::Message(fetch)) => fetch.name,
+            Some(Asked::Session(link)) => return self.on_no_session(link, reason),
+            None => return,
+        };
         self.metrics.stored_unreadable_total += 1;
         if self.metrics.stored_unreadable_total == 1 {
             tracing::warn!(
                 "the stored message of {name:?} is not sent: {reason} (said once; then counted)"
+            );
+        }
+    }
+
+    /// Notes that the session of a conn was asked for.
+    pub fn look_up(&mut self, link: LinkId) {
+        self.fetches.look_up(link);
+    }
+
+    fn on_no_session(&mut self, link: LinkId, reason: &str) {
+        self.looked_up.push_back((link, None));
+        self.metrics.sessions_unreadable_total += 1;
+        if self.metrics.sessions_unreadable_total == 1 {
+            tracing::error!(
+                "a session cannot be read: {reason}; see --session-key (said once; then counted)"
             );
         }
     }

@@ -1,9 +1,12 @@
 //! A conn's way through its stages, and its deadlines.
 
+use std::net::IpAddr;
+
 use super::Relay;
 use crate::conn::{Conn, Due, Stage};
 use crate::contract::Output;
-use crate::handshake::{self, Decision, Refusal};
+use crate::handshake::{self, Asked, Decision, Examined, Refusal};
+use crate::identity::Identity;
 use crate::link_id::LinkId;
 use crate::outbox::Frame;
 use crate::overflow::Overflow;
@@ -11,14 +14,29 @@ use crate::proto::frame::{self, Opcode};
 use crate::proto::http;
 use crate::slots::Party;
 use crate::timers::Tick;
+use crate::who::{Refused, Who};
 
+/// What is known of a request from its head.
+#[derive(Debug)]
+pub enum Request {
+    /// All that there is to decide.
+    Decided(Decision),
+    /// What it asks for, and who does, or what is to be looked up to know that.
+    Asked(Asked, Who),
+}
+
+const LOOKUP_LATE: &str = "The handshake took too long on the server's side; try again later.";
 const BROKER_DOWN: &str = "The message broker cannot be reached at the moment; try again later.";
 
 impl Relay {
     /// Names a link for a conn that was accepted.
-    pub fn accept(&mut self) -> LinkId {
+    pub fn accept(&mut self, address: IpAddr) -> LinkId {
         let surplus = self.conns() >= self.settings.max_connections;
-        let link = self.name_link(Party::Conn(Conn::new(self.now, surplus)));
+        let mut conn = Conn::new(self.now, surplus);
+        if self.settings.sources.auth.is_some() {
+            conn.early().address = Some(address);
+        }
+        let link = self.name_link(Party::Conn(conn));
         self.metrics.conns_accepted_total += 1;
         self.metrics.conns += 1;
         self.metrics.handshakes_pending += 1;
@@ -26,28 +44,63 @@ impl Relay {
         link
     }
 
-    /// Decides about the request at the start of `bytes`, of which it takes so many; `None` while
-    /// it is incomplete.
-    pub fn decide(
+    /// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
+    /// incomplete. `unix_ms` is the time of day.
+    pub fn examine(
         &mut self,
         link: LinkId,
         bytes: &[u8],
-    ) -> Result<Option<(Decision, usize)>, Refusal> {
+        unix_ms: u64,
+    ) -> Result<Option<(Request, usize)>, Refusal> {
         let head = http::parse_head(bytes, self.settings.max_head_size)
             .map_err(|error| handshake::bad_head(error, &self.settings))?;
         let Some((head, length)) = head else { return Ok(None) };
-        tracing::debug!("{link} asks: {} {:?}", head.method, head.target);
-        let decision = handshake::decide(&head, &self.settings, &mut self.metrics);
-        if !self.peek(link).is_some_and(|conn| conn.surplus) {
-            return Ok(Some((decision, length)));
+        tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
+        let examined = handshake::examine(&head, &self.settings, &mut self.metrics);
+        let conn = self.peek(link);
+        if conn.is_some_and(|conn| conn.surplus) {
+            return Err(self.refuse_surplus(examined));
         }
+        let address = conn.and_then(|conn| conn.early.as_ref()?.address);
+        let request = match examined {
+            Examined::Decided(decision) => Request::Decided(decision),
+            Examined::Asked(asked) => {
+                let sources = &self.settings.sources;
+                match sources.identify(&head, address, unix_ms, &mut self.metrics) {
+                    Ok(who) => Request::Asked(asked, who),
+                    Err(refused) => return Err(self.refuse_unidentified(refused, &asked)),
+                }
+            }
+        };
+        Ok(Some((request, length)))
+    }
+
+    fn refuse_surplus(&mut self, examined: Examined) -> Refusal {
         self.metrics.conns_full_total += 1;
         let text = "All connections are taken (see --max-connections); try again later.";
-        let accepted = match decision {
-            Decision::Open(pending) => Some(pending.accepted),
-            Decision::Answer(_) | Decision::Refuse(_) => None,
+        let accepted = match examined {
+            Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
+            Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
+            Examined::Asked(asked) => Some(asked.accepted()),
         };
-        Err(handshake::unavailable(text, accepted.as_deref(), &self.settings))
+        handshake::unavailable(text, accepted.as_deref(), &self.settings)
+    }
+
+    fn refuse_unidentified(&mut self, refused: Refused, asked: &Asked) -> Refusal {
+        match refused {
+            Refused::Token(error) => {
+                self.metrics.tokens_refused_total += 1;
+                if self.metrics.tokens_refused_total == 1 {
+                    tracing::info!("a token was refused: {error} (said once; then counted)");
+                }
+                let text = format!("The token is not valid: {error}.");
+                handshake::unauthorized(&text, asked, &self.settings)
+            }
+            Refused::Unaskable => {
+                let text = "The application cannot be asked about this request.";
+                handshake::turned_away(400, text, asked, &self.settings)
+            }
+        }
     }
 
     /// Bytes came from a conn, whose stage is returned. The answer to a ping can bring its deadline
@@ -71,7 +124,8 @@ impl Relay {
             early.bytes.extend_from_slice(bytes);
             return;
         }
-        let accepted = early.accepted.take();
+        let waiting = early.waiting.as_ref().map(|waiting| waiting.asked.accepted());
+        let accepted = early.accepted.take().or(waiting);
         let refusal = handshake::too_eager(accepted.as_deref(), &self.settings);
         self.refuse(link, refusal);
     }
@@ -125,11 +179,26 @@ impl Relay {
         self.refuse(link, refusal);
     }
 
+    /// Refuses a conn whose handshake waits for something.
+    pub fn refuse_waiting(&mut self, link: LinkId, status: u16, text: &str) {
+        let Some(conn) = self.conn(link) else { return };
+        let waiting = conn.early.as_mut().and_then(|early| early.waiting.take());
+        let refusal = match (waiting, conn.take_accepted()) {
+            (Some(waiting), _) => {
+                if waiting.asking {
+                    self.unasked.push(link);
+                }
+                handshake::turned_away(status, text, &waiting.asked, &self.settings)
+            }
+            (None, accepted) => handshake::unavailable(text, accepted.as_deref(), &self.settings),
+        };
+        self.refuse(link, refusal);
+    }
+
     /// Refuses every conn whose handshake waits for the broker.
     pub fn refuse_all_waiting(&mut self) {
-        for link in self.links(|c| matches!(c.stage, Stage::Authorizing | Stage::Joining)) {
-            let accepted = self.conn(link).and_then(Conn::take_accepted);
-            self.refuse_unavailable(link, accepted.as_deref());
+        for link in self.links(Conn::waits_for_broker) {
+            self.refuse_waiting(link, 503, BROKER_DOWN);
         }
     }
 
@@ -211,19 +280,39 @@ impl Relay {
         self.close(link, Some(1008), "this connection reads too slowly");
     }
 
+    /// Notes whose a conn is, so that it can be found by that.
+    pub fn own(&mut self, link: LinkId, identity: &Identity) {
+        let Some(conn) = self.slots.conn(link) else { return };
+        for owner in identity.owners() {
+            self.owners.subscribe(link.index, &mut conn.owners, &owner, |()| false);
+        }
+    }
+
+    /// Closes every conn of an owner, or refuses it while its handshake is under way.
+    pub fn disconnect(&mut self, owner: &str, code: u16, reason: &str) {
+        let Some(owner) = self.owners.find(owner) else { return };
+        let conns: Vec<u32> = self.owners.subscribers(owner).collect();
+        self.metrics.disconnected_total += conns.len() as u64;
+        for index in conns {
+            let Some((link, conn)) = self.slots.at(index) else { continue };
+            if conn.is_pending() {
+                let accepted = conn.take_accepted();
+                let refusal = handshake::revoked(accepted.as_deref(), &self.settings);
+                self.refuse(link, refusal);
+            } else {
+                self.close(link, Some(code), reason);
+            }
+        }
+    }
+
     /// Says goodbye to every conn.
     pub fn shut_down(&mut self) {
         for link in self.links(|conn| conn.stage != Stage::Closing) {
             let Some(conn) = self.conn(link) else { continue };
             match conn.stage {
                 Stage::Open => self.close(link, Some(1001), "the server is shutting down"),
-                Stage::Head if conn.early.is_none() => self.drop_conn(link),
-                _ => {
-                    let text = "The server is shutting down; try again.";
-                    let accepted = conn.take_accepted();
-                    let refusal = handshake::unavailable(text, accepted.as_deref(), &self.settings);
-                    self.refuse(link, refusal);
-                }
+                Stage::Head if !conn.has_begun() => self.drop_conn(link),
+                _ => self.refuse_waiting(link, 503, "The server is shutting down; try again."),
             }
         }
     }
@@ -261,6 +350,10 @@ impl Relay {
             Due::CloseTimeout => self.drop_conn(link),
             Due::HandshakeTimeout => self.handshake_timed_out(link),
             Due::Heartbeat => self.send_heartbeat(link),
+            Due::Expired => {
+                self.metrics.expired_total += 1;
+                self.close(link, Some(4401), "the token has expired");
+            }
             Due::PongTimeout => {
                 self.metrics.pong_timeouts_total += 1;
                 self.close(link, Some(1011), "nothing came in answer to a ping");
@@ -279,15 +372,12 @@ impl Relay {
         self.metrics.handshake_timeouts_total += 1;
         let Some(conn) = self.conn(link) else { return };
         match conn.stage {
-            Stage::Head if conn.early.is_none() => self.drop_conn(link),
+            Stage::Head if !conn.has_begun() => self.drop_conn(link),
             Stage::Head => {
                 let refusal = handshake::too_late(&self.settings);
                 self.refuse(link, refusal);
             }
-            _ => {
-                let accepted = conn.take_accepted();
-                self.refuse_unavailable(link, accepted.as_deref());
-            }
+            _ => self.refuse_waiting(link, 503, LOOKUP_LATE),
         }
     }
 
@@ -298,10 +388,14 @@ impl Relay {
         self.metrics.conns_open -= u64::from(conn.stage == Stage::Open);
         conn.stage = stage;
         conn.awaiting = 0;
-        conn.early = None;
+        let waiting = conn.early.take().and_then(|early| early.waiting);
+        if waiting.is_some_and(|waiting| waiting.asking) {
+            self.unasked.push(link);
+        }
         conn.reader = Default::default();
         conn.publications = Box::default();
         self.encoder.forget(link.index);
+        while self.owners.unsubscribe(&mut conn.owners).is_some() {}
         while let Some(gone) = self.hub.unsubscribe(&mut conn.subscriptions) {
             if let Some((name, state)) = gone {
                 self.left.push((name, state.confirmed));

@@ -14,6 +14,8 @@ mod hear;
 mod life;
 mod lines;
 
+pub use life::Request;
+
 use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -38,6 +40,9 @@ const FRAMES_PER_TURN: usize = 1 << 20;
 /// Bytes of a place in an outbox.
 const PLACE: usize = size_of::<Frame>();
 
+/// A session as it is stored, or `None` when there is none.
+pub type Session = Option<Vec<u8>>;
+
 /// The conns, the hub, and what waits to be put out.
 #[derive(Debug)]
 pub struct Relay {
@@ -45,6 +50,12 @@ pub struct Relay {
     pub metrics: Metrics,
     /// Who hears what.
     pub hub: Hub<ChannelState>,
+    /// Sessions that were looked up for conns, or `None` when they cannot be read: for the server
+    /// to take.
+    pub looked_up: VecDeque<(LinkId, Option<Session>)>,
+    /// Conns about which the application was asked, and of which no answer is wanted any more: for
+    /// the server to take.
+    pub unasked: Vec<LinkId>,
     /// Channels that nobody hears any more, and whether the broker had confirmed them: for the
     /// server to take.
     pub left: Vec<(Arc<str>, bool)>,
@@ -55,6 +66,8 @@ pub struct Relay {
     pace: Pace,
     keys: RandomState,
     slots: Slots,
+    /// Whose conns there are.
+    owners: Hub<()>,
     fetches: Fetches,
     encoder: Encoder,
     wheel: Wheel,
@@ -73,6 +86,9 @@ impl Relay {
         Relay {
             metrics: Metrics::default(),
             hub: Hub::new(keys.clone()),
+            looked_up: VecDeque::new(),
+            unasked: Vec::new(),
+            owners: Hub::new(keys.clone()),
             left: Vec::new(),
             woken: VecDeque::new(),
             pace: Pace::new(&settings),
@@ -99,6 +115,11 @@ impl Relay {
     /// What the core was told.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the core was told, and what is counted.
+    pub fn settings_and_metrics(&mut self) -> (&Settings, &mut Metrics) {
+        (&self.settings, &mut self.metrics)
     }
 
     /// Names a link.
@@ -247,6 +268,7 @@ impl Relay {
     /// Panics when what is counted and indexed disagrees with what is there.
     pub fn check_invariants(&self) {
         self.hub.check_invariants();
+        self.owners.check_invariants();
         let count = |so: fn(&Conn) -> bool| self.links(so).len() as u64;
         assert_eq!(self.metrics.channels, self.hub.len() as u64);
         assert_eq!(self.metrics.conns, count(|_| true));
@@ -254,8 +276,11 @@ impl Relay {
         assert_eq!(self.metrics.conns_open, count(|conn| conn.stage == Stage::Open));
         for (_, conn) in self.slots.conns() {
             let hears = matches!(conn.stage, Stage::Joining | Stage::Open);
+            let known = hears || conn.stage == Stage::Authorizing;
             let channels = self.hub.channels_of(conn.subscriptions).count();
             assert!(hears || channels == 0, "a conn that is not open hears something");
+            let owners = self.owners.channels_of(conn.owners).count();
+            assert!(known || owners == 0, "a conn that is not open is somebody's");
             let slow = conn.is_slow(self.settings.outbox_limit);
             let leaving = matches!(conn.stage, Stage::Closing | Stage::Gone);
             assert!(!slow || leaving, "an outbox is past its limit");

@@ -2,7 +2,7 @@
 
 use super::{Said, Server};
 use crate::broker::{Event, Status};
-use crate::conn::Stage;
+use crate::conn::Conn;
 use crate::contract::Output;
 use crate::relay::Relay;
 
@@ -27,6 +27,13 @@ impl Server {
     pub(super) fn on_broker_events(&mut self, input: &mut &[u8]) {
         while !self.relay.is_full() {
             let Some(event) = self.broker.next(input, self.now_ms) else { break };
+            if let Event::Delivery(delivery) = &event
+                && self.control.as_ref().is_some_and(|name| name.as_bytes() == delivery.channel)
+            {
+                let message = delivery.payload.to_vec();
+                self.on_control(&message);
+                continue;
+            }
             match tell(&mut self.relay, &mut self.said, event) {
                 None => {}
                 Some(Turned::Up) => self.on_broker_up(),
@@ -45,13 +52,18 @@ impl Server {
         self.said = Said::default();
         self.relay.metrics.broker_up = 1;
         let names = self.relay.catch_up();
-        self.broker.subscribe(names.clone(), self.now_ms);
+        let control = self.control.iter().cloned();
+        self.broker.subscribe(names.iter().cloned().chain(control).collect(), self.now_ms);
         for name in names {
             self.broker.fetch(&name, self.now_ms);
         }
-        for link in self.relay.links(|conn| conn.stage == Stage::Authorizing) {
+        for link in self.relay.links(Conn::waits_for_broker) {
             let Some(early) = self.relay.conn(link).map(|conn| conn.early()) else { continue };
-            if let (Some(grant), Some(accepted)) = (early.grant.take(), early.accepted.take()) {
+            if early.waiting.is_some() {
+                self.look_up(link);
+            } else if let Some(grant) = early.grant.take()
+                && let Some(accepted) = early.accepted.take()
+            {
                 self.join(link, grant, accepted);
             }
         }
@@ -95,6 +107,7 @@ impl Server {
         }
         loop {
             self.on_broker_events(&mut &[][..]);
+            self.take_identities();
             for (name, confirmed) in std::mem::take(&mut self.relay.left) {
                 self.broker.unsubscribe(name, confirmed, self.now_ms);
             }

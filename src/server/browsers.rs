@@ -9,10 +9,11 @@ use crate::link_id::LinkId;
 use crate::outbox::Frame;
 use crate::proto::frame::{self, Opcode};
 use crate::proto::message::{self, Limits};
+use crate::relay::Request;
 
 impl Server {
     pub(super) fn on_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
-        let Some(stage) = self.relay.heard(link) else { return };
+        let Some(stage) = self.relay.heard(link) else { return self.on_auth_bytes(link, bytes) };
         match stage {
             Stage::Head => self.on_head(link, bytes),
             Stage::Authorizing | Stage::Joining => self.relay.keep_early(link, bytes),
@@ -26,47 +27,51 @@ impl Server {
 
     /// Bytes of a request head: decides when it is whole, and keeps it until then.
     fn on_head(&mut self, link: LinkId, bytes: &mut [u8]) {
-        let kept = self.relay.conn(link).and_then(|conn| conn.early.take());
-        let Some(mut joined) = kept.map(|early| early.bytes) else {
-            if !self.decide(link, bytes)
-                && let Some(conn) = self.relay.conn(link)
-            {
-                conn.early().bytes = bytes.to_vec();
+        let early = self.relay.conn(link).and_then(|conn| conn.early.as_mut());
+        let mut joined = early.map(|early| std::mem::take(&mut early.bytes)).unwrap_or_default();
+        let whole = match joined.is_empty() {
+            true => self.decide(link, bytes),
+            false => {
+                joined.extend_from_slice(bytes);
+                self.decide(link, &mut joined)
             }
-            return;
         };
-        joined.extend_from_slice(bytes);
-        if !self.decide(link, &mut joined)
-            && let Some(conn) = self.relay.conn(link)
-        {
-            conn.early().bytes = joined;
+        if !whole && let Some(conn) = self.relay.conn(link) {
+            let kept = &mut conn.early().bytes;
+            match joined.is_empty() {
+                true => kept.extend_from_slice(bytes),
+                false => *kept = joined,
+            }
         }
     }
 
     /// Decides about the request in `bytes`; false when it is incomplete.
     fn decide(&mut self, link: LinkId, bytes: &mut [u8]) -> bool {
-        match self.relay.decide(link, bytes) {
+        let (request, length) = match self.relay.examine(link, bytes, self.unix_ms) {
             Ok(None) => return false,
-            Ok(Some((Decision::Answer(answer), _))) => self.relay.finish(link, answer),
-            Ok(Some((Decision::Refuse(refusal), _))) | Err(refusal) => {
+            Ok(Some(examined)) => examined,
+            Err(refusal) => {
                 self.relay.refuse(link, refusal);
+                return true;
             }
-            Ok(Some((Decision::Open(pending), length))) => {
-                self.authorize(link, pending);
-                self.on_broker_events(&mut &[][..]);
-                let rest = &mut bytes[length..];
-                match self.relay.peek(link).map(|conn| conn.stage) {
-                    Some(Stage::Open) => self.on_frames(link, rest),
-                    Some(Stage::Authorizing | Stage::Joining) => self.relay.keep_early(link, rest),
-                    _ => {}
-                }
-            }
+        };
+        match request {
+            Request::Decided(Decision::Answer(answer)) => self.relay.finish(link, answer),
+            Request::Decided(Decision::Refuse(refusal)) => self.relay.refuse(link, refusal),
+            Request::Decided(Decision::Open(pending)) => self.authorize(link, pending),
+            Request::Asked(asked, who) => self.identify(link, asked, who),
+        }
+        let rest = &mut bytes[length..];
+        match self.relay.peek(link).map(|conn| conn.stage) {
+            Some(Stage::Open) => self.on_frames(link, rest),
+            Some(Stage::Authorizing | Stage::Joining) => self.relay.keep_early(link, rest),
+            _ => {}
         }
         true
     }
 
     /// Opens a conn, now or when the broker is up, or refuses it.
-    fn authorize(&mut self, link: LinkId, pending: Pending) {
+    pub(super) fn authorize(&mut self, link: LinkId, pending: Pending) {
         let Some(conn) = self.relay.conn(link) else { return };
         conn.agree(pending.agreement);
         conn.overflow = pending.overflow;
@@ -183,7 +188,7 @@ impl Server {
         if wanted == 0 && metrics.publishes_unrouted_total == 1 {
             tracing::warn!(
                 "{link} sent a message that goes nowhere: its URL asks for no publish- option, or \
-                 --allow does not grant it (said once; then counted)"
+                 none is granted, see --allow (said once; then counted)"
             );
         }
         metrics.publishes_total += published;

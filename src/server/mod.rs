@@ -4,16 +4,22 @@
 //! socket and no clock, and knows nothing of the loop that drives it; the contract with that loop
 //! stands at the top of the crate.
 //!
-//! `browsers` is about what browsers send, `brokering` about the broker.
+//! `browsers` is about what browsers send, `brokering` about the broker, `identifying` about who
+//! the browsers are.
 
 mod brokering;
 mod browsers;
+mod identifying;
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crate::auth::Auth;
 use crate::broker::{Broker, Redis, Status, Wish};
 use crate::contract::{Cause, Input, Output};
+use crate::control;
 use crate::handshake;
 use crate::link_id::LinkId;
 use crate::metrics::Metrics;
@@ -29,6 +35,10 @@ use crate::timers;
 pub struct Server {
     relay: Relay,
     broker: Broker,
+    /// The application, if it is asked about handshakes.
+    auth: Option<Auth>,
+    /// The channel on which the application speaks to us.
+    control: Option<Arc<str>>,
     broker_link: Option<LinkId>,
     /// The kernel took less for the broker than waited, and something has waited ever since: the
     /// loop will come for it by itself.
@@ -42,6 +52,8 @@ pub struct Server {
     limits: Limits,
     inflater: Inflater,
     now_ms: u64,
+    /// The time of day, in milliseconds of Unix time.
+    unix_ms: u64,
     /// When a shutdown that was asked for must have ended.
     ends_ms: Option<u64>,
     /// What was already said about the present outage.
@@ -55,6 +67,7 @@ struct Said {
     dropped: bool,
     refused: bool,
     evicted: bool,
+    unanswered: bool,
 }
 
 impl Server {
@@ -62,11 +75,16 @@ impl Server {
     pub fn new(settings: Settings, keys: RandomState, seed: u64) -> Self {
         let limits = handshake::limits(&settings);
         let broker = Broker::new(settings.broker.clone(), settings.max_message_size, seed);
+        let sources = &settings.sources;
+        let auth = sources.auth.clone().map(Auth::new);
+        let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
         let mut relay = Relay::new(settings, keys);
         relay.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
             relay,
             broker,
+            auth,
+            control,
             broker_link: None,
             broker_blocked: false,
             farewells: VecDeque::new(),
@@ -75,6 +93,7 @@ impl Server {
             limits,
             inflater: Inflater::default(),
             now_ms: 0,
+            unix_ms: 0,
             ends_ms: None,
             said: Said::default(),
         }
@@ -89,10 +108,15 @@ impl Server {
             && pending < settings.max_handshakes
     }
 
-    /// Names the link of a conn that was accepted from `peer`, which is said for the log.
-    pub fn accept(&mut self, peer: &dyn std::fmt::Display, now_ms: u64) -> LinkId {
+    /// Sets the time of day, in milliseconds of Unix time: tokens have an end.
+    pub fn set_clock(&mut self, unix_ms: u64) {
+        self.unix_ms = unix_ms;
+    }
+
+    /// Names the link of a conn that was accepted from `peer`.
+    pub fn accept(&mut self, peer: SocketAddr, now_ms: u64) -> LinkId {
         self.set_now(now_ms);
-        let link = self.relay.accept();
+        let link = self.relay.accept(peer.ip());
         tracing::debug!("{link} accepted from {peer}");
         link
     }
@@ -117,11 +141,18 @@ impl Server {
                 };
                 self.on_broker_lost(&reason);
             }
-            Input::HungUp { link, cause } => self.relay.hung_up(link, cause == Cause::Ended),
+            Input::HungUp { link, cause } if self.relay.peek(link).is_some() => {
+                self.relay.hung_up(link, cause == Cause::Ended);
+            }
+            Input::HungUp { link, cause } => self.on_auth_hung_up(link, &cause),
             Input::Blocked { link } if self.broker_link == Some(link) => self.broker_blocked = true,
             Input::Blocked { link } => self.relay.blocked(link),
             Input::ShutdownAsked => self.on_shutdown(),
-            Input::Connected { .. } => {}
+            Input::Connected { link } => {
+                if let Some(auth) = self.auth.as_mut().filter(|auth| auth.is_mine(link)) {
+                    auth.connected(link, self.now_ms);
+                }
+            }
         }
         self.carry();
     }
@@ -130,6 +161,9 @@ impl Server {
     pub fn tick(&mut self, now_ms: u64) {
         self.set_now(now_ms);
         self.relay.tick();
+        if let Some(auth) = &mut self.auth {
+            auth.tick(self.now_ms);
+        }
         match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
             Some(Wish::Dial) => self.dial = true,
             Some(Wish::GiveUp) => self.on_broker_lost("it did not answer in time"),
@@ -169,6 +203,9 @@ impl Server {
             self.relay.metrics.broker_dials_total += 1;
             return Some(Output::Dial(link, target));
         }
+        if let Some(output) = self.auth_output() {
+            return Some(output);
+        }
         self.relay.poll_output()
     }
 
@@ -181,8 +218,8 @@ impl Server {
             *slot = std::io::IoSlice::new(unsent);
             return usize::from(!unsent.is_empty());
         }
-        let conn = self.relay.peek(link).filter(|conn| !conn.is_held());
-        conn.map_or(0, |conn| conn.outbox.slices(into))
+        let Some(conn) = self.relay.peek(link) else { return self.auth_slices(link, into) };
+        if conn.is_held() { 0 } else { conn.outbox.slices(into) }
     }
 
     /// The first `n` of those bytes are sent.
@@ -192,7 +229,8 @@ impl Server {
                 redis.advance(n);
                 self.broker_blocked &= !redis.unsent().is_empty();
             }
-            _ => self.relay.advance(link, n),
+            _ if self.relay.peek(link).is_some() => self.relay.advance(link, n),
+            _ => self.auth_advance(link, n),
         }
     }
 
@@ -203,7 +241,8 @@ impl Server {
         let kept = !self.kept.is_empty() || !self.relay.woken.is_empty();
         let kept = kept || self.relay.has_outputs();
         let at_once = (kept || self.broker.has_more()).then_some(self.now_ms);
-        wake.into_iter().chain(broker).chain(self.ends_ms).chain(at_once).min()
+        let auth = self.auth.as_ref().and_then(Auth::deadline_ms);
+        wake.into_iter().chain(broker).chain(auth).chain(self.ends_ms).chain(at_once).min()
     }
 
     /// Whether a shutdown that was asked for is complete.

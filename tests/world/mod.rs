@@ -13,6 +13,7 @@ pub mod redis;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use slab::Slab;
 use wsloop::broker::{self, Kind, RedisSettings, Target};
@@ -39,6 +40,9 @@ pub const EXPIRE_S: u64 = 3600;
 
 /// Milliseconds after which a silent Redis is down in [`with_redis`].
 pub const REDIS_TIMEOUT_MS: u64 = 5_000;
+
+/// Where every browser comes from.
+const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
 
 /// More turns than anything takes that happens at one time.
 const MANY_TURNS: usize = 100_000;
@@ -132,6 +136,7 @@ pub fn settings() -> Settings {
         allow: Allow::parse("all").expect("a list"),
         rules: Rules::default(),
         require_login: false,
+        sources: Default::default(),
         heartbeat: None,
         ping_interval_ms: 0,
         pong_timeout_ms: 10_000,
@@ -223,7 +228,7 @@ impl World {
 
     /// A browser connects.
     pub fn accept(&mut self) -> BrowserId {
-        let link = self.server.accept(&"somewhere", self.now_ms);
+        let link = self.server.accept(SOMEWHERE, self.now_ms);
         let id = self.browsers.len();
         self.insert(link, Party::Browser(id));
         let mut browser = Browser::new(link);
