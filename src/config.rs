@@ -14,6 +14,7 @@
 mod flags;
 mod pages;
 mod redis_url;
+mod stress;
 mod values;
 
 use std::ffi::OsString;
@@ -28,11 +29,20 @@ use crate::channel::Allow;
 use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 use crate::settings::{Page, Refuse, Settings};
+use crate::stress::Plan;
 
 use flags::{Flags, clap_stop, command, unknown_variables};
 use values::{KIB, MIB};
 
 /// What the program is to do, checked.
+pub enum Command {
+    /// Serve browsers.
+    Serve(Box<Config>),
+    /// Put load on a server.
+    Stress(Box<Plan>),
+}
+
+/// How to serve, checked.
 pub struct Config {
     /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
     pub listen: Vec<String>,
@@ -45,7 +55,7 @@ pub struct Config {
     pub settings: Settings,
 }
 
-/// Why there is no [`Config`].
+/// Why there is no [`Command`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// `--help` or `--version` was asked for: the text for standard output, newline included.
@@ -54,22 +64,26 @@ pub enum Stop {
     Wrong(String),
 }
 
-impl Config {
+impl Command {
     /// Reads the program's arguments (the first is its name) and its `WSLOOP_…` environment.
     /// `descriptors` is how many descriptors it may have open.
-    pub fn load<I, T>(args: I, descriptors: usize) -> Result<Config, Stop>
+    pub fn load<I, T>(args: I, descriptors: usize) -> Result<Command, Stop>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
         let matches = command().try_get_matches_from(args).map_err(clap_stop)?;
-        let given = matches.subcommand().map_or(&matches, |(_, given)| given);
+        let (name, given) = matches.subcommand().unwrap_or(("serve", &matches));
+        let wrong = |wrong: Wrong| Stop::Wrong(wrong.line(given));
+        if name == "stress" {
+            let flags = stress::Flags::from_arg_matches(given).map_err(clap_stop)?;
+            let plan = stress::check(&flags, descriptors).map_err(wrong)?;
+            return Ok(Command::Stress(Box::new(plan)));
+        }
         let flags = Flags::from_arg_matches(given).map_err(clap_stop)?;
-        let config = check(flags, descriptors).map_err(|wrong| Stop::Wrong(wrong.line(given)));
-        config.map(|mut config| {
-            config.notes.extend(unknown_variables());
-            config
-        })
+        let mut config = check(flags, descriptors).map_err(wrong)?;
+        config.notes.extend(unknown_variables());
+        Ok(Command::Serve(Box::new(config)))
     }
 }
 
@@ -97,6 +111,7 @@ impl Wrong {
     fn line(&self, given: &ArgMatches) -> String {
         let id = self.flag.replace('-', "_");
         let name = match given.value_source(&id) {
+            _ if self.flag == stress::URL => "URL".to_owned(),
             Some(ValueSource::EnvVariable) => format!("WSLOOP_{}", id.to_uppercase()),
             _ => format!("--{}", self.flag),
         };
@@ -314,7 +329,10 @@ mod tests {
     const DESCRIPTORS: usize = 20_000;
 
     fn load(args: &[&str]) -> Result<Config, Stop> {
-        Config::load([&["wsloop"], args].concat(), DESCRIPTORS)
+        match Command::load([&["wsloop"], args].concat(), DESCRIPTORS)? {
+            Command::Serve(config) => Ok(*config),
+            Command::Stress(_) => panic!("{args:?} is no command to serve"),
+        }
     }
 
     #[track_caller]

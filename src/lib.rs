@@ -16,7 +16,8 @@
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
-//! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`.
+//! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`; and the load
+//!   tool, another program's worth of client with its own loop: [`stress`].
 //!
 //! # The contract between the core and its loop
 //!
@@ -60,4 +61,5 @@ pub mod server;
 pub mod settings;
 pub mod slots;
 pub mod stored;
+pub mod stress;
 pub mod timers;

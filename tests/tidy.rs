@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("proto", 0),
     ("broker", 1),
     ("channel", 1),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("config", 4),
     ("main", 4),
     ("publisher", 4),
+    ("stress", 4),
 ];
 /// The layer that owns sockets, threads and the clock.
 const IO_LAYER: u8 = 3;

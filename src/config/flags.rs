@@ -152,12 +152,15 @@ pub struct Flags {
     pub log: Option<String>,
 }
 
-/// The command line as clap is to see it: the flags of `serve` with and without its name.
+/// The command line as clap is to see it: the flags of `serve` with and without its name, and
+/// those of `stress`.
 pub fn command() -> clap::Command {
     let serve = Flags::augment_args(clap::Command::new("serve"))
         .about("Serves browsers; what is done when no command is given")
         .allow_negative_numbers(true)
         .mut_args(guard_environment);
+    let stress = super::stress::Flags::augment_args(clap::Command::new("stress"))
+        .about("Puts load on a WebSocket server, checks every message, and says what it took");
     Flags::augment_args(clap::Command::new("wsloop"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .version(env!("CARGO_PKG_VERSION"))
@@ -166,6 +169,7 @@ pub fn command() -> clap::Command {
         .allow_negative_numbers(true)
         .mut_args(guard_environment)
         .subcommand(serve)
+        .subcommand(stress)
 }
 
 /// Keeps values of the environment, which may hold a password, out of the help, and makes an empty
@@ -209,7 +213,7 @@ pub fn clap_stop(error: clap::Error) -> Stop {
     let word = line
         .split('\'')
         .nth(1)
-        .filter(|word| stray && *word != "serve" && !line.contains("similar"));
+        .filter(|word| stray && !["serve", "stress"].contains(word) && !line.contains("similar"));
     let line = match word {
         Some(word) => &format!("unexpected argument '{word}'; lists are separated by commas"),
         None => line,
