@@ -171,11 +171,11 @@ class Serving:
             source = ["--publish", self.url(self.server.publish)]
         messages = max(1, deliveries // clients)
         return self.stress(self.server.path, "fanout", clients, "--messages", messages,
-                           "--window", window, *source)
+                           "--window", window, "--size", self.bench.work.size, *source)
 
     def echoes(self, clients, messages):
         return self.stress(self.server.echo, "echo", clients, "--messages", messages // clients,
-                           "--window", 1)
+                           "--window", 1, "--size", self.bench.work.size)
 
     def idle(self, clients, seconds):
         clients = min(clients, self.server.most)
@@ -192,8 +192,7 @@ class Serving:
     def stress(self, path, mode, clients, *options):
         pids = [self.process.pid, *children(self.process.pid)]
         named = [option for pid in pids for option in ("--pid", pid)]
-        fixed = ["--size", self.bench.work.size, "--settle", self.bench.work.settle,
-                 "--timeout", 60, "--pending", 64, "--json"]
+        fixed = ["--settle", self.bench.work.settle, "--timeout", 60, "--pending", 64, "--json"]
         pinned = [] if self.core is None else ["taskset", "--cpu-list", self.core]
         command = [*pinned, self.bench.tool, "stress", self.url(path), "--mode", mode,
                    "--clients", clients, *options, *named, *fixed]
