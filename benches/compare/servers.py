@@ -47,6 +47,8 @@ class Server:
     stores = False
     # Most connections that it takes.
     most = 20_000
+    # By how much fewer messages it is given, so that it does not take a quarter of an hour.
+    slowness = 1
     # Why it cannot have several messages in flight.
     no_window = None
     # Debian packages, each with a file that shows it is there.
@@ -201,7 +203,8 @@ class Venv(Server):
 
 class Websockets(Venv):
     name, title = "websockets", "Python websockets"
-    remark = "redis-py, `broadcast`; a ping every 20 s"
+    slowness = 4
+    remark = "redis-py, `broadcast`; a ping every 20 s; a quarter of the messages"
 
     def start(self, port, redis, echo):
         script = PEERS / "websockets/server.py"
@@ -213,6 +216,7 @@ class Ws4redis(Venv):
     path, echo = "/ws/bench?subscribe-broadcast", None
     stores = True
     most = 450
+    slowness = 20
     no_window = "hands on one message of a burst"
     packages = {
         **Venv.packages,
@@ -221,7 +225,7 @@ class Ws4redis(Venv):
     }
     remark = (
         "one gevent worker, no router before it; two descriptors a connection and none above 1,023, "
-        "so 450 connections are all it takes; a ping every 30 s"
+        "so 450 connections are all it takes; a ping every 30 s; a twentieth of the messages"
     )
 
     def start(self, port, redis, echo):
