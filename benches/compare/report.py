@@ -171,7 +171,7 @@ def write(raw):
 
 def introduction(raw):
     small = "" if not raw["quick"] else (
-        "\n\n**Made by `--quick`: it shows that the script works, and its numbers mean nothing.**")
+        "\n\n**Made by a shortened run, which shows that the script works: believe no number.**")
     return f"""# Benchmarks
 
 wsloop beside what one would use instead, and beside a floor: the cheapest loop that can be written
