@@ -329,7 +329,11 @@ mod tests {
     const DESCRIPTORS: usize = 20_000;
 
     fn load(args: &[&str]) -> Result<Config, Stop> {
-        match Command::load([&["wsloop"], args].concat(), DESCRIPTORS)? {
+        load_with(args, DESCRIPTORS)
+    }
+
+    fn load_with(args: &[&str], descriptors: usize) -> Result<Config, Stop> {
+        match Command::load([&["wsloop"], args].concat(), descriptors)? {
             Command::Serve(config) => Ok(*config),
             Command::Stress(_) => panic!("{args:?} is no command to serve"),
         }
@@ -535,8 +539,7 @@ mod tests {
     #[test]
     fn conns_are_as_many_as_descriptors_allow() {
         let conns = |args: &[&str], descriptors| {
-            let config = Config::load([&["wsloop"], args].concat(), descriptors);
-            config.map(|config| config.settings.max_connections)
+            load_with(args, descriptors).map(|config| config.settings.max_connections)
         };
         assert_eq!(conns(&[], 1024), Ok(960));
         assert_eq!(conns(&["--max-connections=960"], 1024), Ok(960));

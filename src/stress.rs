@@ -1,4 +1,4 @@
-//! L4: the load tool: a crowd of WebSocket clients in one loop, and what a server takes to serve it.
+//! L4: the load tool: a crowd of WebSocket clients in one loop, and what it takes to serve them.
 //!
 //! It measures any WebSocket server, and itself less than the server: what it does for a delivery
 //! is a read and a comparison in place. It knows nothing of the server's inside; what it says of
@@ -142,6 +142,13 @@ pub enum Error {
     Answer(AnswerError),
     /// The connection ended before the handshake was answered.
     HungUp(Option<io::Error>),
+    /// A conn was closed while others were still connecting.
+    Closed {
+        /// The code of the close frame; `None` when there was none.
+        code: Option<u16>,
+        /// Its reason, which may be empty.
+        reason: String,
+    },
     /// The server broke the protocol.
     Protocol(ProtocolError),
     /// Redis refused, or went away.
@@ -188,6 +195,10 @@ impl fmt::Display for Error {
             Error::Answer(error) => error.fmt(f),
             Error::HungUp(None) => f.write_str("the server hung up during a handshake"),
             Error::HungUp(Some(error)) => write!(f, "a handshake failed: {error}"),
+            Error::Closed { code: None, .. } => f.write_str("the server hung up on an open conn"),
+            Error::Closed { code: Some(code), reason } => {
+                write!(f, "the server closes an open conn with {code} {}", reason.escape_debug())
+            }
             Error::Protocol(error) => write!(f, "the server breaks the protocol: {error}"),
             Error::Redis(text) => write!(f, "Redis: {text}"),
             Error::Stalled { open, of } => {

@@ -39,7 +39,7 @@ impl Histogram {
         self.max
     }
 
-    /// What this share of them (0.5 is the median) did not exceed, at most 1/64 too much; 0 of none.
+    /// What this share of them (0.5 is the median) did not exceed, or up to 1/64 more; 0 of none.
     pub fn quantile(&self, share: f64) -> u64 {
         let rank = ((share * self.count as f64).ceil() as u64).clamp(1, self.count.max(1));
         let mut seen = 0;

@@ -28,6 +28,8 @@ pub struct Load {
     pub closes: BTreeMap<Option<(u16, String)>, u64>,
     /// Conns that closed because we asked for it.
     pub churned: u64,
+    /// A conn that publishes is over.
+    pub publisher_gone: bool,
 }
 
 impl Load {
@@ -42,6 +44,7 @@ impl Load {
             echo,
             closes: BTreeMap::new(),
             churned: 0,
+            publisher_gone: false,
         }
     }
 
@@ -94,8 +97,9 @@ impl Work for Load {
         match (conn.task, self.mode) {
             (Task::Client, Mode::Fanout) => self.topic.leave(conn.place),
             (Task::Client, Mode::Echo) => self.echo.leave(conn),
+            (Task::Client, Mode::Idle | Mode::Churn) => {}
             (Task::HearProbe, _) => self.probe.leave(conn.place),
-            _ => {}
+            (Task::Publish | Task::PublishProbe, _) => self.publisher_gone = true,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! L4: what processes have used, as /proc says.
 //!
-//! The sum of processor time is the scheduler's, to the nanosecond, of all threads that live; how it
-//! splits into user and system is the kernel's estimate, which it publishes in ticks of 10 ms.
+//! The sum of processor time is the scheduler's, to the nanosecond, of all threads that live; how
+//! it splits into user and system is the kernel's estimate, which it publishes in ticks of 10 ms.
 
 use std::fs;
 use std::io;

@@ -115,9 +115,9 @@ impl<'p> Run<'p> {
             if self.has_stalled() {
                 return Err(Error::Stalled { open, of: clients });
             }
-            // Somebody who was open has gone, and the place is not to be filled again.
-            if !self.load.closes.is_empty() {
-                break;
+            if let Some(close) = self.load.closes.keys().next() {
+                let (code, reason) = close.clone().unzip();
+                return Err(Error::Closed { code, reason: reason.unwrap_or_default() });
             }
         }
         self.handshakes = self.load.connect.count();
@@ -168,33 +168,36 @@ impl<'p> Run<'p> {
         loop {
             let now_ns = self.pool.now_ns();
             let mut until_ns = self.publish(main, start_ns, now_ns);
-            if let (Some(publisher), Some(asked)) = (probe, &self.plan.probe) {
+            let in_flight = self.load.topic.in_flight();
+            let complete = self.load.topic.published() == messages && in_flight == 0;
+            if let (false, Some(publisher), Some(asked)) = (complete, probe, &self.plan.probe) {
                 if now_ns >= next_probe_ns {
-                    self.bytes.clear();
-                    publisher.way.put(self.load.probe.publish(now_ns), now_ns, &mut self.bytes);
-                    self.pool.send(publisher.at, &self.bytes);
-                    next_probe_ns += (now_ns - next_probe_ns) / (asked.interval_ms * MS) * MS;
-                    next_probe_ns += asked.interval_ms * MS;
+                    self.publish_probe(publisher, now_ns);
+                    let interval_ns = asked.interval_ms * MS;
+                    // Those that this process was too late for are left out.
+                    next_probe_ns += ((now_ns - next_probe_ns) / interval_ns + 1) * interval_ns;
                 }
                 until_ns = until_ns.min(next_probe_ns);
             }
-            let topic = &self.load.topic;
-            let done = messages - topic.in_flight() as u32 - (messages - topic.published());
-            self.progress.show(now_ns, "delivered", done as usize, messages as usize);
-            if topic.published() == messages && topic.in_flight() == 0 {
+            let all_in_flight = in_flight + self.load.probe.in_flight();
+            let done = self.load.topic.published() as usize - in_flight;
+            self.progress.show(now_ns, "delivered", done, messages as usize);
+            if complete && all_in_flight == 0 {
                 break;
             }
-            if topic.in_flight() == 0 {
+            if all_in_flight == 0 {
                 // Nothing can arrive before something was sent.
                 self.alive_ns = now_ns;
             }
-            if topic.listeners() == 0 {
-                self.failure = Some("no client is left".to_owned());
-                break;
-            }
             self.turn(until_ns)?;
-            if self.has_stalled() {
+            if self.load.topic.listeners() == 0 {
+                self.failure = Some("no client is left".to_owned());
+            } else if self.load.publisher_gone {
+                self.failure = Some("the publisher was closed".to_owned());
+            } else if self.has_stalled() {
                 self.failure = Some(self.stall());
+            }
+            if self.failure.is_some() {
                 break;
             }
         }
@@ -222,6 +225,14 @@ impl<'p> Run<'p> {
             self.pool.send(publisher.at, &self.bytes);
         }
         next_ns
+    }
+
+    fn publish_probe(&mut self, publisher: &Publisher<'_>, now_ns: u64) {
+        if self.load.probe.listeners() > 0 {
+            self.bytes.clear();
+            publisher.way.put(self.load.probe.publish(now_ns), now_ns, &mut self.bytes);
+            self.pool.send(publisher.at, &self.bytes);
+        }
     }
 
     /// Has every client send its messages and wait for them.
@@ -331,7 +342,14 @@ impl<'p> Run<'p> {
     }
 
     fn stall(&self) -> String {
-        format!("nothing arrived for {} s", self.plan.timeout_ms as f64 / 1000.0)
+        let seconds = self.plan.timeout_ms as f64 / 1000.0;
+        let hint = match self.plan.mode {
+            Mode::Fanout if self.load.topic.tally.received == 0 => {
+                "; may the publisher publish (--allow of wsloop), and to what the clients hear?"
+            }
+            _ => "",
+        };
+        format!("nothing arrived for {seconds} s{hint}")
     }
 
     fn report(&self, connecting: Usage, traffic: Usage, memory: [Option<u64>; 3]) -> Report {
@@ -344,8 +362,7 @@ impl<'p> Run<'p> {
         };
         let probe = plan.probe.as_ref().map(|_| ProbeReport {
             messages: load.probe.published(),
-            // One may have been on its way when the run was over.
-            lost: u64::from(load.probe.published()).saturating_sub(load.probe.tally.received + 1),
+            lost: u64::from(load.probe.published()) - load.probe.tally.received,
             latency: load.probe.tally.latency.clone(),
         });
         Report {
