@@ -19,6 +19,8 @@ class Figure:
     unit: str
     run: str
     take: Callable
+    # Whether it says something how many times the floor's it is.
+    relative: bool = True
 
 
 def server(name):
@@ -30,13 +32,15 @@ def nested(outer, inner):
 
 
 FIGURES = {
-    "idle": Figure("idle", "bytes", "memory", server("bytes_per_conn")),
-    "after": Figure("after the burst", "bytes", "memory", server("bytes_per_conn_after")),
-    "cpu idle": Figure("CPU while idle", "% of a core", "idle", server("idle_cpu_percent")),
+    "idle": Figure("idle", "bytes", "memory", server("bytes_per_conn"), False),
+    "after": Figure("after the burst", "bytes", "memory", server("bytes_per_conn_after"),
+                    False),
+    "cpu idle": Figure("CPU while idle", "% of a core", "idle", server("idle_cpu_percent"), False),
     "handshake": Figure("a handshake", "µs", "many", server("handshake_cpu_us")),
     "one of some": Figure("to 1,000, one at a time", "µs", "some", server("delivery_cpu_us")),
     "one of many": Figure("to 10,000, one at a time", "µs", "many", server("delivery_cpu_us")),
-    "user of many": Figure("of it user time", "µs", "many", server("delivery_user_us")),
+    "user of many": Figure("of it user time", "µs", "many", server("delivery_user_us"),
+                           False),
     "window": Figure("to 1,000, 16 in flight", "µs", "window", server("delivery_cpu_us")),
     "echo": Figure("echo, 64 bytes", "µs", "echo", server("delivery_cpu_us")),
     "connects": Figure("handshakes", "per s", "free connect", nested("connect", "per_s")),
@@ -225,7 +229,7 @@ def cell(results, entry, key):
         return entry["no_window"] if "window" in figure.run and entry["no_window"] else "–"
     shown = words(values)
     ratios = results.ratios(name, key)
-    if name != "floor" and ratios:
+    if name != "floor" and figure.relative and ratios:
         shown += f"; {plots.figure(median(ratios))} ×"
     clients = results.clients(name, figure.run)
     if clients and clients < results.expected(figure.run):
@@ -306,10 +310,11 @@ def growth(results):
         cells = [words(columns[key][count]) if count in columns[key] else "–" for count in counts]
         rows.append(f"| {title}, {unit} | " + " | ".join(cells) + " |")
     for file, title, note, wanted in [
-        ("growth-memory", "User space per connection", "bytes", {"bytes_per_conn": "bytes"}),
-        ("growth-delivery", "CPU per delivery", "µs",
+        ("growth-memory", "User space per connection", "bytes, by number of connections",
+         {"bytes_per_conn": "bytes"}),
+        ("growth-delivery", "CPU per delivery", "µs, by number of connections",
          {"delivery_cpu_us": "user and system", "delivery_user_us": "user"}),
-        ("growth-handshake", "CPU per handshake, with its closing", "µs",
+        ("growth-handshake", "CPU per handshake, with its closing", "µs, by number of connections",
          {"handshake_cpu_us": "user and system", "handshake_user_us": "user"}),
     ]:
         series = [(label, [median(columns[key][count]) for count in counts])
@@ -358,7 +363,7 @@ the page again.
 
 Not measured: more than 20,000 connections, which is how many descriptors a process may have on the
 machine that this page comes from; networks, for all is loopback, where sending is also the other
-side's receiving; TLS; several processes of a server, which all but the floor can be started as;
+side's receiving; TLS; several processes of a server;
 ws4redis with several workers, which is how it would serve more than 450 connections, and with several
 messages in flight, of which it hands on one; Nchan behind Redis, to which it is published directly,
 so that its latencies lack one hop; echo for Nchan and ws4redis, which have none without

@@ -18,6 +18,8 @@ CHANNEL = "broadcast:bench"
 NGINX = "/usr/sbin/nginx"
 NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 BUN = PEERS / "bun/node_modules/bun/bin/bun.exe"
+# Where it is when npm does not run the scripts of packages.
+BUN_UNMOVED = PEERS / "bun/node_modules/@oven/bun-linux-x64/bin/bun"
 TUNGSTENITE = ROOT / "target/peers/release/peer-tungstenite"
 
 
@@ -136,10 +138,14 @@ class Bun(Npm):
     remark = "uWebSockets inside, its own server, topics and Redis client; its own pings"
 
     def version(self):
-        return output(BUN, "--version")
+        return output(self.binary, "--version")
+
+    @property
+    def binary(self):
+        return BUN_UNMOVED if BUN_UNMOVED.exists() else BUN
 
     def start(self, port, redis, echo):
-        return Start([BUN, PEERS / "bun/server.mjs", *arguments(port, redis)])
+        return Start([self.binary, PEERS / "bun/server.mjs", *arguments(port, redis)])
 
 
 class Ws(Npm):
