@@ -10,6 +10,7 @@ from typing import Any, Optional
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from django.conf import settings
+from django.contrib.sessions.backends.cache import KEY_PREFIX
 from django.core.cache import InvalidCacheBackendError, caches
 from django.urls import NoReverseMatch, reverse
 
@@ -204,7 +205,7 @@ def _cache_sessions() -> Optional[SessionsInRedis]:
         return None
     redis = {**_parts(location), **{name.lower(): value for name, value in options.items()}}
     try:
-        key = caches[alias].make_key(f"{_SESSIONS_IN_CACHE}{{}}")
+        key = caches[alias].make_key(KEY_PREFIX + "{}")
     except InvalidCacheBackendError:
         return None
     return _readable(redis, str(key), form)

@@ -34,8 +34,10 @@ def is_websocket(head: bytes, url_prefix: str) -> bool:
     return any(name == b"upgrade" and b"websocket" in value for name, _, value in pairs)
 
 
-async def serve(listen: Address, url_prefix: str, websockets: Address, pages: Address) -> None:
-    """Listens until it is cancelled."""
+async def start(
+    listen: Address, url_prefix: str, websockets: Address, pages: Address
+) -> asyncio.AbstractServer:
+    """Listens; what connects is served for as long as the event loop runs."""
 
     async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -49,9 +51,7 @@ async def serve(listen: Address, url_prefix: str, websockets: Address, pages: Ad
         finally:
             writer.close()
 
-    server = await asyncio.start_server(joined, *listen, limit=MAX_HEAD)
-    async with server:
-        await server.serve_forever()
+    return await asyncio.start_server(joined, *listen, limit=MAX_HEAD)
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:

@@ -94,9 +94,7 @@ class Command(BaseCommand):
                 return children[0].wait()
             own = [sys.executable, sys.argv[0], "runserver", f"{pages[0]}:{pages[1]}"]
             children.append(subprocess.Popen(own))
-            self.stdout.write(f"Both answer at http://{front_address[0]}:{front_address[1]}/")
-            self.stdout.flush()
-            return asyncio.run(_serve(children, front_address, sockets, pages))
+            return asyncio.run(self._serve(children, front_address, sockets, pages))
         except KeyboardInterrupt:
             return 0
         except OSError as why:
@@ -104,24 +102,24 @@ class Command(BaseCommand):
         finally:
             _end_all(children)
 
-
-async def _serve(
-    children: list["subprocess.Popen[bytes]"],
-    listen: front.Address,
-    sockets: front.Address,
-    pages: front.Address,
-) -> int:
-    """Serves until a child has ended, and returns its status."""
-    serving = asyncio.ensure_future(front.serve(listen, url_prefix(), sockets, pages))
-    while True:
-        done, _ = await asyncio.wait({serving}, timeout=0.2)
-        for task in done:
-            task.result()
-        for child in children:
-            status = child.poll()
-            if status is not None:
-                serving.cancel()
-                return status or 1
+    async def _serve(
+        self,
+        children: list["subprocess.Popen[bytes]"],
+        listen: front.Address,
+        sockets: front.Address,
+        pages: front.Address,
+    ) -> int:
+        """Serves until a child has ended, and returns its status."""
+        server = await front.start(listen, url_prefix(), sockets, pages)
+        self.stdout.write(f"Both answer at http://{listen[0]}:{listen[1]}/")
+        self.stdout.flush()
+        while True:
+            for child in children:
+                status = child.poll()
+                if status is not None:
+                    server.close()
+                    return status or 1
+            await asyncio.sleep(0.2)
 
 
 def _end(*_: Any) -> NoReturn:
