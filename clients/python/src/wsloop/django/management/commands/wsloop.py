@@ -82,8 +82,9 @@ class Command(BaseCommand):
         sockets: front.Address,
         pages: front.Address,
     ) -> int:
-        # What is set in the environment is in the settings or was not meant for this project.
-        environment = {name: each for name, each in os.environ.items() if name != "WSLOOP_REDIS"}
+        # One is for this command; the other is in the settings or was not meant for this project.
+        not_for_it = ("WSLOOP_BINARY", "WSLOOP_REDIS")
+        environment = {name: each for name, each in os.environ.items() if name not in not_for_it}
         if made.secret_redis:
             environment["WSLOOP_REDIS"] = made.secret_redis
         signal.signal(signal.SIGTERM, _end)
