@@ -38,12 +38,12 @@ def eventually(what, ask, seconds=10.0):
 class Redis:
     """A redis-server with nothing in it."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="wsloop-redis-")
-        self.port = free_port()
+        self.port = port or free_port()
         self.socket = str(Path(self.folder.name) / "redis.sock")
         line = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        line += ["--dir", self.folder.name, "--unixsocket", self.socket, *arguments]
+        line += ["--dir", self.folder.name, "--unixsocket", self.socket]
         self.process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
         self.url = f"redis://127.0.0.1:{self.port}"
         self.client = redis.Redis(port=self.port)
@@ -52,8 +52,6 @@ class Redis:
     def _answers(self) -> bool:
         try:
             return self.client.ping()
-        except redis.AuthenticationError:
-            return True
         except redis.ConnectionError:
             return False
 

@@ -127,11 +127,12 @@ class Auth(TestCase):
     def test_names_are_utf_8_and_never_two(self):
         self.login()
         john = User.objects.get(username="john")
-        john.groups.add(Group.objects.create(name="a,staff"), Group.objects.create(name="grün"))
+        for name in ("a,staff", "a:b", " c", "d\n", "é" * 128, "grün"):
+            john.groups.add(Group.objects.create(name=name))
         with self.assertLogs("wsloop", "WARNING"):
             groups = self.ask()["X-Wsloop-Groups"]
         self.assertEqual(set(groups.encode("latin-1").decode().split(",")), {"chatusers", "grün"})
-        for name in ("john\n", " john", "a\0b"):
+        for name in ("john\n", " john", "a\0b", "a:b"):
             User.objects.filter(pk=john.pk).update(username=name)
             with self.assertLogs("wsloop", "ERROR"):
                 self.assertEqual(self.ask().status_code, 500, name)

@@ -1,8 +1,10 @@
 """The publisher in plain Python, against a real Redis."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 import unittest
 from types import SimpleNamespace as Object
 from unittest import mock
@@ -67,6 +69,7 @@ class Channels(unittest.TestCase):
         for who in [request(name=""), Object(user=None, session=None), Object()]:
             self.assertEqual(self.names(request=who, users=SELF, groups=SELF), ())
         self.assertEqual(self.names(request=request(key=None), sessions=SELF), ())
+        self.assertEqual(self.names(request=request(name="a:b"), users=SELF), ())
 
     def test_what_cannot_be_meant_is_an_error(self):
         for error, audience in [
@@ -74,6 +77,7 @@ class Channels(unittest.TestCase):
             (ValueError, {"facility": None, "users": "john"}),
             (ValueError, {"users": SELF}),
             (ValueError, {"users": [""]}),
+            (ValueError, {"users": ["a:b"]}),
             (ValueError, {"users": "john", "facility": "a:b"}),
             (ValueError, {"groups": "g", "facility": "a:b"}),
             (ValueError, {"sessions": "abcdefgh", "facility": "a:b"}),
@@ -218,6 +222,47 @@ class Publishing(RedisTestCase):
         gone.close()
         with self.assertRaises(redis.ConnectionError):
             publisher.publish_message("b")
+
+    def test_a_redis_that_was_restarted_is_found_again(self):
+        first = Redis()
+        publisher = self.publisher(redis=first.url, broadcast=True)
+        publisher.publish_message("a")
+        first.close()
+        second = Redis(first.port)
+        self.addCleanup(second.close)
+        publisher.publish_message("b")
+        self.assertEqual(second.client.get("broadcast:fac"), b"b")
+
+    def test_what_may_have_been_published_is_not_published_again(self):
+        received = []
+
+        def answer_nothing_to_publish(listener):
+            while True:
+                try:
+                    conn, _ = listener.accept()
+                except OSError:
+                    return
+                with conn:
+                    while data := conn.recv(4096):
+                        if b"PUBLISH" in data:
+                            received.append(data)
+                            break
+                        refused = b"-ERR unknown command\r\n"
+                        conn.sendall(refused * data.count(b"*"))
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=answer_nothing_to_publish, args=(listener,))
+        thread.start()
+        self.addCleanup(listener.close)
+        self.addCleanup(thread.join)
+        self.addCleanup(listener.shutdown, socket.SHUT_RDWR)
+        # redis-py of itself tries the second of these eleven times.
+        port = listener.getsockname()[1]
+        for times, place in enumerate([f"redis://127.0.0.1:{port}", {"port": port}], 1):
+            publisher = self.publisher(redis=place, broadcast=True)
+            with self.assertRaises(redis.ConnectionError):
+                publisher.publish_message("once")
+            self.assertEqual(len(received), times)
 
     def test_importing_it_does_not_need_django(self):
         code = "import sys; sys.modules['django'] = None; import wsloop, wsloop.aio; print('ok')"

@@ -1,9 +1,10 @@
 """Names of channels: ``[prefix:]audience[:who]:facility``, for Redis's pub/sub and keys alike.
 
 Rules:
-- A name says one thing only. So what has a user, group or session in it has no colon in its
-  facility (the server refuses such sockets, too), and nobody is called nothing.
-- Who is not logged in, and a session that is not stored, have no channel: SELF is then nobody.
+- A name says one thing only. So names of users, groups and sessions have no colon, nor has the
+  facility next to one (the server knows no such names, either), and nobody is called nothing.
+- Who is not logged in, a session that is not stored, and names with a colon have no channel:
+  SELF is then nobody.
 """
 
 from __future__ import annotations
@@ -134,10 +135,11 @@ def _names(
             if request is None:
                 raise ValueError(f"SELF in {what} needs the request: RedisPublisher(request=…)")
             mine = own(request) or []
-            yield from [mine] if isinstance(mine, str) else mine
+            mine = [mine] if isinstance(mine, str) else mine
+            yield from (each for each in mine if ":" not in each)
         elif name is None or isinstance(name, (bytes, bool)):
             raise TypeError(f"{name!r} in {what} is no name")
-        elif not str(name):
-            raise ValueError(f"an empty name in {what}")
+        elif not str(name) or ":" in str(name):
+            raise ValueError(f"{str(name)!r} in {what} is empty or has a colon in it")
         else:
             yield str(name)

@@ -72,16 +72,18 @@ def resp() -> str:
     return str(setting("RESP", "RESP", DEFAULT_RESP))
 
 
-def arguments(redis: str | dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+def arguments(redis: str | dict[str, Any], retry: Any) -> tuple[str | None, dict[str, Any]]:
     """A URL as redis-py spells it, or None, and keyword arguments for redis-py.
 
-    Messages are bytes, whatever else the project uses the same settings for.
+    Messages are bytes, whatever else the project uses the same settings for. Retrying is up to
+    the caller, and `retry` never does: a PUBLISH whose answer is late has been done already.
     """
+    usual = {**_TIMEOUTS, "retry": retry}
     if isinstance(redis, str):
         # wsloop's own spelling of a Unix socket.
         url = redis[len("redis+") :] if redis.startswith("redis+unix:") else redis
-        return url, {**_TIMEOUTS, "decode_responses": False}
-    return None, {**_TIMEOUTS, **redis, "decode_responses": False}
+        return url, {**usual, "decode_responses": False}
+    return None, {**usual, **redis, "decode_responses": False}
 
 
 def _django() -> Any:

@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any, Optional
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from ._channels import CONTROL, SELF, Who, channels, named, stored_at
 from ._message import Publishable, RedisMessage
@@ -121,7 +123,7 @@ def _client(redis: Connection) -> Any:
     for place, made in known:
         if place == redis:
             return made
-    url, options = arguments(redis)
+    url, options = arguments(redis, Retry(NoBackoff(), 0))
     made = Redis.from_url(url, **options) if url else Redis(**options)
     known.append((copy.copy(redis), made))
     return made

@@ -11,6 +11,8 @@ import threading
 from typing import Any, NamedTuple, Optional, Union
 
 import redis as redis_py
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ._channels import CONTROL, Who, channels, named, stored_at
 from ._message import Publishable, RedisMessage
@@ -167,7 +169,7 @@ def client(redis: Connection) -> Any:
         for place, known in _clients:
             if place == redis:
                 return known
-        url, options = arguments(redis)
+        url, options = arguments(redis, Retry(NoBackoff(), 0))
         made = redis_py.Redis.from_url(url, **options) if url else redis_py.Redis(**options)
         _clients.append((copy.copy(redis), made))
         return made

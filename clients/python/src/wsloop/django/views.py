@@ -31,6 +31,8 @@ logger = logging.getLogger("wsloop")
 
 #: The header with the path and query of the WebSocket.
 ORIGINAL_URI = "X-Original-URI"
+#: Longest name that wsloop takes, in bytes.
+MAX_NAME = 255
 #: The options that a callback decides about, in ws4redis's order.
 OPTIONS = tuple(
     f"{direction}-{audience}"
@@ -97,19 +99,27 @@ def _allowed(asked: HttpRequest) -> Optional[list[str]]:
 
 
 def _groups(user: Any) -> list[bytes]:
-    """The groups as they are now. One with a comma would be taken for two, and is left out."""
-    names = group_names(user)
-    for name in names:
-        if "," in name:
-            logger.warning("the group %r has a comma in its name and is unknown to wsloop", name)
-    return [_field(name) for name in names if name and "," not in name]
+    """The groups as they are now, less those that cannot be told: they would be others there."""
+    told = []
+    for name in group_names(user):
+        if "," in name or not _can_be_told(name):
+            logger.warning("the group %r is unknown to wsloop, for its name's sake", name)
+        else:
+            told.append(name.encode())
+    return told
 
 
 def _field(name: str) -> bytes:
-    """A name as the value of a header. What would be another name at the other end is refused."""
-    if name != name.strip() or not name.isprintable():
+    """A name as the value of a header."""
+    if not _can_be_told(name):
         raise ValueError(f"the name {name!r} cannot be told to wsloop")
     return name.encode()
+
+
+def _can_be_told(name: str) -> bool:
+    """Whether wsloop takes it for a name, and for this one."""
+    whole = name == name.strip() and name.isprintable() and ":" not in name
+    return whole and 0 < len(name.encode()) <= MAX_NAME
 
 
 def _callable(dotted: Any) -> Any:
