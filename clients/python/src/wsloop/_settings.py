@@ -82,6 +82,9 @@ def arguments(redis: str | dict[str, Any], retry: Any) -> tuple[str | None, dict
     if isinstance(redis, str):
         # wsloop's own spelling of a Unix socket.
         url = redis[len("redis+") :] if redis.startswith("redis+unix:") else redis
+        if url.startswith("unix:"):
+            # Older versions of redis-py refuse it there.
+            del usual["socket_connect_timeout"]
         return url, {**usual, "decode_responses": False}
     return None, {**usual, **redis, "decode_responses": False}
 
