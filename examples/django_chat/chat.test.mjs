@@ -35,7 +35,8 @@ async function login(t, name) {
     page.setDefaultTimeout(10000);
     page.on('pageerror', (error) => problems.push(`${name}: ${error}`));
     page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) problems.push(`${name}: ${message.text()}`);
+      if (!['error', 'warning'].includes(message.type())) return;
+      problems.push(`${name}: ${message.text()}`);
     });
   });
   const page = await context.newPage();
@@ -68,7 +69,9 @@ async function picture(page, name) {
 }
 
 test('everybody hears everybody, one user what is for them, a group what is for it', async (t) => {
-  const [john, mary, admin] = [await login(t, 'john'), await login(t, 'mary'), await login(t, 'admin')];
+  const john = await login(t, 'john');
+  const mary = await login(t, 'mary');
+  const admin = await login(t, 'admin');
   const text = (what) => `${what} ${randomUUID().slice(0, 8)}`;
 
   const toAll = text('to <b>everybody</b>');

@@ -88,7 +88,7 @@ async def disconnect(
     redis: Connection = None,
     prefix: Optional[str] = None,
 ) -> int:
-    """Closes the sockets of one user, session or group, and returns how many processes were told."""
+    """Closes the sockets of one user, session or group; returns how many processes were told."""
     settings = Settings.find(redis, prefix)
     order = disconnecting(user, session, group, code, reason)
     told: int = await _client(settings.redis).publish(named(settings.prefix, CONTROL), order)

@@ -92,7 +92,8 @@ def command(django_address: str) -> Command:
         flags["heartbeat"] = found.heartbeat.decode()
     for name in dir(settings):
         if name.startswith("WSLOOP_") and name[len("WSLOOP_") :] not in _OURS:
-            flags[name[len("WSLOOP_") :].lower().replace("_", "-")] = _value(getattr(settings, name))
+            flag = name[len("WSLOOP_") :].lower().replace("_", "-")
+            flags[flag] = _value(getattr(settings, name))
     if not {"auth-url", "session-key"} & flags.keys():
         _identities(made, found, django_address)
     if _callback() and "allow" not in flags:
@@ -143,7 +144,10 @@ def _identities(made: Command, found: Settings, django_address: str) -> None:
     try:
         made.flags["auth-url"] = f"http://{django_address}{reverse(views.auth)}"
     except NoReverseMatch:
-        how = 'add path("wsloop/auth/", wsloop.django.views.auth) to ROOT_URLCONF, or set WSLOOP_AUTH_URL'
+        how = (
+            'add path("wsloop/auth/", wsloop.django.views.auth) to ROOT_URLCONF, '
+            "or set WSLOOP_AUTH_URL"
+        )
         if _callback():
             raise Misconfigured(f"nothing asks the callback for allowed channels: {how}") from None
         made.notes.append(f"nobody is known by name, for sessions are not in wsloop's Redis: {how}")
