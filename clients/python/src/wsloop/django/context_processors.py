@@ -1,0 +1,35 @@
+"""What templates want to know, by its names in ws4redis."""
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.safestring import SafeString, mark_safe
+
+from .._settings import Settings
+from .conf import url_prefix
+
+# As in Django's json_script: what may stand in a script of a page.
+_IN_SCRIPTS = {ord(">"): "\\u003E", ord("<"): "\\u003C", ord("&"): "\\u0026"}
+
+
+def default(request: HttpRequest) -> dict[str, Any]:
+    """``WEBSOCKET_URI`` and ``WS4REDIS_HEARTBEAT``."""
+    return {"WEBSOCKET_URI": websocket_uri(request), "WS4REDIS_HEARTBEAT": heartbeat()}
+
+
+def websocket_uri(request: HttpRequest) -> str:
+    """Where the page connects to, up to the facility.
+
+    The page's own host, unless the setting WSLOOP_URI names another place.
+    """
+    elsewhere = getattr(settings, "WSLOOP_URI", None)
+    scheme = "wss" if request.is_secure() else "ws"
+    return elsewhere or f"{scheme}://{request.get_host()}{url_prefix()}"
+
+
+def heartbeat() -> SafeString:
+    """The heartbeat as JavaScript: a string in double quotes, or null."""
+    text = Settings.find().heartbeat.decode()
+    return mark_safe(json.dumps(text or None).translate(_IN_SCRIPTS))

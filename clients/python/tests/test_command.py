@@ -1,0 +1,158 @@
+"""``manage.py wsloop``, as a process, and the one port of ``--runserver``."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+from websockets.sync.client import connect
+from wsloop import RedisPublisher
+from wsloop.django.front import is_websocket
+
+from .support import BINARY, RedisTestCase, eventually, free_port
+
+PROJECT = Path(__file__).parent / "project"
+
+
+class Command(RedisTestCase):
+    def start(self, *arguments, binary, **settings):
+        settings = {"WSLOOP_BINARY": str(binary), **settings}
+        environment = {
+            **os.environ,
+            "PROJECT_SETTINGS": json.dumps(settings),
+            "PYTHONPATH": os.pathsep.join([str(PROJECT.parents[1]), *filter(None, sys.path)]),
+            "WSLOOP_REDIS": "redis://of.somebody.else",
+        }
+        process = subprocess.Popen(
+            [sys.executable, str(PROJECT / "manage.py"), "wsloop", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.addCleanup(self.end, process)
+        return process
+
+    def end(self, process):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def told(self, process):
+        shown = process.stdout.readline()
+        return shown, json.loads(process.stdout.readline())
+
+    def test_the_server_is_started_with_flags_from_the_settings_which_are_shown(self):
+        process = self.start(
+            "--", "--log=debug", binary=PROJECT / "told.py", WS4REDIS_HEARTBEAT="--it's me--"
+        )
+        shown, told = self.told(process)
+        self.assertIn("""'--heartbeat=--it'"'"'s me--'""", shown)
+        self.assertIn("--heartbeat=--it's me--", told["flags"])
+        self.assertEqual(told["flags"][-1], "--log=debug")
+        self.assertIsNone(told["redis"])
+        process.terminate()
+        self.assertEqual(process.wait(10), 0)
+
+    def test_secrets_are_in_files_and_not_shown(self):
+        process = self.start(
+            binary=PROJECT / "told.py",
+            SECRET_KEY="top secret",
+            SESSION_ENGINE="redis_sessions.session",
+            SESSION_REDIS={"host": "h", "password": "hush"},
+            WS4REDIS_CONNECTION={"host": "h", "password": "hush"},
+        )
+        shown, told = self.told(process)
+        self.assertNotRegex(shown + " ".join(told["flags"]), "hush|secret ")
+        self.assertEqual(told["redis"], "redis://:hush@h:6379/0")
+        path, modes, secret = told["files"]["--session-secret-file"]
+        self.assertEqual((modes, secret), ([0o700, 0o600], "top secret\n"))
+        os.killpg(process.pid, signal.SIGINT)
+        self.assertEqual(process.wait(10), 0)
+        self.assertFalse(Path(path).parent.exists())
+
+    def test_what_is_wrong_is_one_line(self):
+        callback = "tests.project.callbacks.denies"
+        for settings, why in [
+            ({"binary": "/no/such/wsloop"}, "/no/such/wsloop is no program"),
+            ({"binary": BINARY, "WSLOOP_EXPIRY": 1}, None),
+            (
+                {
+                    "binary": BINARY,
+                    "WS4REDIS_ALLOWED_CHANNELS": callback,
+                    "ROOT_URLCONF": "tests.project.no_urls",
+                },
+                "nothing asks the callback",
+            ),
+        ]:
+            process = self.start(**settings)
+            _, errors = process.communicate(timeout=20)
+            self.assertNotEqual(process.returncode, 0)
+            self.assertNotIn("Traceback", errors)
+            self.assertIn(why or "--expiry", errors)
+
+    def test_both_answer_on_one_port_until_ctrl_c(self):
+        port = free_port()
+        process = self.start(
+            f"--runserver=127.0.0.1:{port}",
+            binary=BINARY,
+            ROOT_URLCONF="tests.project.no_urls",
+            DEBUG=True,
+            WSLOOP_REDIS=self.redis.url,
+        )
+        eventually("it listens", lambda: "Both answer" in process.stdout.readline())
+        page = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        for _ in range(2):
+            page.request("GET", "/")
+            self.assertEqual(page.getresponse().read(), b"the project's page")
+        page.close()
+        uri = f"ws://127.0.0.1:{port}/ws/fac?subscribe-broadcast"
+        with connect(uri, proxy=None, origin=f"http://127.0.0.1:{port}") as browser:
+            publisher = RedisPublisher(facility="fac", broadcast=True, redis=self.redis.url)
+            for message in ("small", "x" * 300_000):
+                publisher.publish_message(message, expire=0)
+                self.assertEqual(browser.recv(timeout=10), message)
+            os.killpg(process.pid, signal.SIGINT)
+            self.assertEqual(process.wait(20), 0)
+        # The group is gone when nothing of it is left.
+        eventually("all of it has ended", lambda: not self.is_alive(process.pid))
+
+    def is_alive(self, group):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def test_the_end_of_one_is_the_end_of_all(self):
+        process = self.start(
+            f"--runserver=127.0.0.1:{free_port()}",
+            "--",
+            "--no-such-flag",
+            binary=BINARY,
+            ROOT_URLCONF="tests.project.no_urls",
+        )
+        self.assertEqual(process.wait(20), 2)
+        eventually("all of it has ended", lambda: not self.is_alive(process.pid))
+
+
+class Front(unittest.TestCase):
+    def test_handshakes_go_to_wsloop_and_all_else_to_django(self):
+        upgrade = b"Host: a\r\nConnection: Upgrade\r\nUPGRADE: WebSocket\r\n\r\n"
+        for head, expected in [
+            (b"GET /ws/fac?echo HTTP/1.1\r\n" + upgrade, True),
+            (b"GET /ws/ HTTP/1.1\r\n" + upgrade, True),
+            (b"GET /ws HTTP/1.1\r\n" + upgrade, False),
+            (b"GET /x/ws/ HTTP/1.1\r\n" + upgrade, False),
+            (b"POST /ws/fac HTTP/1.1\r\n" + upgrade, False),
+            (b"GET /ws/fac HTTP/1.1\r\nHost: websocket\r\n\r\n", False),
+            (b"GET /ws/fac HTTP/1.1\r\nX: upgrade: websocket\r\n\r\n", False),
+            (b"\x16\x03\x01", False),
+            (b"", False),
+        ]:
+            self.assertEqual(is_websocket(head, "/ws/"), expected, head)

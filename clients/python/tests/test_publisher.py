@@ -1,0 +1,271 @@
+"""The publisher in plain Python, against a real Redis."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import unittest
+from types import SimpleNamespace as Object
+from unittest import mock
+
+import redis
+
+from wsloop import SELF, Published, RedisMessage, RedisPublisher, disconnect
+
+from .support import Redis, RedisTestCase
+
+
+class Session(dict):
+    session_key = "k" * 32
+
+
+def request(name="john", groups=("chatusers",), key="k" * 32):
+    session = Session({"ws4redis:memberof": list(groups)})
+    session.session_key = key
+    user = Object(is_authenticated=bool(name), get_username=lambda: name)
+    return Object(user=user, session=session)
+
+
+class Channels(unittest.TestCase):
+    def names(self, facility="fac", **audiences):
+        return RedisPublisher(facility=facility, **{"prefix": "p", **audiences}).channels
+
+    def test_every_audience_has_its_name(self):
+        for audience, expected in [
+            ({"broadcast": True}, "p:broadcast:fac"),
+            ({"broadcast": 1}, "p:broadcast:fac"),
+            ({"users": ["john"]}, "p:user:john:fac"),
+            ({"groups": ["staff"]}, "p:group:staff:fac"),
+            ({"sessions": ["abcdefgh"]}, "p:session:abcdefgh:fac"),
+            ({"broadcast": True, "prefix": ""}, "broadcast:fac"),
+            ({"broadcast": True, "facility": ""}, "p:broadcast:"),
+            ({"broadcast": True, "facility": "a:b/ü"}, "p:broadcast:a:b/ü"),
+        ]:
+            with self.subTest(audience):
+                self.assertEqual(self.names(**audience), (expected,))
+
+    def test_names_come_one_by_one_or_in_any_collection(self):
+        for users in ["john", ["john"], ("john",), {"john"}, iter(["john", "john"])]:
+            with self.subTest(type(users)):
+                self.assertEqual(self.names(users=users), ("p:user:john:fac",))
+        self.assertEqual(self.names(users=[7]), ("p:user:7:fac",))
+        for nobody in [None, False, [], ()]:
+            self.assertEqual(self.names(users=nobody), ())
+
+    def test_self_is_whatever_of_it_is_the_requests(self):
+        john = request(groups=["chatusers", "staff"])
+        for audience, expected in [
+            ({"users": SELF}, ["p:user:john:fac"]),
+            ({"users": True}, ["p:user:john:fac"]),
+            ({"users": [SELF, "mary"]}, ["p:user:john:fac", "p:user:mary:fac"]),
+            ({"groups": [SELF]}, ["p:group:chatusers:fac", "p:group:staff:fac"]),
+            ({"sessions": [SELF]}, ["p:session:" + "k" * 32 + ":fac"]),
+        ]:
+            with self.subTest(audience):
+                self.assertEqual(list(self.names(request=john, **audience)), expected)
+
+    def test_who_is_not_logged_in_or_not_stored_has_no_channel(self):
+        for who in [request(name=""), Object(user=None, session=None), Object()]:
+            self.assertEqual(self.names(request=who, users=SELF, groups=SELF), ())
+        self.assertEqual(self.names(request=request(key=None), sessions=SELF), ())
+        self.assertEqual(self.names(request=request(name="a:b"), users=SELF), ())
+
+    def test_what_cannot_be_meant_is_an_error(self):
+        for error, audience in [
+            (ValueError, {"facility": None, "broadcast": True}),
+            (ValueError, {"facility": None, "users": "john"}),
+            (ValueError, {"users": SELF}),
+            (ValueError, {"users": [""]}),
+            (ValueError, {"users": ["a:b"]}),
+            (ValueError, {"users": "john", "facility": "a:b"}),
+            (ValueError, {"groups": "g", "facility": "a:b"}),
+            (ValueError, {"sessions": "abcdefgh", "facility": "a:b"}),
+            (TypeError, {"users": [None]}),
+            (TypeError, {"users": [True]}),
+            (TypeError, {"users": [b"john"]}),
+            (TypeError, {"users": b"john"}),
+            (TypeError, {"users": 7}),
+            (TypeError, {"user": "john"}),
+        ]:
+            with self.subTest(audience), self.assertRaises(error):
+                self.names(**audience)
+
+
+class Messages(unittest.TestCase):
+    def test_a_message_is_bytes(self):
+        for value, expected in [
+            ("grüß", "grüß".encode()),
+            (b"\x00\xff", b"\x00\xff"),
+            (bytearray(b"a"), b"a"),
+            (memoryview(b"a"), b"a"),
+            ([b"message", b"broadcast:fac", b"data"], b"data"),
+            ("", b""),
+        ]:
+            message = RedisMessage(value)
+            self.assertEqual(message, expected)
+            self.assertIsInstance(message, bytes)
+        for value in [None, 7, {"a": 1}, [], [b"subscribe", b"broadcast:fac", 1]]:
+            with self.subTest(value), self.assertRaises(TypeError):
+                RedisMessage(value)
+
+
+class Publishing(RedisTestCase):
+    def publisher(self, **arguments):
+        return RedisPublisher(**{"facility": "fac", "redis": self.redis.url, **arguments})
+
+    def test_a_message_is_heard_and_stored(self):
+        for message in ["hello", b"hello", RedisMessage("hello")]:
+            pubsub = self.listen("broadcast:fac")
+            published = self.publisher(broadcast=True).publish_message(message, expire=10)
+            self.assertEqual(published, Published(channels=1, receivers=1))
+            self.assertEqual(self.heard(pubsub), b"hello")
+            self.assertEqual(self.redis.client.get("broadcast:fac"), b"hello")
+            self.assertIn(self.redis.client.ttl("broadcast:fac"), (9, 10))
+            pubsub.close()
+
+    def test_every_channel_gets_it_with_and_without_a_transaction(self):
+        names = ("broadcast:fac", "user:john:fac", "user:mary:fac", "group:g:fac")
+        publisher = self.publisher(broadcast=True, users=["john", "mary"], groups="g")
+        for transaction in (False, True):
+            pubsub = self.listen(*names)
+            published = publisher.pipeline_publish_message("all", transaction=transaction)
+            self.assertEqual(published, (4, 4))
+            self.assertEqual([self.heard(pubsub) for _ in names], [b"all"] * 4)
+            pubsub.close()
+        self.assertEqual(self.redis.client.mget(names), [b"all"] * 4)
+
+    def test_publish_comes_before_setex_and_not_in_multi(self):
+        with self.redis.client.monitor() as monitor:
+            self.publisher(users=["john", "mary"]).publish_message("a", expire=5)
+            seen = []
+            while len(seen) < 4:
+                command = monitor.next_command()["command"]
+                if not command.startswith(("CLIENT", "HELLO", "SELECT", "PING")):
+                    seen.append(command)
+        expected = []
+        for name in ("user:john:fac", "user:mary:fac"):
+            expected += [f"PUBLISH {name} a", f"SETEX {name} 5 a"]
+        self.assertEqual(seen, expected)
+
+    def test_expire(self):
+        publisher = self.publisher(broadcast=True, expire=70)
+        publisher.publish_message("default")
+        self.assertIn(self.redis.client.ttl("broadcast:fac"), (69, 70))
+        for nothing in (0, -1):
+            publisher.publish_message("not stored", expire=nothing)
+            self.assertEqual(self.redis.client.get("broadcast:fac"), b"default")
+
+    def test_no_audience_publishes_nothing(self):
+        self.assertEqual(self.publisher(facility=None).publish_message("a"), (0, 0))
+        self.assertEqual(self.redis.client.dbsize(), 0)
+
+    def test_fetch_looks_in_the_order_session_user_group_broadcast(self):
+        john, fetch = request(), self.publisher().fetch_message
+        names = ["broadcast:fac", "group:chatusers:fac", "user:john:fac"]
+        names += ["session:" + "k" * 32 + ":fac"]
+        self.assertIsNone(fetch(john, "fac"))
+        for name in names:
+            self.redis.client.set(name, name)
+            self.assertEqual(fetch(john, "fac"), name.encode())
+        for audience, name in zip(["broadcast", "group", "user", "session"], names):
+            self.assertEqual(fetch(john, "fac", audience), name.encode())
+        self.redis.client.set(names[-1], "")
+        self.assertEqual(fetch(john, "fac"), b"user:john:fac")
+        self.assertIsNone(fetch(john, "fac", "session"))
+        self.assertEqual(fetch(None, "fac"), b"broadcast:fac")
+        self.assertEqual(fetch(request(name="", key=None), "fac"), b"broadcast:fac")
+        self.assertIsNone(fetch(request(name=""), "fac", "user"))
+        with self.assertRaises(ValueError):
+            fetch(john, "fac", "everybody")
+
+    def test_disconnect_tells_wsloop(self):
+        pubsub = self.listen("p:wsloop:control")
+        told = disconnect(user="john", code=4403, reason="bye", redis=self.redis.url, prefix="p")
+        self.assertEqual(told, 1)
+        expected = b'{"disconnect": {"user": "john"}, "code": 4403, "reason": "bye"}'
+        self.assertEqual(self.heard(pubsub), expected)
+        for whom in ({}, {"user": ""}, {"user": "john", "group": "g"}):
+            with self.assertRaises(ValueError):
+                disconnect(redis=self.redis.url, **whom)
+
+    def test_redis_is_a_url_arguments_or_a_client(self):
+        arguments = {"host": "127.0.0.1", "port": self.redis.port, "decode_responses": True}
+        own = redis.Redis(port=self.redis.port)
+        self.addCleanup(own.close)
+        unix = f"unix://{self.redis.socket}"
+        for place in [self.redis.url, arguments, own, unix, "redis+" + unix]:
+            self.redis.client.flushall()
+            publisher = self.publisher(redis=place, broadcast=True)
+            publisher.publish_message("hello")
+            self.assertEqual(publisher.fetch_message(None, "fac", "broadcast"), b"hello")
+
+    def test_without_django_the_environment_says_where(self):
+        environment = {
+            "WSLOOP_REDIS": self.redis.url,
+            "WSLOOP_PREFIX": "env",
+            "WSLOOP_EXPIRE": "50",
+            "WSLOOP_HEARTBEAT": "--beat--",
+        }
+        with mock.patch.dict(os.environ, environment), mock.patch.dict(sys.modules):
+            sys.modules.pop("django.conf", None)
+            publisher = RedisPublisher(facility="fac", broadcast=True)
+            publisher.publish_message("hello")
+            with self.assertRaises(ValueError):
+                publisher.publish_message("--beat--")
+        self.assertIn(self.redis.client.ttl("env:broadcast:fac"), (49, 50))
+
+    def test_a_redis_that_is_away_is_an_error(self):
+        gone = Redis()
+        publisher = self.publisher(redis=gone.url, broadcast=True)
+        publisher.publish_message("a")
+        gone.close()
+        with self.assertRaises(redis.ConnectionError):
+            publisher.publish_message("b")
+
+    def test_a_redis_that_was_restarted_is_found_again(self):
+        first = Redis()
+        publisher = self.publisher(redis=first.url, broadcast=True)
+        publisher.publish_message("a")
+        first.close()
+        second = Redis(first.port)
+        self.addCleanup(second.close)
+        publisher.publish_message("b")
+        self.assertEqual(second.client.get("broadcast:fac"), b"b")
+
+    def test_what_may_have_been_published_is_not_published_again(self):
+        received = []
+
+        def answer_nothing_to_publish(listener):
+            while True:
+                try:
+                    conn, _ = listener.accept()
+                except OSError:
+                    return
+                with conn:
+                    while data := conn.recv(4096):
+                        if b"PUBLISH" in data:
+                            received.append(data)
+                            break
+                        hello = b"HELLO" in data
+                        answer = b"%1\r\n+proto\r\n:3\r\n" if hello else b"+OK\r\n"
+                        conn.sendall(answer * data.count(b"*"))
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=answer_nothing_to_publish, args=(listener,))
+        thread.start()
+        self.addCleanup(listener.close)
+        self.addCleanup(thread.join)
+        self.addCleanup(listener.shutdown, socket.SHUT_RDWR)
+        # redis-py of itself tries the second of these eleven times.
+        port = listener.getsockname()[1]
+        for times, place in enumerate([f"redis://127.0.0.1:{port}", {"port": port}], 1):
+            publisher = self.publisher(redis=place, broadcast=True)
+            with self.assertRaises(redis.ConnectionError):
+                publisher.publish_message("once")
+            self.assertEqual(len(received), times)
+
+    def test_importing_it_does_not_need_django(self):
+        code = "import sys; sys.modules['django'] = None; import wsloop, wsloop.aio; print('ok')"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertEqual(done.stdout, "ok\n", done.stderr)

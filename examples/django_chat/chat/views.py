@@ -1,0 +1,56 @@
+"""The three chats.
+
+In the first, browsers publish by themselves. In the other two they post to a view, which knows who
+they are and decides what is published, and to whom.
+"""
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import Group, User
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_safe
+from wsloop import RedisPublisher
+
+FACILITY = "foobar"
+
+
+@require_safe
+def everybody(request):
+    """One room for all. Whoever opens it has the others greeted."""
+    RedisPublisher(facility=FACILITY, broadcast=True).publish_message("Hello everybody")
+    options = "subscribe-broadcast&publish-broadcast&echo"
+    return render(request, "chat/everybody.html", {"facility": FACILITY, "options": options})
+
+
+@login_required
+def one_user(request):
+    """Messages to one user, on every device of theirs."""
+    people = User.objects.exclude(pk=request.user.pk).order_by("username")
+    if request.method == "POST":
+        user = get_object_or_404(people, username=request.POST.get("to"))
+        return publish(request, users=[user.username])
+    names = [user.username for user in people]
+    context = {"facility": FACILITY, "options": "subscribe-user", "names": names}
+    return render(request, "chat/one_user.html", context)
+
+
+@login_required
+def one_group(request):
+    """Messages to all members of a group; only members send them."""
+    groups = Group.objects.filter(user=request.user).order_by("name")
+    if request.method == "POST":
+        group = get_object_or_404(groups, name=request.POST.get("to"))
+        return publish(request, groups=[group.name])
+    names = [group.name for group in groups]
+    context = {"facility": FACILITY, "options": "subscribe-group", "names": names}
+    return render(request, "chat/one_group.html", context)
+
+
+def publish(request, **audience):
+    """Publishes what was posted, with the name of who did it."""
+    message = request.POST.get("message", "").strip()
+    if not message:
+        return HttpResponse("Write something first.", status=400)
+    publisher = RedisPublisher(facility=FACILITY, **audience)
+    publisher.publish_message(f"{request.user.username}: {message}")
+    return HttpResponse(status=204)
