@@ -13,8 +13,8 @@
 
 mod flags;
 mod pages;
-mod redis_url;
-mod values;
+pub(crate) mod redis_url;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
@@ -80,7 +80,7 @@ const RESERVED_DESCRIPTORS: usize = 64;
 /// A year: longer waits are typing errors.
 const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
 /// A hundred years. Redis refuses an expiry whose milliseconds overflow.
-const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
+pub(crate) const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
 /// What the demo's page needs besides the default of `--allow`.
 const DEMO_ALLOW: &str =
     "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";

@@ -16,7 +16,8 @@
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
-//! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`.
+//! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`; and the client
+//!   of backends written in Rust: [`publisher`].
 //!
 //! # The contract between the core and its loop
 //!
@@ -58,9 +59,12 @@ pub mod outbox;
 pub mod overflow;
 pub mod pattern;
 pub mod proto;
+pub mod publisher;
 pub mod relay;
 pub mod server;
 pub mod settings;
 pub mod slots;
 pub mod stored;
 pub mod timers;
+
+pub use publisher::{Expire, Published, Publisher};
