@@ -14,6 +14,7 @@
 mod flags;
 mod pages;
 pub(crate) mod redis_url;
+pub(crate) mod stress;
 pub(crate) mod values;
 
 use std::ffi::OsString;
@@ -25,15 +26,28 @@ use tracing::level_filters::LevelFilter;
 
 use crate::broker;
 use crate::channel::Allow;
+use crate::cli;
 use crate::overflow::Overflows;
 use crate::proto::deflate::Compression;
 use crate::proto::upgrade::AllowedOrigins;
 use crate::settings::{Page, Refuse, Settings};
+use crate::stress::Plan;
 
+pub(crate) use flags::guard_environment;
 use flags::{Flags, clap_stop, command, unknown_variables};
 use values::{KIB, MIB};
 
 /// What the program is to do, checked.
+pub enum Command {
+    /// Serve browsers.
+    Serve(Box<Config>),
+    /// Put load on a server.
+    Stress(Box<Plan>),
+    /// Do one thing for a shell or a script.
+    Do(Box<cli::Task>),
+}
+
+/// How to serve, checked.
 pub struct Config {
     /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
     pub listen: Vec<String>,
@@ -46,7 +60,7 @@ pub struct Config {
     pub settings: Settings,
 }
 
-/// Why there is no [`Config`].
+/// Why there is no [`Command`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// `--help` or `--version` was asked for: the text for standard output, newline included.
@@ -55,22 +69,30 @@ pub enum Stop {
     Wrong(String),
 }
 
-impl Config {
+impl Command {
     /// Reads the program's arguments (the first is its name) and its `WSLOOP_…` environment.
     /// `descriptors` is how many descriptors it may have open.
-    pub fn load<I, T>(args: I, descriptors: usize) -> Result<Config, Stop>
+    pub fn load<I, T>(args: I, descriptors: usize) -> Result<Command, Stop>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
         let matches = command().try_get_matches_from(args).map_err(clap_stop)?;
-        let given = matches.subcommand().map_or(&matches, |(_, given)| given);
+        let (name, given) = matches.subcommand().unwrap_or(("serve", &matches));
+        let wrong = |wrong: Wrong| Stop::Wrong(wrong.line(given));
+        if name == "stress" {
+            let flags = stress::Flags::from_arg_matches(given).map_err(clap_stop)?;
+            let plan = stress::check(&flags, descriptors).map_err(wrong)?;
+            return Ok(Command::Stress(Box::new(plan)));
+        }
+        if cli::NAMES.contains(&name) {
+            let task = cli::task(name, given).map_err(clap_stop)?.map_err(wrong)?;
+            return Ok(Command::Do(Box::new(task)));
+        }
         let flags = Flags::from_arg_matches(given).map_err(clap_stop)?;
-        let config = check(flags, descriptors).map_err(|wrong| Stop::Wrong(wrong.line(given)));
-        config.map(|mut config| {
-            config.notes.extend(unknown_variables());
-            config
-        })
+        let mut config = check(flags, descriptors).map_err(wrong)?;
+        config.notes.extend(unknown_variables());
+        Ok(Command::Serve(Box::new(config)))
     }
 }
 
@@ -86,11 +108,11 @@ const DEMO_ALLOW: &str =
     "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
 
 /// A value that will not do.
-struct Wrong {
+pub struct Wrong {
     /// The flag, without its dashes.
-    flag: &'static str,
+    pub(crate) flag: &'static str,
     /// What is wrong and how to mend it.
-    why: String,
+    pub(crate) why: String,
 }
 
 impl Wrong {
@@ -98,6 +120,7 @@ impl Wrong {
     fn line(&self, given: &ArgMatches) -> String {
         let id = self.flag.replace('-', "_");
         let name = match given.value_source(&id) {
+            _ if self.flag == stress::URL => "URL".to_owned(),
             Some(ValueSource::EnvVariable) => format!("WSLOOP_{}", id.to_uppercase()),
             _ => format!("--{}", self.flag),
         };
@@ -299,7 +322,7 @@ fn count(flag: &'static str, given: &Option<String>, default: usize) -> Result<u
 }
 
 /// What was given, read; `None` when nothing was.
-fn value<T>(
+pub(crate) fn value<T>(
     flag: &'static str,
     given: &Option<String>,
     read: impl FnOnce(&str) -> Result<T, String>,
@@ -317,7 +340,14 @@ mod tests {
     const DESCRIPTORS: usize = 20_000;
 
     fn load(args: &[&str]) -> Result<Config, Stop> {
-        Config::load([&["wsloop"], args].concat(), DESCRIPTORS)
+        load_with(args, DESCRIPTORS)
+    }
+
+    fn load_with(args: &[&str], descriptors: usize) -> Result<Config, Stop> {
+        match Command::load([&["wsloop"], args].concat(), descriptors)? {
+            Command::Serve(config) => Ok(*config),
+            Command::Stress(_) | Command::Do(_) => panic!("{args:?} is no command to serve"),
+        }
     }
 
     #[track_caller]
@@ -522,8 +552,7 @@ mod tests {
     #[test]
     fn conns_are_as_many_as_descriptors_allow() {
         let conns = |args: &[&str], descriptors| {
-            let config = Config::load([&["wsloop"], args].concat(), descriptors);
-            config.map(|config| config.settings.max_connections)
+            load_with(args, descriptors).map(|config| config.settings.max_connections)
         };
         assert_eq!(conns(&[], 1024), Ok(960));
         assert_eq!(conns(&["--max-connections=960"], 1024), Ok(960));

@@ -16,8 +16,9 @@
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
-//! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`; and the client
-//!   of backends written in Rust: [`publisher`].
+//! * L4, the edge, with flags, environment and exit codes: [`config`], [`cli`] and `main.rs`; the
+//!   client of backends written in Rust: [`publisher`]; and the load tool, another program's worth
+//!   of client with its own loop: [`stress`].
 //!
 //! # The contract between the core and its loop
 //!
@@ -45,6 +46,7 @@
 
 pub mod broker;
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod contract;
@@ -65,6 +67,7 @@ pub mod server;
 pub mod settings;
 pub mod slots;
 pub mod stored;
+pub mod stress;
 pub mod timers;
 
 pub use publisher::{Expire, Published, Publisher};

@@ -8,15 +8,18 @@ use std::process::ExitCode;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use wsloop::config::{Config, Stop};
+use wsloop::config::{Command, Config, Stop};
 use wsloop::net;
+use wsloop::stress::{self, Plan};
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
 
 fn main() -> ExitCode {
-    let config = match Config::load(std::env::args_os(), open_file_limit()) {
-        Ok(config) => config,
+    let config = match Command::load(std::env::args_os(), open_file_limit()) {
+        Ok(Command::Serve(config)) => *config,
+        Ok(Command::Stress(plan)) => return stress(&plan),
+        Ok(Command::Do(task)) => return task.run(),
         Err(Stop::Print(text)) => {
             // A reader that has seen enough (`wsloop --help | head`) is no failure.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -56,6 +59,23 @@ fn serve(config: Config) -> Result<(), net::Error> {
         tracing::info!("{note}");
     }
     reactor.run()
+}
+
+/// Puts load on a server, and says what came of it.
+fn stress(plan: &Plan) -> ExitCode {
+    let (text, complaint) = match stress::run(plan) {
+        Ok(report) if plan.json => (report.json() + "\n", report.complaint()),
+        Ok(report) => (report.table(), report.complaint()),
+        Err(error) => (String::new(), Some(error.to_string())),
+    };
+    let _ = io::stdout().write_all(text.as_bytes());
+    match complaint {
+        None => ExitCode::SUCCESS,
+        Some(line) => {
+            let _ = writeln!(io::stderr(), "wsloop: {line}");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 /// Raises the limit of open files as far as the system lets this process, and says how far it is.

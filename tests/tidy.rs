@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 26] = [
     ("proto", 0),
     ("broker", 1),
     ("channel", 1),
@@ -30,9 +30,11 @@ const LAYERS: [(&str, u8); 24] = [
     ("settings", 2),
     ("slots", 2),
     ("net", 3),
+    ("cli", 4),
     ("config", 4),
     ("main", 4),
     ("publisher", 4),
+    ("stress", 4),
 ];
 /// The layer that owns sockets, threads and the clock.
 const IO_LAYER: u8 = 3;

@@ -157,12 +157,15 @@ pub struct Flags {
     pub log: Option<String>,
 }
 
-/// The command line as clap is to see it: the flags of `serve` with and without its name.
+/// The command line as clap is to see it: the flags of `serve` with and without its name, and
+/// those of `stress`.
 pub fn command() -> clap::Command {
     let serve = Flags::augment_args(clap::Command::new("serve"))
         .about("Serves browsers; what is done when no command is given")
         .allow_negative_numbers(true)
         .mut_args(guard_environment);
+    let stress = super::stress::Flags::augment_args(clap::Command::new("stress"))
+        .about("Puts load on a WebSocket server, checks every message, and says what it took");
     Flags::augment_args(clap::Command::new("wsloop"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .version(env!("CARGO_PKG_VERSION"))
@@ -171,11 +174,13 @@ pub fn command() -> clap::Command {
         .allow_negative_numbers(true)
         .mut_args(guard_environment)
         .subcommand(serve)
+        .subcommand(stress)
+        .subcommands(crate::cli::commands())
 }
 
 /// Keeps values of the environment, which may hold a password, out of the help, and makes an empty
 /// variable an unset one.
-fn guard_environment(arg: clap::Arg) -> clap::Arg {
+pub fn guard_environment(arg: clap::Arg) -> clap::Arg {
     let value = arg.get_env().and_then(env::var_os);
     let arg = arg.hide_env_values(true);
     if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
@@ -193,6 +198,10 @@ pub fn unknown_variables() -> impl Iterator<Item = String> {
             && env::var_os(name).is_some_and(|v| !v.is_empty())
     });
     unknown.map(|name| format!("{} is no setting; wsloop --help lists them", name.display()))
+}
+
+fn is_command(word: &str) -> bool {
+    ["serve", "stress"].contains(&word) || crate::cli::NAMES.contains(&word)
 }
 
 /// Makes clap's several lines one.
@@ -214,7 +223,7 @@ pub fn clap_stop(error: clap::Error) -> Stop {
     let word = line
         .split('\'')
         .nth(1)
-        .filter(|word| stray && *word != "serve" && !line.contains("similar"));
+        .filter(|word| stray && !is_command(word) && !line.contains("similar"));
     let line = match word {
         Some(word) => &format!("unexpected argument '{word}'; lists are separated by commas"),
         None => line,

@@ -441,7 +441,8 @@ fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && KEY_DECODER.decode_slice(key, &mut room) == Ok(16)
 }
 
-fn accept(key: &[u8]) -> [u8; 28] {
+/// The Sec-WebSocket-Accept that belongs to a key.
+pub(super) fn accept(key: &[u8]) -> [u8; 28] {
     let mut sha1 = Sha1::new();
     sha1.update(key);
     sha1.update(KEY_SUFFIX);

@@ -197,9 +197,11 @@ mod tests {
         let begun = Instant::now();
         let error = stream.read(&mut [0], begun + SHORT).expect_err("nothing arrives");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
-        peer.write_all(b"x").expect("a connection");
+        peer.write_all(b"x?").expect("a connection");
+        assert!(!stream.is_quiet());
         let mut room = [0; 2];
         assert_eq!(stream.read(&mut room, Instant::now() + LONG).expect("a byte"), 1);
+        assert!(stream.is_quiet());
         drop(peer);
         assert_eq!(stream.read(&mut room, Instant::now() + LONG).expect("the end"), 0);
         assert!(!stream.is_quiet());

@@ -1,0 +1,302 @@
+//! L4: a blocking WebSocket that only listens: it answers pings, asks a silent server whether it is
+//! still there, and says how it ended.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::time::{Duration, Instant};
+
+use crate::broker::Target;
+use crate::proto::client::{self, Answer};
+use crate::proto::frame::{self, Opcode, Role};
+use crate::proto::message::{Event, Kind, Limits, Reader};
+use crate::publisher::stream::Stream;
+use crate::stress::Url;
+
+/// How long the handshake may take, from looking up the name to the answer; and a write later.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A server that sent nothing for so long is pinged, and is gone if it is silent as long again.
+const QUIET: Duration = Duration::from_secs(45);
+/// Largest head of an answer, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// How much of a refusal's body is read, in bytes.
+const MAX_BODY: usize = 1024;
+/// The largest message that a server of ours can be told to send.
+const LIMITS: Limits = Limits {
+    role: Role::Client,
+    max_message: 256 << 20,
+    max_fragments: 1 << 20,
+    compression: false,
+};
+
+/// How a connection ended, or why there was none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// There is no connection, or it broke.
+    Failed(String),
+    /// What is there is no WebSocket server.
+    NoWebSocket(String),
+    /// The handshake was refused.
+    Refused {
+        /// The status.
+        status: u16,
+        /// What the server says about it.
+        text: String,
+    },
+    /// The server closed it.
+    Closed {
+        /// The code; `None` when it gave none.
+        code: Option<u16>,
+        /// The reason.
+        reason: String,
+    },
+    /// Nobody reads what is printed any more.
+    OutputClosed,
+    /// What is printed cannot be written.
+    OutputFailed(String),
+}
+
+impl End {
+    /// Whether trying again would change nothing.
+    pub fn is_final(&self) -> bool {
+        // A server that accepts to say why it refuses closes with 4000 + the status.
+        let status = match self {
+            End::Failed(_) => return false,
+            End::NoWebSocket(_) | End::OutputClosed | End::OutputFailed(_) => return true,
+            End::Refused { status, .. } => *status,
+            End::Closed { code: Some(code @ 4400..=4499), .. } => code - 4000,
+            End::Closed { .. } => return false,
+        };
+        !matches!(status, 408 | 429 | 500..)
+    }
+
+    /// Whether it ended as connections should.
+    pub fn is_good(&self) -> bool {
+        matches!(self, End::OutputClosed | End::Closed { code: Some(1000 | 1001), .. })
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Failed(why) | End::NoWebSocket(why) => f.write_str(why),
+            End::Refused { status, text } if text.is_empty() => {
+                write!(f, "the server refuses with {status}")
+            }
+            End::Refused { status, text } => write!(f, "the server refuses with {status}: {text}"),
+            End::Closed { code: None, .. } => f.write_str("the server closed without a code"),
+            End::Closed { code: Some(code), reason } if reason.is_empty() => {
+                write!(f, "the server closed with {code}")
+            }
+            End::Closed { code: Some(code), reason } => {
+                write!(f, "the server closed with {code}: {reason}")
+            }
+            End::OutputClosed => f.write_str("nobody reads standard output"),
+            End::OutputFailed(why) => write!(f, "standard output: {why}"),
+        }
+    }
+}
+
+/// The system's randomness, for keys, masks and pauses.
+#[derive(Debug)]
+pub struct Random(File);
+
+impl Random {
+    /// Opens it.
+    pub fn new() -> io::Result<Random> {
+        File::open("/dev/urandom").map(Random)
+    }
+
+    /// Any number.
+    pub fn word(&mut self) -> io::Result<u32> {
+        self.bytes().map(u32::from_ne_bytes)
+    }
+
+    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.0.read_exact(&mut bytes).map(|()| bytes)
+    }
+}
+
+/// An open WebSocket.
+#[derive(Debug)]
+pub struct Socket {
+    stream: Stream,
+    reader: Reader,
+    /// What came behind the answer to the handshake.
+    early: Vec<u8>,
+    quiet: Duration,
+}
+
+impl Socket {
+    /// Connects and shakes hands.
+    pub fn open(
+        url: &Url,
+        headers: &[(String, String)],
+        protocols: &[String],
+        random: &mut Random,
+    ) -> Result<Socket, End> {
+        let deadline = Instant::now() + PATIENCE;
+        let failed =
+            |error: io::Error| End::Failed(format!("no connection to {}: {error}", url.authority));
+        let target = Target::Tcp { host: url.host.clone(), port: url.port };
+        let mut stream = Stream::dial(&target, deadline).map_err(failed)?;
+        let key = client::key(random.bytes().map_err(failed)?);
+        let offer = protocols.join(", ");
+        let mut lines: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        if !protocols.is_empty() {
+            lines.push(("Sec-WebSocket-Protocol", &offer));
+        }
+        let mut request = Vec::new();
+        client::request_with(&mut request, &url.authority, &url.target(), &key, &lines);
+        write_all(&mut stream, &request, deadline).map_err(failed)?;
+        let mut bytes = Vec::new();
+        loop {
+            let no_websocket = |error: client::AnswerError| {
+                End::NoWebSocket(format!("{} is no WebSocket: {error}", url.authority))
+            };
+            let answer = client::answer_to(&bytes, &key, MAX_HEAD, protocols);
+            match answer.map_err(no_websocket)? {
+                Some((Answer::Open, length)) => {
+                    let early = bytes.split_off(length);
+                    return Ok(Socket { stream, reader: Reader::new(), early, quiet: QUIET });
+                }
+                Some((Answer::Refused { status, body }, length)) => {
+                    let body_start = bytes.split_off(length);
+                    let text = refusal(stream, body_start, body, deadline);
+                    return Err(End::Refused { status, text });
+                }
+                None => {}
+            }
+            let mut room = [0; 4096];
+            match stream.read(&mut room, deadline).map_err(failed)? {
+                0 => return Err(failed(ErrorKind::UnexpectedEof.into())),
+                n => bytes.extend_from_slice(&room[..n]),
+            }
+        }
+    }
+
+    /// Hands over message after message, and `None` whenever no more is there for now, until the
+    /// connection ends or something cannot be handed over.
+    pub fn listen(
+        &mut self,
+        random: &mut Random,
+        mut hand_over: impl FnMut(Option<(Kind, &[u8])>) -> io::Result<()>,
+    ) -> End {
+        let mut room = vec![0; 64 << 10];
+        let mut bytes = std::mem::take(&mut self.early);
+        let mut pinged = false;
+        loop {
+            let end = self.take(&mut bytes, random, &mut hand_over);
+            let handed = hand_over(None);
+            match (end, handed) {
+                (Err(end), _) => return end,
+                (Ok(()), Err(error)) => return output(error),
+                (Ok(()), Ok(())) => {}
+            }
+            let read = self.stream.read(&mut room, Instant::now() + self.quiet);
+            bytes = match read {
+                Ok(0) => return End::Failed("the server hung up".to_owned()),
+                Ok(n) => room[..n].to_vec(),
+                Err(error) if error.kind() == ErrorKind::TimedOut && !pinged => {
+                    if let Err(error) = self.send(random, Opcode::Ping, b"") {
+                        return broken(error);
+                    }
+                    pinged = true;
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    return End::Failed("the server is silent, also when pinged".to_owned());
+                }
+                Err(error) => return broken(error),
+            };
+            pinged = false;
+        }
+    }
+
+    /// What arrived, message by message.
+    fn take(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        random: &mut Random,
+        hand_over: &mut impl FnMut(Option<(Kind, &[u8])>) -> io::Result<()>,
+    ) -> Result<(), End> {
+        let mut taken = std::mem::take(bytes);
+        let mut input = taken.as_mut_slice();
+        loop {
+            match self.reader.next(&mut input, &LIMITS) {
+                Ok(None) => return Ok(()),
+                Ok(Some(Event::Message { kind, data })) => {
+                    hand_over(Some((kind, &data))).map_err(output)?;
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    let payload = payload.into_owned();
+                    self.send(random, Opcode::Pong, &payload).map_err(broken)?;
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(close))) => {
+                    let (code, reason) = match close {
+                        Some((code, reason)) => (Some(code), reason.into_owned()),
+                        None => (None, String::new()),
+                    };
+                    let echo = code.map(u16::to_be_bytes).unwrap_or_default();
+                    let echo = if code.is_some() { &echo[..] } else { &[] };
+                    // Who closes may have gone already.
+                    let _ = self.send(random, Opcode::Close, echo);
+                    return Err(End::Closed { code, reason });
+                }
+                Err(error) => {
+                    let code = error.close_code().to_be_bytes();
+                    let _ = self.send(random, Opcode::Close, &code);
+                    return Err(End::Failed(format!("what the server sends is wrong: {error}")));
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, random: &mut Random, opcode: Opcode, payload: &[u8]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        frame::encode_masked(opcode, payload, random.bytes()?, &mut bytes);
+        write_all(&mut self.stream, &bytes, Instant::now() + PATIENCE)
+    }
+}
+
+/// What a refusal says: its body as far as it comes in time, on one line.
+fn refusal(
+    mut stream: Stream,
+    mut body: Vec<u8>,
+    length: Option<usize>,
+    deadline: Instant,
+) -> String {
+    let length = length.unwrap_or(MAX_BODY).min(MAX_BODY);
+    let mut room = [0; MAX_BODY];
+    while body.len() < length {
+        match stream.read(&mut room, deadline) {
+            Ok(n) if n > 0 => body.extend_from_slice(&room[..n]),
+            _ => break,
+        }
+    }
+    body.truncate(length);
+    let text = String::from_utf8_lossy(&body);
+    text.split_whitespace().collect::<Vec<&str>>().join(" ")
+}
+
+fn write_all(stream: &mut Stream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = stream.write(bytes, deadline)?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+fn broken(error: io::Error) -> End {
+    End::Failed(format!("the connection broke: {error}"))
+}
+
+fn output(error: io::Error) -> End {
+    match error.kind() {
+        ErrorKind::BrokenPipe => End::OutputClosed,
+        _ => End::OutputFailed(error.to_string()),
+    }
+}
