@@ -155,6 +155,7 @@ impl From<Error> for Failure {
                 let flags = "--broadcast, --user NAME, --group NAME or --session KEY";
                 format!("nobody is named; give {flags}, or several of them")
             }
+            Error::Unreachable { .. } => format!("{error}; --redis says where else it may be"),
             error => error.to_string(),
         };
         Failure { status, line }

@@ -300,3 +300,125 @@ fn output(error: io::Error) -> End {
         _ => End::OutputFailed(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread::{self, JoinHandle};
+
+    use crate::proto::{http, upgrade};
+
+    fn closed(code: u16) -> End {
+        End::Closed { code: Some(code), reason: String::new() }
+    }
+
+    #[test]
+    fn who_says_no_is_not_asked_again_and_who_is_away_is() {
+        let refused = |status| End::Refused { status, text: String::new() };
+        for end in [refused(403), refused(404), refused(200), refused(301), closed(4403)] {
+            assert!(end.is_final() && !end.is_good(), "{end}");
+        }
+        for end in [refused(503), refused(429), refused(408), closed(1012), closed(4503)] {
+            assert!(!end.is_final() && !end.is_good(), "{end}");
+        }
+        let nameless = End::Closed { code: None, reason: String::new() };
+        for (end, good) in [(closed(1000), true), (closed(1001), true), (nameless, false)] {
+            assert!(!end.is_final() && end.is_good() == good, "{end}");
+        }
+    }
+
+    /// A server that opens one WebSocket, and what it then does.
+    fn server(then: impl FnOnce(TcpStream) + Send + 'static) -> (Url, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let url = Url {
+            authority: address.to_string(),
+            host: address.ip().to_string(),
+            port: address.port(),
+            path: "/".to_owned(),
+            query: None,
+        };
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = Vec::new();
+            let accepted = loop {
+                if let Some((head, _)) = http::parse_head(&request, 8192).expect("a request") {
+                    let asked = upgrade::check(&head).expect("a handshake");
+                    break upgrade::accepted(&asked.accept, None, None);
+                }
+                let mut room = [0; 1024];
+                let n = stream.read(&mut room).expect("a request");
+                request.extend_from_slice(&room[..n]);
+            };
+            stream.write_all(&accepted).expect("a client");
+            then(stream);
+        });
+        (url, thread)
+    }
+
+    /// The next frame of a client, unmasked.
+    fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+        let mut head = [0; 6];
+        stream.read_exact(&mut head).expect("a frame");
+        assert!(head[1] >= 0x80, "a client masks");
+        let mut payload = vec![0; usize::from(head[1] & 0x7f)];
+        stream.read_exact(&mut payload).expect("a frame");
+        frame::unmask(&mut payload, [head[2], head[3], head[4], head[5]], 0);
+        (head[0], payload)
+    }
+
+    /// How it ends, and what was handed over.
+    fn listened(url: &Url, quiet: Duration) -> (End, Vec<(Kind, Vec<u8>)>) {
+        let mut random = Random::new().expect("randomness");
+        let mut socket = Socket::open(url, &[], &[], &mut random).expect("a WebSocket");
+        socket.quiet = quiet;
+        let mut got = Vec::new();
+        let end = socket.listen(&mut random, |message| {
+            got.extend(message.map(|(kind, data)| (kind, data.to_vec())));
+            Ok(())
+        });
+        (end, got)
+    }
+
+    #[test]
+    fn pings_and_the_close_are_answered_and_messages_handed_over() {
+        let (url, server) = server(|mut stream| {
+            stream.write_all(b"\x89\x02hi\x01\x01a\x89\x00\x80\x01b\x82\x01\0").expect("a client");
+            assert_eq!(frame(&mut stream), (0x8a, b"hi".to_vec()));
+            assert_eq!(frame(&mut stream), (0x8a, Vec::new()));
+            stream.write_all(b"\x88\x05\x0f\xa0bye").expect("a client");
+            assert_eq!(frame(&mut stream), (0x88, b"\x0f\xa0".to_vec()));
+        });
+        let expected = vec![(Kind::Text, b"ab".to_vec()), (Kind::Binary, b"\0".to_vec())];
+        let end = End::Closed { code: Some(4000), reason: "bye".to_owned() };
+        assert_eq!(listened(&url, QUIET), (end, expected));
+        server.join().expect("the server saw what it should");
+    }
+
+    #[test]
+    fn what_is_wrong_is_closed_with_its_code() {
+        let (url, server) = server(|mut stream| {
+            stream.write_all(b"\x83\x00").expect("a client");
+            assert_eq!(frame(&mut stream), (0x88, 1002u16.to_be_bytes().to_vec()));
+        });
+        let (end, _) = listened(&url, QUIET);
+        assert!(matches!(&end, End::Failed(why) if why.contains("wrong")), "{end}");
+        server.join().expect("the server saw what it should");
+    }
+
+    #[test]
+    fn a_silent_server_is_pinged_and_given_up_when_it_stays_silent() {
+        let (url, server) = server(|mut stream| {
+            assert_eq!(frame(&mut stream), (0x89, Vec::new()));
+            stream.write_all(b"\x8a\x00").expect("a client");
+            assert_eq!(frame(&mut stream), (0x89, Vec::new()));
+            assert_eq!(stream.read(&mut [0]).expect("an end"), 0);
+        });
+        let (end, _) = listened(&url, Duration::from_millis(200));
+        assert_eq!(end, End::Failed("the server is silent, also when pinged".to_owned()));
+        server.join().expect("the server saw what it should");
+    }
+}

@@ -158,7 +158,7 @@ pub struct Flags {
 }
 
 /// The command line as clap is to see it: the flags of `serve` with and without its name, and
-/// those of `stress`.
+/// those of the other commands.
 pub fn command() -> clap::Command {
     let serve = Flags::augment_args(clap::Command::new("serve"))
         .about("Serves browsers; what is done when no command is given")
@@ -216,7 +216,7 @@ pub fn clap_stop(error: clap::Error) -> Stop {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let line = parts.join("; ");
+    let line = parts.join("; ").replace(":; ", ": ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     // Whatever stands alone looks like a command to clap; most often it is the rest of a list.
     let stray = ["unrecognized subcommand", "the subcommand"].iter().any(|s| line.starts_with(s));
