@@ -33,7 +33,6 @@ const SOURCES: u32 = 250;
 /// Where to dial, and what to ask for there.
 #[derive(Clone, Debug)]
 pub struct Door {
-    what: String,
     address: SocketAddr,
     authority: String,
     target: String,
@@ -42,8 +41,8 @@ pub struct Door {
 impl Door {
     /// Looks up where a URL leads.
     pub fn to(url: &Url) -> Result<Door, Error> {
-        let (address, target) = (url.resolve()?, url.target());
-        Ok(Door { what: url.authority.clone(), address, authority: url.authority.clone(), target })
+        let (authority, target) = (url.authority.clone(), url.target());
+        Ok(Door { address: url.resolve()?, authority, target })
     }
 }
 
@@ -63,7 +62,7 @@ struct Links {
     handshaking: usize,
     /// What keys are made of.
     seed: u64,
-    /// The clock of the pool, for events: read once for each.
+    /// The beginning of the pool's time, as the pool has it.
     start: Instant,
 }
 
@@ -100,7 +99,7 @@ impl Pool {
 
     /// Asks for a WebSocket, and returns the place of its conn.
     pub fn dial(&mut self, door: &Door, task: Task) -> Result<usize, Error> {
-        let failed = |error| Error::Unreachable { what: door.what.clone(), error };
+        let failed = |error| Error::Unreachable { what: door.authority.clone(), error };
         let client = self.links.client(task, self.now_ns());
         let id = client.place.id;
         let socket = connect_tcp(door.address, id).map_err(failed)?;
