@@ -392,7 +392,7 @@ impl Recipients<'_> {
 }
 
 /// The word for an audience in names.
-pub(crate) fn word(audience: Audience) -> &'static str {
+fn word(audience: Audience) -> &'static str {
     match audience {
         Audience::Broadcast => "broadcast",
         Audience::Group => "group",

@@ -277,6 +277,7 @@ fn what_a_websocket_brings_is_printed_and_a_shutdown_is_a_good_end() {
         let line = json.line();
         assert!(line.starts_with("{\"time\":") && line.ends_with(rest), "{line}");
     }
+    sender.close();
     server.process().signal("TERM");
     assert!(server.wait().success());
     assert_eq!(plain.ends().code(), Some(0));
@@ -297,6 +298,7 @@ fn a_server_that_comes_back_is_found_again() {
         let mut sender = server.connect("room?publish-broadcast");
         sender.send(text);
         assert_eq!(listener.line(), format!("{text}\n"));
+        sender.close();
         server.process().signal("TERM");
         listener.says("the server closed with 1001");
         assert!(server.wait().success());

@@ -17,6 +17,9 @@ use wsloop::{Expire, Published, Publisher};
 /// A timeout that is to be waited for.
 const SHORT: Duration = Duration::from_millis(300);
 
+/// What a server does with one connection.
+type Part = fn(&mut Guest);
+
 /// A server that is no Redis: it does as it is told, connection by connection.
 struct Fake {
     url: String,
@@ -27,7 +30,7 @@ struct Fake {
 
 impl Fake {
     /// Accepts as many connections as there are parts, and plays one part on each.
-    fn playing(parts: Vec<fn(&mut Guest)>) -> Fake {
+    fn playing(parts: Vec<Part>) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("redis://{}", listener.local_addr().expect("an address"));
         let (sender, closed) = mpsc::channel();
@@ -142,7 +145,7 @@ fn a_connection_is_kept_and_replaced_when_it_was_closed() {
 
 #[test]
 fn what_was_sent_and_not_answered_is_not_sent_again() {
-    let cases: [(fn(&mut Guest), &str); 5] = [
+    let cases: [(Part, &str); 5] = [
         (|_| {}, "closed"),
         (|guest| guest.say(":1"), "closed"),
         (|guest| guest.say("?"), "not RESP3"),

@@ -185,45 +185,39 @@ impl Socket {
         mut hand_over: impl FnMut(Option<(Kind, &[u8])>) -> io::Result<()>,
     ) -> End {
         let mut room = vec![0; 64 << 10];
-        let mut bytes = std::mem::take(&mut self.early);
+        let mut early = std::mem::take(&mut self.early);
+        let mut taken = self.take(&mut early, random, &mut hand_over);
         let mut pinged = false;
         loop {
-            let end = self.take(&mut bytes, random, &mut hand_over);
-            let handed = hand_over(None);
-            match (end, handed) {
-                (Err(end), _) => return end,
-                (Ok(()), Err(error)) => return output(error),
-                (Ok(()), Ok(())) => {}
+            let handed_over = hand_over(None).map_err(output);
+            if let Err(end) = taken.and(handed_over) {
+                return end;
             }
-            let read = self.stream.read(&mut room, Instant::now() + self.quiet);
-            bytes = match read {
+            match self.stream.read(&mut room, Instant::now() + self.quiet) {
                 Ok(0) => return End::Failed("the server hung up".to_owned()),
-                Ok(n) => room[..n].to_vec(),
-                Err(error) if error.kind() == ErrorKind::TimedOut && !pinged => {
-                    if let Err(error) = self.send(random, Opcode::Ping, b"") {
-                        return broken(error);
-                    }
-                    pinged = true;
-                    continue;
+                Ok(n) => {
+                    pinged = false;
+                    taken = self.take(&mut room[..n], random, &mut hand_over);
                 }
-                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                Err(error) if error.kind() == ErrorKind::TimedOut && pinged => {
                     return End::Failed("the server is silent, also when pinged".to_owned());
                 }
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    pinged = true;
+                    taken = self.send(random, Opcode::Ping, b"").map_err(broken);
+                }
                 Err(error) => return broken(error),
-            };
-            pinged = false;
+            }
         }
     }
 
     /// What arrived, message by message.
     fn take(
         &mut self,
-        bytes: &mut Vec<u8>,
+        mut input: &mut [u8],
         random: &mut Random,
         hand_over: &mut impl FnMut(Option<(Kind, &[u8])>) -> io::Result<()>,
     ) -> Result<(), End> {
-        let mut taken = std::mem::take(bytes);
-        let mut input = taken.as_mut_slice();
         loop {
             match self.reader.next(&mut input, &LIMITS) {
                 Ok(None) => return Ok(()),
@@ -240,10 +234,9 @@ impl Socket {
                         Some((code, reason)) => (Some(code), reason.into_owned()),
                         None => (None, String::new()),
                     };
-                    let echo = code.map(u16::to_be_bytes).unwrap_or_default();
-                    let echo = if code.is_some() { &echo[..] } else { &[] };
+                    let echo = code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec());
                     // Who closes may have gone already.
-                    let _ = self.send(random, Opcode::Close, echo);
+                    let _ = self.send(random, Opcode::Close, &echo);
                     return Err(End::Closed { code, reason });
                 }
                 Err(error) => {
