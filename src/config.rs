@@ -15,10 +15,10 @@
 mod file;
 mod flags;
 mod pages;
-mod redis_url;
+pub(crate) mod redis_url;
 mod sources;
-mod stress;
-mod values;
+pub(crate) mod stress;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
@@ -29,6 +29,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::broker;
 use crate::channel::Allow;
+use crate::cli;
 use crate::overflow::Overflows;
 use crate::permissions::Rules;
 use crate::proto::deflate::Compression;
@@ -37,6 +38,7 @@ use crate::settings::{Page, Refuse, Settings};
 use crate::stress::Plan;
 
 use file::File;
+pub(crate) use flags::guard_environment;
 use flags::{Flags, clap_stop, command, unknown_variables};
 use values::{KIB, MIB};
 
@@ -46,6 +48,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Put load on a server.
     Stress(Box<Plan>),
+    /// Do one thing for a shell or a script.
+    Do(Box<cli::Task>),
 }
 
 /// How to serve, checked.
@@ -86,6 +90,11 @@ impl Command {
             let plan = stress::check(&flags, descriptors).map_err(wrong)?;
             return Ok(Command::Stress(Box::new(plan)));
         }
+        if cli::NAMES.contains(&name) {
+            let wrong = |wrong: Wrong| Stop::Wrong(wrong.line(given, &File::default()));
+            let task = cli::task(name, given).map_err(clap_stop)?.map_err(wrong)?;
+            return Ok(Command::Do(Box::new(task)));
+        }
         serve(given, descriptors).map(|config| Command::Serve(Box::new(config)))
     }
 }
@@ -115,7 +124,7 @@ const RESERVED_DESCRIPTORS: usize = 64;
 /// A year: longer waits are typing errors.
 const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
 /// A hundred years. Redis refuses an expiry whose milliseconds overflow.
-const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
+pub(crate) const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
 /// What the demo's page needs besides the default of `--allow`.
 const DEMO_ALLOW: &str =
     "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
@@ -125,11 +134,11 @@ const NOBODY_LOGS_IN: &str = "--require-login is on and nothing says who a brows
      every handshake is refused with 403";
 
 /// A value that will not do.
-struct Wrong {
+pub struct Wrong {
     /// The flag, without its dashes.
-    flag: &'static str,
+    pub(crate) flag: &'static str,
     /// What is wrong and how to mend it.
-    why: String,
+    pub(crate) why: String,
 }
 
 impl Wrong {
@@ -360,7 +369,7 @@ fn count(flag: &'static str, given: &Option<String>, default: usize) -> Result<u
 }
 
 /// What was given, read; `None` when nothing was.
-fn value<T>(
+pub(crate) fn value<T>(
     flag: &'static str,
     given: &Option<String>,
     read: impl FnOnce(&str) -> Result<T, String>,
@@ -384,7 +393,7 @@ mod tests {
     fn load_with(args: &[&str], descriptors: usize) -> Result<Config, Stop> {
         match Command::load([&["wsloop"], args].concat(), descriptors)? {
             Command::Serve(config) => Ok(*config),
-            Command::Stress(_) => panic!("{args:?} is no command to serve"),
+            Command::Stress(_) | Command::Do(_) => panic!("{args:?} is no command to serve"),
         }
     }
 

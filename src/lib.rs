@@ -16,8 +16,9 @@
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`who`], [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
-//! * L4, the edge, with flags, environment and exit codes: [`config`] and `main.rs`; and the load
-//!   tool, another program's worth of client with its own loop: [`stress`].
+//! * L4, the edge, with flags, environment and exit codes: [`config`], [`cli`] and `main.rs`; the
+//!   client of backends written in Rust: [`publisher`]; and the load tool, another program's worth
+//!   of client with its own loop: [`stress`].
 //!
 //! # The contract between the core and its loop
 //!
@@ -46,6 +47,7 @@
 pub mod auth;
 pub mod broker;
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod contract;
@@ -62,6 +64,7 @@ pub mod overflow;
 pub mod pattern;
 pub mod permissions;
 pub mod proto;
+pub mod publisher;
 pub mod relay;
 pub mod server;
 pub mod settings;
@@ -70,3 +73,5 @@ pub mod stored;
 pub mod stress;
 pub mod timers;
 pub mod who;
+
+pub use publisher::{Expire, Published, Publisher};

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let config = match Command::load(std::env::args_os(), open_file_limit()) {
         Ok(Command::Serve(config)) => *config,
         Ok(Command::Stress(plan)) => return stress(&plan),
+        Ok(Command::Do(task)) => return task.run(),
         Err(Stop::Print(text)) => {
             // A reader that has seen enough (`wsloop --help | head`) is no failure.
             let _ = io::stdout().write_all(text.as_bytes());

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 29] = [
+const LAYERS: [(&str, u8); 30] = [
     ("proto", 0),
     ("auth", 1),
     ("broker", 1),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, u8); 29] = [
     ("slots", 2),
     ("who", 2),
     ("net", 3),
+    ("cli", 4),
     ("config", 4),
     ("main", 4),
     ("publisher", 4),

@@ -41,14 +41,14 @@ class Work:
     echoing: int = 100
     # Deliveries of one run: messages are these by the number of connections. Four times as many
     # where user time counts, which the kernel samples, and where messages travel together.
-    deliveries: int = 500_000
-    echoes: int = 200_000
+    deliveries: int = 250_000
+    echoes: int = 100_000
     size: int = 64
     window: int = 16
     # Seconds that idle connections are watched: longer than the time between two pings.
     idle: int = 35
     # Seconds before memory is read.
-    settle: float = 2.0
+    settle: float = 1.0
     growth: tuple = (1_000, 5_000, 10_000, 19_000)
     # Seconds of connecting and closing while others are held.
     churn: int = 10
@@ -254,7 +254,8 @@ def rounds(bench, server):
         yield attempt("some", serving.fan_out, work.some, work.deliveries)
         if server.no_window is None:
             yield attempt("window", serving.fan_out, work.some, work.deliveries * 4, work.window)
-        yield attempt("idle", serving.idle, work.many, work.idle)
+        if server.pings:
+            yield attempt("idle", serving.idle, work.many, work.idle)
     if server.echo is not None:
         with bench.serve(server, pinned=True, echo=True) as serving:
             attempt("warm", serving.echoes, work.echoing, work.echoes // 4)

@@ -49,6 +49,8 @@ class Server:
     stores = False
     # Most connections that it takes.
     most = 20_000
+    # Its CPU is watched while connections are idle, which takes longer than a ping interval.
+    pings = False
     # By how much fewer messages it is given, so that it does not take a quarter of an hour.
     slowness = 1
     # Why it cannot have several messages in flight.
@@ -71,6 +73,7 @@ class Server:
 
 class Floor(Server):
     name, title = "floor", "the floor"
+    pings = True
     echo = "/"
     remark = "epoll and `send` without any safety, `benches/floor`"
 
@@ -84,6 +87,7 @@ class Floor(Server):
 
 class Wsloop(Server):
     name, title = "wsloop", "wsloop"
+    pings = True
     path = "/ws/bench?subscribe-broadcast"
     stores = True
     remark = "defaults and `--redis`: a ping every 30 s, permessage-deflate where it is offered"

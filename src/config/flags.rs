@@ -227,7 +227,7 @@ pub fn flags_only() -> clap::Command {
 }
 
 /// The command line as clap is to see it: the flags of `serve` with and without its name, and
-/// those of `stress`.
+/// those of the other commands.
 pub fn command() -> clap::Command {
     let serve = Flags::augment_args(clap::Command::new("serve"))
         .about("Serves browsers; what is done when no command is given")
@@ -244,11 +244,12 @@ pub fn command() -> clap::Command {
         .mut_args(guard_environment)
         .subcommand(serve)
         .subcommand(stress)
+        .subcommands(crate::cli::commands())
 }
 
 /// Keeps values of the environment, which may hold a password, out of the help, and makes an empty
 /// variable an unset one.
-fn guard_environment(arg: clap::Arg) -> clap::Arg {
+pub fn guard_environment(arg: clap::Arg) -> clap::Arg {
     let value = arg.get_env().and_then(env::var_os);
     let arg = arg.hide_env_values(true);
     if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
@@ -268,6 +269,10 @@ pub fn unknown_variables() -> impl Iterator<Item = String> {
     unknown.map(|name| format!("{} is no setting; wsloop --help lists them", name.display()))
 }
 
+fn is_command(word: &str) -> bool {
+    ["serve", "stress"].contains(&word) || crate::cli::NAMES.contains(&word)
+}
+
 /// Makes clap's several lines one.
 pub fn clap_stop(error: clap::Error) -> Stop {
     let text = error.render().to_string();
@@ -280,14 +285,14 @@ pub fn clap_stop(error: clap::Error) -> Stop {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let line = parts.join("; ");
+    let line = parts.join("; ").replace(":; ", ": ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     // Whatever stands alone looks like a command to clap; most often it is the rest of a list.
     let stray = ["unrecognized subcommand", "the subcommand"].iter().any(|s| line.starts_with(s));
     let word = line
         .split('\'')
         .nth(1)
-        .filter(|word| stray && !["serve", "stress"].contains(word) && !line.contains("similar"));
+        .filter(|word| stray && !is_command(word) && !line.contains("similar"));
     let line = match word {
         Some(word) => &format!("unexpected argument '{word}'; lists are separated by commas"),
         None => line,

@@ -243,7 +243,7 @@ fn pid(text: &str) -> Result<u32, Wrong> {
 }
 
 /// `ws://HOST[:PORT][/path][?query]`
-fn url(text: &str) -> Result<Url, String> {
+pub fn url(text: &str) -> Result<Url, String> {
     let form = "write ws://HOST:PORT/path?query";
     let wrong = |why: &str| format!("{} {why}; {form}", values::quoted(text));
     let Some((scheme, rest)) = text.split_once("://") else {

@@ -2,7 +2,8 @@
 //! WebSocket (RFC 6455 section 4.1).
 //!
 //! It knows bytes only: the key comes from the caller, and what a refusal leads to is the caller's.
-//! Neither extensions nor sub-protocols are asked for, so an answer with either is none that opens.
+//! Extensions are not asked for, and sub-protocols only by who names them, so an answer with what
+//! was not asked for is none that opens.
 
 use std::fmt;
 
@@ -70,6 +71,17 @@ pub fn key(nonce: [u8; 16]) -> Key {
 
 /// Appends the request for `target`, a path and query, to `host`, which may have a port.
 pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &Key) {
+    request_with(out, host, target, key, &[]);
+}
+
+/// The same with more header lines: names and values, which the caller has checked.
+pub fn request_with(
+    out: &mut Vec<u8>,
+    host: &str,
+    target: &str,
+    key: &Key,
+    headers: &[(&str, &str)],
+) {
     out.extend_from_slice(b"GET ");
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
@@ -77,6 +89,9 @@ pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &Key) {
     http::push_header(out, "Upgrade", "websocket");
     http::push_header(out, "Connection", "Upgrade");
     http::push_header(out, "Sec-WebSocket-Version", "13");
+    for (name, value) in headers {
+        http::push_header(out, name, value);
+    }
     out.extend_from_slice(b"Sec-WebSocket-Key: ");
     out.extend_from_slice(key);
     out.extend_from_slice(b"\r\n\r\n");
@@ -88,6 +103,16 @@ pub fn answer(
     bytes: &[u8],
     key: &Key,
     max_head: usize,
+) -> Result<Option<(Answer, usize)>, AnswerError> {
+    answer_to(bytes, key, max_head, &[])
+}
+
+/// The same for a request that offered sub-protocols, of which the answer may choose one.
+pub fn answer_to(
+    bytes: &[u8],
+    key: &Key,
+    max_head: usize,
+    protocols: &[String],
 ) -> Result<Option<(Answer, usize)>, AnswerError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
@@ -119,8 +144,12 @@ pub fn answer(
     if !values("Sec-WebSocket-Accept").eq([&upgrade::accept(key)[..]]) {
         return Err(AnswerError::WrongAccept);
     }
-    let extras = ["Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"];
-    if extras.iter().any(|name| values(name).any(|value| !value.is_empty())) {
+    let asked = |chosen: &[u8]| {
+        chosen.is_empty() || protocols.iter().any(|protocol| protocol.as_bytes() == chosen)
+    };
+    if values("Sec-WebSocket-Extensions").any(|value| !value.is_empty())
+        || !values("Sec-WebSocket-Protocol").all(asked)
+    {
         return Err(AnswerError::NotAsked);
     }
     Ok(Some((Answer::Open, length)))
