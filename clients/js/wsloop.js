@@ -33,8 +33,6 @@ const HEARTBEAT_INTERVAL = 5000;
 const MAX_MISSED = 3;
 /** How long a close handshake may take, in milliseconds; on a dead network browsers wait longer. */
 const CLOSE_WAIT = 5000;
-/** A 4401 after this many milliseconds is a good token at its end, one before it a refusal. */
-const REFUSAL_WAIT = 1000;
 /** "Unauthorized" in terms of HTTP: the server does not take the token, or takes it no longer. */
 const UNAUTHORIZED = 4401;
 /** "Forbidden" in terms of HTTP: the server knows the browser and says no. */
@@ -172,9 +170,12 @@ class WSLoop extends EventTarget {
   async #ask() {
     // The constructor comes first, so that the page's function may use what that has made.
     await null;
+    if (!this.#wanted) {
+      return;
+    }
     let failure = 'no token: ';
     try {
-      const token = this.#wanted ? checkToken(await this.#options.token()) : null;
+      const token = checkToken(await this.#options.token());
       failure = '';
       if (this.#wanted) {
         this.#dial(token);
@@ -253,9 +254,10 @@ class WSLoop extends EventTarget {
     if (this.#openedAt === null) {
       return false;
     }
-    // Such a server accepts only to say why it refuses.
+    // Such a server accepts only to say why it refuses. Only 4401 is also the end of a good token:
+    // when it comes later than the close handshake of a refusal can take.
     const refused = code === 1013 || (code >= 4400 && code <= 4599);
-    const lasted = performance.now() - this.#openedAt >= REFUSAL_WAIT;
+    const lasted = performance.now() - this.#openedAt > CLOSE_WAIT;
     return !refused || (code === UNAUTHORIZED && lasted);
   }
 

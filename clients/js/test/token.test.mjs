@@ -309,7 +309,7 @@ test('tokens that are refused at once are tried ever more slowly', async (t) => 
   for (let n = 0; n < 7; n += 1) {
     await settle();
     FakeWebSocket.last.accept();
-    tick(999);
+    tick(5000);
     FakeWebSocket.last.end(4401);
     tick(waits.at(-1));
   }
@@ -333,7 +333,7 @@ test('tokens that expire again and again always come back fast', async (t) => {
   for (let n = 0; n < 5; n += 1) {
     await settle();
     FakeWebSocket.last.accept();
-    tick(1000);
+    tick(5001);
     FakeWebSocket.last.end(4401);
     tick(1000);
   }
