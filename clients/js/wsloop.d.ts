@@ -9,7 +9,7 @@ export interface WSLoopCloseEvent extends Event {
   readonly code: number;
   readonly reason: string;
   readonly wasClean: boolean;
-  /** False after `close()` and on the codes 4401 and 4403. */
+  /** False after `close()`, on code 4403, and on 4401 unless `token` is a function. */
   readonly willReconnect: boolean;
   /** Milliseconds until the next attempt; null when there is none. */
   readonly reconnectIn: number | null;
@@ -41,13 +41,32 @@ export interface WSLoopOptions {
    * when none came back for more than three times. Off by default.
    */
   heartbeat_msg?: string | null;
+  /**
+   * Says who this is: a text, or a function that gives one, at once or as a promise. The function
+   * is called anew for each attempt; null is to connect without a token. When it throws or rejects,
+   * the attempt has failed. With a function the close code 4401 leads to the next attempt.
+   */
+  token?: string | null | (() => string | null | Promise<string | null>);
+  /**
+   * Where the token goes: into a sub-protocol (default), which access logs do not have, or into the
+   * query as `token=…`.
+   */
+  tokenIn?: 'protocol' | 'query';
+  /**
+   * Sub-protocols to offer, the best one first. Default none; along with a token in a sub-protocol
+   * `wsloop`, because browsers need an answer and the server never answers with the token.
+   */
+  protocols?: string | string[] | null;
   /** What binary messages arrive as. Default `arraybuffer`. */
   binaryType?: 'arraybuffer' | 'blob';
 }
 
 /** A WebSocket that comes back. */
 export class WSLoop extends EventTarget {
-  /** Connects at once. Throws without a URI, and on one that the browser refuses. */
+  /**
+   * Connects at once. Throws on options that can never work: no URI, one that the browser refuses,
+   * a token that is no text. What comes of a function for tokens is known later, and never thrown.
+   */
   constructor(uri: string | URL, options?: WSLoopOptions);
   constructor(options: WSLoopOptions & { uri: string });
 

@@ -12,7 +12,10 @@
  * Rules:
  * - A lost connection is followed by a wait that is random in [0, min(30 s, 2^k - 1 s)], where k is
  *   1 after a connection that worked and grows by one with each attempt that does not.
- * - Close codes 4401 and 4403 mean that asking again is useless: it stops, as after `close()`.
+ * - Close code 4403 means that asking again is useless: it stops, as after `close()`. So does 4401,
+ *   unless the page can be asked for another token.
+ * - The page is asked for a token once in each attempt, and for as long as it likes. No answer is a
+ *   failed attempt; one that comes after `close()` is not used.
  * - What cannot be sent throws. Nothing is queued, so nothing is sent late or lost unseen.
  * - State changes first, then listeners hear of it: a listener may call any method.
  * - Nothing is done when the page is hidden or unloaded: the browser closes the socket itself, and
@@ -30,8 +33,12 @@ const HEARTBEAT_INTERVAL = 5000;
 const MAX_MISSED = 3;
 /** How long a close handshake may take, in milliseconds; on a dead network browsers wait longer. */
 const CLOSE_WAIT = 5000;
-/** The server knows the browser and says no; "unauthorized" and "forbidden" in terms of HTTP. */
-const STOP_CODES = [4401, 4403];
+/** "Unauthorized" in terms of HTTP: the server does not take the token, or takes it no longer. */
+const UNAUTHORIZED = 4401;
+/** "Forbidden" in terms of HTTP: the server knows the browser and says no. */
+const FORBIDDEN = 4403;
+/** Offered along with a token by a page that has no sub-protocol of its own. */
+const OWN_PROTOCOL = 'wsloop';
 
 const CONNECTING = 0;
 const OPEN = 1;
@@ -50,7 +57,7 @@ class WSLoop extends EventTarget {
   #state = 'closed';
   #socket = null;
   #wanted = true;
-  #opened = false;
+  #openedAt = null;
   #attempt = 1;
   #missed = 0;
   #heartbeatTimer = null;
@@ -64,6 +71,14 @@ class WSLoop extends EventTarget {
     if (!this.#options.uri) {
       throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
     }
+    const { token = null, tokenIn = 'protocol' } = this.#options;
+    if (typeof token !== 'function') {
+      checkToken(token);
+    }
+    if (tokenIn !== 'protocol' && tokenIn !== 'query') {
+      throw new TypeError('tokenIn is "protocol" or "query"');
+    }
+    Object.assign(this.#options, { token, tokenIn });
     this.#callback('connecting', 'connecting', () => undefined);
     this.#callback('open', 'connected', () => undefined);
     this.#callback('message', 'receive_message', (event) => event.data);
@@ -93,19 +108,25 @@ class WSLoop extends EventTarget {
 
   /** Ends it for good, a pending attempt too. The code is 1000 or 3000 to 4999. */
   close(code = 1000, reason = '') {
-    if (this.#state === 'connecting' || this.#state === 'open') {
+    if (this.#socket !== null && this.#state !== 'closing') {
       this.#shut(code, reason);
     }
     this.#wanted = false;
     if (this.#state === 'waiting') {
       this.#stopWaiting();
       this.#become('closed');
+    } else if (this.#state === 'connecting' && this.#socket === null) {
+      this.#lose(reason);
     }
   }
 
   /** The `readyState` of the WebSocket, 0 to 3; 3 between two attempts. */
   get_state() {
-    return this.#socket === null ? CLOSED : this.#socket.readyState;
+    if (this.#socket !== null) {
+      return this.#socket.readyState;
+    }
+    // The page is being asked for a token.
+    return this.#state === 'connecting' ? CONNECTING : CLOSED;
   }
 
   is_connecting() {
@@ -132,9 +153,51 @@ class WSLoop extends EventTarget {
     }
   }
 
-  /** Throws what the browser throws for a URI that can never work. */
+  /** Throws what the browser throws for a URI that can never work, if there is nothing to ask. */
   #connect() {
-    const socket = new WebSocket(this.#options.uri);
+    const { token } = this.#options;
+    const asks = typeof token === 'function';
+    if (!asks) {
+      this.#dial(token);
+    }
+    this.#become('connecting', new Event('connecting'));
+    if (asks) {
+      this.#ask();
+    }
+  }
+
+  /** Asks the page for a token and goes on with that. Meanwhile only `close()` can happen. */
+  async #ask() {
+    // The constructor comes first, so that the page's function may use what that has made.
+    await null;
+    if (!this.#wanted) {
+      return;
+    }
+    let failure = 'no token: ';
+    try {
+      const token = checkToken(await this.#options.token());
+      failure = '';
+      if (this.#wanted) {
+        this.#dial(token);
+      }
+    } catch (error) {
+      if (this.#wanted) {
+        this.#lose(failure + String(error));
+      }
+    }
+  }
+
+  /** Opens a WebSocket, with a token unless that is null. */
+  #dial(token) {
+    const { uri, protocols, tokenIn } = this.#options;
+    const address = token !== null && tokenIn === 'query' ? withQuery(uri, token) : uri;
+    const offered = [protocols ?? []].flat();
+    if (token !== null && tokenIn === 'protocol') {
+      // Browsers fail a connection whose server chooses none of what was offered, and the server
+      // never chooses the token: there has to be another one.
+      offered.push(...(offered.length === 0 ? [OWN_PROTOCOL] : []), `bearer.${token}`);
+    }
+    const socket = new WebSocket(address, offered);
     socket.binaryType = this.#options.binaryType || 'arraybuffer';
     socket.onopen = () => this.#onOpen();
     socket.onmessage = (event) => this.#onMessage(event);
@@ -142,7 +205,6 @@ class WSLoop extends EventTarget {
     // Browsers send `close` right after `error`; Node 22 does not when the handshake failed.
     socket.onerror = () => this.#expectClose('connection failed');
     this.#socket = socket;
-    this.#become('connecting', new Event('connecting'));
   }
 
   /** The next attempt: when the wait is over, or the browser is online again. */
@@ -152,12 +214,12 @@ class WSLoop extends EventTarget {
     try {
       this.#connect();
     } catch (error) {
-      this.#onClose({ code: 1006, reason: String(error), wasClean: false });
+      this.#lose(String(error));
     }
   }
 
   #onOpen() {
-    this.#opened = true;
+    this.#openedAt = performance.now();
     this.#missed = 0;
     if (this.#options.heartbeat_msg) {
       this.#heartbeatTimer = setInterval(() => this.#heartbeat(), HEARTBEAT_INTERVAL);
@@ -175,17 +237,33 @@ class WSLoop extends EventTarget {
 
   #onClose({ code, reason, wasClean }) {
     this.#dropSocket();
-    // Such a server accepts only to say why it refuses: that is not a connection that worked.
-    const refused = code === 1013 || (code >= 4400 && code <= 4599);
-    if (this.#opened && !refused) {
+    if (this.#hasWorked(code)) {
       this.#attempt = 1;
     }
-    this.#opened = false;
-    const willReconnect = this.#wanted && !STOP_CODES.includes(code);
+    this.#openedAt = null;
+    const isLast = code === UNAUTHORIZED && typeof this.#options.token !== 'function';
+    const willReconnect = this.#wanted && !isLast && code !== FORBIDDEN;
     const reconnectIn = willReconnect ? this.#wait() : null;
     const event = new Event('close');
     Object.assign(event, { code, reason, wasClean, willReconnect, reconnectIn });
     this.#become(willReconnect ? 'waiting' : 'closed', event);
+  }
+
+  /** Whether what ends with this code was a connection that worked. */
+  #hasWorked(code) {
+    if (this.#openedAt === null) {
+      return false;
+    }
+    // Such a server accepts only to say why it refuses. Only 4401 is also the end of a good token:
+    // when it comes later than the close handshake of a refusal can take.
+    const refused = code === 1013 || (code >= 4400 && code <= 4599);
+    const lasted = performance.now() - this.#openedAt > CLOSE_WAIT;
+    return !refused || (code === UNAUTHORIZED && lasted);
+  }
+
+  /** What has ended without a close handshake. */
+  #lose(reason) {
+    this.#onClose({ code: 1006, reason, wasClean: false });
   }
 
   #heartbeat() {
@@ -207,9 +285,8 @@ class WSLoop extends EventTarget {
   }
 
   #expectClose(reason) {
-    const lost = { code: 1006, reason, wasClean: false };
     clearTimeout(this.#closeTimer);
-    this.#closeTimer = setTimeout(() => this.#onClose(lost), CLOSE_WAIT);
+    this.#closeTimer = setTimeout(() => this.#lose(reason), CLOSE_WAIT);
   }
 
   /** After this, nothing of the old socket is heard any more. */
@@ -272,6 +349,19 @@ function WS4Redis(options) {
   return loop;
 }
 WS4Redis.prototype = WSLoop.prototype;
+
+/** Null is to connect without a token; what else is no text is a mistake, and no such wish. */
+function checkToken(token) {
+  if (token !== null && (typeof token !== 'string' || token === '')) {
+    throw new TypeError('a token is a string that is not empty, or null for none');
+  }
+  return token;
+}
+
+/** The rest of the query stays as the page wrote it. */
+function withQuery(uri, token) {
+  return `${uri}${uri.includes('?') ? '&' : '?'}token=${encodeURIComponent(token)}`;
+}
 
 Object.assign(globalThis, { WSLoop, WS4Redis });
 })();

@@ -10,12 +10,18 @@ export class FakeWebSocket {
   sent = [];
   closedWith = null;
   binaryType = 'blob';
+  protocol = '';
 
-  constructor(url) {
+  constructor(url, protocols = []) {
     if (url === 'not a uri') {
       throw new SyntaxError(`invalid URL: ${url}`);
     }
+    const wrong = protocols.find((name) => !/^[\w!#$%&'*+.^`|~-]+$/.test(name));
+    if (wrong !== undefined) {
+      throw new SyntaxError(`invalid sub-protocol: ${wrong}`);
+    }
     this.url = url;
+    this.protocols = protocols;
     FakeWebSocket.all.push(this);
   }
 
@@ -45,8 +51,14 @@ export class FakeWebSocket {
     }
   }
 
-  /** The handshake succeeds. */
+  /** The handshake succeeds, if the server finds a sub-protocol to choose in what it is offered. */
   accept() {
+    const chosen = this.protocols.find((name) => !name.startsWith('bearer.'));
+    if (chosen === undefined && this.protocols.length > 0) {
+      this.end(1006);
+      return;
+    }
+    this.protocol = chosen ?? '';
     this.readyState = 1;
     this.onopen?.({ type: 'open' });
   }
@@ -96,12 +108,16 @@ export function tick(milliseconds) {
   clock.now = end;
 }
 
+/** Until all that has been promised by now has come. */
+export const settle = () => new Promise(setImmediate);
+
 /** `die.value` is what `Math.random` gives. */
 const die = { value: 0.5 };
 
 /** What a test runs on instead of the real things. */
 export const fakes = {
   WebSocket: FakeWebSocket,
+  performance: { now: () => clock.now },
   setTimeout: (callback, delay) => clock.set(callback, delay, null),
   setInterval: (callback, delay) => clock.set(callback, delay, delay),
   clearTimeout: (id) => clock.timers.delete(id),
