@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
-use support::{Folder, Wsloop};
 use support::redis::RedisServer;
+use support::{Folder, Wsloop};
 
 #[test]
 #[ignore = "needs chromium and node"]
