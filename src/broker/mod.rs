@@ -7,8 +7,11 @@
 //!   down: then all that were not yet answered are forgotten, and the owner asks again;
 //! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
 
+mod glob;
 mod local;
 mod redis;
+pub mod store;
+pub mod visitor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -229,6 +232,14 @@ impl Broker {
         match self {
             Broker::Local(_) => None,
             Broker::Redis(redis) => Some(redis),
+        }
+    }
+
+    /// The embedded broker, if that is what it is: for visitors, which only that one has.
+    pub fn local(&mut self) -> Option<&mut Local> {
+        match self {
+            Broker::Local(local) => Some(local),
+            Broker::Redis(_) => None,
         }
     }
 

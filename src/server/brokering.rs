@@ -27,6 +27,9 @@ impl Server {
     pub(super) fn on_broker_events(&mut self, input: &mut &[u8]) {
         while !self.relay.is_full() {
             let Some(event) = self.broker.next(input, self.now_ms) else { break };
+            if let Event::Delivery(delivery) = &event {
+                self.visitors.hear(delivery, &mut self.relay);
+            }
             match tell(&mut self.relay, &mut self.said, event) {
                 None => {}
                 Some(Turned::Up) => self.on_broker_up(),
@@ -95,6 +98,7 @@ impl Server {
         }
         loop {
             self.on_broker_events(&mut &[][..]);
+            self.attend_woken_visitors();
             for (name, confirmed) in std::mem::take(&mut self.relay.left) {
                 self.broker.unsubscribe(name, confirmed, self.now_ms);
             }

@@ -4,10 +4,12 @@
 //! socket and no clock, and knows nothing of the loop that drives it; the contract with that loop
 //! stands at the top of the crate.
 //!
-//! `browsers` is about what browsers send, `brokering` about the broker.
+//! `browsers` is about what browsers send, `brokering` about the broker, `visitors` about the Redis
+//! clients of the embedded one.
 
 mod brokering;
 mod browsers;
+mod visitors;
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
@@ -23,6 +25,7 @@ use crate::relay::Relay;
 use crate::settings::Settings;
 use crate::slots::Party;
 use crate::timers;
+use visitors::Visitors;
 
 /// The server.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub struct Server {
     farewells: VecDeque<(u64, LinkId)>,
     /// Bytes of the broker that are for the next turn, because this one was full.
     kept: Vec<u8>,
+    visitors: Visitors,
     /// A dial was wished for and is to be put out.
     dial: bool,
     limits: Limits,
@@ -71,6 +75,7 @@ impl Server {
             broker_blocked: false,
             farewells: VecDeque::new(),
             kept: Vec::new(),
+            visitors: Visitors::default(),
             dial: false,
             limits,
             inflater: Inflater::default(),
@@ -104,6 +109,13 @@ impl Server {
             Input::Received { link, bytes } if self.broker_link == Some(link) => {
                 self.on_broker_bytes(bytes);
             }
+            Input::Received { link, bytes } if self.visitors.has(link) => {
+                self.on_visitor_bytes(link, bytes);
+            }
+            Input::HungUp { link, cause } if self.visitors.has(link) => {
+                self.on_visitor_hung_up(link, cause == Cause::Ended);
+            }
+            Input::Blocked { link } if self.visitors.has(link) => self.on_visitor_blocked(link),
             Input::Received { link, bytes } => self.on_bytes(link, bytes),
             Input::Connected { link } if self.broker_link == Some(link) => {
                 if let Some(redis) = self.broker.redis() {
@@ -169,17 +181,16 @@ impl Server {
             self.relay.metrics.broker_dials_total += 1;
             return Some(Output::Dial(link, target));
         }
-        self.relay.poll_output()
+        self.visitors.next_flush().or_else(|| self.relay.poll_output())
     }
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [std::io::IoSlice<'a>]) -> usize {
         if self.broker_link == Some(link) {
-            let (Some(slot), Some(unsent)) = (into.first_mut(), self.broker.unsent()) else {
-                return 0;
-            };
-            *slot = std::io::IoSlice::new(unsent);
-            return usize::from(!unsent.is_empty());
+            return fill(into, self.broker.unsent().unwrap_or_default());
+        }
+        if let Some(unsent) = self.visitors.unsent(link) {
+            return fill(into, unsent);
         }
         let conn = self.relay.peek(link).filter(|conn| !conn.is_held());
         conn.map_or(0, |conn| conn.outbox.slices(into))
@@ -192,6 +203,7 @@ impl Server {
                 redis.advance(n);
                 self.broker_blocked &= !redis.unsent().is_empty();
             }
+            _ if self.visitors.has(link) => self.visitor_took(link, n),
             _ => self.relay.advance(link, n),
         }
     }
@@ -201,7 +213,7 @@ impl Server {
         let wake = self.relay.next_wake().map(|tick| u64::from(tick) * timers::TICK_MS);
         let broker = self.timed_redis().map(|redis| redis.deadline_ms());
         let kept = !self.kept.is_empty() || !self.relay.woken.is_empty();
-        let kept = kept || self.relay.has_outputs();
+        let kept = kept || self.relay.has_outputs() || self.visitors.wait();
         let at_once = (kept || self.broker.has_more()).then_some(self.now_ms);
         wake.into_iter().chain(broker).chain(self.ends_ms).chain(at_once).min()
     }
@@ -221,6 +233,7 @@ impl Server {
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
         self.relay.check_invariants();
+        self.visitors.check_invariants(self.relay.metrics.visitors);
     }
 
     /// Redis, as long as its time matters: a server that ends does not dial again.
@@ -241,7 +254,19 @@ impl Server {
         let grace_ms = self.relay.settings().shutdown_timeout_ms;
         let ends_ms = if self.ends_ms.is_some() { 0 } else { grace_ms };
         self.ends_ms = Some(self.now_ms + ends_ms);
+        self.drop_visitors();
         self.relay.shut_down();
+    }
+}
+
+/// One slice of all that waits, if anything does.
+fn fill<'a>(into: &mut [std::io::IoSlice<'a>], unsent: &'a [u8]) -> usize {
+    match into.first_mut() {
+        Some(slot) if !unsent.is_empty() => {
+            *slot = std::io::IoSlice::new(unsent);
+            1
+        }
+        _ => 0,
     }
 }
 
