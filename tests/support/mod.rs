@@ -134,6 +134,10 @@ impl Wsloop {
     pub fn start(args: &[&str]) -> Wsloop {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
         command.env_clear().args(["--listen", "127.0.0.1:0", "--metrics", "/metrics"]).args(args);
+        if !args.contains(&"--resp") {
+            // Its default is for one server, and the tests start many.
+            command.args(["--resp", "off"]);
+        }
         let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(process.0.stderr.take().expect("a pipe"));
