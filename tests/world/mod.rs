@@ -65,6 +65,8 @@ pub struct World {
     latest_ms: u64,
     /// Bytes of commands that wait for Redis and were looked at.
     peeked: usize,
+    /// Bytes that anybody has taken.
+    carried: usize,
     /// What has happened to Redis's link and is still to be told.
     redis_news: Option<News>,
 }
@@ -216,6 +218,7 @@ impl World {
             pings,
             latest_ms: 0,
             peeked: 0,
+            carried: 0,
             links: Slab::new(),
             redis_link: None,
             redis_news: None,
@@ -420,7 +423,9 @@ impl World {
             turns += 1;
             assert!(turns < MANY_TURNS, "somebody is never heard");
             idle = if self.is_busy() { 0 } else { idle + 1 };
-            if self.turn() {
+            let carried = self.carried;
+            // A turn in which something went out was no idle one.
+            if self.turn() || self.carried > carried {
                 idle = 0;
                 continue;
             }
@@ -450,7 +455,8 @@ impl World {
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.redis.work(self.latest_ms);
         self.server.check_invariants();
-        let conns = self.links.iter().filter(|(_, (_, party))| matches!(party, Party::Browser(_))).count();
+        let conns =
+            self.links.iter().filter(|(_, (_, party))| matches!(party, Party::Browser(_))).count();
         assert_eq!(self.metrics().conns as usize, conns);
         cut && self.server.next_deadline_ms().is_some_and(|at_ms| at_ms <= self.latest_ms)
     }
@@ -588,6 +594,7 @@ impl World {
                 Party::Visitor(id) => self.visitors[id].take(&given),
             };
             self.server.advance(link, taken);
+            self.carried += taken;
             if taken < given.len() {
                 self.server.handle(Input::Blocked { link }, self.now_ms);
                 return self.note(match party {

@@ -62,7 +62,8 @@ pub(super) fn info(store: &Store) -> String {
         store.evicted(),
     );
     if keys > 0 {
-        write!(text, "db0:keys={keys},expires={expires},avg_ttl=0\r\n").expect("a String takes all");
+        write!(text, "db0:keys={keys},expires={expires},avg_ttl=0\r\n")
+            .expect("a String takes all");
     }
     text
 }

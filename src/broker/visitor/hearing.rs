@@ -30,13 +30,7 @@ impl Hearing {
     }
 
     /// Tells of a message: once for the channel, and once for every pattern that fits.
-    pub(super) fn hear(
-        &self,
-        channel: &[u8],
-        payload: &[u8],
-        out: &mut Vec<u8>,
-        version: Version,
-    ) {
+    pub(super) fn hear(&self, channel: &[u8], payload: &[u8], out: &mut Vec<u8>, version: Version) {
         if self.channels.contains(channel) {
             reply::push(out, 3, version);
             for part in [b"message", channel, payload] {

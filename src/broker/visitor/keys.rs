@@ -140,12 +140,7 @@ impl Wishes {
 }
 
 /// Stores a value; false when a condition kept it from that.
-fn set(
-    asked: &Asked<'_>,
-    store: &mut Store,
-    value: &[u8],
-    wishes: &Wishes,
-) -> Result<bool, Wrong> {
+fn set(asked: &Asked<'_>, store: &mut Store, value: &[u8], wishes: &Wishes) -> Result<bool, Wrong> {
     let name = asked.args[1];
     check_name(name)?;
     check_value(value, asked.max_value)?;

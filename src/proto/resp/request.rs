@@ -357,13 +357,19 @@ mod tests {
     fn commands_are_read_however_they_arrive() {
         let cases: [(&[u8], &[&[&str]]); 12] = [
             (b"*1\r\n$4\r\nPING\r\n", &[&["PING"]]),
-            (b"*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\n*1\r\n$1\r\nx\r\n", &[&["GET", "a\\r\\n"], &["x"]]),
+            (
+                b"*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\n*1\r\n$1\r\nx\r\n",
+                &[&["GET", "a\\r\\n"], &["x"]],
+            ),
             (b"*2\r\n$0\r\n\r\n$0\r\n\r\n", &[&["", ""]]),
             (b"*0\r\n*-1\r\n\r\n\n*1\r\n$1\r\nx\r\n", &[&["x"]]),
             (b"PING\r\nPING\n", &[&["PING"], &["PING"]]),
             (b"  set  a\tb \r\n", &[&["set", "a", "b"]]),
             (b"set a \"b c\" 'd e'\r\n", &[&["set", "a", "b c", "d e"]]),
-            (b"set \"\\x41\\n\\\"\\q\\xzz\" 'it\\'s\\n'\n", &[&["set", "A\\n\\\"qxzz", "it\\'s\\\\n"]]),
+            (
+                b"set \"\\x41\\n\\\"\\q\\xzz\" 'it\\'s\\n'\n",
+                &[&["set", "A\\n\\\"qxzz", "it\\'s\\\\n"]],
+            ),
             (b"set \"\" ''\n", &[&["set", "", ""]]),
             (b"get /a\nget a HTTP\n", &[&["get", "/a"], &["get", "a", "HTTP"]]),
             (b"PING\r\n*1\r\n$4\r\nPING\r\nPING\r\n", &[&["PING"], &["PING"], &["PING"]]),
