@@ -23,6 +23,7 @@ pub struct Local {
 #[derive(Debug)]
 enum Happened {
     Delivered { channel: Arc<[u8]>, payload: Arc<[u8]>, except: Option<LinkId> },
+    Announced { channel: Arc<[u8]>, payload: Arc<[u8]> },
     Subscribed { channel: Arc<str> },
     Answered { payload: Option<Arc<[u8]>> },
 }
@@ -41,9 +42,9 @@ impl Local {
         &mut self.store
     }
 
-    /// Publishes a message and stores nothing.
+    /// Publishes a message of a visitor, for the conns, and stores nothing.
     pub fn announce(&mut self, channel: Arc<[u8]>, payload: Arc<[u8]>) {
-        self.events.push_back(Happened::Delivered { channel, payload, except: None });
+        self.events.push_back(Happened::Announced { channel, payload });
     }
 
     pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>) {
@@ -79,6 +80,9 @@ impl Local {
         Some(match self.current.as_ref()? {
             Happened::Delivered { channel, payload, except } => {
                 Event::Delivery(Delivery { channel, payload, except: *except })
+            }
+            Happened::Announced { channel, payload } => {
+                Event::Announced(Delivery { channel, payload, except: None })
             }
             Happened::Subscribed { channel } => Event::Subscribed { channel: channel.as_bytes() },
             Happened::Answered { payload } => Event::Answer(payload.as_deref()),

@@ -89,6 +89,8 @@ pub enum Status {
 pub enum Event<'a> {
     /// A message arrived.
     Delivery(Delivery<'a>),
+    /// A message arrived from a visitor, and the visitors have been told of it.
+    Announced(Delivery<'a>),
     /// From now on the channel's messages arrive.
     Subscribed {
         /// Its name.
@@ -150,7 +152,7 @@ pub enum PublishError {
 #[derive(Debug)]
 pub enum Broker {
     /// In this process.
-    Local(Local),
+    Local(Box<Local>),
     /// A Redis server.
     Redis(Box<Redis>),
 }
@@ -161,7 +163,7 @@ impl Broker {
     pub fn new(settings: Settings, max_value: usize, seed: u64) -> Self {
         match settings.kind {
             Kind::Local { store_limit } => {
-                Broker::Local(Local::new(settings.expire_s, store_limit))
+                Broker::Local(Box::new(Local::new(settings.expire_s, store_limit)))
             }
             Kind::Redis(redis) => {
                 Broker::Redis(Box::new(Redis::new(redis, settings.expire_s, max_value, seed)))

@@ -28,7 +28,7 @@ impl Server {
         while !self.relay.is_full() {
             let Some(event) = self.broker.next(input, self.now_ms) else { break };
             if let Event::Delivery(delivery) = &event {
-                self.visitors.hear(delivery, &mut self.relay);
+                self.visitors.hear(delivery.channel, delivery.payload, &mut self.relay);
             }
             match tell(&mut self.relay, &mut self.said, event) {
                 None => {}
@@ -130,11 +130,11 @@ impl Server {
 
 /// Tells the relay what the broker said, unless that was about the broker itself.
 fn tell(relay: &mut Relay, said: &mut Said, event: Event<'_>) -> Option<Turned> {
-    if !matches!(event, Event::Delivery(_) | Event::Quiet) {
+    if !matches!(event, Event::Delivery(_) | Event::Announced(_) | Event::Quiet) {
         relay.deliver_arrived();
     }
     match event {
-        Event::Delivery(delivery) => relay.deliver(delivery),
+        Event::Delivery(delivery) | Event::Announced(delivery) => relay.deliver(delivery),
         Event::Answer(payload) => relay.on_answer(payload),
         Event::NoAnswer { reason } => relay.on_no_answer(&reason),
         Event::Subscribed { channel } => relay.on_subscribed(channel),

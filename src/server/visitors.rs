@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Server;
+use crate::broker::Broker;
 use crate::broker::visitor::{Step, Visitor};
-use crate::broker::{Broker, Delivery};
 use crate::contract::Output;
 use crate::link_id::LinkId;
 use crate::relay::Relay;
@@ -58,9 +58,9 @@ impl Visitors {
 
     /// Tells every visitor of a message who hears its channel. What that makes counts as queued, so
     /// that a turn ends before it is very much.
-    pub(super) fn hear(&mut self, delivery: &Delivery<'_>, relay: &mut Relay) {
+    pub(super) fn hear(&mut self, channel: &[u8], payload: &[u8], relay: &mut Relay) {
         for entry in self.here.values_mut() {
-            let bytes = entry.visitor.hear(delivery.channel, delivery.payload);
+            let bytes = entry.visitor.hear(channel, payload);
             if bytes > 0 {
                 relay.inflated(bytes);
                 entry.stand(&mut self.line);
@@ -232,8 +232,12 @@ impl Server {
     }
 
     /// Does what a visitor asks, until there is no more of it or the turn is full. A transaction is
-    /// done as a whole.
+    /// done as a whole. What others have published before is delivered before.
     fn attend(&mut self, link: LinkId, input: &mut &[u8]) {
+        self.on_broker_events(&mut &[][..]);
+        if self.broker.has_more() {
+            return;
+        }
         loop {
             let full = self.relay.is_full();
             let (Some(entry), Some(local)) = (self.visitors.of(link), self.broker.local()) else {
@@ -245,12 +249,6 @@ impl Server {
             match entry.visitor.step(input, local, self.now_ms) {
                 Step::Idle => return,
                 Step::Done => {}
-                Step::Settle => {
-                    self.on_broker_events(&mut &[][..]);
-                    if self.broker.has_more() {
-                        return;
-                    }
-                }
                 Step::Publish { channel, payload } => self.publish_for(link, channel, payload),
             }
         }
@@ -262,6 +260,8 @@ impl Server {
         let ours = name.is_some_and(|name| self.relay.hub.find(name).is_some());
         let ears = self.visitors.here.values().map(|entry| entry.visitor.ears(&channel));
         let receivers = ears.sum::<usize>() + usize::from(ours);
+        // At once, because clients may count on hearing it before the answer to what they ask next.
+        self.visitors.hear(&channel, &payload, &mut self.relay);
         if let (Some(entry), Some(local)) = (self.visitors.of(link), self.broker.local()) {
             local.announce(channel, payload);
             entry.visitor.published(receivers);

@@ -98,6 +98,11 @@ impl Process {
         self.0.id()
     }
 
+    /// What it writes, if that was piped.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.0.stdout.take().expect("a pipe")
+    }
+
     /// Sends a signal, as `TERM`.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.0.id());
@@ -168,6 +173,16 @@ impl Wsloop {
 
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Where it answers Redis clients, given `--resp` with port 0.
+    #[track_caller]
+    pub fn resp_address(&self) -> SocketAddr {
+        eventually("a line about Redis clients", || {
+            let log = self.log();
+            let (_, rest) = log.split_once("redis clients: ")?;
+            Some(rest.lines().next()?.parse().expect("an address"))
+        })
     }
 
     /// Where it listens, in the order of the arguments.

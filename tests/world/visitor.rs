@@ -53,8 +53,13 @@ impl World {
 
     /// A visitor sends bytes; what came of it is not looked at.
     pub fn tell(&mut self, id: VisitorId, bytes: impl AsRef<[u8]>) {
-        self.visitors[id].sending.push_back(bytes.as_ref().to_vec());
+        self.send_later(id, bytes);
         self.run();
+    }
+
+    /// Lets bytes go out from a visitor, in one piece, at the next turn that has none before.
+    pub fn send_later(&mut self, id: VisitorId, bytes: impl AsRef<[u8]>) {
+        self.visitors[id].sending.push_back(bytes.as_ref().to_vec());
     }
 
     /// A visitor sends lines, each a command, and is answered this, without the CRs.

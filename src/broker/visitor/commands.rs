@@ -7,8 +7,8 @@ use std::fmt;
 pub(super) enum Command {
     Auth,
     Client,
-    Command,
     Del,
+    Describe,
     Discard,
     Echo,
     Exec,
@@ -42,7 +42,7 @@ const ANY: usize = usize::MAX;
 const TABLE: [(&str, Command, usize, usize); 29] = [
     ("auth", Command::Auth, 2, 3),
     ("client", Command::Client, 2, ANY),
-    ("command", Command::Command, 1, ANY),
+    ("command", Command::Describe, 1, ANY),
     ("del", Command::Del, 2, ANY),
     ("discard", Command::Discard, 1, 1),
     ("echo", Command::Echo, 2, 2),

@@ -81,7 +81,7 @@ impl Hearing {
 
 impl Session {
     /// Subscribes or unsubscribes, and confirms each name.
-    pub(super) fn subscribe(&mut self, command: Command, mut names: Vec<Arc<[u8]>>) {
+    pub(super) fn subscribe(&mut self, command: Command, names: &[&[u8]]) {
         let (kind, pattern, adds) = match command {
             Command::Subscribe => ("subscribe", false, true),
             Command::PSubscribe => ("psubscribe", true, true),
@@ -89,9 +89,10 @@ impl Session {
             _ => ("unsubscribe", false, false),
         };
         let hearing = &mut self.hearing;
+        let mut names: Vec<Arc<[u8]>> = names.iter().map(|name| Arc::from(*name)).collect();
         if names.is_empty() {
             let all = if pattern { &hearing.patterns } else { &hearing.channels };
-            names = all.iter().cloned().collect();
+            names.extend(all.iter().cloned());
             if names.is_empty() {
                 return confirm(&mut self.out, self.version, kind, None, hearing.len());
             }

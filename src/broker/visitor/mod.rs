@@ -56,8 +56,6 @@ pub enum Step {
     Idle,
     /// A command was answered.
     Done,
-    /// What was published before is to be delivered before the next step: a subscription follows.
-    Settle,
     /// A message is to be published; then [`Visitor::published`] is to be called.
     Publish {
         /// To which channel.
@@ -75,8 +73,6 @@ struct Session {
     version: Version,
     max_message: usize,
     hearing: Hearing,
-    /// A subscription that waits until what was published before is delivered.
-    subscribing: Option<(Command, Vec<Arc<[u8]>>)>,
     transaction: Option<Transaction>,
     /// Names, and which revision of each was watched.
     watched: Vec<(Vec<u8>, Option<u64>)>,
@@ -110,7 +106,6 @@ impl Visitor {
                 version: Version::Two,
                 max_message,
                 hearing: Hearing::default(),
-                subscribing: None,
                 transaction: None,
                 watched: Vec::new(),
                 executing: VecDeque::new(),
@@ -135,10 +130,6 @@ impl Visitor {
         if session.over {
             *input = &[];
             return Step::Idle;
-        }
-        if let Some((command, names)) = session.subscribing.take() {
-            session.subscribe(command, names);
-            return Step::Done;
         }
         if let Some(args) = session.executing.pop_front() {
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
@@ -172,10 +163,9 @@ impl Visitor {
     /// Whether there may be another step although nothing more arrives.
     pub fn has_more(&self) -> bool {
         let session = &self.session;
-        let waits = session.subscribing.is_some() || self.is_executing();
         let kept = self.requests.kept_bytes() > 0 && !self.starved;
         let kept = kept && session.unsent().len() < RESTS_AT;
-        !session.over && (waits || kept)
+        !session.over && (kept || self.is_executing())
     }
 
     /// Keeps bytes for later. A client that has sent far more than it has read is done with.
@@ -303,9 +293,8 @@ impl Session {
             | Command::PSubscribe
             | Command::Unsubscribe
             | Command::PUnsubscribe => {
-                let names = args[1..].iter().map(|name| Arc::from(*name)).collect();
-                self.subscribing = Some((command, names));
-                return Step::Settle;
+                self.subscribe(command, &args[1..]);
+                Ok(())
             }
             Command::Multi => {
                 self.transaction = Some(Transaction::default());
@@ -336,7 +325,7 @@ impl Session {
                 reply::bulk(out, about::info(local.store(now_ms)).as_bytes());
                 Ok(())
             }
-            Command::Echo | Command::Auth | Command::Select | Command::Command => {
+            Command::Echo | Command::Auth | Command::Select | Command::Describe => {
                 about::answer(command, args, out, version)
             }
             _ => {
