@@ -150,6 +150,7 @@ impl Visitor {
                     reply::error(&mut session.out, &format!("ERR {error}"));
                 }
                 session.over = true;
+                *input = &[];
                 Step::Idle
             }
         }
