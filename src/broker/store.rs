@@ -50,8 +50,8 @@ impl Store {
         }
     }
 
-    /// Stores a value until a time. False when it is larger than the whole store: then there is none
-    /// of that name.
+    /// Stores a value until a time. False when it is larger than the whole store: then there is
+    /// none of that name.
     pub fn set(&mut self, name: Arc<[u8]>, value: Arc<[u8]>, expires_ms: u64) -> bool {
         let age = self.take(&name).map(|stored| stored.age);
         let size = cost(&name, &value);

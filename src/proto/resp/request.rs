@@ -1,13 +1,13 @@
 //! Commands of Redis clients to values: what a server reads.
 //!
-//! This file knows how a command is framed: an array of bulk strings as libraries send it, or words
-//! on a line as people type it. It does not know which commands there are. Its rules:
+//! This file knows how a command is framed: an array of bulk strings as libraries send it, or
+//! words on a line as people type it. It does not know which commands there are. Its rules:
 //!
-//! - A command that is whole in the input is borrowed from it. An incomplete one is kept, grows with
-//!   what arrives whatever it declares, and is scanned on from where the scanning stopped.
+//! - A command that is whole in the input is borrowed from it. An incomplete one is kept, grows
+//!   with what arrives whatever it declares, and is scanned on from where the scanning stopped.
 //! - Everything has a limit, which is judged before anything is kept for it.
-//! - An error is fatal: after it nobody can say where the next command begins. It is worded as Redis
-//!   words it, because clients have been reading that for years.
+//! - An error is fatal: after it nobody can say where the next command begins. It is worded as
+//!   Redis words it, because clients have been reading that for years.
 //! - What a browser can be made to send is no command: a web page may reach every port of its
 //!   reader's machine, but only with HTTP.
 
@@ -257,8 +257,8 @@ fn is_http(words: &[u8], args: &[Range<usize>]) -> bool {
     first == b"post" || first.starts_with(b"host:") || word(2).starts_with(b"HTTP/")
 }
 
-/// The words of a line, one after another, and where each is. Quotes are as in Redis: between double
-/// ones a backslash escapes, between single ones only the single quote can be escaped.
+/// The words of a line, one after another, and where each is. Quotes are as in Redis: between
+/// double ones a backslash escapes, between single ones only the single quote can be escaped.
 fn split(line: &[u8]) -> Result<(Vec<u8>, Vec<Range<usize>>), RequestError> {
     let (mut words, mut args) = (Vec::new(), Vec::new());
     let mut rest = line.trim_ascii_start();
