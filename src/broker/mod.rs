@@ -6,6 +6,10 @@
 //! * fetches are answered in the order in which they were made, each once, unless the broker goes
 //!   down: then all that were not yet answered are forgotten, and the owner asks again;
 //! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
+//!
+//! A *visitor* is a Redis client that has come to the embedded broker: an application that
+//! publishes, or somebody who looks around. `visitor` is about one of them, `store` about what they
+//! and the conns have stored, `glob` about their patterns.
 
 mod glob;
 mod local;
