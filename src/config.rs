@@ -56,6 +56,8 @@ pub enum Command {
 pub struct Config {
     /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
     pub listen: Vec<String>,
+    /// Where the embedded broker answers Redis clients, if it does.
+    pub resp: Option<Resp>,
     /// The least severe level that is logged.
     pub log: LevelFilter,
     /// Lines for the log that explain choices made here. They are to be logged once the server
@@ -63,6 +65,15 @@ pub struct Config {
     pub notes: Vec<String>,
     /// What the core is told.
     pub settings: Settings,
+}
+
+/// Where Redis clients are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resp {
+    /// `HOST:PORT`, of this machine.
+    pub address: String,
+    /// It was asked for, so that it is a failure when it is taken.
+    pub given: bool,
 }
 
 /// Why there is no [`Command`].
@@ -125,6 +136,9 @@ const RESERVED_DESCRIPTORS: usize = 64;
 const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
 /// A hundred years. Redis refuses an expiry whose milliseconds overflow.
 pub(crate) const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
+/// Where the embedded broker answers Redis clients when nothing is said: next to where Redis does,
+/// so that neither is taken for the other.
+const RESP: &str = "127.0.0.1:6380";
 /// What the demo's page needs besides the default of `--allow`.
 const DEMO_ALLOW: &str =
     "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
@@ -186,6 +200,7 @@ fn check(flags: Flags, rules: Rules, descriptors: usize) -> Result<Config, Wrong
     }
     Ok(Config {
         listen,
+        resp: resp(&flags)?,
         log: value("log", &flags.log, values::level)?.unwrap_or(LevelFilter::INFO),
         settings,
         notes,
@@ -263,6 +278,19 @@ fn broker(
             None => broker::Kind::Local { store_limit },
         },
     })
+}
+
+fn resp(flags: &Flags) -> Result<Option<Resp>, Wrong> {
+    let given = value("resp", &flags.resp, values::resp)?;
+    match (given, &flags.redis) {
+        (Some(Some(_)), Some(_)) => {
+            let why = "with --redis there is no embedded broker that could answer; leave one out";
+            Err(Wrong { flag: "resp", why: why.to_owned() })
+        }
+        (Some(None), _) | (None, Some(_)) => Ok(None),
+        (Some(Some(address)), None) => Ok(Some(Resp { address, given: true })),
+        (None, None) => Ok(Some(Resp { address: RESP.to_owned(), given: false })),
+    }
 }
 
 fn allow(given: &Option<String>, demo: bool) -> Result<Allow, Wrong> {
@@ -413,8 +441,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, log, notes, settings } = config;
-        format!("{listen:?} {log:?} {notes:?} {settings:?}")
+        let Config { listen, resp, log, notes, settings } = config;
+        format!("{listen:?} {resp:?} {log:?} {notes:?} {settings:?}")
     }
 
     #[test]
@@ -453,7 +481,7 @@ mod tests {
     fn the_help_states_the_defaults() {
         let unsaid = described(&loaded(&[]));
         let in_words = ["config", "redis", "prefix", "heartbeat", "max_connections", "allow"];
-        let also = ["allowed_origins", "subprotocols", "demo", "metrics", "echo"];
+        let also = ["resp", "allowed_origins", "subprotocols", "demo", "metrics", "echo"];
         for arg in command().get_arguments() {
             let id = arg.get_id().as_str();
             let help = arg.get_help().expect("every flag has a help").to_string();
@@ -547,6 +575,33 @@ mod tests {
             buffer_limit: 5 << 20,
         };
         assert_eq!(settings.broker.kind, Kind::Redis(redis));
+    }
+
+    #[test]
+    fn redis_clients_are_answered_on_this_machine_and_without_redis_alone() {
+        let resp = |address: &str, given| Some(Resp { address: address.to_owned(), given });
+        let cases: [(&[&str], Option<Resp>); 7] = [
+            (&[], resp("127.0.0.1:6380", false)),
+            (&["--resp=127.0.0.1:6380"], resp("127.0.0.1:6380", true)),
+            (&["--resp=[::1]:0"], resp("[::1]:0", true)),
+            (&["--resp=localhost:7000"], resp("localhost:7000", true)),
+            (&["--resp=off"], None),
+            (&["--redis=redis://h"], None),
+            (&["--redis=redis://h", "--resp=OFF"], None),
+        ];
+        for (args, expected) in cases {
+            assert_eq!(loaded(args).resp, expected, "{args:?}");
+        }
+        for (args, words) in [
+            (&["--resp=0.0.0.0:6380"][..], "is not loopback"),
+            (&["--resp=example.com:6380"], "is not loopback"),
+            (&["--resp=127.0.0.1"], "has no port; write HOST:PORT, such as 127.0.0.1:6380"),
+            (&["--resp=on"], "has no port"),
+            (&["--resp=127.0.0.1:0", "--redis=redis://h"], "leave one out"),
+        ] {
+            let line = wrong(args);
+            assert!(line.starts_with("--resp: ") && line.contains(words), "{line}");
+        }
     }
 
     #[test]

@@ -26,7 +26,9 @@
 //! and anybody may write another. A turn of the loop:
 //!
 //! 1. tell what happened: [`accept`](server::Server::accept) for each new connection (if
-//!    [`accepting`](server::Server::accepting) says so), [`handle`](server::Server::handle) with
+//!    [`accepting`](server::Server::accepting) says so), and likewise
+//!    [`accept_visitor`](server::Server::accept_visitor) for each Redis client of the embedded
+//!    broker, [`handle`](server::Server::handle) with
 //!    an [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once.
 //!    Bytes are read of a link while [`is_reading`](server::Server::is_reading) says so, and else
 //!    in the next turn, so that what a turn queues is bounded;
@@ -39,10 +41,10 @@
 //!    [`next_deadline_ms`](server::Server::next_deadline_ms).
 //!
 //! Times are milliseconds since a start of the loop's choosing. Inputs are past tense and borrow
-//! their bytes, outputs are imperative. A link may be a browser's or Redis's: the loop does not
-//! know which. A link is named by `accept` or by `Output::Dial`, and its name is free again when
-//! `Output::Close` has been returned; between those two the loop may say anything about it, and
-//! what it says later does no harm.
+//! their bytes, outputs are imperative. A link may be a browser's, a visitor's (a Redis client of
+//! the embedded broker) or Redis's: the loop does not know which. A link is named by `accept` or by
+//! `Output::Dial`, and its name is free again when `Output::Close` has been returned; between those
+//! two the loop may say anything about it, and what it says later does no harm.
 
 pub mod auth;
 pub mod broker;

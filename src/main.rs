@@ -47,6 +47,11 @@ fn main() -> ExitCode {
 /// Says where it listens, and serves.
 fn serve(config: Config) -> Result<(), net::Error> {
     let mut reactor = net::listen(&config.listen, config.settings)?;
+    let visitors = config.resp.map(|resp| (reactor.bind_visitors(&resp.address), resp.given));
+    let visitors = match visitors {
+        Some((Err(error), true)) => return Err(error),
+        bound => bound.map(|(bound, _)| bound),
+    };
     let addresses = reactor.addresses();
     // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
     std::thread::spawn(move || {
@@ -57,6 +62,15 @@ fn serve(config: Config) -> Result<(), net::Error> {
     });
     for note in config.notes {
         tracing::info!("{note}");
+    }
+    match visitors {
+        None => {}
+        Some(Ok(addresses)) => {
+            for address in addresses {
+                tracing::info!("redis clients: {address}");
+            }
+        }
+        Some(Err(error)) => tracing::warn!("redis clients are not answered: {error}, or off"),
     }
     reactor.run()
 }

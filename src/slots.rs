@@ -1,4 +1,4 @@
-//! L2: the table of links: which are conns, and which is the broker's.
+//! L2: the table of links: which are conns, which visitors, and which is the broker's.
 //!
 //! It knows places and generations, not what happens to what is there. Its rule: a place is taken
 //! when a link is named and given up when it is freed, at no other time, so that a slab on the
@@ -18,6 +18,8 @@ pub enum Party {
     Broker,
     /// The application's, which is asked about handshakes.
     Auth,
+    /// A visitor's, who is the server's to look after.
+    Visitor,
 }
 
 /// The links by their place.
@@ -85,7 +87,7 @@ impl Slots {
             Party::Conn(conn) => {
                 Some((LinkId { index: index as u32, generation: slot.generation }, conn))
             }
-            Party::Broker | Party::Auth => None,
+            Party::Broker | Party::Auth | Party::Visitor => None,
         })
     }
 

@@ -62,3 +62,8 @@ fn session() {
 fn token() {
     replay("token", fuzzed::token::check);
 }
+
+#[test]
+fn visitor() {
+    replay("visitor", fuzzed::visitor::check);
+}

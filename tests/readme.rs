@@ -55,6 +55,7 @@ fn every_block_does_what_it_says() {
     assert_eq!(stage.publishers, programs.map(str::to_owned).into(), "who has published");
     let tried = (stage.served, stage.stored, stage.proxied, stage.loaded, stage.configured);
     assert_eq!(tried, (2, 1, 1, 1, 1), "what has been tried");
+    assert_eq!(stage.looked, 7, "what has been looked at");
 }
 
 #[test]
@@ -150,6 +151,8 @@ struct Stage {
     proxied: usize,
     loaded: usize,
     configured: usize,
+    /// Commands to redis-cli besides those that publish and store for the page.
+    looked: usize,
 }
 
 impl Stage {
@@ -166,6 +169,13 @@ impl Stage {
         } else if line == "scripts/test" {
             // This is running inside of it, so that all that remains is who runs it.
             assert!(read(".ci/run").lines().any(|run| run == line), ".ci/run does not run {line}");
+        } else if line.starts_with("redis-cli -p 6380 ") {
+            self.look(line, "redis-cli -p 6380 ");
+        } else if ["KEYS", "GET", "SUBSCRIBE"]
+            .iter()
+            .any(|word| line.split(' ').nth(1) == Some(word))
+        {
+            self.look(line, "redis-cli ");
         } else if line.starts_with("redis-cli SET ") {
             self.store(line);
         } else {
@@ -234,6 +244,40 @@ impl Stage {
         self.publish(&publisher);
         assert_eq!(Some(latecomer.text().as_str()), published(&publisher));
         self.stored += 1;
+    }
+
+    /// Looks into the broker, or speaks to the embedded one, as nobody else does at that time.
+    fn look(&mut self, line: &str, client: &str) {
+        self.looked += 1;
+        let (command, args) = line[client.len()..].split_once(' ').expect("a command");
+        let output = || text_of(shell(line).output().expect("a shell"));
+        let quoted = args.split('\'').nth(1);
+        match command {
+            "KEYS" => assert!(output().lines().any(|key| key == CHANNEL), "{line}"),
+            "GET" => {
+                let mut latecomer = Client::connect(SERVER, TARGET).expect("a 101");
+                assert_eq!(output().trim_end(), latecomer.text(), "{line}");
+            }
+            "SET" => assert_eq!(output(), "OK\n", "{line}"),
+            "PUBLISH" => {
+                let mut listener = Client::connect(SERVER, TARGET).expect("a 101");
+                assert_eq!(output(), "1\n", "{line}");
+                assert_eq!(Some(listener.text().as_str()), quoted, "{line}");
+            }
+            "SUBSCRIBE" => {
+                let mut process = Process::start(shell(line).stdout(Stdio::piped()));
+                let stdout = process.0.stdout.take().expect("a pipe");
+                let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+                let mut expect = |expected: [&str; 3]| {
+                    assert!(expected.iter().all(|line| lines.next().as_deref() == Some(line)));
+                };
+                expect(["subscribe", CHANNEL, "1"]);
+                let publisher = self.publisher.clone();
+                self.publish(&publisher);
+                expect(["message", CHANNEL, published(&publisher).expect("a text")]);
+            }
+            _ => panic!("what does this promise? {line}"),
+        }
     }
 
     /// Lets two people chat through nginx, who has the server's `Origin` to keep to.
@@ -364,7 +408,8 @@ fn flags_of_the_help(help: &str) -> BTreeMap<String, String> {
 
 /// A default of the help in the words of the README's narrower column.
 fn other_words(flag: &str, default: &str) -> String {
-    const WORDS: [(&str, &str, &str); 5] = [
+    const WORDS: [(&str, &str, &str); 6] = [
+        ("--resp ", "127.0.0.1:6380, unless it is taken", "127.0.0.1:6380"),
         ("--redis ", "none, an embedded broker", "embedded broker"),
         ("--max-connections ", "the descriptor limit less 64", "descriptors − 64"),
         ("--allow ", "every subscribe- option, no publish- option", "subscribe-…"),

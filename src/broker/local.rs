@@ -2,11 +2,11 @@
 //!
 //! For development and for sites of one process. It knows channels, messages and when they expire;
 //! not who hears them. What it is asked, it answers through the same queue of events as Redis does.
-//! The stored messages are bounded: past the limit those that would expire first are given up.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::store::Store;
 use super::{Delivery, Event};
 use crate::link_id::LinkId;
 
@@ -22,39 +22,29 @@ pub struct Local {
 
 #[derive(Debug)]
 enum Happened {
-    Delivered { channel: Arc<str>, payload: Arc<[u8]>, except: Option<LinkId> },
+    Delivered { channel: Arc<[u8]>, payload: Arc<[u8]>, except: Option<LinkId> },
+    Announced { channel: Arc<[u8]>, payload: Arc<[u8]> },
     Subscribed { channel: Arc<str> },
     Answered { payload: Option<Arc<[u8]>> },
 }
 
-#[derive(Debug)]
-struct Store {
-    limit: usize,
-    bytes: usize,
-    evicted: u64,
-    /// Makes the keys of `by_expiry` unique, and equal times first in, first out.
-    serial: u64,
-    messages: HashMap<Arc<str>, Stored>,
-    by_expiry: BTreeMap<(u64, u64), Arc<str>>,
-}
-
-#[derive(Debug)]
-struct Stored {
-    payload: Arc<[u8]>,
-    expiry: (u64, u64),
-}
-
 impl Local {
-    pub(super) fn new(expire_s: u64, store_limit: usize) -> Self {
-        let store = Store {
-            limit: store_limit,
-            bytes: 0,
-            evicted: 0,
-            serial: 0,
-            messages: HashMap::new(),
-            by_expiry: BTreeMap::new(),
-        };
+    /// A broker that has nothing stored yet, and keeps to `store_limit` bytes; what is published by
+    /// conns is stored for `expire_s` seconds.
+    pub fn new(expire_s: u64, store_limit: usize) -> Self {
+        let store = Store::new(store_limit);
         Local { expire_s, store, events: VecDeque::new(), current: None }
+    }
+
+    /// What is stored and has not expired.
+    pub fn store(&mut self, now_ms: u64) -> &mut Store {
+        self.store.expire(now_ms);
+        &mut self.store
+    }
+
+    /// Publishes a message of a visitor, for the conns, and stores nothing.
+    pub fn announce(&mut self, channel: Arc<[u8]>, payload: Arc<[u8]>) {
+        self.events.push_back(Happened::Announced { channel, payload });
     }
 
     pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>) {
@@ -62,8 +52,7 @@ impl Local {
     }
 
     pub(super) fn fetch(&mut self, channel: &str, now_ms: u64) {
-        self.store.expire(now_ms);
-        let payload = self.store.messages.get(channel).map(|stored| stored.payload.clone());
+        let payload = self.store(now_ms).get(channel.as_bytes()).cloned();
         self.events.push_back(Happened::Answered { payload });
     }
 
@@ -74,11 +63,11 @@ impl Local {
         except: Option<LinkId>,
         now_ms: u64,
     ) {
-        let (channel, payload): (Arc<str>, Arc<[u8]>) = (Arc::from(channel), Arc::from(payload));
+        let channel: Arc<[u8]> = Arc::from(channel.as_bytes());
+        let payload: Arc<[u8]> = Arc::from(payload);
         if self.expire_s > 0 {
             let expires_ms = now_ms.saturating_add(self.expire_s.saturating_mul(1000));
-            self.store.expire(now_ms);
-            self.store.set(channel.clone(), payload.clone(), expires_ms);
+            self.store(now_ms).set(channel.clone(), payload.clone(), expires_ms);
         }
         self.events.push_back(Happened::Delivered { channel, payload, except });
     }
@@ -90,8 +79,10 @@ impl Local {
         }
         Some(match self.current.as_ref()? {
             Happened::Delivered { channel, payload, except } => {
-                let channel = channel.as_bytes();
                 Event::Delivery(Delivery { channel, payload, except: *except })
+            }
+            Happened::Announced { channel, payload } => {
+                Event::Announced(Delivery { channel, payload, except: None })
             }
             Happened::Subscribed { channel } => Event::Subscribed { channel: channel.as_bytes() },
             Happened::Answered { payload } => Event::Answer(payload.as_deref()),
@@ -103,58 +94,13 @@ impl Local {
     }
 
     pub(super) fn evicted(&self) -> u64 {
-        self.store.evicted
+        self.store.evicted()
     }
-}
-
-/// What a stored message takes besides its name and bytes: its places in the two indexes.
-const OVERHEAD_BYTES: usize = 160;
-
-impl Store {
-    fn set(&mut self, channel: Arc<str>, payload: Arc<[u8]>, expires_ms: u64) {
-        self.remove(&channel);
-        let size = cost(&channel, &payload);
-        if size > self.limit {
-            self.evicted += 1;
-            return;
-        }
-        while self.bytes + size > self.limit {
-            let Some((_, oldest)) = self.by_expiry.first_key_value() else { break };
-            let oldest = oldest.clone();
-            self.remove(&oldest);
-            self.evicted += 1;
-        }
-        self.serial += 1;
-        let expiry = (expires_ms, self.serial);
-        self.bytes += size;
-        self.by_expiry.insert(expiry, channel.clone());
-        self.messages.insert(channel, Stored { payload, expiry });
-    }
-
-    fn expire(&mut self, now_ms: u64) {
-        while let Some((&(expires_ms, _), channel)) = self.by_expiry.first_key_value() {
-            if expires_ms > now_ms {
-                break;
-            }
-            let channel = channel.clone();
-            self.remove(&channel);
-        }
-    }
-
-    fn remove(&mut self, channel: &str) {
-        if let Some(stored) = self.messages.remove(channel) {
-            self.by_expiry.remove(&stored.expiry);
-            self.bytes -= cost(channel, &stored.payload);
-        }
-    }
-}
-
-fn cost(channel: &str, payload: &[u8]) -> usize {
-    channel.len() + payload.len() + OVERHEAD_BYTES
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::store::OVERHEAD_BYTES;
     use super::*;
 
     fn fetched(local: &mut Local, channel: &str, now_ms: u64) -> Option<Vec<u8>> {
@@ -178,7 +124,7 @@ mod tests {
         assert_eq!(local.next(), None);
         assert_eq!(fetched(&mut local, "c", 10_999).as_deref(), Some(&b"one"[..]));
         assert_eq!(fetched(&mut local, "c", 11_000), None);
-        assert_eq!(local.store.bytes, 0);
+        assert_eq!(local.store.bytes(), 0);
     }
 
     #[test]
@@ -187,7 +133,7 @@ mod tests {
         local.publish("c", b"one", None, 0);
         local.publish("c", b"two", None, 5000);
         assert_eq!(fetched(&mut local, "c", 14_999).as_deref(), Some(&b"two"[..]));
-        assert_eq!(local.store.by_expiry.len(), 1);
+        assert_eq!(local.store.len(), 1);
     }
 
     #[test]
@@ -208,7 +154,7 @@ mod tests {
         assert_eq!(local.evicted(), 1);
         local.publish("e", &[b'x'; 10_000], None, 6);
         assert_eq!(fetched(&mut local, "e", 6), None, "larger than the whole store");
-        assert_eq!((local.store.messages.len(), local.evicted()), (3, 2), "and the others stay");
+        assert_eq!((local.store.len(), local.evicted()), (3, 2), "and the others stay");
     }
 
     #[test]

@@ -6,9 +6,16 @@
 //! * fetches are answered in the order in which they were made, each once, unless the broker goes
 //!   down: then all that were not yet answered are forgotten, and the owner asks again;
 //! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
+//!
+//! A *visitor* is a Redis client that has come to the embedded broker: an application that
+//! publishes, or somebody who looks around. `visitor` is about one of them, `store` about what they
+//! and the conns have stored, `glob` about their patterns.
 
+mod glob;
 mod local;
 mod redis;
+pub mod store;
+pub mod visitor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,6 +93,8 @@ pub enum Status {
 pub enum Event<'a> {
     /// A message arrived.
     Delivery(Delivery<'a>),
+    /// A message arrived from a visitor, and the visitors have been told of it.
+    Announced(Delivery<'a>),
     /// From now on the channel's messages arrive.
     Subscribed {
         /// Its name.
@@ -147,7 +156,7 @@ pub enum PublishError {
 #[derive(Debug)]
 pub enum Broker {
     /// In this process.
-    Local(Local),
+    Local(Box<Local>),
     /// A Redis server.
     Redis(Box<Redis>),
 }
@@ -158,7 +167,7 @@ impl Broker {
     pub fn new(settings: Settings, max_value: usize, seed: u64) -> Self {
         match settings.kind {
             Kind::Local { store_limit } => {
-                Broker::Local(Local::new(settings.expire_s, store_limit))
+                Broker::Local(Box::new(Local::new(settings.expire_s, store_limit)))
             }
             Kind::Redis(redis) => {
                 Broker::Redis(Box::new(Redis::new(redis, settings.expire_s, max_value, seed)))
@@ -229,6 +238,14 @@ impl Broker {
         match self {
             Broker::Local(_) => None,
             Broker::Redis(redis) => Some(redis),
+        }
+    }
+
+    /// The embedded broker, if that is what it is: for visitors, which only that one has.
+    pub fn local(&mut self) -> Option<&mut Local> {
+        match self {
+            Broker::Local(local) => Some(local),
+            Broker::Redis(_) => None,
         }
     }
 

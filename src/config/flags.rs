@@ -28,6 +28,11 @@ pub struct Flags {
     #[arg(long, env = "WSLOOP_REDIS", value_name = "URL")]
     pub redis: Option<String>,
 
+    /// Address at which the embedded broker answers Redis clients, of this machine only, or off
+    /// [default: 127.0.0.1:6380, unless it is taken]
+    #[arg(long, env = "WSLOOP_RESP", value_name = "HOST:PORT|off")]
+    pub resp: Option<String>,
+
     /// What WebSocket paths begin with; the rest of a path is the facility [default: /ws/]
     #[arg(long, env = "WSLOOP_URL_PREFIX", value_name = "PATH")]
     pub url_prefix: Option<String>,

@@ -2,7 +2,7 @@
 //!
 //! The sentences do not name the flag; whoever asked knows it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
@@ -144,6 +144,23 @@ pub fn listen(text: &str) -> Result<(), String> {
         Ok((_, None)) => Err(format!("{} has no port; {form}", quoted(text))),
         Err(why) => Err(format!("{}: {why}; {form}", quoted(text))),
     }
+}
+
+/// An address for Redis clients, which need no password and so may come from this machine alone;
+/// `None` is for `off`.
+pub fn resp(text: &str) -> Result<Option<String>, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    listen(text).map_err(|why| why.replace(":8080", ":6380"))?;
+    let (host, _) = host_and_port(text)?;
+    let loopback = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if loopback || host.eq_ignore_ascii_case("localhost") {
+        return Ok(Some(text.to_owned()));
+    }
+    let why = "is not loopback, and the embedded broker asks nobody for a password; write \
+               127.0.0.1:6380 or off, or use a real Redis (--redis)";
+    Err(format!("{} {why}", quoted(text)))
 }
 
 /// Takes `host`, `host:port`, `[IPv6]` or `[IPv6]:port` apart; the host comes without brackets.

@@ -16,15 +16,26 @@ pub struct Listener {
     pub socket: TcpListener,
     /// There may be somebody to accept.
     pub ready: bool,
+    /// For whom.
+    pub comers: Comers,
+}
+
+/// Who comes to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comers {
+    /// Conns.
+    Browsers,
+    /// Redis clients of the embedded broker.
+    Visitors,
 }
 
 /// Listens on every address that `given`, a host and a port, stands for.
-pub fn listen(given: &str) -> io::Result<Vec<Listener>> {
+pub fn listen(given: &str, comers: Comers) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut unavailable = io::Error::from(ErrorKind::AddrNotAvailable);
     for address in given.to_socket_addrs()? {
         match bind(address) {
-            Ok(socket) => listeners.push(Listener { socket, ready: true }),
+            Ok(socket) => listeners.push(Listener { socket, ready: true, comers }),
             // A name may stand for an address of a family that this machine lacks.
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable => unavailable = error,
             Err(error) => return Err(error),

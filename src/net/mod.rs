@@ -22,6 +22,8 @@ pub enum Error {
     Listen {
         /// As it was given.
         address: String,
+        /// By which flag.
+        flag: &'static str,
         /// What the system said.
         error: std::io::Error,
     },
@@ -41,15 +43,18 @@ pub fn listen(addresses: &[String], settings: Settings) -> Result<Reactor, Error
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Listen { address, error } => {
-                let mend = match error.kind() {
+            Error::Listen { address, flag, error } => {
+                write!(f, "cannot listen on {address}: {error}")?;
+                match error.kind() {
                     std::io::ErrorKind::AddrInUse => {
-                        "; another program listens there: stop it, or choose another with --listen"
+                        let mend = "another program listens there: stop it, or choose another with";
+                        write!(f, "; {mend} {flag}")
                     }
-                    std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
-                    _ => "; give --listen an address of this machine, as 127.0.0.1:8080",
-                };
-                write!(f, "cannot listen on {address}: {error}{mend}")
+                    std::io::ErrorKind::PermissionDenied => {
+                        f.write_str("; ports below 1024 need a privilege")
+                    }
+                    _ => write!(f, "; give {flag} an address of this machine, as 127.0.0.1:8080"),
+                }
             }
             Error::System(error) => write!(f, "the system refused: {error}"),
         }

@@ -20,7 +20,7 @@ use slab::Slab;
 use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
-use super::listen::{Listener, listen};
+use super::listen::{Comers, Listener, listen};
 use crate::broker::Target;
 use crate::contract::{Cause, Input, Output};
 use crate::link_id::LinkId;
@@ -70,21 +70,12 @@ impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, Error> {
         let poll = Poll::new()?;
-        let mut listeners = Vec::new();
-        for given in addresses {
-            let failed = |error| Error::Listen { address: given.clone(), error };
-            for mut listener in listen(given).map_err(failed)? {
-                let token = Token(LISTENERS - listeners.len());
-                poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
-                listeners.push(listener);
-            }
-        }
         let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok(Reactor {
+        let mut reactor = Reactor {
             server,
             poll,
             links: Slab::new(),
-            listeners,
+            listeners: Vec::new(),
             signals: None,
             dials: Dials::new(waker),
             leftovers: Vec::new(),
@@ -93,12 +84,22 @@ impl Reactor {
             now_ms: 0,
             accept_after_ms: 0,
             said_no_descriptors: false,
-        })
+        };
+        for given in addresses {
+            reactor.listen(given, "--listen", Comers::Browsers)?;
+        }
+        Ok(reactor)
     }
 
     /// Where it listens: the ports chosen, where 0 was given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|l| l.socket.local_addr().ok()).collect()
+        self.addresses_for(Comers::Browsers)
+    }
+
+    /// Listens for Redis clients of the embedded broker as well, and returns where.
+    pub fn bind_visitors(&mut self, address: &str) -> Result<Vec<SocketAddr>, Error> {
+        self.listen(address, "--resp", Comers::Visitors)?;
+        Ok(self.addresses_for(Comers::Visitors))
     }
 
     /// From now on SIGTERM and SIGINT ask for the end; a second one for the end at once.
@@ -131,6 +132,21 @@ impl Reactor {
             self.turn(&events);
         }
         Ok(())
+    }
+
+    fn listen(&mut self, given: &str, flag: &'static str, comers: Comers) -> Result<(), Error> {
+        let failed = |error| Error::Listen { address: given.to_owned(), flag, error };
+        for mut listener in listen(given, comers).map_err(failed)? {
+            let token = Token(LISTENERS - self.listeners.len());
+            self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
+            self.listeners.push(listener);
+        }
+        Ok(())
+    }
+
+    fn addresses_for(&self, comers: Comers) -> Vec<SocketAddr> {
+        let listeners = self.listeners.iter().filter(|listener| listener.comers == comers);
+        listeners.filter_map(|listener| listener.socket.local_addr().ok()).collect()
     }
 
     fn turn(&mut self, events: &Events) {
@@ -279,19 +295,31 @@ impl Reactor {
         for at in 0..self.listeners.len() {
             for _ in 0..ACCEPTS {
                 let paused = self.now_ms < self.accept_after_ms;
-                if paused || !self.listeners[at].ready || !self.server.accepting() {
+                let listener = &self.listeners[at];
+                if paused || !listener.ready || !self.accepts(listener.comers) {
                     break;
                 }
-                match self.listeners[at].socket.accept() {
-                    Ok((stream, peer)) => self.accepted(stream, peer),
+                let comers = listener.comers;
+                match listener.socket.accept() {
+                    Ok((stream, peer)) => self.accepted(stream, peer, comers),
                     Err(error) => self.on_accept_error(at, &error),
                 }
             }
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let link = self.server.accept(peer, self.now_ms);
+    fn accepts(&self, comers: Comers) -> bool {
+        match comers {
+            Comers::Browsers => self.server.accepting(),
+            Comers::Visitors => self.server.accepting_visitors(),
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr, comers: Comers) {
+        let link = match comers {
+            Comers::Browsers => self.server.accept(peer, self.now_ms),
+            Comers::Visitors => self.server.accept_visitor(&peer, self.now_ms),
+        };
         self.insert(link, Link::accepted(link.generation, stream));
         self.register(link);
     }
@@ -390,8 +418,9 @@ impl Reactor {
 
     /// How long to sleep: not at all while something is left to read or to accept.
     fn timeout(&mut self) -> Option<Duration> {
-        let waiting = self.listeners.iter().any(|listener| listener.ready);
-        let accept_ms = (waiting && self.server.accepting()).then_some(self.accept_after_ms);
+        let accepts = |listener: &Listener| listener.ready && self.accepts(listener.comers);
+        let waiting = self.listeners.iter().any(accepts);
+        let accept_ms = waiting.then_some(self.accept_after_ms);
         let read_ms = (!self.leftovers.is_empty()).then_some(0);
         let deadlines = self.server.next_deadline_ms().into_iter().chain(accept_ms).chain(read_ms);
         let now_ms = self.start.elapsed().as_millis() as u64;

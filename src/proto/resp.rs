@@ -14,7 +14,12 @@
 //!   that grows with what arrived, whatever the length it declares.
 //! - What a Redis server does not send unasked is an error, and an error ends the link: after it
 //!   nobody can say which reply belongs to which command.
+//!
+//! The other side of the same protocol, commands to values and replies to bytes, is `request` and
+//! `reply`.
 
+pub mod reply;
+pub mod request;
 mod scan;
 
 use std::fmt;

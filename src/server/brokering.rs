@@ -27,7 +27,10 @@ impl Server {
     pub(super) fn on_broker_events(&mut self, input: &mut &[u8]) {
         while !self.relay.is_full() {
             let Some(event) = self.broker.next(input, self.now_ms) else { break };
-            if let Event::Delivery(delivery) = &event
+            if let Event::Delivery(delivery) = &event {
+                self.visitors.hear(delivery.channel, delivery.payload, &mut self.relay);
+            }
+            if let Event::Delivery(delivery) | Event::Announced(delivery) = &event
                 && self.control.as_ref().is_some_and(|name| name.as_bytes() == delivery.channel)
             {
                 let message = delivery.payload.to_vec();
@@ -108,6 +111,7 @@ impl Server {
         loop {
             self.on_broker_events(&mut &[][..]);
             self.take_identities();
+            self.attend_woken_visitors();
             for (name, confirmed) in std::mem::take(&mut self.relay.left) {
                 self.broker.unsubscribe(name, confirmed, self.now_ms);
             }
@@ -139,11 +143,11 @@ impl Server {
 
 /// Tells the relay what the broker said, unless that was about the broker itself.
 fn tell(relay: &mut Relay, said: &mut Said, event: Event<'_>) -> Option<Turned> {
-    if !matches!(event, Event::Delivery(_) | Event::Quiet) {
+    if !matches!(event, Event::Delivery(_) | Event::Announced(_) | Event::Quiet) {
         relay.deliver_arrived();
     }
     match event {
-        Event::Delivery(delivery) => relay.deliver(delivery),
+        Event::Delivery(delivery) | Event::Announced(delivery) => relay.deliver(delivery),
         Event::Answer(payload) => relay.on_answer(payload),
         Event::NoAnswer { reason } => relay.on_no_answer(&reason),
         Event::Subscribed { channel } => relay.on_subscribed(channel),

@@ -1,7 +1,5 @@
 //! Who asks: sessions and the application are asked, and what they say admits a conn or refuses it.
 
-use std::io::IoSlice;
-
 use super::Server;
 use crate::auth::{Failure, Granted, Verdict, Wish};
 use crate::broker::Status;
@@ -114,16 +112,9 @@ impl Server {
     }
 
     /// The bytes that wait for the application on that link.
-    pub(super) fn auth_slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
+    pub(super) fn auth_unsent(&self, link: LinkId) -> &[u8] {
         let auth = self.auth.as_ref().filter(|auth| auth.is_mine(link));
-        let unsent = auth.map_or(&[][..], |auth| auth.unsent(link));
-        match into.first_mut() {
-            Some(slot) if !unsent.is_empty() => {
-                *slot = IoSlice::new(unsent);
-                1
-            }
-            _ => 0,
-        }
+        auth.map_or(&[], |auth| auth.unsent(link))
     }
 
     pub(super) fn auth_advance(&mut self, link: LinkId, n: usize) {

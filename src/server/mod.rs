@@ -5,11 +5,12 @@
 //! stands at the top of the crate.
 //!
 //! `browsers` is about what browsers send, `brokering` about the broker, `identifying` about who
-//! the browsers are.
+//! the browsers are, `visitors` about the Redis clients of the embedded broker.
 
 mod brokering;
 mod browsers;
 mod identifying;
+mod visitors;
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
@@ -29,6 +30,7 @@ use crate::relay::Relay;
 use crate::settings::Settings;
 use crate::slots::Party;
 use crate::timers;
+use visitors::Visitors;
 
 /// The server.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub struct Server {
     farewells: VecDeque<(u64, LinkId)>,
     /// Bytes of the broker that are for the next turn, because this one was full.
     kept: Vec<u8>,
+    visitors: Visitors,
     /// A dial was wished for and is to be put out.
     dial: bool,
     limits: Limits,
@@ -89,6 +92,7 @@ impl Server {
             broker_blocked: false,
             farewells: VecDeque::new(),
             kept: Vec::new(),
+            visitors: Visitors::default(),
             dial: false,
             limits,
             inflater: Inflater::default(),
@@ -128,6 +132,13 @@ impl Server {
             Input::Received { link, bytes } if self.broker_link == Some(link) => {
                 self.on_broker_bytes(bytes);
             }
+            Input::Received { link, bytes } if self.visitors.has(link) => {
+                self.on_visitor_bytes(link, bytes);
+            }
+            Input::HungUp { link, cause } if self.visitors.has(link) => {
+                self.on_visitor_hung_up(link, cause == Cause::Ended);
+            }
+            Input::Blocked { link } if self.visitors.has(link) => self.on_visitor_blocked(link),
             Input::Received { link, bytes } => self.on_bytes(link, bytes),
             Input::Connected { link } if self.broker_link == Some(link) => {
                 if let Some(redis) = self.broker.redis() {
@@ -203,7 +214,7 @@ impl Server {
             self.relay.metrics.broker_dials_total += 1;
             return Some(Output::Dial(link, target));
         }
-        if let Some(output) = self.auth_output() {
+        if let Some(output) = self.auth_output().or_else(|| self.visitors.next_flush()) {
             return Some(output);
         }
         self.relay.poll_output()
@@ -211,15 +222,13 @@ impl Server {
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [std::io::IoSlice<'a>]) -> usize {
-        if self.broker_link == Some(link) {
-            let (Some(slot), Some(unsent)) = (into.first_mut(), self.broker.unsent()) else {
-                return 0;
-            };
-            *slot = std::io::IoSlice::new(unsent);
-            return usize::from(!unsent.is_empty());
+        if let Some(conn) = self.relay.peek(link) {
+            return if conn.is_held() { 0 } else { conn.outbox.slices(into) };
         }
-        let Some(conn) = self.relay.peek(link) else { return self.auth_slices(link, into) };
-        if conn.is_held() { 0 } else { conn.outbox.slices(into) }
+        if self.broker_link == Some(link) {
+            return fill(into, self.broker.unsent().unwrap_or_default());
+        }
+        fill(into, self.visitors.unsent(link).unwrap_or_else(|| self.auth_unsent(link)))
     }
 
     /// The first `n` of those bytes are sent.
@@ -230,6 +239,7 @@ impl Server {
                 self.broker_blocked &= !redis.unsent().is_empty();
             }
             _ if self.relay.peek(link).is_some() => self.relay.advance(link, n),
+            _ if self.visitors.has(link) => self.visitor_took(link, n),
             _ => self.auth_advance(link, n),
         }
     }
@@ -239,7 +249,7 @@ impl Server {
         let wake = self.relay.next_wake().map(|tick| u64::from(tick) * timers::TICK_MS);
         let broker = self.timed_redis().map(|redis| redis.deadline_ms());
         let kept = !self.kept.is_empty() || !self.relay.woken.is_empty();
-        let kept = kept || self.relay.has_outputs();
+        let kept = kept || self.relay.has_outputs() || self.visitors.wait();
         let at_once = (kept || self.broker.has_more()).then_some(self.now_ms);
         let auth = self.auth.as_ref().and_then(Auth::deadline_ms);
         wake.into_iter().chain(broker).chain(auth).chain(self.ends_ms).chain(at_once).min()
@@ -260,6 +270,7 @@ impl Server {
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
         self.relay.check_invariants();
+        self.visitors.check_invariants(self.relay.metrics.visitors);
     }
 
     /// Redis, as long as its time matters: a server that ends does not dial again.
@@ -280,7 +291,19 @@ impl Server {
         let grace_ms = self.relay.settings().shutdown_timeout_ms;
         let ends_ms = if self.ends_ms.is_some() { 0 } else { grace_ms };
         self.ends_ms = Some(self.now_ms + ends_ms);
+        self.drop_visitors();
         self.relay.shut_down();
+    }
+}
+
+/// One slice of all that waits, if anything does.
+fn fill<'a>(into: &mut [std::io::IoSlice<'a>], unsent: &'a [u8]) -> usize {
+    match into.first_mut() {
+        Some(slot) if !unsent.is_empty() => {
+            *slot = std::io::IoSlice::new(unsent);
+            1
+        }
+        _ => 0,
     }
 }
 

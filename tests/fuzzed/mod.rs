@@ -10,3 +10,4 @@ pub mod resp;
 pub mod server;
 pub mod session;
 pub mod token;
+pub mod visitor;

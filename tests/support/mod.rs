@@ -98,6 +98,11 @@ impl Process {
         self.0.id()
     }
 
+    /// What it writes, if that was piped.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.0.stdout.take().expect("a pipe")
+    }
+
     /// Sends a signal, as `TERM`.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.0.id());
@@ -134,6 +139,10 @@ impl Wsloop {
     pub fn start(args: &[&str]) -> Wsloop {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
         command.env_clear().args(["--listen", "127.0.0.1:0", "--metrics", "/metrics"]).args(args);
+        if !args.contains(&"--resp") {
+            // Its default is for one server, and the tests start many.
+            command.args(["--resp", "off"]);
+        }
         let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(process.0.stderr.take().expect("a pipe"));
@@ -164,6 +173,16 @@ impl Wsloop {
 
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Where it answers Redis clients, given `--resp` with port 0.
+    #[track_caller]
+    pub fn resp_address(&self) -> SocketAddr {
+        eventually("a line about Redis clients", || {
+            let log = self.log();
+            let (_, rest) = log.split_once("redis clients: ")?;
+            Some(rest.lines().next()?.parse().expect("an address"))
+        })
     }
 
     /// Where it listens, in the order of the arguments.

@@ -10,6 +10,7 @@
 
 pub mod browser;
 pub mod redis;
+pub mod visitor;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
@@ -30,6 +31,7 @@ use wsloop::settings::{Refuse, Settings};
 
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use redis::{Arrival, FakeRedis, Reach};
+pub use visitor::{Visitor, VisitorId};
 pub use wsloop::contract::{Cause, Input};
 
 /// The place of a browser among all that there ever were.
@@ -52,6 +54,7 @@ pub struct World {
     pub server: Server,
     pub now_ms: u64,
     pub browsers: Vec<Browser>,
+    pub visitors: Vec<Visitor>,
     pub redis: FakeRedis,
     /// When Redis was dialed.
     pub dials_ms: Vec<u64>,
@@ -66,6 +69,8 @@ pub struct World {
     latest_ms: u64,
     /// Bytes of commands that wait for Redis and were looked at.
     peeked: usize,
+    /// Bytes that anybody has taken.
+    carried: usize,
     /// What has happened to Redis's link and is still to be told.
     redis_news: Option<News>,
 }
@@ -73,6 +78,7 @@ pub struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Party {
     Browser(BrowserId),
+    Visitor(VisitorId),
     Redis,
 }
 
@@ -209,6 +215,7 @@ impl World {
             server: Server::new(settings, RandomState::new(), 1),
             now_ms: 1_000_000,
             browsers: Vec::new(),
+            visitors: Vec::new(),
             redis,
             dials_ms: Vec::new(),
             calls,
@@ -216,6 +223,7 @@ impl World {
             pings,
             latest_ms: 0,
             peeked: 0,
+            carried: 0,
             links: Slab::new(),
             redis_link: None,
             redis_news: None,
@@ -420,7 +428,9 @@ impl World {
             turns += 1;
             assert!(turns < MANY_TURNS, "somebody is never heard");
             idle = if self.is_busy() { 0 } else { idle + 1 };
-            if self.turn() {
+            let carried = self.carried;
+            // A turn in which something went out was no idle one.
+            if self.turn() || self.carried > carried {
                 idle = 0;
                 continue;
             }
@@ -441,13 +451,17 @@ impl World {
         for id in 0..self.browsers.len() {
             self.hear_browser(id);
         }
+        for id in 0..self.visitors.len() {
+            self.hear_visitor(id);
+        }
         self.server.tick(self.now_ms);
         self.note(Told::Other);
         let cut = self.put_out();
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.redis.work(self.latest_ms);
         self.server.check_invariants();
-        let conns = self.links.iter().filter(|(_, (_, party))| *party != Party::Redis).count();
+        let conns =
+            self.links.iter().filter(|(_, (_, party))| matches!(party, Party::Browser(_))).count();
         assert_eq!(self.metrics().conns as usize, conns);
         cut && self.server.next_deadline_ms().is_some_and(|at_ms| at_ms <= self.latest_ms)
     }
@@ -457,6 +471,7 @@ impl World {
         self.redis_news.is_some()
             || self.redis.has_to_speak()
             || self.browsers.iter().any(Browser::has_to_speak)
+            || self.visitors.iter().any(Visitor::has_to_speak)
     }
 
     fn hear_redis(&mut self) {
@@ -529,7 +544,7 @@ impl World {
                 }
                 Output::Finish(link) => match self.party(link) {
                     Party::Browser(id) => self.browsers[id].finish(self.now_ms),
-                    Party::Redis => panic!("Redis is not finished with"),
+                    party => panic!("{party:?} is not finished with"),
                 },
                 Output::Close(link) => self.close(link),
             }
@@ -581,12 +596,14 @@ impl World {
                     browser.take(&given[..taken], self.now_ms.max(self.latest_ms));
                     taken
                 }
+                Party::Visitor(id) => self.visitors[id].take(&given),
             };
             self.server.advance(link, taken);
+            self.carried += taken;
             if taken < given.len() {
                 self.server.handle(Input::Blocked { link }, self.now_ms);
                 return self.note(match party {
-                    Party::Redis => Told::Other,
+                    Party::Redis | Party::Visitor(_) => Told::Other,
                     Party::Browser(id) => Told::Blocked(id),
                 });
             }
@@ -654,6 +671,7 @@ impl World {
                 browser.closed_ms = Some(self.now_ms);
                 browser.ended = true;
             }
+            Party::Visitor(id) => self.visitors[id].closed = true,
             // A link that was given up may not be the one that is there now.
             Party::Redis if self.redis_link == Some(link) => {
                 self.redis.disconnected();

@@ -1,0 +1,200 @@
+//! What is stored, in the commands of Redis.
+
+use std::sync::Arc;
+
+use super::commands::{Command, Wrong};
+use super::{MAX_MANY, MAX_NAME, MAX_PATTERN};
+use crate::broker::glob;
+use crate::broker::store::{NEVER_MS, Store};
+use crate::proto::resp::reply::{self, Version};
+
+/// Names that SCAN looks at when it is not told how many.
+const SCAN_COUNT: usize = 10;
+
+/// A command, and what it needs to know.
+pub(super) struct Asked<'a> {
+    pub(super) command: Command,
+    pub(super) args: &'a [&'a [u8]],
+    pub(super) now_ms: u64,
+    pub(super) max_value: usize,
+}
+
+/// Does a command, and answers it.
+pub(super) fn answer(
+    asked: &Asked<'_>,
+    store: &mut Store,
+    out: &mut Vec<u8>,
+    version: Version,
+) -> Result<(), Wrong> {
+    let args = asked.args;
+    match asked.command {
+        Command::Get => value(store, args[1], out, version),
+        Command::MGet => {
+            let values = args[1..].iter().filter_map(|name| store.get(name));
+            if values.map(|value| value.len()).sum::<usize>() > MAX_MANY {
+                return Err(Wrong::TooMuch);
+            }
+            reply::array(out, args.len() - 1);
+            args[1..].iter().for_each(|name| value(store, name, out, version));
+        }
+        Command::Set => {
+            let wishes = Wishes::read(&args[3..])?;
+            match set(asked, store, args[2], &wishes)? {
+                true => reply::status(out, "OK"),
+                false => reply::null(out, version),
+            }
+        }
+        Command::SetEx => {
+            let expires_in_ms = Some(lifetime_ms(args[2], 1000, "setex")?);
+            let wishes = Wishes { expires_in_ms, ..Wishes::default() };
+            set(asked, store, args[3], &wishes)?;
+            reply::status(out, "OK");
+        }
+        Command::Del => count(out, &args[1..], |name| store.remove(name)),
+        Command::Exists => count(out, &args[1..], |name| store.get(name).is_some()),
+        Command::Expire => {
+            let done = expire(asked, store)?;
+            reply::integer(out, i64::from(done));
+        }
+        Command::Ttl => {
+            let left = |at_ms: u64| (at_ms - asked.now_ms + 500) / 1000;
+            reply::integer(
+                out,
+                match store.expires_ms(args[1]) {
+                    None => -2,
+                    Some(NEVER_MS) => -1,
+                    Some(at_ms) => i64::try_from(left(at_ms)).unwrap_or(i64::MAX),
+                },
+            );
+        }
+        Command::Keys => {
+            check_pattern(args[1])?;
+            names(store.names().filter(|name| glob::matches(args[1], name)), out);
+        }
+        _ => scan(args, store, out)?,
+    }
+    Ok(())
+}
+
+/// Whether a name has a length that it may have.
+pub(super) fn check_name(name: &[u8]) -> Result<(), Wrong> {
+    if name.len() <= MAX_NAME { Ok(()) } else { Err(Wrong::Long) }
+}
+
+/// Whether a message has a length that it may have.
+pub(super) fn check_value(value: &[u8], most: usize) -> Result<(), Wrong> {
+    if value.len() <= most { Ok(()) } else { Err(Wrong::Large) }
+}
+
+fn check_pattern(pattern: &[u8]) -> Result<(), Wrong> {
+    if pattern.len() <= MAX_PATTERN { Ok(()) } else { Err(Wrong::Long) }
+}
+
+fn value(store: &Store, name: &[u8], out: &mut Vec<u8>, version: Version) {
+    match store.get(name) {
+        Some(value) => reply::bulk(out, value),
+        None => reply::null(out, version),
+    }
+}
+
+fn count(out: &mut Vec<u8>, names: &[&[u8]], mut counts: impl FnMut(&[u8]) -> bool) {
+    let counted = names.iter().filter(|name| counts(name)).count();
+    reply::integer(out, counted as i64);
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n Arc<[u8]>>, out: &mut Vec<u8>) {
+    let names: Vec<&Arc<[u8]>> = names.collect();
+    reply::array(out, names.len());
+    names.into_iter().for_each(|name| reply::bulk(out, name));
+}
+
+/// The options of SET.
+#[derive(Debug, Default)]
+struct Wishes {
+    expires_in_ms: Option<u64>,
+    keeps_expiry: bool,
+    /// Only if something is there, or only if nothing is.
+    only_if: Option<bool>,
+}
+
+impl Wishes {
+    fn read(options: &[&[u8]]) -> Result<Wishes, Wrong> {
+        let mut wishes = Wishes::default();
+        let mut options = options.iter();
+        while let Some(option) = options.next() {
+            let timed = wishes.expires_in_ms.is_some() || wishes.keeps_expiry;
+            match option.to_ascii_lowercase().as_slice() {
+                b"nx" if wishes.only_if != Some(true) => wishes.only_if = Some(false),
+                b"xx" if wishes.only_if != Some(false) => wishes.only_if = Some(true),
+                b"keepttl" if !timed => wishes.keeps_expiry = true,
+                unit @ (b"ex" | b"px") if !timed => {
+                    let time = options.next().ok_or(Wrong::Syntax)?;
+                    let unit_ms = if unit == b"ex" { 1000 } else { 1 };
+                    wishes.expires_in_ms = Some(lifetime_ms(time, unit_ms, "set")?);
+                }
+                _ => return Err(Wrong::Syntax),
+            }
+        }
+        Ok(wishes)
+    }
+}
+
+/// Stores a value; false when a condition kept it from that.
+fn set(asked: &Asked<'_>, store: &mut Store, value: &[u8], wishes: &Wishes) -> Result<bool, Wrong> {
+    let name = asked.args[1];
+    check_name(name)?;
+    check_value(value, asked.max_value)?;
+    if wishes.only_if.is_some_and(|there| store.get(name).is_some() != there) {
+        return Ok(false);
+    }
+    let expires_ms = match wishes.expires_in_ms {
+        Some(ms) => asked.now_ms.saturating_add(ms),
+        None if wishes.keeps_expiry => store.expires_ms(name).unwrap_or(NEVER_MS),
+        None => NEVER_MS,
+    };
+    if store.set(name.into(), value.into(), expires_ms) { Ok(true) } else { Err(Wrong::Full) }
+}
+
+/// EXPIRE; what is to expire at once or before is deleted.
+fn expire(asked: &Asked<'_>, store: &mut Store) -> Result<bool, Wrong> {
+    let seconds = integer(asked.args[2])?;
+    let ms = seconds.checked_mul(1000).ok_or(Wrong::ExpireTime("expire"))?;
+    Ok(match u64::try_from(ms) {
+        Ok(ms @ 1..) => store.set_expiry(asked.args[1], asked.now_ms.saturating_add(ms)),
+        _ => store.remove(asked.args[1]),
+    })
+}
+
+/// SCAN: the names from a cursor on that fit, and the next cursor.
+fn scan(args: &[&[u8]], store: &Store, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    let cursor = std::str::from_utf8(args[1]).ok().and_then(|text| text.parse().ok());
+    let cursor: u64 = cursor.ok_or(Wrong::Cursor)?;
+    let (mut pattern, mut count) = (&b"*"[..], SCAN_COUNT);
+    for option in args[2..].chunks(2) {
+        match option {
+            [name, text] if name.eq_ignore_ascii_case(b"match") => pattern = text,
+            [name, number] if name.eq_ignore_ascii_case(b"count") => {
+                let number = usize::try_from(integer(number)?).ok().filter(|number| *number > 0);
+                count = number.ok_or(Wrong::Syntax)?;
+            }
+            _ => return Err(Wrong::Syntax),
+        }
+    }
+    check_pattern(pattern)?;
+    let (cursor, found) = store.scan(cursor, count);
+    reply::array(out, 2);
+    reply::bulk(out, cursor.to_string().as_bytes());
+    names(found.iter().filter(|name| glob::matches(pattern, name)), out);
+    Ok(())
+}
+
+/// A time to live, in milliseconds, of a number of units.
+fn lifetime_ms(text: &[u8], unit_ms: i64, command: &'static str) -> Result<u64, Wrong> {
+    let ms = integer(text)?.checked_mul(unit_ms).and_then(|ms| u64::try_from(ms).ok());
+    ms.filter(|ms| *ms > 0).ok_or(Wrong::ExpireTime(command))
+}
+
+fn integer(text: &[u8]) -> Result<i64, Wrong> {
+    let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'));
+    text.and_then(|text| text.parse().ok()).ok_or(Wrong::NotInteger)
+}

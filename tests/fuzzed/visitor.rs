@@ -1,0 +1,71 @@
+//! Any bytes from a Redis client: nothing panics, what is held is bounded, and the answers do not
+//! depend on how the bytes arrived.
+
+use wsloop::broker::visitor::{Step, Visitor};
+use wsloop::broker::{Broker, Kind, Settings};
+use wsloop::proto::resp::{Decoder, Item};
+
+const MAX_MESSAGE: usize = 256;
+const STORE_LIMIT: usize = 4096;
+/// More than what is answered to an input of the fuzzer's size, most of which are KEYS and MGET.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Panics when a visitor is treated wrongly. The first byte says how the bytes are cut.
+pub fn check(data: &[u8]) {
+    let Some((&cut, stream)) = data.split_first() else { return };
+    let whole = answers(stream, stream.len().max(1));
+    assert_eq!(whole, answers(stream, usize::from(cut) + 1), "cut into pieces of {cut} + 1");
+    assert_eq!(whole, answers(stream, 1), "byte by byte");
+    // What is written is RESP3 if that was asked for first; RESP2 is a part of it.
+    let mut decoder = Decoder::new(MOST_BYTES);
+    let mut input = &whole[..];
+    loop {
+        match decoder.next(&mut input) {
+            Ok(Some(Item::Reply(_) | Item::Push(_))) => {}
+            Ok(None) => break,
+            Err(error) => panic!("{error}: {}", whole.escape_ascii()),
+        }
+    }
+}
+
+/// What is answered to a stream that arrives in pieces of that size.
+fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
+    let kind = Kind::Local { store_limit: STORE_LIMIT };
+    let mut broker = Broker::new(Settings { expire_s: 1, kind }, MAX_MESSAGE, 0);
+    let mut visitor = Visitor::new(7, MAX_MESSAGE);
+    let mut sent = Vec::new();
+    for mut input in stream.chunks(piece) {
+        loop {
+            let local = broker.local().expect("the embedded one");
+            match visitor.step(&mut input, local, 1000) {
+                Step::Done => {}
+                Step::Publish { channel, payload } => {
+                    assert!(payload.len() <= MAX_MESSAGE);
+                    let ears = visitor.ears(&channel);
+                    let heard = visitor.hear(&channel, &payload);
+                    assert_eq!(ears > 0, heard > 0);
+                    local.announce(channel, payload);
+                    visitor.published(ears);
+                }
+                Step::Idle if visitor.has_more() => {}
+                Step::Idle => break,
+            }
+            take(&mut visitor, &mut sent);
+        }
+        assert!(input.is_empty(), "bytes are left behind");
+        take(&mut visitor, &mut sent);
+        while broker.next(&mut &[][..], 1000).is_some() {}
+        let store = broker.local().expect("the embedded one").store(1000);
+        assert!(store.bytes() <= STORE_LIMIT);
+        if visitor.is_over() {
+            break;
+        }
+    }
+    sent
+}
+
+fn take(visitor: &mut Visitor, sent: &mut Vec<u8>) {
+    sent.extend_from_slice(visitor.unsent());
+    assert!(sent.len() < MOST_BYTES);
+    visitor.advance(visitor.unsent().len());
+}
