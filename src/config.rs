@@ -182,7 +182,8 @@ fn check(flags: Flags, rules: Rules, descriptors: usize) -> Result<Config, Wrong
     let mut notes = Vec::new();
     let require_login = value("require-login", &flags.require_login, values::on_off)?;
     let require_login = require_login.unwrap_or(false);
-    let demo = value("demo", &flags.demo, values::on_off)?.unwrap_or(flags.redis.is_none());
+    let open = flags.redis.is_none() && !require_login && !flags.has_sources();
+    let demo = value("demo", &flags.demo, values::on_off)?.unwrap_or(open);
     if demo {
         notes.push(demo_note(&flags).to_owned());
     }

@@ -72,10 +72,15 @@ fn owner(object: &Map<String, Value>) -> Result<String, ControlError> {
     let whose = object.get("disconnect").and_then(Value::as_object);
     let whose = whose.filter(|whose| whose.len() == 1).ok_or(ControlError::NoDisconnect)?;
     let (word, name) = whose.iter().next().ok_or(ControlError::NoDisconnect)?;
-    let name = name.as_str().filter(|name| !name.is_empty()).ok_or(ControlError::NoOwner)?;
+    let name = match name {
+        Value::String(name) if !name.is_empty() => name.clone(),
+        // Applications have users of that name: their ids.
+        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+        _ => return Err(ControlError::NoOwner),
+    };
     let audiences = [Audience::User, Audience::Group, Audience::Session];
     let audience = audiences.into_iter().find(|audience| audience.word() == word);
-    Ok(Identity::owner(audience.ok_or(ControlError::NoOwner)?, name))
+    Ok(Identity::owner(audience.ok_or(ControlError::NoOwner)?, &name))
 }
 
 impl std::fmt::Display for ControlError {
@@ -118,7 +123,8 @@ mod tests {
             (r#"{"disconnect":{}}"#, Err(ControlError::NoDisconnect)),
             (r#"{"disconnect":{"user":"a","group":"b"}}"#, Err(ControlError::NoDisconnect)),
             (r#"{"disconnect":{"user":""}}"#, Err(ControlError::NoOwner)),
-            (r#"{"disconnect":{"user":7}}"#, Err(ControlError::NoOwner)),
+            (r#"{"disconnect":{"user":7}}"#, closes("user:7", 4403, REASON)),
+            (r#"{"disconnect":{"user":7.5}}"#, Err(ControlError::NoOwner)),
             (r#"{"disconnect":{"broadcast":"x"}}"#, Err(ControlError::NoOwner)),
             (r#"{"disconnect":{"user":"a"},"code":1005}"#, Err(ControlError::Code)),
             (r#"{"disconnect":{"user":"a"},"code":"4403"}"#, Err(ControlError::Code)),

@@ -198,7 +198,13 @@ fn keys() {
         ),
         (b"-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----".to_vec(), KeyError::Unreadable),
         (b"-----BEGIN ".to_vec(), KeyError::Unreadable),
-        (der, KeyError::NotPem),
+        (der.clone(), KeyError::NotPem),
+        // What Keycloak publishes, and whoever reads it could sign with if it were a secret.
+        (STANDARD.encode(&der).into_bytes(), KeyError::NotPem),
+        (format!(" {}\n", URL_SAFE_NO_PAD.encode(&der)).into_bytes(), KeyError::NotPem),
+        (br#"{"realm":"r","public_key":"AAAA"}"#.to_vec(), KeyError::NotPem),
+        (b"---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n".to_vec(), KeyError::NotPem),
+        (b"sk-ssh-ed25519@openssh.com AAAA\n".to_vec(), KeyError::NotPem),
         (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@here\n".to_vec(), KeyError::NotPem),
         (br#"{"kty":"oct","k":"AAAA"}"#.to_vec(), KeyError::NotPem),
     ] {

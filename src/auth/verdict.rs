@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, MAX_GROUPS};
 use crate::proto::answer::{Answer, AnswerError};
 
 const USER: &str = "X-Wsloop-User";
@@ -83,6 +83,8 @@ pub enum Wrong {
     NotUtf8,
     /// It is an encoded word of RFC 2047, which stands for a name that it does not spell.
     EncodedWord,
+    /// There are more than [`MAX_GROUPS`] names in it.
+    TooMany,
     /// A name in it is over 255 bytes.
     TooLong,
     /// A name in it has a colon, which separates the parts of a channel's name.
@@ -128,6 +130,7 @@ impl fmt::Display for Wrong {
                 "is an encoded word (=?…?=), as Django makes of what is not Latin-1; write \
                  name.encode().decode('latin-1') into it"
             }
+            Self::TooMany => "has more than 1,000 names",
             Self::TooLong => "has a name of more than 255 bytes",
             Self::Colon => "has a name with a colon",
             Self::Control => "has a name with a control character",
@@ -161,6 +164,9 @@ fn granted(answer: &Answer) -> Result<Granted, Failure> {
             if !group.is_empty() {
                 let group = name(group).map_err(|wrong| Failure::Header { name: GROUPS, wrong })?;
                 groups.push(group.to_owned());
+                if groups.len() > MAX_GROUPS {
+                    return Err(Failure::Header { name: GROUPS, wrong: Wrong::TooMany });
+                }
             }
         }
     }

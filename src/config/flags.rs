@@ -226,6 +226,13 @@ pub struct Flags {
     pub log: Option<String>,
 }
 
+impl Flags {
+    /// Whether something is given that says who a browser belongs to.
+    pub fn has_sources(&self) -> bool {
+        [&self.token_key_file, &self.session_key, &self.auth_url].into_iter().any(Option::is_some)
+    }
+}
+
 /// The flags alone: neither the environment nor a command.
 pub fn flags_only() -> clap::Command {
     Flags::augment_args(clap::Command::new("wsloop")).mut_args(|arg| arg.env(Resettable::Reset))

@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 
 use aws_lc_rs::signature as crypto;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
@@ -329,13 +329,27 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii())
 }
 
-/// Whether these bytes are a key of OpenSSH, a JWK, or one whole DER sequence.
+/// Whether these bytes are a key of OpenSSH or SSH2, JSON (a JWK, or what a realm publishes), or
+/// one whole DER sequence, also in base64.
 fn is_key_of_other_form(secret: &[u8]) -> bool {
-    let json = || serde_json::from_slice::<Map<String, Value>>(secret);
-    secret.starts_with(b"ssh-")
-        || secret.starts_with(b"ecdsa-sha2-")
-        || json().is_ok_and(|object| object.contains_key("kty") || object.contains_key("keys"))
+    let text = secret.trim_ascii();
+    let begins = |start: &&str| text.starts_with(start.as_bytes());
+    ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-", "---- BEGIN"].iter().any(begins)
+        || serde_json::from_slice::<Map<String, Value>>(text).is_ok()
         || is_der_sequence(secret)
+        || of_base64(text).is_some_and(|bytes| is_der_sequence(&bytes))
+}
+
+/// What a text in base64 stands for, in either alphabet, padded or not, over lines or not.
+fn of_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let plain = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        byte => *byte,
+    };
+    let text: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(plain).collect();
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    STANDARD_NO_PAD.decode(&text[..text.len() - padding]).ok()
 }
 
 /// The size of an RSA public key (PKCS #1); 0 for one too small for lengths of two bytes.

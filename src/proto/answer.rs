@@ -261,7 +261,7 @@ impl Chunked {
 }
 
 /// A GET of `path` at `host`, about the request of a browser at that address: with its Cookie,
-/// Authorization, Origin and User-Agent as they came, its target as X-Original-URI, its address
+/// Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI, its address
 /// as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and with
 /// X-Forwarded-Proto if it has one that says http or https, for applications that redirect
 /// what is not. `None` if a value could end its line, which none can that was parsed.
@@ -277,7 +277,9 @@ pub fn question(host: &str, path: &str, head: &Head<'_>, address: IpAddr) -> Opt
     push_line(&mut out, "Host", host.as_bytes())?;
     push_line(&mut out, "Accept", b"*/*")?;
     push_line(&mut out, "Accept-Encoding", b"identity")?;
-    push_line(&mut out, "X-Original-URI", head.target.as_bytes())?;
+    // Never an authority: the application decides by what the path begins with.
+    let query = if head.query.is_empty() { "" } else { "?" };
+    push_line(&mut out, "X-Original-URI", [head.path, query, head.query].concat().as_bytes())?;
     push_line(&mut out, "X-Real-IP", address.as_bytes())?;
     push_line(&mut out, "X-Forwarded-For", address.as_bytes())?;
     let scheme = head.header("X-Forwarded-Proto");

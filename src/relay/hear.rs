@@ -136,16 +136,14 @@ impl Relay {
 
     /// The oldest fetch is answered with nothing of use.
     pub fn on_no_answer(&mut self, reason: &str) {
-        let name = match self.fetches.answered() {
-            Some(Asked::Message(fetch)) => fetch.name,
+        match self.fetches.answered() {
+            Some(Asked::Message(_)) => {}
             Some(Asked::Session(link)) => return self.on_no_session(link, reason),
             None => return,
-        };
+        }
         self.metrics.stored_unreadable_total += 1;
         if self.metrics.stored_unreadable_total == 1 {
-            tracing::warn!(
-                "the stored message of {name:?} is not sent: {reason} (said once; then counted)"
-            );
+            tracing::warn!("a stored message is not sent: {reason} (said once; then counted)");
         }
     }
 
@@ -190,7 +188,13 @@ impl Relay {
     /// The broker will not let us hear the channel: whoever counts on it is told, not left waiting.
     pub fn on_denied(&mut self, name: &str, reason: &str) {
         self.metrics.broker_errors_total += 1;
-        tracing::error!("Redis does not let wsloop hear {name:?}: {reason}; see ACL SETUSER");
+        // The name of a session's channel has the session's key in it, which is not for the log.
+        if !std::mem::replace(&mut self.said_denied, true) {
+            tracing::error!(
+                "Redis does not let wsloop hear a channel: {reason}; see ACL SETUSER (said once; \
+                 then counted)"
+            );
+        }
         let Some(channel) = self.hub.find(name) else { return };
         let conns: Vec<u32> = self.hub.subscribers(channel).collect();
         for index in conns {

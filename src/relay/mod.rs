@@ -75,6 +75,8 @@ pub struct Relay {
     lines: Lines,
     arrived: Arrived,
     flush_broker: Option<LinkId>,
+    /// It was said that a channel may not be heard.
+    said_denied: bool,
     /// Frames queued that were not yet to be flushed.
     queued: usize,
     now: Tick,
@@ -102,6 +104,7 @@ impl Relay {
             lines: Lines::default(),
             arrived: Arrived::default(),
             flush_broker: None,
+            said_denied: false,
             queued: 0,
             now: 0,
         }

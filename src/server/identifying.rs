@@ -127,7 +127,7 @@ impl Server {
     pub(super) fn on_control(&mut self, message: &[u8]) {
         match control::parse(message) {
             Ok(disconnect) => {
-                tracing::debug!("asked to disconnect {:?}", disconnect.owner);
+                tracing::debug!("asked to disconnect somebody, with {}", disconnect.code);
                 self.relay.disconnect(&disconnect.owner, disconnect.code, &disconnect.reason);
             }
             Err(error) => {

@@ -62,6 +62,8 @@ def auth(request: HttpRequest) -> HttpResponse:
 def _as_websocket(request: HttpRequest) -> HttpRequest:
     """The request as callbacks know it from ws4redis: its path and query are the WebSocket's."""
     path, _, query = request.headers[ORIGINAL_URI].partition("?")
+    if not path.startswith("/"):
+        raise PermissionDenied("this is no path")
     asked = copy.copy(request)
     asked.path = asked.path_info = unquote_to_bytes(path).decode(errors="replace")
     asked.GET = QueryDict(query)
