@@ -71,11 +71,8 @@ fn by_token() -> Settings {
 
 /// Redis, and all of them.
 fn by_all() -> Settings {
-    let sources = Sources {
-        token: Some(tokens()),
-        session: Some(sessions()),
-        auth: Some(application()),
-    };
+    let sources =
+        Sources { token: Some(tokens()), session: Some(sessions()), auth: Some(application()) };
     Settings { sources, ..with_redis() }
 }
 
@@ -387,7 +384,8 @@ fn stored_messages_come_in_that_order_also_across_an_outage() {
 #[test]
 fn the_application_is_asked_and_grants() {
     let mut world = World::new(by_application());
-    let headers = [COOKIE, "Authorization: Basic abc", "User-Agent: x", "Origin: http://example.com"];
+    let headers =
+        [COOKIE, "Authorization: Basic abc", "User-Agent: x", "Origin: http://example.com"];
     let id = knock(&mut world, ALL, &headers);
     assert_eq!(world.status(id), None);
     let (_, question) = world.question();
@@ -416,7 +414,11 @@ fn the_application_can_narrow_what_is_granted_and_never_widen_it() {
         (Some(""), "all", ""),
         (Some("publish-user"), "all", "publish-user"),
         (Some("all"), "subscribe-user", "subscribe-user"),
-        (Some("publish-user,subscribe-user"), "subscribe-user,subscribe-broadcast", "subscribe-user"),
+        (
+            Some("publish-user,subscribe-user"),
+            "subscribe-user,subscribe-broadcast",
+            "subscribe-user",
+        ),
         (Some("subscribe-group"), "all", ""),
     ] {
         let mut settings = by_application();
@@ -616,7 +618,11 @@ fn who_needs_redis_is_refused_though_the_application_grants() {
     let bare = knock(&mut world, "", &[]);
     world.kill_redis();
     world.pass(500);
-    assert_eq!([world.status(id), world.status(bare)], [None; 2], "Redis is not what they wait for");
+    assert_eq!(
+        [world.status(id), world.status(bare)],
+        [None; 2],
+        "Redis is not what they wait for"
+    );
     for link in [0, 1] {
         world.app.say(link, YES);
     }
@@ -650,9 +656,12 @@ fn the_first_source_that_knows_somebody_ends_the_search() {
     assert_eq!(world.metrics().questions_total, 0);
     // No session of that key, one that is not believed, a key that cannot be one, and none.
     world.redis.set("session:bad-session", "?");
-    for header in
-        ["Cookie: sessionid=unknown-key", "Cookie: sessionid=bad-session", "Cookie: sessionid=x", "A: b"]
-    {
+    for header in [
+        "Cookie: sessionid=unknown-key",
+        "Cookie: sessionid=bad-session",
+        "Cookie: sessionid=x",
+        "A: b",
+    ] {
         let id = knock(&mut world, ALL, &[header]);
         assert!(world.question().1.contains(header) || header == "A: b");
         world.answer(YES);
@@ -800,9 +809,9 @@ fn who_is_not_let_in_before_its_token_expires_hears_nothing() {
     world.redis.paused = false;
     world.run();
     world.pass(100);
-    assert!(world.browsers[id].closed_ms.is_some());
-    let texts = |heard: &(u64, Heard)| matches!(heard.1, Heard::Text(_));
-    assert!(!world.browsers[id].heard.iter().any(texts), "{:?}", world.browsers[id].heard);
+    assert_eq!(world.browsers[id].heard.len(), 1);
+    expect_closed(&mut world, id, 4401, "expired");
+    assert_eq!((world.metrics().expired_total, world.metrics().handshakes_pending), (1, 0));
 }
 
 #[test]
@@ -863,7 +872,9 @@ fn rules_are_about_who_it_turns_out_to_be() {
 
 #[test]
 fn whoever_is_named_is_closed_and_nobody_else() {
-    for (whose, code) in [("user\": \"john", 4403), ("group\": \"a", 4000), ("session\": \"johns-key", 4403)] {
+    for (whose, code) in
+        [("user\": \"john", 4403), ("group\": \"a", 4000), ("session\": \"johns-key", 4403)]
+    {
         let mut world = with_john(by_session());
         world.redis.set("session:marys-key", r#"{"wsloop:username": "mary"}"#);
         let johns = ["", ALL, "subscribe-broadcast"].map(|o| knock(&mut world, o, &[COOKIE]));
@@ -1027,7 +1038,11 @@ fn ten_thousand_who_wait_do_not_disturb_who_is_there() {
     world.run();
     assert_eq!(world.metrics().handshakes_pending as usize, MANY);
     assert!(!world.server.accepting(), "no more may wait");
-    assert_eq!((world.app.most, world.app.questions().len()), (2, 2), "few links, however many ask");
+    assert_eq!(
+        (world.app.most, world.app.questions().len()),
+        (2, 2),
+        "few links, however many ask"
+    );
     for name in ["broadcast:foo", "user:john:foo"] {
         world.publish(name, name);
         assert_eq!(world.texts(open), [name]);

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, MAX_GROUPS};
 use crate::proto::answer::{Answer, AnswerError};
 
 const USER: &str = "X-Wsloop-User";
@@ -81,6 +81,8 @@ pub enum Wrong {
     Repeated,
     /// It is not UTF-8.
     NotUtf8,
+    /// There are more than [`MAX_GROUPS`] names in it.
+    TooMany,
     /// It is an encoded word of RFC 2047, which stands for a name that it does not spell.
     EncodedWord,
     /// A name in it is over 255 bytes.
@@ -128,6 +130,7 @@ impl fmt::Display for Wrong {
                 "is an encoded word (=?…?=), as Django makes of what is not Latin-1; write \
                  name.encode().decode('latin-1') into it"
             }
+            Self::TooMany => "has more than 1000 names",
             Self::TooLong => "has a name of more than 255 bytes",
             Self::Colon => "has a name with a colon",
             Self::Control => "has a name with a control character",
@@ -163,6 +166,9 @@ fn granted(answer: &Answer) -> Result<Granted, Failure> {
                 groups.push(group.to_owned());
             }
         }
+    }
+    if groups.len() > MAX_GROUPS {
+        return Err(Failure::Header { name: GROUPS, wrong: Wrong::TooMany });
     }
     let allow: Vec<&str> = texts(answer, ALLOW).collect::<Result<_, _>>()?;
     let allow = Some(allow.join(",")).filter(|_| answer.values(ALLOW).next().is_some());

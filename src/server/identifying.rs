@@ -6,7 +6,7 @@ use super::Server;
 use crate::auth::{Failure, Granted, Verdict, Wish};
 use crate::broker::Status;
 use crate::channel::Allow;
-use crate::conn::Stage;
+use crate::conn::{Conn, Stage};
 use crate::contract::{Cause, Output};
 use crate::control;
 use crate::handshake::{self, Asked, Decision};
@@ -132,11 +132,17 @@ impl Server {
         }
     }
 
-    /// The application has something to say to us.
+    /// The application has something to say to us. What came before it is heard before, and whoever
+    /// a session that was read before is about is let in before: so it is about them, too.
     pub(super) fn on_control(&mut self, message: &[u8]) {
+        self.relay.deliver_arrived();
+        self.take_identities();
         match control::parse(message) {
             Ok(disconnect) => {
                 tracing::debug!("asked to disconnect {:?}", disconnect.owner);
+                if let Some(auth) = &mut self.auth {
+                    auth.revoke(&disconnect.owner, self.now_ms);
+                }
                 self.relay.disconnect(&disconnect.owner, disconnect.code, &disconnect.reason);
             }
             Err(error) => {
@@ -149,6 +155,15 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Panics when somebody is asked about who does not wait for it, or waits for what nobody asks.
+    pub(super) fn check_askers(&self) {
+        assert!(self.relay.looked_up.is_empty() && self.relay.unasked.is_empty());
+        let Some(auth) = &self.auth else { return };
+        let asking = self.relay.links(Conn::waits_for_application);
+        assert_eq!(auth.askers(), asking.len(), "a question is kept about who has gone");
+        assert!(asking.into_iter().all(|link| auth.is_asked_about(link)));
     }
 
     fn put_back(&mut self, link: LinkId, waiting: Box<Waiting>) {

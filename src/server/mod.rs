@@ -260,6 +260,7 @@ impl Server {
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
         self.relay.check_invariants();
+        self.check_askers();
     }
 
     /// Redis, as long as its time matters: a server that ends does not dial again.
