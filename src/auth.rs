@@ -172,9 +172,9 @@ impl Auth {
         }
     }
 
-    /// The conns of `owner`, as [`Identity::owner`](crate::identity::Identity::owner) has it, were closed just now. Whoever the
-    /// application is being asked about may turn out to be one of them: it may have answered when
-    /// it still thought otherwise.
+    /// The conns of `owner`, named as in [`Granted::identity`]'s owners, were closed just now.
+    /// Whoever the application is being asked about may turn out to be one of them: it may have
+    /// answered when it still thought otherwise.
     pub fn revoke(&mut self, owner: &str, now_ms: u64) {
         if !self.askers.is_empty() {
             let until_ms = now_ms + self.settings.timeout_ms;
@@ -305,9 +305,8 @@ impl Auth {
             }
         }
         self.give_up_waiting(now_ms);
-        while let Some((_, owner, asked)) =
-            self.revocations.pop_front_if(|(until_ms, ..)| *until_ms < now_ms)
-        {
+        while self.revocations.front().is_some_and(|(until_ms, ..)| *until_ms < now_ms) {
+            let Some((_, owner, asked)) = self.revocations.pop_front() else { break };
             if self.revoked.get(&owner) == Some(&asked) {
                 self.revoked.remove(&owner);
             }
