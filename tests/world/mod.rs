@@ -50,7 +50,7 @@ pub const BEGIN_UNIX_MS: u64 = 1_800_000_000_000;
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
 
 /// What the clock of deadlines shows when a world begins.
-const BEGIN_MS: u64 = 1_000_000;
+pub const BEGIN_MS: u64 = 1_000_000;
 
 /// More turns than anything takes that happens at one time.
 const MANY_TURNS: usize = 100_000;
