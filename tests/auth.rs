@@ -751,7 +751,7 @@ fn who_was_disconnected_is_not_let_in_by_an_answer_to_a_question_from_before() {
     world.received(links[1], YES);
     let refused = &world.verdicts[1].1;
     assert!(matches!(refused, Verdict::Refused { status: 403, .. }), "{refused:?}");
-    world.received(links[2], &YES.replace("john", "paul"));
+    world.received(links[2], YES.replace("john", "paul"));
     assert!(grant(&world.verdicts[2].1));
     // The link that rests is asked a question from after that.
     world.ask(5);

@@ -334,6 +334,18 @@ fn what_is_no_text_where_a_session_should_be_is_a_503() {
     assert_eq!(world.metrics().sessions_unreadable_total, 1);
 }
 
+#[test]
+fn a_session_that_is_larger_than_a_message_may_be_is_a_503() {
+    let mut world = World::new(Settings { max_message_size: 1_000, ..by_session() });
+    let groups = vec!["\"a group\""; 200].join(",");
+    let session = format!(r#"{{"wsloop:username": "john", "more": [{groups}]}}"#);
+    world.redis.set("session:johns-key", session);
+    let id = knock(&mut world, ALL, &[COOKIE]);
+    expect_refused(&world, id, 503, "who you are");
+    assert_eq!(world.metrics().sessions_unreadable_total, 1);
+    assert_eq!(world.metrics().broker_lost_total, 0);
+}
+
 // Stored messages of several channels.
 
 const STORED: [&str; 5] =
@@ -1011,6 +1023,21 @@ fn control_is_listened_to_again_after_an_outage_and_under_the_prefix() {
     world.redis.publish("site:wsloop:control", message, 0, now_ms);
     world.run();
     expect_closed(&mut world, id, 4403, "");
+}
+
+#[test]
+fn who_may_not_listen_to_control_serves_browsers_all_the_same() {
+    let denied = vec![("SUBSCRIBE", "wsloop:control")];
+    let mut world = World::around(by_token(), FakeRedis::with(|redis| redis.denied = denied));
+    let id = knock(&mut world, ALL, &[]);
+    assert_eq!(granted(&world, id), "subscribe-broadcast");
+    assert_eq!(world.metrics().broker_errors_total, 1);
+    // Nor does one batch with what browsers hear spoil that.
+    world.cut_redis();
+    world.pass(1_000);
+    world.publish("broadcast:foo", "on");
+    assert_eq!(world.texts(id), ["on"]);
+    assert!(world.metrics().broker_errors_total >= 2);
 }
 
 #[test]

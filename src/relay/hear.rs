@@ -161,7 +161,8 @@ impl Relay {
         self.metrics.sessions_unreadable_total += 1;
         if self.metrics.sessions_unreadable_total == 1 {
             tracing::error!(
-                "a session cannot be read: {reason}; see --session-key (said once; then counted)"
+                "a session cannot be read: {reason}; see --session-key and --max-message-size (said \
+                 once; then counted)"
             );
         }
     }
