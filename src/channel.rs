@@ -175,7 +175,8 @@ impl fmt::Display for Options {
         let mut separator = "";
         for (place, name) in NAMES.iter().enumerate() {
             if self.0 & (1 << place) != 0 {
-                write!(f, "{separator}{name}")?;
+                f.write_str(separator)?;
+                f.write_str(name)?;
                 separator = ",";
             }
         }
@@ -301,6 +302,9 @@ fn parts(name: &str) -> Option<(&str, Audience, &str, &str)> {
 ///
 /// ws4redis removes the prefix wherever in the path it stands; here the path must begin with it.
 pub fn facility(path: &str, url_prefix: &str) -> Option<String> {
+    if !path.contains('%') {
+        return path.strip_prefix(url_prefix).map(str::to_owned);
+    }
     let bytes: Vec<u8> = percent_decode_str(path).collect();
     let mut decoded = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -370,7 +374,7 @@ fn names(prefix: &str, audience: Audience, facility: &str, identity: &Identity) 
     let colon = if prefix.is_empty() { "" } else { ":" };
     let word = audience.word();
     let who: Vec<&str> = match audience {
-        Audience::Broadcast => return vec![format!("{prefix}{colon}{word}:{facility}")],
+        Audience::Broadcast => return vec![[prefix, colon, word, ":", facility].concat()],
         Audience::Group => identity.groups.iter().map(String::as_str).collect(),
         Audience::User => identity.user.as_deref().into_iter().collect(),
         Audience::Session => identity.session.as_deref().into_iter().collect(),
@@ -378,7 +382,7 @@ fn names(prefix: &str, audience: Audience, facility: &str, identity: &Identity) 
     let mut seen = BTreeSet::new();
     who.into_iter()
         .filter(|who| !who.is_empty() && seen.insert(*who))
-        .map(|who| format!("{prefix}{colon}{word}:{who}:{facility}"))
+        .map(|who| [prefix, colon, word, ":", who, ":", facility].concat())
         .collect()
 }
 

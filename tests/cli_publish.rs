@@ -56,7 +56,7 @@ fn wrong_use_is_one_line_and_2() {
         (&["publish", "--user", "a:b", "chat", "hi"], "\"a:b\" is no name of a user"),
         (&["publish", "--group=", "chat", "hi"], "no name of a group: it is empty"),
         (&["fetch", "--session", "s", "a:b"], "the facility \"a:b\" has a colon"),
-        (&["fetch", "--broadcast", "--prefix=user", "f"], "the prefix \"user\""),
+        (&["fetch", "--broadcast", "--prefix=user", "f"], "--prefix: \"user\" has broadcast"),
         (&["fetch", "--broadcast", "--prefix=a:", "f"], "--prefix: \"a:\" ends with a colon"),
         (&["fetch", "--broadcast", "--redis=h", "f"], "--redis: the URL has no scheme"),
         (&["publish", "--broadcast", "--expire=1h", "f", "m"], "--expire: \"1h\" is no whole"),

@@ -41,23 +41,26 @@ class Work:
     echoing: int = 100
     # Deliveries of one run: messages are these by the number of connections. Four times as many
     # where user time counts, which the kernel samples, and where messages travel together.
-    deliveries: int = 250_000
+    deliveries: int = 125_000
     echoes: int = 100_000
     size: int = 64
     window: int = 16
     # Seconds that idle connections are watched: longer than the time between two pings.
     idle: int = 35
     # Seconds before memory is read.
-    settle: float = 1.0
+    settle: float = 0.5
     growth: tuple = (1_000, 5_000, 10_000, 19_000)
     # Seconds of connecting and closing while others are held.
-    churn: int = 10
+    churn: int = 5
+    # A crowd that hears ten messages of 1 KiB a second, for so many seconds.
+    crowd: int = 15_000
+    crowded: int = 10
 
     @staticmethod
     def quick():
         """Shows that everything works; the numbers mean nothing."""
         return Work(many=300, some=100, echoing=10, deliveries=2_000, echoes=1_000, idle=1,
-                    settle=0.1, growth=(100, 400), churn=1)
+                    settle=0.1, growth=(100, 400), churn=1, crowd=300, crowded=2)
 
 
 class Bench:
@@ -201,6 +204,18 @@ class Serving:
         finally:
             self.bench.end(holder)
 
+    def crowd(self, clients, seconds):
+        """A crowd that hears much, and beside it a quiet channel; and how far Redis lags."""
+        redis = f"redis://127.0.0.1:{self.bench.redis}"
+        rate = 10
+        quiet = ["--probe", self.url(self.server.quiet), "--probe-channel", "broadcast:quiet"]
+        with stored.Lag(self.bench.redis, self.server.name) as lag:
+            result = self.stress(self.server.path, "fanout", clients, "--messages", rate * seconds,
+                                 "--rate", rate, "--window", rate, "--size", 1024, "--redis", redis,
+                                 "--channel", CHANNEL, *quiet)
+        result["redis_output_buffer"] = lag.most
+        return result
+
     def latecomers(self, clients):
         """A stored message, then `clients` that connect and get it, in seconds."""
         where = (self.port, self.server.path, self.bench.redis, CHANNEL)
@@ -291,6 +306,13 @@ def growth(bench, server):
             yield attempt(f"growth {clients}", serving.fan_out, clients, work.deliveries * 4)
             # Those that come and go are some of them.
             yield attempt(f"churn {clients}", serving.churn, clients - PENDING, work.churn)
+
+
+def crowd(bench, server):
+    """Who has little to hear while many hear much."""
+    with bench.serve(server, pinned=False) as serving:
+        attempt("warm", serving.fan_out, bench.work.some, bench.work.deliveries // 4)
+        yield attempt("crowd", serving.crowd, bench.work.crowd, bench.work.crowded)
 
 
 def children(pid):

@@ -56,6 +56,10 @@ FIGURES = {
     "echo p99": Figure("echo p99", "ms", "free echo", nested("latency_ms", "p99")),
     "once": Figure("1,000 connect, then one message", "s", "free once",
                    lambda result: result["connect"]["seconds"] + result["last_ms"]["max"] / 1000),
+    "quiet": Figure("p99 of a quiet channel beside a crowd", "ms", "crowd",
+                    lambda result: result["probe"]["latency_ms"]["p99"], False),
+    "lag": Figure("Redis's output buffer meanwhile", "KiB", "crowd",
+                  lambda result: result["redis_output_buffer"] / 1024, False),
     "stored": Figure("1,000 connect to a stored message", "s", "free stored",
                      lambda result: result["seconds"]),
 }
@@ -103,6 +107,9 @@ TARGETS = [
     Target("CPU per delivery, 16 messages in flight, 1,000 subscribers", "window", times=1.2),
     Target("1,000 subscribers, one message, until the last has it", "last", times=1.3),
     Target("CPU per echo of 64 bytes, 100 connections", "echo", times=1.10),
+    Target("a quiet channel's p99 while 15,000 hear 10 messages of 1 KiB a second, in ms", "quiet",
+           most=10),
+    Target("Redis's output buffer for wsloop meanwhile, in KiB", "lag", most=1024),
     Target("CPU while 10,000 connections idle with pings on, % of a core", "cpu idle", most=0.5),
 ]
 

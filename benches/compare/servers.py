@@ -87,6 +87,7 @@ class Floor(Server):
 
 class Wsloop(Server):
     name, title = "wsloop", "wsloop"
+    quiet = "/ws/quiet?subscribe-broadcast"
     pings = True
     path = "/ws/bench?subscribe-broadcast"
     stores = True

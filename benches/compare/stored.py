@@ -1,10 +1,12 @@
-"""ws4redis's stress test: a message is stored, then many connect, get it as their first, and leave.
+"""What speaks to Redis besides the servers: how far Redis lags behind one of them, and ws4redis's
+stress test: a message is stored, then many connect, get it as their first, and leave.
 
 Its client, like the original's, is Python and takes about as long as a fast server does.
 """
 
 import selectors
 import socket
+import threading
 import time
 
 MESSAGE = b"Hello, World"
@@ -12,6 +14,34 @@ FRAME = bytes([0x81, len(MESSAGE)]) + MESSAGE
 # How many connect at the same time, and how long all may take, in seconds.
 PENDING = 64
 PATIENCE = 60
+
+
+class Lag:
+    """Watches how much Redis has to send to a client of that name, in bytes."""
+
+    def __init__(self, port, name):
+        self.redis = socket.create_connection(("127.0.0.1", port), 5)
+        self.name, self.most, self.over = f" name={name}".encode(), 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        while not self.over.wait(0.05):
+            self.redis.sendall(b"CLIENT LIST\r\n")
+            answer = self.redis.recv(1 << 20)
+            while not answer.endswith(b"\n\r\n"):
+                answer += self.redis.recv(1 << 20)
+            for line in answer.splitlines():
+                if self.name in line:
+                    self.most = max(self.most, int(line.split(b" omem=")[1].split()[0]))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        self.redis.close()
 
 
 def run(port, path, redis, channel, clients):

@@ -10,6 +10,7 @@
 //! - Request bodies are not read: every response closes the connection.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 /// Most header lines in one request head.
 pub const MAX_HEADERS: usize = 100;
@@ -30,8 +31,9 @@ pub struct Head<'b> {
     pub query: &'b str,
     /// The digit after `HTTP/1.`: 0 or 1.
     pub minor_version: u8,
-    headers: [httparse::Header<'b>; MAX_HEADERS],
-    header_count: usize,
+    /// In memory of their own: an array with room for all that may come would be copied with
+    /// every move, and cost a tenth of a handshake.
+    headers: Vec<httparse::Header<'b>>,
 }
 
 impl<'b> Head<'b> {
@@ -42,7 +44,7 @@ impl<'b> Head<'b> {
 
     /// The values of all header lines of that name, in the order they came.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
-        self.headers[..self.header_count]
+        self.headers
             .iter()
             .filter(move |header| header.name.eq_ignore_ascii_case(name))
             .map(|header| header.value)
@@ -126,9 +128,10 @@ impl std::error::Error for HeadError {}
 /// looked at, so that the same bytes are too large however they were cut into reads.
 pub fn parse_head(buf: &[u8], max_head: usize) -> Result<Option<(Head<'_>, usize)>, HeadError> {
     let window = &buf[..buf.len().min(max_head)];
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    let length = match request.parse(window).map_err(head_error)? {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(window, &mut headers);
+    let length = match parsed.map_err(head_error)? {
         httparse::Status::Complete(length) => length,
         httparse::Status::Partial if buf.len() >= max_head => return Err(HeadError::TooLarge),
         httparse::Status::Partial => return Ok(None),
@@ -138,10 +141,9 @@ pub fn parse_head(buf: &[u8], max_head: usize) -> Result<Option<(Head<'_>, usize
     else {
         return Err(HeadError::RequestLine);
     };
-    let header_count = request.headers.len();
+    let headers = request.headers.to_vec();
     let (authority, path, query) = split_target(target).ok_or(HeadError::Target)?;
-    let head =
-        Head { method, target, authority, path, query, minor_version, headers, header_count };
+    let head = Head { method, target, authority, path, query, minor_version, headers };
     Ok(Some((head, length)))
 }
 
@@ -173,7 +175,10 @@ pub(crate) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
     debug_assert!(is_token(name.as_bytes()), "header names are ours: {name:?}");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    out.extend(value.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
+    match value.bytes().any(|byte| byte.is_ascii_control()) {
+        false => out.extend_from_slice(value.as_bytes()),
+        true => out.extend(value.bytes().map(|b| if b.is_ascii_control() { b' ' } else { b })),
+    }
     out.extend_from_slice(b"\r\n");
 }
 

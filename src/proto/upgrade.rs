@@ -57,6 +57,7 @@ impl<'b> Upgrade<'b> {
     /// browser and passes: it could have sent any.
     pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), Refusal> {
         match self.origin {
+            Some(origin) if is_origin_of(self.host, origin) => Ok(()),
             Some(origin) if !allowed.permits(origin, self.host) => Err(Refusal::OriginRefused {
                 origin: origin.to_owned(),
                 host: self.host.to_owned(),
@@ -231,10 +232,12 @@ pub fn accepted(
     headers: &[(&str, &str)],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
-    http::push_header(&mut out, "Upgrade", "websocket");
-    http::push_header(&mut out, "Connection", "Upgrade");
-    http::push_header(&mut out, "Sec-WebSocket-Accept", &String::from_utf8_lossy(accept));
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(accept);
+    out.extend_from_slice(b"\r\n");
     if let Some(protocol) = protocol {
         http::push_header(&mut out, "Sec-WebSocket-Protocol", protocol);
     }
@@ -432,6 +435,13 @@ fn host<'b>(head: &Head<'b>) -> Option<&'b str> {
 /// Whether the list in that header has the element, in any case.
 fn lists(head: &Head<'_>, header: &str, element: &str) -> bool {
     head.list(header).any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
+}
+
+/// Whether the origin is that host behind the web's schemes, letter for letter, as it mostly is. A
+/// host may end with a colon, which no origin does.
+fn is_origin_of(host: &str, origin: &str) -> bool {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    authority == Some(host) && !host.ends_with(':')
 }
 
 /// The one value there is.

@@ -16,8 +16,8 @@ def only_logged_in(request, channels):
 
 
 def denies_on_demand(request, channels):
-    if request.META.get("HTTP_DENY_CHANNELS") == "YES":
-        raise PermissionDenied("header asks for it")
+    if request.GET.get("deny-channels") == "YES":
+        raise PermissionDenied("the query asks for it")
     return channels
 
 
