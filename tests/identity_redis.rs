@@ -479,7 +479,7 @@ fn play_application(redis: &RedisServer, url: &str, host: &str, app: &App) {
     // A crowd is asked about over few connections, and each is answered what it is.
     let mut many: Vec<(usize, Client)> = thread::scope(|scope| {
         let connect = |n: usize| {
-            let cookie = if n % 2 == 0 { "who=john" } else { "who=nobody" };
+            let cookie = if n.is_multiple_of(2) { "who=john" } else { "who=nobody" };
             with_cookie(&server, ALL, cookie)
         };
         let threads: Vec<_> = (0..40).map(|n| scope.spawn(move || (n, connect(n)))).collect();

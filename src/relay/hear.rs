@@ -161,7 +161,7 @@ impl Relay {
         self.metrics.sessions_unreadable_total += 1;
         if self.metrics.sessions_unreadable_total == 1 {
             tracing::error!(
-                "a session cannot be read: {reason}; see --session-key and --max-message-size (said \
+                "a session cannot be read: {reason}; see --session-key, --max-message-size (said \
                  once; then counted)"
             );
         }

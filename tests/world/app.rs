@@ -9,6 +9,9 @@ use wsloop::link_id::LinkId;
 
 use super::{Cause, Reach};
 
+/// What a question is answered with, if it is answered at once.
+pub type View = Box<dyn Fn(&str) -> Option<String>>;
+
 /// What happens at its end of a link, and is still to be told.
 #[derive(Debug)]
 pub enum Said {
@@ -33,7 +36,7 @@ pub struct FakeApp {
     /// What dialing it leads to.
     pub reach: Reach,
     /// What it answers to a question at once, if anything.
-    pub answers: Box<dyn Fn(&str) -> Option<String>>,
+    pub answers: View,
     /// How many more bytes its sockets take together; `None` is all.
     pub appetite: Option<usize>,
     /// Its links in the order in which they were dialed.
