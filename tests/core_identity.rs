@@ -795,7 +795,7 @@ fn who_stays_until_its_token_expires_is_closed_at_that_moment() {
         assert_eq!((pings, heard.len()), (4, 27), "{heard:?}");
     }
     assert_eq!(world.metrics().expired_total, 0);
-    world.pass(100);
+    world.pass(150);
     expect_closed(&mut world, john, 4401, "expired");
     let (expired, closed_ms) = (world.metrics().expired_total, world.browsers[john].closed_ms);
     assert_eq!((expired, closed_ms), (1, Some(world.now_ms)));
@@ -805,6 +805,26 @@ fn who_stays_until_its_token_expires_is_closed_at_that_moment() {
     }
     world.pass(3_600_000);
     assert_eq!(world.metrics().conns_open, 2);
+}
+
+#[test]
+fn nobody_is_closed_before_its_token_expires_or_more_than_a_tick_later() {
+    for (at_ms, lasts_ms) in [(0, 1000), (1, 1000), (49, 1000), (49, 1), (25, 1026), (7, 1)] {
+        let mut world = World::new(by_token());
+        world.pass(at_ms);
+        let ends_ms = BEGIN_UNIX_MS + at_ms + lasts_ms;
+        let text =
+            token(&format!(r#"{{"sub":"john","exp":{}.{:03}}}"#, ends_ms / 1000, ends_ms % 1000));
+        let query = format!("token={text}&subscribe-user");
+        let id = knock(&mut world, &query, &[]);
+        assert_eq!(world.status(id), Some(101));
+        world.pass(lasts_ms - 1);
+        assert_eq!(world.heard(id), [], "{at_ms} {lasts_ms}");
+        world.pass(51);
+        expect_closed(&mut world, id, 4401, "expired");
+        let again = knock(&mut world, &query, &[]);
+        expect_refused(&world, again, 401, "expired");
+    }
 }
 
 #[test]

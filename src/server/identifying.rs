@@ -236,8 +236,12 @@ impl Server {
             Decision::Open(pending) => {
                 self.relay.own(link, &known.identity);
                 if let Some((conn, at_ms)) = self.relay.conn(link).zip(known.expires_ms) {
-                    let left = timers::ticks(at_ms.saturating_sub(self.unix_ms));
-                    conn.expires = timers::tick(self.now_ms).saturating_add(left).max(1);
+                    // At the tick behind that moment, for who is closed before it would be let in
+                    // again. The two clocks may differ by a part of a millisecond.
+                    let left_ms = at_ms.saturating_sub(self.unix_ms);
+                    let past_ms = self.now_ms % timers::TICK_MS + 1;
+                    let left = timers::ticks(left_ms.saturating_add(past_ms));
+                    conn.expires = timers::tick(self.now_ms).saturating_add(left);
                 }
                 self.authorize(link, pending);
                 self.on_broker_events(&mut &[][..]);
