@@ -11,6 +11,7 @@
 //! * every question has its verdict by its deadline, once, unless its asker has gone. The answer
 //!   to a question whose asker has gone is awaited and thrown away, so that who comes and goes
 //!   does not have links dialed;
+//! * an answer to a question from before somebody was disconnected does not let that one in again;
 //! * after a dial that failed there is a pause. When no link is left, nobody waits for its end.
 
 mod url;
@@ -33,6 +34,7 @@ const REST_MS: u64 = 30_000;
 const PAUSE_MS: u64 = 200;
 /// The application gave up waiting for a question just when it was sent (RFC 9110, 15.5.9).
 const REQUEST_TIMEOUT: u16 = 408;
+const REVOKED: &str = "This connection may no longer be here.";
 
 /// Where to ask, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,10 @@ pub struct Auth {
     /// A dial failed; there is none before that time.
     paused_until_ms: Option<u64>,
     verdicts: VecDeque<(LinkId, u64, Verdict)>,
+    /// Owners that were disconnected, and how many questions had been asked by then.
+    revoked: BTreeMap<String, u64>,
+    /// The same, and when all those questions have their verdicts.
+    revocations: VecDeque<(u64, String, u64)>,
     to_close: VecDeque<LinkId>,
     to_flush: VecDeque<LinkId>,
 }
@@ -127,6 +133,8 @@ impl Auth {
             asked: 0,
             paused_until_ms: None,
             verdicts: VecDeque::new(),
+            revoked: BTreeMap::new(),
+            revocations: VecDeque::new(),
             to_close: VecDeque::new(),
             to_flush: VecDeque::new(),
         }
@@ -164,15 +172,36 @@ impl Auth {
         }
     }
 
+    /// The conns of `owner`, named as in [`Granted::identity`]'s owners, were closed just now.
+    /// Whoever the application is being asked about may turn out to be one of them: it may have
+    /// answered when it still thought otherwise.
+    pub fn revoke(&mut self, owner: &str, now_ms: u64) {
+        if !self.askers.is_empty() {
+            let until_ms = now_ms + self.settings.timeout_ms;
+            self.revoked.insert(owner.to_owned(), self.asked);
+            self.revocations.push_back((until_ms, owner.to_owned(), self.asked));
+        }
+    }
+
     /// The next verdict, and whom it is about.
     pub fn next_answer(&mut self) -> Option<(LinkId, Verdict)> {
         while let Some((who, number, verdict)) = self.verdicts.pop_front() {
             if self.is_awaited(who, number) {
                 self.askers.remove(&key(who));
-                return Some((who, verdict));
+                return Some((who, self.unless_revoked(number, verdict)));
             }
         }
         None
+    }
+
+    /// The number of those who wait for a verdict.
+    pub fn askers(&self) -> usize {
+        self.askers.len()
+    }
+
+    /// Whether somebody waits for a verdict.
+    pub fn is_asked_about(&self, who: LinkId) -> bool {
+        self.askers.contains_key(&key(who))
     }
 
     /// What the owner is to do next.
@@ -276,6 +305,12 @@ impl Auth {
             }
         }
         self.give_up_waiting(now_ms);
+        while self.revocations.front().is_some_and(|(until_ms, ..)| *until_ms < now_ms) {
+            let Some((_, owner, asked)) = self.revocations.pop_front() else { break };
+            if self.revoked.get(&owner) == Some(&asked) {
+                self.revoked.remove(&owner);
+            }
+        }
     }
 
     /// When [`Auth::tick`] has something to do next.
@@ -395,6 +430,17 @@ impl Auth {
 
     fn place(&self, link: LinkId) -> Option<usize> {
         self.links.iter().position(|known| known.id == link)
+    }
+
+    /// The verdict on that question, or a refusal of who was disconnected since it was asked.
+    fn unless_revoked(&self, number: u64, verdict: Verdict) -> Verdict {
+        let revoked = |owner: String| self.revoked.get(&owner).is_some_and(|at| *at >= number);
+        match &verdict {
+            Verdict::Granted(granted) if granted.identity.owners().any(revoked) => {
+                Verdict::Refused { status: 403, text: REVOKED.to_owned() }
+            }
+            _ => verdict,
+        }
     }
 
     fn is_awaited(&self, who: LinkId, number: u64) -> bool {

@@ -208,12 +208,17 @@ impl Conn {
 
     /// Whether its handshake waits for the broker.
     pub fn waits_for_broker(&self) -> bool {
-        let asking = |early: &Early| early.waiting.as_ref().is_some_and(|waiting| waiting.asking);
         match self.stage {
             Stage::Joining => true,
-            Stage::Authorizing => !self.early.as_deref().is_some_and(asking),
+            Stage::Authorizing => !self.waits_for_application(),
             _ => false,
         }
+    }
+
+    /// Whether its handshake waits for the application's answer.
+    pub fn waits_for_application(&self) -> bool {
+        let waiting = self.early.as_ref().and_then(|early| early.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.asking)
     }
 
     /// Whether what waits for it is not to go out yet.

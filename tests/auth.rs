@@ -730,3 +730,31 @@ fn whatever_happens_each_has_one_verdict_in_time_and_it_is_its_own() {
         assert!(open.is_empty() && granted > 0, "seed {seed}: {open:?}, {granted}");
     }
 }
+
+#[test]
+fn who_was_disconnected_is_not_let_in_by_an_answer_to_a_question_from_before() {
+    let grant = |verdict: &Verdict| matches!(verdict, Verdict::Granted(_));
+    let mut world = World::new(4, 4);
+    let ids: Vec<u32> = (1..=4).collect();
+    world.auth.revoke("user:john", 0);
+    for who in &ids {
+        world.ask(*who);
+    }
+    let links: Vec<u32> = world.links.keys().copied().collect();
+    links.iter().for_each(|link| world.connected(*link));
+    for owner in ["user:mary", "group:john", "session:john", "user:joh"] {
+        world.auth.revoke(owner, 0);
+    }
+    world.received(links[0], YES);
+    assert!(grant(&world.verdicts[0].1), "none of those was he");
+    world.auth.revoke("user:john", 0);
+    world.received(links[1], YES);
+    let refused = &world.verdicts[1].1;
+    assert!(matches!(refused, Verdict::Refused { status: 403, .. }), "{refused:?}");
+    world.received(links[2], YES.replace("john", "paul"));
+    assert!(grant(&world.verdicts[2].1));
+    // The link that rests is asked a question from after that.
+    world.ask(5);
+    world.received(links[0], YES);
+    assert!(grant(&world.verdicts[3].1), "he has logged in again");
+}

@@ -276,6 +276,6 @@ fn a_question_goes_nowhere_else() {
         assert_eq!(question(host, path, &head, address), None, "{host:?} {path:?}");
     }
     let mut forged = head.clone();
-    forged.target = "/a\r\nX-Wsloop-User: root";
+    forged.path = "/a\r\nX-Wsloop-User: root";
     assert_eq!(question("h", "/", &forged, address), None);
 }

@@ -164,11 +164,11 @@ fn granted(answer: &Answer) -> Result<Granted, Failure> {
             if !group.is_empty() {
                 let group = name(group).map_err(|wrong| Failure::Header { name: GROUPS, wrong })?;
                 groups.push(group.to_owned());
-                if groups.len() > MAX_GROUPS {
-                    return Err(Failure::Header { name: GROUPS, wrong: Wrong::TooMany });
-                }
             }
         }
+    }
+    if groups.len() > MAX_GROUPS {
+        return Err(Failure::Header { name: GROUPS, wrong: Wrong::TooMany });
     }
     let allow: Vec<&str> = texts(answer, ALLOW).collect::<Result<_, _>>()?;
     let allow = Some(allow.join(",")).filter(|_| answer.values(ALLOW).next().is_some());

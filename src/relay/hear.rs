@@ -1,5 +1,6 @@
 //! What conns hear: channels, deliveries and stored messages.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -50,12 +51,13 @@ impl Relay {
     /// messages and for what is stored.
     pub fn catch_up(&mut self) -> Vec<Arc<str>> {
         let forgotten = self.fetches.forgotten();
-        let channels: Vec<(ChannelId, Arc<str>)> =
-            self.hub.channels().map(|(channel, name)| (channel, name.clone())).collect();
-        for (channel, name) in &channels {
-            let state = self.hub.state(*channel);
+        let mut names = Vec::new();
+        for channel in self.in_the_order_of_conns() {
+            let name = self.hub.name(channel).clone();
+            let state = self.hub.state(channel);
             state.confirmed = false;
-            self.fetches.catch_up(*channel, name.clone(), state);
+            self.fetches.catch_up(channel, name.clone(), state);
+            names.push(name);
         }
         for fetch in forgotten {
             if self.is_current(&fetch) {
@@ -63,7 +65,7 @@ impl Relay {
                 self.fetches.wait_again(fetch, state);
             }
         }
-        channels.into_iter().map(|(_, name)| name).collect()
+        names
     }
 
     /// Hands a message to everyone who hears its channel. Until the broker has confirmed the
@@ -157,7 +159,8 @@ impl Relay {
         self.metrics.sessions_unreadable_total += 1;
         if self.metrics.sessions_unreadable_total == 1 {
             tracing::error!(
-                "a session cannot be read: {reason}; see --session-key (said once; then counted)"
+                "a session cannot be read: {reason}; see --session-key, --max-message-size (said \
+                 once; then counted)"
             );
         }
     }
@@ -221,6 +224,41 @@ impl Relay {
     fn heard_channel(&mut self, name: &[u8]) -> Option<ChannelId> {
         let channel = self.hub.find(std::str::from_utf8(name).ok()?)?;
         self.hub.state(channel).confirmed.then_some(channel)
+    }
+
+    /// All channels, so that those of each conn are in its own order, as far as conns agree.
+    fn in_the_order_of_conns(&self) -> Vec<ChannelId> {
+        let ids = || self.hub.channels().map(|(channel, _)| channel);
+        let places = ids().last().map_or(0, |last| last as usize + 1);
+        // The channels that come right behind a channel for some conn, and how often it is one.
+        let (mut behind, mut before) = (vec![Vec::new(); places], vec![0u32; places]);
+        for (_, conn) in self.slots.conns() {
+            let mut last = None;
+            for channel in self.hub.channels_of(conn.subscriptions) {
+                if let Some(last) = last.replace(channel) {
+                    behind[last as usize].push(channel);
+                    before[channel as usize] += 1;
+                }
+            }
+        }
+        let mut free: VecDeque<ChannelId> = ids().filter(|id| before[*id as usize] == 0).collect();
+        let (mut order, mut taken) = (Vec::new(), vec![false; places]);
+        let mut rest = ids();
+        while let Some(channel) =
+            free.pop_front().or_else(|| rest.find(|channel| !taken[*channel as usize]))
+        {
+            if std::mem::replace(&mut taken[channel as usize], true) {
+                continue;
+            }
+            order.push(channel);
+            for next in std::mem::take(&mut behind[channel as usize]) {
+                before[next as usize] -= 1;
+                if before[next as usize] == 0 {
+                    free.push_back(next);
+                }
+            }
+        }
+        order
     }
 
     fn fan_out(&mut self, channel: ChannelId, mut run: Run<'_>, except: Option<LinkId>) {

@@ -1,5 +1,6 @@
 //! A conn's way through its stages, and its deadlines.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Relay;
@@ -25,6 +26,7 @@ pub enum Request {
     Asked(Asked, Who),
 }
 
+const EXPIRED: &str = "the token has expired";
 const LOOKUP_LATE: &str = "The handshake took too long on the server's side; try again later.";
 const BROKER_DOWN: &str = "The message broker cannot be reached at the moment; try again later.";
 
@@ -143,12 +145,16 @@ impl Relay {
         self.peek(link).is_some_and(|conn| conn.stage == Stage::Open && conn.early.is_some())
     }
 
-    /// Opens a conn whose channels the broker has all confirmed: what waits for it goes out.
+    /// Opens a conn whose channels the broker has all confirmed: what waits for it goes out, unless
+    /// its time is over.
     pub fn open_if_joined(&mut self, link: LinkId) {
         let now = self.now;
         let Some(conn) = self.slots.conn(link) else { return };
         if conn.stage != Stage::Joining || conn.awaiting > 0 {
             return;
+        }
+        if (1..=now).contains(&conn.expires) {
+            return self.open_too_late(link);
         }
         conn.stage = Stage::Open;
         (conn.heard, conn.spoken) = (now, now);
@@ -164,6 +170,15 @@ impl Relay {
             self.woken.push_back(link);
         }
         self.rearm(link.index);
+    }
+
+    /// Opens a conn whose token has expired meanwhile, only to say so.
+    fn open_too_late(&mut self, link: LinkId) {
+        self.metrics.expired_total += 1;
+        let accepted = self.conn(link).and_then(Conn::take_accepted);
+        let mut last = accepted.map(|accepted| accepted.to_vec()).unwrap_or_default();
+        last.extend_from_slice(&frame::encode_close(Some(4401), EXPIRED));
+        self.finish(link, Frame::from(last));
     }
 
     /// Refuses a conn's request, and closes.
@@ -283,7 +298,9 @@ impl Relay {
     /// Notes whose a conn is, so that it can be found by that.
     pub fn own(&mut self, link: LinkId, identity: &Identity) {
         let Some(conn) = self.slots.conn(link) else { return };
-        for owner in identity.owners() {
+        // An application may name a group twice.
+        let owners: BTreeSet<String> = identity.owners().collect();
+        for owner in owners {
             self.owners.subscribe(link.index, &mut conn.owners, &owner, |()| false);
         }
     }
@@ -352,7 +369,7 @@ impl Relay {
             Due::Heartbeat => self.send_heartbeat(link),
             Due::Expired => {
                 self.metrics.expired_total += 1;
-                self.close(link, Some(4401), "the token has expired");
+                self.close(link, Some(4401), EXPIRED);
             }
             Due::PongTimeout => {
                 self.metrics.pong_timeouts_total += 1;

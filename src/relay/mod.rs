@@ -282,6 +282,11 @@ impl Relay {
             let known = hears || conn.stage == Stage::Authorizing;
             let channels = self.hub.channels_of(conn.subscriptions).count();
             assert!(hears || channels == 0, "a conn that is not open hears something");
+            let early = conn.early.as_deref();
+            let (waits, granted) = early
+                .map_or((false, false), |early| (early.waiting.is_some(), early.grant.is_some()));
+            let authorizing = conn.stage == Stage::Authorizing;
+            assert!(!(waits && granted) && authorizing == (waits || granted), "a conn is stuck");
             let owners = self.owners.channels_of(conn.owners).count();
             assert!(known || owners == 0, "a conn that is not open is somebody's");
             let slow = conn.is_slow(self.settings.outbox_limit);

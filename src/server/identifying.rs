@@ -4,7 +4,7 @@ use super::Server;
 use crate::auth::{Failure, Granted, Verdict, Wish};
 use crate::broker::Status;
 use crate::channel::Allow;
-use crate::conn::Stage;
+use crate::conn::{Conn, Stage};
 use crate::contract::{Cause, Output};
 use crate::control;
 use crate::handshake::{self, Asked, Decision};
@@ -123,11 +123,17 @@ impl Server {
         }
     }
 
-    /// The application has something to say to us.
+    /// The application has something to say to us. What came before it is heard before, and whoever
+    /// a session that was read before is about is let in before: so it is about them, too.
     pub(super) fn on_control(&mut self, message: &[u8]) {
+        self.relay.deliver_arrived();
+        self.take_identities();
         match control::parse(message) {
             Ok(disconnect) => {
                 tracing::debug!("asked to disconnect somebody, with {}", disconnect.code);
+                if let Some(auth) = &mut self.auth {
+                    auth.revoke(&disconnect.owner, self.now_ms);
+                }
                 self.relay.disconnect(&disconnect.owner, disconnect.code, &disconnect.reason);
             }
             Err(error) => {
@@ -140,6 +146,15 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Panics when somebody is asked about who does not wait for it, or waits for what nobody asks.
+    pub(super) fn check_askers(&self) {
+        assert!(self.relay.looked_up.is_empty() && self.relay.unasked.is_empty());
+        let Some(auth) = &self.auth else { return };
+        let asking = self.relay.links(Conn::waits_for_application);
+        assert_eq!(auth.askers(), asking.len(), "a question is kept about who has gone");
+        assert!(asking.into_iter().all(|link| auth.is_asked_about(link)));
     }
 
     fn put_back(&mut self, link: LinkId, waiting: Box<Waiting>) {
@@ -212,8 +227,12 @@ impl Server {
             Decision::Open(pending) => {
                 self.relay.own(link, &known.identity);
                 if let Some((conn, at_ms)) = self.relay.conn(link).zip(known.expires_ms) {
-                    let left = timers::ticks(at_ms.saturating_sub(self.unix_ms));
-                    conn.expires = timers::tick(self.now_ms).saturating_add(left).max(1);
+                    // At the tick behind that moment, for who is closed before it would be let in
+                    // again. The two clocks may differ by a part of a millisecond.
+                    let left_ms = at_ms.saturating_sub(self.unix_ms);
+                    let past_ms = self.now_ms % timers::TICK_MS + 1;
+                    let left = timers::ticks(left_ms.saturating_add(past_ms));
+                    conn.expires = timers::tick(self.now_ms).saturating_add(left);
                 }
                 self.authorize(link, pending);
                 self.on_broker_events(&mut &[][..]);

@@ -271,6 +271,7 @@ impl Server {
     pub fn check_invariants(&self) {
         self.relay.check_invariants();
         self.visitors.check_invariants(self.relay.metrics.visitors);
+        self.check_askers();
     }
 
     /// Redis, as long as its time matters: a server that ends does not dial again.

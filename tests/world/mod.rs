@@ -1,5 +1,5 @@
-//! A world around the core, without sockets and without a clock: browsers, a Redis, and time that
-//! passes when it is told to.
+//! A world around the core, without sockets and without a clock: browsers, a Redis, an application
+//! that is asked who they are, and time that passes when it is told to.
 //!
 //! It drives [`Server`] as the contract at the top of the crate says, and watches that the core
 //! keeps its side of it: outputs name links that exist, places agree, nothing is sent after the
@@ -8,6 +8,7 @@
 //! What happens is a function of what it is told: it draws no numbers and looks at no clock.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part of it")]
 
+pub mod app;
 pub mod browser;
 pub mod redis;
 pub mod visitor;
@@ -29,6 +30,7 @@ use wsloop::proto::upgrade::AllowedOrigins;
 use wsloop::server::Server;
 use wsloop::settings::{Refuse, Settings};
 
+pub use app::FakeApp;
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use visitor::{Visitor, VisitorId};
@@ -43,8 +45,14 @@ pub const EXPIRE_S: u64 = 3600;
 /// Milliseconds after which a silent Redis is down in [`with_redis`].
 pub const REDIS_TIMEOUT_MS: u64 = 5_000;
 
+/// The time of day when a world begins, in milliseconds of Unix time.
+pub const BEGIN_UNIX_MS: u64 = 1_800_000_000_000;
+
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
+
+/// What the clock of deadlines shows when a world begins.
+pub const BEGIN_MS: u64 = 1_000_000;
 
 /// More turns than anything takes that happens at one time.
 const MANY_TURNS: usize = 100_000;
@@ -56,6 +64,9 @@ pub struct World {
     pub browsers: Vec<Browser>,
     pub visitors: Vec<Visitor>,
     pub redis: FakeRedis,
+    pub app: FakeApp,
+    /// Knob: the time of day, less what has passed since the beginning.
+    pub begin_unix_ms: u64,
     /// When Redis was dialed.
     pub dials_ms: Vec<u64>,
     /// What the server was told, when it is watched: then somebody is to take it.
@@ -80,6 +91,7 @@ enum Party {
     Browser(BrowserId),
     Visitor(VisitorId),
     Redis,
+    App,
 }
 
 #[derive(Debug)]
@@ -185,6 +197,11 @@ pub fn with_redis() -> Settings {
     Settings { broker, ..settings() }
 }
 
+/// Where the application is asked.
+pub fn app_target() -> Target {
+    Target::Unix("/app.sock".into())
+}
+
 /// The settings of Redis among them.
 pub fn redis_of(settings: &mut Settings) -> &mut RedisSettings {
     match &mut settings.broker.kind {
@@ -213,10 +230,12 @@ impl World {
         let pings = settings.ping_interval_ms > 0;
         let mut world = World {
             server: Server::new(settings, RandomState::new(), 1),
-            now_ms: 1_000_000,
+            now_ms: BEGIN_MS,
             browsers: Vec::new(),
             visitors: Vec::new(),
             redis,
+            app: FakeApp::new(),
+            begin_unix_ms: BEGIN_UNIX_MS,
             dials_ms: Vec::new(),
             calls,
             flushes: usize::MAX,
@@ -368,6 +387,30 @@ impl World {
         self.redis_link
     }
 
+    // The application.
+
+    /// The only question that the application has not answered, and the number of its link.
+    #[track_caller]
+    pub fn question(&self) -> (usize, &str) {
+        let questions = self.app.questions();
+        assert_eq!(questions.len(), 1, "{questions:?}");
+        questions[0]
+    }
+
+    /// The application answers the only question that it has not answered.
+    #[track_caller]
+    pub fn answer(&mut self, answer: impl AsRef<[u8]>) {
+        let (link, _) = self.question();
+        self.app.say(link, answer);
+        self.run();
+    }
+
+    /// A socket of the application takes questions again.
+    pub fn resume_app(&mut self, number: usize) {
+        self.flush(self.app.links[number].link);
+        self.run();
+    }
+
     // The loop.
 
     /// What the server has counted.
@@ -447,7 +490,9 @@ impl World {
     /// One turn of the loop: each party is heard once, Redis first. True when the turn was over
     /// before all was put out, so that another follows at once.
     pub fn turn(&mut self) -> bool {
+        self.server.set_clock(self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS));
         self.hear_redis();
+        self.hear_app();
         for id in 0..self.browsers.len() {
             self.hear_browser(id);
         }
@@ -460,8 +505,8 @@ impl World {
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.redis.work(self.latest_ms);
         self.server.check_invariants();
-        let conns =
-            self.links.iter().filter(|(_, (_, party))| matches!(party, Party::Browser(_))).count();
+        let is_conn = |party: &Party| matches!(party, Party::Browser(_));
+        let conns = self.links.iter().filter(|(_, (_, party))| is_conn(party)).count();
         assert_eq!(self.metrics().conns as usize, conns);
         cut && self.server.next_deadline_ms().is_some_and(|at_ms| at_ms <= self.latest_ms)
     }
@@ -470,6 +515,7 @@ impl World {
     fn is_busy(&self) -> bool {
         self.redis_news.is_some()
             || self.redis.has_to_speak()
+            || self.app.has_to_speak()
             || self.browsers.iter().any(Browser::has_to_speak)
             || self.visitors.iter().any(Visitor::has_to_speak)
     }
@@ -500,6 +546,24 @@ impl World {
                     self.redis_news = Some(News::HungUp(Cause::Ended));
                 }
             }
+        }
+    }
+
+    /// The application says all that it has to say.
+    fn hear_app(&mut self) {
+        while let Some((link, said)) = self.app.speak() {
+            self.flush(link);
+            match said {
+                app::Said::Connected => self.server.handle(Input::Connected { link }, self.now_ms),
+                app::Said::Bytes(mut bytes) => {
+                    let bytes = &mut bytes[..];
+                    self.server.handle(Input::Received { link, bytes }, self.now_ms);
+                }
+                app::Said::HungUp(cause) => {
+                    self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+                }
+            }
+            self.note(Told::Other);
         }
     }
 
@@ -534,6 +598,10 @@ impl World {
         let mut flushes = self.flushes;
         while let Some(output) = self.server.poll_output() {
             match output {
+                Output::Dial(link, target) if target == app_target() => {
+                    self.insert(link, Party::App);
+                    self.app.dialed(link);
+                }
                 Output::Dial(link, _) => self.dial(link),
                 Output::Flush(link) => {
                     self.flush(link);
@@ -578,6 +646,7 @@ impl World {
             let given: Vec<u8> = given.collect();
             assert!(!given.is_empty(), "slices of nothing");
             let taken = match party {
+                Party::App => self.app.receive(link, &given),
                 Party::Redis => {
                     let appetite = &mut self.redis.appetite;
                     let taken = appetite.map_or(given.len(), |most| most.min(given.len()));
@@ -603,7 +672,7 @@ impl World {
             if taken < given.len() {
                 self.server.handle(Input::Blocked { link }, self.now_ms);
                 return self.note(match party {
-                    Party::Redis | Party::Visitor(_) => Told::Other,
+                    Party::Redis | Party::App | Party::Visitor(_) => Told::Other,
                     Party::Browser(id) => Told::Blocked(id),
                 });
             }
@@ -679,6 +748,7 @@ impl World {
                 self.note(Told::Lost);
             }
             Party::Redis => {}
+            Party::App => self.app.closed(link),
         }
         self.links.remove(link.index as usize);
     }

@@ -1,0 +1,125 @@
+//! The application at the other end of the links on which it is asked who somebody is.
+//!
+//! It is a script's puppet: it answers what it is told to, when it is told to, on the link that it
+//! is told to, and is shown what it was asked.
+
+use std::collections::VecDeque;
+
+use wsloop::link_id::LinkId;
+
+use super::{Cause, Reach};
+
+/// What a question is answered with, if it is answered at once.
+pub type View = Box<dyn Fn(&str) -> Option<String>>;
+
+/// What happens at its end of a link, and is still to be told.
+#[derive(Debug)]
+pub enum Said {
+    Connected,
+    Bytes(Vec<u8>),
+    HungUp(Cause),
+}
+
+/// One link to it.
+#[derive(Debug)]
+pub struct AppLink {
+    pub link: LinkId,
+    /// What it was asked and has not answered.
+    pub inbox: String,
+    pub says: VecDeque<Said>,
+    /// The server has closed it.
+    pub closed: bool,
+}
+
+/// The application. Its knobs are its first fields.
+pub struct FakeApp {
+    /// What dialing it leads to.
+    pub reach: Reach,
+    /// What it answers to a question at once, if anything.
+    pub answers: View,
+    /// How many more bytes its sockets take together; `None` is all.
+    pub appetite: Option<usize>,
+    /// Its links in the order in which they were dialed.
+    pub links: Vec<AppLink>,
+    /// The most links that there were at one time.
+    pub most: usize,
+}
+
+impl FakeApp {
+    pub fn new() -> Self {
+        FakeApp {
+            reach: Reach::Answers,
+            answers: Box::new(|_| None),
+            appetite: None,
+            links: Vec::new(),
+            most: 0,
+        }
+    }
+
+    /// The whole questions that it has not answered, each with the number of its link.
+    pub fn questions(&self) -> Vec<(usize, &str)> {
+        let open = self.links.iter().enumerate().filter(|(_, link)| !link.closed);
+        let whole = open.filter(|(_, link)| link.inbox.ends_with("\r\n\r\n"));
+        whole.map(|(number, link)| (number, link.inbox.as_str())).collect()
+    }
+
+    /// Links that are open.
+    pub fn open(&self) -> usize {
+        self.links.iter().filter(|link| !link.closed).count()
+    }
+
+    /// It says this on a link; what it was asked there is answered with that.
+    pub fn say(&mut self, link: usize, bytes: impl AsRef<[u8]>) {
+        let link = &mut self.links[link];
+        link.inbox.clear();
+        link.says.push_back(Said::Bytes(bytes.as_ref().to_vec()));
+    }
+
+    /// A link to it ends or fails.
+    pub fn hang_up(&mut self, link: usize, cause: Cause) {
+        self.links[link].says.push_back(Said::HungUp(cause));
+    }
+
+    /// Whether it has something to say.
+    pub fn has_to_speak(&self) -> bool {
+        self.links.iter().any(|link| !link.closed && !link.says.is_empty())
+    }
+
+    pub(super) fn dialed(&mut self, link: LinkId) {
+        let says = match self.reach {
+            Reach::Answers => Some(Said::Connected),
+            Reach::Refuses => Some(Said::HungUp(Cause::Failed("Connection refused".to_string()))),
+            Reach::Silent => None,
+        };
+        let says = says.into_iter().collect();
+        self.links.push(AppLink { link, inbox: String::new(), says, closed: false });
+        self.most = self.most.max(self.open());
+    }
+
+    pub(super) fn closed(&mut self, link: LinkId) {
+        let known = self.links.iter_mut().find(|known| known.link == link && !known.closed);
+        known.expect("only what is open is closed").closed = true;
+    }
+
+    /// Takes what it can of a question, and says how much.
+    pub(super) fn receive(&mut self, link: LinkId, bytes: &[u8]) -> usize {
+        let taken = self.appetite.map_or(bytes.len(), |most| most.min(bytes.len()));
+        self.appetite = self.appetite.map(|most| most - taken);
+        let known = |known: &AppLink| known.link == link && !known.closed;
+        let number = self.links.iter().position(known).expect("only what is open is flushed");
+        let inbox = &mut self.links[number].inbox;
+        inbox.push_str(std::str::from_utf8(&bytes[..taken]).expect("these are text"));
+        let answer = inbox.ends_with("\r\n\r\n").then(|| (self.answers)(inbox)).flatten();
+        if let Some(answer) = answer {
+            self.say(number, answer);
+        }
+        taken
+    }
+
+    /// The next thing that it says, and on which link.
+    pub(super) fn speak(&mut self) -> Option<(LinkId, Said)> {
+        let open = self.links.iter_mut().filter(|link| !link.closed);
+        open.map(|link| (link.link, &mut link.says))
+            .find_map(|(link, says)| says.pop_front().map(|said| (link, said)))
+    }
+}
