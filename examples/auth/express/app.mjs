@@ -1,9 +1,8 @@
-/**
- * Express tells wsloop who a browser belongs to; or, with REDIS_URL, keeps its sessions in Redis,
- * where wsloop reads them itself.
- *
- * This is an example: whoever says that they are john is john, without a password.
- */
+// Express tells wsloop who a browser belongs to; or, with REDIS_URL, keeps its sessions in Redis,
+// where wsloop reads them itself.
+//
+// This is an example: whoever says that they are john is john, without a password.
+
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -22,8 +21,8 @@ const redis = REDIS_URL && createClient({ url: REDIS_URL }).on('error', console.
 await redis?.connect();
 const store = redis && new RedisStore({ client: redis, prefix: 'sess:' });
 
-const app = express();
 const cookie = { sameSite: 'lax' };
+const app = express();
 app.use(session({ store, secret, cookie, resave: false, saveUninitialized: false }));
 
 app.get('/', (req, res) => res.sendFile(fileURLToPath(new URL('../page.html', import.meta.url))));
@@ -53,7 +52,7 @@ app.get('/wsloop-auth', (req, res) => {
     res.set('X-Wsloop-Groups', header(groups.join(',')));
     res.set('X-Wsloop-Session', req.sessionID);
   }
-  res.end(); // No body: before one Node writes the headers in the body's encoding.
+  res.end(); // No text: Node may write headers in the encoding of a text that follows.
 });
 
 /** Node writes headers in Latin-1, and wsloop reads UTF-8. */
