@@ -1,6 +1,5 @@
 // Express tells wsloop who a browser belongs to; or, with REDIS_URL, keeps its sessions in Redis,
 // where wsloop reads them itself.
-//
 // This is an example: whoever says that they are john is john, without a password.
 
 import { randomBytes } from 'node:crypto';
