@@ -20,21 +20,27 @@ export function chat(options) {
   });
   composer?.addEventListener('submit', async (event) => {
     event.preventDefault();
+    const field = element('text');
+    const text = field.value;
     element('note').textContent = '';
+    field.focus();
     try {
-      await send(loop, composer);
-      element('text').value = '';
+      const sent = send(loop, composer, text);
+      // Now and not when it is done, for by then the next text may be in the field.
+      field.value = '';
+      await sent;
     } catch (error) {
       element('note').textContent = `Not sent: ${error.message}`;
+      field.value ||= text;
     }
-    element('text').focus();
   });
 }
 
-async function send(loop, composer) {
+/** What the form holds is read before this first waits. */
+async function send(loop, composer, text) {
   if (composer.dataset.by === 'socket') {
     // It comes back by `echo`, and is shown then.
-    loop.send(`${element('who').textContent}: ${element('text').value}`);
+    loop.send(`${element('who').textContent}: ${text}`);
     return;
   }
   const body = new FormData(composer);
@@ -44,7 +50,7 @@ async function send(loop, composer) {
   }
   // A group's message comes back to its sender, a message to somebody else does not.
   if (composer.dataset.by === 'post-away') {
-    show(`${element('who').textContent}: ${element('text').value}`);
+    show(`${element('who').textContent}: ${text}`);
   }
 }
 
