@@ -261,10 +261,10 @@ impl Chunked {
 }
 
 /// A GET of `path` at `host`, about the request of a browser at that address: with its Cookie,
-/// Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI, its address
-/// as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and with
-/// X-Forwarded-Proto if it has one that says http or https, for applications that redirect
-/// what is not. `None` if a value could end its line, which none can that was parsed.
+/// Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI, its
+/// address as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and with
+/// X-Forwarded-Proto if it has one that says http or https, for applications that redirect what is
+/// not. `None` if a value could end its line, which none can that was parsed.
 pub fn question(host: &str, path: &str, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(1 << 10);
     out.extend_from_slice(b"GET ");
@@ -279,7 +279,8 @@ pub fn question(host: &str, path: &str, head: &Head<'_>, address: IpAddr) -> Opt
     push_line(&mut out, "Accept-Encoding", b"identity")?;
     // Never an authority: the application decides by what the path begins with.
     let query = if head.query.is_empty() { "" } else { "?" };
-    push_line(&mut out, "X-Original-URI", [head.path, query, head.query].concat().as_bytes())?;
+    let uri = [head.path, query, head.query].concat();
+    push_line(&mut out, "X-Original-URI", uri.as_bytes())?;
     push_line(&mut out, "X-Real-IP", address.as_bytes())?;
     push_line(&mut out, "X-Forwarded-For", address.as_bytes())?;
     let scheme = head.header("X-Forwarded-Proto");

@@ -191,22 +191,27 @@ impl Server {
             Verdict::Granted(Granted { identity, allow }) => {
                 match allow.as_deref().map(Allow::parse).transpose() {
                     Ok(allow) => {
+                        self.said.unanswered = false;
                         self.on_known(link, Known { identity, allow, ..Known::default() });
                     }
                     Err(error) => self.on_no_verdict(link, &format!("X-Wsloop-Allow: {error}")),
                 }
             }
-            Verdict::Refused { status, text } => self.relay.refuse_waiting(link, status, &text),
+            Verdict::Refused { status, text } => {
+                self.said.unanswered = false;
+                self.relay.refuse_waiting(link, status, &text);
+            }
             Verdict::Unavailable { reason } => self.on_no_verdict(link, &reason),
         }
     }
 
     fn on_no_verdict(&mut self, link: LinkId, why: &dyn std::fmt::Display) {
         self.relay.metrics.questions_failed_total += 1;
+        tracing::debug!("{link}: no answer of use: {why}");
         if !std::mem::replace(&mut self.said.unanswered, true) {
             tracing::error!(
                 "the application's answer about a handshake is of no use: {why}; see --auth-url \
-                 (said once; then counted)"
+                 (said once until there is one; then counted)"
             );
         }
         self.relay.refuse_waiting(link, 503, UNKNOWN);
