@@ -207,9 +207,10 @@ def reached(results):
             shown = "{:.3f} × ({:.3f}–{:.3f})".format(*spread(values)) if values else ""
         verdict = ("yes" if median(values) <= most else "**no**") if values else "not measured"
         rows.append(f"| {target.work} | {limit} | {shown} | {verdict} |")
+    rows += [further_row(results)]
     rows += [growth_row(results, *row) for row in GROWTH if row[-1] is not None]
     rows.append("| the core alone, a million connections with one subscription each, bytes | 200 | "
-                "by `cargo bench`, not here | |")
+                "see `cargo run --release -p wsloop-benches -- memory` | |")
     return "\n".join(rows)
 
 
@@ -277,7 +278,7 @@ def picture(title, file):
 
 # Title, unit, run, figure of the server, and how much more the most connections may take.
 GROWTH = [
-    ("user space per connection", "bytes", "growth", "bytes_per_conn", 1.05),
+    ("user space per connection", "bytes", "growth", "bytes_per_conn", None),
     ("user time per delivery", "µs", "growth", "delivery_user_us", 1.25),
     ("user time per handshake, with its closing", "µs", "churn", "handshake_user_us", 1.25),
     ("CPU per delivery", "µs", "growth", "delivery_cpu_us", None),
@@ -291,6 +292,27 @@ def grown(results, run, key):
     found = {clients: list(results.values("wsloop", f"{run} {clients}", take).values())
              for clients in results.raw["growth"]}
     return {clients: values for clients, values in found.items() if values}
+
+
+def further_row(results):
+    """What one more connection takes when there are many, against when there are few: the first
+    thousand fit partly into what a process has from its start."""
+    title, limit = "user space of each further connection", 1.25
+    held = {clients: median(values.values()) for clients in results.raw["growth"]
+            if (values := results.values("wsloop", f"growth {clients}", connected))}
+    if len(held) < 3:
+        return f"| {title}, as connections grow | {limit} × | | not measured |"
+    counts = sorted(held)
+    each = [(held[many] - held[few]) / (many - few) for few, many in zip(counts, counts[1:])]
+    ratio = each[-1] / each[0]
+    verdict = "yes" if ratio <= limit else "**no**"
+    return (f"| {title}, from {counts[-2]:,} to {counts[-1]:,} ({each[-1]:.0f} bytes) to from "
+            f"{counts[0]:,} to {counts[1]:,} ({each[0]:.0f}) | {limit} × | {ratio:.3f} × | "
+            f"{verdict} |")
+
+
+def connected(result):
+    return ((result["server"] or {}).get("private_bytes") or {}).get("connected")
 
 
 def growth_row(results, title, _unit, run, key, limit):
