@@ -191,10 +191,11 @@ impl Relay {
     /// The broker will not let us hear the channel: whoever counts on it is told, not left waiting.
     pub fn on_denied(&mut self, name: &str, reason: &str) {
         self.metrics.broker_errors_total += 1;
-        // The name of a session's channel has the session's key in it, which is not for the log.
         if !std::mem::replace(&mut self.said_denied, true) {
+            // A session's key is not for the log.
+            let shown = if name.contains("session:") { "a session's channel" } else { name };
             tracing::error!(
-                "Redis does not let wsloop hear a channel: {reason}; see ACL SETUSER (said once; \
+                "Redis does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said once; \
                  then counted)"
             );
         }
