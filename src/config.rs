@@ -611,8 +611,14 @@ mod tests {
         let for_the_demo = Allow::parse(DEMO_ALLOW).expect("a list of options");
         let listed = Allow::parse("subscribe-user").expect("an option");
         assert_ne!(for_the_demo, default);
-        let cases: [(&[&str], bool, Allow); 8] = [
+        let url = "--auth-url=http://127.0.0.1:8000/auth";
+        let cases: [(&[&str], bool, Allow); 12] = [
             (&[], true, for_the_demo),
+            // Who asks who a browser is does not want everybody to publish.
+            (&[url], false, default),
+            (&["--session-key=session:{}"], false, default),
+            (&["--require-login"], false, default),
+            (&[url, "--demo"], true, for_the_demo),
             (&["--demo"], true, for_the_demo),
             (&["--demo=off"], false, default),
             (&["--allow=subscribe-user"], true, listed),

@@ -408,13 +408,12 @@ fn flags_of_the_help(help: &str) -> BTreeMap<String, String> {
 
 /// A default of the help in the words of the README's narrower column.
 fn other_words(flag: &str, default: &str) -> String {
-    const WORDS: [(&str, &str, &str); 6] = [
+    const WORDS: [(&str, &str, &str); 5] = [
         ("--resp ", "127.0.0.1:6380, unless it is taken", "127.0.0.1:6380"),
         ("--redis ", "none, an embedded broker", "embedded broker"),
         ("--max-connections ", "the descriptor limit less 64", "descriptors − 64"),
         ("--allow ", "every subscribe- option, no publish- option", "subscribe-…"),
         ("--subprotocols ", "the first one offered", "first offered"),
-        ("--demo[", "on with the embedded broker, off with --redis", "on without --redis"),
     ];
     let same = |(name, help, _): &&(&str, &str, &str)| flag.starts_with(name) && default == *help;
     match WORDS.iter().find(same) {

@@ -201,8 +201,9 @@ pub struct Flags {
     #[arg(long, env = "WSLOOP_REFUSE", value_name = "status|close")]
     pub refuse: Option<String>,
 
-    /// Serve the chat at /chat/ and grant what it needs, unless --allow is given
-    /// [default: on with the embedded broker, off with --redis]
+    /// Serve the chat at /chat/ and grant what it needs, unless --allow is given; off, too, where
+    /// something says who a browser belongs to, and with --require-login [default: on without
+    /// --redis]
     #[arg(
         long,
         env = "WSLOOP_DEMO",
