@@ -12,7 +12,7 @@
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`permissions`],
 //!   [`identity`], [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`],
-//!   [`stored`], [`timers`], [`metrics`], [`broker`], [`auth`], [`control`];
+//!   [`stored`], [`timers`], [`metrics`], [`said`], [`broker`], [`auth`], [`control`];
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`who`], [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
@@ -68,6 +68,7 @@ pub mod permissions;
 pub mod proto;
 pub mod publisher;
 pub mod relay;
+pub mod said;
 pub mod server;
 pub mod settings;
 pub mod slots;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 31] = [
     ("proto", 0),
     ("auth", 1),
     ("broker", 1),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 30] = [
     ("overflow", 1),
     ("pattern", 1),
     ("permissions", 1),
+    ("said", 1),
     ("stored", 1),
     ("timers", 1),
     ("control", 1),
