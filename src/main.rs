@@ -47,8 +47,8 @@ fn main() -> ExitCode {
 /// Says where it listens, and serves.
 fn serve(config: Config) -> Result<(), net::Error> {
     let mut reactor = net::listen(&config.listen, config.settings)?;
-    let visitors = config.resp.map(|resp| (reactor.bind_visitors(&resp.address), resp.given));
-    let visitors = match visitors {
+    let clients = config.resp.map(|resp| (reactor.bind_clients(&resp.address), resp.given));
+    let clients = match clients {
         Some((Err(error), true)) => return Err(error),
         bound => bound.map(|(bound, _)| bound),
     };
@@ -63,7 +63,7 @@ fn serve(config: Config) -> Result<(), net::Error> {
     for note in config.notes {
         tracing::info!("{note}");
     }
-    match visitors {
+    match clients {
         None => {}
         Some(Ok(addresses)) => {
             for address in addresses {

@@ -29,13 +29,14 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::channel::Allow;
 use crate::access::permissions::Rules;
-use crate::broker;
-use crate::browser::settings::{Page, Refuse, Settings};
+use crate::broker::{self, BrokerSettings};
+use crate::browser::settings::{Refuse, Settings};
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::tool::cli;
 use crate::tool::stress::Plan;
+use crate::web::Page;
 
 use file::File;
 pub(crate) use flags::guard_environment;
@@ -260,11 +261,7 @@ fn settings(
     })
 }
 
-fn broker(
-    flags: &Flags,
-    message: usize,
-    notes: &mut Vec<String>,
-) -> Result<broker::Settings, Wrong> {
+fn broker(flags: &Flags, message: usize, notes: &mut Vec<String>) -> Result<BrokerSettings, Wrong> {
     let store_limit = size("store-limit", &flags.store_limit, 64 * MIB, 0..=usize::MAX)?;
     // PUBLISH and SET both carry the message, and one message may go to several channels.
     let buffer = &flags.redis_buffer_limit;
@@ -272,7 +269,7 @@ fn broker(
     let expire = |text: &str| values::whole_seconds(text, LONGEST_EXPIRE_S);
     let timeout_ms = time("redis-timeout", &flags.redis_timeout, 5_000, 1)?;
     let redis = |url: &str| redis_url::parse(url, timeout_ms, buffer_limit);
-    Ok(broker::Settings {
+    Ok(BrokerSettings {
         expire_s: value("expire", &flags.expire, expire)?.unwrap_or(3600),
         kind: match value("redis", &flags.redis, redis)? {
             Some(settings) => broker::Kind::Redis(settings),
@@ -475,7 +472,7 @@ mod tests {
         assert_eq!(settings.compression, Compression::Shared);
         assert_eq!(settings.compression_min, 256);
         let kind = Kind::Local { store_limit: 64 << 20 };
-        assert_eq!(settings.broker, broker::Settings { expire_s: 3600, kind });
+        assert_eq!(settings.broker, BrokerSettings { expire_s: 3600, kind });
     }
 
     /// Gives every flag the default that its help states: nothing may change by it.
@@ -562,7 +559,7 @@ mod tests {
         assert_eq!(settings.compression, Compression::Dedicated);
         assert_eq!(settings.compression_min, 100);
         let kind = Kind::Local { store_limit: 0 };
-        assert_eq!(settings.broker, broker::Settings { expire_s: 0, kind });
+        assert_eq!(settings.broker, BrokerSettings { expire_s: 0, kind });
     }
 
     #[test]

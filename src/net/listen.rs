@@ -26,7 +26,7 @@ pub enum Comers {
     /// Conns.
     Browsers,
     /// Redis clients of the embedded broker.
-    Visitors,
+    Clients,
 }
 
 /// Listens on every address that `given`, a host and a port, stands for.

@@ -22,10 +22,9 @@ use wsloop::access::channel::Allow;
 use wsloop::access::permissions::Rules;
 use wsloop::broker::{self, Kind, RedisSettings};
 use wsloop::browser::settings::{Refuse, Settings};
-use wsloop::link::LinkId;
 use wsloop::link::Metrics;
 use wsloop::link::Output;
-use wsloop::link::Target;
+use wsloop::link::{LinkId, Now, Target, Wish};
 use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::proto::ws::upgrade::AllowedOrigins;
@@ -177,7 +176,7 @@ pub fn settings() -> Settings {
         echo_path: None,
         compression: Compression::Shared,
         compression_min: 256,
-        broker: broker::Settings {
+        broker: broker::BrokerSettings {
             expire_s: EXPIRE_S,
             kind: Kind::Local { store_limit: 64 << 20 },
         },
@@ -194,7 +193,7 @@ pub fn with_redis() -> Settings {
         timeout_ms: REDIS_TIMEOUT_MS,
         buffer_limit: 16 << 20,
     };
-    let broker = broker::Settings { expire_s: EXPIRE_S, kind: Kind::Redis(redis) };
+    let broker = broker::BrokerSettings { expire_s: EXPIRE_S, kind: Kind::Redis(redis) };
     Settings { broker, ..settings() }
 }
 
@@ -256,7 +255,7 @@ impl World {
 
     /// A browser connects.
     pub fn accept(&mut self) -> BrowserId {
-        let link = self.server.accept(SOMEWHERE, self.now_ms);
+        let link = self.server.accept(SOMEWHERE, self.now());
         let id = self.browsers.len();
         self.insert(link, Party::Browser(id));
         let mut browser = Browser::new(link);
@@ -414,6 +413,36 @@ impl World {
 
     // The loop.
 
+    /// The time, as the server is told it.
+    pub fn now(&self) -> Now {
+        let unix_ms = self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS);
+        Now { mono_ms: self.now_ms, unix_ms }
+    }
+
+    /// Whether a link is to be read now; what it has kept it goes on with first.
+    pub fn is_reading(&mut self, link: LinkId) -> bool {
+        while self.server.wish(link) == Wish::GoOn {
+            self.server.handle(Input::WentOn { link }, self.now());
+            self.note(Told::Other);
+        }
+        self.server.wish(link) == Wish::Read
+    }
+
+    /// Links that go on although nothing more arrives.
+    fn go_on(&mut self) {
+        let links: Vec<LinkId> = self
+            .links
+            .iter()
+            .map(|(index, (generation, _))| LinkId { index: index as u32, generation: *generation })
+            .collect();
+        for link in links {
+            if self.server.wish(link) == Wish::GoOn {
+                self.server.handle(Input::WentOn { link }, self.now());
+                self.note(Told::Other);
+            }
+        }
+    }
+
     /// What the server has counted.
     pub fn metrics(&self) -> &Metrics {
         self.server.metrics()
@@ -421,7 +450,7 @@ impl World {
 
     /// The process is asked to end.
     pub fn shut_down(&mut self) {
-        self.server.handle(Input::ShutdownAsked, self.now_ms);
+        self.server.handle(Input::ShutdownAsked, self.now());
         self.note(Told::Other);
         self.run();
     }
@@ -491,7 +520,7 @@ impl World {
     /// One turn of the loop: each party is heard once, Redis first. True when the turn was over
     /// before all was put out, so that another follows at once.
     pub fn turn(&mut self) -> bool {
-        self.server.set_clock(self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS));
+        self.go_on();
         self.hear_redis();
         self.hear_app();
         for id in 0..self.browsers.len() {
@@ -500,7 +529,7 @@ impl World {
         for id in 0..self.visitors.len() {
             self.hear_visitor(id);
         }
-        self.server.tick(self.now_ms);
+        self.server.tick(self.now());
         self.note(Told::Other);
         let cut = self.put_out();
         self.latest_ms = self.latest_ms.max(self.now_ms);
@@ -515,6 +544,10 @@ impl World {
     /// Whether somebody outside has something to say.
     fn is_busy(&self) -> bool {
         self.redis_news.is_some()
+            || self.links.iter().any(|(index, (generation, _))| {
+                let link = LinkId { index: index as u32, generation: *generation };
+                self.server.wish(link) == Wish::GoOn
+            })
             || self.redis.has_to_speak()
             || self.app.has_to_speak()
             || self.browsers.iter().any(Browser::has_to_speak)
@@ -526,19 +559,19 @@ impl World {
         match self.redis_news.take() {
             Some(News::Connected) => {
                 self.redis.connected();
-                self.server.handle(Input::Connected { link }, self.now_ms);
+                self.server.handle(Input::Connected { link }, self.now());
                 self.note(Told::Other);
             }
             Some(News::HungUp(cause)) => {
-                self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+                self.server.handle(Input::HungUp { link, cause }, self.now());
                 self.note(Told::Lost);
             }
-            None if !self.server.is_reading(link) => {}
+            None if !self.is_reading(link) => {}
             None => {
                 let Some((mut bytes, breaks)) = self.redis.speak() else { return };
                 if !bytes.is_empty() {
                     let bytes = &mut bytes[..];
-                    self.server.handle(Input::Received { link, bytes }, self.now_ms);
+                    self.server.handle(Input::Received { link, bytes }, self.now());
                     let arrived = self.redis.take_arrived();
                     self.note(Told::Redis(arrived));
                 }
@@ -555,13 +588,13 @@ impl World {
         while let Some((link, said)) = self.app.speak() {
             self.flush(link);
             match said {
-                app::Said::Connected => self.server.handle(Input::Connected { link }, self.now_ms),
+                app::Said::Connected => self.server.handle(Input::Connected { link }, self.now()),
                 app::Said::Bytes(mut bytes) => {
                     let bytes = &mut bytes[..];
-                    self.server.handle(Input::Received { link, bytes }, self.now_ms);
+                    self.server.handle(Input::Received { link, bytes }, self.now());
                 }
                 app::Said::HungUp(cause) => {
-                    self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+                    self.server.handle(Input::HungUp { link, cause }, self.now());
                 }
             }
             self.note(Told::Other);
@@ -576,7 +609,7 @@ impl World {
         let link = browser.link;
         // With every event epoll says as well that the socket can be written to.
         self.flush(link);
-        if !self.server.is_reading(link) {
+        if !self.is_reading(link) {
             return;
         }
         let browser = &mut self.browsers[id];
@@ -584,13 +617,13 @@ impl World {
             let bytes = &mut bytes[..];
             let length = bytes.len();
             browser.lively_ms = self.now_ms.max(self.latest_ms);
-            self.server.handle(Input::Received { link, bytes }, self.now_ms);
+            self.server.handle(Input::Received { link, bytes }, self.now());
             return self.note(Told::Bytes(id, length));
         }
         if let Some(cause) = browser.ending.take() {
             browser.ended = true;
             let told = Told::Ended(id, cause.clone());
-            self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+            self.server.handle(Input::HungUp { link, cause }, self.now());
             self.note(told);
         }
     }
@@ -611,6 +644,7 @@ impl World {
                         return true;
                     }
                 }
+                Output::Resume(_) => {}
                 Output::Finish(link) => match self.party(link) {
                     Party::Browser(id) => self.browsers[id].finish(self.now_ms),
                     party => panic!("{party:?} is not finished with"),
@@ -671,7 +705,7 @@ impl World {
             self.server.advance(link, taken);
             self.carried += taken;
             if taken < given.len() {
-                self.server.handle(Input::Blocked { link }, self.now_ms);
+                self.server.handle(Input::Blocked { link }, self.now());
                 return self.note(match party {
                     Party::Redis | Party::App | Party::Visitor(_) => Told::Other,
                     Party::Browser(id) => Told::Blocked(id),

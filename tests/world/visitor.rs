@@ -37,7 +37,7 @@ impl Visitor {
 impl World {
     /// A Redis client connects.
     pub fn visit(&mut self) -> VisitorId {
-        let link = self.server.accept_visitor(&"somewhere", self.now_ms);
+        let link = self.server.accept_client(&"somewhere", self.now());
         let id = self.visitors.len();
         self.insert(link, Party::Visitor(id));
         self.visitors.push(Visitor {
@@ -97,15 +97,15 @@ impl World {
     pub(super) fn hear_visitor(&mut self, id: VisitorId) {
         let visitor = &self.visitors[id];
         let link = visitor.link;
-        if !visitor.has_to_speak() || !self.server.is_reading(link) {
+        if !visitor.has_to_speak() || !self.is_reading(link) {
             return;
         }
         let visitor = &mut self.visitors[id];
         if let Some(mut bytes) = visitor.sending.pop_front() {
             let bytes = &mut bytes[..];
-            self.server.handle(Input::Received { link, bytes }, self.now_ms);
+            self.server.handle(Input::Received { link, bytes }, self.now());
         } else if let Some(cause) = visitor.ending.take() {
-            self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+            self.server.handle(Input::HungUp { link, cause }, self.now());
         }
         self.note(Told::Other);
     }
