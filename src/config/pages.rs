@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::broker::{Kind, RedisSettings, Target};
-use crate::settings::{Page, PageContent, Settings};
+use crate::broker::{Kind, RedisSettings};
+use crate::browser::settings::{Page, PageContent, Settings};
+use crate::link::Target;
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";

@@ -13,8 +13,8 @@ use std::hash::{BuildHasher, RandomState};
 pub use listen::RespSockets;
 pub use reactor::Reactor;
 
+use crate::browser::settings::Settings;
 use crate::server::Server;
-use crate::settings::Settings;
 
 /// Why the loop could not start, or ended.
 #[derive(Debug)]

@@ -21,9 +21,7 @@ use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
-use crate::broker::Target;
-use crate::contract::{Cause, Input, Output};
-use crate::link_id::LinkId;
+use crate::link::{Cause, Input, LinkId, Output, Target};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
