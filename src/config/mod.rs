@@ -21,6 +21,7 @@ pub(crate) mod stress;
 pub(crate) mod values;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use clap::parser::ValueSource;
@@ -41,6 +42,7 @@ use crate::web::Page;
 use file::File;
 pub(crate) use flags::guard_environment;
 use flags::{Flags, clap_stop, command, unknown_variables};
+use pages::Chat;
 use values::{KIB, MIB};
 
 /// What the program is to do, checked.
@@ -66,6 +68,17 @@ pub struct Config {
     pub notes: Vec<String>,
     /// What the core is told.
     pub settings: Settings,
+    /// The demo is on.
+    demo: bool,
+}
+
+impl Config {
+    /// Says where the embedded broker answers Redis clients, which is known only once it listens:
+    /// the demo's page has a command line for it.
+    pub fn redis_clients_are_answered_at(&mut self, addresses: &[SocketAddr]) {
+        let chat = self.demo.then(|| Chat::of(&self.settings));
+        self.settings.pages = pages::pages(chat.as_ref(), addresses);
+    }
 }
 
 /// Where Redis clients are answered.
@@ -200,13 +213,16 @@ fn check(flags: Flags, rules: Rules, descriptors: usize) -> Result<Config, Wrong
     if require_login && !settings.sources.is_some() {
         notes.push(NOBODY_LOGS_IN.to_owned());
     }
-    Ok(Config {
+    let mut config = Config {
         listen,
         resp: resp(&flags)?,
         log: value("log", &flags.log, values::level)?.unwrap_or(LevelFilter::INFO),
         settings,
         notes,
-    })
+        demo,
+    };
+    config.redis_clients_are_answered_at(&[]);
+    Ok(config)
 }
 
 fn settings(
@@ -218,8 +234,9 @@ fn settings(
     let message = size("max-message-size", &flags.max_message_size, MIB, 1..=256 * MIB)?;
     let url_prefix = value("url-prefix", &flags.url_prefix, values::url_prefix)?;
     let url_prefix = url_prefix.unwrap_or_else(|| "/ws/".to_owned());
-    let heartbeat = flags.heartbeat.clone().unwrap_or_default();
-    let pages = pages::pages(demo, &url_prefix, &heartbeat);
+    let heartbeat = flags.heartbeat.clone().unwrap_or_default().into_bytes();
+    // Their paths are no one else's. What is in them waits until everything else is known.
+    let pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
     let handshake_timeout_ms = time("handshake-timeout", &flags.handshake_timeout, 10_000, 1)?;
     let max_handshakes = count("max-handshakes", &flags.max_handshakes, 4096)?;
     Ok(Settings {
@@ -228,7 +245,7 @@ fn settings(
         rules: Rules::default(),
         require_login: false,
         sources: sources::sources(flags, max_handshakes, handshake_timeout_ms, notes)?,
-        heartbeat: Some(heartbeat.into_bytes()).filter(|text| !text.is_empty()),
+        heartbeat: Some(heartbeat).filter(|text| !text.is_empty()),
         ping_interval_ms: time("ping-interval", &flags.ping_interval, 30_000, 0)?,
         pong_timeout_ms: time("pong-timeout", &flags.pong_timeout, 10_000, 1)?,
         handshake_timeout_ms,
@@ -440,8 +457,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, resp, log, notes, settings } = config;
-        format!("{listen:?} {resp:?} {log:?} {notes:?} {settings:?}")
+        let Config { listen, resp, log, notes, settings, demo } = config;
+        format!("{listen:?} {resp:?} {log:?} {notes:?} {settings:?} {demo}")
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod reactor;
 
 use std::hash::{BuildHasher, RandomState};
 
+pub use listen::RespSockets;
 pub use reactor::Reactor;
 
 use crate::browser::settings::Settings;

@@ -25,7 +25,7 @@ use slab::Slab;
 use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
-use super::listen::{Comers, Listener, listen};
+use super::listen::{Comers, Listener, RespSockets, listen_for};
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
 use crate::server::Server;
 
@@ -90,20 +90,20 @@ impl Reactor {
             said_no_descriptors: false,
         };
         for given in addresses {
-            reactor.listen(given, "--listen", Comers::Browsers)?;
+            reactor.accept_from(listen_for(given, "--listen", Comers::Browsers)?)?;
         }
         Ok(reactor)
     }
 
     /// Where it listens: the ports chosen, where 0 was given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses_for(Comers::Browsers)
+        let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
+        browsers.filter_map(|listener| listener.socket.local_addr().ok()).collect()
     }
 
-    /// Listens for Redis clients of the embedded broker as well, and returns where.
-    pub fn bind_clients(&mut self, address: &str) -> Result<Vec<SocketAddr>, Error> {
-        self.listen(address, "--resp", Comers::Clients)?;
-        Ok(self.addresses_for(Comers::Clients))
+    /// Answers Redis clients of the embedded broker as well.
+    pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), Error> {
+        self.accept_from(sockets.0)
     }
 
     /// From now on SIGTERM and SIGINT ask for the end; a second one for the end at once.
@@ -137,19 +137,13 @@ impl Reactor {
         Ok(())
     }
 
-    fn listen(&mut self, given: &str, flag: &'static str, comers: Comers) -> Result<(), Error> {
-        let failed = |error| Error::Listen { address: given.to_owned(), flag, error };
-        for mut listener in listen(given, comers).map_err(failed)? {
+    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
+        for mut listener in listeners {
             let token = Token(LISTENERS - self.listeners.len());
             self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
             self.listeners.push(listener);
         }
         Ok(())
-    }
-
-    fn addresses_for(&self, comers: Comers) -> Vec<SocketAddr> {
-        let listeners = self.listeners.iter().filter(|listener| listener.comers == comers);
-        listeners.filter_map(|listener| listener.socket.local_addr().ok()).collect()
     }
 
     fn turn(&mut self, events: &Events) {

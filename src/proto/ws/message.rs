@@ -104,7 +104,8 @@ impl Reader {
         limits: &Limits,
         inflater: &mut Inflater,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
-        self.next_of(input, limits, inflater, &mut u32::MAX)
+        let mut frames = u32::MAX;
+        self.next_of(input, limits, inflater, &mut frames)
     }
 
     /// Does what [`Reader::next_with`] does, but looks at no more than `frames` frames or pieces of
