@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use wsloop::proto::frame::{self, Opcode, Role};
-use wsloop::proto::message::{self, Limits, Reader};
+use wsloop::proto::ws::frame::{self, Opcode, Role};
+use wsloop::proto::ws::message::{self, Limits, Reader};
 
 use super::contract::{Cause, LinkId};
 

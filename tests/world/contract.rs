@@ -6,14 +6,13 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::metrics::Metrics;
+use wsloop::browser::settings::Settings;
+use wsloop::link::Metrics;
 use wsloop::server::Server;
-use wsloop::settings::Settings;
 
 use super::{BEGIN_MS, World};
 
-pub use wsloop::contract::{Cause, Input, Output};
-pub use wsloop::link_id::LinkId;
+pub use wsloop::link::{Cause, Input, LinkId, Output};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);

@@ -1,6 +1,6 @@
 //! What tests have browsers, Redis and the application do.
 
-use wsloop::proto::frame::Opcode;
+use wsloop::proto::ws::frame::Opcode;
 
 use super::contract::{Cause, LinkId};
 use super::{Browser, BrowserId, EXPIRE_S, Heard, News, Party, Reach, Response, World, upgrade};

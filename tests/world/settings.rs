@@ -1,11 +1,12 @@
 //! The settings that most tests begin with.
 
-use wsloop::broker::{self, Kind, RedisSettings, Target};
-use wsloop::channel::Allow;
-use wsloop::permissions::Rules;
-use wsloop::proto::deflate::Compression;
-use wsloop::proto::upgrade::AllowedOrigins;
-use wsloop::settings::{Refuse, Settings};
+use wsloop::access::channel::Allow;
+use wsloop::access::permissions::Rules;
+use wsloop::broker::{self, Kind, RedisSettings};
+use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::link::Target;
+use wsloop::proto::ws::deflate::Compression;
+use wsloop::proto::ws::upgrade::AllowedOrigins;
 
 /// Seconds that stored messages live in [`settings`].
 pub const EXPIRE_S: u64 = 3600;
