@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -21,6 +21,7 @@ use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
 use super::listen::{Comers, Listener, listen};
+use super::signals::Signals;
 use crate::link::LinkId;
 use crate::link::Target;
 use crate::link::{Cause, Input, Output};
@@ -55,7 +56,7 @@ pub struct Reactor {
     poll: Poll,
     links: Slab<Link>,
     listeners: Vec<Listener>,
-    signals: Option<UnixStream>,
+    signals: Option<Signals>,
     dials: Dials,
     /// Links whose reading a budget stopped.
     leftovers: Vec<LinkId>,
@@ -102,16 +103,10 @@ impl Reactor {
         Ok(self.addresses_for(Comers::Visitors))
     }
 
-    /// From now on SIGTERM and SIGINT ask for the end; a second one for the end at once.
+    /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
+    /// the end at once.
     pub fn heed_signals(&mut self) -> Result<(), Error> {
-        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
-        }
-        receiver.set_nonblocking(true)?;
-        let mut receiver = UnixStream::from_std(receiver);
-        self.poll.registry().register(&mut receiver, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(receiver);
+        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
         Ok(())
     }
 
@@ -397,13 +392,14 @@ impl Reactor {
     }
 
     fn on_signal(&mut self) {
-        let mut asked = [0; 16];
         let Some(signals) = &mut self.signals else { return };
-        while let Ok(n @ 1..) = io::Read::read(signals, &mut asked) {
-            for _ in 0..n {
-                tracing::info!("asked to end");
-                self.server.handle(Input::ShutdownAsked, self.now_ms);
-            }
+        let times = signals.take();
+        for _ in 0..times {
+            tracing::info!("asked to end");
+            self.server.handle(Input::ShutdownAsked, self.now_ms);
+        }
+        if times == 0 {
+            return;
         }
         // Who comes now is refused by the kernel and can try another process at once.
         self.listeners.clear();
