@@ -9,7 +9,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output,
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::redis::{RedisServer, Value};
+use support::redis::RedisServer;
 use support::{PATIENCE, Wsloop, eventually, free_port};
 
 fn wsloop(args: &[&str]) -> Command {

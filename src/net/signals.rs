@@ -2,8 +2,8 @@
 //!
 //! Rules:
 //! - SIGTERM and SIGINT each ask once more; the second time means at once.
-//! - SIGHUP asks only if nothing has asked before. A terminal that closes sends it twice, itself and
-//!   through the shell, which is not impatience.
+//! - SIGHUP asks only if nothing has asked before. A terminal that closes sends it twice, directly
+//!   and through the shell, which is not impatience.
 //! - A SIGHUP that was ignored when the process began stays ignored: `nohup` asks for that.
 
 use std::fs;
