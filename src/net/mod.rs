@@ -7,6 +7,7 @@ mod dial;
 mod link;
 mod listen;
 mod reactor;
+mod signals;
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -18,7 +18,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -26,6 +26,7 @@ use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
+use super::signals::Signals;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
 use crate::server::Server;
 
@@ -59,7 +60,7 @@ pub struct Reactor {
     poll: Poll,
     links: Slab<Link>,
     listeners: Vec<Listener>,
-    signals: Option<UnixStream>,
+    signals: Option<Signals>,
     dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     leftovers: VecDeque<LinkId>,
@@ -106,16 +107,10 @@ impl Reactor {
         self.accept_from(sockets.0)
     }
 
-    /// From now on SIGTERM and SIGINT ask for the end; a second one for the end at once.
+    /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
+    /// the end at once.
     pub fn heed_signals(&mut self) -> Result<(), Error> {
-        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
-        }
-        receiver.set_nonblocking(true)?;
-        let mut receiver = UnixStream::from_std(receiver);
-        self.poll.registry().register(&mut receiver, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(receiver);
+        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
         Ok(())
     }
 
@@ -437,7 +432,6 @@ impl Reactor {
     }
 
     fn on_signal(&mut self) {
-        let mut asked = [0; 16];
         let Some(signals) = &mut self.signals else { return };
         while let Ok(n @ 1..) = io::Read::read(signals, &mut asked) {
             for _ in 0..n {
