@@ -12,7 +12,8 @@
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`permissions`],
 //!   [`identity`], [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`],
-//!   [`stored`], [`timers`], [`metrics`], [`said`], [`broker`], [`auth`], [`control`];
+//!   [`stored`], [`timers`], [`metrics`], [`said`], [`authority`], [`broker`], [`auth`],
+//!   [`control`];
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`who`], [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
@@ -47,6 +48,7 @@
 //! two the loop may say anything about it, and what it says later does no harm.
 
 pub mod auth;
+pub mod authority;
 pub mod broker;
 pub mod channel;
 pub mod cli;

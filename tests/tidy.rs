@@ -8,9 +8,10 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 31] = [
+const LAYERS: [(&str, u8); 32] = [
     ("proto", 0),
     ("auth", 1),
+    ("authority", 1),
     ("broker", 1),
     ("channel", 1),
     ("encoded", 1),

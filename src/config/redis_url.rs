@@ -4,15 +4,10 @@
 //! (`unix://` for short), with percent escapes in user, password and path. What is wrong is said
 //! without repeating any part of the URL that may be a password, which is every part.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-
 use percent_encoding::percent_decode_str;
 
+use crate::authority;
 use crate::broker::{RedisSettings, Target};
-
-use super::values;
 
 const FORM: &str =
     "write redis://[user:password@]host[:port][/db] or redis+unix:///path/of/socket?db=0";
@@ -78,30 +73,14 @@ fn credentials(userinfo: &str) -> Result<(Option<String>, Option<String>), Strin
     Ok((user, password))
 }
 
-fn tcp_target(host: &str) -> Result<Target, String> {
-    if host.is_empty() {
-        return Err(format!("the URL names no host; {FORM}"));
-    }
-    let (host, port) = values::host_and_port(host).map_err(|why| format!("{why}; {FORM}"))?;
-    match port {
-        Some(0) => Err(format!("the port is 0; {FORM}")),
-        _ => Ok(Target::Tcp { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) }),
-    }
+fn tcp_target(authority: &str) -> Result<Target, String> {
+    authority::tcp(authority, DEFAULT_PORT).map_err(|why| format!("{why}; {FORM}"))
 }
 
 fn unix_target(path: &str) -> Result<Target, String> {
-    // The kernel's sun_path takes 108 bytes, the NUL included.
-    const LONGEST: usize = 107;
     check_escapes(path)?;
-    let path: Vec<u8> = percent_decode_str(path).collect();
-    if path.len() < 2 || path.contains(&0) {
-        return Err(format!("the URL names no socket; {FORM}"));
-    }
-    if path.len() > LONGEST {
-        let why = "the path of the socket is longer than the 107 bytes that systems take";
-        return Err(format!("{why}; use a shorter one"));
-    }
-    Ok(Target::Unix(PathBuf::from(OsString::from_vec(path))))
+    let path = percent_decode_str(path).collect();
+    authority::unix(path).map_err(|why| format!("{why}; {FORM}"))
 }
 
 fn query_database(query: Option<&str>) -> Result<u32, String> {
@@ -146,6 +125,8 @@ fn check_escapes(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::path::PathBuf;
 
     #[test]
     fn urls_that_make_sense() {
@@ -193,9 +174,9 @@ mod tests {
             ("rediss://u:hush@h", "TLS to Redis is not spoken"),
             ("redis:// hush@h", "white space"),
             ("redis://h\nhush", "white space"),
-            ("redis://", "no host"),
-            ("redis:///0", "no host"),
-            ("redis://u:hush@", "no host"),
+            ("redis://", "host is missing"),
+            ("redis:///0", "host is missing"),
+            ("redis://u:hush@", "host is missing"),
             ("redis://hush@h", "no colon before the @"),
             ("redis://u:hush/x@h", "/ as %2F"),
             ("redis://u:hush?x@h", "? as %3F"),
@@ -213,9 +194,9 @@ mod tests {
             ("redis://h/99999999999", "database"),
             ("redis://h?db=1", "only redis+unix takes"),
             ("redis+unix://hush/s", "must begin with a slash"),
-            ("redis+unix://", "no socket"),
-            ("redis+unix:///", "no socket"),
-            ("redis+unix:///hush%00", "no socket"),
+            ("redis+unix://", "begin with a slash"),
+            ("redis+unix:///", "names none"),
+            ("redis+unix:///hush%00", "names none"),
             ("redis+unix:///s?hush=1", "else than db=N"),
             ("redis+unix:///s?db=x", "database"),
         ];

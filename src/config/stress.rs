@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::authority::host_and_port;
 use crate::stress::{LEAST_SIZE, Mode, Plan, Probe, Url, Way};
 
 use super::values::{self, MIB};
@@ -259,8 +260,7 @@ pub fn url(text: &str) -> Result<Url, String> {
         return Err(wrong(why));
     }
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let (host, port) =
-        values::host_and_port(authority).map_err(|why| wrong(&format!(": {why}")))?;
+    let (host, port) = host_and_port(authority).map_err(|why| wrong(&format!(": {why}")))?;
     let (path, query) = match rest.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (rest, None),

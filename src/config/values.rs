@@ -2,11 +2,12 @@
 //!
 //! The sentences do not name the flag; whoever asked knows it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::authority::host_and_port;
 use crate::channel;
 use crate::proto::deflate::Compression;
 use crate::settings::{Page, Refuse};
@@ -161,49 +162,6 @@ pub fn resp(text: &str) -> Result<Option<String>, String> {
     let why = "is not loopback, and the embedded broker asks nobody for a password; write \
                127.0.0.1:6380 or off, or use a real Redis (--redis)";
     Err(format!("{} {why}", quoted(text)))
-}
-
-/// Takes `host`, `host:port`, `[IPv6]` or `[IPv6]:port` apart; the host comes without brackets.
-pub fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or("the bracket is not closed")?;
-            host.parse::<Ipv6Addr>().map_err(|_| "what is in brackets is no IPv6 address")?;
-            (host, port)
-        }
-        None => {
-            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-            if port.matches(':').count() > 1 {
-                return Err("an IPv6 address goes into brackets");
-            }
-            name_or_ipv4(host)?;
-            (host, port)
-        }
-    };
-    let port = match port.strip_prefix(':') {
-        None if port.is_empty() => None,
-        None => return Err("a colon must follow the bracket"),
-        Some(port) => Some(
-            digits(port)
-                .and_then(|port| port.parse().ok())
-                .ok_or("the port is no number up to 65535")?,
-        ),
-    };
-    Ok((host, port))
-}
-
-fn name_or_ipv4(host: &str) -> Result<(), &'static str> {
-    if host.is_empty() {
-        return Err("the host is missing");
-    }
-    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
-        return Err("the host has characters that no name has");
-    }
-    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if numeric && host.parse::<Ipv4Addr>().is_err() {
-        return Err("the host is no IPv4 address");
-    }
-    Ok(())
 }
 
 /// The path that WebSocket paths begin with.
