@@ -19,7 +19,7 @@ use crate::channel::Audience;
 use crate::config::values::printable;
 use crate::publisher::{Error, Expire, Publisher, Recipients, json};
 
-pub use flags::{NAMES, commands, task};
+pub use flags::{commands, task};
 pub use listen::Listen;
 
 const FAILED: u8 = 1;

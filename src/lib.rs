@@ -12,14 +12,14 @@
 //! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
 //! * L1, the domain, without sockets, where time is an argument: [`channel`], [`permissions`],
 //!   [`identity`], [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`],
-//!   [`stored`], [`timers`], [`metrics`], [`said`], [`authority`], [`broker`], [`auth`],
-//!   [`control`];
+//!   [`stored`], [`timers`], [`metrics`], [`said`], `nearest`, [`authority`], [`broker`],
+//!   [`auth`], [`control`];
 //! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
 //!   [`who`], [`handshake`], [`relay`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
-//! * L4, the edge, with flags, environment and exit codes: [`config`], [`cli`] and `main.rs`; the
-//!   client of backends written in Rust: [`publisher`]; and the load tool, another program's worth
-//!   of client with its own loop: [`stress`].
+//! * L4, the edge, with flags, environment and exit codes: [`config`], [`command`], [`cli`] and
+//!   `main.rs`; the client of backends written in Rust: [`publisher`]; and the load tool, another
+//!   program's worth of client with its own loop: [`stress`].
 //!
 //! # The contract between the core and its loop
 //!
@@ -52,6 +52,7 @@ pub mod authority;
 pub mod broker;
 pub mod channel;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod conn;
 pub mod contract;
@@ -62,6 +63,7 @@ pub mod hub;
 pub mod identity;
 pub mod link_id;
 pub mod metrics;
+mod nearest;
 pub mod net;
 pub mod outbox;
 pub mod overflow;

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use wsloop::config::{Command, Config, Stop};
+use wsloop::command::{Command, Stop};
+use wsloop::config::Config;
 use wsloop::net;
 use wsloop::stress::{self, Plan};
 
@@ -60,6 +61,9 @@ fn serve(config: Config) -> Result<(), net::Error> {
             let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
         }
     });
+    for warning in config.warnings {
+        tracing::warn!("{warning}");
+    }
     for note in config.notes {
         tracing::info!("{note}");
     }

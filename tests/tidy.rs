@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 32] = [
+const LAYERS: [(&str, u8); 34] = [
     ("proto", 0),
     ("auth", 1),
     ("authority", 1),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, u8); 32] = [
     ("identity", 1),
     ("link_id", 1),
     ("metrics", 1),
+    ("nearest", 1),
     ("outbox", 1),
     ("overflow", 1),
     ("pattern", 1),
@@ -37,6 +38,7 @@ const LAYERS: [(&str, u8); 32] = [
     ("who", 2),
     ("net", 3),
     ("cli", 4),
+    ("command", 4),
     ("config", 4),
     ("main", 4),
     ("publisher", 4),

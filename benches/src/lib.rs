@@ -14,11 +14,9 @@ use wsloop::broker::{self, Kind, RedisSettings, Target};
 use wsloop::channel::Allow;
 use wsloop::contract::{Input, Output};
 use wsloop::link_id::LinkId;
-use wsloop::proto::deflate::Compression;
 use wsloop::proto::frame::{self, Opcode};
-use wsloop::proto::upgrade::AllowedOrigins;
 use wsloop::server::Server;
-use wsloop::settings::{Refuse, Settings};
+use wsloop::settings::Settings;
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
@@ -243,33 +241,12 @@ pub fn text(bytes: usize) -> String {
 /// wsloop's defaults, with room for as many conns as are wanted.
 fn settings(broker: broker::Settings) -> Settings {
     Settings {
-        url_prefix: "/ws/".to_owned(),
-        prefix: String::new(),
         allow: Allow::parse("all").expect("a list"),
-        heartbeat: None,
-        ping_interval_ms: 30_000,
-        pong_timeout_ms: 10_000,
-        handshake_timeout_ms: 10_000,
-        close_timeout_ms: 5_000,
-        shutdown_timeout_ms: 10_000,
-        max_head_size: 8192,
-        max_message_size: 1 << 20,
         max_fragments: 128,
-        compression: Compression::Shared,
-        compression_min: 256,
-        outbox_limit: 4 << 20,
-        overflows: Default::default(),
-        rules: Default::default(),
-        require_login: false,
-        sources: Default::default(),
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
-        subprotocols: None,
-        allowed_origins: AllowedOrigins::Listed(Vec::new()),
-        refuse: Refuse::Status,
-        pages: Vec::new(),
-        metrics_path: None,
         echo_path: Some(ECHO.to_owned()),
         broker,
+        ..Settings::base()
     }
 }

@@ -13,8 +13,8 @@ const FORM: &str =
     "write redis://[user:password@]host[:port][/db] or redis+unix:///path/of/socket?db=0";
 const DEFAULT_PORT: u16 = 6379;
 
-/// Reads a URL; `buffer_limit` is passed on.
-pub fn parse(url: &str, timeout_ms: u64, buffer_limit: usize) -> Result<RedisSettings, String> {
+/// Reads a URL. It says nothing about time and room, which the caller fills in.
+pub fn parse(url: &str) -> Result<RedisSettings, String> {
     if url.is_empty() {
         return Err(format!("the URL is empty; leave it out for the embedded broker, or {FORM}"));
     }
@@ -52,7 +52,7 @@ pub fn parse(url: &str, timeout_ms: u64, buffer_limit: usize) -> Result<RedisSet
         "rediss" | "valkeys" => return Err(no_tls()),
         _ => return Err(format!("the URL's scheme is neither redis nor redis+unix; {FORM}")),
     };
-    Ok(RedisSettings { target, user, password, db, timeout_ms, buffer_limit })
+    Ok(RedisSettings { target, user, password, db, timeout_ms: 0, buffer_limit: 0 })
 }
 
 fn no_tls() -> String {
@@ -156,10 +156,10 @@ mod tests {
                 user: user.map(str::to_owned),
                 password: password.map(str::to_owned),
                 db,
-                timeout_ms: 5,
-                buffer_limit: 7,
+                timeout_ms: 0,
+                buffer_limit: 0,
             };
-            assert_eq!(parse(url, 5, 7), Ok(expected), "{url}");
+            assert_eq!(parse(url), Ok(expected), "{url}");
         }
     }
 
@@ -201,13 +201,13 @@ mod tests {
             ("redis+unix:///s?db=x", "database"),
         ];
         for (url, words) in cases {
-            let why = parse(url, 5, 7).expect_err(url);
+            let why = parse(url).expect_err(url);
             assert!(why.contains(words), "{url}: {why}");
             assert!(!why.contains("hush"), "{url}: {why}");
             assert!(!why.contains('\n'), "{url}: {why}");
         }
         let long = format!("unix:///{}", "x".repeat(107));
-        assert!(parse(&long, 5, 7).expect_err("too long").contains("107 bytes"));
-        assert!(parse(&long[..long.len() - 1], 5, 7).is_ok());
+        assert!(parse(&long).expect_err("too long").contains("107 bytes"));
+        assert!(parse(&long[..long.len() - 1]).is_ok());
     }
 }

@@ -23,12 +23,9 @@ use wsloop::channel::Allow;
 use wsloop::contract::Output;
 use wsloop::link_id::LinkId;
 use wsloop::metrics::Metrics;
-use wsloop::permissions::Rules;
-use wsloop::proto::deflate::Compression;
 use wsloop::proto::frame::Opcode;
-use wsloop::proto::upgrade::AllowedOrigins;
 use wsloop::server::Server;
-use wsloop::settings::{Refuse, Settings};
+use wsloop::settings::Settings;
 
 pub use app::FakeApp;
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
@@ -149,37 +146,16 @@ fn is_close_frame(bytes: &[u8]) -> bool {
 /// itself switched off.
 pub fn settings() -> Settings {
     Settings {
-        url_prefix: "/ws/".to_string(),
-        prefix: String::new(),
         allow: Allow::parse("all").expect("a list"),
-        rules: Rules::default(),
-        require_login: false,
-        sources: Default::default(),
-        heartbeat: None,
         ping_interval_ms: 0,
-        pong_timeout_ms: 10_000,
-        handshake_timeout_ms: 10_000,
-        close_timeout_ms: 5_000,
-        shutdown_timeout_ms: 10_000,
-        max_head_size: 8192,
-        max_message_size: 1 << 20,
         max_fragments: 128,
-        outbox_limit: 4 << 20,
-        overflows: Default::default(),
         max_connections: 20_000,
         max_handshakes: 20_000,
-        subprotocols: None,
-        allowed_origins: AllowedOrigins::Listed(Vec::new()),
-        refuse: Refuse::Status,
-        pages: Vec::new(),
-        metrics_path: None,
-        echo_path: None,
-        compression: Compression::Shared,
-        compression_min: 256,
         broker: broker::Settings {
             expire_s: EXPIRE_S,
             kind: Kind::Local { store_limit: 64 << 20 },
         },
+        ..Settings::base()
     }
 }
 
