@@ -217,7 +217,8 @@ pub fn commands() -> [clap::Command; 4] {
             ),
             "fetch" => (
                 "Prints the stored message: a session's, else a user's, a group's, everybody's",
-                "Exit status: 0 printed, 1 failed or nothing stored, 2 wrong use.",
+                "A text is printed with a line end behind it, anything else as it is.\n\n\
+                 Exit status: 0 printed, 1 failed or nothing stored, 2 wrong use.",
             ),
             "listen" => (
                 "Prints what a WebSocket brings, a line each (binary in base64), and reconnects",
@@ -226,7 +227,7 @@ pub fn commands() -> [clap::Command; 4] {
             ),
             _ => (
                 "Closes the conns of a user, a session or a group in every process",
-                "Exit status: 0 done, 1 failed, 2 wrong use. That no process hears it is no failure.",
+                "Exit status: 0 done, 1 failed, 2 wrong use, 3 no process heard it.",
             ),
         };
         let command = command.about(about).after_help(statuses);
