@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use wsloop::command::{Command, Stop};
 use wsloop::config::Config;
 use wsloop::net;
-use wsloop::stress::{self, Plan};
+use wsloop::tool::stress::{self, Plan};
+use wsloop::tool::{Command, Stop};
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;

@@ -2,10 +2,10 @@
 
 use tracing::level_filters::LevelFilter;
 
+use crate::access::channel::Allow;
+use crate::access::permissions::Who;
 use crate::broker::{Kind, RedisSettings};
-use crate::channel::Allow;
-use crate::permissions::Who;
-use crate::settings::{Page, Settings};
+use crate::browser::settings::{Page, Settings};
 
 use super::file::File;
 use super::sources::SourcesDraft;

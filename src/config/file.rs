@@ -13,9 +13,9 @@ use super::draft::ServerDraft;
 use super::flags::FLAGS;
 use super::table::{Flag, Given, Takes};
 use super::values;
-use crate::channel::{Allow, Audience, Direction};
-use crate::nearest::similar;
-use crate::permissions::{Rule, Rules, Who};
+use crate::access::channel::{Allow, Audience, Direction};
+use crate::access::nearest::similar;
+use crate::access::permissions::{Rule, Rules, Who};
 
 /// What a configuration file says.
 #[derive(Debug, Default)]
@@ -278,9 +278,9 @@ fn who(text: &str) -> Result<Who, String> {
 mod tests {
     use super::*;
 
-    use crate::channel::Options;
+    use crate::access::channel::Options;
+    use crate::access::identity::Identity;
     use crate::config::table::Wrong;
-    use crate::identity::Identity;
 
     #[track_caller]
     fn parsed(text: &str) -> File {

@@ -3,11 +3,11 @@
 //! A flag whose value goes straight into the settings is a row here, a field in `Settings`, and
 //! what uses the field. What concerns several flags at once is in `draft.rs` and `sources.rs`.
 
-use crate::auth::auth_url;
-use crate::channel::Allow;
-use crate::identity::token::Key;
-use crate::overflow::Overflows;
-use crate::proto::upgrade::AllowedOrigins;
+use crate::access::ask::auth_url;
+use crate::access::channel::Allow;
+use crate::access::token::Key;
+use crate::fanout::overflow::Overflows;
+use crate::proto::ws::upgrade::AllowedOrigins;
 
 use super::draft::ServerDraft;
 use super::table::Absent::{Value, Words};

@@ -21,7 +21,7 @@ use std::env;
 use clap::ArgMatches;
 use tracing::level_filters::LevelFilter;
 
-use crate::settings::Settings;
+use crate::browser::settings::Settings;
 
 pub(crate) use draft::RESERVED_DESCRIPTORS;
 use draft::ServerDraft;
@@ -108,12 +108,13 @@ fn unknown_variables() -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
 
-    use crate::broker::{self, Kind, RedisSettings, Target};
-    use crate::channel::Allow;
-    use crate::permissions::Rules;
-    use crate::proto::deflate::Compression;
-    use crate::proto::upgrade::AllowedOrigins;
-    use crate::settings::Refuse;
+    use crate::access::channel::Allow;
+    use crate::access::permissions::Rules;
+    use crate::broker::{self, Kind, RedisSettings};
+    use crate::browser::settings::Refuse;
+    use crate::link::Target;
+    use crate::proto::ws::deflate::Compression;
+    use crate::proto::ws::upgrade::AllowedOrigins;
     use draft::DEMO_ALLOW;
     use table::{Absent, Takes};
 

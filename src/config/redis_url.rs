@@ -6,8 +6,9 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::authority;
-use crate::broker::{RedisSettings, Target};
+use crate::broker::RedisSettings;
+use crate::link::Target;
+use crate::link::authority;
 
 const FORM: &str =
     "write redis://[user:password@]host[:port][/db] or redis+unix:///path/of/socket?db=0";

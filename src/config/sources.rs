@@ -7,13 +7,13 @@ use std::fmt::Display;
 
 use super::table::{Given, Wrong};
 use super::values::{is_token_byte, quoted};
-use crate::auth;
-use crate::broker::Target;
-use crate::channel;
-use crate::identity::session::{Entries, Format};
-use crate::identity::token::Key;
-use crate::identity::{MAX_NAME, secret};
-use crate::who::{Sessions, Sources, Tokens};
+use crate::access::ask;
+use crate::access::channel;
+use crate::access::identity::{MAX_NAME, secret};
+use crate::access::session::{Entries, Format};
+use crate::access::sources::{Sessions, Sources, Tokens};
+use crate::access::token::Key;
+use crate::link::Target;
 
 /// The values of the flags about sources.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl SourcesDraft {
                 secret: self.secret,
                 entries: Entries { user: entry(self.user_entry), groups: entry(self.groups_entry) },
             }),
-            auth: self.auth_url.map(|(target, host, path)| auth::Settings {
+            auth: self.auth_url.map(|(target, host, path)| ask::Settings {
                 target,
                 host,
                 path,

@@ -7,10 +7,10 @@ use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::authority::host_and_port;
-use crate::channel;
-use crate::proto::deflate::Compression;
-use crate::settings::Refuse;
+use crate::access::channel;
+use crate::browser::settings::Refuse;
+use crate::link::authority::host_and_port;
+use crate::proto::ws::deflate::Compression;
 
 /// 1024 bytes.
 pub const KIB: usize = 1 << 10;
