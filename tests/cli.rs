@@ -2,10 +2,10 @@
 //! a help that says everything.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program, deaf to the environment of the tests.
@@ -232,6 +232,33 @@ fn environment_and_flags_beat_the_file() {
     assert!(line.starts_with(&format!("{}:1: expire: \"file\"", file.path())), "{line}");
     let line = complaint(&config, &[]);
     assert!(line.starts_with(&format!("{}:3: listen: ", file.path())), "{line}");
+}
+
+/// Killed when it is dropped.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_probably_a_mistake_is_a_warning_at_the_start() {
+    let file = TomlFile::new("nobody", "\n[[allow]]\nwho = \"group:staff\"\n");
+    let args = ["--listen=127.0.0.1:0", "--resp=off", "--log=warn", "--require-login"];
+    let args = [&args[..], &["--config", file.path()]].concat();
+    let mut command = wsloop(&args, &[("WSLOOP_EXPIRY", "60"), ("WSLOOP_NOTHING", "")]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut serving = Serving(child);
+    let stderr = BufReader::new(serving.0.stderr.take().expect("a pipe"));
+    let warnings: Vec<String> = stderr.lines().take(3).map(|line| line.expect("UTF-8")).collect();
+    let rule = format!("{}:2: [[allow]] who = \"group:staff\" fits nobody", file.path());
+    for words in ["every handshake is refused with 403", &rule, "WSLOOP_EXPIRY is no setting"] {
+        let found = warnings.iter().any(|line| line.contains("WARN") && line.contains(words));
+        assert!(found, "no {words:?} in {warnings:#?}");
+    }
 }
 
 #[test]

@@ -210,6 +210,20 @@ fn a_disconnect_is_heard_on_the_control_channel() {
     hear(&format!("{{\"disconnect\": {{\"group\": \"a:b\"}}, \"code\": 4000, {reason}\r\n"));
 }
 
+#[test]
+fn a_disconnect_is_heard_by_who_knows_whose_browsers_are() {
+    let disconnect = |server: &Wsloop| {
+        let redis = format!("redis://{}", server.resp_address());
+        run(&["disconnect", "--user", "john", "--redis", &redis])
+    };
+    let nobody = Wsloop::start(&["--resp", "127.0.0.1:0"]);
+    let (code, out, err) = disconnect(&nobody);
+    assert!(code == 3 && out.is_empty() && err.contains("--auth-url does not listen"), "{err}");
+    let url = format!("http://127.0.0.1:{}/", free_port());
+    let somebody = Wsloop::start(&["--resp", "127.0.0.1:0", "--auth-url", &url]);
+    assert_eq!(disconnect(&somebody), (0, "told 1 process\n".to_owned(), String::new()));
+}
+
 /// `wsloop listen`, killed when dropped.
 struct Listener {
     child: Child,
