@@ -3,7 +3,7 @@
 mod world;
 
 use world::*;
-use wsloop::proto::frame::Opcode;
+use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";
@@ -566,7 +566,7 @@ fn a_stale_name_of_redis_link_does_no_harm() {
         Input::Connected { link: old },
         Input::HungUp { link: old, cause: Cause::Ended },
     ] {
-        world.server.handle(input, world.now_ms);
+        world.server.handle(input, world.now());
     }
     world.publish(CHANNEL, "live");
     assert_eq!(world.texts(id), ["live"]);

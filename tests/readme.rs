@@ -5,7 +5,7 @@
 //! command promises is looked at from outside, by a WebSocket and by a browser. A block in a
 //! language that nobody here can run is a failure, as is a command whose promise is not known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -96,18 +96,17 @@ fn what_a_command_publishes_is_told_from_its_text() {
 }
 
 #[test]
-fn the_table_of_flags_is_that_of_the_help() {
-    let readme = table_of_flags(README);
-    let output = Command::new(env!("CARGO_BIN_EXE_wsloop")).arg("--help").env_clear().output();
-    let help = flags_of_the_help(&text_of(output.expect("the program runs")));
-    assert!(help.len() > 20, "{help:?}");
-    let named: BTreeSet<&String> = readme.keys().chain(help.keys()).collect();
-    for flag in named {
-        let in_readme = readme.get(flag).unwrap_or_else(|| panic!("the README has no {flag}"));
-        let in_help = help.get(flag).unwrap_or_else(|| panic!("the help has no {flag}"));
-        let in_help = other_words(flag, in_help);
-        assert_eq!(*in_readme, in_help, "the default of {flag}");
-    }
+fn the_table_of_flags_is_the_program_s() {
+    const HEAD: &str = "| flag | default | meaning |\n";
+    let output = Command::new(env!("CARGO_BIN_EXE_wsloop")).arg("--flags-as-markdown").output();
+    let table = text_of(output.expect("the program runs"));
+    assert!(table.starts_with(HEAD) && table.lines().count() > 40, "{table}");
+    let at = README.find(HEAD).expect("the README has the table");
+    let readme: Vec<&str> = README[at..].lines().take_while(|row| row.starts_with('|')).collect();
+    assert!(
+        readme.iter().copied().eq(table.lines()),
+        "the README's table is not what wsloop --flags-as-markdown prints:\n{table}"
+    );
 }
 
 /// What is named in the running text: files, and commands that are run as a matter of course.
@@ -375,53 +374,6 @@ fn published(line: &str) -> Option<&str> {
     let rest = rest.strip_prefix(QUOTES).unwrap_or(rest).trim_start_matches([',', ' ']);
     let quote = rest.chars().next().filter(|quote| QUOTES.contains(quote))?;
     Some(rest[1..].split_once(quote)?.0)
-}
-
-/// Flags with the names of their values, and defaults, as the README has them.
-fn table_of_flags(readme: &str) -> BTreeMap<String, String> {
-    let rows = readme.lines().filter(|line| line.starts_with("| `--"));
-    rows.map(|row| {
-        let row = row.replace(r"\|", "\n").replace('`', "");
-        let cells: Vec<String> =
-            row.split('|').map(|cell| cell.trim().replace('\n', "|")).collect();
-        let [_, flag, default, _, _] = &cells[..] else {
-            panic!("a row has a flag, a default and a meaning: {row}");
-        };
-        (flag.clone(), default.clone())
-    })
-    .collect()
-}
-
-/// Flags with the names of their values, and defaults, as `--help` has them.
-fn flags_of_the_help(help: &str) -> BTreeMap<String, String> {
-    const INDENT: &str = "\n      --";
-    let entries = help.split(INDENT).skip(1);
-    entries
-        .map(|entry| {
-            let flag = entry.split("  ").next().expect("a first part").trim();
-            let words: Vec<&str> = entry.split_whitespace().collect();
-            let words = words.join(" ");
-            let default = words.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
-            let (default, _) = default.unwrap_or_else(|| panic!("no default: {words}"));
-            (format!("--{}", flag.replace(['<', '>'], "")), default.to_owned())
-        })
-        .collect()
-}
-
-/// A default of the help in the words of the README's narrower column.
-fn other_words(flag: &str, default: &str) -> String {
-    const WORDS: [(&str, &str, &str); 5] = [
-        ("--resp ", "127.0.0.1:6380, unless it is taken", "127.0.0.1:6380"),
-        ("--redis ", "none, an embedded broker", "embedded broker"),
-        ("--max-connections ", "the descriptor limit less 64", "descriptors − 64"),
-        ("--allow ", "every subscribe- option, no publish- option", "subscribe-…"),
-        ("--subprotocols ", "the first one offered", "first offered"),
-    ];
-    let same = |(name, help, _): &&(&str, &str, &str)| flag.starts_with(name) && default == *help;
-    match WORDS.iter().find(same) {
-        Some((.., readme)) => (*readme).to_owned(),
-        None => default.replace("KiB", " KiB").replace("MiB", " MiB"),
-    }
 }
 
 /// Runs this program's test of that name again, where nothing but loopback is to be reached.

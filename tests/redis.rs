@@ -6,7 +6,7 @@ mod support;
 use support::client::{Client, Event, frame_bytes};
 use support::redis::{RedisServer, Value};
 use support::{Wsloop, assert_all_equal, eventually, scenarios};
-use wsloop::proto::frame::Opcode;
+use wsloop::proto::ws::frame::Opcode;
 
 const HEAR: &str = "subscribe-broadcast";
 const BOTH: &str = "subscribe-broadcast&publish-broadcast&echo";
@@ -119,10 +119,7 @@ fn what_a_browser_publishes_is_stored_for_as_long_as_asked_under_its_name() {
         _ => None,
     });
     assert_eq!(stored, [0x00, 0x12, 0xaa]);
-    match app.command(&["TTL", name]) {
-        Value::Integer(ttl @ 60..=77) => ttl,
-        other => panic!("the time to live is {other:?}"),
-    };
+    app.expect_ttl(name, 77);
     assert_eq!(app.channels(), [name]);
 }
 

@@ -7,13 +7,15 @@ mod dial;
 mod link;
 mod listen;
 mod reactor;
+mod signals;
 
 use std::hash::{BuildHasher, RandomState};
 
+pub use listen::RespSockets;
 pub use reactor::Reactor;
 
+use crate::browser::settings::Settings;
 use crate::server::Server;
-use crate::settings::Settings;
 
 /// Why the loop could not start, or ended.
 #[derive(Debug)]

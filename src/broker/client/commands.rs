@@ -1,0 +1,204 @@
+//! The commands that RESP clients have, and what is said about wrong ones.
+
+use std::fmt;
+
+/// A command, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Auth,
+    Client,
+    Del,
+    Describe,
+    Discard,
+    Echo,
+    Exec,
+    Exists,
+    Expire,
+    Get,
+    Hello,
+    Info,
+    Keys,
+    MGet,
+    Multi,
+    Ping,
+    PSubscribe,
+    Publish,
+    PUnsubscribe,
+    Quit,
+    Scan,
+    Select,
+    Set,
+    SetEx,
+    Subscribe,
+    Ttl,
+    Unsubscribe,
+    Unwatch,
+    Watch,
+}
+
+const ANY: usize = usize::MAX;
+
+/// Names, and the least and the most arguments, the name included.
+const TABLE: [(&str, Command, usize, usize); 29] = [
+    ("auth", Command::Auth, 2, 3),
+    ("client", Command::Client, 2, ANY),
+    ("command", Command::Describe, 1, ANY),
+    ("del", Command::Del, 2, ANY),
+    ("discard", Command::Discard, 1, 1),
+    ("echo", Command::Echo, 2, 2),
+    ("exec", Command::Exec, 1, 1),
+    ("exists", Command::Exists, 2, ANY),
+    ("expire", Command::Expire, 3, 3),
+    ("get", Command::Get, 2, 2),
+    ("hello", Command::Hello, 1, ANY),
+    ("info", Command::Info, 1, ANY),
+    ("keys", Command::Keys, 2, 2),
+    ("mget", Command::MGet, 2, ANY),
+    ("multi", Command::Multi, 1, 1),
+    ("ping", Command::Ping, 1, 2),
+    ("psubscribe", Command::PSubscribe, 2, ANY),
+    ("publish", Command::Publish, 3, 3),
+    ("punsubscribe", Command::PUnsubscribe, 1, ANY),
+    ("quit", Command::Quit, 1, ANY),
+    ("scan", Command::Scan, 2, ANY),
+    ("select", Command::Select, 2, 2),
+    ("set", Command::Set, 3, ANY),
+    ("setex", Command::SetEx, 4, 4),
+    ("subscribe", Command::Subscribe, 2, ANY),
+    ("ttl", Command::Ttl, 2, 2),
+    ("unsubscribe", Command::Unsubscribe, 1, ANY),
+    ("unwatch", Command::Unwatch, 1, 1),
+    ("watch", Command::Watch, 2, ANY),
+];
+
+/// How many commands there are.
+pub(super) const COUNT: usize = TABLE.len();
+
+impl Command {
+    /// Whether it subscribes or unsubscribes.
+    pub(super) fn is_about_hearing(self) -> bool {
+        use Command::{PSubscribe, PUnsubscribe, Subscribe, Unsubscribe};
+        matches!(self, Subscribe | PSubscribe | Unsubscribe | PUnsubscribe)
+    }
+
+    /// Whether a client that hears something may use it in RESP2, where replies and messages cannot
+    /// be told apart otherwise.
+    pub(super) fn is_for_subscribers(self) -> bool {
+        self.is_about_hearing() || matches!(self, Command::Ping | Command::Quit)
+    }
+}
+
+/// The command that these arguments are, as far as their number tells.
+pub(super) fn find(args: &[&[u8]]) -> Result<Command, Wrong> {
+    let name = args.first().copied().unwrap_or_default();
+    let known = TABLE.iter().find(|(known, ..)| name.eq_ignore_ascii_case(known.as_bytes()));
+    match known {
+        None => Err(Wrong::Unknown(printable(name))),
+        Some((known, _, least, most)) if args.len() < *least || args.len() > *most => {
+            Err(Wrong::Arguments(known))
+        }
+        Some((_, command, ..)) => Ok(*command),
+    }
+}
+
+/// What a peer has sent, as it may be repeated.
+pub(super) fn printable(bytes: &[u8]) -> String {
+    const LONGEST: usize = 128;
+    bytes[..bytes.len().min(LONGEST)].escape_ascii().to_string()
+}
+
+/// Why a command was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// There is no such command.
+    Unknown(String),
+    /// The first has no such second word.
+    UnknownPart(&'static str, String),
+    /// Too few or too many arguments.
+    Arguments(&'static str),
+    /// An option that it does not have, or two that do not go together.
+    Syntax,
+    /// A number was to be there.
+    NotInteger,
+    /// A time that has passed or will never come.
+    ExpireTime(&'static str),
+    /// A cursor that is no number.
+    Cursor,
+    /// A number of a database that is not there.
+    Database,
+    /// A version of the protocol that is not spoken.
+    Version,
+    /// A name with a character that is not allowed.
+    Name,
+    /// A name or a pattern that is too long.
+    Long,
+    /// A message or a value that is too large.
+    Large,
+    /// A value that is larger than the store.
+    Full,
+    /// More than is done for one client.
+    TooMuch,
+    /// A client in RESP2 hears something and may not do this.
+    Subscribed(String),
+    /// MULTI within MULTI.
+    Nested,
+    /// WATCH within MULTI.
+    WatchInside,
+    /// A command that is not for transactions.
+    Inside(String),
+    /// EXEC or DISCARD without MULTI.
+    Outside(String),
+    /// EXEC after a command that was wrong.
+    Aborted,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Wrong::Unknown(name) => {
+                return write!(
+                    f,
+                    "ERR unknown command '{name}': the embedded broker of wsloop has only what \
+                     publishing and listening need; use a real Redis (--redis)"
+                );
+            }
+            Wrong::UnknownPart(command, part) => {
+                return write!(
+                    f,
+                    "ERR unknown subcommand '{part}' of {command}: the embedded broker of wsloop \
+                     has only what publishing and listening need; use a real Redis (--redis)"
+                );
+            }
+            Wrong::Arguments(name) => {
+                return write!(f, "ERR wrong number of arguments for '{name}' command");
+            }
+            Wrong::ExpireTime(name) => {
+                return write!(f, "ERR invalid expire time in '{name}' command");
+            }
+            Wrong::Subscribed(name) => {
+                return write!(
+                    f,
+                    "ERR Can't execute '{name}': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT \
+                     are allowed in this context"
+                );
+            }
+            Wrong::Inside(name) => return write!(f, "ERR '{name}' is not allowed in transactions"),
+            Wrong::Outside(name) => return write!(f, "ERR {name} without MULTI"),
+            Wrong::Syntax => "ERR syntax error",
+            Wrong::NotInteger => "ERR value is not an integer or out of range",
+            Wrong::Cursor => "ERR invalid cursor",
+            Wrong::Database => "ERR DB index is out of range",
+            Wrong::Version => "NOPROTO unsupported protocol version",
+            Wrong::Name => {
+                "ERR Client names cannot contain spaces, newlines or special characters."
+            }
+            Wrong::Long => "ERR the name is longer than 64 KiB, or the pattern than 1 KiB",
+            Wrong::Large => "ERR the message is larger than --max-message-size of wsloop",
+            Wrong::Full => "OOM the value is larger than --store-limit of wsloop",
+            Wrong::TooMuch => "ERR that is more than the embedded broker of wsloop does at once",
+            Wrong::Nested => "ERR MULTI calls can not be nested",
+            Wrong::WatchInside => "ERR WATCH inside MULTI is not allowed",
+            Wrong::Aborted => "EXECABORT Transaction discarded because of previous errors.",
+        })
+    }
+}

@@ -1,0 +1,407 @@
+//! L1: one RESP client: a Redis client of the embedded broker.
+//!
+//! It knows what the client has chosen and asked for: its version of the protocol, its transaction,
+//! what it hears, and what waits to be sent to it. It knows neither links nor browsers nor other
+//! RESP clients: a publication is handed out as a [`Step`], and how many heard it is said
+//! afterwards.
+//! Its rules:
+//! * commands are answered in order, and errors are worded as Redis words them;
+//! * while much waits to be sent, no further command is taken; what arrives meanwhile is kept, and
+//!   a client that goes on asking without reading is done with;
+//! * everything that it may make grow has a limit.
+//!
+//! `commands` is the table of commands, `keys` is about what is stored, `hearing` about
+//! subscriptions, `about` about who is who.
+
+mod about;
+mod commands;
+mod hearing;
+mod keys;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::local::Local;
+use crate::link::Wish;
+use crate::proto::resp::reply::{self, Version};
+use crate::proto::resp::request::{RequestError, Requests};
+use commands::{Command, Wrong};
+use hearing::Hearing;
+
+/// Bytes that may wait to be sent while further commands are taken.
+const RESTS_AT: usize = 1 << 20;
+/// Bytes of a command besides the message in it, and of commands that are kept.
+const ROOM: usize = 256 << 10;
+/// Most bytes of a name or a channel.
+const MAX_NAME: usize = 64 << 10;
+/// Most bytes of a pattern, which may be held against very many names.
+const MAX_PATTERN: usize = 1024;
+/// Most bytes that a reply of many values may have, and a transaction.
+const MAX_MANY: usize = 64 << 20;
+/// What a command in a transaction and a subscription take besides their bytes.
+const OVERHEAD: usize = 64;
+
+/// Bytes that may wait for a RESP client whose socket takes no more: as much as Redis lets wait for
+/// a subscriber.
+const UNSENT_LIMIT: usize = 32 << 20;
+
+/// A RESP client.
+#[derive(Debug)]
+pub struct RespClient {
+    requests: Requests,
+    max_kept: usize,
+    /// What is kept is no whole command.
+    starved: bool,
+    /// It sends nothing more, and is closed when all is answered.
+    ended: bool,
+    session: Session,
+}
+
+/// What came of looking for the next thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is nothing more to do until more arrives, or until some of what waits is sent.
+    Idle,
+    /// A command was answered.
+    Done,
+    /// A message is to be published; then [`RespClient::published`] is to be called.
+    Publish {
+        /// To which channel.
+        channel: Arc<[u8]>,
+        /// What.
+        payload: Arc<[u8]>,
+    },
+}
+
+/// All but the bytes that come.
+#[derive(Debug)]
+struct Session {
+    id: u64,
+    name: Vec<u8>,
+    version: Version,
+    max_message: usize,
+    hearing: Hearing,
+    transaction: Option<Transaction>,
+    /// Names, and which revision of each was watched.
+    watched: Vec<(Vec<u8>, Option<u64>)>,
+    executing: VecDeque<Vec<Vec<u8>>>,
+    out: Vec<u8>,
+    /// Bytes of `out` that are sent.
+    sent: usize,
+    over: bool,
+}
+
+/// Commands between MULTI and EXEC.
+#[derive(Debug, Default)]
+struct Transaction {
+    commands: VecDeque<Vec<Vec<u8>>>,
+    bytes: usize,
+    broken: bool,
+}
+
+impl RespClient {
+    /// A RESP client that has just come, under a number of its own. A message may have `max_message`
+    /// bytes.
+    pub fn new(id: u64, max_message: usize) -> Self {
+        let limit = max_message.saturating_mul(2).saturating_add(ROOM);
+        RespClient {
+            requests: Requests::new(limit),
+            max_kept: limit.saturating_add(ROOM),
+            starved: false,
+            ended: false,
+            session: Session {
+                id,
+                name: Vec::new(),
+                version: Version::Two,
+                max_message,
+                hearing: Hearing::default(),
+                transaction: None,
+                watched: Vec::new(),
+                executing: VecDeque::new(),
+                out: Vec::new(),
+                sent: 0,
+                over: false,
+            },
+        }
+    }
+
+    /// A RESP client that is told why it may not stay.
+    pub fn refused(why: &str) -> Self {
+        let mut client = RespClient::new(0, 0);
+        reply::error(&mut client.session.out, why);
+        client.session.over = true;
+        client
+    }
+
+    /// Takes the next thing to do from what was kept and from the front of `input`, and does it.
+    pub fn step(&mut self, input: &mut &[u8], local: &mut Local, now_ms: u64) -> Step {
+        let session = &mut self.session;
+        if session.over {
+            *input = &[];
+            return Step::Idle;
+        }
+        if let Some(args) = session.executing.pop_front() {
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            return session.execute(&args, local, now_ms);
+        }
+        if session.unsent().len() >= RESTS_AT {
+            self.keep(std::mem::take(input));
+            return Step::Idle;
+        }
+        match self.requests.next(input) {
+            Ok(Some(args)) => session.take(&args, local, now_ms),
+            Ok(None) => {
+                self.starved = true;
+                Step::Idle
+            }
+            Err(error) => {
+                if error != RequestError::Http {
+                    reply::error(&mut session.out, &format!("ERR {error}"));
+                }
+                session.over = true;
+                *input = &[];
+                Step::Idle
+            }
+        }
+    }
+
+    /// Whether the next step has to follow before anybody else's: it is in a transaction.
+    pub fn is_executing(&self) -> bool {
+        !self.session.executing.is_empty()
+    }
+
+    /// Whether there may be another step although nothing more arrives.
+    pub fn has_more(&self) -> bool {
+        let session = &self.session;
+        let kept = self.requests.kept_bytes() > 0 && !self.starved;
+        let kept = kept && session.unsent().len() < RESTS_AT;
+        !session.over && (kept || self.is_executing())
+    }
+
+    /// Keeps bytes for later. A client that has sent far more than it has read is done with.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        if self.requests.kept_bytes() + bytes.len() > self.max_kept {
+            self.session.over = true;
+        } else if !bytes.is_empty() && !self.session.over {
+            self.requests.keep(bytes);
+            self.starved = false;
+        }
+    }
+
+    /// So many heard what was published.
+    pub fn published(&mut self, receivers: usize) {
+        reply::integer(&mut self.session.out, receivers as i64);
+    }
+
+    /// How often it would be told of a message on the channel.
+    pub fn ears(&self, channel: &[u8]) -> usize {
+        self.session.hearing.ears(channel)
+    }
+
+    /// Tells it of a message, if it hears the channel; returns how many bytes that made.
+    pub fn hear(&mut self, channel: &[u8], payload: &[u8]) -> usize {
+        let Session { hearing, out, version, over, .. } = &mut self.session;
+        let before = out.len();
+        if !*over {
+            hearing.hear(channel, payload, out, *version);
+        }
+        out.len() - before
+    }
+
+    /// It sends nothing more.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether there is nothing more to say to it, or nobody who would hear it: the kernel has
+    /// refused bytes when it is `blocked`.
+    pub fn is_done(&self, blocked: bool) -> bool {
+        let sent = self.unsent().is_empty();
+        self.session.over && (sent || blocked) || self.ended && sent && !self.has_more()
+    }
+
+    /// Whether it lets more wait than it may, when the kernel takes no more of it.
+    pub fn is_slow(&self) -> bool {
+        self.unsent().len() > UNSENT_LIMIT
+    }
+
+    /// Whether it wants to be read.
+    pub fn wish(&self) -> Wish {
+        if self.has_more() { Wish::GoOn } else { Wish::Read }
+    }
+
+    /// The bytes that wait to be sent.
+    pub fn unsent(&self) -> &[u8] {
+        self.session.unsent()
+    }
+
+    /// The first `n` of those bytes are sent.
+    pub fn advance(&mut self, n: usize) {
+        let session = &mut self.session;
+        session.sent += n;
+        assert!(session.sent <= session.out.len(), "more bytes were sent than waited");
+        if session.sent == session.out.len() {
+            (session.out, session.sent) = (Vec::new(), 0);
+        } else if session.sent > session.out.len() / 2 {
+            session.out.drain(..std::mem::take(&mut session.sent));
+        }
+    }
+}
+
+impl Session {
+    /// A command has come: it is done, or put into the transaction.
+    fn take(&mut self, args: &[&[u8]], local: &mut Local, now_ms: u64) -> Step {
+        let command = match commands::find(args) {
+            Ok(command) => command,
+            Err(wrong) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.broken = true;
+                }
+                return self.fail(&wrong);
+            }
+        };
+        let deaf = self.version == Version::Two && !self.hearing.is_empty();
+        if deaf && !command.is_for_subscribers() {
+            return self.fail(&Wrong::Subscribed(commands::printable(args[0])));
+        }
+        let Some(transaction) = &mut self.transaction else {
+            return self.run(command, args, local, now_ms);
+        };
+        match command {
+            Command::Exec => return self.exec(local, now_ms),
+            Command::Discard => {
+                (self.transaction, self.watched) = (None, Vec::new());
+                reply::status(&mut self.out, "OK");
+            }
+            Command::Quit => return self.run(command, args, local, now_ms),
+            Command::Multi => return self.fail(&Wrong::Nested),
+            Command::Watch => return self.fail(&Wrong::WatchInside),
+            command if command.is_about_hearing() => {
+                transaction.broken = true;
+                return self.fail(&Wrong::Inside(commands::printable(args[0])));
+            }
+            _ => {
+                transaction.bytes += args.iter().map(|arg| arg.len() + OVERHEAD).sum::<usize>();
+                if transaction.bytes > MAX_MANY {
+                    (self.transaction, self.over) = (None, true);
+                    return self.fail(&Wrong::TooMuch);
+                }
+                transaction.commands.push_back(args.iter().map(|arg| arg.to_vec()).collect());
+                reply::status(&mut self.out, "QUEUED");
+            }
+        }
+        Step::Done
+    }
+
+    /// Does a command of the transaction, which has been found before.
+    fn execute(&mut self, args: &[&[u8]], local: &mut Local, now_ms: u64) -> Step {
+        if self.unsent().len() > MAX_MANY {
+            (self.over, self.executing) = (true, VecDeque::new());
+            return Step::Idle;
+        }
+        match commands::find(args) {
+            Ok(command) => self.run(command, args, local, now_ms),
+            Err(wrong) => self.fail(&wrong),
+        }
+    }
+
+    fn run(&mut self, command: Command, args: &[&[u8]], local: &mut Local, now_ms: u64) -> Step {
+        let (out, version) = (&mut self.out, self.version);
+        let done = match command {
+            Command::Publish => {
+                return match keys::check_name(args[1])
+                    .and_then(|()| keys::check_value(args[2], self.max_message))
+                {
+                    Ok(()) => Step::Publish { channel: args[1].into(), payload: args[2].into() },
+                    Err(wrong) => self.fail(&wrong),
+                };
+            }
+            Command::Subscribe
+            | Command::PSubscribe
+            | Command::Unsubscribe
+            | Command::PUnsubscribe => {
+                self.subscribe(command, &args[1..]);
+                Ok(())
+            }
+            Command::Multi => {
+                self.transaction = Some(Transaction::default());
+                reply::status(out, "OK");
+                Ok(())
+            }
+            Command::Exec | Command::Discard => {
+                Err(Wrong::Outside(commands::printable(args[0]).to_uppercase()))
+            }
+            Command::Watch => self.watch(&args[1..], local, now_ms),
+            Command::Unwatch => {
+                self.watched = Vec::new();
+                reply::status(out, "OK");
+                Ok(())
+            }
+            Command::Ping => {
+                self.ping(args);
+                Ok(())
+            }
+            Command::Quit => {
+                reply::status(out, "OK");
+                self.over = true;
+                Ok(())
+            }
+            Command::Hello => self.hello(args),
+            Command::Client => self.client(args),
+            Command::Info => {
+                reply::bulk(out, about::info(local.store(now_ms)).as_bytes());
+                Ok(())
+            }
+            Command::Echo | Command::Auth | Command::Select | Command::Describe => {
+                about::answer(command, args, out, version)
+            }
+            _ => {
+                let asked = keys::Asked { command, args, now_ms, max_value: self.max_message };
+                keys::answer(&asked, local.store(now_ms), out, version)
+            }
+        };
+        if let Err(wrong) = done {
+            self.fail(&wrong);
+        }
+        Step::Done
+    }
+
+    /// The end of a transaction: its commands are done from the next step on, and nothing else
+    /// before them.
+    fn exec(&mut self, local: &mut Local, now_ms: u64) -> Step {
+        let Some(transaction) = self.transaction.take() else { return Step::Done };
+        let store = local.store(now_ms);
+        let watched = std::mem::take(&mut self.watched);
+        let changed = watched.iter().any(|(name, revision)| store.revision(name) != *revision);
+        if transaction.broken {
+            return self.fail(&Wrong::Aborted);
+        } else if changed {
+            reply::null_array(&mut self.out, self.version);
+        } else {
+            reply::array(&mut self.out, transaction.commands.len());
+            self.executing = transaction.commands;
+        }
+        Step::Done
+    }
+
+    fn watch(&mut self, names: &[&[u8]], local: &mut Local, now_ms: u64) -> Result<(), Wrong> {
+        let bytes = self.watched.iter().map(|(name, _)| name.len() + OVERHEAD);
+        if bytes.chain(names.iter().map(|name| name.len() + OVERHEAD)).sum::<usize>() > ROOM {
+            return Err(Wrong::TooMuch);
+        }
+        let store = local.store(now_ms);
+        let revisions = names.iter().map(|name| (name.to_vec(), store.revision(name)));
+        self.watched.extend(revisions);
+        reply::status(&mut self.out, "OK");
+        Ok(())
+    }
+
+    fn fail(&mut self, wrong: &Wrong) -> Step {
+        reply::error(&mut self.out, &wrong.to_string());
+        Step::Done
+    }
+
+    fn unsent(&self) -> &[u8] {
+        &self.out[self.sent..]
+    }
+}

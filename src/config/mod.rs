@@ -1,0 +1,484 @@
+//! L4: what the operator asks for: the flags of the server, read, judged, and made a [`Config`].
+//!
+//! Defaults <- file <- environment <- flags. [`flags::FLAGS`] is the one table of flags; the
+//! command line, the help, the keys of the file and the documentation come from it. What stands in
+//! no single row is in [`draft`] and [`sources`].
+//!
+//! No line that is printed repeats a password: values are quoted by `values::quoted`, and a Redis
+//! URL never is.
+
+mod draft;
+mod file;
+mod flags;
+mod pages;
+pub(crate) mod redis_url;
+mod sources;
+pub(crate) mod table;
+pub(crate) mod values;
+
+use std::env;
+use std::net::SocketAddr;
+
+use clap::ArgMatches;
+use tracing::level_filters::LevelFilter;
+
+use crate::browser::settings::Settings;
+
+pub(crate) use draft::RESERVED_DESCRIPTORS;
+use draft::ServerDraft;
+use file::File;
+use flags::FLAGS;
+use pages::Chat;
+use table::{Flag, Given, Wrong};
+
+/// How to serve, checked.
+pub struct Config {
+    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
+    pub listen: Vec<String>,
+    /// Where the embedded broker answers Redis clients, if it does.
+    pub resp: Option<Resp>,
+    /// The least severe level that is logged.
+    pub log: LevelFilter,
+    /// Lines for the log about what is probably a mistake. These and the notes are to be logged
+    /// once the server listens, because a failure to do so is one line and no more.
+    pub warnings: Vec<String>,
+    /// Lines for the log that explain choices made here.
+    pub notes: Vec<String>,
+    /// What the core is told.
+    pub settings: Settings,
+    /// The demo is on.
+    demo: bool,
+}
+
+impl Config {
+    /// Says where the embedded broker answers Redis clients, which is known only once it listens:
+    /// the demo's page has a command line for it.
+    pub fn redis_clients_are_answered_at(&mut self, addresses: &[SocketAddr]) {
+        let chat = self.demo.then(|| Chat::of(&self.settings));
+        self.settings.pages = pages::pages(chat.as_ref(), addresses);
+    }
+}
+
+/// Where Redis clients are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resp {
+    /// `HOST:PORT`, of this machine.
+    pub address: String,
+    /// It was asked for, so that it is a failure when it is taken.
+    pub given: bool,
+}
+
+/// The command line of the server, with this name.
+pub(crate) fn command(name: &'static str) -> clap::Command {
+    let args = FLAGS.iter().map(Flag::arg);
+    clap::Command::new(name).args(args).allow_negative_numbers(true)
+}
+
+/// The table of flags as Markdown, for the documentation.
+pub(crate) fn markdown() -> String {
+    table::markdown(FLAGS)
+}
+
+/// What the server was given: the flags and the environment, then the file. `descriptors` is how
+/// many descriptors it may have open. An error is the one line that says what is wrong.
+pub(crate) fn serve(matches: &ArgMatches, descriptors: usize) -> Result<Config, String> {
+    let mut given = Given::of(FLAGS, matches);
+    let file = match given.text("config") {
+        Some(path) => {
+            let text = text_of(path).map_err(|why| given.line(&Wrong { flag: "config", why }))?;
+            File::parse(path, &text)?
+        }
+        None => File::default(),
+    };
+    file.give(&mut given);
+    let mut draft = ServerDraft::new();
+    let done = given.apply(FLAGS, &mut draft);
+    let config = done.and_then(|()| draft.finish(&given, &file, descriptors));
+    let mut config = config.map_err(|wrong| given.line(&wrong))?;
+    config.warnings.extend(unknown_variables());
+    Ok(config)
+}
+
+/// The configuration file's text.
+fn text_of(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let path = values::quoted(path);
+        format!("{path} cannot be read: {error}; give the path of a text file in TOML")
+    })
+}
+
+/// Warnings about variables that look like flags and are none: typing errors, most likely.
+fn unknown_variables() -> impl Iterator<Item = String> {
+    let unknown = env::vars_os().filter(|(name, text)| {
+        let name = name.to_string_lossy();
+        let is_known = FLAGS.iter().any(|flag| flag.variable == name);
+        name.starts_with("WSLOOP_") && !is_known && !text.is_empty()
+    });
+    unknown.map(|(name, _)| format!("{} is no setting; wsloop --help lists them", name.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::access::channel::Allow;
+    use crate::access::permissions::Rules;
+    use crate::broker::{self, Kind, RedisSettings};
+    use crate::browser::settings::Refuse;
+    use crate::link::Target;
+    use crate::proto::ws::deflate::Compression;
+    use crate::proto::ws::upgrade::AllowedOrigins;
+    use draft::DEMO_ALLOW;
+    use table::{Absent, Takes};
+
+    /// More than any default needs.
+    const DESCRIPTORS: usize = 20_000;
+
+    fn load(args: &[&str]) -> Result<Config, String> {
+        load_with(args, DESCRIPTORS)
+    }
+
+    fn load_with(args: &[&str], descriptors: usize) -> Result<Config, String> {
+        let matches = command("wsloop").try_get_matches_from([&["wsloop"], args].concat());
+        serve(&matches.unwrap_or_else(|error| panic!("{args:?}: {error}")), descriptors)
+    }
+
+    #[track_caller]
+    fn loaded(args: &[&str]) -> Config {
+        load(args).unwrap_or_else(|line| panic!("{args:?}: {line}"))
+    }
+
+    #[track_caller]
+    fn wrong(args: &[&str]) -> String {
+        load(args).err().unwrap_or_else(|| panic!("{args:?} is taken"))
+    }
+
+    /// All that a configuration says, as text. (No password is in it in these tests.)
+    fn described(config: &Config) -> String {
+        let Config { listen, resp, log, warnings, notes, settings, demo } = config;
+        format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
+    }
+
+    #[test]
+    fn names_variables_and_helps_have_their_form() {
+        for flag in FLAGS {
+            let Flag { name, variable, help, .. } = flag;
+            let expected = format!("WSLOOP_{}", name.replace('-', "_").to_uppercase());
+            assert_eq!(*variable, expected, "{name}");
+            assert_eq!(FLAGS.iter().filter(|other| other.name == *name).count(), 1, "{name}");
+            assert!(!help.ends_with('.') && help.matches('`').count() % 2 == 0, "{name}: {help}");
+            assert!(flag.default != Absent::Nothing, "{name} says nothing of its default");
+        }
+    }
+
+    /// What nothing is given for is what tests and tools start from.
+    #[test]
+    fn the_base_of_settings_has_the_defaults_of_the_table() {
+        let Config { settings, .. } = loaded(&["--demo=off"]);
+        let scripts = settings.pages;
+        assert_eq!(scripts.len(), 2, "{scripts:?}");
+        let base = Settings { max_connections: settings.max_connections, ..Settings::base() };
+        let settings = Settings { pages: Vec::new(), ..settings };
+        assert_eq!(format!("{settings:#?}"), format!("{base:#?}"));
+    }
+
+    #[test]
+    fn nothing_given_is_the_documented_default() {
+        let Config { listen, log, settings, .. } = loaded(&[]);
+        assert_eq!(listen, ["127.0.0.1:8080"]);
+        assert_eq!(log, LevelFilter::INFO);
+        assert_eq!(settings.url_prefix, "/ws/");
+        assert_eq!(settings.prefix, "");
+        assert_eq!(settings.heartbeat, None);
+        assert_eq!(settings.ping_interval_ms, 30_000);
+        assert_eq!(settings.pong_timeout_ms, 10_000);
+        assert_eq!(settings.handshake_timeout_ms, 10_000);
+        assert_eq!(settings.close_timeout_ms, 5_000);
+        assert_eq!(settings.shutdown_timeout_ms, 10_000);
+        assert_eq!(settings.max_head_size, 8192);
+        assert_eq!(settings.max_message_size, 1 << 20);
+        assert_eq!(settings.max_fragments, 131_072);
+        assert_eq!(settings.outbox_limit, 4 << 20);
+        assert_eq!(settings.max_connections, DESCRIPTORS - 64);
+        assert_eq!(settings.max_handshakes, 4096);
+        assert_eq!(settings.subprotocols, None);
+        assert_eq!((settings.require_login, settings.rules), (false, Rules::default()));
+        assert_eq!(settings.allowed_origins, AllowedOrigins::Listed(Vec::new()));
+        assert_eq!(settings.refuse, Refuse::Status);
+        assert_eq!(settings.metrics_path, None);
+        assert_eq!(settings.echo_path, None);
+        assert_eq!(settings.compression, Compression::Shared);
+        assert_eq!(settings.compression_min, 256);
+        let kind = Kind::Local { store_limit: 64 << 20 };
+        assert_eq!(settings.broker, broker::BrokerSettings { expire_s: 3600, kind });
+    }
+
+    /// Gives every flag its default: nothing may change by it.
+    #[test]
+    fn the_table_states_the_defaults() {
+        let unsaid = described(&loaded(&[]));
+        let mut stated = 0;
+        for flag in FLAGS {
+            let (Absent::Value(default), false) = (flag.default, of_a_source(flag.name)) else {
+                continue;
+            };
+            let flag = format!("--{}={default}", flag.name);
+            assert_eq!(described(&loaded(&[&flag])), unsaid, "{flag}");
+            stated += 1;
+        }
+        assert!(stated > 20, "{stated}");
+    }
+
+    fn of_a_source(flag: &str) -> bool {
+        ["token-", "session-", "auth-"].iter().any(|source| flag.starts_with(source))
+    }
+
+    /// A value of every range's end, and one past it.
+    #[test]
+    fn ranges_end_where_the_table_says() {
+        for flag in FLAGS.iter().filter(|flag| !of_a_source(flag.name)) {
+            let texts = match &flag.takes {
+                Takes::Bytes(range, _) | Takes::Count(range, _) => {
+                    [range.start().checked_sub(1), range.end().checked_add(1)]
+                        .map(|end| end.map(|end| end.to_string()))
+                }
+                Takes::Seconds(range, _) => {
+                    let past = (*range.end() / 1000 + 1).to_string();
+                    [range.start().checked_sub(1).map(|_| "0".to_owned()), Some(past)]
+                }
+                Takes::WholeSeconds(most, _) => [None, Some((most + 1).to_string())],
+                _ => continue,
+            };
+            for text in texts.into_iter().flatten() {
+                let line = wrong(&[&format!("--{}={text}", flag.name)]);
+                assert!(line.contains("is out of range; give "), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_is_heard() {
+        let settings = loaded(&[
+            "--listen=[::1]:0,localhost:81",
+            "--listen=0.0.0.0:82",
+            "--url-prefix=/",
+            "--prefix=site",
+            "--expire=0",
+            "--heartbeat",
+            "--heartbeat--",
+            "--ping-interval=0",
+            "--pong-timeout=0.25",
+            "--handshake-timeout=2",
+            "--shutdown-timeout=0",
+            "--close-timeout=4",
+            "--max-message-size=2k",
+            "--max-fragments=7",
+            "--max-head-size=1KiB",
+            "--outbox-limit=4096",
+            "--overflow=ticker/*=latest,close",
+            "--max-connections=9",
+            "--max-handshakes=3",
+            "--store-limit=0",
+            "--allow=publish-user",
+            "--require-login",
+            "--allowed-origins=*",
+            "--subprotocols=a, b",
+            "--refuse=close",
+            "--metrics=/metrics",
+            "--echo=/echo",
+            "--compression=dedicated",
+            "--compression-min=100",
+            "--log=debug",
+        ]);
+        assert_eq!(settings.listen, ["[::1]:0", "localhost:81", "0.0.0.0:82"]);
+        assert_eq!(settings.log, LevelFilter::DEBUG);
+        let settings = settings.settings;
+        assert_eq!(settings.url_prefix, "/");
+        assert_eq!(settings.prefix, "site");
+        assert_eq!(settings.heartbeat.as_deref(), Some(&b"--heartbeat--"[..]));
+        assert_eq!(settings.ping_interval_ms, 0);
+        assert_eq!(settings.pong_timeout_ms, 250);
+        assert_eq!(settings.handshake_timeout_ms, 2000);
+        assert_eq!(settings.shutdown_timeout_ms, 0);
+        assert_eq!(settings.close_timeout_ms, 4000);
+        assert_eq!(settings.max_message_size, 2048);
+        assert_eq!(settings.max_fragments, 7);
+        assert_eq!(settings.max_head_size, 1024);
+        assert_eq!(settings.outbox_limit, 4096);
+        assert_eq!(settings.overflows.to_string(), "ticker/*=latest,close");
+        assert_eq!(settings.max_connections, 9);
+        assert_eq!(settings.max_handshakes, 3);
+        assert_eq!(settings.allow, Allow::parse("publish-user").expect("an option"));
+        assert!(settings.require_login);
+        assert_eq!(settings.allowed_origins, AllowedOrigins::Any);
+        assert_eq!(settings.subprotocols, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(settings.refuse, Refuse::Close);
+        assert_eq!(settings.metrics_path.as_deref(), Some("/metrics"));
+        assert_eq!(settings.echo_path.as_deref(), Some("/echo"));
+        assert_eq!(settings.compression, Compression::Dedicated);
+        assert_eq!(settings.compression_min, 100);
+        let kind = Kind::Local { store_limit: 0 };
+        assert_eq!(settings.broker, broker::BrokerSettings { expire_s: 0, kind });
+    }
+
+    #[test]
+    fn redis_is_the_broker_when_it_is_named() {
+        let settings = loaded(&["--redis=redis://h/2", "--redis-buffer-limit=5M"]).settings;
+        let redis = RedisSettings {
+            target: Target::Tcp { host: "h".to_owned(), port: 6379 },
+            user: None,
+            password: None,
+            db: 2,
+            timeout_ms: 5_000,
+            buffer_limit: 5 << 20,
+        };
+        assert_eq!(settings.broker.kind, Kind::Redis(redis));
+    }
+
+    #[test]
+    fn redis_clients_are_answered_on_this_machine_and_without_redis_alone() {
+        let resp = |address: &str, given| Some(Resp { address: address.to_owned(), given });
+        let cases: [(&[&str], Option<Resp>); 7] = [
+            (&[], resp("127.0.0.1:6380", false)),
+            (&["--resp=127.0.0.1:6380"], resp("127.0.0.1:6380", true)),
+            (&["--resp=[::1]:0"], resp("[::1]:0", true)),
+            (&["--resp=localhost:7000"], resp("localhost:7000", true)),
+            (&["--resp=off"], None),
+            (&["--redis=redis://h"], None),
+            (&["--redis=redis://h", "--resp=OFF"], None),
+        ];
+        for (args, expected) in cases {
+            assert_eq!(loaded(args).resp, expected, "{args:?}");
+        }
+        for (args, words) in [
+            (&["--resp=0.0.0.0:6380"][..], "is not loopback"),
+            (&["--resp=example.com:6380"], "is not loopback"),
+            (&["--resp=127.0.0.1"], "has no port; write HOST:PORT, such as 127.0.0.1:6380"),
+            (&["--resp=on"], "has no port"),
+            (&["--resp=127.0.0.1:0", "--redis=redis://h"], "leave one out"),
+        ] {
+            let line = wrong(args);
+            assert!(line.starts_with("--resp: ") && line.contains(words), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_demo_is_on_without_redis_and_grants_what_its_page_needs() {
+        let default = Allow::default();
+        let for_the_demo = Allow::parse(DEMO_ALLOW).expect("a list of options");
+        let listed = Allow::parse("subscribe-user").expect("an option");
+        assert_ne!(for_the_demo, default);
+        let url = "--auth-url=http://127.0.0.1:8000/auth";
+        let cases: [(&[&str], bool, Allow); 12] = [
+            (&[], true, for_the_demo),
+            // Who asks who a browser is does not want everybody to publish.
+            (&[url], false, default),
+            (&["--session-key=session:{}"], false, default),
+            (&["--require-login"], false, default),
+            (&[url, "--demo"], true, for_the_demo),
+            (&["--demo"], true, for_the_demo),
+            (&["--demo=off"], false, default),
+            (&["--allow=subscribe-user"], true, listed),
+            (&["--redis=redis://h"], false, default),
+            (&["--redis=redis://h", "--demo"], true, for_the_demo),
+            (&["--redis=redis://h", "--demo", "--allow=subscribe-user"], true, listed),
+            (&["--redis=redis://h", "--allow=subscribe-user"], false, listed),
+        ];
+        for (args, demo, allow) in cases {
+            let config = loaded(args);
+            let served = config.settings.pages.iter().any(|page| page.path == "/chat/");
+            assert_eq!((served, config.settings.allow), (demo, allow), "{args:?}");
+            let told = config.notes.iter().any(|note| note.contains("publish-broadcast"));
+            assert_eq!(told, allow == for_the_demo, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_hold_messages_grow_with_them_unless_given() {
+        let outbox = |args: &[&str]| loaded(args).settings.outbox_limit;
+        assert_eq!(outbox(&["--max-message-size=2MiB"]), 4 << 20);
+        assert_eq!(outbox(&["--max-message-size=3MiB"]), 6 << 20);
+        assert_eq!(outbox(&["--max-message-size=3MiB", "--outbox-limit=6MiB"]), 6 << 20);
+        assert_eq!(outbox(&["--max-message-size=1k", "--outbox-limit=2k"]), 2048);
+        assert_eq!(
+            wrong(&["--max-message-size=3MiB", "--outbox-limit=4MiB"]),
+            "--outbox-limit: 4MiB is less than 2 times the message limit of 3MiB; \
+             give at least 6MiB, or lower --max-message-size"
+        );
+        let redis = loaded(&["--redis=redis://h", "--max-message-size=32MiB"]);
+        assert!(matches!(
+            redis.settings.broker.kind,
+            Kind::Redis(RedisSettings { buffer_limit, .. }) if buffer_limit == 128 << 20
+        ));
+        assert_eq!(
+            redis.notes,
+            [
+                "--outbox-limit is 64MiB, 2 times the message limit of 32MiB",
+                "--redis-buffer-limit is 128MiB, 4 times the message limit of 32MiB",
+            ]
+        );
+        assert!(wrong(&["--redis-buffer-limit=1MiB"]).contains("at least 4MiB"));
+    }
+
+    #[test]
+    fn conns_are_as_many_as_descriptors_allow() {
+        let conns = |args: &[&str], descriptors| {
+            load_with(args, descriptors).map(|config| config.settings.max_connections)
+        };
+        assert_eq!(conns(&[], 1024), Ok(960));
+        assert_eq!(conns(&["--max-connections=960"], 1024), Ok(960));
+        let refusals: [(&[&str], usize); 3] =
+            [(&["--max-connections=961"], 1024), (&[], 64), (&["--max-connections=1"], 0)];
+        for (args, descriptors) in refusals {
+            match conns(args, descriptors) {
+                Err(line) => assert!(line.contains("ulimit -n"), "{line}"),
+                other => panic!("{args:?} of {descriptors}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_nobody_without_a_source_is_warned_about() {
+        let path = std::env::temp_dir().join(format!("wsloop-rules-{}.toml", std::process::id()));
+        let rules = "[[allow]]\nwho = 'anyone'\n[[allow]]\nwho = 'group:a\u{1b}'\n\n[[allow]]\n\
+                     who = 'logged-in'\n";
+        std::fs::write(&path, rules.replace('\u{1b}', "b")).expect("a file");
+        let path = path.to_str().expect("UTF-8");
+        let config = ["--config", path];
+        let warnings = loaded(&config).warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        let start = format!("{path}:3: [[allow]] who = \"group:ab\" fits nobody, ");
+        assert!(warnings[0].starts_with(&start), "{warnings:?}");
+        assert!(warnings[1].starts_with(&format!("{path}:6: [[allow]] who = \"logged-in\"")));
+        let source = "--auth-url=http://127.0.0.1/";
+        assert!(loaded(&[&config[..], &[source]].concat()).warnings.is_empty());
+        std::fs::remove_file(path).expect("the file");
+
+        let login = loaded(&["--require-login"]).warnings;
+        assert!(login.len() == 1 && login[0].contains("every handshake is refused"), "{login:?}");
+        assert!(login[0].ends_with("give --token-key-file, --session-key or --auth-url"));
+        assert!(loaded(&["--require-login", source]).warnings.is_empty());
+    }
+
+    #[test]
+    fn paths_of_ones_own_are_nobody_elses() {
+        for (args, words) in [
+            (&["--metrics=/chat/"][..], "--metrics: \"/chat/\" is already a page of the server"),
+            (&["--echo=/wsloop.js"], "--echo: \"/wsloop.js\" is already a page of the server"),
+            (&["--echo=/a", "--metrics=/a"], "--echo: \"/a\" is the path of --metrics too"),
+        ] {
+            let line = wrong(args);
+            assert!(line.starts_with(words) && line.contains("write another path"), "{line}");
+        }
+        assert!(load(&["--metrics=/chat/", "--demo=off"]).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let path = format!("{}/src", env!("CARGO_MANIFEST_DIR"));
+        for path in ["/nowhere/wsloop.toml", &path, ""] {
+            let line = wrong(&["--config", path]);
+            assert!(line.starts_with("--config: ") && line.contains("cannot be read"), "{line}");
+        }
+    }
+}

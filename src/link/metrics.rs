@@ -1,0 +1,95 @@
+//! L1: counters, and their text for Prometheus.
+//!
+//! It knows names and numbers, not what moves them. A counter only grows; a gauge is what is so
+//! now.
+
+use std::fmt::Write;
+
+macro_rules! metrics {
+    ($($kind:ident $name:ident $help:literal)*) => {
+        /// Everything that is counted. Field and metric have the same name, after `wsloop_`.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: u64,)*
+        }
+
+        impl Metrics {
+            /// The text that Prometheus reads (exposition format 0.0.4).
+            pub fn prometheus(&self) -> String {
+                let mut text = String::new();
+                $(metric(&mut text, stringify!($kind), stringify!($name), $help, self.$name);)*
+                text
+            }
+        }
+    };
+}
+
+metrics! {
+    gauge conns "Conns, handshakes and closing ones included."
+    gauge conns_open "Conns that have had their 101 and are not closing."
+    gauge handshakes_pending "Conns that have not yet had their 101."
+    gauge channels "Channels that somebody hears."
+    gauge broker_up "1 when the broker answers."
+    gauge resp_clients "Redis clients of the embedded broker."
+    counter conns_accepted_total "Conns accepted."
+    counter conns_full_total "Conns answered 503 because of --max-connections."
+    counter handshakes_total "Handshakes answered 101."
+    counter handshakes_refused_total "Handshakes refused, whatever the status."
+    counter origins_refused_total "Handshakes refused for their Origin."
+    counter options_denied_total "Query options asked for and not granted."
+    counter requests_total "Plain HTTP requests answered."
+    counter messages_in_total "Messages from browsers, heartbeats not counted."
+    counter messages_out_total "Messages queued for browsers, heartbeats not counted."
+    counter compressions_total "Times a message for browsers was compressed."
+    counter publishes_total "Publishes handed to the broker, one for each channel."
+    counter publishes_dropped_total "Publishes refused because the broker was down or full."
+    counter publishes_unrouted_total "Messages from conns that may publish to no channel."
+    counter deliveries_total "Messages that arrived from the broker."
+    counter deliveries_skipped_total "Messages from the broker larger than --max-message-size."
+    counter stored_unreadable_total "Stored messages that could not be read or were too large."
+    counter stored_evicted_total "Stored messages given up because of --store-limit."
+    counter broker_errors_total "Commands that the broker answered with an error."
+    counter broker_dials_total "Times the broker was dialed."
+    counter broker_lost_total "Times the broker's link was lost."
+    counter pings_total "Pings sent to browsers."
+    counter heartbeats_total "Heartbeats sent to browsers."
+    counter pong_timeouts_total "Conns closed because nothing came after a ping."
+    counter slow_total "Conns closed because their outbox passed --outbox-limit."
+    counter frames_dropped_total "Frames given up when a slow conn was closed."
+    counter superseded_total "Messages given up for a newer one, see --overflow."
+    counter tokens_refused_total "Handshakes refused because their token was not valid."
+    counter cookies_refused_total "Session cookies that were not believed."
+    counter sessions_refused_total "Sessions of the application that were not believed."
+    counter names_refused_total "Names of users, groups and sessions that cannot be used."
+    counter questions_total "Questions put to the application."
+    counter questions_failed_total "Questions to the application without an answer of use."
+    counter controls_refused_total "Control messages that were not understood."
+    counter sessions_unreadable_total "Sessions of the application that could not be read."
+    counter expired_total "Conns closed because their token had expired."
+    counter disconnected_total "Conns that a control message closed."
+    counter protocol_errors_total "Conns closed for breaking the WebSocket protocol."
+    counter resp_clients_total "Redis clients that came to the embedded broker."
+    counter resp_clients_closed_total "Redis clients closed for not reading, or refused."
+    counter handshake_timeouts_total "Conns closed because their handshake took too long."
+}
+
+fn metric(text: &mut String, kind: &str, name: &str, help: &str, value: u64) {
+    writeln!(text, "# HELP wsloop_{name} {help}").expect("a String takes all");
+    writeln!(text, "# TYPE wsloop_{name} {kind}\nwsloop_{name} {value}").expect("likewise");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_what_prometheus_reads() {
+        let text = Metrics { conns: 3, pings_total: 7, ..Metrics::default() }.prometheus();
+        assert!(text.contains("# TYPE wsloop_conns gauge\nwsloop_conns 3\n"));
+        assert!(text.contains("# TYPE wsloop_pings_total counter\nwsloop_pings_total 7\n"));
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.split_once(' ').expect("a name and a value");
+            assert!(name.starts_with("wsloop_") && value.parse::<u64>().is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! L4: what the program is asked for on the command line: to serve, to publish and listen, or to
+//! put load on a server.
+
+pub mod cli;
+mod command;
+pub mod stress;
+
+pub use command::{Command, Stop};
