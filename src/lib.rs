@@ -9,16 +9,12 @@
 //!
 //! A file imports its own layer or a lower one, never a higher.
 //!
-//! * L0, bytes and values, without clock, socket, connection id or channel: [`proto`];
-//! * L1, the domain, without sockets, where time is an argument: [`channel`], [`permissions`],
-//!   [`identity`], [`link_id`], [`hub`], [`outbox`], [`overflow`], [`pattern`], [`encoded`],
-//!   [`stored`], [`timers`], [`metrics`], [`broker`], [`auth`], [`control`];
-//! * L2, the composition, still without I/O: [`settings`], [`contract`], [`conn`], [`slots`],
-//!   [`who`], [`handshake`], [`relay`], [`server`];
+//! * L0, bytes and values, without clock, socket, link or channel: [`proto`];
+//! * L1, the domain, without sockets, where time is an argument: [`link`], [`access`], [`fanout`],
+//!   [`broker`];
+//! * L2, the composition, still without I/O: [`browser`], [`server`];
 //! * L3, the only home of mio, sockets and the clock: [`net`];
-//! * L4, the edge, with flags, environment and exit codes: [`config`], [`cli`] and `main.rs`; the
-//!   client of backends written in Rust: [`publisher`]; and the load tool, another program's worth
-//!   of client with its own loop: [`stress`].
+//! * L4, the edge: [`config`], [`client`], [`tool`] and `main.rs`.
 //!
 //! # The contract between the core and its loop
 //!
@@ -29,11 +25,11 @@
 //!    [`accepting`](server::Server::accepting) says so), and likewise
 //!    [`accept_visitor`](server::Server::accept_visitor) for each Redis client of the embedded
 //!    broker, [`handle`](server::Server::handle) with
-//!    an [`Input`](contract::Input) for everything else, and [`tick`](server::Server::tick) once.
+//!    an [`Input`](link::Input) for everything else, and [`tick`](server::Server::tick) once.
 //!    Bytes are read of a link while [`is_reading`](server::Server::is_reading) says so, and else
 //!    in the next turn, so that what a turn queues is bounded;
 //! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
-//!    `None`. An [`Output`](contract::Output) carries no bytes: at a `Flush` the loop pulls them
+//!    `None`. An [`Output`](link::Output) carries no bytes: at a `Flush` the loop pulls them
 //!    with [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance)
 //!    how many the kernel took, and with `Input::Blocked` when that were fewer than it was given.
 //!    A loop may stop after some milliseconds of flushing, and go on in its next turn;
@@ -46,34 +42,16 @@
 //! `Output::Dial`, and its name is free again when `Output::Close` has been returned; between those
 //! two the loop may say anything about it, and what it says later does no harm.
 
-pub mod auth;
+pub mod access;
 pub mod broker;
-pub mod channel;
-pub mod cli;
+pub mod browser;
+pub mod client;
 pub mod config;
-pub mod conn;
-pub mod contract;
-pub mod control;
-pub mod encoded;
-pub mod handshake;
-pub mod hub;
-pub mod identity;
-pub mod link_id;
-pub mod metrics;
+pub mod fanout;
+pub mod link;
 pub mod net;
-pub mod outbox;
-pub mod overflow;
-pub mod pattern;
-pub mod permissions;
 pub mod proto;
-pub mod publisher;
-pub mod relay;
 pub mod server;
-pub mod settings;
-pub mod slots;
-pub mod stored;
-pub mod stress;
-pub mod timers;
-pub mod who;
+pub mod tool;
 
-pub use publisher::{Expire, Published, Publisher};
+pub use client::publisher::{Expire, Published, Publisher};

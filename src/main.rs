@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use wsloop::config::{Command, Config, Stop};
 use wsloop::net;
-use wsloop::stress::{self, Plan};
+use wsloop::tool::stress::{self, Plan};
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use wsloop::auth::{Auth, Failure, Full, Granted, Settings, Verdict, Wish, Wrong};
-use wsloop::broker::Target;
-use wsloop::identity::Identity;
-use wsloop::link_id::LinkId;
-use wsloop::proto::answer::AnswerError;
+use wsloop::access::ask::{Auth, Failure, Full, Granted, Settings, Verdict, Wish, Wrong};
+use wsloop::access::identity::Identity;
+use wsloop::link::LinkId;
+use wsloop::link::Target;
+use wsloop::proto::http::answer::AnswerError;
 
 const TIMEOUT_MS: u64 = 3_000;
 const YES: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n";

@@ -4,8 +4,8 @@ mod world;
 
 use world::*;
 use wsloop::broker::{self, Kind};
-use wsloop::proto::frame::Opcode;
-use wsloop::settings::Settings;
+use wsloop::browser::settings::Settings;
+use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";

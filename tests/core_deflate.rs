@@ -3,9 +3,9 @@
 mod world;
 
 use world::*;
-use wsloop::proto::deflate::{Compression, Deflater};
-use wsloop::proto::frame::Opcode;
-use wsloop::settings::Settings;
+use wsloop::browser::settings::Settings;
+use wsloop::proto::ws::deflate::{Compression, Deflater};
+use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const BOTH: &str = "/ws/foo?subscribe-broadcast&publish-broadcast&echo";

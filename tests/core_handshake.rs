@@ -5,15 +5,15 @@ mod world;
 use std::borrow::Cow;
 
 use world::*;
-use wsloop::channel::Allow;
-use wsloop::handshake::{self, Decision, Examined};
-use wsloop::identity::Identity;
-use wsloop::metrics::Metrics;
-use wsloop::permissions::{Rule, Rules, Who};
-use wsloop::proto::frame::Opcode;
+use wsloop::access::channel::Allow;
+use wsloop::access::identity::Identity;
+use wsloop::access::permissions::{Rule, Rules, Who};
+use wsloop::browser::handshake::{self, Decision, Examined};
+use wsloop::browser::settings::{Page, PageContent, Refuse, Settings};
+use wsloop::link::Metrics;
 use wsloop::proto::http;
-use wsloop::proto::upgrade::AllowedOrigins;
-use wsloop::settings::{Page, PageContent, Refuse, Settings};
+use wsloop::proto::ws::frame::Opcode;
+use wsloop::proto::ws::upgrade::AllowedOrigins;
 
 /// Whether a browser was refused in full: a whole response, the end of what is sent, and only when
 /// the browser has hung up, the end of the link.

@@ -6,14 +6,14 @@ mod world;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use world::*;
-use wsloop::auth;
-use wsloop::channel::Allow;
-use wsloop::identity::session::{Entries, Format};
-use wsloop::identity::token::Key;
-use wsloop::permissions::{Rule, Rules, Who};
-use wsloop::proto::frame::Opcode;
-use wsloop::settings::{Refuse, Settings};
-use wsloop::who::{Sessions, Sources, Tokens};
+use wsloop::access::ask;
+use wsloop::access::channel::Allow;
+use wsloop::access::permissions::{Rule, Rules, Who};
+use wsloop::access::session::{Entries, Format};
+use wsloop::access::sources::{Sessions, Sources, Tokens};
+use wsloop::access::token::Key;
+use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::proto::ws::frame::Opcode;
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const ALL: &str = "subscribe-broadcast&subscribe-group&subscribe-user&subscribe-session";
@@ -36,8 +36,8 @@ fn sessions() -> Sessions {
     }
 }
 
-fn application() -> auth::Settings {
-    auth::Settings {
+fn application() -> ask::Settings {
+    ask::Settings {
         target: app_target(),
         host: "app".to_owned(),
         path: "/auth?key=1".to_owned(),

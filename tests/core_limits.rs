@@ -5,10 +5,10 @@ mod world;
 use std::io::IoSlice;
 
 use world::*;
-use wsloop::overflow::Overflows;
-use wsloop::proto::deflate::Compression;
-use wsloop::proto::frame::Opcode;
-use wsloop::settings::{Refuse, Settings};
+use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::fanout::overflow::Overflows;
+use wsloop::proto::ws::deflate::Compression;
+use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";

@@ -6,9 +6,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
-use wsloop::channel::Allow;
-use wsloop::identity::token::{Claims, Key, KeyError, MAX_TOKEN, TokenError, find_token, verify};
-use wsloop::identity::{Identity, NameError, Named};
+use wsloop::access::channel::Allow;
+use wsloop::access::identity::{Identity, NameError, Named};
+use wsloop::access::token::{Claims, Key, KeyError, MAX_TOKEN, TokenError, find_token, verify};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("sessions/tokens.json")).unwrap()

@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use wsloop::proto::answer::{
+use wsloop::proto::http;
+use wsloop::proto::http::answer::{
     Answer, AnswerError, MAX_ANSWER, MAX_BODY, MAX_HEAD, Reader, question,
 };
-use wsloop::proto::http;
 
 const WANTED: &[&str] = &["X-User", "X-Groups"];
 

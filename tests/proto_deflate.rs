@@ -1,8 +1,8 @@
 //! permessage-deflate from both sides: what is agreed on, what becomes of messages and what comes
 //! back, against Python's zlib (vectors) and against a slow inflater that measures distances.
 
-use wsloop::proto::deflate::{Agreement, Compression, Deflater, Inflater, Window, negotiate};
-use wsloop::proto::frame::ProtocolError;
+use wsloop::proto::ws::deflate::{Agreement, Compression, Deflater, Inflater, Window, negotiate};
+use wsloop::proto::ws::frame::ProtocolError;
 
 #[test]
 fn offers_and_answers() {

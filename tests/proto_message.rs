@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use wsloop::proto::frame::{Opcode, ProtocolError, Role, encode, encode_close, encode_masked};
-use wsloop::proto::message::{Event, Kind, Limits, Reader};
+use wsloop::proto::ws::frame::{Opcode, ProtocolError, Role, encode, encode_close, encode_masked};
+use wsloop::proto::ws::message::{Event, Kind, Limits, Reader};
 
 const LIMITS: Limits =
     Limits { role: Role::Server, max_message: 1000, max_fragments: 10, compression: false };

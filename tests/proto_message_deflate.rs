@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use wsloop::proto::deflate::{Deflater, Inflater, Window};
-use wsloop::proto::frame::{Opcode, ProtocolError, Role, encode_masked};
-use wsloop::proto::message::{Event, Kind, Limits, Reader};
+use wsloop::proto::ws::deflate::{Deflater, Inflater, Window};
+use wsloop::proto::ws::frame::{Opcode, ProtocolError, Role, encode_masked};
+use wsloop::proto::ws::message::{Event, Kind, Limits, Reader};
 
 const LIMITS: Limits =
     Limits { role: Role::Server, max_message: 70_000, max_fragments: 10, compression: true };

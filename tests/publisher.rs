@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use support::redis::{RedisServer, Value};
 use support::{PATIENCE, Wsloop, free_port};
-use wsloop::channel::Audience;
-use wsloop::publisher::Error;
+use wsloop::access::channel::Audience;
+use wsloop::client::publisher::Error;
 use wsloop::{Expire, Published, Publisher};
 
 /// A timeout that is to be waited for.

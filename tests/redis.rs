@@ -6,7 +6,7 @@ mod support;
 use support::client::{Client, Event, frame_bytes};
 use support::redis::{RedisServer, Value};
 use support::{Wsloop, assert_all_equal, eventually, scenarios};
-use wsloop::proto::frame::Opcode;
+use wsloop::proto::ws::frame::Opcode;
 
 const HEAR: &str = "subscribe-broadcast";
 const BOTH: &str = "subscribe-broadcast&publish-broadcast&echo";

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use support::client::{Client, Event, frame_bytes, tcp, upgrade};
 use support::{PATIENCE, Wsloop};
-use wsloop::proto::frame::Opcode;
-use wsloop::timers;
+use wsloop::link::timers;
+use wsloop::proto::ws::frame::Opcode;
 
 const BOTH: &str = "room?subscribe-broadcast&publish-broadcast&echo";
 const HEAR: &str = "room?subscribe-broadcast";

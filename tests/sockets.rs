@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use support::client::{Client, Event, Response, frame_bytes, tcp, upgrade};
 use support::{Folder, PATIENCE, Process, Wsloop, eventually, free_port, scenarios};
-use wsloop::proto::frame::Opcode;
+use wsloop::proto::ws::frame::Opcode;
 
 /// What lets a browser hear and say everything.
 const OPEN: &str = "subscribe-broadcast&publish-broadcast&echo";

@@ -11,7 +11,7 @@ use std::time::Instant;
 use support::Wsloop;
 use support::client::{Client, Event, tcp, upgrade};
 use support::redis::RedisServer;
-use wsloop::proto::frame::Opcode;
+use wsloop::proto::ws::frame::Opcode;
 
 const COUNT: usize = 1000;
 const ARGS: [&str; 2] = ["--allow", "all"];

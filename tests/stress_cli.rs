@@ -11,9 +11,10 @@ use std::thread;
 
 use support::redis::RedisServer;
 use support::{Wsloop, free_port};
-use wsloop::proto::frame::{self, Opcode, Role};
-use wsloop::proto::message::{Event, Limits, Reader};
-use wsloop::proto::{http, upgrade};
+use wsloop::proto::http;
+use wsloop::proto::ws::frame::{self, Opcode, Role};
+use wsloop::proto::ws::message::{Event, Limits, Reader};
+use wsloop::proto::ws::upgrade;
 
 fn stress(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));

@@ -8,37 +8,19 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 12] = [
     ("proto", 0),
-    ("auth", 1),
+    ("access", 1),
     ("broker", 1),
-    ("channel", 1),
-    ("encoded", 1),
-    ("hub", 1),
-    ("identity", 1),
-    ("link_id", 1),
-    ("metrics", 1),
-    ("outbox", 1),
-    ("overflow", 1),
-    ("pattern", 1),
-    ("permissions", 1),
-    ("stored", 1),
-    ("timers", 1),
-    ("control", 1),
-    ("conn", 2),
-    ("contract", 2),
-    ("handshake", 2),
-    ("relay", 2),
+    ("fanout", 1),
+    ("link", 1),
+    ("browser", 2),
     ("server", 2),
-    ("settings", 2),
-    ("slots", 2),
-    ("who", 2),
     ("net", 3),
-    ("cli", 4),
+    ("client", 4),
     ("config", 4),
     ("main", 4),
-    ("publisher", 4),
-    ("stress", 4),
+    ("tool", 4),
 ];
 /// The layer that owns sockets, threads and the clock.
 const IO_LAYER: u8 = 3;
@@ -69,22 +51,22 @@ const WORDS: [&str; 3] = [concat!("/wo", "rk/"), concat!("TO", "DO"), concat!("F
 #[test]
 fn imports_point_downwards() {
     let caught = [
-        ("src/proto/frame.rs", "use crate::channel::Allow;"),
-        ("src/proto/frame.rs", "use super::super::channel::Allow;"),
-        ("src/proto/mod.rs", "use super::channel::Allow;"),
-        ("src/hub.rs", "use super::{outbox::Outbox, conn};"),
-        ("src/hub.rs", "fn f(conn: &crate::conn::Conn) {}"),
-        ("src/broker/redis.rs", "use crate::{\n    hub::{Hub, server},\n    net,\n};"),
-        ("src/server.rs", "use crate::config::Config;"),
+        ("src/proto/frame.rs", "use crate::access::Allow;"),
+        ("src/proto/frame.rs", "use super::super::access::Allow;"),
+        ("src/proto/mod.rs", "use super::access::Allow;"),
+        ("src/fanout/hub.rs", "use super::super::{link::Outbox, browser};"),
+        ("src/fanout/hub.rs", "fn f(conn: &crate::browser::Conn) {}"),
+        ("src/broker/redis.rs", "use crate::{\n    fanout::Hub, server,\n    net,\n};"),
+        ("src/server/mod.rs", "use crate::config::Config;"),
         ("src/net/link.rs", "mod tests {\n    use crate::config;\n}"),
         ("src/somewhere.rs", ""),
-        ("src/hub.rs", "use crate::somewhere;"),
+        ("src/fanout/hub.rs", "use crate::somewhere;"),
     ];
     let passed = [
         ("src/proto/frame.rs", "use super::http;\nuse crate::proto::message;"),
         ("src/proto/frame.rs", "// use crate::net;\nlet text = \"crate::net\";"),
-        ("src/hub.rs", "use crate::{outbox::{self, conn}, proto};"),
-        ("src/hub.rs", "#[cfg(test)]\nmod tests {\n    use super::Hub;\n}"),
+        ("src/fanout/hub.rs", "use crate::{link::{self, conn}, proto};"),
+        ("src/fanout/hub.rs", "#[cfg(test)]\nmod tests {\n    use super::Hub;\n}"),
         ("src/config/values.rs", "use super::Config;\nuse crate::net;"),
         ("src/main.rs", "use wsloop::net;"),
         ("src/lib.rs", "pub use crate::config::Config;"),
@@ -96,14 +78,17 @@ fn imports_point_downwards() {
 fn sockets_threads_and_the_clock_stay_in_net() {
     let caught = [
         ("src/proto/frame.rs", "use mio::Token;"),
-        ("src/hub.rs", "use std::net::{IpAddr, TcpStream};"),
-        ("src/conn.rs", "let now = std::time::Instant::now();"),
-        ("src/server.rs", "SystemTime::now()"),
+        ("src/fanout/hub.rs", "use std::net::{IpAddr, TcpStream};"),
+        ("src/browser/conn.rs", "let now = std::time::Instant::now();"),
+        ("src/server/mod.rs", "SystemTime::now()"),
         ("src/broker/local.rs", "use std::thread;"),
     ];
     let passed = [
-        ("src/conn.rs", "use std::net::{IpAddr, SocketAddr};\nfn f(now: std::time::Instant) {}"),
-        ("src/hub.rs", "// not mio::Token, \nlet mion = \"mio::Token\";"),
+        (
+            "src/browser/conn.rs",
+            "use std::net::{IpAddr, SocketAddr};\nfn f(now: std::time::Instant) {}",
+        ),
+        ("src/fanout/hub.rs", "// not mio::Token, \nlet mion = \"mio::Token\";"),
         ("src/net/reactor.rs", "use mio::Token;"),
         ("src/main.rs", "use std::thread;"),
     ];
@@ -113,11 +98,11 @@ fn sockets_threads_and_the_clock_stay_in_net() {
 #[test]
 fn nothing_unsafe_unfinished_or_shared_behind_the_back() {
     let caught = [
-        ("src/hub.rs", "unsafe { f() }"),
+        ("src/fanout/hub.rs", "unsafe { f() }"),
         ("src/net/mod.rs", "todo!()"),
         ("src/main.rs", "fn f() -> u8 { unimplemented!(\"later\") }"),
-        ("src/server.rs", "conns: Rc<RefCell<Conns>>"),
-        ("src/server.rs", "static mut CONNS: u8 = 0;"),
+        ("src/server/mod.rs", "conns: Rc<RefCell<Conns>>"),
+        ("src/server/mod.rs", "static mut CONNS: u8 = 0;"),
     ];
     let passed = [("src/lib.rs", "#![deny(unsafe_code)]\n/* unsafe */\nlet text = r#\"todo!\"#;")];
     check(nowhere, &caught, &passed, &program());
@@ -130,12 +115,12 @@ fn files_are_short_begin_with_their_purpose_and_fit_the_screen() {
     let wide = format!("//! A.\n//{}", "é".repeat(99));
     let full = format!("//! A.\n//{}\n/// | {} |", "é".repeat(98), "a".repeat(99));
     let caught = [
-        ("src/hub.rs", long.as_str()),
-        ("src/hub.rs", wide.as_str()),
-        ("src/hub.rs", "use crate::proto;\n//! A."),
-        ("src/hub.rs", ""),
+        ("src/fanout/hub.rs", long.as_str()),
+        ("src/fanout/hub.rs", wide.as_str()),
+        ("src/fanout/hub.rs", "use crate::proto;\n//! A."),
+        ("src/fanout/hub.rs", ""),
     ];
-    let passed = [("src/hub.rs", tested.as_str()), ("src/hub.rs", full.as_str())];
+    let passed = [("src/fanout/hub.rs", tested.as_str()), ("src/fanout/hub.rs", full.as_str())];
     check(shape, &caught, &passed, &program());
 }
 
@@ -148,12 +133,16 @@ fn functions_are_short() {
     let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", function(90));
     let declared = format!("trait A {{\nfn g(&self) -> [u8; 2];\n}}\n{}", function(70).repeat(2));
     let caught = [
-        ("src/hub.rs", function(71)),
-        ("src/hub.rs", nested),
-        ("src/hub.rs", strings),
-        ("src/hub.rs", format!("pub const {}", function(71))),
+        ("src/fanout/hub.rs", function(71)),
+        ("src/fanout/hub.rs", nested),
+        ("src/fanout/hub.rs", strings),
+        ("src/fanout/hub.rs", format!("pub const {}", function(71))),
     ];
-    let passed = [("src/hub.rs", function(70)), ("src/hub.rs", tests), ("src/hub.rs", declared)];
+    let passed = [
+        ("src/fanout/hub.rs", function(70)),
+        ("src/fanout/hub.rs", tests),
+        ("src/fanout/hub.rs", declared),
+    ];
     check(functions, &borrowed(&caught), &borrowed(&passed), &program());
 }
 

@@ -13,9 +13,9 @@ use std::task::{Context, Poll, Waker};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use wsloop::proto::deflate::Inflater;
-use wsloop::proto::frame::{self, Opcode, Role};
-use wsloop::proto::message::{Event, Limits, Reader};
+use wsloop::proto::ws::deflate::Inflater;
+use wsloop::proto::ws::frame::{self, Opcode, Role};
+use wsloop::proto::ws::message::{Event, Limits, Reader};
 use wsloop_benches::{READ, text};
 
 const SIZES: [usize; 6] = [16, 125, 1 << 10, 16 << 10, 64 << 10, 1 << 20];

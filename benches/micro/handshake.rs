@@ -3,7 +3,7 @@
 
 use divan::{Bencher, black_box};
 use wsloop::proto::http::{Head, parse_head};
-use wsloop::proto::upgrade;
+use wsloop::proto::ws::upgrade;
 use wsloop_benches::{OFFER, hears};
 
 const MAX_HEAD: usize = 8192;

@@ -10,15 +10,16 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::broker::{self, Kind, RedisSettings, Target};
-use wsloop::channel::Allow;
-use wsloop::contract::{Input, Output};
-use wsloop::link_id::LinkId;
-use wsloop::proto::deflate::Compression;
-use wsloop::proto::frame::{self, Opcode};
-use wsloop::proto::upgrade::AllowedOrigins;
+use wsloop::access::channel::Allow;
+use wsloop::broker::{self, Kind, RedisSettings};
+use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::link::LinkId;
+use wsloop::link::Target;
+use wsloop::link::{Input, Output};
+use wsloop::proto::ws::deflate::Compression;
+use wsloop::proto::ws::frame::{self, Opcode};
+use wsloop::proto::ws::upgrade::AllowedOrigins;
 use wsloop::server::Server;
-use wsloop::settings::{Refuse, Settings};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);

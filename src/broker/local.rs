@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::store::Store;
 use super::{Delivery, Event};
-use crate::link_id::LinkId;
+use crate::link::LinkId;
 
 /// The embedded broker.
 #[derive(Debug)]

@@ -11,19 +11,18 @@
 //! publishes, or somebody who looks around. `visitor` is about one of them, `store` about what they
 //! and the conns have stored, `glob` about their patterns.
 
+pub mod client;
 mod glob;
 mod local;
 mod redis;
 pub mod store;
-pub mod visitor;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use local::Local;
 pub use redis::{Redis, Wish};
 
-use crate::link_id::LinkId;
+use crate::link::{LinkId, Target};
 
 /// What a broker is to be, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,20 +60,6 @@ pub struct RedisSettings {
     pub timeout_ms: u64,
     /// Bytes of commands that may wait for Redis; past it, publishes are refused.
     pub buffer_limit: usize,
-}
-
-/// An address to dial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A host name or IP address, and a port.
-    Tcp {
-        /// Name or address, without brackets.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// A Unix socket's path.
-    Unix(PathBuf),
 }
 
 /// Whether the broker can be asked anything.
@@ -294,15 +279,5 @@ impl std::fmt::Debug for RedisSettings {
     /// Leaves the password out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Redis at {} as {:?}, database {}", self.target, self.user, self.db)
-    }
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Target::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Target::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Target::Unix(path) => write!(f, "{}", path.display()),
-        }
     }
 }

@@ -14,8 +14,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::flags::{Flags, clap_stop, flags_only};
 use super::{Stop, values};
-use crate::channel::{Allow, Audience, Direction};
-use crate::permissions::{Rule, Rules, Who};
+use crate::access::channel::{Allow, Audience, Direction};
+use crate::access::permissions::{Rule, Rules, Who};
 
 /// What a configuration file says.
 #[derive(Debug, Default)]
@@ -281,9 +281,9 @@ fn who(text: &str) -> Result<Who, String> {
 mod tests {
     use super::*;
 
-    use crate::channel::Options;
+    use crate::access::channel::Options;
+    use crate::access::identity::Identity;
     use crate::config::Command;
-    use crate::identity::Identity;
 
     #[track_caller]
     fn parsed(text: &str) -> File {

@@ -257,7 +257,7 @@ pub fn command() -> clap::Command {
         .mut_args(guard_environment)
         .subcommand(serve)
         .subcommand(stress)
-        .subcommands(crate::cli::commands())
+        .subcommands(crate::tool::cli::commands())
 }
 
 /// Keeps values of the environment, which may hold a password, out of the help, and makes an empty
@@ -283,7 +283,7 @@ pub fn unknown_variables() -> impl Iterator<Item = String> {
 }
 
 fn is_command(word: &str) -> bool {
-    ["serve", "stress"].contains(&word) || crate::cli::NAMES.contains(&word)
+    ["serve", "stress"].contains(&word) || crate::tool::cli::NAMES.contains(&word)
 }
 
 /// Makes clap's several lines one.

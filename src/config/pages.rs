@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::settings::{Page, PageContent};
+use crate::browser::settings::{Page, PageContent};
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";

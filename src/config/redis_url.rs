@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use crate::broker::{RedisSettings, Target};
+use crate::broker::RedisSettings;
+use crate::link::Target;
 
 use super::values;
 

@@ -6,12 +6,12 @@
 use super::flags::Flags;
 use super::values::{quoted, seconds};
 use super::{LONGEST_MS, Wrong, count, value};
-use crate::auth;
-use crate::channel;
-use crate::identity::session::{Entries, Format};
-use crate::identity::token::Key;
-use crate::identity::{MAX_NAME, secret};
-use crate::who::{Sessions, Sources, Tokens};
+use crate::access::ask;
+use crate::access::channel;
+use crate::access::identity::{MAX_NAME, secret};
+use crate::access::session::{Entries, Format};
+use crate::access::sources::{Sessions, Sources, Tokens};
+use crate::access::token::Key;
 
 /// Names of the session's entries that the Django application writes.
 const USER_ENTRY: &str = "wsloop:username";
@@ -91,12 +91,12 @@ fn application(
     flags: &Flags,
     waiting: usize,
     handshake_timeout_ms: u64,
-) -> Result<Option<auth::Settings>, Wrong> {
+) -> Result<Option<ask::Settings>, Wrong> {
     let others =
         [("auth-timeout", &flags.auth_timeout), ("auth-connections", &flags.auth_connections)];
     let needs = "give --auth-url as well, such as http://127.0.0.1:8000/wsloop/auth/";
     only_with(&flags.auth_url, others, needs)?;
-    let url = value("auth-url", &flags.auth_url, auth::auth_url)?;
+    let url = value("auth-url", &flags.auth_url, ask::auth_url)?;
     let Some((target, host, path)) = url else { return Ok(None) };
     let timeout = |text: &str| seconds(text, 1..=LONGEST_MS);
     let timeout_ms = value("auth-timeout", &flags.auth_timeout, timeout)?.unwrap_or(3_000);
@@ -105,7 +105,7 @@ fn application(
         return Err(Wrong { flag: "auth-timeout", why });
     }
     let connections = count("auth-connections", &flags.auth_connections, 8)?;
-    Ok(Some(auth::Settings { target, host, path, timeout_ms, connections, waiting }))
+    Ok(Some(ask::Settings { target, host, path, timeout_ms, connections, waiting }))
 }
 
 /// Refuses what is given without that which it belongs to.

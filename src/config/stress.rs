@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::stress::{LEAST_SIZE, Mode, Plan, Probe, Url, Way};
+use crate::tool::stress::{LEAST_SIZE, Mode, Plan, Probe, Url, Way};
 
 use super::values::{self, MIB};
 use super::{LONGEST_MS, RESERVED_DESCRIPTORS, Wrong, count, redis_url, size, time, value};

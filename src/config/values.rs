@@ -7,9 +7,9 @@ use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::channel;
-use crate::proto::deflate::Compression;
-use crate::settings::{Page, Refuse};
+use crate::access::channel;
+use crate::browser::settings::{Page, Refuse};
+use crate::proto::ws::deflate::Compression;
 
 /// 1024 bytes.
 pub const KIB: usize = 1 << 10;
@@ -318,7 +318,7 @@ fn is_token_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    use crate::settings::PageContent;
+    use crate::browser::settings::PageContent;
 
     /// Every text of the table is read as it says: a value, or words of the complaint.
     #[track_caller]

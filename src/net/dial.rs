@@ -11,8 +11,8 @@ use mio::Waker;
 use mio::net::{TcpStream, UnixStream};
 
 use super::link::Stream;
-use crate::broker::Target;
-use crate::link_id::LinkId;
+use crate::link::LinkId;
+use crate::link::Target;
 
 /// The dials that are under way.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use std::hash::{BuildHasher, RandomState};
 
 pub use reactor::Reactor;
 
+use crate::browser::settings::Settings;
 use crate::server::Server;
-use crate::settings::Settings;
 
 /// Why the loop could not start, or ended.
 #[derive(Debug)]

@@ -21,9 +21,9 @@ use super::Error;
 use super::dial::Dials;
 use super::link::{Link, Reading, Stream};
 use super::listen::{Comers, Listener, listen};
-use crate::broker::Target;
-use crate::contract::{Cause, Input, Output};
-use crate::link_id::LinkId;
+use crate::link::LinkId;
+use crate::link::Target;
+use crate::link::{Cause, Input, Output};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);

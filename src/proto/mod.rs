@@ -1,10 +1,5 @@
-//! L0: bytes to values and back. No clock, no socket, no connection id, no channel.
+//! L0: bytes to values and back. No clock, no socket, no link, no channel.
 
-pub mod answer;
-pub mod client;
-pub mod deflate;
-pub mod frame;
 pub mod http;
-pub mod message;
 pub mod resp;
-pub mod upgrade;
+pub mod ws;

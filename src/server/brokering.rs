@@ -2,9 +2,9 @@
 
 use super::{Said, Server};
 use crate::broker::{Event, Status};
-use crate::conn::Conn;
-use crate::contract::Output;
-use crate::relay::Relay;
+use crate::browser::conn::Conn;
+use crate::link::Output;
+use crate::server::relay::Relay;
 
 /// What the broker says about itself.
 enum Turned {

@@ -1,15 +1,15 @@
 //! What browsers send: request heads, and frames once they are open.
 
 use super::Server;
+use crate::access::channel::Grant;
 use crate::broker::{PublishError, Status};
-use crate::channel::Grant;
-use crate::conn::{Publication, Stage};
-use crate::handshake::{Decision, Pending};
-use crate::link_id::LinkId;
-use crate::outbox::Frame;
-use crate::proto::frame::{self, Opcode};
-use crate::proto::message::{self, Limits};
-use crate::relay::Request;
+use crate::browser::conn::{Publication, Stage};
+use crate::browser::handshake::{Decision, Pending};
+use crate::link::Frame;
+use crate::link::LinkId;
+use crate::proto::ws::frame::{self, Opcode};
+use crate::proto::ws::message::{self, Limits};
+use crate::server::relay::Request;
 
 impl Server {
     pub(super) fn on_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {

@@ -1,18 +1,19 @@
 //! Who asks: sessions and the application are asked, and what they say admits a conn or refuses it.
 
 use super::Server;
-use crate::auth::{Failure, Granted, Verdict, Wish};
+use crate::access::ask::{Failure, Granted, Verdict, Wish};
+use crate::access::channel::Allow;
+use crate::access::control;
+use crate::access::sources::{Known, Who};
 use crate::broker::Status;
-use crate::channel::Allow;
-use crate::conn::{Conn, Stage};
-use crate::contract::{Cause, Output};
-use crate::control;
-use crate::handshake::{self, Asked, Decision};
-use crate::link_id::LinkId;
-use crate::relay::Session;
-use crate::slots::Party;
-use crate::timers;
-use crate::who::{Known, Waiting, Who};
+use crate::browser::conn::Waiting;
+use crate::browser::conn::{Conn, Stage};
+use crate::browser::handshake::{self, Asked, Decision};
+use crate::link::LinkId;
+use crate::link::timers;
+use crate::link::{Cause, Output};
+use crate::server::relay::Session;
+use crate::server::table::Party;
 
 const UNKNOWN: &str = "It cannot be found out at the moment who you are; try again later.";
 

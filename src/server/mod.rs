@@ -10,6 +10,8 @@
 mod brokering;
 mod browsers;
 mod identifying;
+mod relay;
+mod table;
 mod visitors;
 
 use std::collections::VecDeque;
@@ -17,19 +19,19 @@ use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::auth::Auth;
+use crate::access::ask::Auth;
+use crate::access::control;
 use crate::broker::{Broker, Redis, Status, Wish};
-use crate::contract::{Cause, Input, Output};
-use crate::control;
-use crate::handshake;
-use crate::link_id::LinkId;
-use crate::metrics::Metrics;
-use crate::proto::deflate::Inflater;
-use crate::proto::message::Limits;
-use crate::relay::Relay;
-use crate::settings::Settings;
-use crate::slots::Party;
-use crate::timers;
+use crate::browser::handshake;
+use crate::browser::settings::Settings;
+use crate::link::LinkId;
+use crate::link::Metrics;
+use crate::link::timers;
+use crate::link::{Cause, Input, Output};
+use crate::proto::ws::deflate::Inflater;
+use crate::proto::ws::message::Limits;
+use crate::server::relay::Relay;
+use crate::server::table::Party;
 use visitors::Visitors;
 
 /// The server.

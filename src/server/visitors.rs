@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::Server;
 use crate::broker::Broker;
-use crate::broker::visitor::{Step, Visitor};
-use crate::contract::Output;
-use crate::link_id::LinkId;
-use crate::relay::Relay;
-use crate::slots::Party;
+use crate::broker::client::{Step, Visitor};
+use crate::link::LinkId;
+use crate::link::Output;
+use crate::server::relay::Relay;
+use crate::server::table::Party;
 
 /// Most visitors; who comes then is told so.
 const MOST: usize = 128;

@@ -1,7 +1,7 @@
 //! Any bytes as what an application answers: the outcome does not depend on how they arrived, what
 //! is held is bounded, and an answer ends where its own headers say.
 
-use wsloop::proto::answer::{Answer, AnswerError, MAX_ANSWER, MAX_BODY, Reader};
+use wsloop::proto::http::answer::{Answer, AnswerError, MAX_ANSWER, MAX_BODY, Reader};
 
 const WANTED: &[&str] = &["X-Wsloop-User", "Content-Length", "Transfer-Encoding"];
 

@@ -2,7 +2,7 @@
 //!
 //! The first byte says which format, and whether there is a secret.
 
-use wsloop::identity::session::{Format, SessionError, session_key};
+use wsloop::access::session::{Format, SessionError, session_key};
 
 /// Panics when a cookie is read wrongly.
 pub fn check(data: &[u8]) {

@@ -3,9 +3,9 @@
 //! an offer is answered with what may stand in a header.
 
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
-use wsloop::proto::deflate::{Compression, Deflater, negotiate};
-use wsloop::proto::frame::{Opcode, ProtocolError, Role, encode_deflated, encode_masked};
-use wsloop::proto::message::{Event, Limits, Reader};
+use wsloop::proto::ws::deflate::{Compression, Deflater, negotiate};
+use wsloop::proto::ws::frame::{Opcode, ProtocolError, Role, encode_deflated, encode_masked};
+use wsloop::proto::ws::message::{Event, Limits, Reader};
 
 const MAX_MESSAGE: usize = 10_000;
 

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 
 use tungstenite::protocol::{Role as TheirRole, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message};
-use wsloop::proto::frame::{ProtocolError, Role};
-use wsloop::proto::message::{Event, Kind, Limits, Reader};
+use wsloop::proto::ws::frame::{ProtocolError, Role};
+use wsloop::proto::ws::message::{Event, Kind, Limits, Reader};
 
 const MAX_MESSAGE: usize = 1000;
 

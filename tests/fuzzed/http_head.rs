@@ -1,8 +1,9 @@
 //! Any bytes as a request head: the outcome does not depend on how they arrived, and whatever is
 //! accepted is sound.
 
-use wsloop::channel;
-use wsloop::proto::{http, upgrade};
+use wsloop::access::channel;
+use wsloop::proto::http;
+use wsloop::proto::ws::upgrade;
 
 const MAX_HEAD: usize = 512;
 

@@ -6,8 +6,8 @@
 use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use wsloop::identity::session::{Entries, Format, SessionError, decode};
-use wsloop::identity::{MAX_GROUPS, check_name};
+use wsloop::access::identity::{MAX_GROUPS, check_name};
+use wsloop::access::session::{Entries, Format, SessionError, decode};
 
 const KEY: &str = "session-key";
 const SECRET: &[u8] = b"secret";

@@ -1,7 +1,7 @@
 //! Any bytes from a Redis client: nothing panics, what is held is bounded, and the answers do not
 //! depend on how the bytes arrived.
 
-use wsloop::broker::visitor::{Step, Visitor};
+use wsloop::broker::client::{Step, Visitor};
 use wsloop::broker::{Broker, Kind, Settings};
 use wsloop::proto::resp::{Decoder, Item};
 

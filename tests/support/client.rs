@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use wsloop::proto::frame::{self, Opcode, Role};
-use wsloop::proto::message::{self, Kind, Limits, Reader};
+use wsloop::proto::ws::frame::{self, Opcode, Role};
+use wsloop::proto::ws::message::{self, Kind, Limits, Reader};
 
 use super::PATIENCE;
 

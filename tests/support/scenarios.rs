@@ -1,7 +1,7 @@
 //! What both brokers must do alike. A scenario is given a server that grants every option and
 //! stores messages, and keeps to a facility of its own.
 
-use wsloop::proto::frame::Opcode;
+use wsloop::proto::ws::frame::Opcode;
 
 use super::client::{Client, Event, frame_bytes, tcp, upgrade};
 use super::{Wsloop, assert_all_equal};

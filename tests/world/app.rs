@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use wsloop::link_id::LinkId;
+use wsloop::link::LinkId;
 
 use super::{Cause, Reach};
 

@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use wsloop::link_id::LinkId;
-use wsloop::proto::frame::{self, Opcode, Role};
-use wsloop::proto::message::{self, Limits, Reader};
+use wsloop::link::LinkId;
+use wsloop::proto::ws::frame::{self, Opcode, Role};
+use wsloop::proto::ws::message::{self, Limits, Reader};
 
 use super::Cause;
 

@@ -18,23 +18,24 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use slab::Slab;
-use wsloop::broker::{self, Kind, RedisSettings, Target};
-use wsloop::channel::Allow;
-use wsloop::contract::Output;
-use wsloop::link_id::LinkId;
-use wsloop::metrics::Metrics;
-use wsloop::permissions::Rules;
-use wsloop::proto::deflate::Compression;
-use wsloop::proto::frame::Opcode;
-use wsloop::proto::upgrade::AllowedOrigins;
+use wsloop::access::channel::Allow;
+use wsloop::access::permissions::Rules;
+use wsloop::broker::{self, Kind, RedisSettings};
+use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::link::LinkId;
+use wsloop::link::Metrics;
+use wsloop::link::Output;
+use wsloop::link::Target;
+use wsloop::proto::ws::deflate::Compression;
+use wsloop::proto::ws::frame::Opcode;
+use wsloop::proto::ws::upgrade::AllowedOrigins;
 use wsloop::server::Server;
-use wsloop::settings::{Refuse, Settings};
 
 pub use app::FakeApp;
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use visitor::{Visitor, VisitorId};
-pub use wsloop::contract::{Cause, Input};
+pub use wsloop::link::{Cause, Input};
 
 /// The place of a browser among all that there ever were.
 pub type BrowserId = usize;

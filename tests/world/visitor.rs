@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Cause, Input, Party, Told, World};
-use wsloop::link_id::LinkId;
+use wsloop::link::LinkId;
 
 /// The place of a visitor among all that there ever were.
 pub type VisitorId = usize;

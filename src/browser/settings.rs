@@ -1,0 +1,104 @@
+//! L2: what the core is told at the start, checked by whoever tells it.
+
+use std::borrow::Cow;
+
+use crate::access::channel::Allow;
+use crate::access::permissions::Rules;
+use crate::access::sources::Sources;
+use crate::broker;
+use crate::fanout::overflow::Overflows;
+use crate::proto::ws::deflate::Compression;
+use crate::proto::ws::upgrade::AllowedOrigins;
+
+/// Everything the core is told. Times are in milliseconds, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What WebSocket paths begin with; the rest of the path is the facility.
+    pub url_prefix: String,
+    /// What Redis names begin with (a colon follows it), or empty.
+    pub prefix: String,
+    /// Which subscribe and publish options are granted that no rule decides about.
+    pub allow: Allow,
+    /// Who is granted what on which facilities.
+    pub rules: Rules,
+    /// Whether handshakes without a user are refused.
+    pub require_login: bool,
+    /// Where identities come from.
+    pub sources: Sources,
+    /// The heartbeat text, when heartbeats are on.
+    pub heartbeat: Option<Vec<u8>>,
+    /// A ping goes out when nothing arrived for so long; 0 is off.
+    pub ping_interval_ms: u64,
+    /// A conn that does not answer a ping for so long is closed.
+    pub pong_timeout_ms: u64,
+    /// From the accepting of a conn to its 101.
+    pub handshake_timeout_ms: u64,
+    /// How long a closing conn may take to hang up.
+    pub close_timeout_ms: u64,
+    /// How long a shutdown waits for closing conns.
+    pub shutdown_timeout_ms: u64,
+    /// Largest request head; as much may follow it before the 101 has gone out.
+    pub max_head_size: usize,
+    /// Largest message from a browser or from the broker.
+    pub max_message_size: usize,
+    /// Most fragments of one message.
+    pub max_fragments: usize,
+    /// What is done about permessage-deflate.
+    pub compression: Compression,
+    /// Messages to browsers that are smaller are not compressed.
+    pub compression_min: usize,
+    /// Most bytes that may wait for a conn whose socket takes no more.
+    pub outbox_limit: usize,
+    /// What is done then, by facility.
+    pub overflows: Overflows,
+    /// Most conns; a few more are answered 503, and the rest wait to be accepted.
+    pub max_connections: usize,
+    /// Most conns that have not yet had their 101; more wait to be accepted.
+    pub max_handshakes: usize,
+    /// The sub-protocols spoken here; `None` takes the first one offered.
+    pub subprotocols: Option<Vec<String>>,
+    /// Which pages may connect besides those of the same host.
+    pub allowed_origins: AllowedOrigins,
+    /// How a WebSocket handshake is refused.
+    pub refuse: Refuse,
+    /// Pages served to plain GET requests.
+    pub pages: Vec<Page>,
+    /// Path that answers with the counters in Prometheus's text format.
+    pub metrics_path: Option<String>,
+    /// Path of WebSockets whose messages come back.
+    pub echo_path: Option<String>,
+    /// Where messages come from.
+    pub broker: broker::Settings,
+}
+
+/// How a WebSocket handshake is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refuse {
+    /// With the HTTP status (browsers hide it from the page).
+    Status,
+    /// Accepted, then closed with 4000 + the status, which the page sees.
+    Close,
+}
+
+/// One page or script that the server itself answers with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Exact path, without the query.
+    pub path: &'static str,
+    /// What is there.
+    pub content: PageContent,
+}
+
+/// What a page consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageContent {
+    /// A body of the given media type.
+    Body {
+        /// The Content-Type header.
+        content_type: &'static str,
+        /// The bytes.
+        body: Cow<'static, [u8]>,
+    },
+    /// A 302 to another path.
+    Redirect(&'static str),
+}

@@ -1,0 +1,340 @@
+//! L1: one message as the frames that its receivers want, each encoded once and shared.
+//!
+//! It knows what receivers agreed on, not who they are. Its rules:
+//! * a message is compressed once for each size of window, whoever gets it, except for receivers
+//!   whose messages may refer to earlier ones: for those a message smaller than what they remember
+//!   is compressed each time;
+//! * what compressing does not make smaller goes out as it is;
+//! * messages that arrived together go out as one run of frames, so that each receiver is handed
+//!   one thing instead of many.
+
+use std::collections::BTreeMap;
+
+use crate::link::Frame;
+use crate::proto::ws::deflate::{Agreement, Deflater, Window};
+use crate::proto::ws::frame::{self, Opcode};
+use crate::proto::ws::message::Kind;
+
+/// What form a receiver wants its messages in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Binary frames always.
+    pub binary: bool,
+    /// The window of compressed messages, as a power of two; 0 when nothing is to be compressed.
+    pub window_bits: u8,
+    /// Whether compressed messages may refer to earlier ones.
+    pub takeover: bool,
+}
+
+impl Form {
+    /// The form that was agreed on.
+    pub fn new(agreement: Option<Agreement>) -> Form {
+        agreement.map_or(Form::default(), |agreement| Form {
+            binary: false,
+            window_bits: agreement.server_bits,
+            takeover: agreement.server_takeover,
+        })
+    }
+}
+
+/// Messages from so many bytes on are compressed once for all, takeover or not: they fill the
+/// window that is kept, so there is little in it for them to refer to, and compressing a large one
+/// for each of many receivers would stop everything for seconds.
+const LONG: usize = 4096;
+
+/// Makes frames of messages, and remembers what the receivers' later messages may refer to.
+#[derive(Debug)]
+pub struct Encoder {
+    deflater: Deflater,
+    /// Smaller messages are not compressed.
+    least: usize,
+    /// What was sent to receivers that allow takeover, from their first compressed message on.
+    windows: BTreeMap<u32, Window>,
+}
+
+impl Encoder {
+    /// An encoder that compresses messages of at least so many bytes.
+    pub fn new(least: usize) -> Encoder {
+        Encoder { deflater: Deflater::default(), least, windows: BTreeMap::new() }
+    }
+
+    /// The frame for a receiver, which is to be told apart from others by its number. It must be
+    /// the next that is sent to it.
+    pub fn frame(&mut self, message: &mut Encoded<'_>, receiver: u32, form: Form) -> Frame {
+        if form.window_bits == 0 || message.payload.len() < self.least {
+            return message.frame(form.binary);
+        }
+        let deflated = match form.takeover {
+            false => message.deflated(form, &mut self.deflater),
+            true if message.payload.len() >= LONG => {
+                let deflated = message.deflated(form, &mut self.deflater);
+                if deflated.is_some() {
+                    window(&mut self.windows, receiver, form).push(message.payload);
+                }
+                deflated
+            }
+            true => {
+                let opcode = message.opcode(form.binary);
+                let window = window(&mut self.windows, receiver, form);
+                let deflated = self.deflater.compress_after(message.payload, window);
+                deflated.map(|payload| frame::encode_deflated(opcode, payload))
+            }
+        };
+        deflated.unwrap_or_else(|| message.frame(form.binary))
+    }
+
+    /// The receiver of that number is no more.
+    pub fn forget(&mut self, receiver: u32) {
+        self.windows.remove(&receiver);
+    }
+
+    /// How often something was compressed.
+    pub fn compressions(&self) -> u64 {
+        self.deflater.compressions()
+    }
+}
+
+/// What a receiver's later messages may refer to.
+fn window(windows: &mut BTreeMap<u32, Window>, receiver: u32, form: Form) -> &mut Window {
+    windows.entry(receiver).or_insert_with(|| Window::kept(form.window_bits))
+}
+
+/// A message and the frames made of it so far.
+#[derive(Debug)]
+pub struct Encoded<'a> {
+    payload: &'a [u8],
+    /// Whether it may go out as text, once somebody has asked.
+    is_text: Option<bool>,
+    plain: Option<Pair>,
+    /// For each size of window that was wanted: what came of it, if that was smaller.
+    deflated: Vec<(u8, Option<Pair>)>,
+}
+
+impl<'a> Encoded<'a> {
+    /// A message of which no frame is made yet. It is text if it can be.
+    pub fn new(payload: &'a [u8]) -> Self {
+        Encoded { payload, is_text: None, plain: None, deflated: Vec::new() }
+    }
+
+    /// A message whose kind is known.
+    pub fn of(kind: Kind, payload: &'a [u8]) -> Self {
+        Encoded { is_text: Some(kind == Kind::Text), ..Encoded::new(payload) }
+    }
+
+    /// The frame, not compressed, for a receiver, which may want `binary` always. Else text stays
+    /// text; what is not UTF-8 can only go out as binary (RFC 6455 section 8.1).
+    pub fn frame(&mut self, binary: bool) -> Frame {
+        let opcode = self.opcode(binary);
+        let payload = self.payload;
+        let new = || Pair::new(opcode, frame::encode(opcode, payload));
+        self.plain.get_or_insert_with(new).get(opcode)
+    }
+
+    fn deflated(&mut self, form: Form, deflater: &mut Deflater) -> Option<Frame> {
+        let (bits, opcode) = (form.window_bits, self.opcode(form.binary));
+        let known = self.deflated.iter().position(|(known, _)| *known == bits);
+        let at = known.unwrap_or_else(|| {
+            let payload = deflater.compress(self.payload, bits);
+            let new = |payload| Pair::new(opcode, frame::encode_deflated(opcode, payload));
+            self.deflated.push((bits, payload.map(new)));
+            self.deflated.len() - 1
+        });
+        self.deflated[at].1.as_mut().map(|pair| pair.get(opcode))
+    }
+
+    fn opcode(&mut self, binary: bool) -> Opcode {
+        let payload = self.payload;
+        let is_text = || simdutf8::basic::from_utf8(payload).is_ok();
+        match !binary && *self.is_text.get_or_insert_with(is_text) {
+            true => Opcode::Text,
+            false => Opcode::Binary,
+        }
+    }
+}
+
+/// Messages that go out together, and the runs of frames made of them so far.
+#[derive(Debug)]
+pub struct Run<'a> {
+    messages: Vec<Encoded<'a>>,
+    joined: Vec<(Form, Frame)>,
+}
+
+impl<'a> Run<'a> {
+    /// The messages in their order; not none.
+    pub fn new(payloads: impl Iterator<Item = &'a [u8]>) -> Self {
+        Run { messages: payloads.map(Encoded::new).collect(), joined: Vec::new() }
+    }
+
+    /// The frames for a receiver, as [`Encoder::frame`] makes one.
+    pub fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+        if let [message] = &mut self.messages[..] {
+            return encoder.frame(message, receiver, form);
+        }
+        if let Some((_, frames)) = self.joined.iter().find(|(known, _)| *known == form) {
+            return frames.clone();
+        }
+        let mut bytes = Vec::new();
+        for message in &mut self.messages {
+            bytes.extend_from_slice(&encoder.frame(message, receiver, form));
+        }
+        let frames = Frame::from(bytes);
+        if !form.takeover {
+            self.joined.push((form, frames.clone()));
+        }
+        frames
+    }
+
+    /// The frame of the last message alone.
+    pub fn last(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+        let message = self.messages.last_mut().expect("there is a message");
+        encoder.frame(message, receiver, form)
+    }
+
+    /// What the messages say.
+    pub fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.messages.iter().map(|message| message.payload)
+    }
+
+    /// The number of messages.
+    pub fn messages(&self) -> usize {
+        self.messages.len()
+    }
+}
+
+/// One payload as the frame that was wanted first, and as that of the other kind once it is wanted.
+#[derive(Debug)]
+struct Pair {
+    opcode: Opcode,
+    frame: Frame,
+    other: Option<Frame>,
+}
+
+impl Pair {
+    fn new(opcode: Opcode, frame: Frame) -> Pair {
+        Pair { opcode, frame, other: None }
+    }
+
+    fn get(&mut self, opcode: Opcode) -> Frame {
+        if opcode == self.opcode {
+            return self.frame.clone();
+        }
+        self.other.get_or_insert_with(|| frame::with_opcode(&self.frame, opcode)).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Compresses well.
+    const LONG: &[u8] = &[b'x'; 1000];
+
+    fn form(window_bits: u8, takeover: bool) -> Form {
+        Form { binary: false, window_bits, takeover }
+    }
+
+    #[test]
+    fn text_stays_text_and_what_is_not_utf8_goes_out_as_binary() {
+        let table: [(&[u8], bool, &[u8]); 4] = [
+            (b"hi", false, b"\x81\x02hi"),
+            (b"hi", true, b"\x82\x02hi"),
+            (b"\xff\xfe", false, b"\x82\x02\xff\xfe"),
+            (b"\xff\xfe", true, b"\x82\x02\xff\xfe"),
+        ];
+        for (payload, binary, frame) in table {
+            assert_eq!(&*Encoded::new(payload).frame(binary), frame);
+        }
+        assert_eq!(&*Encoded::of(Kind::Binary, b"hi").frame(false), b"\x82\x02hi");
+        assert_eq!(&*Encoded::of(Kind::Text, b"hi").frame(false), b"\x81\x02hi");
+    }
+
+    #[test]
+    fn each_frame_is_made_once() {
+        let mut encoded = Encoded::new(b"hi");
+        for first in [false, true] {
+            assert!(Arc::ptr_eq(&encoded.frame(first), &encoded.frame(first)));
+            assert_ne!(encoded.frame(first), encoded.frame(!first));
+        }
+    }
+
+    #[test]
+    fn a_message_is_compressed_once_for_each_window() {
+        let mut encoder = Encoder::new(0);
+        let mut encoded = Encoded::new(LONG);
+        let first = encoder.frame(&mut encoded, 0, form(15, false));
+        assert_eq!(first[0], 0xc1);
+        for receiver in 1..100 {
+            let frame = encoder.frame(&mut encoded, receiver, form(15, false));
+            assert!(Arc::ptr_eq(&frame, &first));
+        }
+        assert_eq!(encoder.compressions(), 1);
+        let binary = Form { binary: true, ..form(15, false) };
+        let frame = encoder.frame(&mut encoded, 100, binary);
+        assert_eq!((frame[0], &frame[1..]), (0xc2, &first[1..]));
+        assert_eq!(encoder.compressions(), 1);
+        encoder.frame(&mut encoded, 101, form(9, false));
+        assert_eq!(encoder.compressions(), 2);
+        assert_eq!(encoder.frame(&mut encoded, 102, Form::default())[0], 0x81);
+        assert_eq!(encoder.compressions(), 2);
+    }
+
+    #[test]
+    fn what_is_small_or_stays_large_goes_out_as_it_is() {
+        let mut encoder = Encoder::new(1000);
+        for takeover in [false, true] {
+            let small = encoder.frame(&mut Encoded::new(&LONG[1..]), 0, form(15, takeover));
+            assert_eq!(small, Encoded::new(&LONG[1..]).frame(false));
+            assert_eq!(encoder.frame(&mut Encoded::new(LONG), 0, form(15, takeover))[0], 0xc1);
+        }
+        assert_eq!(encoder.compressions(), 2);
+        let mut encoder = Encoder::new(0);
+        for payload in [&b""[..], b"x", b"\xff", b"0123456789abcdef"] {
+            let mut encoded = Encoded::new(payload);
+            for takeover in [false, true, false] {
+                let frame = encoder.frame(&mut encoded, 0, form(15, takeover));
+                assert_eq!(frame, Encoded::new(payload).frame(false), "{payload:?}");
+            }
+        }
+        assert_eq!(encoder.compressions(), 8, "tried in vain once for all, and each time");
+    }
+
+    #[test]
+    fn takeover_is_each_receivers_own() {
+        let mut encoder = Encoder::new(0);
+        let text = br#"{"user":"grace","room":"engines","text":"hello","user_id":17,"room_id":3}"#;
+        let mut frame = |receiver| encoder.frame(&mut Encoded::new(text), receiver, form(15, true));
+        let first = frame(1);
+        assert!(frame(1).len() < first.len() / 2, "it refers to the first");
+        assert_eq!(frame(2), first);
+        encoder.forget(1);
+        let after = encoder.frame(&mut Encoded::new(text), 1, form(15, true));
+        assert_eq!(after, first);
+        assert_eq!(encoder.windows.len(), 2);
+    }
+
+    #[test]
+    fn messages_go_out_together_and_each_run_is_made_once() {
+        let payloads = [b"hi".as_slice(), b"\xff", LONG];
+        let mut encoder = Encoder::new(100);
+        let mut run = Run::new(payloads.into_iter());
+        assert_eq!((run.messages(), run.payloads().count()), (3, 3));
+        let each = |form| -> Vec<u8> {
+            let mut encoder = Encoder::new(100);
+            let mut frame = |payload| encoder.frame(&mut Encoded::new(payload), 9, form).to_vec();
+            payloads.into_iter().flat_map(&mut frame).collect()
+        };
+        let binary = Form { binary: true, ..Form::default() };
+        for form in [Form::default(), binary, form(15, false), form(9, false)] {
+            let frames = run.frames(&mut encoder, 1, form);
+            assert_eq!(&frames[..], each(form), "{form:?}");
+            assert!(Arc::ptr_eq(&run.frames(&mut encoder, 2, form), &frames));
+        }
+        assert_eq!(encoder.compressions(), 2, "once for each window");
+        let own = run.frames(&mut encoder, 1, form(15, true));
+        assert_eq!(&own[..], each(form(15, true)));
+        let mut again = Run::new(payloads.into_iter());
+        let next = again.frames(&mut encoder, 1, form(15, true));
+        assert!(next.len() < own.len(), "it refers to what this receiver was sent before");
+    }
+}

@@ -1,0 +1,366 @@
+//! L1: the bytes that wait for one conn, a queue of shared frames.
+//!
+//! It does not know what the bytes mean beyond where a frame ends, whose they are, or how they are
+//! sent. Its rules:
+//! * an empty outbox owns no memory, and one waiting frame needs none besides the shared frame;
+//! * a frame is never copied: a thousand outboxes share one;
+//! * once a byte of a frame has been sent, the rest of that frame stays first in line.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use crate::proto::ws::frame;
+
+/// Encoded bytes, one frame or a run of them, shared by everyone they are sent to.
+pub type Frame = Arc<[u8]>;
+
+/// What a small frame of its own takes besides its bytes: a place in the queue, two counters, and
+/// what the allocator adds.
+const FRAME_COST: usize = 64;
+
+/// Tells frames apart that may take each other's place.
+pub type Label = u32;
+
+/// The bytes that wait for one conn.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: Waiting,
+}
+
+/// Two variants and not three, because a null frame pointer can stand for one other and no more:
+/// so an outbox is three words. A single frame needs no allocation of its own.
+#[derive(Debug)]
+enum Waiting {
+    One { frame: Frame, sent: usize },
+    Many(Option<Box<Many>>),
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Waiting::Many(None)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Many {
+    frames: VecDeque<(Frame, Option<Label>)>,
+    /// Bytes of the first frame that are already sent.
+    sent: usize,
+    /// Bytes of all frames that are not yet sent.
+    unsent: usize,
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        match &self.waiting {
+            Waiting::Many(None) => 0,
+            Waiting::One { frame, sent } => frame.len() - sent,
+            Waiting::Many(Some(many)) => many.unsent,
+        }
+    }
+
+    /// Frames that wait, one that is partly sent included. What was pushed as one counts as one.
+    pub fn frames(&self) -> usize {
+        match &self.waiting {
+            Waiting::One { .. } => 1,
+            Waiting::Many(None) => 0,
+            Waiting::Many(Some(many)) => many.frames.len(),
+        }
+    }
+
+    /// Bytes of memory that what waits may take: an empty frame has its place in the queue, too.
+    pub fn cost(&self) -> usize {
+        self.len() + self.frames() * FRAME_COST
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.waiting, Waiting::Many(None))
+    }
+
+    /// Puts a frame last in line.
+    pub fn push(&mut self, frame: Frame) {
+        if frame.is_empty() {
+            return;
+        }
+        match &mut self.waiting {
+            Waiting::Many(None) => self.waiting = Waiting::One { frame, sent: 0 },
+            Waiting::Many(Some(many)) => {
+                many.unsent += frame.len();
+                many.frames.push_back((frame, None));
+            }
+            Waiting::One { .. } => self.push_labelled(frame, None),
+        }
+    }
+
+    /// Puts a frame last in line, under a label.
+    pub fn push_labelled(&mut self, frame: Frame, label: Option<Label>) {
+        if frame.is_empty() {
+            return;
+        }
+        let mut many = match std::mem::take(&mut self.waiting) {
+            Waiting::Many(many) => many.unwrap_or_default(),
+            Waiting::One { frame, sent } => {
+                let unsent = frame.len() - sent;
+                Box::new(Many { frames: VecDeque::from([(frame, None)]), sent, unsent })
+            }
+        };
+        many.unsent += frame.len();
+        many.frames.push_back((frame, label));
+        self.waiting = Waiting::Many(Some(many));
+    }
+
+    /// Puts a frame last in line in place of those of its label that are not started, and returns
+    /// how many those were.
+    pub fn replace(&mut self, frame: Frame, label: Label) -> usize {
+        let dropped = self.give_up(|frame, other| match other == Some(label) {
+            true => None,
+            false => Some(frame),
+        });
+        self.push_labelled(frame, Some(label));
+        dropped
+    }
+
+    /// Keeps of each label only the last frame, besides one that is started, and all that have no
+    /// label. Returns how many frames were dropped.
+    pub fn keep_latest(&mut self) -> usize {
+        let mut seen = Vec::new();
+        self.give_up(|frame, label| match label {
+            None => Some(frame),
+            Some(label) if seen.contains(&label) => None,
+            Some(label) => {
+                seen.push(label);
+                frame::frames(&frame).last().map(Frame::from)
+            }
+        })
+    }
+
+    /// Fills `into` with what waits, first in line first, and returns how many slices it used.
+    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        match &self.waiting {
+            Waiting::Many(None) => 0,
+            Waiting::One { frame, sent } => match into.first_mut() {
+                Some(slot) => {
+                    *slot = IoSlice::new(&frame[*sent..]);
+                    1
+                }
+                None => 0,
+            },
+            Waiting::Many(Some(many)) => {
+                let mut sent = many.sent;
+                let mut used = 0;
+                for (slot, (frame, _)) in into.iter_mut().zip(&many.frames) {
+                    *slot = IoSlice::new(&frame[std::mem::take(&mut sent)..]);
+                    used += 1;
+                }
+                used
+            }
+        }
+    }
+
+    /// Forgets the first `n` bytes: they are sent. `n` is at most [`Outbox::len`].
+    pub fn advance(&mut self, n: usize) {
+        let unsent = self.len();
+        assert!(n <= unsent, "more bytes were sent than waited");
+        match &mut self.waiting {
+            waiting if n == unsent => *waiting = Waiting::default(),
+            Waiting::Many(None) => {}
+            Waiting::One { sent, .. } => *sent += n,
+            Waiting::Many(Some(many)) => many.advance(n),
+        }
+    }
+
+    /// Drops every frame of which no byte has been sent, and returns how many those were.
+    pub fn drop_unstarted(&mut self) -> usize {
+        self.give_up(|_, _| None)
+    }
+
+    /// Keeps what `keep` makes of each entry, from the last to the first, and the rest of a frame
+    /// that is started. Returns how many frames were dropped.
+    fn give_up(&mut self, mut keep: impl FnMut(Frame, Option<Label>) -> Option<Frame>) -> usize {
+        let (mut frames, sent) = match std::mem::take(&mut self.waiting) {
+            Waiting::Many(None) => return 0,
+            Waiting::One { frame, sent } => (VecDeque::from([(frame, None)]), sent),
+            Waiting::Many(Some(many)) => (many.frames, many.sent),
+        };
+        let count = |frames: &VecDeque<(Frame, Option<Label>)>| -> usize {
+            frames.iter().map(|(run, _)| frame::frames(run).count()).sum()
+        };
+        let before = count(&frames);
+        let started = if sent > 0 { frames.pop_front() } else { None };
+        let mut kept = VecDeque::new();
+        while let Some((frame, label)) = frames.pop_back() {
+            if let Some(frame) = keep(frame, label) {
+                kept.push_front((frame, label));
+            }
+        }
+        if let Some((run, label)) = started {
+            kept.push_front((until_end_of_frame(&run, sent), label));
+        }
+        let dropped = before - count(&kept);
+        let unsent = kept.iter().map(|(frame, _)| frame.len()).sum::<usize>() - sent;
+        if !kept.is_empty() {
+            self.waiting = Waiting::Many(Some(Box::new(Many { frames: kept, sent, unsent })));
+        }
+        dropped
+    }
+}
+
+/// A run of frames up to the end of that which is partly sent.
+fn until_end_of_frame(run: &Frame, sent: usize) -> Frame {
+    let mut end = 0;
+    for frame in frame::frames(run) {
+        end += frame.len();
+        if end > sent {
+            break;
+        }
+    }
+    if end == run.len() { run.clone() } else { Frame::from(&run[..end]) }
+}
+
+impl Many {
+    fn advance(&mut self, n: usize) {
+        self.unsent -= n;
+        self.sent += n;
+        while let Some((first, _)) = self.frames.front() {
+            if self.sent < first.len() {
+                break;
+            }
+            self.sent -= first.len();
+            self.frames.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> Frame {
+        Arc::from(text.as_bytes())
+    }
+
+    fn waiting(outbox: &Outbox) -> String {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let used = outbox.slices(&mut slices);
+        slices[..used].iter().map(|s| std::str::from_utf8(s).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_outbox_is_three_words() {
+        assert_eq!(size_of::<Outbox>(), 24);
+    }
+
+    #[test]
+    fn what_is_pushed_comes_out_in_order_however_it_is_taken() {
+        let text = "abcdefghijkl";
+        for step in 1..=text.len() {
+            let mut outbox = Outbox::default();
+            for part in ["abc", "", "d", "efghijk", "l"] {
+                outbox.push(frame(part));
+            }
+            let mut taken = String::new();
+            while !outbox.is_empty() {
+                let line = waiting(&outbox);
+                assert_eq!(line.len(), outbox.len());
+                let n = step.min(line.len());
+                taken.push_str(&line[..n]);
+                outbox.advance(n);
+            }
+            assert_eq!(taken, text);
+            assert_eq!(outbox.len(), 0);
+        }
+    }
+
+    #[test]
+    fn frames_are_shared_not_copied() {
+        let shared = frame("once");
+        let mut outbox = Outbox::default();
+        outbox.push(shared.clone());
+        outbox.push(shared.clone());
+        assert_eq!(Arc::strong_count(&shared), 3);
+        outbox.advance(8);
+        assert_eq!(Arc::strong_count(&shared), 1);
+    }
+
+    #[test]
+    fn few_slices_show_only_the_front() {
+        let mut outbox = Outbox::default();
+        for _ in 0..5 {
+            outbox.push(frame("x"));
+        }
+        assert_eq!(outbox.slices(&mut [IoSlice::new(&[]); 2]), 2);
+        assert_eq!(outbox.slices(&mut []), 0);
+    }
+
+    #[test]
+    fn only_a_started_frame_survives_the_drop() {
+        for (sent, rest, dropped) in
+            [(0, "", 3), (1, "bc", 2), (3, "", 2), (4, "ef", 1), (9, "", 0)]
+        {
+            let mut outbox = Outbox::default();
+            for part in ["abc", "def", "ghi"] {
+                outbox.push(frame(part));
+            }
+            outbox.advance(sent);
+            assert_eq!(outbox.drop_unstarted(), dropped, "sent {sent}");
+            assert_eq!(waiting(&outbox), rest, "sent {sent}");
+        }
+        let mut one = Outbox::default();
+        one.push(frame("abc"));
+        one.advance(1);
+        assert_eq!((one.drop_unstarted(), one.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_run_that_is_started_ends_with_the_frame_that_is() {
+        let run = [b"\x81\x01a\x81\x02bb\x81\x01c".as_slice(), b"\x88\x00"];
+        for (sent, rest, dropped) in [(0, "", 4), (2, "a", 3), (3, "\u{81}\u{2}bb", 2)] {
+            let mut outbox = Outbox::default();
+            run.iter().for_each(|run| outbox.push(Frame::from(*run)));
+            outbox.advance(sent);
+            assert_eq!(outbox.drop_unstarted(), dropped, "sent {sent}");
+            let mut slices = [IoSlice::new(&[]); 2];
+            let used = outbox.slices(&mut slices);
+            let rest: Vec<u8> = rest.chars().map(|c| c as u8).collect();
+            assert_eq!(slices[..used].iter().flat_map(|s| s.to_vec()).collect::<Vec<_>>(), rest);
+            assert_eq!(outbox.len(), rest.len());
+        }
+    }
+
+    #[test]
+    fn the_latest_of_each_label_stays_and_what_has_none() {
+        let one = |c: u8| Frame::from([0x81, 1, c]);
+        let run = Frame::from(*b"\x81\x01d\x81\x01e");
+        let mut outbox = Outbox::default();
+        for (frame, label) in [
+            (one(b'a'), Some(1)),
+            (one(b'b'), Some(1)),
+            (one(b'p'), None),
+            (one(b'x'), Some(2)),
+            (one(b'c'), Some(1)),
+            (run, Some(1)),
+        ] {
+            outbox.push_labelled(frame, label);
+        }
+        outbox.advance(1);
+        assert_eq!(outbox.keep_latest(), 3, "b, c and d");
+        assert_eq!(outbox.replace(one(b'f'), 1), 1, "e");
+        assert_eq!(outbox.replace(one(b'y'), 2), 1, "x");
+        outbox.advance(2);
+        let mut slices = [IoSlice::new(&[]); 4];
+        let used = outbox.slices(&mut slices);
+        let kept: Vec<u8> = slices[..used].iter().map(|frame| frame[2]).collect();
+        assert_eq!((kept.as_slice(), outbox.len()), (b"pfy".as_slice(), 9));
+        outbox.advance(9);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "more bytes were sent")]
+    fn advancing_past_the_end_is_our_bug() {
+        Outbox::default().advance(1);
+    }
+}

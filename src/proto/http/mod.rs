@@ -1,0 +1,6 @@
+//! L0: HTTP/1.1 (RFC 9110, RFC 9112): request heads in, answers out, and the answers of others.
+
+pub mod answer;
+mod head;
+
+pub use head::*;

@@ -1,0 +1,7 @@
+//! L0: WebSockets (RFC 6455) and their compression (RFC 7692): the upgrade, frames and messages.
+
+pub mod client;
+pub mod deflate;
+pub mod frame;
+pub mod message;
+pub mod upgrade;

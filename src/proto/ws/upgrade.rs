@@ -1,0 +1,877 @@
+//! L0: the server's half of the WebSocket opening handshake (RFC 6455 section 4.2): a request head
+//! becomes an [`Upgrade`] or a [`Refusal`], and an upgrade becomes the 101.
+//!
+//! It knows nothing of channels, identities or permissions; what a path means is others' business.
+//!
+//! Rules:
+//! - Whatever is not plainly valid is refused, and the refusal's text tells a developer, perhaps
+//!   one with a proxy in between, what to change.
+//! - Origins and hosts are parsed, never searched: a name either equals another whole or does not.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use sha1_smol::Sha1;
+
+use super::deflate;
+use crate::proto::http::{self, Head};
+
+/// Most sub-protocols that one request may offer.
+pub const MAX_PROTOCOLS: usize = 64;
+
+/// What RFC 6455 section 4.2.2 has appended to the key.
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Keys with stray bits after their sixteenth byte are taken: they decode to 16 bytes.
+const KEY_DECODER: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// A valid opening handshake, borrowed from the bytes of its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade<'b> {
+    /// The path, still percent-encoded.
+    pub path: &'b str,
+    /// The query, still percent-encoded; empty when there is none.
+    pub query: &'b str,
+    /// Host and port that the client connected to, as sent.
+    pub host: &'b str,
+    /// The page that connects, as sent; only browsers say.
+    pub origin: Option<&'b str>,
+    /// The value of Sec-WebSocket-Accept.
+    pub accept: [u8; 28],
+    protocols: Vec<&'b str>,
+}
+
+impl<'b> Upgrade<'b> {
+    /// The sub-protocols that the client offers, the one it likes best first.
+    pub fn protocols(&self) -> impl Iterator<Item = &'b str> {
+        self.protocols.iter().copied()
+    }
+
+    /// Refuses a page of an origin that may not connect. Without an Origin the client is not a
+    /// browser and passes: it could have sent any.
+    pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), Refusal> {
+        match self.origin {
+            Some(origin) if is_origin_of(self.host, origin) => Ok(()),
+            Some(origin) if !allowed.permits(origin, self.host) => Err(Refusal::OriginRefused {
+                origin: origin.to_owned(),
+                host: self.host.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a request does not become a WebSocket. `Display` is the body to answer with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The method is not GET.
+    Method,
+    /// The version is HTTP/1.0, which has no upgrades.
+    HttpVersion,
+    /// There is not exactly one Host, or it is not a host with or without a port.
+    Host,
+    /// Upgrade does not list `websocket`: an ordinary request.
+    NoUpgrade,
+    /// Connection does not list `upgrade`.
+    NoConnectionUpgrade,
+    /// There is not exactly one Sec-WebSocket-Version, or it is not 13.
+    WebSocketVersion,
+    /// There is not exactly one Sec-WebSocket-Key, or it is not 16 bytes of base64.
+    Key,
+    /// A sub-protocol is not a token or is offered twice, or more than [`MAX_PROTOCOLS`] are.
+    Protocols,
+    /// There is more than one Origin, or it is not text.
+    Origin,
+    /// Pages of this origin may not connect.
+    OriginRefused {
+        /// The Origin as sent.
+        origin: String,
+        /// The Host as sent.
+        host: String,
+    },
+}
+
+impl Refusal {
+    /// The HTTP status to refuse with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Method
+            | Self::HttpVersion
+            | Self::Host
+            | Self::NoUpgrade
+            | Self::NoConnectionUpgrade
+            | Self::Key
+            | Self::Protocols
+            | Self::Origin => 400,
+            Self::OriginRefused { .. } => 403,
+            Self::WebSocketVersion => 426,
+        }
+    }
+
+    /// The headers that this status asks for. With 426 these are the version to come back with
+    /// (RFC 6455 section 4.4) and the protocol to upgrade to (RFC 9110 section 15.5.22).
+    pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::WebSocketVersion => &[
+                ("Sec-WebSocket-Version", "13"),
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+            ],
+            _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Method => "A WebSocket is opened with GET and no other HTTP method.",
+            Self::HttpVersion => {
+                "A WebSocket needs HTTP/1.1, and this request came with HTTP/1.0; a proxy in \
+                 between may have changed it (nginx needs `proxy_http_version 1.1;`)."
+            }
+            Self::Host => {
+                "The request must have exactly one Host header, such as `example.com` or \
+                 `example.com:8080`."
+            }
+            Self::NoUpgrade => {
+                "This URL speaks WebSocket, and the request does not ask for an upgrade to a \
+                 websocket: open it with `new WebSocket(url)`, and if that is what you did, have \
+                 the proxy in between pass the upgrade on (nginx: `proxy_http_version 1.1; \
+                 proxy_set_header Upgrade $http_upgrade; \
+                 proxy_set_header Connection \"upgrade\";`)."
+            }
+            Self::NoConnectionUpgrade => {
+                "The request has `Upgrade: websocket` but no `Connection: Upgrade`; a proxy in \
+                 between may have dropped it (nginx: `proxy_set_header Connection \"upgrade\";`)."
+            }
+            Self::WebSocketVersion => {
+                "The request must have exactly one Sec-WebSocket-Version header, with the value \
+                 13 (RFC 6455)."
+            }
+            Self::Key => {
+                "The request must have exactly one Sec-WebSocket-Key header: 16 random bytes in \
+                 base64, which is 24 characters."
+            }
+            Self::Protocols => {
+                "Sec-WebSocket-Protocol must be a comma-separated list of at most 64 different \
+                 names, without blanks or any of ()<>@,;:\\\"/[]?={} in them."
+            }
+            Self::Origin => "The request has more than one Origin header, or one that is not text.",
+            Self::OriginRefused { origin, host } => {
+                let (origin, host) = (Quoted(origin), Quoted(host));
+                return write!(
+                    f,
+                    "Pages of the origin {origin} may not open a WebSocket on the host {host}: \
+                     behind a proxy that rewrites Host, pass Host on (nginx: `proxy_set_header \
+                     Host $http_host;`), or name the origin with --allowed-origins."
+                );
+            }
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Checks everything that RFC 6455 section 4.2.1 asks of an opening handshake, in the order in
+/// which a request becomes less and less like a WebSocket's.
+pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, Refusal> {
+    if head.method != "GET" {
+        return Err(Refusal::Method);
+    }
+    if head.minor_version < 1 {
+        return Err(Refusal::HttpVersion);
+    }
+    let host = host(head).ok_or(Refusal::Host)?;
+    if !lists(head, "Upgrade", "websocket") {
+        return Err(Refusal::NoUpgrade);
+    }
+    if !lists(head, "Connection", "upgrade") {
+        return Err(Refusal::NoConnectionUpgrade);
+    }
+    if only(head.values("Sec-WebSocket-Version")) != Some(b"13") {
+        return Err(Refusal::WebSocketVersion);
+    }
+    let key = only(head.values("Sec-WebSocket-Key")).filter(|key| is_key(key));
+    let accept = accept(key.ok_or(Refusal::Key)?);
+    let protocols = protocols(head).ok_or(Refusal::Protocols)?;
+    let origin = match head.header("Origin") {
+        Some(_) => Some(only_text(head, "Origin").ok_or(Refusal::Origin)?),
+        None => None,
+    };
+    Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
+}
+
+/// The sub-protocol to speak: the first one offered that is spoken here, or without a list simply
+/// the first one. Never one that begins with `bearer.`: that is how browsers hand over a token,
+/// and the response would show it.
+pub fn choose_protocol<'b>(
+    offered: impl IntoIterator<Item = &'b str>,
+    spoken: Option<&[String]>,
+) -> Option<&'b str> {
+    let is_bearer = |name: &str| {
+        name.as_bytes().get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer."))
+    };
+    offered.into_iter().find(|&name| {
+        !is_bearer(name) && spoken.is_none_or(|spoken| spoken.iter().any(|known| known == name))
+    })
+}
+
+/// The 101 response (RFC 6455 section 4.2.2), with the chosen sub-protocol and the extensions that
+/// were agreed on, if there are any, and with further headers.
+pub fn accepted(
+    accept: &[u8; 28],
+    protocol: Option<&str>,
+    extensions: Option<&str>,
+    headers: &[(&str, &str)],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(accept);
+    out.extend_from_slice(b"\r\n");
+    if let Some(protocol) = protocol {
+        http::push_header(&mut out, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(extensions) = extensions {
+        http::push_header(&mut out, deflate::HEADER, extensions);
+    }
+    for (name, value) in headers {
+        http::push_header(&mut out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Which origins may connect besides the host's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// Every origin (`*`).
+    Any,
+    /// These, normalised.
+    Listed(Vec<String>),
+}
+
+impl AllowedOrigins {
+    /// Reads a comma-separated list of origins such as `https://example.com:8443`; `*` is every
+    /// origin, and `null` that of sandboxed frames and local files.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        let mut listed = Vec::new();
+        let mut any = false;
+        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            match Origin::parse(entry) {
+                _ if entry == "*" => any = true,
+                _ if entry.eq_ignore_ascii_case("null") => listed.push("null".to_owned()),
+                Some(origin) if !["ws", "wss"].contains(&origin.scheme.as_str()) => {
+                    listed.push(origin.to_string());
+                }
+                _ => return Err(mend(entry)),
+            }
+        }
+        Ok(if any { Self::Any } else { Self::Listed(listed) })
+    }
+
+    /// Whether a page of `origin` may connect to `host`, both as the browser sent them.
+    ///
+    /// It may when host and port are the same, a missing port being the default one of the
+    /// origin's scheme, or when the origin is listed. The schemes of page and socket are not
+    /// compared, because a proxy may have ended the TLS. What is not exactly an origin, or has no
+    /// host that could be compared (`null`, extensions), must be listed.
+    pub fn permits(&self, origin: &str, host: &str) -> bool {
+        let Self::Listed(listed) = self else { return true };
+        let is_listed = |origin: &str| listed.iter().any(|known| known == origin);
+        match Origin::parse(origin) {
+            Some(parsed) => parsed.is_own_of(host) || is_listed(&parsed.to_string()),
+            None => is_listed(origin),
+        }
+    }
+}
+
+/// An origin with a host (RFC 6454 section 6.2). `Display` is its normal form: lower case, no
+/// default port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    scheme: String,
+    authority: Authority,
+}
+
+impl Origin {
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        // A Host may end with a colon and no port; no browser writes an origin like that.
+        if !is_scheme || rest.ends_with(':') {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        Some(Self { scheme, authority: Authority::parse(rest)? })
+    }
+
+    /// The port that its scheme means when none is written.
+    fn default_port(&self) -> Option<u16> {
+        match self.scheme.as_str() {
+            "http" => Some(80),
+            "https" => Some(443),
+            _ => None,
+        }
+    }
+
+    /// Whether a page of this origin came from `host`, a Host header. Schemes that are not the
+    /// web's have other name spaces than DNS, so that their hosts are nobody's.
+    fn is_own_of(&self, host: &str) -> bool {
+        let (Some(default), Some(host)) = (self.default_port(), Authority::parse(host)) else {
+            return false;
+        };
+        self.authority.host == host.host
+            && self.authority.port.unwrap_or(default) == host.port.unwrap_or(default)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority.host)?;
+        match self.authority.port {
+            port if port == self.default_port() => Ok(()),
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Authority {
+    /// In lower case; an IPv6 address in its one normal form, with brackets. A trailing dot stays:
+    /// to browsers too that is another host.
+    host: String,
+    port: Option<u16>,
+}
+
+impl Authority {
+    /// Takes `host[:port]` with a DNS name (underscores are in use), an IPv4 address or a bracketed
+    /// IPv6 address; nothing else, so neither user names, blanks, paths, nor percent escapes.
+    fn parse(text: &str) -> Option<Self> {
+        let (host, rest) = if let Some(inner) = text.strip_prefix('[') {
+            let (address, rest) = inner.split_once(']')?;
+            (format!("[{}]", address.parse::<Ipv6Addr>().ok()?), rest)
+        } else {
+            let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if name.is_empty() || !name.bytes().all(legal) {
+                return None;
+            }
+            (name.to_ascii_lowercase(), rest)
+        };
+        let port = match rest.strip_prefix(':') {
+            None if rest.is_empty() => None,
+            None => return None,
+            Some("") => None,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse().ok()?)
+            }
+            Some(_) => return None,
+        };
+        Some(Self { host, port })
+    }
+}
+
+/// Text of a peer's, made fit for a log line or a response: quoted, escaped, and cut at a length
+/// that shows every real origin whole.
+struct Quoted<'a>(&'a str);
+
+impl Quoted<'_> {
+    const MAX_CHARS: usize = 100;
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.0.chars();
+        write!(f, "\"")?;
+        for char in chars.by_ref().take(Self::MAX_CHARS) {
+            write!(f, "{}", char.escape_default())?;
+        }
+        write!(f, "{}\"", if chars.next().is_some() { "..." } else { "" })
+    }
+}
+
+/// What to write instead of an entry of the list that is no origin.
+fn mend(entry: &str) -> String {
+    let (scheme, rest) = entry.split_once("://").unwrap_or(("https", entry));
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "ws" => "http".to_owned(),
+        "wss" => "https".to_owned(),
+        other => other.to_owned(),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.strip_suffix(':').unwrap_or(authority);
+    let hint = match Origin::parse(&format!("{scheme}://{authority}")) {
+        Some(origin) => format!("write {origin}"),
+        None if entry.contains('*') => {
+            "write each origin out, or * alone to allow every one".to_owned()
+        }
+        None if entry.contains(char::is_whitespace) => "put commas between origins".to_owned(),
+        None => "write the page's scheme and host, such as https://example.com".to_owned(),
+    };
+    format!("{} is not an origin, which is https://host[:port]; {hint}", Quoted(entry))
+}
+
+/// The host that the request is for: that of an absolute-form target, else the Host header, which
+/// must be there and valid either way (RFC 9112 section 3.2).
+fn host<'b>(head: &Head<'b>) -> Option<&'b str> {
+    let valid = |host: &&str| Authority::parse(host).is_some();
+    let header = only_text(head, "Host").filter(valid)?;
+    head.authority.map_or(Some(header), |authority| Some(authority).filter(valid))
+}
+
+/// Whether the list in that header has the element, in any case.
+fn lists(head: &Head<'_>, header: &str, element: &str) -> bool {
+    head.list(header).any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
+}
+
+/// Whether the origin is that host behind the web's schemes, letter for letter, as it mostly is. A
+/// host may end with a colon, which no origin does.
+fn is_origin_of(host: &str, origin: &str) -> bool {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    authority == Some(host) && !host.ends_with(':')
+}
+
+/// The one value there is.
+fn only<'b>(mut values: impl Iterator<Item = &'b [u8]>) -> Option<&'b [u8]> {
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn only_text<'b>(head: &Head<'b>, header: &str) -> Option<&'b str> {
+    only(head.values(header)).and_then(|value| str::from_utf8(value).ok())
+}
+
+fn is_key(key: &[u8]) -> bool {
+    // 24 characters are decoded in steps of 4 to 3, so that the room is for 18.
+    let mut room = [0; 18];
+    key.len() == 24 && KEY_DECODER.decode_slice(key, &mut room) == Ok(16)
+}
+
+/// The Sec-WebSocket-Accept that belongs to a key.
+pub(super) fn accept(key: &[u8]) -> [u8; 28] {
+    let mut sha1 = Sha1::new();
+    sha1.update(key);
+    sha1.update(KEY_SUFFIX);
+    let mut accept = [0; 28];
+    STANDARD
+        .encode_slice(sha1.digest().bytes(), &mut accept)
+        .expect("20 bytes are 28 characters of base64");
+    accept
+}
+
+/// The sub-protocols that a request offers, those that are text.
+pub fn offered<'b>(head: &Head<'b>) -> impl Iterator<Item = &'b str> {
+    head.list("Sec-WebSocket-Protocol").filter_map(|name| str::from_utf8(name).ok())
+}
+
+/// The offered sub-protocols, or `None` when they are not as the RFC asks.
+fn protocols<'b>(head: &Head<'b>) -> Option<Vec<&'b str>> {
+    let mut protocols = Vec::new();
+    for name in head.list("Sec-WebSocket-Protocol") {
+        let name = str::from_utf8(name).ok().filter(|name| http::is_token(name.as_bytes()))?;
+        if protocols.len() == MAX_PROTOCOLS || protocols.contains(&name) {
+            return None;
+        }
+        protocols.push(name);
+    }
+    Some(protocols)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "GET /ws/a?echo HTTP/1.1\r\nHost: h:8080\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// The request with one part of it replaced, once.
+    fn request(part: &str, by: &str) -> String {
+        assert_eq!(REQUEST.matches(part).count(), 1, "{part:?}");
+        REQUEST.replace(part, by)
+    }
+
+    /// The outcome of a whole head that arrives byte by byte, with a frame behind it.
+    fn replay(request: &str) -> Result<Upgrade<'_>, Refusal> {
+        for end in 0..request.len() {
+            assert_eq!(http::parse_head(&request.as_bytes()[..end], 8192), Ok(None), "{end}");
+        }
+        let (head, length) = http::parse_head(request.as_bytes(), 8192).unwrap().unwrap();
+        let outcome = check(&head);
+        let and_more = [request.as_bytes(), b"\x81\x85"].concat();
+        let (head, length_with_more) = http::parse_head(&and_more, 8192).unwrap().unwrap();
+        assert_eq!((check(&head), length_with_more), (outcome.clone(), length));
+        outcome
+    }
+
+    #[test]
+    fn the_sample_of_the_rfc() {
+        let upgrade = replay(REQUEST).unwrap();
+        assert_eq!(&upgrade.accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!((upgrade.path, upgrade.query), ("/ws/a", "echo"));
+        assert_eq!((upgrade.host, upgrade.origin), ("h:8080", None));
+        assert_eq!(upgrade.protocols().count(), 0);
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+        assert_eq!(accepted(&upgrade.accept, None, None, &[]), format!("{head}\r\n").as_bytes());
+        assert_eq!(
+            accepted(&upgrade.accept, Some("chat"), Some("x; y"), &[("X-A", "b")]),
+            format!(
+                "{head}Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: x; y\r\n\
+                 X-A: b\r\n\r\n"
+            )
+            .as_bytes()
+        );
+    }
+
+    #[test]
+    fn what_varies_and_is_valid() {
+        for (part, by) in [
+            ("Upgrade: websocket", "uPGRADE: h2c, , WebSocket"),
+            ("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade:\twebsocket "),
+            ("Connection: Upgrade", "Connection: keep-alive, UPGRADE"),
+            ("Connection: Upgrade", "Connection: keep-alive\r\nconnection:upgrade"),
+            ("Host: h:8080", "Host: h"),
+            ("Host: h:8080", "Host: h:"),
+            ("Host: h:8080", "Host: my_host.example.:65535"),
+            ("Host: h:8080", "Host: [::1]:80"),
+            ("Host: h:8080", "Host: 127.0.0.1"),
+            // Bits after the sixteenth byte.
+            ("ZQ==", "ZR=="),
+            ("Host: h:8080", "Origin: \r\nHost: h:8080"),
+            ("Host: h:8080", "Sec-WebSocket-Protocol:\r\nHost: h:8080"),
+        ] {
+            assert!(replay(&request(part, by)).is_ok(), "{by:?}");
+        }
+        let origin = request("Host:", "Origin: https://a\r\nHost:");
+        assert_eq!(replay(&origin).unwrap().origin, Some("https://a"));
+        // The host of an absolute-form target stands in for the header.
+        let absolute = request("/ws/a?echo", "http://b:1/ws/a?echo");
+        let upgrade = replay(&absolute).unwrap();
+        assert_eq!((upgrade.host, upgrade.path, upgrade.query), ("b:1", "/ws/a", "echo"));
+    }
+
+    #[test]
+    fn refusals() {
+        use Refusal::*;
+        let no_key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for (part, by, expected) in [
+            ("GET", "POST", Method),
+            ("GET", "get", Method),
+            ("GET", "HEAD", Method),
+            ("HTTP/1.1", "HTTP/1.0", HttpVersion),
+            ("Host: h:8080\r\n", "", Host),
+            ("Host: h:8080", "Host: h:8080\r\nHost: h:8080", Host),
+            ("Host: h:8080", "Host:", Host),
+            ("Host: h:8080", "Host: :8080", Host),
+            ("Host: h:8080", "Host: a, b", Host),
+            ("Host: h:8080", "Host: user@h", Host),
+            ("Host: h:8080", "Host: h/a", Host),
+            ("Host: h:8080", "Host: h:+80", Host),
+            ("Host: h:8080", "Host: h:65536", Host),
+            ("Host: h:8080", "Host: h:80:80", Host),
+            ("Host: h:8080", "Host: ::1", Host),
+            ("Host: h:8080", "Host: [::1", Host),
+            ("Host: h:8080", "Host: [::1]80", Host),
+            ("Host: h:8080", "Host: [h]", Host),
+            ("Host: h:8080", "Host: h%41", Host),
+            ("Host: h:8080", "Host: h\u{e9}", Host),
+            ("/ws/a?echo", "http:///ws/a", Host),
+            ("/ws/a?echo", "http://user@h:8080/ws/a", Host),
+            ("Upgrade: websocket\r\n", "", NoUpgrade),
+            ("Upgrade: websocket", "Upgrade:", NoUpgrade),
+            ("Upgrade: websocket", "Upgrade: h2c", NoUpgrade),
+            ("Upgrade: websocket", "Upgrade: web socket", NoUpgrade),
+            ("Upgrade: websocket", "Upgrade: websocket/13", NoUpgrade),
+            ("Connection: Upgrade\r\n", "", NoConnectionUpgrade),
+            ("Connection: Upgrade", "Connection: close", NoConnectionUpgrade),
+            ("Connection: Upgrade", "Connection: keep-alive Upgrade", NoConnectionUpgrade),
+            ("Sec-WebSocket-Version: 13\r\n", "", WebSocketVersion),
+            ("Version: 13", "Version:", WebSocketVersion),
+            ("Version: 13", "Version: 8", WebSocketVersion),
+            ("Version: 13", "Version: 013", WebSocketVersion),
+            ("Version: 13", "Version: 13, 8", WebSocketVersion),
+            ("Host:", "Sec-WebSocket-Version: 13\r\nHost:", WebSocketVersion),
+            (no_key, "", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=a", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZWE=", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZWFh", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j_Q==", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "SGVsbG8sIHdvcmxkIQ==", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSB1b25jZSBhZ2Fpbg==", Key),
+            ("Host:", &format!("{no_key}Host:"), Key),
+            ("Host:", "Sec-WebSocket-Protocol: a b\r\nHost:", Protocols),
+            ("Host:", "Sec-WebSocket-Protocol: a/b\r\nHost:", Protocols),
+            ("Host:", "Sec-WebSocket-Protocol: \u{e9}\r\nHost:", Protocols),
+            ("Host:", "Sec-WebSocket-Protocol: a, b, a\r\nHost:", Protocols),
+            ("Host:", "Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a\r\nHost:", Protocols),
+            ("Host:", "Origin: http://a\r\nOrigin: http://a\r\nHost:", Origin),
+        ] {
+            assert_eq!(replay(&request(part, by)), Err(expected), "{part:?} -> {by:?}");
+        }
+    }
+
+    #[test]
+    fn an_origin_that_is_not_text_is_refused() {
+        let request = request("Host:", "Origin: ?\r\nHost:").replace("/ws/a?echo", "/");
+        let bytes: Vec<u8> =
+            request.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
+        let (head, _) = http::parse_head(&bytes, 8192).unwrap().unwrap();
+        assert_eq!(check(&head), Err(Refusal::Origin));
+    }
+
+    #[test]
+    fn the_first_thing_wrong_is_told() {
+        let (head, _) = http::parse_head(b"POST / HTTP/1.0\r\n\r\n", 8192).unwrap().unwrap();
+        assert_eq!(check(&head), Err(Refusal::Method));
+        let plain = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let (head, _) = http::parse_head(plain, 8192).unwrap().unwrap();
+        assert_eq!(check(&head), Err(Refusal::NoUpgrade));
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let foreign = Refusal::OriginRefused { origin: "http://a".into(), host: "b".into() };
+        for (refusal, status, words) in [
+            (Refusal::Method, 400, "GET"),
+            (Refusal::HttpVersion, 400, "proxy_http_version 1.1"),
+            (Refusal::Host, 400, "Host"),
+            (Refusal::NoUpgrade, 400, "upgrade to a websocket"),
+            (Refusal::NoUpgrade, 400, "proxy_http_version 1.1"),
+            (Refusal::NoUpgrade, 400, "proxy_set_header Upgrade"),
+            (Refusal::NoUpgrade, 400, "proxy_set_header Connection"),
+            (Refusal::NoConnectionUpgrade, 400, "proxy_set_header Connection"),
+            (Refusal::WebSocketVersion, 426, "13"),
+            (Refusal::Key, 400, "16 random bytes"),
+            (Refusal::Protocols, 400, &MAX_PROTOCOLS.to_string()),
+            (Refusal::Origin, 400, "more than one Origin"),
+            (foreign.clone(), 403, "\"http://a\""),
+            (foreign.clone(), 403, "\"b\""),
+            (foreign.clone(), 403, "pass Host on"),
+            (foreign, 403, "--allowed-origins"),
+        ] {
+            assert_eq!(refusal.status(), status, "{refusal:?}");
+            assert!(refusal.to_string().contains(words), "{refusal}");
+            let version = refusal.headers().contains(&("Sec-WebSocket-Version", "13"));
+            assert_eq!(version, status == 426, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_peer_are_quoted_and_cut() {
+        let origin = format!("http://\u{e9}\"\r\n<{}", "a".repeat(5000));
+        let refusal = Refusal::OriginRefused { origin, host: "a".repeat(100) };
+        let text = refusal.to_string();
+        assert!(text.contains(r#""http://\u{e9}\"\r\n<aaa"#), "{text}");
+        assert!(text.contains(r#"aaa..." may"#), "{text}");
+        assert!(text.contains(&format!("\"{}\"", "a".repeat(100))), "{text}");
+        assert!(text.len() < 600, "{text}");
+    }
+
+    #[test]
+    fn sub_protocols_are_one_list() {
+        let lines = "Sec-WebSocket-Protocol: b.2,, A\r\nsec-websocket-protocol:a \r\nHost:";
+        let request_with_three = request("Host:", lines);
+        let upgrade = replay(&request_with_three).unwrap();
+        assert_eq!(upgrade.protocols().collect::<Vec<_>>(), ["b.2", "A", "a"]);
+        for (count, expected) in [(MAX_PROTOCOLS, true), (MAX_PROTOCOLS + 1, false)] {
+            let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+            let line = format!("Sec-WebSocket-Protocol: {}\r\nHost:", names.join(","));
+            let request = request("Host:", &line);
+            let outcome = replay(&request).map(|upgrade| upgrade.protocols().count());
+            assert_eq!(outcome, if expected { Ok(count) } else { Err(Refusal::Protocols) });
+        }
+    }
+
+    #[test]
+    fn one_sub_protocol_is_chosen() {
+        let none: &[&str] = &[];
+        for (offered, spoken, expected) in [
+            (none, None, None),
+            (&["b", "a"], None, Some("b")),
+            (&["b", "a"], Some(none), None),
+            (&["b", "a"], Some(&["a", "b"][..]), Some("b")),
+            (&["c", "a"], Some(&["a", "b"]), Some("a")),
+            (&["A"], Some(&["a"]), None),
+            (&["bearer.x", "Bearer.y", "a"], None, Some("a")),
+            (&["BEARER.x"], None, None),
+            (&["bearer.x"], Some(&["bearer.x"]), None),
+            (&["bearer", "a"], None, Some("bearer")),
+            (&["bearers.x"], None, Some("bearers.x")),
+        ] {
+            let spoken: Option<Vec<String>> =
+                spoken.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+            let chosen = choose_protocol(offered.iter().copied(), spoken.as_deref());
+            assert_eq!(chosen, expected, "{offered:?} {spoken:?}");
+        }
+    }
+
+    #[test]
+    fn own_origins_are_permitted() {
+        for (origin, host) in [
+            ("http://a.b", "a.b"),
+            ("https://a.b", "a.b"),
+            ("HTTPS://A.b", "a.B"),
+            ("http://a.b:80", "a.b"),
+            ("http://a.b", "a.b:80"),
+            ("https://a.b", "a.b:443"),
+            ("https://a.b:443", "a.b"),
+            ("http://a.b", "a.b:"),
+            ("http://a.b:8080", "a.b:8080"),
+            ("https://a.b:80", "a.b:80"),
+            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("http://[::1]", "[::1]:80"),
+            ("http://[::1]:8080", "[0:0::1]:8080"),
+            ("http://[FE80::1]", "[fe80::1]"),
+        ] {
+            assert!(AllowedOrigins::Listed(vec![]).permits(origin, host), "{origin:?} {host:?}");
+        }
+    }
+
+    #[test]
+    fn other_origins_are_refused() {
+        for (origin, host) in [
+            // Another port, with and without defaults.
+            ("http://a.b:8080", "a.b"),
+            ("http://a.b", "a.b:8080"),
+            ("https://a.b", "a.b:80"),
+            ("http://a.b", "a.b:443"),
+            ("http://a.b:443", "a.b"),
+            ("https://a.b:80", "a.b"),
+            // Another host, near or far.
+            ("http://b", "a.b"),
+            ("http://a.b", "b"),
+            ("http://a.b.c", "a.b"),
+            ("http://xa.b", "a.b"),
+            ("http://a.b.", "a.b"),
+            ("http://localhost", "127.0.0.1"),
+            ("http://[::1]", "[::2]"),
+            // Not exactly an origin.
+            ("", "a.b"),
+            ("null", "null"),
+            ("a.b", "a.b"),
+            ("//a.b", "a.b"),
+            ("://a.b", "a.b"),
+            ("1http://a.b", "a.b"),
+            ("http:a.b", "a.b"),
+            ("http://", ""),
+            ("http://:80", ":80"),
+            ("http://a.b/", "a.b"),
+            ("http://a.b?", "a.b"),
+            ("http://a.b#", "a.b"),
+            ("http://a.b:", "a.b"),
+            ("http://a.b:0x50", "a.b"),
+            ("http://a.b:+80", "a.b"),
+            ("http://a.b:65616", "a.b"),
+            ("http://a.b:80:80", "a.b"),
+            ("http://x@a.b", "a.b"),
+            ("http://a.b@x", "a.b"),
+            ("http://x\\@a.b", "a.b"),
+            (" http://a.b", "a.b"),
+            ("http://a.b ", "a.b"),
+            ("http://a.b http://a.b", "a.b"),
+            ("http://a.b,http://x", "a.b"),
+            ("http://a%2eb", "a.b"),
+            ("http://a\u{3002}b", "a.b"),
+            ("http://[::1", "[::1"),
+            ("http://[::1]x", "[::1]x"),
+            ("http://::1", "::1"),
+            ("http://[fe80::1%25eth0]", "[fe80::1%25eth0]"),
+            // Not the web's name space.
+            ("ws://a.b", "a.b"),
+            ("chrome-extension://a", "a"),
+            ("http://a.b", "a.b/"),
+            ("http://a.b", "x, a.b"),
+            ("http://a.b", ""),
+        ] {
+            assert!(!AllowedOrigins::Listed(vec![]).permits(origin, host), "{origin:?} {host:?}");
+            assert!(AllowedOrigins::Any.permits(origin, host));
+        }
+    }
+
+    #[test]
+    fn listed_origins_are_permitted() {
+        for (list, origin, expected) in [
+            ("https://a.b", "https://a.b", true),
+            ("https://a.b", "https://a.b:443", true),
+            ("https://A.B:443", "https://a.b", true),
+            ("https://x, https://a.b:8443 ,", "https://a.b:8443", true),
+            ("http://[0::1]:80", "http://[::1]", true),
+            ("chrome-extension://abc", "chrome-extension://abc", true),
+            ("null", "null", true),
+            ("NULL", "null", true),
+            ("*", "null", true),
+            ("https://x, *", "https://a.b", true),
+            ("", "https://a.b", false),
+            ("https://a.b", "http://a.b", false),
+            ("https://a.b", "https://a.b:8443", false),
+            ("https://a.b", "https://x.a.b", false),
+            ("https://a.b", "https://a.b.", false),
+            ("https://a.b", "https://a.b/", false),
+            ("https://a.b", "null", false),
+            ("null", "", false),
+            ("null", "NULL", false),
+        ] {
+            let allowed = AllowedOrigins::parse(list).unwrap();
+            assert_eq!(allowed.permits(origin, "h"), expected, "{list:?} {origin:?}");
+        }
+        assert_eq!(
+            AllowedOrigins::parse("HTTPS://A.b:443,http://a.b:443"),
+            Ok(AllowedOrigins::Listed(vec!["https://a.b".into(), "http://a.b:443".into()]))
+        );
+    }
+
+    #[test]
+    fn wrong_lists_are_mended() {
+        for (list, hint) in [
+            ("example.com", "write https://example.com"),
+            ("https://a, example.com:8080", "write https://example.com:8080"),
+            ("https://example.com/", "write https://example.com"),
+            ("http://example.com:81/chat?x#y", "write http://example.com:81"),
+            ("http://example.com:", "write http://example.com"),
+            ("wss://example.com", "write https://example.com"),
+            ("ws://example.com:81/ws/", "write http://example.com:81"),
+            ("https://*.example.com", "or * alone"),
+            ("https://a https://b", "commas"),
+            ("https://me@example.com", "such as https://example.com"),
+            ("https://", "such as https://example.com"),
+        ] {
+            let error = AllowedOrigins::parse(list).unwrap_err();
+            assert!(error.ends_with(hint) || error.contains(&format!("{hint} ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_origin_is_checked_against_the_host() {
+        let listed = AllowedOrigins::parse("https://a").unwrap();
+        for (lines, expected) in [
+            ("Host: h:8080", None),
+            ("Host: h:8080\r\nOrigin: http://h:8080", None),
+            ("Host: h:8080\r\nOrigin: https://a", None),
+            ("Host: h:8080\r\nOrigin: http://h", Some("http://h")),
+            ("Host: h:8080\r\nOrigin:", Some("")),
+        ] {
+            let request = request("Host: h:8080", lines);
+            let outcome = replay(&request).unwrap().check_origin(&listed);
+            let refusal = |origin: &str| Refusal::OriginRefused {
+                origin: origin.to_owned(),
+                host: "h:8080".to_owned(),
+            };
+            assert_eq!(outcome, expected.map_or(Ok(()), |origin| Err(refusal(origin))), "{lines}");
+        }
+    }
+}
