@@ -59,6 +59,13 @@ impl Reader {
         self.terminal.run(command)
     }
 
+    /// Types one that goes on running, in a terminal of its own.
+    pub fn launch(&mut self, command: &str) {
+        let mut terminal = Terminal::open(self.home.path(), &self.home.environment());
+        terminal.launch(command);
+        self.terminals.push((command.to_owned(), terminal));
+    }
+
     #[track_caller]
     fn follow(&mut self, block: &Block) {
         eprintln!("{block}");
@@ -81,6 +88,9 @@ impl Reader {
         let mut commands = block.commands();
         if block.has_own_terminal() {
             let last = commands.pop().expect("a command that goes on running");
+            if block.is_again() {
+                self.stop(&last);
+            }
             let mut terminal = Terminal::open(self.home.path(), &self.home.environment());
             for command in commands {
                 terminal.run(&command);
@@ -94,6 +104,16 @@ impl Reader {
         }
     }
 
+    /// Stops what the command is to run instead of: the same program, doing the same.
+    #[track_caller]
+    fn stop(&mut self, command: &str) {
+        fn name(command: &str) -> Vec<&str> {
+            command.split(' ').take(2).filter(|word| !word.starts_with('-')).collect()
+        }
+        let at = self.terminals.iter().rposition(|(running, _)| name(running) == name(command));
+        self.terminals.remove(at.expect("it runs already"));
+    }
+
     /// Sees that the block is what was printed: by the commands before it, or by the program that is
     /// named in the lead.
     #[track_caller]
@@ -103,7 +123,8 @@ impl Reader {
             spans.any(|span| command.starts_with(span))
         };
         let lines = block.text.lines().count();
-        let printed = match self.terminals.iter_mut().find(named) {
+        // Of several that fit it is the last one.
+        let printed = match self.terminals.iter_mut().rev().find(named) {
             Some((_, terminal)) => terminal.next_lines(lines),
             None => std::mem::take(&mut self.printed),
         };

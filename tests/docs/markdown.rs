@@ -5,7 +5,7 @@
 //! - A block of any language whose lead ends in a name, as "the application, `app.py`:", is that
 //!   file. "Add to the end of" in the lead appends instead of writing it anew.
 //! - A block of `sh` is typed, line by line. "terminal of its own" in the lead opens a new terminal,
-//!   in which the last line goes on running.
+//!   in which the last line goes on running. "again in its terminal" stops what runs there before.
 //! - A block of `text` is what the commands before it print, an ellipsis standing for anything. Its
 //!   lead may name what else has printed it, as in "`wsloop listen` prints:".
 //! - A paragraph that begins with "Open <http…>" is for somebody with a browser.
@@ -52,7 +52,11 @@ impl Block {
     }
 
     pub fn has_own_terminal(&self) -> bool {
-        self.lead.contains("terminal of its own")
+        self.lead.contains("terminal of its own") || self.is_again()
+    }
+
+    pub fn is_again(&self) -> bool {
+        self.lead.contains("again in its terminal")
     }
 
     /// The commands, those that are broken over several lines in one.

@@ -137,6 +137,8 @@ impl Home {
             ("PIP_FIND_LINKS", self.copies.join("pip").display().to_string()),
             ("npm_config_cache", self.copies.join("npm").display().to_string()),
             ("npm_config_offline", "true".to_owned()),
+            // redis-cli prints for people, as it does in their terminals.
+            ("FAKETTY", "1".to_owned()),
             ("NODE_PATH", format!("{ROOT}/tests/docs/node_modules")),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -3,6 +3,7 @@
 //!
 //! All that a terminal has started ends with it.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -22,6 +23,8 @@ pub struct Terminal {
     shell: Child,
     stdin: ChildStdin,
     lines: Receiver<String>,
+    /// What the running program has printed and nobody has looked at.
+    unread: VecDeque<String>,
     /// What has been typed and printed so far.
     log: String,
 }
@@ -48,7 +51,7 @@ impl Terminal {
                 line.clear();
             }
         });
-        Terminal { shell, stdin, lines, log: String::new() }
+        Terminal { shell, stdin, lines, unread: VecDeque::new(), log: String::new() }
     }
 
     /// Types a command and waits for its end, which has to be a good one. Returns what it printed.
@@ -86,11 +89,15 @@ impl Terminal {
         while sockets() <= before {
             if let Some(line) = self.next_line(Duration::from_millis(20)) {
                 assert!(!line.starts_with(MARK), "it has ended: {command}\n{}", self.log);
+                self.unread.push_back(line);
             }
             assert!(Instant::now() < deadline, "it does not begin: {command}\n{}", self.log);
         }
         // A server's second port comes right after its first, and a client's answer after that.
-        self.lines_within(Duration::from_millis(300));
+        let settled = Instant::now() + Duration::from_millis(300);
+        while let Some(line) = self.next_line(settled.saturating_duration_since(Instant::now())) {
+            self.unread.push_back(line);
+        }
     }
 
     /// The next so many lines that the running program prints, without those that are empty.
@@ -98,18 +105,13 @@ impl Terminal {
     pub fn next_lines(&mut self, count: usize) -> String {
         let mut lines = Vec::new();
         while lines.len() < count {
-            let line = self.next_line(PATIENCE);
+            let line = self.unread.pop_front().or_else(|| self.next_line(PATIENCE));
             let line = line.unwrap_or_else(|| panic!("{count} lines, not {lines:?}"));
             if !line.is_empty() {
                 lines.push(line);
             }
         }
         lines.join("\n")
-    }
-
-    fn lines_within(&mut self, time: Duration) {
-        let deadline = Instant::now() + time;
-        while self.next_line(deadline.saturating_duration_since(Instant::now())).is_some() {}
     }
 
     fn next_line(&mut self, patience: Duration) -> Option<String> {
