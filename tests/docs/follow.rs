@@ -66,6 +66,13 @@ impl Reader {
         self.terminals.push((command.to_owned(), terminal));
     }
 
+    /// Ends what runs, and starts it again.
+    #[track_caller]
+    pub fn restart(&mut self, command: &str) {
+        self.stop(command);
+        self.launch(command);
+    }
+
     #[track_caller]
     fn follow(&mut self, block: &Block) {
         eprintln!("{block}");

@@ -113,3 +113,50 @@ fn stranger(browsers: &mut Browsers, url: &str, server: &str) {
     }
     assert_eq!(browsers.texts("john", "#news li").len(), 3, "what was sent without a login");
 }
+
+/// A framework's own WebSocket, without a script: HTML that the application publishes is in the page.
+#[test]
+#[ignore = "needs chromium, node, npm, ip, python3 with venv, PyPI"]
+fn htmx_is_started() {
+    shop("start::htmx_is_started", "htmx", include_str!("../../docs/src/htmx.md"));
+}
+
+#[test]
+#[ignore = "needs chromium, node, npm, ip, python3 with venv, PyPI"]
+fn turbo_streams_are_started() {
+    let page = include_str!("../../docs/src/turbo.md");
+    shop("start::turbo_streams_are_started", "turbo", page);
+}
+
+fn shop(test: &str, name: &str, page: &str) {
+    if !place::is_inside(test, page) {
+        return;
+    }
+    let mut reader = Reader::of(page);
+    let url = reader.go_on().expect("an address to open");
+    let mut browsers = Browsers::start();
+    for who in ["john", "mary"] {
+        browsers.ask(&[who, "open", &url]);
+        browsers.ask(&[who, "listens", "1"]);
+    }
+    for (who, what) in [("john", "Tea"), ("mary", "<i>Cake</i>")] {
+        browsers.ask(&[who, "fill", "Order", what]);
+        browsers.ask(&[who, "press", "Send"]);
+        for who in ["john", "mary"] {
+            browsers.ask(&[who, "sees", what]);
+        }
+    }
+    assert_eq!(reader.go_on(), None);
+    for who in ["john", "mary"] {
+        browsers.ask(&[who, "sees", "From a shell"]);
+        assert_eq!(browsers.texts(who, "#orders li"), ["From a shell", "<i>Cake</i>", "Tea"]);
+        assert_eq!(browsers.texts(who, "#count"), ["2"]);
+        browsers.expect_no_problems(who);
+    }
+    browsers.pictures("mary", name);
+    // What the pages say of a restart.
+    reader.restart("wsloop --allowed-origins http://127.0.0.1:5000");
+    if name == "htmx" {
+        browsers.ask(&["mary", "listens", "2"]);
+    }
+}
