@@ -50,6 +50,43 @@ fn clients_is_followed() {
     browsers.expect_no_problems("somebody");
 }
 
+#[test]
+#[ignore = "needs ip, redis-server, redis-cli and curl"]
+fn operations_is_followed() {
+    let page = include_str!("../../docs/src/operations.md");
+    let skipped = [
+        // `proxy.rs` has it.
+        "location /ws/ {",
+        // Needs systemd as the first process, and a wsloop in /usr/local.
+        "[Unit]",
+    ];
+    let test = "book::operations_is_followed";
+    let Some(mut reader) = follow(test, page, &skipped) else { return };
+    // The rights are those that it needs.
+    let target = "news?subscribe-broadcast&publish-broadcast&echo";
+    let address = "127.0.0.1:8080".parse().expect("an address");
+    let mut client = Client::open(address, &upgrade(target, address, "")).expect("a 101");
+    client.send("hello");
+    client.expect(&["hello"]);
+    // What is stored is so after what is published.
+    while reader.run("redis-cli GET shop:broadcast:news") != "\"hello\"" {}
+}
+
+#[test]
+#[ignore = "needs ip"]
+fn flags_is_followed() {
+    follow("book::flags_is_followed", include_str!("../../docs/src/flags.md"), &[]);
+}
+
+#[test]
+#[ignore = "needs ip"]
+fn ws4redis_is_followed() {
+    // Lines for a project that the reader has; `tests/dropin` and `clients/python` run their like.
+    let skipped = ["@receiver(user_logged_in)", "from wsloop.django.views import auth"];
+    let page = include_str!("../../docs/src/ws4redis.md");
+    follow("book::ws4redis_is_followed", page, &skipped);
+}
+
 /// Follows a page to its end, but for the blocks that begin with these lines. Outside the namespace
 /// there is nobody to return.
 fn follow(test: &str, page: &str, skipped: &[&'static str]) -> Option<Reader> {

@@ -85,7 +85,7 @@ impl Reader {
             self.compare(block);
         } else if let Some(name) = block.file() {
             self.write(name, block);
-        } else {
+        } else if !block.is_picture() {
             panic!("what is done with this? {block}");
         }
     }
@@ -113,7 +113,7 @@ impl Reader {
 
     /// Stops what the command is to run instead of: the same program, doing the same.
     #[track_caller]
-    fn stop(&mut self, command: &str) {
+    pub fn stop(&mut self, command: &str) {
         fn name(command: &str) -> Vec<&str> {
             command.split(' ').take(2).filter(|word| !word.starts_with('-')).collect()
         }

@@ -9,8 +9,12 @@ mod support;
 
 mod book;
 mod browser;
+mod flags;
 mod follow;
 mod markdown;
+mod pages;
 mod place;
+mod proxy;
+mod readme;
 mod start;
 mod terminal;

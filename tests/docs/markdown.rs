@@ -8,6 +8,7 @@
 //!   in which the last line goes on running. "again in its terminal" stops what runs there before.
 //! - A block of `text` is what the commands before it print, an ellipsis standing for anything. Its
 //!   lead may name what else has printed it, as in "`wsloop listen` prints:".
+//! - A block of `ascii` is a picture.
 //! - A paragraph that begins with "Open <http…>" is for somebody with a browser.
 
 use std::fmt;
@@ -49,6 +50,10 @@ impl Block {
 
     pub fn is_output(&self) -> bool {
         self.language == "text"
+    }
+
+    pub fn is_picture(&self) -> bool {
+        self.language == "ascii"
     }
 
     pub fn has_own_terminal(&self) -> bool {
@@ -200,7 +205,8 @@ fn prose_is_what_is_no_block() {
 
 #[test]
 fn an_ellipsis_stands_for_anything() {
-    let same = [("a\nb\n", "a\nb"), ("a…", "abc"), ("…c", "abc"), ("a…c…", "abcd"), ("a…b", "ab b")];
+    let same =
+        [("a\nb\n", "a\nb"), ("a…", "abc"), ("…c", "abc"), ("a…c…", "abcd"), ("a…b", "ab b")];
     let other = [("a\n", "a\nb"), ("a…c", "abd"), ("a", "ab"), ("b…", "ab"), ("a…b", "abc")];
     assert!(same.iter().all(|(expected, printed)| is_as_expected(expected, printed)));
     assert!(!other.iter().any(|(expected, printed)| is_as_expected(expected, printed)));
