@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use wsloop::config::{Command, Config, Stop};
-use wsloop::net;
+use wsloop::net::{self, RespSockets};
 use wsloop::tool::stress::{self, Plan};
 
 const FAILED: u8 = 1;
@@ -45,13 +45,15 @@ fn main() -> ExitCode {
 }
 
 /// Says where it listens, and serves.
-fn serve(config: Config) -> Result<(), net::Error> {
-    let mut reactor = net::listen(&config.listen, config.settings)?;
-    let visitors = config.resp.map(|resp| (reactor.bind_visitors(&resp.address), resp.given));
-    let visitors = match visitors {
+fn serve(mut config: Config) -> Result<(), net::Error> {
+    let resp = config.resp.as_ref().map(|resp| (RespSockets::bind(&resp.address), resp.given));
+    let resp = match resp {
         Some((Err(error), true)) => return Err(error),
         bound => bound.map(|(bound, _)| bound),
     };
+    let clients = resp.as_ref().and_then(|bound| bound.as_ref().ok());
+    config.redis_clients_are_answered_at(&clients.map(RespSockets::addresses).unwrap_or_default());
+    let mut reactor = net::listen(&config.listen, config.settings)?;
     let addresses = reactor.addresses();
     // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
     std::thread::spawn(move || {
@@ -63,12 +65,13 @@ fn serve(config: Config) -> Result<(), net::Error> {
     for note in config.notes {
         tracing::info!("{note}");
     }
-    match visitors {
+    match resp {
         None => {}
-        Some(Ok(addresses)) => {
-            for address in addresses {
+        Some(Ok(sockets)) => {
+            for address in sockets.addresses() {
                 tracing::info!("redis clients: {address}");
             }
+            reactor.answer_redis_clients(sockets)?;
         }
         Some(Err(error)) => tracing::warn!("redis clients are not answered: {error}, or off"),
     }

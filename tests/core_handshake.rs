@@ -9,11 +9,12 @@ use wsloop::access::channel::Allow;
 use wsloop::access::identity::Identity;
 use wsloop::access::permissions::{Rule, Rules, Who};
 use wsloop::browser::handshake::{self, Decision, Examined};
-use wsloop::browser::settings::{Page, PageContent, Refuse, Settings};
+use wsloop::browser::settings::{Refuse, Settings};
 use wsloop::link::Metrics;
 use wsloop::proto::http;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::proto::ws::upgrade::AllowedOrigins;
+use wsloop::web::{Page, PageContent};
 
 /// Whether a browser was refused in full: a whole response, the end of what is sent, and only when
 /// the browser has hung up, the end of the link.

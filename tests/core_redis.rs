@@ -566,7 +566,7 @@ fn a_stale_name_of_redis_link_does_no_harm() {
         Input::Connected { link: old },
         Input::HungUp { link: old, cause: Cause::Ended },
     ] {
-        world.server.handle(input, world.now_ms);
+        world.server.handle(input, world.now());
     }
     world.publish(CHANNEL, "live");
     assert_eq!(world.texts(id), ["live"]);

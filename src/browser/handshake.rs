@@ -4,17 +4,18 @@
 //! its hands. Its rules: every refusal is a complete response whose text says what to do, and
 //! nothing is granted that was not asked for, allowed and named.
 
+use super::settings::{Refuse, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::Identity;
 use crate::access::permissions;
-use crate::browser::settings::{PageContent, Refuse, Settings};
 use crate::fanout::overflow::Overflow;
 use crate::link::Frame;
 use crate::link::Metrics;
-use crate::proto::http::{self, Head, HeadError};
+use crate::proto::http::{Head, HeadError};
 use crate::proto::ws::deflate::{self, Agreement, Compression};
+use crate::proto::ws::frame;
 use crate::proto::ws::upgrade;
-use crate::proto::ws::{frame, message};
+use crate::web::{self, Site};
 
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
 const MAX_FACILITY_BYTES: usize = 4096;
@@ -50,7 +51,7 @@ pub struct Pending {
 
 /// A good request for a WebSocket, before it is known who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Request {
     facility: String,
     options: Options,
     agreed: Agreed,
@@ -65,7 +66,7 @@ struct Agreed {
     overflow: Overflow,
 }
 
-impl Asked {
+impl Request {
     /// The 101 that says nothing of what is granted, to be followed by a refusal.
     pub fn accepted(&self) -> Frame {
         self.agreed.accepted(None)
@@ -93,7 +94,7 @@ pub enum Examined {
     /// All that there is to decide.
     Decided(Decision),
     /// Nothing yet: it is to be found out who asks.
-    Asked(Asked),
+    Asked(Request),
 }
 
 /// What to send to a conn that is refused.
@@ -120,16 +121,21 @@ pub fn examine(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> E
     let wants_upgrade = head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let echoes = settings.echo_path.as_deref() == Some(head.path);
     if facility.is_none() && !wants_upgrade && !echoes {
-        return Examined::Decided(Decision::Answer(plain(head, settings, metrics)));
+        let site = Site {
+            pages: &settings.pages,
+            metrics_path: settings.metrics_path.as_deref(),
+            url_prefix: &settings.url_prefix,
+        };
+        return Examined::Decided(Decision::Answer(web::answer(head, &site, metrics)));
     }
-    match knock(head, facility, echoes, settings, metrics) {
+    match check(head, facility, echoes, settings, metrics) {
         Ok(examined) => examined,
         Err(refusal) => Examined::Decided(Decision::Refuse(refusal)),
     }
 }
 
 /// A request for a WebSocket, at the path of a facility or of echoes.
-fn knock(
+fn check(
     head: &Head<'_>,
     facility: Option<String>,
     echoes: bool,
@@ -180,19 +186,19 @@ fn knock(
         let text = "With user, group or session options, the facility must have no colon in it.";
         return refused(400, text.to_owned());
     }
-    Ok(Examined::Asked(Asked { facility, options, agreed }))
+    Ok(Examined::Asked(Request { facility, options, agreed }))
 }
 
 /// Decides about a good request when it is known who asks. Whoever told that may have narrowed what
 /// can be granted. The echo path never gets here: nobody else is to be heard there.
 pub fn admit(
-    asked: Asked,
+    request: Request,
     identity: &Identity,
     narrowed_by: Option<Allow>,
     settings: &Settings,
     metrics: &mut Metrics,
 ) -> Decision {
-    let Asked { facility, options, agreed } = asked;
+    let Request { facility, options, agreed } = request;
     if settings.require_login && !permissions::is_logged_in(identity) {
         let text = "Only who is logged in may connect here (see --require-login): log in first.";
         let accepted = agreed.accepted(None);
@@ -227,14 +233,14 @@ pub fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> 
 }
 
 /// The refusal of a request whose token is not valid.
-pub fn unauthorized(text: &str, asked: &Asked, settings: &Settings) -> Refusal {
+pub fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
     let headers = [("WWW-Authenticate", "Bearer")];
-    refuse(401, &headers, text.to_owned(), Some(&asked.accepted()), settings)
+    refuse(401, &headers, text.to_owned(), Some(&request.accepted()), settings)
 }
 
 /// The refusal of a request in the words of the application, or because of what was heard of it.
-pub fn turned_away(status: u16, text: &str, asked: &Asked, settings: &Settings) -> Refusal {
-    let accepted = asked.accepted();
+pub fn turned_away(status: u16, text: &str, request: &Request, settings: &Settings) -> Refusal {
+    let accepted = request.accepted();
     match status {
         503 => unavailable(text, Some(&accepted), settings),
         _ => refuse(status, &[], text.to_owned(), Some(&accepted), settings),
@@ -280,73 +286,7 @@ fn refuse(
             bytes.extend_from_slice(&frame::encode_close(Some(4000 + status), &text));
             bytes
         }
-        _ => text_response(status, headers, &text, false),
+        _ => web::text_response(status, headers, &text, false),
     };
     Refusal { status, text, bytes: Frame::from(bytes) }
-}
-
-/// A plain HTTP request: a page, the metrics, or what is wrong.
-fn plain(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Frame {
-    metrics.requests_total += 1;
-    let bare = head.method == "HEAD";
-    if head.method != "GET" && !bare {
-        let headers = [("Allow", "GET, HEAD")];
-        let text = "Only GET and HEAD are answered here.";
-        return Frame::from(text_response(405, &headers, text, false));
-    }
-    if settings.metrics_path.as_deref() == Some(head.path) {
-        let text = metrics.prometheus();
-        let kind = "text/plain; version=0.0.4; charset=utf-8";
-        return Frame::from(response(200, &[("Content-Type", kind)], text.as_bytes(), bare));
-    }
-    match settings.pages.iter().find(|page| page.path == head.path).map(|page| &page.content) {
-        Some(PageContent::Redirect(to)) => {
-            Frame::from(text_response(302, &[("Location", to)], to, bare))
-        }
-        Some(PageContent::Body { content_type, body }) => {
-            let headers = [
-                ("Content-Type", *content_type),
-                ("Cache-Control", "no-cache"),
-                ("X-Content-Type-Options", "nosniff"),
-                // The same for everybody: pages of any origin may import the scripts.
-                ("Access-Control-Allow-Origin", "*"),
-                ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
-            ];
-            Frame::from(response(200, &headers, body, bare))
-        }
-        None => {
-            let prefix = &settings.url_prefix;
-            let text = format!("Nothing is served here; WebSockets are, below {prefix}.");
-            Frame::from(text_response(404, &[], &text, bare))
-        }
-    }
-}
-
-/// Pages load only what this server serves. Some browsers do not take 'self' for WebSockets, so
-/// those are allowed by their schemes.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'";
-
-fn text_response(status: u16, headers: &[(&str, &str)], text: &str, bare: bool) -> Vec<u8> {
-    let mut all = vec![("Content-Type", "text/plain; charset=utf-8")];
-    all.extend_from_slice(headers);
-    response(status, &all, format!("{text}\n").as_bytes(), bare)
-}
-
-fn response(status: u16, headers: &[(&str, &str)], body: &[u8], bare: bool) -> Vec<u8> {
-    match bare {
-        true => http::response_head(status, headers, body.len()),
-        false => http::response(status, headers, body),
-    }
-}
-
-/// The limits that every conn's reader is held to; whether it may compress is its own affair.
-pub fn limits(settings: &Settings) -> message::Limits {
-    message::Limits {
-        role: frame::Role::Server,
-        max_message: settings.max_message_size,
-        max_fragments: settings.max_fragments,
-        compression: false,
-    }
 }

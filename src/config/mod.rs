@@ -21,6 +21,7 @@ pub(crate) mod stress;
 pub(crate) mod values;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use clap::parser::ValueSource;
@@ -29,17 +30,19 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::channel::Allow;
 use crate::access::permissions::Rules;
-use crate::broker;
-use crate::browser::settings::{Page, Refuse, Settings};
+use crate::broker::{self, BrokerSettings};
+use crate::browser::settings::{Refuse, Settings};
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::tool::cli;
 use crate::tool::stress::Plan;
+use crate::web::Page;
 
 use file::File;
 pub(crate) use flags::guard_environment;
 use flags::{Flags, clap_stop, command, unknown_variables};
+use pages::Chat;
 use values::{KIB, MIB};
 
 /// What the program is to do, checked.
@@ -65,6 +68,17 @@ pub struct Config {
     pub notes: Vec<String>,
     /// What the core is told.
     pub settings: Settings,
+    /// The demo is on.
+    demo: bool,
+}
+
+impl Config {
+    /// Says where the embedded broker answers Redis clients, which is known only once it listens:
+    /// the demo's page has a command line for it.
+    pub fn redis_clients_are_answered_at(&mut self, addresses: &[SocketAddr]) {
+        let chat = self.demo.then(|| Chat::of(&self.settings));
+        self.settings.pages = pages::pages(chat.as_ref(), addresses);
+    }
 }
 
 /// Where Redis clients are answered.
@@ -199,13 +213,16 @@ fn check(flags: Flags, rules: Rules, descriptors: usize) -> Result<Config, Wrong
     if require_login && !settings.sources.is_some() {
         notes.push(NOBODY_LOGS_IN.to_owned());
     }
-    Ok(Config {
+    let mut config = Config {
         listen,
         resp: resp(&flags)?,
         log: value("log", &flags.log, values::level)?.unwrap_or(LevelFilter::INFO),
         settings,
         notes,
-    })
+        demo,
+    };
+    config.redis_clients_are_answered_at(&[]);
+    Ok(config)
 }
 
 fn settings(
@@ -217,8 +234,9 @@ fn settings(
     let message = size("max-message-size", &flags.max_message_size, MIB, 1..=256 * MIB)?;
     let url_prefix = value("url-prefix", &flags.url_prefix, values::url_prefix)?;
     let url_prefix = url_prefix.unwrap_or_else(|| "/ws/".to_owned());
-    let heartbeat = flags.heartbeat.clone().unwrap_or_default();
-    let pages = pages::pages(demo, &url_prefix, &heartbeat);
+    let heartbeat = flags.heartbeat.clone().unwrap_or_default().into_bytes();
+    // Their paths are no one else's. What is in them waits until everything else is known.
+    let pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
     let handshake_timeout_ms = time("handshake-timeout", &flags.handshake_timeout, 10_000, 1)?;
     let max_handshakes = count("max-handshakes", &flags.max_handshakes, 4096)?;
     Ok(Settings {
@@ -227,7 +245,7 @@ fn settings(
         rules: Rules::default(),
         require_login: false,
         sources: sources::sources(flags, max_handshakes, handshake_timeout_ms, notes)?,
-        heartbeat: Some(heartbeat.into_bytes()).filter(|text| !text.is_empty()),
+        heartbeat: Some(heartbeat).filter(|text| !text.is_empty()),
         ping_interval_ms: time("ping-interval", &flags.ping_interval, 30_000, 0)?,
         pong_timeout_ms: time("pong-timeout", &flags.pong_timeout, 10_000, 1)?,
         handshake_timeout_ms,
@@ -260,11 +278,7 @@ fn settings(
     })
 }
 
-fn broker(
-    flags: &Flags,
-    message: usize,
-    notes: &mut Vec<String>,
-) -> Result<broker::Settings, Wrong> {
+fn broker(flags: &Flags, message: usize, notes: &mut Vec<String>) -> Result<BrokerSettings, Wrong> {
     let store_limit = size("store-limit", &flags.store_limit, 64 * MIB, 0..=usize::MAX)?;
     // PUBLISH and SET both carry the message, and one message may go to several channels.
     let buffer = &flags.redis_buffer_limit;
@@ -272,7 +286,7 @@ fn broker(
     let expire = |text: &str| values::whole_seconds(text, LONGEST_EXPIRE_S);
     let timeout_ms = time("redis-timeout", &flags.redis_timeout, 5_000, 1)?;
     let redis = |url: &str| redis_url::parse(url, timeout_ms, buffer_limit);
-    Ok(broker::Settings {
+    Ok(BrokerSettings {
         expire_s: value("expire", &flags.expire, expire)?.unwrap_or(3600),
         kind: match value("redis", &flags.redis, redis)? {
             Some(settings) => broker::Kind::Redis(settings),
@@ -443,8 +457,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, resp, log, notes, settings } = config;
-        format!("{listen:?} {resp:?} {log:?} {notes:?} {settings:?}")
+        let Config { listen, resp, log, notes, settings, demo } = config;
+        format!("{listen:?} {resp:?} {log:?} {notes:?} {settings:?} {demo}")
     }
 
     #[test]
@@ -475,7 +489,7 @@ mod tests {
         assert_eq!(settings.compression, Compression::Shared);
         assert_eq!(settings.compression_min, 256);
         let kind = Kind::Local { store_limit: 64 << 20 };
-        assert_eq!(settings.broker, broker::Settings { expire_s: 3600, kind });
+        assert_eq!(settings.broker, BrokerSettings { expire_s: 3600, kind });
     }
 
     /// Gives every flag the default that its help states: nothing may change by it.
@@ -562,7 +576,7 @@ mod tests {
         assert_eq!(settings.compression, Compression::Dedicated);
         assert_eq!(settings.compression_min, 100);
         let kind = Kind::Local { store_limit: 0 };
-        assert_eq!(settings.broker, broker::Settings { expire_s: 0, kind });
+        assert_eq!(settings.broker, BrokerSettings { expire_s: 0, kind });
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::flags::Flags;
 use super::values::{quoted, seconds};
 use super::{LONGEST_MS, Wrong, count, value};
-use crate::access::ask;
+use crate::access::ask::{self, AskSettings};
 use crate::access::channel;
 use crate::access::identity::{MAX_NAME, secret};
 use crate::access::session::{Entries, Format};
@@ -91,7 +91,7 @@ fn application(
     flags: &Flags,
     waiting: usize,
     handshake_timeout_ms: u64,
-) -> Result<Option<ask::Settings>, Wrong> {
+) -> Result<Option<AskSettings>, Wrong> {
     let others =
         [("auth-timeout", &flags.auth_timeout), ("auth-connections", &flags.auth_connections)];
     let needs = "give --auth-url as well, such as http://127.0.0.1:8000/wsloop/auth/";
@@ -105,7 +105,7 @@ fn application(
         return Err(Wrong { flag: "auth-timeout", why });
     }
     let connections = count("auth-connections", &flags.auth_connections, 8)?;
-    Ok(Some(ask::Settings { target, host, path, timeout_ms, connections, waiting }))
+    Ok(Some(AskSettings { target, host, path, timeout_ms, connections, waiting }))
 }
 
 /// Refuses what is given without that which it belongs to.

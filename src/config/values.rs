@@ -8,8 +8,9 @@ use std::ops::RangeInclusive;
 use tracing::level_filters::LevelFilter;
 
 use crate::access::channel;
-use crate::browser::settings::{Page, Refuse};
+use crate::browser::settings::Refuse;
 use crate::proto::ws::deflate::Compression;
+use crate::web::Page;
 
 /// 1024 bytes.
 pub const KIB: usize = 1 << 10;
@@ -318,7 +319,7 @@ fn is_token_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    use crate::browser::settings::PageContent;
+    use crate::web::PageContent;
 
     /// Every text of the table is read as it says: a value, or words of the complaint.
     #[track_caller]

@@ -1,6 +1,7 @@
 """The app's entry."""
 
 from django.apps import AppConfig
+from django.core.checks import register
 
 
 class WsloopConfig(AppConfig):
@@ -10,5 +11,7 @@ class WsloopConfig(AppConfig):
     label = "wsloop"
 
     def ready(self) -> None:
-        """Listens for logins and logouts."""
-        from . import signals  # noqa: F401
+        """Listens for logins and logouts, and adds the system checks."""
+        from . import checks, signals  # noqa: F401
+
+        register(checks.left_from_ws4redis, "wsloop")

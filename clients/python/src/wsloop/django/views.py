@@ -1,7 +1,7 @@
 """The view that answers wsloop's question who somebody is: ``--auth-url``.
 
-``path("wsloop/auth/", wsloop.django.views.auth)``. It grants by a status of 2xx only, and every
-way through it that is not a plain yes ends with another.
+``from wsloop.django.views import auth``, and ``path("wsloop/auth/", auth)``. It grants by a status
+of 2xx only, and every way through it that is not a plain yes ends with another.
 """
 
 import copy

@@ -14,7 +14,7 @@ const CHANNEL: &str = "broadcast:foo";
 #[track_caller]
 fn converse(script: &str) {
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     converse_as(&mut world, id, script);
 }
 
@@ -203,7 +203,7 @@ fn what_is_stored() {
 #[test]
 fn what_it_does_not_have_names_a_real_redis() {
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     for (line, words) in [
         ("LPUSH a b", "-ERR unknown command 'LPUSH': the embedded broker of wsloop has only"),
         ("FLUSHALL", "use a real Redis (--redis)\n"),
@@ -225,7 +225,7 @@ fn what_it_does_not_have_names_a_real_redis() {
 #[test]
 fn info_says_what_it_is_and_what_is_there() {
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     world.ask_for(id, "SET a 1\nSETEX b 5 1");
     let info = world.ask_for(id, "INFO");
     for line in ["redis_version:7.0.0", "server_name:wsloop", "loading:0", "db0:keys=2,expires=1,"]
@@ -238,7 +238,7 @@ fn info_says_what_it_is_and_what_is_there() {
 fn messages_go_to_browsers_and_come_from_them() {
     let mut world = World::new(settings());
     let (reader, speaker) = (world.open(HEARS), world.open(SPEAKS));
-    let (publisher, listener) = (world.visit(), world.visit());
+    let (publisher, listener) = (world.connect_resp(), world.connect_resp());
     assert_eq!(world.ask_for(publisher, "PUBLISH broadcast:foo one"), ":1\n");
     assert_eq!(world.texts(reader), ["one"]);
     assert_eq!(world.ask_for(publisher, "PUBLISH broadcast:bar one"), ":0\n");
@@ -261,14 +261,14 @@ fn messages_go_to_browsers_and_come_from_them() {
     assert_eq!(world.texts(late), ["four"]);
     world.pass(10_000);
     assert_eq!(world.ask_for(publisher, "GET broadcast:foo"), "$-1\n");
-    assert_eq!(world.metrics().visitors, 2);
+    assert_eq!(world.metrics().resp_clients, 2);
 }
 
 #[test]
 fn a_browser_with_no_echo_hears_what_visitors_say_in_its_words() {
     let mut world = World::new(settings());
     let browser = world.open("/ws/foo?subscribe-broadcast&publish-broadcast");
-    let visitor = world.visit();
+    let visitor = world.connect_resp();
     world.say(browser, "same");
     world.ask_for(visitor, "PUBLISH broadcast:foo same");
     assert_eq!(world.texts(browser), ["same"]);
@@ -342,7 +342,7 @@ fn subscriptions_in_both_versions() {
         ",
     );
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     world.ask_for(id, "HELLO 3");
     assert_eq!(world.ask_for(id, "SUBSCRIBE a"), ">3\n$9\nsubscribe\n$1\na\n:1\n");
     world.ask_for(id, "PSUBSCRIBE ? *");
@@ -357,7 +357,7 @@ fn subscriptions_in_both_versions() {
 #[test]
 fn a_message_goes_to_who_subscribed_before_it_and_to_nobody_else() {
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     world.ask_for(id, "HELLO 3");
     let answers = world
         .ask_for(id, "PUBLISH a early\nSUBSCRIBE a\nPUBLISH a live\nUNSUBSCRIBE a\nPUBLISH a late");
@@ -371,7 +371,7 @@ fn a_message_goes_to_who_subscribed_before_it_and_to_nobody_else() {
 #[test]
 fn transactions() {
     let mut world = World::new(settings());
-    let (id, other) = (world.visit(), world.visit());
+    let (id, other) = (world.connect_resp(), world.connect_resp());
     let browser = world.open(HEARS);
     converse_as(
         &mut world,
@@ -446,9 +446,13 @@ fn a_web_page_that_posts_commands_is_cut_off_without_an_answer() {
         "Host: x\r\nPUBLISH broadcast:foo evil\r\n",
     ] {
         let mut world = World::new(settings());
-        let (id, browser) = (world.visit(), world.open(HEARS));
+        let (id, browser) = (world.connect_resp(), world.open(HEARS));
         world.tell(id, head);
-        assert_eq!((world.answers(id).as_str(), world.visitors[id].closed), ("", true), "{head}");
+        assert_eq!(
+            (world.answers(id).as_str(), world.resp_clients[id].closed),
+            ("", true),
+            "{head}"
+        );
         assert!(world.texts(browser).is_empty(), "{head}");
     }
 }
@@ -462,22 +466,22 @@ fn what_breaks_the_protocol_is_told_and_closed() {
         ("PING\r\nset 'a\r\nPING\r\n", "Protocol error: unbalanced quotes in request"),
         ("*1\r\n$99999999\r\n", "Protocol error: invalid bulk length"),
     ] {
-        let id = world.visit();
+        let id = world.connect_resp();
         world.tell(id, bytes);
         let answer = world.answers(id);
         assert!(answer.ends_with(&format!("-ERR {words}\n")), "{answer}");
-        assert!(world.visitors[id].closed);
+        assert!(world.resp_clients[id].closed);
     }
-    let id = world.visit();
+    let id = world.connect_resp();
     assert_eq!(world.ask_for(id, "QUIT\nPING"), "+OK\n");
-    assert!(world.visitors[id].closed);
-    assert_eq!(world.metrics().visitors, 0);
+    assert!(world.resp_clients[id].closed);
+    assert_eq!(world.metrics().resp_clients, 0);
 }
 
 #[test]
 fn messages_have_the_limit_of_all_messages() {
     let mut world = World::new(settings());
-    let (id, browser) = (world.visit(), world.open(HEARS));
+    let (id, browser) = (world.connect_resp(), world.open(HEARS));
     for (size, expected) in [(1 << 20, ":1\n"), ((1 << 20) + 1, "-ERR the message is larger than ")]
     {
         let head = format!("*3\r\n$7\r\nPUBLISH\r\n$13\r\n{CHANNEL}\r\n${size}\r\n");
@@ -494,19 +498,20 @@ fn messages_have_the_limit_of_all_messages() {
 #[test]
 fn a_subscriber_that_does_not_read_is_closed_and_nobody_else() {
     let mut world = World::new(settings());
-    let (slow, quick, publisher) = (world.visit(), world.visit(), world.visit());
+    let (slow, quick, publisher) =
+        (world.connect_resp(), world.connect_resp(), world.connect_resp());
     let browser = world.open(HEARS);
     for id in [slow, quick] {
         world.ask_for(id, "SUBSCRIBE broadcast:foo");
     }
-    world.stall_visitor(slow, 1000);
+    world.stall_resp(slow, 1000);
     let text = "x".repeat(1 << 19);
     let command = format!("*3\r\n$7\r\nPUBLISH\r\n$13\r\n{CHANNEL}\r\n$524288\r\n{text}\r\n");
     for sent in 1..=80 {
         world.tell(publisher, &command);
-        assert_eq!(world.visitors[slow].closed, sent >= 64, "after {sent}");
+        assert_eq!(world.resp_clients[slow].closed, sent >= 64, "after {sent}");
     }
-    assert!(!world.visitors[quick].closed && world.metrics().visitors_closed_total == 1);
+    assert!(!world.resp_clients[quick].closed && world.metrics().resp_clients_closed_total == 1);
     assert!(world.answers(quick).len() > 80 << 19);
     assert_eq!(world.texts(browser).len(), 80);
     assert!(world.answers(publisher).ends_with(":2\n"), "it does not count any more");
@@ -515,63 +520,63 @@ fn a_subscriber_that_does_not_read_is_closed_and_nobody_else() {
 #[test]
 fn who_asks_for_more_than_it_reads_waits_for_the_rest() {
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     let value = "x".repeat(100_000);
     world.ask_for(id, &format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000\r\n{value}\r"));
-    world.stall_visitor(id, 0);
+    world.stall_resp(id, 0);
     world.tell(id, "GET a\r\n".repeat(500) + "PING\r\n");
-    let other = world.visit();
+    let other = world.connect_resp();
     assert_eq!(world.ask_for(other, "PING"), "+PONG\n", "nobody else waits");
-    world.resume_visitor(id);
+    world.resume_resp(id);
     let answers = world.answers(id);
     assert_eq!(answers.matches("$100000\n").count(), 500);
     assert!(answers.ends_with("+PONG\n"));
 
     // But it may not go on asking for ever.
-    world.stall_visitor(id, 0);
+    world.stall_resp(id, 0);
     for _ in 0..100 {
         world.tell(id, "GET a\r\n".repeat(8_000));
     }
-    assert!(world.visitors[id].closed);
+    assert!(world.resp_clients[id].closed);
 }
 
 #[test]
 fn who_ends_its_side_is_answered_first() {
     let mut world = World::new(settings());
-    let id = world.visit();
-    world.stall_visitor(id, 0);
+    let id = world.connect_resp();
+    world.stall_resp(id, 0);
     world.tell(id, "PING\r\n");
-    world.end_visitor(id, Cause::Ended);
-    assert!(!world.visitors[id].closed);
-    world.resume_visitor(id);
-    assert_eq!((world.answers(id).as_str(), world.visitors[id].closed), ("+PONG\n", true));
-    let id = world.visit();
+    world.end_resp(id, Cause::Ended);
+    assert!(!world.resp_clients[id].closed);
+    world.resume_resp(id);
+    assert_eq!((world.answers(id).as_str(), world.resp_clients[id].closed), ("+PONG\n", true));
+    let id = world.connect_resp();
     world.ask_for(id, "SUBSCRIBE a");
-    world.end_visitor(id, Cause::Failed("reset".to_owned()));
-    assert!(world.visitors[id].closed);
-    let id = world.visit();
+    world.end_resp(id, Cause::Failed("reset".to_owned()));
+    assert!(world.resp_clients[id].closed);
+    let id = world.connect_resp();
     assert_eq!(world.ask_for(id, "PUBLISH a x"), ":0\n");
 }
 
 #[test]
 fn there_are_only_so_many() {
     let mut world = World::new(settings());
-    let ids: Vec<usize> = (0..128).map(|_| world.visit()).collect();
+    let ids: Vec<usize> = (0..128).map(|_| world.connect_resp()).collect();
     world.run();
-    let surplus = world.visit();
+    let surplus = world.connect_resp();
     world.run();
     assert_eq!(world.answers(surplus), "-ERR max number of clients reached\n");
-    assert!(world.visitors[surplus].closed);
-    assert!(ids.iter().all(|id| !world.visitors[*id].closed));
-    world.end_visitor(ids[5], Cause::Ended);
-    let next = world.visit();
+    assert!(world.resp_clients[surplus].closed);
+    assert!(ids.iter().all(|id| !world.resp_clients[*id].closed));
+    world.end_resp(ids[5], Cause::Ended);
+    let next = world.connect_resp();
     assert_eq!(world.ask_for(next, "PING"), "+PONG\n");
 }
 
 #[test]
 fn subscriptions_and_transactions_are_bounded() {
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     let mut refused = 0;
     for n in 0..100 {
         let name = format!("{n}{}", "n".repeat(60_000));
@@ -580,20 +585,20 @@ fn subscriptions_and_transactions_are_bounded() {
     assert!((28..35).contains(&refused), "{refused}");
     assert!(world.ask_for(id, &format!("PSUBSCRIBE {}", "*".repeat(1025))).starts_with("-ERR"));
 
-    let id = world.visit();
+    let id = world.connect_resp();
     world.ask_for(id, "MULTI");
     let command = format!("*2\r\n$4\r\nECHO\r\n$1000000\r\n{}\r\n", "x".repeat(1_000_000));
     for _ in 0..70 {
         world.tell(id, &command);
     }
-    assert!(world.visitors[id].closed);
+    assert!(world.resp_clients[id].closed);
     assert!(world.answers(id).ends_with("does at once\n"));
 }
 
 #[test]
 fn ten_thousand_keys_are_listed_and_scanned() {
     let mut world = World::new(settings());
-    let id = world.visit();
+    let id = world.connect_resp();
     let sets: String = (0..10_000).map(|n| format!("SET broadcast:{n} x\r\n")).collect();
     world.tell(id, sets);
     assert_eq!(world.answers(id), "+OK\n".repeat(10_000));
@@ -615,11 +620,11 @@ fn ten_thousand_keys_are_listed_and_scanned() {
 #[test]
 fn a_full_turn_is_not_the_end_of_a_pipeline() {
     let mut world = World::new(settings());
-    let listeners: Vec<usize> = (0..40).map(|_| world.visit()).collect();
+    let listeners: Vec<usize> = (0..40).map(|_| world.connect_resp()).collect();
     for id in &listeners {
         world.ask_for(*id, "PSUBSCRIBE *");
     }
-    let publisher = world.visit();
+    let publisher = world.connect_resp();
     let text = "x".repeat(30_000);
     let publish = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$30000\r\n{text}\r\n");
     // More than a turn may queue: 40 times 6 MB.
@@ -639,10 +644,10 @@ fn a_full_turn_is_not_the_end_of_a_pipeline() {
 #[test]
 fn a_shutdown_closes_them_and_redis_leaves_no_place_for_them() {
     let mut world = World::new(settings());
-    let id = world.visit();
-    assert!(world.server.accepting_visitors());
+    let id = world.connect_resp();
+    assert!(world.server.accepting_clients());
     world.shut_down();
-    assert!(world.visitors[id].closed && !world.server.accepting_visitors());
+    assert!(world.resp_clients[id].closed && !world.server.accepting_clients());
     assert!(world.server.is_done());
-    assert!(!World::new(with_redis()).server.accepting_visitors());
+    assert!(!World::new(with_redis()).server.accepting_clients());
 }

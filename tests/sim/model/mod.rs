@@ -12,11 +12,14 @@
 //! * A conn is closed for a reason that its browser, Redis or the operator has given, and then
 //!   always.
 
+mod redis;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::world::{Arrival, Browser, Call, Cause, Told};
+use super::super::world::{Browser, Call, Cause, Told};
 use super::action::MAX_MESSAGE;
 use super::guest::{Guest, Mark};
+use redis::{Get, Publish};
 
 #[derive(Debug, Default)]
 struct Channel {
@@ -29,25 +32,6 @@ struct Channel {
     last_stored: Option<Vec<u8>>,
     /// The broker has come up, and everybody who heard it is to catch up.
     catches_up: bool,
-}
-
-#[derive(Debug)]
-struct Get {
-    channel: String,
-    era: u64,
-    asked: u64,
-    catches_up: bool,
-}
-
-#[derive(Debug)]
-struct Publish {
-    channel: String,
-    payload: Vec<u8>,
-    /// Who is not to hear it.
-    except: Option<usize>,
-    arrived: bool,
-    /// An identical message arrived meanwhile, and may have been taken for it.
-    twin: bool,
 }
 
 /// What there is in the broker in the process.
@@ -75,8 +59,10 @@ pub struct Model {
     event: u64,
     /// Messages from browsers.
     messages: u64,
-    /// The highest number of a message so far.
-    pub highest: usize,
+    /// Messages published, from wherever.
+    publications: usize,
+    /// When a message was published: of identical ones the first, and the last.
+    published: BTreeMap<Vec<u8>, (usize, usize)>,
     channels: BTreeMap<String, Channel>,
     subscribes: VecDeque<(String, u64)>,
     gets: VecDeque<Get>,
@@ -101,7 +87,8 @@ impl Model {
             store: local.then(Store::new),
             event: 0,
             messages: 0,
-            highest: 0,
+            publications: 0,
+            published: BTreeMap::new(),
             channels: BTreeMap::new(),
             subscribes: VecDeque::new(),
             gets: VecDeque::new(),
@@ -123,6 +110,15 @@ impl Model {
     /// The channels that somebody hears.
     pub fn heard_channels(&self) -> BTreeSet<String> {
         self.guests.iter().filter(|guest| guest.is_member()).map(|g| g.ask.channel()).collect()
+    }
+
+    /// These were published, in this order.
+    pub fn note_published(&mut self, payloads: Vec<Vec<u8>>) {
+        for payload in payloads.into_iter().filter(|payload| is_for_browsers(payload)) {
+            self.publications += 1;
+            let at = self.publications;
+            self.published.entry(payload).or_insert((at, at)).1 = at;
+        }
     }
 
     /// Something was told to the server, which made this of it.
@@ -309,166 +305,15 @@ impl Model {
         guests.filter(move |(_, guest)| guest.is_member() && guest.ask.channel() == name)
     }
 
-    /// Something has arrived from Redis.
-    fn arrive(&mut self, arrival: &Arrival) {
-        self.event += 1;
-        match arrival {
-            // What follows comes to nothing.
-            Arrival::Blurt => self.lose(),
-            Arrival::Greeted => self.greeted(),
-            _ if !self.up => {}
-            Arrival::Subscribed(name) => {
-                let (channel, era) = self.subscribes.pop_front().expect("it was subscribed to");
-                assert_eq!(channel.as_bytes(), name);
-                if let Some(channel) = self.channels.get_mut(&channel).filter(|c| c.era == era) {
-                    channel.confirmed = true;
-                }
-            }
-            Arrival::Message { channel, payload, publish } => {
-                let name = String::from_utf8_lossy(channel).into_owned();
-                let mut except = None;
-                for (number, own) in self.publishes.iter_mut().enumerate() {
-                    if Some(number) == *publish {
-                        own.arrived = true;
-                        except = own.except;
-                    } else if !own.arrived && own.channel == name && own.payload == *payload {
-                        own.twin = true;
-                    }
-                }
-                if let Some(id) = except
-                    && self.guests[id].is_member()
-                    && let Some((_, back)) = self.guests[id].own.get_mut(payload)
-                {
-                    *back += 1;
-                }
-                let fits = !payload.is_empty() && payload.len() <= MAX_MESSAGE;
-                if fits && self.channels.get(&name).is_some_and(|channel| channel.confirmed) {
-                    self.deliver(&name, payload, except);
-                }
-            }
-            Arrival::Answer(value) => {
-                let usable = value.as_deref().filter(|v| !v.is_empty() && v.len() <= MAX_MESSAGE);
-                self.answered(usable);
-            }
-            Arrival::Stored => self.stored(),
-            Arrival::Refused(command) => self.refused(command),
-        }
-    }
-
-    fn greeted(&mut self) {
-        self.up = true;
-        let heard = self.heard_channels();
-        for (name, channel) in self.channels.iter_mut().filter(|(name, _)| heard.contains(*name)) {
-            let _ = name;
-            channel.confirmed = false;
-            channel.catches_up = true;
-        }
-        for id in 0..self.guests.len() {
-            let guest = &self.guests[id];
-            let waits = guest.asked && guest.joined.is_none() && !guest.closing;
-            if waits && guest.ask.bad.is_none() {
-                self.join(id);
-            }
-        }
-    }
-
-    fn lose(&mut self) {
-        self.up = false;
-        self.subscribes.clear();
-        self.gets.clear();
-        self.unstored = 0;
-        self.guests.iter_mut().for_each(|guest| guest.unstored = 0);
-        for publish in std::mem::take(&mut self.publishes) {
-            self.forget(&publish);
-        }
-    }
-
-    /// A publication does not come back any more.
-    fn forget(&mut self, publish: &Publish) {
-        if let Some(id) = publish.except
-            && !publish.arrived
-            && !publish.twin
-            && let Some((sent, _)) = self.guests[id].own.get_mut(&publish.payload)
-        {
-            *sent -= 1;
-        }
-    }
-
     fn deliver(&mut self, name: &str, payload: &[u8], except: Option<usize>) {
         let event = self.event;
         let channel = self.channels.get_mut(name).expect("it is heard");
         channel.delivered = event;
         channel.last_delivered = Some(payload.to_vec());
-        let number = number(payload).unwrap_or(self.highest);
+        let published = self.published.get(payload).map(|(_, last)| *last);
         for (id, guest) in self.members(name) {
             guest.expect(payload, except == Some(id));
-            guest.keep_up(number);
-        }
-    }
-
-    /// The oldest GET is answered.
-    fn answered(&mut self, value: Option<&[u8]>) {
-        let get = self.gets.pop_front().expect("it was asked for");
-        let Some(channel) = self.channels.get_mut(&get.channel).filter(|c| c.era == get.era) else {
-            return;
-        };
-        let delivered = channel.delivered;
-        if let Some(value) = value {
-            let known = [&channel.last_delivered, &channel.last_stored];
-            let known = known.into_iter().any(|known| known.as_deref() == Some(value));
-            channel.last_stored = Some(value.to_vec());
-            if get.catches_up && delivered < get.asked && !known {
-                return self.deliver(&get.channel, value, None);
-            }
-        }
-        for (_, guest) in self.members(&get.channel) {
-            let joined = guest.joined.expect("it is a member");
-            if !guest.fetched && delivered < joined.min(get.asked) {
-                guest.fetched = true;
-                if let Some(value) = value {
-                    guest.expect(value, false);
-                    guest.keep_up(number(value).unwrap_or_default());
-                }
-            }
-        }
-    }
-
-    /// The oldest SET is answered.
-    fn stored(&mut self) {
-        self.unstored -= 1;
-        for guest in &mut self.guests {
-            guest.unstored = guest.unstored.saturating_sub(1);
-        }
-    }
-
-    fn refused(&mut self, command: &[Vec<u8>]) {
-        match &command[0][..] {
-            b"GET" => self.answered(None),
-            b"SET" => self.stored(),
-            b"SUBSCRIBE" => {
-                let names = command[1..].iter().map(|name| String::from_utf8_lossy(name));
-                for name in names {
-                    let denied = self.subscribes.pop_front().expect("it was subscribed to");
-                    assert_eq!(denied.0, name);
-                }
-            }
-            b"PUBLISH" => {
-                let refused = |own: &&mut Publish| {
-                    !own.arrived
-                        && own.channel.as_bytes() == command[1]
-                        && own.payload == command[2]
-                };
-                let own = self.publishes.iter_mut().find(refused).expect("it was published");
-                own.arrived = true;
-                let own = Publish {
-                    arrived: false,
-                    channel: String::new(),
-                    payload: own.payload.clone(),
-                    ..*own
-                };
-                self.forget(&own);
-            }
-            _ => {}
+            guest.keep_up(published);
         }
     }
 
@@ -488,87 +333,6 @@ impl Model {
             }
             self.deliver(&name, &payload, withheld.then_some(id));
         }
-    }
-
-    /// What Redis is asked to do follows from what has happened.
-    fn follow(
-        &mut self,
-        commands: &[Vec<Vec<u8>>],
-        mut said: Vec<(usize, Vec<u8>)>,
-        heard_before: &BTreeSet<String>,
-        was_up: bool,
-    ) {
-        let heard = self.heard_channels();
-        let (mut subscribed, mut unsubscribed) = (BTreeSet::new(), BTreeSet::new());
-        let dropped = !self.up || self.may_drop;
-        let mut author = 0;
-        for command in commands {
-            let name = command.get(1).map_or("".into(), |name| String::from_utf8_lossy(name));
-            match &command[0][..] {
-                b"SUBSCRIBE" => {
-                    for name in &command[1..] {
-                        let name = String::from_utf8_lossy(name).into_owned();
-                        let era = self.channels.get(&name).map_or(0, |channel| channel.era);
-                        self.subscribes.push_back((name.clone(), era));
-                        assert!(subscribed.insert(name), "it is subscribed to once");
-                    }
-                }
-                b"UNSUBSCRIBE" => {
-                    assert!(unsubscribed.insert(name.into_owned()), "it is unsubscribed from once");
-                }
-                b"GET" => {
-                    let channel = self.channels.get_mut(&*name);
-                    let era = channel.as_ref().map_or(0, |channel| channel.era);
-                    let catches_up = channel.is_some_and(|c| std::mem::take(&mut c.catches_up));
-                    let (channel, asked) = (name.into_owned(), self.event);
-                    self.gets.push_back(Get { channel, era, asked, catches_up });
-                }
-                b"SET" => {
-                    self.unstored += 1;
-                    self.guests[author].unstored = self.unstored;
-                }
-                b"PUBLISH" => author = self.published(&name, &command[2], &mut said, dropped),
-                _ => {}
-            }
-        }
-        let ended = said.iter().all(|(id, _)| self.guests[*id].cut_short);
-        assert!(said.is_empty() || dropped || ended, "not published: {said:?}");
-        if !self.up {
-            return assert!(commands.iter().all(|command| command[0] == b"HELLO"), "Redis is down");
-        }
-        if was_up && !self.denied {
-            let (came, went) = (&heard - heard_before, heard_before - &heard);
-            assert_eq!(subscribed, came, "what is heard now is subscribed to");
-            assert_eq!(unsubscribed, went, "and unsubscribed from what is not heard any more");
-        } else if !was_up {
-            assert_eq!(subscribed, heard, "what is heard is subscribed to when Redis is back");
-        }
-    }
-
-    /// The server publishes: it is what somebody has just said. Returns who.
-    fn published(
-        &mut self,
-        name: &str,
-        payload: &[u8],
-        said: &mut Vec<(usize, Vec<u8>)>,
-        dropped: bool,
-    ) -> usize {
-        let at = said
-            .iter()
-            .position(|(id, said)| *said == payload && self.guests[*id].ask.channel() == name);
-        let at = at.unwrap_or_else(|| panic!("nobody said {:?}", payload.escape_ascii()));
-        let id = said[at].0;
-        let skipped = said[..at].iter().any(|(before, _)| *before == id);
-        assert!(!skipped || dropped, "published in the order in which it was said");
-        said.remove(at);
-        let ask = self.guests[id].ask;
-        let except = (ask.hears && !ask.echo).then_some(id);
-        if except.is_some() {
-            self.guests[id].own.entry(payload.to_vec()).or_default().0 += 1;
-        }
-        let (channel, payload) = (name.to_string(), payload.to_vec());
-        self.publishes.push(Publish { channel, payload, except, arrived: false, twin: false });
-        id
     }
 
     /// Compares what a browser has heard with what it was to hear.
@@ -603,19 +367,19 @@ impl Model {
             assert!(!waits, "browser {id} waits for nothing");
             let value = guest.ask.hears.then(|| stored(&guest.ask.channel())).flatten();
             if let (true, false, Some(value)) = (guest.open, self.denied, value) {
-                let newest = number(&value).is_none_or(|number| number <= guest.newest);
+                let newest = self
+                    .published
+                    .get(&value)
+                    .is_none_or(|(first, last)| first != last || *first <= guest.newest);
                 assert!(newest, "browser {id} has had nothing since {}", value.escape_ascii());
             }
         }
     }
 }
 
-/// The number in a message, if it has one. Numbers are given in the order in which messages are
-/// thought of.
-fn number(payload: &[u8]) -> Option<usize> {
-    let rest = payload.strip_prefix(b"m").or_else(|| payload.strip_prefix(b"\xff\xfeb"))?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
-    Some(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
+/// Whether a message has a length that browsers may be sent.
+fn is_for_browsers(payload: &[u8]) -> bool {
+    !payload.is_empty() && payload.len() <= MAX_MESSAGE
 }
 
 /// The status of a refusal: that of the response, or that in the close frame behind a 101.
