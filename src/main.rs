@@ -8,9 +8,10 @@ use std::process::ExitCode;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use wsloop::config::{Command, Config, Stop};
+use wsloop::config::Config;
 use wsloop::net::{self, RespSockets};
 use wsloop::tool::stress::{self, Plan};
+use wsloop::tool::{Command, Stop};
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
@@ -62,6 +63,9 @@ fn serve(mut config: Config) -> Result<(), net::Error> {
             let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
         }
     });
+    for warning in config.warnings {
+        tracing::warn!("{warning}");
+    }
     for note in config.notes {
         tracing::info!("{note}");
     }

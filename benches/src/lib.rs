@@ -12,11 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use wsloop::access::channel::Allow;
 use wsloop::broker::{BrokerSettings, Kind, RedisSettings};
-use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::browser::settings::Settings;
 use wsloop::link::{Input, LinkId, Now, Output, Target, Wish};
-use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::{self, Opcode};
-use wsloop::proto::ws::upgrade::AllowedOrigins;
 use wsloop::server::Server;
 
 /// Where every browser comes from.
@@ -254,33 +252,12 @@ pub fn text(bytes: usize) -> String {
 /// wsloop's defaults, with room for as many conns as are wanted.
 fn settings(broker: BrokerSettings) -> Settings {
     Settings {
-        url_prefix: "/ws/".to_owned(),
-        prefix: String::new(),
         allow: Allow::parse("all").expect("a list"),
-        heartbeat: None,
-        ping_interval_ms: 30_000,
-        pong_timeout_ms: 10_000,
-        handshake_timeout_ms: 10_000,
-        close_timeout_ms: 5_000,
-        shutdown_timeout_ms: 10_000,
-        max_head_size: 8192,
-        max_message_size: 1 << 20,
         max_fragments: 128,
-        compression: Compression::Shared,
-        compression_min: 256,
-        outbox_limit: 4 << 20,
-        overflows: Default::default(),
-        rules: Default::default(),
-        require_login: false,
-        sources: Default::default(),
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
-        subprotocols: None,
-        allowed_origins: AllowedOrigins::Listed(Vec::new()),
-        refuse: Refuse::Status,
-        pages: Vec::new(),
-        metrics_path: None,
         echo_path: Some(ECHO.to_owned()),
         broker,
+        ..Settings::base()
     }
 }

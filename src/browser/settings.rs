@@ -3,7 +3,7 @@
 use crate::access::channel::Allow;
 use crate::access::permissions::Rules;
 use crate::access::sources::Sources;
-use crate::broker::BrokerSettings;
+use crate::broker::{BrokerSettings, Kind};
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
@@ -68,6 +68,43 @@ pub struct Settings {
     pub echo_path: Option<String>,
     /// Where messages come from.
     pub broker: BrokerSettings,
+}
+
+impl Settings {
+    /// The defaults of the program, for the embedded broker and without pages, with room for 1000
+    /// conns: where the settings of a test or of a server of one's own begin.
+    pub fn base() -> Settings {
+        Settings {
+            url_prefix: "/ws/".to_owned(),
+            prefix: String::new(),
+            allow: Allow::default(),
+            rules: Rules::default(),
+            require_login: false,
+            sources: Sources::default(),
+            heartbeat: None,
+            ping_interval_ms: 30_000,
+            pong_timeout_ms: 10_000,
+            handshake_timeout_ms: 10_000,
+            close_timeout_ms: 5_000,
+            shutdown_timeout_ms: 10_000,
+            max_head_size: 8 << 10,
+            max_message_size: 1 << 20,
+            max_fragments: 131_072,
+            compression: Compression::Shared,
+            compression_min: 256,
+            outbox_limit: 4 << 20,
+            overflows: Overflows::default(),
+            max_connections: 1000,
+            max_handshakes: 4096,
+            subprotocols: None,
+            allowed_origins: AllowedOrigins::Listed(Vec::new()),
+            refuse: Refuse::Status,
+            pages: Vec::new(),
+            metrics_path: None,
+            echo_path: None,
+            broker: BrokerSettings { expire_s: 3600, kind: Kind::Local { store_limit: 64 << 20 } },
+        }
+    }
 }
 
 /// How a WebSocket handshake is refused.

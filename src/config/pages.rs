@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_command_line_reaches_the_broker_and_has_no_password() {
-        let redis = |url| redis_url::parse(url, 5, 7).expect("a URL");
+        let redis = |url| redis_url::parse(url).expect("a URL");
         for (url, expected) in [
             ("redis://127.0.0.1", "redis-cli"),
             ("redis://127.0.0.1:6400/3", "redis-cli -p 6400"),

@@ -3,6 +3,7 @@
 //!
 //! It knows no party.
 
+pub mod authority;
 mod contract;
 mod id;
 mod metrics;

@@ -433,11 +433,13 @@ impl Reactor {
 
     fn on_signal(&mut self) {
         let Some(signals) = &mut self.signals else { return };
-        while let Ok(n @ 1..) = io::Read::read(signals, &mut asked) {
-            for _ in 0..n {
-                tracing::info!("asked to end");
-                self.server.handle(Input::ShutdownAsked, self.now);
-            }
+        let times = signals.take();
+        for _ in 0..times {
+            tracing::info!("asked to end");
+            self.server.handle(Input::ShutdownAsked, self.now);
+        }
+        if times == 0 {
+            return;
         }
         // Who comes now is refused by the kernel and can try another process at once.
         self.listeners.clear();

@@ -1,6 +1,5 @@
 //! The flags: the table is that of `--help`, and those that are named exist.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output};
 
 use crate::markdown;
@@ -11,18 +10,17 @@ const PAGE: &str = include_str!("../../docs/src/flags.md");
 const OTHERS: [&str; 3] = ["--runserver", "--print", "--no-deps"];
 
 #[test]
-fn the_table_of_flags_is_that_of_the_help() {
-    let page = table_of_flags(PAGE);
-    let output = Command::new(env!("CARGO_BIN_EXE_wsloop")).arg("--help").env_clear().output();
-    let help = flags_of_the_help(&text_of(output.expect("the program runs")));
-    assert!(help.len() > 20, "{help:?}");
-    let named: BTreeSet<&String> = page.keys().chain(help.keys()).collect();
-    for flag in named {
-        let in_page = page.get(flag).unwrap_or_else(|| panic!("the page has no {flag}"));
-        let in_help = help.get(flag).unwrap_or_else(|| panic!("the help has no {flag}"));
-        let in_help = other_words(flag, in_help);
-        assert_eq!(*in_page, in_help, "the default of {flag}");
-    }
+fn the_table_of_flags_is_the_program_s() {
+    const HEAD: &str = "| flag | default | meaning |\n";
+    let output = Command::new(env!("CARGO_BIN_EXE_wsloop")).arg("--flags-as-markdown").output();
+    let table = text_of(output.expect("the program runs"));
+    assert!(table.starts_with(HEAD) && table.lines().count() > 40, "{table}");
+    let at = PAGE.find(HEAD).expect("the page has the table");
+    let page: Vec<&str> = PAGE[at..].lines().take_while(|row| row.starts_with('|')).collect();
+    assert!(
+        page.iter().copied().eq(table.lines()),
+        "the page's table is not what wsloop --flags-as-markdown prints:\n{table}"
+    );
 }
 
 #[test]
@@ -52,53 +50,6 @@ fn flags_that_are_named_exist() {
         }
     }
     assert!(counted > 60, "only {counted} flags");
-}
-
-/// Flags with the names of their values, and defaults, as the page has them.
-fn table_of_flags(page: &str) -> BTreeMap<String, String> {
-    let rows = page.lines().filter(|line| line.starts_with("| `--"));
-    rows.map(|row| {
-        let row = row.replace(r"\|", "\n").replace('`', "");
-        let cells: Vec<String> =
-            row.split('|').map(|cell| cell.trim().replace('\n', "|")).collect();
-        let [_, flag, default, _, _] = &cells[..] else {
-            panic!("a row has a flag, a default and a meaning: {row}");
-        };
-        (flag.clone(), default.clone())
-    })
-    .collect()
-}
-
-/// Flags with the names of their values, and defaults, as `--help` has them.
-fn flags_of_the_help(help: &str) -> BTreeMap<String, String> {
-    const INDENT: &str = "\n      --";
-    let entries = help.split(INDENT).skip(1);
-    entries
-        .map(|entry| {
-            let flag = entry.split("  ").next().expect("a first part").trim();
-            let words: Vec<&str> = entry.split_whitespace().collect();
-            let words = words.join(" ");
-            let default = words.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
-            let (default, _) = default.unwrap_or_else(|| panic!("no default: {words}"));
-            (format!("--{}", flag.replace(['<', '>'], "")), default.to_owned())
-        })
-        .collect()
-}
-
-/// A default of the help in the words of the page's narrower column.
-fn other_words(flag: &str, default: &str) -> String {
-    const WORDS: [(&str, &str, &str); 5] = [
-        ("--resp ", "127.0.0.1:6380, unless it is taken", "127.0.0.1:6380"),
-        ("--redis ", "none, an embedded broker", "embedded broker"),
-        ("--max-connections ", "the descriptor limit less 64", "descriptors − 64"),
-        ("--allow ", "every subscribe- option, no publish- option", "subscribe-…"),
-        ("--subprotocols ", "the first one offered", "first offered"),
-    ];
-    let same = |(name, help, _): &&(&str, &str, &str)| flag.starts_with(name) && default == *help;
-    match WORDS.iter().find(same) {
-        Some((.., page)) => (*page).to_owned(),
-        None => default.replace("KiB", " KiB").replace("MiB", " MiB"),
-    }
 }
 
 /// What a program has written, which has ended well.

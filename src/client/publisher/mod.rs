@@ -50,7 +50,8 @@ pub use error::Error;
 
 use crate::access::channel::Audience;
 use crate::broker::RedisSettings;
-use crate::config::{LONGEST_EXPIRE_S, redis_url};
+use crate::config::redis_url;
+use crate::config::values::LONGEST_EXPIRE_S;
 use crate::proto::resp::{self, Reply};
 use crate::proto::ws::frame::{MAX_CONTROL, may_be_sent};
 use link::{Fault, Link};
@@ -111,7 +112,7 @@ impl Publisher {
     /// `redis+unix://[user:password@]/path[?db=N]`. It connects when it is first used.
     pub fn new(url: &str) -> Result<Publisher, Error> {
         // Time and room are the publisher's own affair.
-        let settings = redis_url::parse(url, 0, 0).map_err(Error::Url)?;
+        let settings = redis_url::parse(url).map_err(Error::Url)?;
         Ok(Publisher { settings, prefix: String::new(), timeout: TIMEOUT, link: None })
     }
 
