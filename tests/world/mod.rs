@@ -62,6 +62,8 @@ pub struct World {
     pub calls: Option<Vec<Call>>,
     /// Knob: links that are flushed in a turn, after which the loop goes on in the next.
     pub flushes: usize,
+    /// Knob: pulls from one link in a flush, after which the loop says that it has stopped.
+    pub pulls: usize,
     pings: bool,
     links: Slab<(u32, Party)>,
     /// Links that go on in the next turn, whether or not they have something new to say.
@@ -122,6 +124,7 @@ impl World {
             dials_ms: Vec::new(),
             calls,
             flushes: usize::MAX,
+            pulls: usize::MAX,
             pings,
             latest_ms: 0,
             peeked: 0,
@@ -285,7 +288,7 @@ impl World {
     /// Pulls what waits for a link, as far as the other end takes it.
     fn flush(&mut self, link: LinkId) {
         let party = self.party(link);
-        loop {
+        for _ in 0..self.pulls {
             let mut slices = [IoSlice::new(&[]); 4];
             let used = unsent(&self.server, link, &mut slices);
             if used == 0 {
@@ -326,6 +329,8 @@ impl World {
                 });
             }
         }
+        self.handle(Input::Writable { link });
+        self.note(Told::Other);
     }
 
     fn close(&mut self, link: LinkId) {
