@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use wsloop::access::ask::{
-    Application, AskSettings, Errand, Failure, Full, Granted, Verdict, Wrong,
-};
-use wsloop::access::identity::Identity;
-use wsloop::link::LinkId;
-use wsloop::link::Target;
+use wsloop::AskSettings;
+use wsloop::LinkId;
+use wsloop::Target;
+use wsloop::internals::access::ask::{Application, Errand, Failure, Full, Granted, Verdict, Wrong};
+use wsloop::internals::access::identity::Identity;
 use wsloop::proto::http::answer::AnswerError;
 
 const TIMEOUT_MS: u64 = 3_000;

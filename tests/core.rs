@@ -3,8 +3,9 @@
 mod world;
 
 use world::*;
-use wsloop::broker::{self, BrokerKind};
-use wsloop::browser::settings::Settings;
+use wsloop::BrokerKind;
+use wsloop::Settings;
+use wsloop::internals::broker;
 use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";

@@ -3,7 +3,7 @@
 mod world;
 
 use world::*;
-use wsloop::browser::settings::Settings;
+use wsloop::Settings;
 use wsloop::proto::ws::deflate::{Compression, Deflater, Window};
 use wsloop::proto::ws::frame::Opcode;
 

@@ -5,16 +5,17 @@ mod world;
 use std::borrow::Cow;
 
 use world::*;
-use wsloop::access::channel::Allow;
-use wsloop::access::identity::Identity;
-use wsloop::access::permissions::{Rule, Rules, Who};
-use wsloop::browser::Context;
-use wsloop::browser::handshake::{self, Decision, Examined};
-use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::Allow;
+use wsloop::internals::access::identity::Identity;
+use wsloop::internals::browser::Context;
+use wsloop::internals::browser::handshake;
+use wsloop::internals::browser::handshake::{Decision, Examined};
 use wsloop::proto::http;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::proto::ws::upgrade::AllowedOrigins;
-use wsloop::web::{Page, PageContent};
+use wsloop::{Page, PageContent};
+use wsloop::{Refuse, Settings};
+use wsloop::{Rule, Rules, Who};
 
 /// Whether a browser was refused in full: a whole response, the end of what is sent, and only when
 /// the browser has hung up, the end of the link.

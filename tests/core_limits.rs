@@ -5,11 +5,11 @@ mod world;
 use std::io::IoSlice;
 
 use world::*;
-use wsloop::browser::settings::{Refuse, Settings};
-use wsloop::fanout::overflow::Overflows;
-use wsloop::link::Wish;
+use wsloop::Overflows;
+use wsloop::Wish;
 use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::Opcode;
+use wsloop::{Refuse, Settings};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";

@@ -5,8 +5,8 @@ mod world;
 use std::io::IoSlice;
 
 use world::*;
-use wsloop::browser::settings::Settings;
-use wsloop::link::Wish;
+use wsloop::Settings;
+use wsloop::Wish;
 use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";

@@ -7,8 +7,8 @@ mod world;
 use support::Wsloop;
 use support::client::{Client, Response, upgrade as upgrade_of};
 use world::{World, request, settings, upgrade};
-use wsloop::access::channel::Allow;
-use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::Allow;
+use wsloop::{Refuse, Settings};
 
 const HOST: &str = "Host: example.com";
 

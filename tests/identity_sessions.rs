@@ -8,9 +8,10 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use wsloop::access::channel::Audience;
-use wsloop::access::identity::{Identity, MAX_GROUPS, NameError, Named, Refused};
-use wsloop::access::session::{Entries, Format, MAX_STORED, SessionError, decode, session_key};
+use wsloop::Audience;
+use wsloop::internals::access::identity::{Identity, MAX_GROUPS, NameError, Named, Refused};
+use wsloop::internals::access::session::{MAX_STORED, SessionError, decode, session_key};
+use wsloop::{Entries, Format};
 
 struct Vector {
     from: String,

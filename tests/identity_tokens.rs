@@ -6,9 +6,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
-use wsloop::access::channel::Allow;
-use wsloop::access::identity::{Identity, NameError, Named};
-use wsloop::access::token::{Claims, TokenKey, KeyError, MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::Allow;
+use wsloop::internals::access::identity::{Identity, NameError, Named};
+use wsloop::internals::access::token::{Claims, MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::{KeyError, TokenKey};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("sessions/tokens.json")).unwrap()

@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 
-use wsloop::access::ask::question;
+use wsloop::internals::access::ask::question;
 use wsloop::proto::http;
-use wsloop::proto::http::answer::{Answer, AnswerError, MAX_ANSWER, MAX_BODY, MAX_HEAD, AnswerReader};
+use wsloop::proto::http::answer::{
+    Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY, MAX_HEAD,
+};
 
 const WANTED: &[&str] = &["X-User", "X-Groups"];
 

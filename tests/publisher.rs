@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use support::redis::{RedisServer, Value};
 use support::{PATIENCE, Wsloop, free_port};
-use wsloop::access::channel::Audience;
-use wsloop::client::publisher::Error;
+use wsloop::Audience;
+use wsloop::PublisherError as Error;
 use wsloop::{Expire, Published, Publisher};
 
 /// A timeout that is to be waited for.

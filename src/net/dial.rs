@@ -16,7 +16,7 @@ use crate::link::Target;
 
 /// The dials that are under way.
 #[derive(Debug)]
-pub struct Dials {
+pub(super) struct Dials {
     waker: Arc<Waker>,
     sender: Sender<(LinkId, io::Result<Vec<SocketAddr>>)>,
     resolved: Receiver<(LinkId, io::Result<Vec<SocketAddr>>)>,
@@ -29,13 +29,13 @@ pub struct Dials {
 
 impl Dials {
     /// No dials; `waker` is woken when a name has been looked up.
-    pub fn new(waker: Waker) -> Self {
+    pub(super) fn new(waker: Waker) -> Self {
         let (sender, resolved) = channel();
         Dials { waker: Arc::new(waker), sender, resolved, named: 0, untried: Vec::new() }
     }
 
     /// Begins a dial: `None` means that the name is being looked up.
-    pub fn begin(&mut self, link: LinkId, target: Target) -> io::Result<Option<Stream>> {
+    pub(super) fn begin(&mut self, link: LinkId, target: Target) -> io::Result<Option<Stream>> {
         match target {
             Target::Unix(path) => UnixStream::connect(path).map(|s| Some(Stream::Unix(s))),
             Target::Tcp { host, port } => match host.parse::<IpAddr>() {
@@ -58,7 +58,7 @@ impl Dials {
     }
 
     /// A name that has been looked up, and the stream to its first address.
-    pub fn resolved(&mut self) -> Option<(LinkId, io::Result<Stream>)> {
+    pub(super) fn resolved(&mut self) -> Option<(LinkId, io::Result<Stream>)> {
         let (link, found) = self.resolved.try_recv().ok()?;
         let stream = found.and_then(|mut addresses| {
             let first = self.named % addresses.len().max(1);
@@ -71,7 +71,7 @@ impl Dials {
     }
 
     /// The stream to the next address, after the one before has failed.
-    pub fn next(&mut self, link: LinkId) -> io::Result<Stream> {
+    pub(super) fn next(&mut self, link: LinkId) -> io::Result<Stream> {
         let untried = self.untried.iter_mut().find(|(of, _)| *of == link);
         match untried.and_then(|(_, addresses)| addresses.pop_front()) {
             Some(address) => TcpStream::connect(address).map(Stream::Tcp),
@@ -80,12 +80,12 @@ impl Dials {
     }
 
     /// Whether an address is left to try.
-    pub fn has_next(&self, link: LinkId) -> bool {
+    pub(super) fn has_next(&self, link: LinkId) -> bool {
         self.untried.iter().any(|(of, addresses)| *of == link && !addresses.is_empty())
     }
 
     /// Forgets a dial.
-    pub fn end(&mut self, link: LinkId) {
+    pub(super) fn end(&mut self, link: LinkId) {
         self.untried.retain(|(of, _)| *of != link);
     }
 }

@@ -24,7 +24,7 @@ use slab::Slab;
 
 use super::ReactorError;
 use super::dial::Dials;
-use super::link::{Socket, Reading, Stream};
+use super::link::{Reading, Socket, Stream};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};

@@ -1,7 +1,7 @@
 //! Plays a script: does what its actions say, lets the loop turn, and compares with the model.
 
-use wsloop::browser::settings::{Refuse, Settings};
 use wsloop::proto::ws::deflate::Compression;
+use wsloop::{Refuse, Settings};
 
 use super::super::world::{
     Arrival, Call, Cause, EXPIRE_S, FakeRedis, Reach, Told, World, redis_of, settings, with_redis,

@@ -22,8 +22,8 @@ mod settings;
 use std::io::IoSlice;
 
 use slab::Slab;
-use wsloop::browser::settings::Settings;
-use wsloop::server::Server;
+use wsloop::Server;
+use wsloop::Settings;
 
 pub use app::FakeApp;
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};

@@ -1,9 +1,9 @@
 //! The settings that most tests begin with.
 
-use wsloop::access::channel::Allow;
-use wsloop::broker::{BrokerSettings, BrokerKind, RedisSettings};
-use wsloop::browser::settings::Settings;
-use wsloop::link::Target;
+use wsloop::Allow;
+use wsloop::Settings;
+use wsloop::Target;
+use wsloop::{BrokerKind, BrokerSettings, RedisSettings};
 
 /// Seconds that stored messages live in [`settings`].
 pub const EXPIRE_S: u64 = 3600;
@@ -20,7 +20,10 @@ pub fn settings() -> Settings {
         max_fragments: 128,
         max_connections: 20_000,
         max_handshakes: 20_000,
-        broker: BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Local { store_limit: 64 << 20 } },
+        broker: BrokerSettings {
+            expire_s: EXPIRE_S,
+            kind: BrokerKind::Local { store_limit: 64 << 20 },
+        },
         ..Settings::base()
     }
 }

@@ -52,7 +52,9 @@ impl fmt::Display for ServerAnswerError {
             ServerAnswerError::TooLarge => "the answer to the handshake is too large",
             ServerAnswerError::NotUpgraded => "a 101 does not upgrade to a WebSocket",
             ServerAnswerError::WrongAccept => "a 101 has a Sec-WebSocket-Accept for another key",
-            ServerAnswerError::NotAsked => "a 101 has an extension or sub-protocol nobody asked for",
+            ServerAnswerError::NotAsked => {
+                "a 101 has an extension or sub-protocol nobody asked for"
+            }
         })
     }
 }
@@ -205,8 +207,16 @@ mod tests {
             ("s3pPL", "s3ppL", ServerAnswerError::WrongAccept),
             ("Sec-WebSocket-Accept", "Accept", ServerAnswerError::WrongAccept),
             ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a\r\n\r\n", ServerAnswerError::NotAsked),
-            ("\r\n\r\n", &format!("\r\n{}\r\n", "A: b\r\n".repeat(62)), ServerAnswerError::TooLarge),
-            ("\r\n\r\n", &format!("\r\nA: {}\r\n\r\n", "b".repeat(1024)), ServerAnswerError::TooLarge),
+            (
+                "\r\n\r\n",
+                &format!("\r\n{}\r\n", "A: b\r\n".repeat(62)),
+                ServerAnswerError::TooLarge,
+            ),
+            (
+                "\r\n\r\n",
+                &format!("\r\nA: {}\r\n\r\n", "b".repeat(1024)),
+                ServerAnswerError::TooLarge,
+            ),
         ] {
             assert_eq!(read(&OPEN.replacen(part, by, 1)), Err(error), "{by}");
         }

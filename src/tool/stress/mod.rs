@@ -30,11 +30,10 @@ use crate::proto::resp::RespError;
 use crate::proto::ws::client::ServerAnswerError;
 use crate::proto::ws::frame::ProtocolError;
 
-pub use flags::{command, plan};
-pub use payload::LEAST as LEAST_SIZE;
-pub use report::Report;
+pub(crate) use flags::{command, plan};
+pub(crate) use payload::LEAST as LEAST_SIZE;
 pub use run::run;
-pub use url::{Url, url};
+pub(crate) use url::{Url, url};
 
 /// What the crowd does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
