@@ -9,7 +9,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output,
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::redis::{RedisServer, Value};
+use support::redis::RedisServer;
 use support::{PATIENCE, Wsloop, eventually, free_port};
 
 fn wsloop(args: &[&str]) -> Command {
@@ -147,7 +147,7 @@ fn what_is_published_can_be_fetched_byte_for_byte() {
     prints(&args, "{\"channels\":1,\"receivers\":1}\n");
     browser.expect(&["-1"]);
     let mut app = redis.connect();
-    assert_eq!(app.command(&["TTL", "site:broadcast:chat"]), Value::Integer(60));
+    app.expect_ttl("site:broadcast:chat", 60);
 
     prints(&with(&["fetch", "--broadcast", "--user=john", "chat"]), "Grüße\n");
     prints(&with(&["fetch", "--broadcast", "--user=mary", "chat"]), "-1\n");
@@ -159,13 +159,13 @@ fn what_is_published_can_be_fetched_byte_for_byte() {
 
     let binary = [0, b'\n', 0xff, 0xaa, b'\n'];
     let mut command = wsloop(&["publish", "--session=s", "chat", "-"]);
-    command.env("WSLOOP_REDIS", url).env("WSLOOP_PREFIX", "site").env("WSLOOP_EXPIRE", "7");
+    command.env("WSLOOP_REDIS", url).env("WSLOOP_PREFIX", "site").env("WSLOOP_EXPIRE", "77");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     child.stdin.take().expect("a pipe").write_all(&binary).expect("it reads");
     let done = ended(child.wait_with_output().expect("a child"));
     assert_eq!(done.1, "published to 1 channel, heard by 0 subscribers\n", "{done:?}");
-    assert_eq!(app.command(&["TTL", "site:session:s:chat"]), Value::Integer(7));
+    app.expect_ttl("site:session:s:chat", 77);
     let fetched = wsloop(&with(&["fetch", "--session=s", "chat"])).output().expect("it runs");
     assert_eq!(fetched.stdout, binary);
     let json = "{\"kind\":\"binary\",\"data\":\"AAr/qgo=\"}\n";

@@ -1,14 +1,13 @@
 //! L2: what the core is told at the start, checked by whoever tells it.
 
-use std::borrow::Cow;
-
 use crate::access::channel::Allow;
 use crate::access::permissions::Rules;
 use crate::access::sources::Sources;
-use crate::broker;
+use crate::broker::{BrokerSettings, Kind};
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
+use crate::web::Page;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
@@ -68,7 +67,7 @@ pub struct Settings {
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
     /// Where messages come from.
-    pub broker: broker::Settings,
+    pub broker: BrokerSettings,
 }
 
 impl Settings {
@@ -103,10 +102,7 @@ impl Settings {
             pages: Vec::new(),
             metrics_path: None,
             echo_path: None,
-            broker: broker::Settings {
-                expire_s: 3600,
-                kind: broker::Kind::Local { store_limit: 64 << 20 },
-            },
+            broker: BrokerSettings { expire_s: 3600, kind: Kind::Local { store_limit: 64 << 20 } },
         }
     }
 }
@@ -118,27 +114,4 @@ pub enum Refuse {
     Status,
     /// Accepted, then closed with 4000 + the status, which the page sees.
     Close,
-}
-
-/// One page or script that the server itself answers with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Exact path, without the query.
-    pub path: &'static str,
-    /// What is there.
-    pub content: PageContent,
-}
-
-/// What a page consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PageContent {
-    /// A body of the given media type.
-    Body {
-        /// The Content-Type header.
-        content_type: &'static str,
-        /// The bytes.
-        body: Cow<'static, [u8]>,
-    },
-    /// A 302 to another path.
-    Redirect(&'static str),
 }

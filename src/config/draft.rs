@@ -5,9 +5,11 @@ use tracing::level_filters::LevelFilter;
 use crate::access::channel::Allow;
 use crate::access::permissions::Who;
 use crate::broker::{Kind, RedisSettings};
-use crate::browser::settings::{Page, Settings};
+use crate::browser::settings::Settings;
+use crate::web::Page;
 
 use super::file::File;
+use super::pages::Chat;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::{Config, Resp, pages, values};
@@ -90,8 +92,8 @@ impl ServerDraft {
         ] {
             notes.extend(hold_messages(flag, given.has(flag), limit, times, message)?);
         }
-        let url_prefix = &self.settings.url_prefix;
-        self.settings.pages = pages::pages(demo, url_prefix, &self.heartbeat);
+        // Their paths are no one else's. What is in them waits until everything else is known.
+        self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
         self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());
         own_paths(&self.settings)?;
         let resp = resp(self.resp, self.redis.is_some())?;
@@ -113,7 +115,9 @@ impl ServerDraft {
         }
         self.settings.rules = file.rules.clone();
         let (settings, listen, log) = (self.settings, self.listen, self.log);
-        Ok(Config { listen, resp, log, warnings, notes, settings })
+        let mut config = Config { listen, resp, log, warnings, notes, settings, demo };
+        config.redis_clients_are_answered_at(&[]);
+        Ok(config)
     }
 }
 

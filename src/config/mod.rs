@@ -17,6 +17,7 @@ pub(crate) mod table;
 pub(crate) mod values;
 
 use std::env;
+use std::net::SocketAddr;
 
 use clap::ArgMatches;
 use tracing::level_filters::LevelFilter;
@@ -27,6 +28,7 @@ pub(crate) use draft::RESERVED_DESCRIPTORS;
 use draft::ServerDraft;
 use file::File;
 use flags::FLAGS;
+use pages::Chat;
 use table::{Flag, Given, Wrong};
 
 /// How to serve, checked.
@@ -44,6 +46,17 @@ pub struct Config {
     pub notes: Vec<String>,
     /// What the core is told.
     pub settings: Settings,
+    /// The demo is on.
+    demo: bool,
+}
+
+impl Config {
+    /// Says where the embedded broker answers Redis clients, which is known only once it listens:
+    /// the demo's page has a command line for it.
+    pub fn redis_clients_are_answered_at(&mut self, addresses: &[SocketAddr]) {
+        let chat = self.demo.then(|| Chat::of(&self.settings));
+        self.settings.pages = pages::pages(chat.as_ref(), addresses);
+    }
 }
 
 /// Where Redis clients are answered.
@@ -142,8 +155,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, resp, log, warnings, notes, settings } = config;
-        format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?}")
+        let Config { listen, resp, log, warnings, notes, settings, demo } = config;
+        format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
     }
 
     #[test]
@@ -197,7 +210,7 @@ mod tests {
         assert_eq!(settings.compression, Compression::Shared);
         assert_eq!(settings.compression_min, 256);
         let kind = Kind::Local { store_limit: 64 << 20 };
-        assert_eq!(settings.broker, broker::Settings { expire_s: 3600, kind });
+        assert_eq!(settings.broker, broker::BrokerSettings { expire_s: 3600, kind });
     }
 
     /// Gives every flag its default: nothing may change by it.
@@ -305,7 +318,7 @@ mod tests {
         assert_eq!(settings.compression, Compression::Dedicated);
         assert_eq!(settings.compression_min, 100);
         let kind = Kind::Local { store_limit: 0 };
-        assert_eq!(settings.broker, broker::Settings { expire_s: 0, kind });
+        assert_eq!(settings.broker, broker::BrokerSettings { expire_s: 0, kind });
     }
 
     #[test]

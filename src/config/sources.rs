@@ -80,7 +80,7 @@ impl SourcesDraft {
                 secret: self.secret,
                 entries: Entries { user: entry(self.user_entry), groups: entry(self.groups_entry) },
             }),
-            auth: self.auth_url.map(|(target, host, path)| ask::Settings {
+            auth: self.auth_url.map(|(target, host, path)| ask::AskSettings {
                 target,
                 host,
                 path,

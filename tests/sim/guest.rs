@@ -59,7 +59,7 @@ pub struct Guest {
     pub beats: usize,
     /// What it published and is not to hear: how often it was to be sent, and came back.
     pub own: BTreeMap<Vec<u8>, (usize, usize)>,
-    /// The number of the newest message that there was for it.
+    /// When the newest message that there was for it was published.
     pub newest: usize,
 }
 
@@ -98,9 +98,9 @@ impl Guest {
         }
     }
 
-    /// Notes that it was to hear a message of that number.
-    pub fn keep_up(&mut self, number: usize) {
-        self.newest = self.newest.max(number);
+    /// Notes that it was to hear a message that was published then, if it was.
+    pub fn keep_up(&mut self, published: Option<usize>) {
+        self.newest = self.newest.max(published.unwrap_or_default());
     }
 
     pub fn is_member(&self) -> bool {

@@ -27,7 +27,7 @@ const MISFIT: &[u8] = b">3\r\n$9\r\nsubscribe\r\n$6\r\nnobody\r\n:1\r\n";
 pub fn play(name: &str, dice: &mut Dice<'_>, steps: usize, trace: bool) {
     let mut game = Game::new(name, dice, trace);
     for _ in 0..steps {
-        if dice.is_over() || game.world.server.is_done() {
+        if dice.is_over() || game.world.is_done() {
             break;
         }
         let action = Action::draw(dice, game.world.browsers.len(), game.redis);
@@ -45,6 +45,8 @@ struct Game {
     model: Model,
     redis: bool,
     heartbeat: bool,
+    /// Messages thought of so far.
+    messages: usize,
     journal: Journal,
 }
 
@@ -155,7 +157,7 @@ impl Game {
         model.may_drop = may_drop;
         let mut world = World::watched(settings, fake);
         world.flushes = dice.pick(&[usize::MAX, usize::MAX, 1, 3]);
-        let mut game = Game { world, model, redis, heartbeat, journal };
+        let mut game = Game { world, model, redis, heartbeat, messages: 0, journal };
         game.digest();
         game
     }
@@ -166,7 +168,7 @@ impl Game {
         let gone = |world: &World, who: usize| world.browsers[who].ended;
         match action {
             Action::Connect { ask, cuts, whole, early } => {
-                if !self.world.server.accepting() {
+                if !self.world.accepting() {
                     return;
                 }
                 let id = self.world.accept();
@@ -240,8 +242,8 @@ impl Game {
     }
 
     fn next_number(&mut self) -> usize {
-        self.model.highest += 1;
-        self.model.highest
+        self.messages += 1;
+        self.messages
     }
 
     /// A browser sends, after `first`, all of this in pieces.
@@ -344,6 +346,7 @@ impl Game {
     /// Tells the model what the server was told.
     fn digest(&mut self) {
         self.model.now_ms = self.world.latest_ms();
+        self.model.note_published(self.world.redis.take_published());
         let calls = self.world.calls.replace(Vec::new()).unwrap_or_default();
         for call in calls {
             self.journal.note(&call);
@@ -361,7 +364,7 @@ impl Game {
             }
         }
         if idle || self.world.flushes == usize::MAX {
-            assert_eq!(self.world.server.poll_output(), None, "output after the drain");
+            assert!(!self.world.has_output(), "output after the drain");
         }
         let redis = &self.world.redis;
         let clear = !redis.paused && !redis.held && redis.appetite.is_none();
@@ -442,6 +445,6 @@ impl Game {
             self.world.shut_down();
             self.digest();
         }
-        assert!(self.world.server.is_done(), "the shutdown is complete");
+        assert!(self.world.is_done(), "the shutdown is complete");
     }
 }

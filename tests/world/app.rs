@@ -5,9 +5,8 @@
 
 use std::collections::VecDeque;
 
-use wsloop::link::LinkId;
-
-use super::{Cause, Reach};
+use super::Reach;
+use super::contract::{Cause, LinkId};
 
 /// What a question is answered with, if it is answered at once.
 pub type View = Box<dyn Fn(&str) -> Option<String>>;

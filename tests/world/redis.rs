@@ -63,6 +63,8 @@ pub struct FakeRedis {
     pub appetite: Option<usize>,
     /// The commands it was given, in words, the greeting left out.
     pub commands: Vec<String>,
+    /// Messages in the order in which they were published, since they were last taken.
+    published: Vec<Vec<u8>>,
     store: BTreeMap<(u32, Vec<u8>), Stored>,
     client: Option<Client>,
     /// What has arrived since it was last taken.
@@ -109,6 +111,7 @@ impl FakeRedis {
             appetite: None,
             arrived: Vec::new(),
             commands: Vec::new(),
+            published: Vec::new(),
             store: BTreeMap::new(),
             client: None,
             allowance: 0,
@@ -131,6 +134,7 @@ impl FakeRedis {
         now_ms: u64,
     ) {
         let (channel, payload) = (channel.as_bytes(), payload.as_ref());
+        self.published.push(payload.to_vec());
         if let Some(client) = &mut self.client {
             client.deliver(channel, payload, None);
         }
@@ -158,6 +162,11 @@ impl FakeRedis {
     /// Takes the commands noted so far.
     pub fn take_commands(&mut self) -> Vec<String> {
         std::mem::take(&mut self.commands)
+    }
+
+    /// Takes the messages published since this was last called, in that order.
+    pub fn take_published(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.published)
     }
 
     /// Lets so many commands through, though it is paused.
@@ -264,6 +273,7 @@ impl FakeRedis {
     }
 
     fn publish_own(&mut self, channel: &[u8], payload: &[u8]) {
+        self.published.push(payload.to_vec());
         let client = self.client.as_mut().expect("it has a client");
         let number = client.publishes;
         client.publishes += 1;
