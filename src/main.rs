@@ -42,14 +42,14 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             log.finish(Some(&format!("wsloop: {error}\n")));
-            let wrong_use = matches!(error, net::Error::Listen { .. });
+            let wrong_use = matches!(error, net::ReactorError::Listen { .. });
             ExitCode::from(if wrong_use { WRONG_USE } else { FAILED })
         }
     }
 }
 
 /// Says where it listens, and serves.
-fn serve(mut config: Config) -> Result<(), net::Error> {
+fn serve(mut config: Config) -> Result<(), net::ReactorError> {
     let resp = config.resp.as_ref().map(|resp| (RespSockets::bind(&resp.address), resp.given));
     let resp = match resp {
         Some((Err(error), true)) => return Err(error),

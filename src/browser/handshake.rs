@@ -170,7 +170,7 @@ fn check(
     let settings = &cx.settings;
     let upgrade = match upgrade::check(head) {
         // Echoes are asked for and given, nothing about them is to be found out.
-        Err(upgrade::Refusal::NoUpgrade) if facility.is_some() => None,
+        Err(upgrade::UpgradeError::NoUpgrade) if facility.is_some() => None,
         checked => Some(checked.map_err(|refusal| not_upgraded(&refusal, None, settings))?),
     };
     let overflow = facility.as_deref().map_or(Overflow::Close, |name| settings.overflows.of(name));
@@ -194,7 +194,7 @@ fn check(
     }
     if echoes {
         let (Some(agreed), Some(accepted)) = (agreed, accepted) else {
-            return Err(not_upgraded(&upgrade::Refusal::NoUpgrade, None, settings));
+            return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
         let (grant, agreement) = (Grant::default(), agreed.agreement());
         let pending = Pending { grant, accepted, agreement, overflow, echoes };
@@ -302,7 +302,7 @@ fn warn_of_silence(
 
 /// What a developer is told who asks a WebSocket's URL with plain HTTP.
 fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant) -> String {
-    let mut text = upgrade::Refusal::NoUpgrade.to_string();
+    let mut text = upgrade::UpgradeError::NoUpgrade.to_string();
     let facility = &request.facility;
     text.push_str(&format!("\n\nWhat a WebSocket of this URL is granted ({facility:?}):\n"));
     match &identity.user {
@@ -336,7 +336,7 @@ fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant)
 fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
     let granted = grant.granted.to_string();
     let headers = [
-        upgrade::Refusal::NoUpgrade.headers(),
+        upgrade::UpgradeError::NoUpgrade.headers(),
         &[(GRANTED, &granted), ("Cache-Control", "no-store")],
         &readable_by(request.plain_origin()),
     ]
@@ -409,7 +409,7 @@ pub fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
 }
 
 fn not_upgraded(
-    refusal: &upgrade::Refusal,
+    refusal: &upgrade::UpgradeError,
     accepted: Option<&[u8]>,
     settings: &Settings,
 ) -> Refusal {

@@ -12,7 +12,7 @@ use super::effect::{Effect, Said, Source};
 use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
-use crate::access::sources::{Known, Unidentified, Who};
+use crate::access::sources::{Known, Unidentified, WhoAsks};
 use crate::link::timers::{self, Tick};
 use crate::link::{Frame, LinkId, Now};
 use crate::proto::http;
@@ -249,10 +249,10 @@ impl Conn {
     fn on_examined(&mut self, link: LinkId, known: Identified, begun: Begun, cx: &mut Context) {
         match known {
             Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
-            Identified::By(request, Who::Known(known)) => {
+            Identified::By(request, WhoAsks::Known(known)) => {
                 self.admit(link, request, known, begun, cx);
             }
-            Identified::By(request, Who::Unknown(lookup)) => {
+            Identified::By(request, WhoAsks::Unknown(lookup)) => {
                 let asking = Asking { begun, request, lookup, asked: None };
                 self.life = Life::Asking(Box::new(asking));
                 self.look_up(link, cx);
@@ -360,7 +360,7 @@ enum Identified {
     /// All that there is to decide.
     Decided(Decision),
     /// What is asked for, and who asks, or what is to be looked up to know that.
-    By(Request, Who),
+    By(Request, WhoAsks),
 }
 
 /// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
