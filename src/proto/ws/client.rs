@@ -61,7 +61,7 @@ impl fmt::Display for ServerAnswerError {
 
 impl std::error::Error for ServerAnswerError {}
 
-/// A Sec-WebSocket-ClientKey as it is on the wire.
+/// A Sec-WebSocket-Key as it is on the wire.
 pub type ClientKey = [u8; 24];
 
 /// The key that stands for these bytes, which should not be guessable.
@@ -94,7 +94,7 @@ pub fn request_with(
     for (name, value) in headers {
         http::push_header(out, name, value);
     }
-    out.extend_from_slice(b"Sec-WebSocket-ClientKey: ");
+    out.extend_from_slice(b"Sec-WebSocket-Key: ");
     out.extend_from_slice(key);
     out.extend_from_slice(b"\r\n\r\n");
 }
