@@ -3,7 +3,7 @@
 mod world;
 
 use world::*;
-use wsloop::broker::{self, Kind};
+use wsloop::broker::{self, BrokerKind};
 use wsloop::browser::settings::Settings;
 use wsloop::proto::ws::frame::Opcode;
 
@@ -404,7 +404,7 @@ fn nothing_follows_a_close_frame() {
 
 #[test]
 fn a_full_embedded_store_gives_up_the_oldest() {
-    let kind = Kind::Local { store_limit: 1200 };
+    let kind = BrokerKind::Local { store_limit: 1200 };
     let broker = broker::BrokerSettings { expire_s: 60, kind };
     let mut world = World::new(Settings { broker, ..settings() });
     for facility in ["a", "b", "c", "d"] {

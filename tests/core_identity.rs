@@ -11,7 +11,7 @@ use wsloop::access::channel::Allow;
 use wsloop::access::permissions::{Rule, Rules, Who};
 use wsloop::access::session::{Entries, Format};
 use wsloop::access::sources::{Sessions, Sources, Tokens};
-use wsloop::access::token::Key;
+use wsloop::access::token::TokenKey;
 use wsloop::browser::settings::{Refuse, Settings};
 use wsloop::proto::ws::frame::Opcode;
 
@@ -48,7 +48,7 @@ fn application() -> ask::AskSettings {
 }
 
 fn tokens() -> Tokens {
-    Tokens { key: Key::from_file_bytes(SECRET).expect("a key"), audience: None }
+    Tokens { key: TokenKey::from_file_bytes(SECRET).expect("a key"), audience: None }
 }
 
 /// Redis, and sessions in it.

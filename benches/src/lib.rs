@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use wsloop::access::channel::Allow;
-use wsloop::broker::{BrokerSettings, Kind, RedisSettings};
+use wsloop::broker::{BrokerSettings, BrokerKind, RedisSettings};
 use wsloop::browser::settings::Settings;
 use wsloop::link::{Input, LinkId, Now, Output, Target, Wish};
 use wsloop::proto::ws::frame::{self, Opcode};
@@ -40,12 +40,12 @@ pub struct Core {
 impl Core {
     /// A server with the embedded broker.
     pub fn local() -> Core {
-        Core::new(Kind::Local { store_limit: 64 << 20 })
+        Core::new(BrokerKind::Local { store_limit: 64 << 20 })
     }
 
     /// A server with a Redis that is up.
     pub fn redis() -> Core {
-        let mut core = Core::new(Kind::Redis(RedisSettings {
+        let mut core = Core::new(BrokerKind::Redis(RedisSettings {
             target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
             user: None,
             password: None,
@@ -60,7 +60,7 @@ impl Core {
         core
     }
 
-    fn new(kind: Kind) -> Core {
+    fn new(kind: BrokerKind) -> Core {
         let settings = settings(BrokerSettings { expire_s: 3600, kind });
         let server = Server::new(settings, RandomState::new(), 1);
         Core { server, now_ms: 1_000_000, redis: None }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::publisher::stream::Stream;
 use crate::link::Target;
-use crate::proto::ws::client::{self, Answer};
+use crate::proto::ws::client::{self, ServerAnswer};
 use crate::proto::ws::frame::{self, Opcode, Role};
 use crate::proto::ws::message::{Event, Kind, Limits, Reader};
 use crate::tool::stress::Url;
@@ -153,16 +153,16 @@ impl Socket {
         write_all(&mut stream, &request, deadline).map_err(failed)?;
         let mut bytes = Vec::new();
         loop {
-            let no_websocket = |error: client::AnswerError| {
+            let no_websocket = |error: client::ServerAnswerError| {
                 End::NoWebSocket(format!("{} is no WebSocket: {error}", url.authority))
             };
             let answer = client::answer_to(&bytes, &key, MAX_HEAD, protocols);
             match answer.map_err(no_websocket)? {
-                Some((Answer::Open, length)) => {
+                Some((ServerAnswer::Open, length)) => {
                     let early = bytes.split_off(length);
                     return Ok(Socket { stream, reader: Reader::new(), early, quiet: QUIET });
                 }
-                Some((Answer::Refused { status, body }, length)) => {
+                Some((ServerAnswer::Refused { status, body }, length)) => {
                     let body_start = bytes.split_off(length);
                     let text = refusal(stream, body_start, body, deadline);
                     return Err(End::Refused { status, text });

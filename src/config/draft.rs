@@ -4,7 +4,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::channel::Allow;
 use crate::access::permissions::Who;
-use crate::broker::{Kind, RedisSettings};
+use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::web::Page;
 
@@ -98,12 +98,12 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
-            Some(redis) => Kind::Redis(RedisSettings {
+            Some(redis) => BrokerKind::Redis(RedisSettings {
                 timeout_ms: self.redis_timeout_ms,
                 buffer_limit: self.redis_buffer_limit,
                 ..redis
             }),
-            None => Kind::Local { store_limit: self.store_limit },
+            None => BrokerKind::Local { store_limit: self.store_limit },
         };
         let timeout_ms = self.settings.handshake_timeout_ms;
         let sources = self.sources.finish(given, self.settings.max_handshakes, timeout_ms)?;

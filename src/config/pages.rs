@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::broker::{Kind, RedisSettings};
+use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::link::Target;
 use crate::web::{Page, PageContent};
@@ -71,8 +71,8 @@ impl Chat {
             heartbeat: String::from_utf8_lossy(heartbeat).into_owned(),
             prefix: settings.prefix.clone(),
             redis: match &settings.broker.kind {
-                Kind::Redis(redis) => Some(redis.clone()),
-                Kind::Local { .. } => None,
+                BrokerKind::Redis(redis) => Some(redis.clone()),
+                BrokerKind::Local { .. } => None,
             },
         }
     }

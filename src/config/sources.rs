@@ -12,13 +12,13 @@ use crate::access::channel;
 use crate::access::identity::{MAX_NAME, secret};
 use crate::access::session::{Entries, Format};
 use crate::access::sources::{Sessions, Sources, Tokens};
-use crate::access::token::Key;
+use crate::access::token::TokenKey;
 use crate::link::Target;
 
 /// The values of the flags about sources.
 #[derive(Default)]
 pub struct SourcesDraft {
-    pub token_key: Option<Key>,
+    pub token_key: Option<TokenKey>,
     pub token_audience: Option<String>,
     /// What comes before a session's own key in Redis, and behind it.
     pub session_key: Option<(String, String)>,

@@ -24,7 +24,7 @@ pub enum Stream {
 
 /// One socket and what is known of its readiness.
 #[derive(Debug)]
-pub struct Link {
+pub struct Socket {
     /// Which of the links that have had this place.
     pub generation: u32,
     /// Its socket.
@@ -48,7 +48,7 @@ pub struct Link {
 /// The outcome of one read.
 #[derive(Debug)]
 pub enum Reading {
-    /// So many bytes; [`Link::has_more`] tells whether there may be more.
+    /// So many bytes; [`Socket::has_more`] tells whether there may be more.
     Some(usize),
     /// None for now.
     Nothing,
@@ -58,11 +58,11 @@ pub enum Reading {
     Failed(io::Error),
 }
 
-impl Link {
+impl Socket {
     /// A link whose stream is not made yet.
     pub fn unmade(generation: u32) -> Self {
         let stream = Stream::Unmade;
-        Link {
+        Socket {
             generation,
             stream,
             dialed: true,
@@ -78,7 +78,7 @@ impl Link {
     /// A link that was accepted.
     pub fn accepted(generation: u32, stream: TcpStream) -> Self {
         let stream = Stream::Tcp(stream);
-        Link {
+        Socket {
             generation,
             stream,
             dialed: false,

@@ -22,9 +22,9 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
-use super::Error;
+use super::ReactorError;
 use super::dial::Dials;
-use super::link::{Link, Reading, Stream};
+use super::link::{Socket, Reading, Stream};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
@@ -58,7 +58,7 @@ const ACCEPT_PAUSE_MS: u64 = 500;
 pub struct Reactor {
     server: Server,
     poll: Poll,
-    links: Slab<Link>,
+    links: Slab<Socket>,
     listeners: Vec<Listener>,
     signals: Option<Signals>,
     dials: Dials,
@@ -73,7 +73,7 @@ pub struct Reactor {
 
 impl Reactor {
     /// Listens on every address that the given ones stand for.
-    pub fn bind(addresses: &[String], server: Server) -> Result<Self, Error> {
+    pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mut reactor = Reactor {
@@ -103,19 +103,19 @@ impl Reactor {
     }
 
     /// Answers Redis clients of the embedded broker as well.
-    pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), Error> {
+    pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), ReactorError> {
         self.accept_from(sockets.0)
     }
 
     /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
     /// the end at once.
-    pub fn heed_signals(&mut self) -> Result<(), Error> {
+    pub fn heed_signals(&mut self) -> Result<(), ReactorError> {
         self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
         Ok(())
     }
 
     /// Serves until a shutdown that was asked for is complete.
-    pub fn run(&mut self) -> Result<(), Error> {
+    pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
         self.now = self.now();
         self.server.tick(self.now);
@@ -132,7 +132,7 @@ impl Reactor {
         Ok(())
     }
 
-    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
+    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), ReactorError> {
         for mut listener in listeners {
             let token = Token(LISTENERS - self.listeners.len());
             self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
@@ -355,7 +355,7 @@ impl Reactor {
             Comers::Browsers => self.server.accept(peer, self.now),
             Comers::Clients => self.server.accept_client(&peer, self.now),
         };
-        self.insert(link, Link::accepted(link.generation, stream));
+        self.insert(link, Socket::accepted(link.generation, stream));
         self.register(link);
     }
 
@@ -377,7 +377,7 @@ impl Reactor {
     }
 
     fn dial(&mut self, link: LinkId, target: Target) {
-        self.insert(link, Link::unmade(link.generation));
+        self.insert(link, Socket::unmade(link.generation));
         match self.dials.begin(link, target) {
             Ok(None) => {}
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
@@ -471,7 +471,7 @@ impl Reactor {
 
     /// The core names places in the order in which they are taken and given up here, so the two
     /// slabs agree; if ever they did not, bytes would go to the wrong browser.
-    fn insert(&mut self, link: LinkId, entry: Link) {
+    fn insert(&mut self, link: LinkId, entry: Socket) {
         let index = self.links.insert(entry);
         assert_eq!(index, link.index as usize, "the core and the reactor disagree about places");
     }
@@ -486,7 +486,7 @@ impl Reactor {
         }
     }
 
-    fn link(&mut self, link: LinkId) -> Option<&mut Link> {
+    fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
         self.links.get_mut(link.index as usize).filter(|entry| entry.generation == link.generation)
     }
 }

@@ -68,29 +68,43 @@ impl World {
 
     pub(super) fn handle_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
         self.handle(Input::Received { link, bytes });
+        self.leave_over(link);
     }
 
     pub(super) fn tick(&mut self) {
         self.server.tick(self.now());
     }
 
-    /// Whether a link is to be read now.
-    pub(super) fn is_reading(&self, link: LinkId) -> bool {
-        self.server.wish(link) == Wish::Read
+    /// Whether a link is to be read now. One that rests is not asked again until the server names
+    /// it.
+    pub(super) fn is_reading(&mut self, link: LinkId) -> bool {
+        if self.resting.contains(&link) {
+            return false;
+        }
+        let wish = self.server.wish(link);
+        self.resting.extend((wish == Wish::Rest).then_some(link));
+        wish == Wish::Read
     }
 
-    /// Whether a link is not to be read until the server says so.
-    pub(super) fn is_resting(&self, link: LinkId) -> bool {
-        self.server.wish(link) == Wish::Rest
-    }
-
-    /// Whether a link goes on with what was read before.
-    pub(super) fn goes_on(&self, link: LinkId) -> bool {
-        self.server.wish(link) == Wish::GoOn
-    }
-
+    /// Lets a link that is among the leftovers go on, if that is what it wants.
     pub(super) fn go_on(&mut self, link: LinkId) {
-        self.handle(Input::WentOn { link });
+        if self.server.wish(link) == Wish::GoOn {
+            self.handle(Input::WentOn { link });
+        }
+        self.leave_over(link);
+    }
+
+    /// The server asks for a link's wish again.
+    pub(super) fn resume_reading(&mut self, link: LinkId) {
+        self.resting.retain(|resting| *resting != link);
+        self.leave_over(link);
+    }
+
+    fn leave_over(&mut self, link: LinkId) {
+        let more = matches!(self.server.wish(link), Wish::GoOn | Wish::Later);
+        if more && !self.leftovers.contains(&link) {
+            self.leftovers.push(link);
+        }
     }
 
     pub(super) fn next_output(&mut self) -> Option<Output> {

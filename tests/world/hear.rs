@@ -1,14 +1,13 @@
 //! How the server hears of what browsers, Redis and the application do.
 
 use super::app::Said;
-use super::contract::{Cause, Input, LinkId};
+use super::contract::{Cause, Input};
 use super::{BrowserId, News, Told, World};
 
 impl World {
     /// Who has something left that was read before, and no more of it than that.
     pub(super) fn hear_those_who_go_on(&mut self) {
-        let links: Vec<LinkId> = self.links().filter(|link| self.goes_on(*link)).collect();
-        for link in links {
+        for link in std::mem::take(&mut self.leftovers) {
             self.go_on(link);
             self.note(Told::Other);
         }

@@ -62,8 +62,14 @@ pub struct World {
     pub calls: Option<Vec<Call>>,
     /// Knob: links that are flushed in a turn, after which the loop goes on in the next.
     pub flushes: usize,
+    /// Knob: pulls from one link in a flush, after which the loop says that it has stopped.
+    pub pulls: usize,
     pings: bool,
     links: Slab<(u32, Party)>,
+    /// Links that go on in the next turn, whether or not they have something new to say.
+    leftovers: Vec<LinkId>,
+    /// Links that are not asked for their wish until the server names them.
+    resting: Vec<LinkId>,
     redis_link: Option<LinkId>,
     /// The latest time there has been: Redis has a clock of its own.
     latest_ms: u64,
@@ -118,11 +124,14 @@ impl World {
             dials_ms: Vec::new(),
             calls,
             flushes: usize::MAX,
+            pulls: usize::MAX,
             pings,
             latest_ms: 0,
             peeked: 0,
             carried: 0,
             links: Slab::new(),
+            leftovers: Vec::new(),
+            resting: Vec::new(),
             redis_link: None,
             redis_news: None,
         };
@@ -223,22 +232,16 @@ impl World {
         cut && self.next_deadline_ms().is_some_and(|at_ms| at_ms <= self.latest_ms)
     }
 
-    /// Every link there is.
-    pub(super) fn links(&self) -> impl Iterator<Item = LinkId> {
-        let link = |(index, (generation, _)): (usize, &(u32, Party))| LinkId {
-            index: index as u32,
-            generation: *generation,
-        };
-        self.links.iter().map(link)
-    }
-
     /// Whether somebody outside has something to say.
     fn is_busy(&self) -> bool {
         self.redis_news.is_some()
             || self.redis.has_to_speak()
             || self.app.has_to_speak()
-            || self.links().any(|link| self.goes_on(link))
-            || self.browsers.iter().any(|one| one.has_to_speak() && !self.is_resting(one.link))
+            || !self.leftovers.is_empty()
+            || self
+                .browsers
+                .iter()
+                .any(|one| one.has_to_speak() && !self.resting.contains(&one.link))
             || self.resp_clients.iter().any(RespClient::has_to_speak)
     }
 
@@ -258,8 +261,7 @@ impl World {
                         return true;
                     }
                 }
-                // Every turn asks everybody for their wish.
-                Output::Resume(_) => {}
+                Output::Resume(link) => self.resume_reading(link),
                 Output::Finish(link) => match self.party(link) {
                     Party::Browser(id) => self.browsers[id].finish(self.now_ms),
                     party => panic!("{party:?} is not finished with"),
@@ -286,7 +288,7 @@ impl World {
     /// Pulls what waits for a link, as far as the other end takes it.
     fn flush(&mut self, link: LinkId) {
         let party = self.party(link);
-        loop {
+        for _ in 0..self.pulls {
             let mut slices = [IoSlice::new(&[]); 4];
             let used = unsent(&self.server, link, &mut slices);
             if used == 0 {
@@ -327,6 +329,8 @@ impl World {
                 });
             }
         }
+        self.handle(Input::Writable { link });
+        self.note(Told::Other);
     }
 
     fn close(&mut self, link: LinkId) {
@@ -347,6 +351,7 @@ impl World {
             Party::App => self.app.closed(link),
         }
         self.links.remove(link.index as usize);
+        self.resting.retain(|resting| *resting != link);
     }
 
     fn insert(&mut self, link: LinkId, party: Party) {

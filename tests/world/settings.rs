@@ -1,7 +1,7 @@
 //! The settings that most tests begin with.
 
 use wsloop::access::channel::Allow;
-use wsloop::broker::{BrokerSettings, Kind, RedisSettings};
+use wsloop::broker::{BrokerSettings, BrokerKind, RedisSettings};
 use wsloop::browser::settings::Settings;
 use wsloop::link::Target;
 
@@ -20,7 +20,7 @@ pub fn settings() -> Settings {
         max_fragments: 128,
         max_connections: 20_000,
         max_handshakes: 20_000,
-        broker: BrokerSettings { expire_s: EXPIRE_S, kind: Kind::Local { store_limit: 64 << 20 } },
+        broker: BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Local { store_limit: 64 << 20 } },
         ..Settings::base()
     }
 }
@@ -35,7 +35,7 @@ pub fn with_redis() -> Settings {
         timeout_ms: REDIS_TIMEOUT_MS,
         buffer_limit: 16 << 20,
     };
-    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: Kind::Redis(redis) };
+    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(redis) };
     Settings { broker, ..settings() }
 }
 
@@ -47,7 +47,7 @@ pub fn app_target() -> Target {
 /// The settings of Redis among them.
 pub fn redis_of(settings: &mut Settings) -> &mut RedisSettings {
     match &mut settings.broker.kind {
-        Kind::Redis(redis) => redis,
-        Kind::Local { .. } => panic!("these are not for Redis"),
+        BrokerKind::Redis(redis) => redis,
+        BrokerKind::Local { .. } => panic!("these are not for Redis"),
     }
 }

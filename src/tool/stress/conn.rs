@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use socket2::Socket;
 
 use crate::proto::resp::{Decoder, Item, Reply};
-use crate::proto::ws::client::{self, Answer, Key};
+use crate::proto::ws::client::{self, ClientKey, ServerAnswer};
 use crate::proto::ws::frame::{Opcode, Role, encode_masked};
 use crate::proto::ws::message::{Event, Limits, Reader};
 
@@ -94,7 +94,7 @@ enum State {
 
 #[derive(Debug)]
 struct Handshake {
-    key: Key,
+    key: ClientKey,
     /// What has arrived of the answer.
     answer: Vec<u8>,
 }
@@ -120,7 +120,7 @@ pub struct Turn<'t> {
 
 impl Conn {
     /// A conn that asks for a WebSocket.
-    pub fn handshaking(socket: Socket, client: Client, request: Vec<u8>, key: Key) -> Conn {
+    pub fn handshaking(socket: Socket, client: Client, request: Vec<u8>, key: ClientKey) -> Conn {
         let state = State::Handshake(Box::new(Handshake { key, answer: Vec::new() }));
         Conn { socket, client, state, unsent: request }
     }
@@ -211,7 +211,7 @@ impl Conn {
                 let answer = client::answer(&handshake.answer, &handshake.key, MAX_HEAD);
                 match answer.map_err(Error::Answer)? {
                     None => Ok(Fate::Stays),
-                    Some((Answer::Open, head)) => {
+                    Some((ServerAnswer::Open, head)) => {
                         let mut rest = handshake.answer.split_off(head);
                         let mut reader = Reader::new();
                         work.opened(&mut self.client, now_ns, out);
@@ -220,7 +220,7 @@ impl Conn {
                         self.state = State::Open(reader);
                         fate
                     }
-                    Some((Answer::Refused { status, body }, head)) => {
+                    Some((ServerAnswer::Refused { status, body }, head)) => {
                         let arrived = &handshake.answer[head..];
                         let whole = body.unwrap_or(MAX_BODY).min(MAX_BODY);
                         match arrived.len() < whole && !arrived.contains(&b'\n') {
@@ -240,7 +240,7 @@ impl Conn {
             State::Redis { .. } => return Err(Error::Redis("it hung up".to_owned())),
             State::Handshake(handshake) => {
                 let answer = client::answer(&handshake.answer, &handshake.key, MAX_HEAD);
-                if let Ok(Some((Answer::Refused { status, .. }, head))) = answer {
+                if let Ok(Some((ServerAnswer::Refused { status, .. }, head))) = answer {
                     return Err(Error::refused(status, &handshake.answer[head..]));
                 }
                 return Err(Error::HungUp(error));

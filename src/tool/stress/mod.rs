@@ -27,7 +27,7 @@ use std::io;
 
 use crate::broker::RedisSettings;
 use crate::proto::resp::RespError;
-use crate::proto::ws::client::AnswerError;
+use crate::proto::ws::client::ServerAnswerError;
 use crate::proto::ws::frame::ProtocolError;
 
 pub use flags::{command, plan};
@@ -141,7 +141,7 @@ pub enum Error {
         line: String,
     },
     /// A handshake was answered with something that opens no WebSocket.
-    Answer(AnswerError),
+    Answer(ServerAnswerError),
     /// The connection ended before the handshake was answered.
     HungUp(Option<io::Error>),
     /// A conn was closed while others were still connecting.
