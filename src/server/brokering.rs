@@ -112,9 +112,7 @@ impl Server {
             self.on_broker_events(&mut &[][..]);
             self.take_identities();
             self.attend_woken_visitors();
-            for (name, confirmed) in std::mem::take(&mut self.relay.left) {
-                self.broker.unsubscribe(name, confirmed, self.now_ms);
-            }
+            self.unsubscribe_left();
             if self.relay.is_full() {
                 break;
             }
@@ -129,6 +127,14 @@ impl Server {
             && !self.broker_blocked
         {
             self.relay.flush_broker(link);
+        }
+    }
+
+    /// Asks for no more messages of channels that nobody hears. It comes before anything is
+    /// subscribed to, which may be the same channel again.
+    pub(super) fn unsubscribe_left(&mut self) {
+        for (name, confirmed) in std::mem::take(&mut self.relay.left) {
+            self.broker.unsubscribe(name, confirmed, self.now_ms);
         }
     }
 

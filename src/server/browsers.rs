@@ -93,6 +93,7 @@ impl Server {
     /// Subscribes a conn to what it was granted. Its 101 waits until the broker has confirmed that,
     /// so that a page whose socket is open misses nothing that is published from then on.
     pub(super) fn join(&mut self, link: LinkId, grant: Grant, accepted: Frame) {
+        self.unsubscribe_left();
         let publications = publications(&grant);
         let Some(conn) = self.relay.conn(link) else { return };
         conn.stage = Stage::Joining;

@@ -90,7 +90,7 @@ impl World {
     }
 
     /// The time of day.
-    fn unix_ms(&self) -> u64 {
+    pub fn unix_ms(&self) -> u64 {
         self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
     }
 }
