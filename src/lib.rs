@@ -53,5 +53,6 @@ pub mod net;
 pub mod proto;
 pub mod server;
 pub mod tool;
+pub mod web;
 
 pub use client::publisher::{Expire, Published, Publisher};

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use wsloop::access::ask::{Auth, Failure, Full, Granted, Settings, Verdict, Wish, Wrong};
+use wsloop::access::ask::{
+    Application, AskSettings, Errand, Failure, Full, Granted, Verdict, Wrong,
+};
 use wsloop::access::identity::Identity;
 use wsloop::link::LinkId;
 use wsloop::link::Target;
@@ -14,7 +16,7 @@ const YES: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n";
 
 /// The pool, and who drives it.
 struct World {
-    auth: Auth,
+    auth: Application,
     now_ms: u64,
     named: u32,
     /// Links that were dialed and not closed, in that order: what the application got on them.
@@ -23,6 +25,10 @@ struct World {
     /// Whether everything that waits is sent at once.
     sends: bool,
     verdicts: Vec<(u32, Verdict)>,
+    /// The number of the last question of each asker.
+    questions: BTreeMap<u32, u64>,
+    /// The numbers of links, by their names.
+    numbers: BTreeMap<u32, usize>,
 }
 
 fn id(number: u32) -> LinkId {
@@ -31,7 +37,7 @@ fn id(number: u32) -> LinkId {
 
 impl World {
     fn new(connections: usize, waiting: usize) -> Self {
-        let auth = Auth::new(Settings {
+        let auth = Application::new(AskSettings {
             target: Target::Unix("/app.sock".into()),
             host: "app".to_owned(),
             path: "/auth".to_owned(),
@@ -41,53 +47,78 @@ impl World {
         });
         let links = BTreeMap::new();
         let verdicts = Vec::new();
-        World { auth, now_ms: 0, named: 1_000_000, links, dials: 0, sends: true, verdicts }
+        let (questions, numbers) = (BTreeMap::new(), BTreeMap::new());
+        let (now_ms, named, dials, sends) = (0, 1_000_000, 0, true);
+        World { auth, now_ms, named, links, dials, sends, verdicts, questions, numbers }
+    }
+
+    /// The number of a link; one that never was has one, too.
+    fn at_link(&self, link: u32) -> usize {
+        self.numbers.get(&link).copied().unwrap_or(usize::MAX)
+    }
+
+    /// An asker has gone.
+    fn forget(&mut self, who: u32) {
+        self.auth.forget(self.questions.remove(&who).unwrap_or(u64::MAX));
+    }
+
+    /// An asker asks, if there is room.
+    fn try_ask(&mut self, who: u32, question: Vec<u8>) -> Result<(), Full> {
+        let number = self.auth.ask(id(who), question, self.now_ms)?;
+        self.questions.insert(who, number);
+        Ok(())
     }
 
     /// Does what is to be done.
     fn turn(&mut self) {
         while let Some(wish) = self.auth.next_wish() {
             match wish {
-                Wish::Dial => {
+                Errand::Dial(at) => {
                     self.named += 1;
                     self.dials += 1;
                     self.links.insert(self.named, String::new());
-                    self.auth.dialing(id(self.named), self.now_ms);
+                    self.numbers.insert(self.named, at);
+                    self.auth.dialing(at, id(self.named), self.now_ms);
                 }
-                Wish::Close(link) => {
-                    assert!(!self.auth.is_mine(link));
+                Errand::Close(link) => {
                     self.links.remove(&link.generation).expect("only what is open is closed");
                 }
             }
         }
         while let Some(link) = self.auth.next_flush().filter(|_| self.sends) {
-            let unsent = self.auth.unsent(link).to_vec();
+            let at = self.at_link(link.generation);
+            let unsent = self.auth.unsent(at).to_vec();
             let got = self.links.get_mut(&link.generation).expect("only what is open is flushed");
             got.push_str(std::str::from_utf8(&unsent).expect("these questions are text"));
-            self.auth.advance(link, unsent.len());
+            assert!(self.auth.advance(at, unsent.len()));
         }
-        while let Some((who, verdict)) = self.auth.next_answer() {
+        while let Some((who, number, verdict)) = self.auth.next_answer() {
+            assert_eq!(
+                self.questions.remove(&who.generation),
+                Some(number),
+                "an answer of its own"
+            );
             self.verdicts.push((who.generation, verdict));
         }
     }
 
     fn ask(&mut self, who: u32) {
-        self.auth.ask(id(who), format!("[{who}]").into_bytes(), self.now_ms).expect("room");
+        self.try_ask(who, format!("[{who}]").into_bytes()).expect("room");
         self.turn();
     }
 
     fn connected(&mut self, link: u32) {
-        self.auth.connected(id(link), self.now_ms);
+        self.auth.connected(self.at_link(link), self.now_ms);
         self.turn();
     }
 
     fn received(&mut self, link: u32, bytes: impl AsRef<[u8]>) {
-        self.auth.received(id(link), bytes.as_ref(), self.now_ms);
+        self.auth.received(self.at_link(link), bytes.as_ref(), self.now_ms);
         self.turn();
     }
 
     fn hung_up(&mut self, link: u32, failure: Option<&str>) {
-        self.auth.hung_up(id(link), failure, self.now_ms);
+        self.auth.hung_up(self.at_link(link), failure, self.now_ms);
         self.turn();
     }
 
@@ -141,7 +172,7 @@ fn answered(text: &str) -> (Verdict, bool) {
         world.received(link, &text.as_bytes()[cut..]);
         let verdicts = world.verdicts();
         let [(1, verdict)] = &verdicts[..] else { panic!("{verdicts:?} of {text:?}") };
-        outcomes.push((verdict.clone(), world.auth.is_mine(id(link))));
+        outcomes.push((verdict.clone(), world.links.contains_key(&link)));
     }
     let first = outcomes.remove(0);
     assert!(outcomes.iter().all(|outcome| *outcome == first), "{text:?}");
@@ -292,7 +323,7 @@ fn a_link_is_kept_only_after_a_clean_answer() {
             world.sends = false;
             world.received(link, &all[..cut]);
             world.received(link, &all[cut..]);
-            assert!(!world.auth.is_mine(id(link)), "{all:?} cut at {cut}");
+            assert!(!world.links.contains_key(&link), "{all:?} cut at {cut}");
             world.sends = true;
             let second = world.named;
             world.connected(second);
@@ -360,7 +391,7 @@ fn an_answer_is_late_at_its_deadline_and_not_before() {
         world.now_ms += u64::from(!early);
         world.received(link, &YES["HTTP/1.1 204".len()..]);
         assert_eq!(world.verdicts(), [(1, verdict)]);
-        assert_eq!(world.auth.is_mine(id(link)), early);
+        assert_eq!(world.links.contains_key(&link), early);
     }
 }
 
@@ -427,7 +458,7 @@ fn a_link_that_was_closed_while_it_rested_is_no_error() {
 fn a_link_may_have_rested_before_its_first_question() {
     let mut world = World::new(1, 10);
     world.ask(1);
-    world.auth.forget(id(1));
+    world.forget(1);
     let link = world.named;
     world.connected(link);
     world.ask(2);
@@ -517,7 +548,7 @@ fn what_was_not_asked_yet_cannot_be_answered() {
     world.ask(1);
     world.sends = false;
     world.connected(world.named);
-    world.auth.advance(id(world.named), 1);
+    assert!(!world.auth.advance(world.at_link(world.named), 1));
     world.received(world.named, YES);
     assert_eq!((world.verdicts(), world.got()), (vec![(1, unavailable(Failure::Early))], vec![]));
     // To a link that rested this is the answer to something else; it is asked on another.
@@ -592,30 +623,30 @@ fn an_asker_that_has_gone_gets_nothing_and_harms_nobody() {
     let link = world.named;
     world.connected(link);
     // In question, and waiting.
-    world.auth.forget(id(1));
-    world.auth.forget(id(2));
+    world.forget(1);
+    world.forget(2);
     world.received(link, YES);
     assert_eq!(world.got(), [(link, "[1][3]")]);
     // Answered already.
-    world.auth.received(id(link), YES.as_bytes(), 0);
-    world.auth.forget(id(3));
+    world.auth.received(world.at_link(link), YES.as_bytes(), 0);
+    world.forget(3);
     world.turn();
     assert_eq!((world.verdicts(), world.dials), (vec![], 1));
     // Its question is not asked again.
     world.ask(4);
-    world.auth.forget(id(4));
+    world.forget(4);
     world.hung_up(link, None);
     assert_eq!((world.got(), world.dials), (vec![], 1));
     // Neither does it get the verdict on the question before.
     world.ask(5);
     world.connected(world.named);
-    world.auth.forget(id(5));
+    world.forget(5);
     world.ask(5);
     world.received(world.named, YES);
     assert_eq!(world.verdicts(), []);
     world.received(world.named, "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(world.verdicts(), [(5, Verdict::Refused { status: 403, text: String::new() })]);
-    world.auth.forget(id(99));
+    world.forget(99);
 }
 
 #[test]
@@ -643,7 +674,7 @@ fn ten_thousand_wait_in_order_and_one_more_does_not() {
         world.ask(who);
     }
     for who in (0..WAITING).step_by(2) {
-        world.auth.forget(id(who));
+        world.forget(who);
     }
     world.at(TIMEOUT_MS);
     let mut whose: Vec<u32> = world.verdicts().iter().map(|(who, _)| *who).collect();
@@ -684,7 +715,7 @@ fn whatever_happens_each_has_one_verdict_in_time_and_it_is_its_own() {
                 0..4 => {
                     who += 1;
                     let question = format!("[{who}]").into_bytes();
-                    if world.auth.ask(id(who), question, world.now_ms).is_ok() {
+                    if world.try_ask(who, question).is_ok() {
                         open.insert(who, world.now_ms + TIMEOUT_MS);
                     }
                 }
@@ -704,7 +735,7 @@ fn whatever_happens_each_has_one_verdict_in_time_and_it_is_its_own() {
                 9 => world.hung_up(link, [None, Some("reset")][lcg.below(2)]),
                 10 => {
                     let gone = who.saturating_sub(lcg.below(4) as u32);
-                    world.auth.forget(id(gone));
+                    world.forget(gone);
                     open.remove(&gone);
                 }
                 _ => world.at(world.now_ms + lcg.below(1_500) as u64),

@@ -2,10 +2,10 @@
 //! a help that says everything.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program, deaf to the environment of the tests.
@@ -32,8 +32,9 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
     line.to_owned()
 }
 
-/// Every flag with a value that will not do, and words of what is said about it.
-const WRONG: [(&str, &str, &str); 32] = [
+/// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
+/// may be any text.
+const WRONG: [(&str, &str, &str); 44] = [
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -56,9 +57,21 @@ const WRONG: [(&str, &str, &str); 32] = [
     ("--max-connections", "0", "give at least 1"),
     ("--max-handshakes", "many", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),
+    ("--redis-timeout", "0", "give 0.001 to"),
     ("--redis-buffer-limit", "1MiB", "give at least 4MiB"),
     ("--allow", "everything", "subscribe-broadcast"),
     ("--require-login", "perhaps", "on nor off"),
+    ("--token-key-file", "/nowhere/key.pem", "cannot be read"),
+    ("--token-audience", "app", "give --token-key-file as well"),
+    ("--session-key", "session", "such as session:{}"),
+    ("--session-cookie", "a b", "such as sessionid"),
+    ("--session-format", "xml", "none of django, django-pickle, json, express"),
+    ("--session-secret-file", "/nowhere/secret", "cannot be read"),
+    ("--session-user", "name", "give --session-key as well"),
+    ("--session-groups", "groups", "give --session-key as well"),
+    ("--auth-url", "https://h", "TLS to the application is not spoken"),
+    ("--auth-timeout", "soon", "such as 30 or 0.5"),
+    ("--auth-connections", "0", "give 1 to"),
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),
@@ -67,6 +80,20 @@ const WRONG: [(&str, &str, &str); 32] = [
     ("--echo", "echo", "/echo"),
     ("--log", "loud", "error, warn, info, debug or trace"),
 ];
+
+/// The table of flags has no other than these.
+#[test]
+fn every_flag_has_a_wrong_value() {
+    let output = run(&["--flags-as-markdown"], &[]);
+    let table = String::from_utf8(output.stdout).expect("UTF-8");
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| `"));
+    let flags = rows.map(|row| row.split([' ', '[', '`']).next().expect("a first part"));
+    let mut flags: Vec<&str> = flags.filter(|flag| *flag != "--heartbeat").collect();
+    flags.sort_unstable();
+    let mut wrong = WRONG.map(|(flag, ..)| flag);
+    wrong.sort_unstable();
+    assert_eq!(flags, wrong);
+}
 
 fn variable(flag: &str) -> String {
     flag.replacen("--", "WSLOOP-", 1).replace('-', "_").to_uppercase()
@@ -90,16 +117,25 @@ fn a_wrong_value_is_one_line_with_the_way_to_mend_it_from_flag_and_environment_a
 
 #[test]
 fn what_is_no_flag_is_one_line_too() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["--lissten=a:1"], "tip: a similar argument exists: '--listen'"),
         (&["serve", "--redi", "redis://h"], "tip: a similar argument exists: '--redis'"),
-        (&["serv"], "tip: a similar subcommand exists: 'serve'"),
+        (&["serv"], "there is no command \"serv\"; the nearest is serve, and wsloop --help lists"),
+        (
+            &["check"],
+            "there is no command \"check\"; the nearest is fetch, and wsloop --help lists",
+        ),
+        (&["serve", "check"], "unexpected argument 'check' found"),
         (&["--redis"], "a value is required for '--redis <URL>'"),
         (&["--heartbeat"], "a value is required for '--heartbeat <TEXT>'"),
         (&["--expire=1", "--expire=2"], "cannot be used multiple times"),
         (&["--expire=1", "serve"], "cannot be used with '--expire <SECONDS>'"),
-        (&["--allow", "echo", "binary"], "unexpected argument 'binary'; lists are separated by"),
-        (&["extra"], "unexpected argument 'extra'"),
+        (
+            &["--allow", "echo", "binary"],
+            "unexpected argument \"binary\"; a command comes before all flags, and lists are \
+             separated by commas",
+        ),
+        (&["extra"], "there is no command \"extra\""),
         (&["--ping-interval", "-1"], "no number of seconds"),
         (&["--max-connections=99999999999999"], "ulimit -n"),
     ];
@@ -196,6 +232,33 @@ fn environment_and_flags_beat_the_file() {
     assert!(line.starts_with(&format!("{}:1: expire: \"file\"", file.path())), "{line}");
     let line = complaint(&config, &[]);
     assert!(line.starts_with(&format!("{}:3: listen: ", file.path())), "{line}");
+}
+
+/// Killed when it is dropped.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_probably_a_mistake_is_a_warning_at_the_start() {
+    let file = TomlFile::new("nobody", "\n[[allow]]\nwho = \"group:staff\"\n");
+    let args = ["--listen=127.0.0.1:0", "--resp=off", "--log=warn", "--require-login"];
+    let args = [&args[..], &["--config", file.path()]].concat();
+    let mut command = wsloop(&args, &[("WSLOOP_EXPIRY", "60"), ("WSLOOP_NOTHING", "")]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut serving = Serving(child);
+    let stderr = BufReader::new(serving.0.stderr.take().expect("a pipe"));
+    let warnings: Vec<String> = stderr.lines().take(3).map(|line| line.expect("UTF-8")).collect();
+    let rule = format!("{}:2: [[allow]] who = \"group:staff\" fits nobody", file.path());
+    for words in ["every handshake is refused with 403", &rule, "WSLOOP_EXPIRY is no setting"] {
+        let found = warnings.iter().any(|line| line.contains("WARN") && line.contains(words));
+        assert!(found, "no {words:?} in {warnings:#?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output,
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::redis::{RedisServer, Value};
+use support::redis::RedisServer;
 use support::{PATIENCE, Wsloop, eventually, free_port};
 
 fn wsloop(args: &[&str]) -> Command {
@@ -86,6 +86,8 @@ fn help_says_the_exit_statuses_and_no_secret() {
         let output = wsloop(&[command, "--help"]).env("WSLOOP_REDIS", "redis://:hush@h").output();
         let (code, help, _) = ended(output.expect("it runs"));
         assert!(code == 0 && help.contains("Exit status: 0") && !help.contains("hush"), "{help}");
+        let unheard = help.contains("3 no process heard it");
+        assert_eq!(unheard, command == "disconnect", "{help}");
     }
 }
 
@@ -145,10 +147,10 @@ fn what_is_published_can_be_fetched_byte_for_byte() {
     prints(&args, "{\"channels\":1,\"receivers\":1}\n");
     browser.expect(&["-1"]);
     let mut app = redis.connect();
-    assert_eq!(app.command(&["TTL", "site:broadcast:chat"]), Value::Integer(60));
+    app.expect_ttl("site:broadcast:chat", 60);
 
-    prints(&with(&["fetch", "--broadcast", "--user=john", "chat"]), "Grüße");
-    prints(&with(&["fetch", "--broadcast", "--user=mary", "chat"]), "-1");
+    prints(&with(&["fetch", "--broadcast", "--user=john", "chat"]), "Grüße\n");
+    prints(&with(&["fetch", "--broadcast", "--user=mary", "chat"]), "-1\n");
     let json = "{\"kind\":\"text\",\"data\":\"Grüße\"}\n";
     prints(&with(&["fetch", "--json", "--user=john", "chat"]), json);
     complains(&with(&["fetch", "--group=g", "chat"]), 1, "no message is stored");
@@ -157,13 +159,13 @@ fn what_is_published_can_be_fetched_byte_for_byte() {
 
     let binary = [0, b'\n', 0xff, 0xaa, b'\n'];
     let mut command = wsloop(&["publish", "--session=s", "chat", "-"]);
-    command.env("WSLOOP_REDIS", url).env("WSLOOP_PREFIX", "site").env("WSLOOP_EXPIRE", "7");
+    command.env("WSLOOP_REDIS", url).env("WSLOOP_PREFIX", "site").env("WSLOOP_EXPIRE", "77");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     child.stdin.take().expect("a pipe").write_all(&binary).expect("it reads");
     let done = ended(child.wait_with_output().expect("a child"));
     assert_eq!(done.1, "published to 1 channel, heard by 0 subscribers\n", "{done:?}");
-    assert_eq!(app.command(&["TTL", "site:session:s:chat"]), Value::Integer(7));
+    app.expect_ttl("site:session:s:chat", 77);
     let fetched = wsloop(&with(&["fetch", "--session=s", "chat"])).output().expect("it runs");
     assert_eq!(fetched.stdout, binary);
     let json = "{\"kind\":\"binary\",\"data\":\"AAr/qgo=\"}\n";
@@ -178,7 +180,10 @@ fn what_is_published_can_be_fetched_byte_for_byte() {
 fn a_disconnect_is_heard_on_the_control_channel() {
     let redis = RedisServer::start();
     let url = &redis.url();
-    prints(&["disconnect", "--redis", url, "--user", "u"], "told 0 processes\n");
+    let args = ["disconnect", "--redis", url, "--user", "u"];
+    complains(&args, 3, "no process heard it; give the --redis and the --prefix");
+    let (code, out, err) = run(&[&args[..], &["--json"]].concat());
+    assert_eq!((code, out.as_str()), (3, "{\"receivers\":0}\n"), "{err}");
     let mut process = UnixStream::connect(redis.socket()).expect("Redis listens");
     process.set_read_timeout(Some(PATIENCE)).expect("a socket");
     process.write_all(b"SUBSCRIBE p:wsloop:control\r\n").expect("Redis takes it");
@@ -203,6 +208,20 @@ fn a_disconnect_is_heard_on_the_control_channel() {
     prints(&args, "{\"receivers\":1}\n");
     let reason = r#""reason": "go \"home\""}"#;
     hear(&format!("{{\"disconnect\": {{\"group\": \"a:b\"}}, \"code\": 4000, {reason}\r\n"));
+}
+
+#[test]
+fn a_disconnect_is_heard_by_who_knows_whose_browsers_are() {
+    let disconnect = |server: &Wsloop| {
+        let redis = format!("redis://{}", server.resp_address());
+        run(&["disconnect", "--user", "john", "--redis", &redis])
+    };
+    let nobody = Wsloop::start(&["--resp", "127.0.0.1:0"]);
+    let (code, out, err) = disconnect(&nobody);
+    assert!(code == 3 && out.is_empty() && err.contains("--auth-url does not listen"), "{err}");
+    let url = format!("http://127.0.0.1:{}/", free_port());
+    let somebody = Wsloop::start(&["--resp", "127.0.0.1:0", "--auth-url", &url]);
+    assert_eq!(disconnect(&somebody), (0, "told 1 process\n".to_owned(), String::new()));
 }
 
 /// `wsloop listen`, killed when dropped.
@@ -389,6 +408,11 @@ fn a_reader_that_has_seen_enough_ends_it() {
     listener.says("connected to");
     listener.stdout = None;
     let mut sender = server.connect("room?publish-broadcast");
-    sender.send("one");
-    assert_eq!(listener.ends().code(), Some(0));
+    // A child that another test starts in this moment still has the pipe's other end for a while,
+    // and then takes a message.
+    let status = eventually("the end of wsloop listen", || {
+        sender.send("one");
+        listener.child.try_wait().expect("a child")
+    });
+    assert_eq!(status.code(), Some(0));
 }

@@ -405,7 +405,7 @@ fn nothing_follows_a_close_frame() {
 #[test]
 fn a_full_embedded_store_gives_up_the_oldest() {
     let kind = Kind::Local { store_limit: 1200 };
-    let broker = broker::Settings { expire_s: 60, kind };
+    let broker = broker::BrokerSettings { expire_s: 60, kind };
     let mut world = World::new(Settings { broker, ..settings() });
     for facility in ["a", "b", "c", "d"] {
         let speaker = world.open(&format!("/ws/{facility}?publish-broadcast"));
@@ -480,7 +480,7 @@ fn names_that_have_outlived_their_links_do_no_harm() {
             Input::HungUp { link: old, cause: Cause::Ended },
             Input::HungUp { link: old, cause: Cause::Failed(String::new()) },
         ] {
-            world.server.handle(input, world.now_ms);
+            world.server.handle(input, world.now());
             world.run();
         }
         world.server.advance(old, 10);

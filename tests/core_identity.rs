@@ -36,8 +36,8 @@ fn sessions() -> Sessions {
     }
 }
 
-fn application() -> ask::Settings {
-    ask::Settings {
+fn application() -> ask::AskSettings {
+    ask::AskSettings {
         target: app_target(),
         host: "app".to_owned(),
         path: "/auth?key=1".to_owned(),

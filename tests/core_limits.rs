@@ -7,6 +7,7 @@ use std::io::IoSlice;
 use world::*;
 use wsloop::browser::settings::{Refuse, Settings};
 use wsloop::fanout::overflow::Overflows;
+use wsloop::link::Wish;
 use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::Opcode;
 
@@ -62,19 +63,19 @@ fn a_turn_that_redis_fills_is_put_out_before_more_is_read() {
     }
     world.redis.work(world.now_ms);
     let link = world.redis_link().expect("it is up");
-    fill_a_turn(world, &hearers, messages, |world| !world.server.is_reading(link));
+    fill_a_turn(world, &hearers, messages, |world| {
+        matches!(world.server.wish(link), Wish::Later | Wish::GoOn)
+    });
 }
 
 #[test]
-fn empty_frames_count_in_an_outbox_too() {
+fn tiny_frames_count_in_an_outbox_too() {
     let mut world = World::new(Settings { outbox_limit: 10_000, ..settings() });
-    let id = world.open(HEARS);
+    let (id, speaker) = (world.open(HEARS), world.open(SPEAKS));
     world.stall(id, 0);
-    world.send(id, &masked(Opcode::Ping, b"").repeat(100));
-    world.run();
-    assert_eq!(world.metrics().slow_total, 0, "a hundred pongs are 6,600 bytes of memory");
-    world.send(id, &masked(Opcode::Ping, b"").repeat(100));
-    world.run();
+    (0..100).for_each(|_| world.say(speaker, "x"));
+    assert_eq!(world.metrics().slow_total, 0, "a hundred messages are 6,700 bytes of memory");
+    (0..100).for_each(|_| world.say(speaker, "x"));
     assert_eq!(world.metrics().slow_total, 1);
 }
 
@@ -182,6 +183,23 @@ fn a_slow_reader_may_skip_to_the_latest_message() {
         world.say(speakers[0], text);
     }
     assert_eq!(world.texts(reader), texts[..3], "who has caught up hears everything again");
+}
+
+/// Messages that arrive together are one run of frames, and the last of them is the latest.
+#[test]
+fn the_last_of_what_arrived_together_is_the_latest() {
+    let overflows = Overflows::parse("latest").expect("a list");
+    let mut world = World::new(Settings { outbox_limit: 5_000, overflows, ..with_redis() });
+    let reader = world.open(HEARS);
+    world.stall(reader, 5);
+    world.publish("broadcast:foo", "begun");
+    for n in 0..60 {
+        world.redis.publish("broadcast:foo", format!("{n} {}", "x".repeat(98)), 0, world.now_ms);
+    }
+    world.run();
+    assert_eq!((world.metrics().superseded_total, world.metrics().slow_total), (59, 0));
+    world.resume(reader);
+    assert_eq!(world.texts(reader), ["begun".to_owned(), format!("59 {}", "x".repeat(98))]);
 }
 
 #[test]

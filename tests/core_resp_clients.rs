@@ -261,7 +261,7 @@ fn messages_go_to_browsers_and_come_from_them() {
     assert_eq!(world.texts(late), ["four"]);
     world.pass(10_000);
     assert_eq!(world.ask_for(publisher, "GET broadcast:foo"), "$-1\n");
-    assert_eq!(world.metrics().visitors, 2);
+    assert_eq!(world.metrics().resp_clients, 2);
 }
 
 #[test]
@@ -475,7 +475,7 @@ fn what_breaks_the_protocol_is_told_and_closed() {
     let id = world.connect_resp();
     assert_eq!(world.ask_for(id, "QUIT\nPING"), "+OK\n");
     assert!(world.resp_clients[id].closed);
-    assert_eq!(world.metrics().visitors, 0);
+    assert_eq!(world.metrics().resp_clients, 0);
 }
 
 #[test]
@@ -511,7 +511,7 @@ fn a_subscriber_that_does_not_read_is_closed_and_nobody_else() {
         world.tell(publisher, &command);
         assert_eq!(world.resp_clients[slow].closed, sent >= 64, "after {sent}");
     }
-    assert!(!world.resp_clients[quick].closed && world.metrics().visitors_closed_total == 1);
+    assert!(!world.resp_clients[quick].closed && world.metrics().resp_clients_closed_total == 1);
     assert!(world.answers(quick).len() > 80 << 19);
     assert_eq!(world.texts(browser).len(), 80);
     assert!(world.answers(publisher).ends_with(":2\n"), "it does not count any more");
@@ -645,9 +645,9 @@ fn a_full_turn_is_not_the_end_of_a_pipeline() {
 fn a_shutdown_closes_them_and_redis_leaves_no_place_for_them() {
     let mut world = World::new(settings());
     let id = world.connect_resp();
-    assert!(world.server.accepting_visitors());
+    assert!(world.server.accepting_clients());
     world.shut_down();
-    assert!(world.resp_clients[id].closed && !world.server.accepting_visitors());
+    assert!(world.resp_clients[id].closed && !world.server.accepting_clients());
     assert!(world.server.is_done());
-    assert!(!World::new(with_redis()).server.accepting_visitors());
+    assert!(!World::new(with_redis()).server.accepting_clients());
 }

@@ -119,10 +119,7 @@ fn what_a_browser_publishes_is_stored_for_as_long_as_asked_under_its_name() {
         _ => None,
     });
     assert_eq!(stored, [0x00, 0x12, 0xaa]);
-    match app.command(&["TTL", name]) {
-        Value::Integer(ttl @ 60..=77) => ttl,
-        other => panic!("the time to live is {other:?}"),
-    };
+    app.expect_ttl(name, 77);
     assert_eq!(app.channels(), [name]);
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -169,6 +169,15 @@ fn a_port_in_use_is_one_line_and_status_2() {
 
 #[test]
 fn sigterm_says_1001_to_every_conn_and_ends_with_status_0() {
+    says_1001_to_every_conn_and_ends_with_status_0("TERM");
+}
+
+#[test]
+fn sighup_ends_as_sigterm_does() {
+    says_1001_to_every_conn_and_ends_with_status_0("HUP");
+}
+
+fn says_1001_to_every_conn_and_ends_with_status_0(signal: &str) {
     let mut server = Wsloop::start(&[]);
     let mut clients: Vec<Client> =
         (0..20).map(|_| server.connect(&format!("room?{OPEN}"))).collect();
@@ -176,7 +185,7 @@ fn sigterm_says_1001_to_every_conn_and_ends_with_status_0() {
     let mut half = tcp(server.address());
     half.write_all(b"GET /ws/room HTTP/1.1\r\n").expect("bytes are taken");
     server.expect_metric("conns", |n| n == 23);
-    server.process().signal("TERM");
+    server.process().signal(signal);
     for client in &mut clients {
         client.expect_close(1001, "shutting down");
         client.frame(true, Opcode::Close, &1001u16.to_be_bytes());
@@ -225,6 +234,38 @@ fn past_the_limit_conns_are_told_when_to_come_again() {
     let mut third = eventually("a place is free", || server.try_connect("room").ok());
     assert_eq!(first.arrived(), []);
     assert_eq!(third.arrived(), []);
+}
+
+/// A terminal that closes sends it twice, and the shell in it once more.
+#[test]
+fn a_second_sighup_does_not_hurry() {
+    let mut server = Wsloop::start(&["--shutdown-timeout", "3600", "--close-timeout", "3600"]);
+    let mut silent = server.connect("room");
+    server.process().signal("HUP");
+    silent.expect_close(1001, "");
+    server.process().signal("HUP");
+    thread::sleep(Duration::from_millis(200));
+    assert!(server.is_running(), "the silent client has an hour");
+    server.process().signal("TERM");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn under_nohup_sighup_stays_ignored() {
+    let program = env!("CARGO_BIN_EXE_wsloop");
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", program, "--listen", "127.0.0.1:0"]);
+    command.args(["--resp", "off"]).stderr(Stdio::null());
+    let mut process = Process::spawn(command.stdout(Stdio::piped()));
+    let mut line = String::new();
+    BufReader::new(process.stdout()).read_line(&mut line).expect("a pipe");
+    let address = line.trim_end().strip_prefix("listening on http://").expect("it listens");
+    let host = address.parse().expect("an address");
+    let mut client = Client::open(host, &upgrade("room", host, "")).expect("a 101");
+    process.signal("HUP");
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(client.arrived(), []);
+    assert_eq!(process.status(), None);
 }
 
 #[test]

@@ -57,6 +57,12 @@ export interface WSLoopOptions {
    * `wsloop`, because browsers need an answer and the server never answers with the token.
    */
   protocols?: string | string[] | null;
+  /**
+   * Whether the server is asked what it makes of the URI when it refuses, or when nothing arrives
+   * within 2 s of an `open`, and what it says goes to the console. It is asked by pages on localhost
+   * only, once for each URI. Default true; `refused` is to ask after refusals only.
+   */
+  explain?: boolean | 'refused';
   /** What binary messages arrive as. Default `arraybuffer`. */
   binaryType?: 'arraybuffer' | 'blob';
 }
@@ -78,6 +84,8 @@ export class WSLoop extends EventTarget {
   send_message(data: string | Blob | BufferSource): void;
   /** Ends it for good, a pending attempt too. The code is 1000 (default) or 3000 to 4999. */
   close(code?: number, reason?: string): void;
+  /** Tries at once, if it waits for the next attempt; else it does nothing. */
+  reconnect(): void;
   /** The `readyState` of the WebSocket, 0 to 3; 3 between two attempts. */
   get_state(): number;
   is_connecting(): boolean;

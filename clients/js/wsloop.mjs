@@ -12,6 +12,8 @@
  *   unless the page can be asked for another token.
  * - The page is asked for a token once in each attempt, and for as long as it likes. No answer is a
  *   failed attempt; one that comes after `close()` is not used.
+ * - Where a page is developed, on localhost, the server is asked why it refuses or is silent. What it
+ *   says goes to the console, once for each URI and page.
  * - What cannot be sent throws. Nothing is queued, so nothing is sent late or lost unseen.
  * - State changes first, then listeners hear of it: a listener may call any method.
  * - Nothing is done when the page is hidden or unloaded: the browser closes the socket itself, and
@@ -33,8 +35,19 @@ const CLOSE_WAIT = 5000;
 const UNAUTHORIZED = 4401;
 /** "Forbidden" in terms of HTTP: the server knows the browser and says no. */
 const FORBIDDEN = 4403;
+/** So many milliseconds after an `open` without a message, it may be that nothing is granted. */
+const SILENCE = 2000;
+/** Longest answer that goes to the console, in bytes. */
+const MAX_EXPLANATION = 2048;
+/** How long the server may take for it, in milliseconds. */
+const EXPLANATION_WAIT = 5000;
+/** A URI is asked about so many times at most, if there is no answer. */
+const MAX_QUESTIONS = 3;
 /** Offered along with a token by a page that has no sub-protocol of its own. */
 const OWN_PROTOCOL = 'wsloop';
+
+/** Where pages are developed. */
+const LOCALHOST = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/;
 
 const CONNECTING = 0;
 const OPEN = 1;
@@ -59,6 +72,9 @@ export class WSLoop extends EventTarget {
   #heartbeatTimer = null;
   #closeTimer = null;
   #waitTimer = null;
+  #silenceTimer = null;
+  /** What the last attempt said of who this is; null is nothing. */
+  #token = null;
 
   constructor(uri, options) {
     super();
@@ -67,14 +83,14 @@ export class WSLoop extends EventTarget {
     if (!this.#options.uri) {
       throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
     }
-    const { token = null, tokenIn = 'protocol' } = this.#options;
+    const { token = null, tokenIn = 'protocol', explain = true } = this.#options;
     if (typeof token !== 'function') {
       checkToken(token);
     }
     if (tokenIn !== 'protocol' && tokenIn !== 'query') {
       throw new TypeError('tokenIn is "protocol" or "query"');
     }
-    Object.assign(this.#options, { token, tokenIn });
+    Object.assign(this.#options, { token, tokenIn, explain });
     this.#callback('connecting', 'connecting', () => undefined);
     this.#callback('open', 'connected', () => undefined);
     this.#callback('message', 'receive_message', (event) => event.data);
@@ -113,6 +129,13 @@ export class WSLoop extends EventTarget {
       this.#become('closed');
     } else if (this.#state === 'connecting' && this.#socket === null) {
       this.#lose(reason);
+    }
+  }
+
+  /** Tries at once, if it waits for the next attempt; else it does nothing. */
+  reconnect() {
+    if (this.#state === 'waiting') {
+      this.#reconnect();
     }
   }
 
@@ -186,6 +209,7 @@ export class WSLoop extends EventTarget {
   /** Opens a WebSocket, with a token unless that is null. */
   #dial(token) {
     const { uri, protocols, tokenIn } = this.#options;
+    this.#token = token;
     const address = token !== null && tokenIn === 'query' ? withQuery(uri, token) : uri;
     const offered = [protocols ?? []].flat();
     if (token !== null && tokenIn === 'protocol') {
@@ -220,6 +244,9 @@ export class WSLoop extends EventTarget {
     if (this.#options.heartbeat_msg) {
       this.#heartbeatTimer = setInterval(() => this.#heartbeat(), HEARTBEAT_INTERVAL);
     }
+    if (this.#options.explain === true) {
+      this.#silenceTimer = setTimeout(() => this.#explain(), SILENCE);
+    }
     this.#become('open', new Event('open'));
   }
 
@@ -228,10 +255,15 @@ export class WSLoop extends EventTarget {
       this.#missed = 0;
       return;
     }
+    clearTimeout(this.#silenceTimer);
     this.dispatchEvent(new MessageEvent('message', { data, origin }));
   }
 
   #onClose({ code, reason, wasClean }) {
+    const neverOpened = this.#openedAt === null && this.#socket !== null;
+    if (this.#wanted && (isRefusal(code) || (neverOpened && code === 1006))) {
+      this.#explain();
+    }
     this.#dropSocket();
     if (this.#hasWorked(code)) {
       this.#attempt = 1;
@@ -289,6 +321,7 @@ export class WSLoop extends EventTarget {
   #dropSocket() {
     clearInterval(this.#heartbeatTimer);
     clearTimeout(this.#closeTimer);
+    clearTimeout(this.#silenceTimer);
     if (this.#socket !== null) {
       this.#socket.onopen = this.#socket.onmessage = null;
       this.#socket.onclose = this.#socket.onerror = null;
@@ -319,6 +352,16 @@ export class WSLoop extends EventTarget {
     }
   }
 
+  /** Has the server say what it makes of the URI, for whoever develops the page. */
+  #explain() {
+    const { uri, explain, tokenIn } = this.#options;
+    if (explain !== false && typeof location === 'object' && LOCALHOST.test(location.hostname)) {
+      const inQuery = this.#token !== null && tokenIn === 'query';
+      const address = inQuery ? withQuery(uri, this.#token) : uri;
+      explainOnce(uri, address, inQuery ? null : this.#token);
+    }
+  }
+
   /** A listener of `event` may have changed the state again, and has then announced that itself. */
   #become(state, event) {
     this.#state = state;
@@ -345,6 +388,62 @@ export function WS4Redis(options) {
   return loop;
 }
 WS4Redis.prototype = WSLoop.prototype;
+
+/** A close code that says that asking again will hardly help. */
+function isRefusal(code) {
+  return code === 1008 || (code >= 4400 && code <= 4499);
+}
+
+/** How often it was asked about each URI. */
+const questions = new Map();
+
+/**
+ * Asks for what the server answers to the same request without an upgrade: browsers show no page
+ * the answer to a WebSocket's. `uri` is what the page wrote, in which there is no token.
+ */
+async function explainOnce(uri, address, token) {
+  const asked = questions.get(uri) ?? 0;
+  if (asked >= MAX_QUESTIONS) {
+    return;
+  }
+  // There is no second question before the answer to the first one.
+  questions.set(uri, MAX_QUESTIONS);
+  try {
+    const answer = await fetch(httpOf(address), {
+      cache: 'no-store',
+      credentials: 'include',
+      headers: token === null ? {} : { Authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(EXPLANATION_WAIT),
+    });
+    await show(uri, answer);
+  } catch {
+    // The server is away, or the page may not read what it says.
+    questions.set(uri, asked + 1);
+    if (asked + 1 === MAX_QUESTIONS) {
+      console.warn(`wsloop: ${httpOf(uri)} tells this page nothing; open it in a tab of its own`);
+    }
+  }
+}
+
+async function show(uri, answer) {
+  const isText = /^text\//i.test(answer.headers.get('Content-Type'));
+  if (answer.status < 400 || answer.status > 499 || !isText) {
+    return;
+  }
+  const body = await answer.arrayBuffer();
+  if (body.byteLength > MAX_EXPLANATION) {
+    return;
+  }
+  const wished = uri.replace(/^[^?]*/, '').match(/\b(subscribe|publish)-\w+/g) ?? [];
+  const granted = (answer.headers.get('X-Wsloop-Granted') ?? '').split(',');
+  const isGood = wished.length > 0 && wished.every((option) => granted.includes(option));
+  const text = `wsloop: ${uri}: ${new TextDecoder().decode(body).trim()}`;
+  console[isGood ? 'info' : 'warn'](text);
+}
+
+function httpOf(uri) {
+  return uri.replace(/^ws/i, 'http');
+}
 
 /** Null is to connect without a token; what else is no text is a mistake, and no such wish. */
 function checkToken(token) {

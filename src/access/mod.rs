@@ -6,6 +6,7 @@ pub mod ask;
 pub mod channel;
 pub mod control;
 pub mod identity;
+pub(crate) mod nearest;
 pub mod pattern;
 pub mod permissions;
 pub mod session;

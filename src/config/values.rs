@@ -2,13 +2,14 @@
 //!
 //! The sentences do not name the flag; whoever asked knows it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
 
 use crate::access::channel;
-use crate::browser::settings::{Page, Refuse};
+use crate::browser::settings::Refuse;
+use crate::link::authority::host_and_port;
 use crate::proto::ws::deflate::Compression;
 
 /// 1024 bytes.
@@ -18,17 +19,30 @@ pub const MIB: usize = 1 << 20;
 /// 1024 MiB.
 pub const GIB: usize = 1 << 30;
 
+/// A year in milliseconds: longer waits are typing errors.
+pub const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
+/// A hundred years in seconds. Redis refuses an expiry whose milliseconds overflow.
+pub const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
+/// The largest number of things that anybody means.
+pub const MOST: usize = 1 << 30;
+
 /// Bytes: a whole number, alone or with k, KiB, M, MiB, G or GiB (powers of 1024, any case).
 pub fn size(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let (number, unit) = text.split_at(text.len() - digits.len());
-    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let factor = match unit.as_str() {
         "" => Some(1),
         "k" | "kib" => Some(KIB),
         "m" | "mib" => Some(MIB),
         "g" | "gib" => Some(GIB),
         _ => None,
     };
+    if ["kb", "mb", "gb"].contains(&unit.as_str()) && !number.is_empty() {
+        let binary = format!("{number}{}iB", unit[..1].to_ascii_uppercase());
+        let why = "may mean powers of 1000 or of 1024; write";
+        return Err(format!("{} {why} {}, or the bytes in full", quoted(text), quoted(&binary)));
+    }
     let Some(factor) = factor.filter(|_| !number.is_empty()) else {
         let why = "is no size in bytes; write it such as 65536, 64KiB, 1MiB or 2GiB";
         return Err(format!("{} {why}", quoted(text)));
@@ -163,49 +177,6 @@ pub fn resp(text: &str) -> Result<Option<String>, String> {
     Err(format!("{} {why}", quoted(text)))
 }
 
-/// Takes `host`, `host:port`, `[IPv6]` or `[IPv6]:port` apart; the host comes without brackets.
-pub fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or("the bracket is not closed")?;
-            host.parse::<Ipv6Addr>().map_err(|_| "what is in brackets is no IPv6 address")?;
-            (host, port)
-        }
-        None => {
-            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-            if port.matches(':').count() > 1 {
-                return Err("an IPv6 address goes into brackets");
-            }
-            name_or_ipv4(host)?;
-            (host, port)
-        }
-    };
-    let port = match port.strip_prefix(':') {
-        None if port.is_empty() => None,
-        None => return Err("a colon must follow the bracket"),
-        Some(port) => Some(
-            digits(port)
-                .and_then(|port| port.parse().ok())
-                .ok_or("the port is no number up to 65535")?,
-        ),
-    };
-    Ok((host, port))
-}
-
-fn name_or_ipv4(host: &str) -> Result<(), &'static str> {
-    if host.is_empty() {
-        return Err("the host is missing");
-    }
-    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
-        return Err("the host has characters that no name has");
-    }
-    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if numeric && host.parse::<Ipv4Addr>().is_err() {
-        return Err("the host is no IPv4 address");
-    }
-    Ok(())
-}
-
 /// The path that WebSocket paths begin with.
 pub fn url_prefix(text: &str) -> Result<String, String> {
     if !is_path_text(text) {
@@ -236,14 +207,15 @@ pub fn prefix(text: &str) -> Result<String, String> {
 }
 
 /// A path of the server's own, such as `example`.
-pub fn own_path(text: &str, example: &str, pages: &[Page]) -> Result<String, String> {
-    if !text.starts_with('/') || !is_path_text(text) {
-        return Err(format!("{} is no path; write one such as {example}", quoted(text)));
+pub fn own_path(text: &str, example: &str) -> Result<String, String> {
+    match text.starts_with('/') && is_path_text(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{} is no path; write one such as {example}", quoted(text))),
     }
-    if pages.iter().any(|page| page.path == text) {
-        let why = "is already a page of the server; write another path, such as";
-        return Err(format!("{} {why} {example}", quoted(text)));
-    }
+}
+
+/// Any text.
+pub fn any(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
@@ -310,15 +282,13 @@ fn is_path_text(text: &str) -> bool {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
+pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use crate::browser::settings::PageContent;
 
     /// Every text of the table is read as it says: a value, or words of the complaint.
     #[track_caller]
@@ -359,7 +329,11 @@ mod tests {
                 ("1.5M", Err("no size")),
                 ("-1", Err("no size")),
                 ("+1", Err("no size")),
-                ("1MB", Err("no size")),
+                ("1MB", Err("write \"1MiB\", or the bytes in full")),
+                ("10 kb", Err("write \"10KiB\"")),
+                ("2Gb", Err("write \"2GiB\"")),
+                ("MB", Err("no size")),
+                ("1TB", Err("no size")),
                 ("1k1", Err("no size")),
             ],
         );
@@ -523,15 +497,13 @@ mod tests {
                 ("a:user:b", Err("such as \"site\"")),
             ],
         );
-        let page = Page { path: "/taken", content: PageContent::Redirect("/") };
         table(
-            |text| own_path(text, "/metrics", std::slice::from_ref(&page)),
+            |text| own_path(text, "/metrics"),
             &[
                 ("/metrics", ok("/metrics")),
                 ("metrics", Err("such as /metrics")),
                 ("", Err("such as /metrics")),
                 ("/m?a", Err("such as /metrics")),
-                ("/taken", Err("already a page")),
             ],
         );
     }

@@ -37,6 +37,8 @@ pub struct Link {
     pub over: bool,
     /// It is among those to be read in the next turn whether or not more arrives.
     pub left_over: bool,
+    /// Something may have arrived that was not read.
+    pub has_more: bool,
     /// The peer has said that it will send no more, but not all of that may be read.
     pub ending: bool,
     /// It is told when it can be written to: a socket that has never been full need not be.
@@ -46,10 +48,8 @@ pub struct Link {
 /// The outcome of one read.
 #[derive(Debug)]
 pub enum Reading {
-    /// So many bytes, and perhaps there are more.
-    More(usize),
-    /// So many bytes, and no more for now.
-    Last(usize),
+    /// So many bytes; [`Link::has_more`] tells whether there may be more.
+    Some(usize),
     /// None for now.
     Nothing,
     /// None ever again.
@@ -69,6 +69,7 @@ impl Link {
             made: false,
             over: false,
             left_over: false,
+            has_more: false,
             ending: false,
             told_writable: true,
         }
@@ -84,6 +85,7 @@ impl Link {
             made: true,
             over: false,
             left_over: false,
+            has_more: false,
             ending: false,
             told_writable: false,
         }
@@ -91,17 +93,26 @@ impl Link {
 
     /// Reads once.
     pub fn read(&mut self, into: &mut [u8]) -> Reading {
-        let result = match &mut self.stream {
-            Stream::Unmade => return Reading::Nothing,
-            Stream::Tcp(stream) => stream.read(into),
-            Stream::Unix(stream) => stream.read(into),
+        let result = loop {
+            let result = match &mut self.stream {
+                Stream::Unmade => return Reading::Nothing,
+                Stream::Tcp(stream) => stream.read(into),
+                Stream::Unix(stream) => stream.read(into),
+            };
+            if !matches!(&result, Err(error) if error.kind() == ErrorKind::Interrupted) {
+                break result;
+            }
         };
         match result {
             Ok(0) => Reading::Ended,
-            Ok(n) if n == into.len() || self.ending => Reading::More(n),
-            Ok(n) => Reading::Last(n),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Reading::Nothing,
-            Err(error) if error.kind() == ErrorKind::Interrupted => Reading::More(0),
+            Ok(n) => {
+                self.has_more = n == into.len() || self.ending;
+                Reading::Some(n)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.has_more = false;
+                Reading::Nothing
+            }
             Err(error) => Reading::Failed(error),
         }
     }

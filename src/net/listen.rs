@@ -6,6 +6,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Error;
+
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
 const BACKLOG: i32 = 4096;
@@ -20,17 +22,38 @@ pub struct Listener {
     pub comers: Comers,
 }
 
+/// Sockets on which Redis clients of the embedded broker are accepted. They can be bound before
+/// there is a server, so that its pages say where they are.
+pub struct RespSockets(pub(super) Vec<Listener>);
+
+impl RespSockets {
+    /// Binds every address that `given`, a host and a port, stands for.
+    pub fn bind(given: &str) -> Result<RespSockets, Error> {
+        listen_for(given, "--resp", Comers::Clients).map(RespSockets)
+    }
+
+    /// Where they are: the ports chosen, where 0 was given.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
+    }
+}
+
 /// Who comes to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comers {
     /// Conns.
     Browsers,
     /// Redis clients of the embedded broker.
-    Visitors,
+    Clients,
 }
 
-/// Listens on every address that `given`, a host and a port, stands for.
-pub fn listen(given: &str, comers: Comers) -> io::Result<Vec<Listener>> {
+/// Listens on every address that `given`, the value of a flag, stands for.
+pub fn listen_for(given: &str, flag: &'static str, comers: Comers) -> Result<Vec<Listener>, Error> {
+    let failed = |error| Error::Listen { address: given.to_owned(), flag, error };
+    listen(given, comers).map_err(failed)
+}
+
+fn listen(given: &str, comers: Comers) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut unavailable = io::Error::from(ErrorKind::AddrNotAvailable);
     for address in given.to_socket_addrs()? {

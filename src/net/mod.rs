@@ -7,9 +7,11 @@ mod dial;
 mod link;
 mod listen;
 mod reactor;
+mod signals;
 
 use std::hash::{BuildHasher, RandomState};
 
+pub use listen::RespSockets;
 pub use reactor::Reactor;
 
 use crate::browser::settings::Settings;

@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use wsloop::browser::settings::Settings;
-use wsloop::link::Metrics;
+use wsloop::link::{Metrics, Now, Wish};
 use wsloop::server::Server;
 
 use super::{BEGIN_MS, World};
@@ -48,33 +48,67 @@ impl World {
         self.next_output().is_some()
     }
 
-    /// A turn begins: the server learns the time of day.
-    pub(super) fn begin_turn(&mut self) {
-        self.server.set_clock(self.unix_ms());
+    /// The time, as the server is told it.
+    pub fn now(&self) -> Now {
+        Now { mono_ms: self.now_ms, unix_ms: self.unix_ms() }
+    }
+
+    /// The time of day.
+    pub fn unix_ms(&self) -> u64 {
+        self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
     }
 
     pub(super) fn accept_browser(&mut self) -> LinkId {
-        self.server.accept(SOMEWHERE, self.now_ms)
+        self.server.accept(SOMEWHERE, self.now())
     }
 
     pub(super) fn accept_resp_client(&mut self) -> LinkId {
-        self.server.accept_visitor(&"somewhere", self.now_ms)
+        self.server.accept_client(&"somewhere", self.now())
     }
 
     pub(super) fn handle(&mut self, input: Input<'_>) {
-        self.server.handle(input, self.now_ms);
+        self.server.handle(input, self.now());
     }
 
     pub(super) fn handle_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
         self.handle(Input::Received { link, bytes });
+        self.leave_over(link);
     }
 
     pub(super) fn tick(&mut self) {
-        self.server.tick(self.now_ms);
+        self.server.tick(self.now());
     }
 
-    pub(super) fn is_reading(&self, link: LinkId) -> bool {
-        self.server.is_reading(link)
+    /// Whether a link is to be read now. One that rests is not asked again until the server names
+    /// it.
+    pub(super) fn is_reading(&mut self, link: LinkId) -> bool {
+        if self.resting.contains(&link) {
+            return false;
+        }
+        let wish = self.server.wish(link);
+        self.resting.extend((wish == Wish::Rest).then_some(link));
+        wish == Wish::Read
+    }
+
+    /// Lets a link that is among the leftovers go on, if that is what it wants.
+    pub(super) fn go_on(&mut self, link: LinkId) {
+        if self.server.wish(link) == Wish::GoOn {
+            self.handle(Input::WentOn { link });
+        }
+        self.leave_over(link);
+    }
+
+    /// The server asks for a link's wish again.
+    pub(super) fn resume_reading(&mut self, link: LinkId) {
+        self.resting.retain(|resting| *resting != link);
+        self.leave_over(link);
+    }
+
+    fn leave_over(&mut self, link: LinkId) {
+        let more = matches!(self.server.wish(link), Wish::GoOn | Wish::Later);
+        if more && !self.leftovers.contains(&link) {
+            self.leftovers.push(link);
+        }
     }
 
     pub(super) fn next_output(&mut self) -> Option<Output> {
@@ -87,10 +121,5 @@ impl World {
 
     pub(super) fn next_deadline_ms(&mut self) -> Option<u64> {
         self.server.next_deadline_ms()
-    }
-
-    /// The time of day.
-    pub fn unix_ms(&self) -> u64 {
-        self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
     }
 }

@@ -5,6 +5,14 @@ use super::contract::{Cause, Input};
 use super::{BrowserId, News, Told, World};
 
 impl World {
+    /// Who has something left that was read before, and no more of it than that.
+    pub(super) fn hear_those_who_go_on(&mut self) {
+        for link in std::mem::take(&mut self.leftovers) {
+            self.go_on(link);
+            self.note(Told::Other);
+        }
+    }
+
     pub(super) fn hear_redis(&mut self) {
         let Some(link) = self.redis_link else { return };
         match self.redis_news.take() {

@@ -64,8 +64,14 @@ pub struct World {
     pub calls: Option<Vec<Call>>,
     /// Knob: links that are flushed in a turn, after which the loop goes on in the next.
     pub flushes: usize,
+    /// Knob: pulls from one link in a flush, after which the loop says that it has stopped.
+    pub pulls: usize,
     pings: bool,
     links: Slab<(u32, Party)>,
+    /// Links that go on in the next turn, whether or not they have something new to say.
+    leftovers: Vec<LinkId>,
+    /// Links that are not asked for their wish until the server names them.
+    resting: Vec<LinkId>,
     redis_link: Option<LinkId>,
     /// The latest time there has been: Redis has a clock of its own.
     latest_ms: u64,
@@ -122,11 +128,14 @@ impl World {
             dials_ms: Vec::new(),
             calls,
             flushes: usize::MAX,
+            pulls: usize::MAX,
             pings,
             latest_ms: 0,
             peeked: 0,
             carried: 0,
             links: Slab::new(),
+            leftovers: Vec::new(),
+            resting: Vec::new(),
             redis_link: None,
             redis_news: None,
             loss_noted: false,
@@ -207,7 +216,7 @@ impl World {
     /// One turn of the loop: each party is heard once, Redis first. True when the turn was over
     /// before all was put out, so that another follows at once.
     pub fn turn(&mut self) -> bool {
-        self.begin_turn();
+        self.hear_those_who_go_on();
         self.hear_redis();
         self.hear_app();
         for id in 0..self.browsers.len() {
@@ -233,7 +242,11 @@ impl World {
         self.redis_news.is_some()
             || self.redis.has_to_speak()
             || self.app.has_to_speak()
-            || self.browsers.iter().any(Browser::has_to_speak)
+            || !self.leftovers.is_empty()
+            || self
+                .browsers
+                .iter()
+                .any(|one| one.has_to_speak() && !self.resting.contains(&one.link))
             || self.resp_clients.iter().any(RespClient::has_to_speak)
     }
 
@@ -256,6 +269,7 @@ impl World {
                         return true;
                     }
                 }
+                Output::Resume(link) => self.resume_reading(link),
                 Output::Finish(link) => match self.party(link) {
                     Party::Browser(id) => self.browsers[id].finish(self.now_ms),
                     party => panic!("{party:?} is not finished with"),
@@ -284,7 +298,7 @@ impl World {
     /// Pulls what waits for a link, as far as the other end takes it.
     fn flush(&mut self, link: LinkId) {
         let party = self.party(link);
-        loop {
+        for _ in 0..self.pulls {
             let mut slices = [IoSlice::new(&[]); 4];
             let used = unsent(&self.server, link, &mut slices);
             if used == 0 {
@@ -325,6 +339,8 @@ impl World {
                 });
             }
         }
+        self.handle(Input::Writable { link });
+        self.note(Told::Other);
     }
 
     fn close(&mut self, link: LinkId) {
@@ -345,6 +361,7 @@ impl World {
             Party::App => self.app.closed(link, self.latest_ms.max(self.now_ms)),
         }
         self.links.remove(link.index as usize);
+        self.resting.retain(|resting| *resting != link);
     }
 
     fn insert(&mut self, link: LinkId, party: Party) {

@@ -1,12 +1,9 @@
 //! The settings that most tests begin with.
 
 use wsloop::access::channel::Allow;
-use wsloop::access::permissions::Rules;
-use wsloop::broker::{self, Kind, RedisSettings};
-use wsloop::browser::settings::{Refuse, Settings};
+use wsloop::broker::{BrokerSettings, Kind, RedisSettings};
+use wsloop::browser::settings::Settings;
 use wsloop::link::Target;
-use wsloop::proto::ws::deflate::Compression;
-use wsloop::proto::ws::upgrade::AllowedOrigins;
 
 /// Seconds that stored messages live in [`settings`].
 pub const EXPIRE_S: u64 = 3600;
@@ -18,37 +15,13 @@ pub const REDIS_TIMEOUT_MS: u64 = 5_000;
 /// itself switched off.
 pub fn settings() -> Settings {
     Settings {
-        url_prefix: "/ws/".to_string(),
-        prefix: String::new(),
         allow: Allow::parse("all").expect("a list"),
-        rules: Rules::default(),
-        require_login: false,
-        sources: Default::default(),
-        heartbeat: None,
         ping_interval_ms: 0,
-        pong_timeout_ms: 10_000,
-        handshake_timeout_ms: 10_000,
-        close_timeout_ms: 5_000,
-        shutdown_timeout_ms: 10_000,
-        max_head_size: 8192,
-        max_message_size: 1 << 20,
         max_fragments: 128,
-        outbox_limit: 4 << 20,
-        overflows: Default::default(),
         max_connections: 20_000,
         max_handshakes: 20_000,
-        subprotocols: None,
-        allowed_origins: AllowedOrigins::Listed(Vec::new()),
-        refuse: Refuse::Status,
-        pages: Vec::new(),
-        metrics_path: None,
-        echo_path: None,
-        compression: Compression::Shared,
-        compression_min: 256,
-        broker: broker::Settings {
-            expire_s: EXPIRE_S,
-            kind: Kind::Local { store_limit: 64 << 20 },
-        },
+        broker: BrokerSettings { expire_s: EXPIRE_S, kind: Kind::Local { store_limit: 64 << 20 } },
+        ..Settings::base()
     }
 }
 
@@ -62,7 +35,7 @@ pub fn with_redis() -> Settings {
         timeout_ms: REDIS_TIMEOUT_MS,
         buffer_limit: 16 << 20,
     };
-    let broker = broker::Settings { expire_s: EXPIRE_S, kind: Kind::Redis(redis) };
+    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: Kind::Redis(redis) };
     Settings { broker, ..settings() }
 }
 

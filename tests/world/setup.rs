@@ -108,7 +108,7 @@ impl Setup {
             secret: None,
             entries: Entries { user: Some("user".to_owned()), groups: Some("groups".to_owned()) },
         };
-        let application = |connections| ask::Settings {
+        let application = |connections| ask::AskSettings {
             target: app_target(),
             host: "app".to_owned(),
             path: "/auth".to_owned(),

@@ -9,6 +9,8 @@ test('the server finds each setting that it fills in exactly once', () => {
   for (const setting of [
     '<meta name="wsloop-url-prefix" content="/ws/">',
     '<meta name="wsloop-heartbeat" content="">',
+    '<meta name="wsloop-prefix" content="">',
+    '<meta name="wsloop-redis-cli" content="redis-cli">',
   ]) {
     assert.equal(page.split(setting).length - 1, 1, setting);
   }

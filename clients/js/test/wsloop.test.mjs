@@ -405,6 +405,35 @@ test('an online browser tries at once, once, and from the shortest wait on', (t)
   assert.equal(FakeWebSocket.all.length, 5, 'a closed one stays closed');
 });
 
+test('reconnect ends the wait, and does nothing else', (t) => {
+  const { die } = install(t);
+  die.value = 1;
+  const loop = new WSLoop(URI);
+  const count = () => FakeWebSocket.all.length;
+  loop.reconnect();
+  assert.equal(count(), 1, 'while connecting');
+  FakeWebSocket.last.end();
+  const seen = record(loop);
+  loop.reconnect();
+  assert.equal(count(), 2);
+  assert.deepEqual(seen, ['connecting', 'state connecting']);
+  tick(60000);
+  assert.equal(count(), 2, 'the timer is gone');
+  let wait;
+  loop.addEventListener('close', (event) => (wait = event.reconnectIn));
+  FakeWebSocket.last.end();
+  assert.equal(wait, 3000, 'the waits go on growing');
+  loop.reconnect();
+  FakeWebSocket.last.accept();
+  loop.reconnect();
+  assert.equal(count(), 3, 'while open');
+  loop.close();
+  loop.reconnect();
+  FakeWebSocket.last.end(1000);
+  loop.reconnect();
+  assert.equal(count(), 3, 'a closed one stays closed');
+});
+
 test('a constructor that fails later on is a failed attempt', (t) => {
   install(t);
   const loop = new WSLoop(URI);

@@ -171,7 +171,7 @@ mod tests {
     fn is_alive_after_silence(answer: Option<&'static [u8]>) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("redis://{}", listener.local_addr().expect("an address"));
-        let settings = redis_url::parse(&url, 0, 0).expect("a URL");
+        let settings = redis_url::parse(&url).expect("a URL");
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut room = [0; 1024];

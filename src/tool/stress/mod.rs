@@ -11,6 +11,7 @@
 //! - phases do not overlap: connecting, quiet, traffic, quiet.
 
 mod conn;
+mod flags;
 mod histogram;
 mod load;
 mod payload;
@@ -29,10 +30,11 @@ use crate::proto::resp::RespError;
 use crate::proto::ws::client::AnswerError;
 use crate::proto::ws::frame::ProtocolError;
 
+pub use flags::{command, plan};
 pub use payload::LEAST as LEAST_SIZE;
 pub use report::Report;
 pub use run::run;
-pub use url::Url;
+pub use url::{Url, url};
 
 /// What the crowd does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use percent_encoding::percent_decode_str;
 
 use super::Error;
+use crate::config::values;
+use crate::link::authority::host_and_port;
 
 /// `ws://host[:port]/path[?query]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,4 +55,35 @@ impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ws://{}{}", self.authority, self.target())
     }
+}
+
+/// Reads `ws://HOST[:PORT][/path][?query]`.
+pub fn url(text: &str) -> Result<Url, String> {
+    let form = "write ws://HOST:PORT/path?query";
+    let wrong = |why: &str| format!("{} {why}; {form}", values::quoted(text));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(wrong("has no scheme"));
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "ws" => {}
+        "wss" | "https" => return Err(wrong("asks for TLS, which is not spoken here")),
+        _ => return Err(wrong("has another scheme than ws")),
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['#', '@']) {
+        let why = "has a character that must be percent-encoded, or a fragment or a user";
+        return Err(wrong(why));
+    }
+    let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (host, port) = host_and_port(authority).map_err(|why| wrong(&format!(": {why}")))?;
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (rest, None),
+    };
+    Ok(Url {
+        authority: authority.to_owned(),
+        host: host.to_owned(),
+        port: port.unwrap_or(80),
+        path: if path.is_empty() { "/" } else { path }.to_owned(),
+        query,
+    })
 }
