@@ -50,8 +50,12 @@ impl World {
 
     /// The time, as the server is told it.
     pub fn now(&self) -> Now {
-        let unix_ms = self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS);
-        Now { mono_ms: self.now_ms, unix_ms }
+        Now { mono_ms: self.now_ms, unix_ms: self.unix_ms() }
+    }
+
+    /// The time of day.
+    pub fn unix_ms(&self) -> u64 {
+        self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
     }
 
     pub(super) fn accept_browser(&mut self) -> LinkId {
