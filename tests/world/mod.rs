@@ -32,7 +32,10 @@ pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
-pub use settings::{EXPIRE_S, REDIS_TIMEOUT_MS, app_target, redis_of, settings, with_redis};
+pub use settings::{
+    AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
+    by_session, redis_of, sessions, settings, with_redis,
+};
 
 /// The place of a browser among all that there ever were.
 pub type BrowserId = usize;
