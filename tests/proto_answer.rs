@@ -3,10 +3,9 @@
 
 use std::net::IpAddr;
 
+use wsloop::access::ask::question;
 use wsloop::proto::http;
-use wsloop::proto::http::answer::{
-    Answer, AnswerError, MAX_ANSWER, MAX_BODY, MAX_HEAD, Reader, question,
-};
+use wsloop::proto::http::answer::{Answer, AnswerError, MAX_ANSWER, MAX_BODY, MAX_HEAD, Reader};
 
 const WANTED: &[&str] = &["X-User", "X-Groups"];
 

@@ -31,6 +31,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 
 use crate::access::identity::Identity;
+use crate::access::nearest::nearest;
 
 /// Who a channel is for. The order is that of channels in a [`Grant`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,8 @@ impl Options {
     /// Reads a raw (percent-encoded) query string.
     ///
     /// Names are trimmed and compared without regard to case. Their values do not matter
-    /// (`echo=0` asks for echo), and names that mean nothing here are ignored.
+    /// (`echo=0` asks for echo), and names that mean nothing here are ignored; see
+    /// [`Options::unknown`] for those that were probably meant to.
     pub fn parse(query: &str) -> Self {
         let named = |(name, _value): (std::borrow::Cow<'_, str>, _)| bit(&NAMES, name.trim());
         Self(
@@ -122,6 +124,31 @@ impl Options {
                 .filter_map(named)
                 .fold(0, |all, bit| all | bit),
         )
+    }
+
+    /// The first name in a raw query string that begins like an option to subscribe or to publish
+    /// and is none, with the option that it is nearest to: a typing error, most likely, which would
+    /// leave a page deaf or mute without a word.
+    pub fn unknown(query: &str) -> Option<(String, &'static str)> {
+        let unknown = form_urlencoded::parse(query.as_bytes()).find_map(|(name, _value)| {
+            let name = name.trim().to_ascii_lowercase();
+            let begins = ["subscribe-", "publish-"].iter().any(|start| name.starts_with(start));
+            (begins && bit(&NAMES, &name).is_none()).then_some(name)
+        })?;
+        let nearest = nearest(&unknown, NAMES[..GRANTABLE].iter().copied())?;
+        Some((unknown, nearest))
+    }
+
+    /// Whether there is nothing in the set that gives a channel.
+    pub fn is_silent(self) -> bool {
+        self.0 & !(ECHO | BINARY) == 0
+    }
+
+    /// The options in the set, each by itself.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        (0..NAMES.len() as u16)
+            .map(move |place| Self(self.0 & 1 << place))
+            .filter(|one| !one.is_empty())
     }
 
     /// Whether `subscribe-…` is in the set for that audience.

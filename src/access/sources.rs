@@ -8,14 +8,13 @@
 
 use std::net::IpAddr;
 
-use crate::access::ask::AskSettings;
+use crate::access::ask::{self, AskSettings};
 use crate::access::channel::Allow;
 use crate::access::identity::{Identity, Named};
 use crate::access::session::{self, Entries, Format};
 use crate::access::token::{self, Key, TokenError};
 use crate::link::Metrics;
 use crate::proto::http::Head;
-use crate::proto::http::answer;
 use crate::proto::ws::upgrade;
 
 /// Where identities come from.
@@ -111,8 +110,7 @@ impl Sources {
         }
         let session = self.session.as_ref().and_then(|sessions| sessions.key_of(head, metrics));
         let ask = |auth: &AskSettings| {
-            let question =
-                address.and_then(|at| answer::question(&auth.host, &auth.path, head, at));
+            let question = address.and_then(|at| ask::question(&auth.host, &auth.path, head, at));
             question.ok_or(Unidentified::Unaskable)
         };
         let question = self.auth.as_ref().map(ask).transpose()?;

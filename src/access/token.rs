@@ -84,22 +84,24 @@ impl Key {
         if !contains(file, b"PUBLIC KEY-----") {
             return Err(KeyError::Unreadable);
         }
-        type Read = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+        let der = pem_block(file).filter(|der| is_der_sequence(der)).ok_or(KeyError::Unreadable)?;
+        let key = rsa_key(&der);
+        type Read = fn(&[u8]) -> DecodingKey;
         let kinds: [(Algorithm, Read, &'static dyn crypto::VerificationAlgorithm); 3] = [
-            (Algorithm::EdDSA, DecodingKey::from_ed_pem, &crypto::ED25519),
-            (Algorithm::ES256, DecodingKey::from_ec_pem, &crypto::ECDSA_P256_SHA256_FIXED),
-            (Algorithm::RS256, DecodingKey::from_rsa_pem, &crypto::RSA_PKCS1_2048_8192_SHA256),
+            (Algorithm::EdDSA, DecodingKey::from_ed_der, &crypto::ED25519),
+            (Algorithm::ES256, DecodingKey::from_ec_der, &crypto::ECDSA_P256_SHA256_FIXED),
+            (Algorithm::RS256, DecodingKey::from_rsa_der, &crypto::RSA_PKCS1_2048_8192_SHA256),
         ];
         for (algorithm, read, verification) in kinds {
-            let Ok(decoding) = read(file) else { continue };
-            let bytes = decoding.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-            crypto::ParsedPublicKey::new(verification, bytes).map_err(|_| KeyError::Unsupported)?;
-            if algorithm == Algorithm::RS256 && !RSA_BITS.contains(&modulus_bits(bytes)) {
-                return Err(KeyError::Unsupported);
+            if crypto::ParsedPublicKey::new(verification, key).is_err() {
+                continue;
             }
-            return Ok(Self { algorithm, decoding, short: false });
+            if algorithm == Algorithm::RS256 && !RSA_BITS.contains(&modulus_bits(key)) {
+                break;
+            }
+            return Ok(Self { algorithm, decoding: read(key), short: false });
         }
-        Err(KeyError::Unreadable)
+        Err(KeyError::Unsupported)
     }
 }
 
@@ -350,6 +352,27 @@ fn of_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(plain).collect();
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     STANDARD_NO_PAD.decode(&text[..text.len() - padding]).ok()
+}
+
+/// The bytes of the first public key in a PEM file, in whichever of its two forms.
+fn pem_block(file: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(file);
+    let (label, rest) = text.split("-----BEGIN ").skip(1).find_map(|block| {
+        let (label, rest) = block.split_once("-----")?;
+        ["PUBLIC KEY", "RSA PUBLIC KEY"].contains(&label).then_some((label, rest))
+    })?;
+    let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
+    let body: String = body.split_ascii_whitespace().collect();
+    STANDARD_NO_PAD.decode(body.trim_end_matches('=')).ok()
+}
+
+/// The RSA key (PKCS #1) in what names its algorithm (RFC 5280); anything else as it is.
+fn rsa_key(der: &[u8]) -> &[u8] {
+    const RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+    match der.get(4..).and_then(|named| named.strip_prefix(RSA)) {
+        Some([0x03, 0x82, _, _, 0, key @ ..]) => key,
+        _ => der,
+    }
 }
 
 /// The size of an RSA public key (PKCS #1); 0 for one too small for lengths of two bytes.

@@ -213,7 +213,7 @@ impl Conn {
     /// The 101 that a conn would have had whose handshake is under way.
     pub(super) fn accepted_frame(&self) -> Option<Frame> {
         match &self.life {
-            Life::Asking(asking) => Some(asking.request.accepted()),
+            Life::Asking(asking) => asking.request.accepted(),
             Life::Waiting(waiting) => Some(waiting.accepted.clone()),
             Life::Joining(joining) => Some(joining.accepted.clone()),
             Life::Head(_) | Life::Open(_) | Life::Closing(_) => None,
@@ -305,9 +305,8 @@ impl Conn {
         begun: Begun,
         cx: &mut Context,
     ) {
-        let (settings, metrics) = (&cx.settings, &mut cx.metrics);
         let Known { identity, allow, expires_ms } = known;
-        let decision = handshake::admit(request, &identity, allow, settings, metrics);
+        let decision = handshake::admit(request, &identity, allow, cx);
         if let Decision::Open(_) = decision {
             cx.put(link, Effect::Own(identity));
         }
@@ -376,7 +375,7 @@ fn examine(
         .map_err(|error| handshake::bad_head(error, &cx.settings))?;
     let Some((head, length)) = head else { return Ok(None) };
     tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
-    let examined = handshake::examine(&head, &cx.settings, &mut cx.metrics);
+    let examined = handshake::examine(&head, cx);
     if conn.surplus {
         return Err(refuse_surplus(examined, cx));
     }
@@ -400,7 +399,7 @@ fn refuse_surplus(examined: Examined, cx: &mut Context) -> Refusal {
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
-        Examined::Asked(request) => Some(request.accepted()),
+        Examined::Asked(request) => request.accepted(),
     };
     handshake::unavailable(text, accepted.as_deref(), &cx.settings)
 }

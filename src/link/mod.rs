@@ -18,5 +18,5 @@ pub use id::LinkId;
 pub use metrics::Metrics;
 pub use now::Now;
 pub use outbox::{Frame, Label, Outbox};
-pub use said::SaidOnce;
+pub use said::{SaidOnce, SaidRarely};
 pub use target::Target;

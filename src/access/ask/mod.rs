@@ -15,18 +15,18 @@
 //! * an answer to a question from before somebody was disconnected does not let that one in again;
 //! * after a dial that failed there is a pause. When no link is left, nobody waits for its end.
 
+mod question;
 mod url;
 mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
+pub use question::question;
 pub use url::auth_url;
 pub use verdict::{Failure, Granted, Verdict, Wrong};
 
 use crate::link::{LinkId, Target};
-use crate::proto::http::Head;
-use crate::proto::http::answer::{self, Answer, Reader};
+use crate::proto::http::answer::{Answer, Reader};
 
 /// A link that rests for so long is closed. Most applications close it earlier.
 const REST_MS: u64 = 30_000;
@@ -146,11 +146,6 @@ impl Application {
     /// Where it is to be dialed.
     pub fn target(&self) -> &Target {
         &self.settings.target
-    }
-
-    /// The question about this request; see [`answer::question`].
-    pub fn question(&self, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
-        answer::question(&self.settings.host, &self.settings.path, head, address)
     }
 
     /// Asks; the answer comes back with who asked and the number that is returned.

@@ -104,13 +104,12 @@ impl Refusal {
             Self::Method
             | Self::HttpVersion
             | Self::Host
-            | Self::NoUpgrade
             | Self::NoConnectionUpgrade
             | Self::Key
             | Self::Protocols
             | Self::Origin => 400,
             Self::OriginRefused { .. } => 403,
-            Self::WebSocketVersion => 426,
+            Self::NoUpgrade | Self::WebSocketVersion => 426,
         }
     }
 
@@ -118,7 +117,7 @@ impl Refusal {
     /// (RFC 6455 section 4.4) and the protocol to upgrade to (RFC 9110 section 15.5.22).
     pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::WebSocketVersion => &[
+            Self::NoUpgrade | Self::WebSocketVersion => &[
                 ("Sec-WebSocket-Version", "13"),
                 ("Upgrade", "websocket"),
                 ("Connection", "Upgrade"),
@@ -205,6 +204,18 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, Refusal> {
         Some(_) => Some(only_text(head, "Origin").ok_or(Refusal::Origin)?),
         None => None,
     };
+    Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
+}
+
+/// A GET that does not ask for an upgrade where WebSockets are: a developer who looks. What a
+/// WebSocket would have to say besides is not asked of it.
+pub fn inquiry<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, Refusal> {
+    let host = host(head).ok_or(Refusal::Host)?;
+    let origin = match head.header("Origin") {
+        Some(_) => Some(only_text(head, "Origin").ok_or(Refusal::Origin)?),
+        None => None,
+    };
+    let (accept, protocols) = ([0; 28], Vec::new());
     Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
 }
 
@@ -650,10 +661,10 @@ mod tests {
             (Refusal::Method, 400, "GET"),
             (Refusal::HttpVersion, 400, "proxy_http_version 1.1"),
             (Refusal::Host, 400, "Host"),
-            (Refusal::NoUpgrade, 400, "upgrade to a websocket"),
-            (Refusal::NoUpgrade, 400, "proxy_http_version 1.1"),
-            (Refusal::NoUpgrade, 400, "proxy_set_header Upgrade"),
-            (Refusal::NoUpgrade, 400, "proxy_set_header Connection"),
+            (Refusal::NoUpgrade, 426, "upgrade to a websocket"),
+            (Refusal::NoUpgrade, 426, "proxy_http_version 1.1"),
+            (Refusal::NoUpgrade, 426, "proxy_set_header Upgrade"),
+            (Refusal::NoUpgrade, 426, "proxy_set_header Connection"),
             (Refusal::NoConnectionUpgrade, 400, "proxy_set_header Connection"),
             (Refusal::WebSocketVersion, 426, "13"),
             (Refusal::Key, 400, "16 random bytes"),
