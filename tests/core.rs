@@ -3,10 +3,9 @@
 mod world;
 
 use world::*;
-use wsloop::BrokerKind;
-use wsloop::Settings;
 use wsloop::internals::broker;
 use wsloop::proto::ws::frame::Opcode;
+use wsloop::{BrokerKind, Settings};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";

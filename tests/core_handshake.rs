@@ -5,7 +5,6 @@ mod world;
 use std::borrow::Cow;
 
 use world::*;
-use wsloop::Allow;
 use wsloop::internals::access::identity::Identity;
 use wsloop::internals::browser::Context;
 use wsloop::internals::browser::handshake;
@@ -13,9 +12,7 @@ use wsloop::internals::browser::handshake::{Decision, Examined};
 use wsloop::proto::http;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::proto::ws::upgrade::AllowedOrigins;
-use wsloop::{Page, PageContent};
-use wsloop::{Refuse, Settings};
-use wsloop::{Rule, Rules, Who};
+use wsloop::{Allow, Page, PageContent, Refuse, Rule, Rules, Settings, Who};
 
 /// Whether a browser was refused in full: a whole response, the end of what is sent, and only when
 /// the browser has hung up, the end of the link.

@@ -5,11 +5,9 @@ mod world;
 use std::io::IoSlice;
 
 use world::*;
-use wsloop::Overflows;
-use wsloop::Wish;
 use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::Opcode;
-use wsloop::{Refuse, Settings};
+use wsloop::{Overflows, Refuse, Settings, Wish};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";

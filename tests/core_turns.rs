@@ -5,9 +5,8 @@ mod world;
 use std::io::IoSlice;
 
 use world::*;
-use wsloop::Settings;
-use wsloop::Wish;
 use wsloop::proto::ws::frame::Opcode;
+use wsloop::{Settings, Wish};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";

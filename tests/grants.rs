@@ -7,8 +7,7 @@ mod world;
 use support::Wsloop;
 use support::client::{Client, Response, upgrade as upgrade_of};
 use world::{World, request, settings, upgrade};
-use wsloop::Allow;
-use wsloop::{Refuse, Settings};
+use wsloop::{Allow, Refuse, Settings};
 
 const HOST: &str = "Host: example.com";
 

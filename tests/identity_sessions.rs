@@ -8,10 +8,9 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use wsloop::Audience;
 use wsloop::internals::access::identity::{Identity, MAX_GROUPS, NameError, Named, Refused};
 use wsloop::internals::access::session::{MAX_STORED, SessionError, decode, session_key};
-use wsloop::{Entries, Format};
+use wsloop::{Audience, Entries, Format};
 
 struct Vector {
     from: String,

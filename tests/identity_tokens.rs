@@ -6,10 +6,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
-use wsloop::Allow;
 use wsloop::internals::access::identity::{Identity, NameError, Named};
 use wsloop::internals::access::token::{Claims, MAX_TOKEN, TokenError, find_token, verify};
-use wsloop::{KeyError, TokenKey};
+use wsloop::{Allow, KeyError, TokenKey};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("sessions/tokens.json")).unwrap()

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::redis::{RedisServer, Value};
 use support::{PATIENCE, Wsloop, free_port};
-use wsloop::Audience;
-use wsloop::PublisherError as Error;
-use wsloop::{Expire, Published, Publisher};
+use wsloop::{Audience, Expire, Published, Publisher, PublisherError as Error};
 
 /// A timeout that is to be waited for.
 const SHORT: Duration = Duration::from_millis(300);

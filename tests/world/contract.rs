@@ -6,9 +6,7 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::Server;
-use wsloop::Settings;
-use wsloop::{Metrics, Now, Wish};
+use wsloop::{Metrics, Now, Server, Settings, Wish};
 
 use super::{BEGIN_MS, World};
 
