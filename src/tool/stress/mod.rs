@@ -20,7 +20,6 @@ mod process;
 mod report;
 mod run;
 mod topic;
-mod url;
 
 use std::fmt;
 use std::io;
@@ -33,7 +32,8 @@ use crate::proto::ws::frame::ProtocolError;
 pub(crate) use flags::{command, plan};
 pub(crate) use payload::LEAST as LEAST_SIZE;
 pub use run::run;
-pub(crate) use url::{Url, url};
+
+use crate::client::url::Url;
 
 /// What the crowd does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

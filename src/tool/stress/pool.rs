@@ -22,7 +22,7 @@ use crate::proto::ws::client::{self, key};
 use super::Error;
 use super::conn::{Client, Conn, Fate, Task, Turn, Work};
 use super::topic::Place;
-use super::url::Url;
+use crate::client::url::Url;
 
 const SCRATCH_BYTES: usize = 64 << 10;
 const EVENTS: usize = 1024;
@@ -43,7 +43,8 @@ impl Door {
     /// Looks up where a URL leads.
     pub(super) fn to(url: &Url) -> Result<Door, Error> {
         let (authority, target) = (url.authority.clone(), url.target());
-        Ok(Door { address: url.resolve()?, authority, target })
+        let unreachable = |error| Error::Unreachable { what: url.authority.clone(), error };
+        Ok(Door { address: url.resolve().map_err(unreachable)?, authority, target })
     }
 }
 
