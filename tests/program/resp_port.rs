@@ -88,7 +88,7 @@ fn redis_cli_hears_what_browsers_say() {
         server.connect(&format!("foo?{SPEAK}")).send("from a browser");
         expect_lines(&lines, &[kind, &["broadcast:foo", "from a browser"]].concat());
     }
-    server.expect_metric("visitors", |visitors| visitors == 0);
+    server.expect_metric("resp_clients", |clients| clients == 0);
 }
 
 const PYTHON: &str = r#"
@@ -240,7 +240,7 @@ fn who_does_not_read_is_closed_and_nobody_else() {
     let taken = (0..200).take_while(|_| heard_by() == ":2").count();
     assert!((37..200).contains(&taken), "{taken} messages are taken for who does not read");
     assert_eq!(heard_by(), ":1");
-    server.expect_metric("visitors_closed_total", |closed| closed == 1);
+    server.expect_metric("resp_clients_closed_total", |closed| closed == 1);
     server.expect_log(&["reads too slowly"]);
     publisher.write_all(b"PING\r\n").expect("a command is taken");
     assert_eq!(answers.next().expect("an answer").expect("an answer"), "+PONG");
@@ -257,7 +257,7 @@ fn a_web_page_is_cut_off() {
     // It ends, or is reset because not all was read.
     let _ = stream.read_to_end(&mut answer);
     assert_eq!(answer, b"");
-    server.expect_metric("visitors", |visitors| visitors == 0);
+    server.expect_metric("resp_clients", |clients| clients == 0);
     assert_eq!(server.metric("deliveries_total"), 0);
 }
 
