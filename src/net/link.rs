@@ -11,6 +11,8 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use crate::link::LinkId;
+
 /// A stream of either family, or one that is still to be made.
 #[derive(Debug)]
 pub enum Stream {
@@ -43,6 +45,16 @@ pub struct Link {
     pub ending: bool,
     /// It is told when it can be written to: a socket that has never been full need not be.
     pub told_writable: bool,
+}
+
+/// The token under which a link's readiness is told.
+pub fn token_of(link: LinkId) -> Token {
+    Token((link.generation as usize) << 32 | link.index as usize)
+}
+
+/// The link of such a token.
+pub fn link_of(token: usize) -> LinkId {
+    LinkId { index: token as u32, generation: (token >> 32) as u32 }
 }
 
 /// The outcome of one read.
