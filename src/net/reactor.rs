@@ -193,10 +193,10 @@ impl Reactor {
     /// earlier turn has left over, of whom at least one has its turn.
     fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>) {
         let until = Instant::now() + READ_BUDGET;
+        let mut left = self.leftovers.len();
         for link in dialed {
             self.read(link, None);
         }
-        let mut left = self.leftovers.len();
         for link in fresh {
             match Instant::now() < until {
                 true => self.read(link, Some(until)),
