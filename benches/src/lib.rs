@@ -10,16 +10,11 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::access::channel::Allow;
-use wsloop::broker::{self, Kind, RedisSettings};
-use wsloop::browser::settings::{Refuse, Settings};
-use wsloop::link::LinkId;
-use wsloop::link::Target;
-use wsloop::link::{Input, Output};
-use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::{self, Opcode};
-use wsloop::proto::ws::upgrade::AllowedOrigins;
-use wsloop::server::Server;
+use wsloop::{
+    Allow, BrokerKind, BrokerSettings, Input, LinkId, Now, Output, RedisSettings, Server, Settings,
+    Target, Wish,
+};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
@@ -44,12 +39,12 @@ pub struct Core {
 impl Core {
     /// A server with the embedded broker.
     pub fn local() -> Core {
-        Core::new(Kind::Local { store_limit: 64 << 20 })
+        Core::new(BrokerKind::Local { store_limit: 64 << 20 })
     }
 
     /// A server with a Redis that is up.
     pub fn redis() -> Core {
-        let mut core = Core::new(Kind::Redis(RedisSettings {
+        let mut core = Core::new(BrokerKind::Redis(RedisSettings {
             target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
             user: None,
             password: None,
@@ -64,15 +59,15 @@ impl Core {
         core
     }
 
-    fn new(kind: Kind) -> Core {
-        let settings = settings(broker::Settings { expire_s: 3600, kind });
+    fn new(kind: BrokerKind) -> Core {
+        let settings = settings(BrokerSettings { expire_s: 3600, kind });
         let server = Server::new(settings, RandomState::new(), 1);
         Core { server, now_ms: 1_000_000, redis: None }
     }
 
     /// A browser connects and asks for a WebSocket; nothing is sent yet.
     pub fn ask(&mut self, request: &mut [u8]) -> LinkId {
-        let link = self.server.accept(SOMEWHERE, self.now_ms);
+        let link = self.server.accept(SOMEWHERE, self.now());
         self.receive(link, request);
         link
     }
@@ -107,21 +102,28 @@ impl Core {
         link
     }
 
-    /// Bytes arrive from a browser.
+    /// Bytes arrive from a browser, and are all looked at unless the turn is full.
     pub fn receive(&mut self, link: LinkId, bytes: &mut [u8]) {
-        self.server.handle(Input::Received { link, bytes }, self.now_ms);
+        self.server.handle(Input::Received { link, bytes }, self.now());
+        while self.server.wish(link) == Wish::GoOn {
+            self.server.handle(Input::WentOn { link }, self.now());
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono_ms: self.now_ms, unix_ms: 1_800_000_000_000 }
     }
 
     /// Bytes arrive from Redis.
     pub fn redis_says(&mut self, bytes: &mut [u8]) {
         let link = self.redis.expect("this server has a Redis");
-        self.server.handle(Input::Received { link, bytes }, self.now_ms);
+        self.server.handle(Input::Received { link, bytes }, self.now());
     }
 
     /// Lets so many milliseconds pass, and does what that brings.
     pub fn pass(&mut self, ms: u64) -> usize {
         self.now_ms += ms;
-        self.server.tick(self.now_ms);
+        self.server.tick(self.now());
         self.drain()
     }
 
@@ -134,7 +136,12 @@ impl Core {
                 Output::Flush(link) => sent += self.flush(link),
                 Output::Dial(link, _) => {
                     self.redis = Some(link);
-                    self.server.handle(Input::Connected { link }, self.now_ms);
+                    self.server.handle(Input::Connected { link }, self.now());
+                }
+                Output::Resume(link) => {
+                    while self.server.wish(link) == Wish::GoOn {
+                        self.server.handle(Input::WentOn { link }, self.now());
+                    }
                 }
                 Output::Finish(_) | Output::Close(_) => panic!("nobody was to be closed"),
             }
@@ -242,35 +249,14 @@ pub fn text(bytes: usize) -> String {
 }
 
 /// wsloop's defaults, with room for as many conns as are wanted.
-fn settings(broker: broker::Settings) -> Settings {
+fn settings(broker: BrokerSettings) -> Settings {
     Settings {
-        url_prefix: "/ws/".to_owned(),
-        prefix: String::new(),
         allow: Allow::parse("all").expect("a list"),
-        heartbeat: None,
-        ping_interval_ms: 30_000,
-        pong_timeout_ms: 10_000,
-        handshake_timeout_ms: 10_000,
-        close_timeout_ms: 5_000,
-        shutdown_timeout_ms: 10_000,
-        max_head_size: 8192,
-        max_message_size: 1 << 20,
         max_fragments: 128,
-        compression: Compression::Shared,
-        compression_min: 256,
-        outbox_limit: 4 << 20,
-        overflows: Default::default(),
-        rules: Default::default(),
-        require_login: false,
-        sources: Default::default(),
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
-        subprotocols: None,
-        allowed_origins: AllowedOrigins::Listed(Vec::new()),
-        refuse: Refuse::Status,
-        pages: Vec::new(),
-        metrics_path: None,
         echo_path: Some(ECHO.to_owned()),
         broker,
+        ..Settings::base()
     }
 }

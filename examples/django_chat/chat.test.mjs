@@ -9,12 +9,15 @@
  */
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 
 const driver = createRequire(new URL('../../tests/browser/', import.meta.url));
 const { chromium } = driver('playwright-core');
+const { source: axe } = driver('axe-core');
 const { CHAT_URL, CHAT_SCREENSHOTS, WSLOOP_CHROMIUM = '/usr/bin/chromium' } = process.env;
 
 let browser;
@@ -22,14 +25,16 @@ const problems = [];
 
 before(async () => {
   assert.ok(CHAT_URL, 'CHAT_URL has to say where the project is, as http://127.0.0.1:8000');
-  browser = await chromium.launch({ executablePath: WSLOOP_CHROMIUM, args: ['--no-sandbox'] });
+  const args = ['--no-sandbox', '--disable-background-networking', '--disable-quic'];
+  browser = await chromium.launch({ executablePath: WSLOOP_CHROMIUM, args });
 });
 
 after(() => browser?.close());
 
 /** Somebody's own browser in the first chat. */
-async function visit(t, name) {
-  const context = await browser.newContext({ viewport: { width: 640, height: 480 } });
+async function visit(t, name, options = {}) {
+  const viewport = { width: 640, height: 480 };
+  const context = await browser.newContext({ viewport, ...options });
   t.after(() => context.close());
   context.on('page', (page) => {
     page.setDefaultTimeout(10000);
@@ -45,8 +50,8 @@ async function visit(t, name) {
 }
 
 /** The same, logged in; more of its tabs come from `page.context().newPage()`. */
-async function login(t, name) {
-  const page = await visit(t, name);
+async function login(t, name, options = {}) {
+  const page = await visit(t, name, options);
   await page.getByRole('link', { name: 'Log in' }).first().click();
   await page.fill('[name=username]', name);
   await page.fill('[name=password]', 'secret');
@@ -75,6 +80,21 @@ async function say(page, text, to) {
   if (to) await page.selectOption('#to', to);
   await page.fill('#text', text);
   await page.press('#text', 'Enter');
+}
+
+/** Publishes these to everybody, as the project itself can: `{ from, text }`, or a text alone. */
+async function publish(...messages) {
+  const code = [
+    'import json, sys',
+    'from chat.views import FACILITY',
+    'from wsloop import RedisPublisher',
+    'publisher = RedisPublisher(facility=FACILITY, broadcast=True)',
+    `for message in json.loads(${JSON.stringify(JSON.stringify(messages))}):`,
+    '    text = message if isinstance(message, str) else json.dumps(message)',
+    '    publisher.publish_message(text)',
+  ].join('\n');
+  const cwd = new URL('.', import.meta.url);
+  await promisify(execFile)('./manage.py', ['shell', '-c', code], { cwd });
 }
 
 /** A mark, so that nothing said in another test is taken for this one's, and texts with it. */
@@ -212,3 +232,192 @@ test('a logout closes the other tabs of this browser and nothing else', async (t
   assert.equal(await tab.getAttribute('#status', 'data-state'), 'closed');
   assert.deepEqual(problems, []);
 });
+
+test('nobody is somebody else', async (t) => {
+  const [mark, text] = marked();
+  const [john, mary] = await logins(t, 'john', 'mary');
+  const nobody = await visit(t, 'nobody');
+  const forge = async ([said, mark]) => {
+    // By the WebSocket, whatever it asks for, on the chat's facility and on another one.
+    for (const facility of ['foobar', 'other']) {
+      const options = ['broadcast', 'user', 'group', 'session'].map((who) => `publish-${who}`);
+      const uri = `/ws/${facility}?subscribe-broadcast&${options.join('&')}&echo`;
+      const socket = new WebSocket(Object.assign(new URL(uri, location), { protocol: 'ws:' }));
+      await new Promise((resolve) => (socket.onopen = resolve));
+      socket.send(JSON.stringify({ from: 'mary', text: said }));
+      socket.send(`mary: ${said}`);
+    }
+    // By a form of one's own.
+    const body = new FormData(document.querySelector('form'));
+    const forged = { from: 'mary', user: 'mary', username: 'mary', to: 'mary' };
+    for (const name in forged) body.append(name, forged[name]);
+    body.append('message', JSON.stringify({ from: 'mary', text: mark }));
+    const { status } = await fetch('/chat/?from=mary', { method: 'POST', body });
+    return status;
+  };
+  await nobody.evaluate(() => document.body.append(document.createElement('form')));
+  const forged = [text('forged'), mark];
+  assert.equal(await nobody.evaluate(forge, forged), 403);
+  assert.equal(await john.evaluate(forge, forged), 204);
+  await say(mary, text('mine'));
+  for (const page of [john, mary, nobody]) {
+    await hears(page, text('mine'));
+    const said = await page.locator('#messages li', { hasText: mark }).evaluateAll((items) =>
+      items.map((item) => [item.querySelector('b').textContent, item.querySelector('span').textContent]),
+    );
+    const wrapped = JSON.stringify({ from: 'mary', text: mark });
+    assert.deepEqual(said, [['john', wrapped], ['mary', text('mine')]]);
+  }
+  // The refusal is in the console.
+  assert.match(problems.splice(0).join(), /^nobody: Failed to load resource: .* 403/);
+});
+
+test('what somebody reads stays where it is, and the oldest go past 500', async (t) => {
+  const [mark, text] = marked();
+  const lines = (from, to) =>
+    Array.from({ length: to - from }, (_, at) => text(`line ${from + at}`) + ' .'.repeat(at % 90));
+  const [john, mary] = await logins(t, 'john', 'mary');
+  await publish(...lines(0, 100));
+  for (const page of [john, mary]) await hears(page, text('line 99'));
+  const place = (page) =>
+    page.evaluate((text) => {
+      const item = [...document.querySelectorAll('li')].find((li) => li.innerText.includes(text));
+      return item.getBoundingClientRect().top - log.getBoundingClientRect().top;
+    }, text('line 50'));
+  await john.evaluate((text) => {
+    [...document.querySelectorAll('li')].find((li) => li.innerText.includes(text)).scrollIntoView();
+  }, text('line 50'));
+  const before = await place(john);
+  assert.ok(Math.abs(before) < 1, `the line is at the top: ${before}`);
+  await publish(...lines(100, 540));
+  for (const page of [john, mary]) {
+    await hears(page, text('line 539'));
+    assert.equal(await page.locator('#messages li').count(), 500);
+    const [oldest] = await page.locator('#messages li').allTextContents();
+    assert.match(oldest, new RegExp(`^line 40 ${mark}`));
+  }
+  assert.ok(Math.abs((await place(john)) - before) < 1, `it has moved to ${await place(john)}`);
+  const fromEnd = (page) =>
+    page.evaluate(() => log.scrollHeight - log.scrollTop - log.clientHeight);
+  assert.ok((await fromEnd(mary)) < 1, 'who is at the end stays there');
+  assert.ok((await fromEnd(john)) > 1000);
+  // Who speaks wants to see it.
+  await say(john, text('mine'));
+  await hears(john, text('mine'));
+  assert.ok((await fromEnd(john)) < 1);
+  assert.deepEqual(problems, []);
+});
+
+test('names and texts have their own direction, and the log is a list', async (t) => {
+  const john = await login(t, 'john');
+  const [mark, text] = marked();
+  await publish({ from: 'יוחנן', text: text('שלום') }, { from: 'mary', text: text('hello') });
+  await hears(john, text('hello'));
+  const items = john.getByRole('log').getByRole('list').getByRole('listitem');
+  const directions = await items.filter({ hasText: mark }).evaluateAll((items) =>
+    items.map((item) => [...item.children].map((part) => getComputedStyle(part).direction)),
+  );
+  assert.deepEqual(directions, [['rtl', 'rtl'], ['ltr', 'ltr']]);
+  await john.fill('#text', 'שלום');
+  const typed = await john.locator('#text').evaluate((field) => getComputedStyle(field).direction);
+  assert.equal(typed, 'rtl');
+  assert.deepEqual(problems, []);
+});
+
+const PAGES = ['/chat/', '/userchat/', '/groupchat/'];
+
+for (const width of [320, 375]) {
+  test(`on a phone of ${width} pixels nothing is on a line alone`, async (t) => {
+    const john = await login(t, 'john', { viewport: { width, height: 640 }, hasTouch: true });
+    for (const path of PAGES) {
+      await go(path, john);
+      for (const state of ['Connected', 'Reconnecting']) {
+        await john.evaluate((text) => (document.getElementById('status').textContent = text), state);
+        const wrong = await john.evaluate(alone);
+        assert.deepEqual(wrong, [], `${path} ${state}`);
+      }
+      if (CHAT_SCREENSHOTS) await picture(john, `phone-${width}${path.replaceAll('/', '-')}`);
+    }
+    assert.deepEqual(problems, []);
+  });
+}
+
+/** What is wider than the page, on a line that its neighbour is not on, or broken in two. */
+function alone() {
+  const wrong = [];
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth > clientWidth) wrong.push(`the page is ${scrollWidth} wide, not ${clientWidth}`);
+  const middle = (element) => {
+    const { top, bottom } = element.getBoundingClientRect();
+    return (top + bottom) / 2;
+  };
+  const rows = ['nav a', '.who > :not([type=hidden])', '.title > *', '#composer > :is(#text, button)'];
+  for (const row of rows) {
+    const [first, ...others] = document.querySelectorAll(row);
+    if (others.length === 0) wrong.push(`${row}: there is no such row`);
+    for (const other of others) {
+      if (Math.abs(middle(other) - middle(first)) > 2) wrong.push(`${row}: ${other.textContent}`);
+    }
+  }
+  for (const whole of document.querySelectorAll('nav a, button, #status')) {
+    const range = document.createRange();
+    range.selectNodeContents(whole);
+    const lines = new Set([...range.getClientRects()].map(({ top }) => Math.round(top)));
+    if (lines.size !== 1) wrong.push(`${whole.textContent} has ${lines.size} lines`);
+  }
+  // Words by the line that they are on.
+  const lines = new Map();
+  const nodes = document.createTreeWalker(document.querySelector('h1'), NodeFilter.SHOW_TEXT);
+  while (nodes.nextNode()) {
+    for (const { index, 0: word } of nodes.currentNode.data.matchAll(/\S+/g)) {
+      const range = document.createRange();
+      range.setStart(nodes.currentNode, index);
+      range.setEnd(nodes.currentNode, index + word.length);
+      const top = Math.round(range.getBoundingClientRect().top);
+      lines.set(top, [...(lines.get(top) ?? []), word]);
+    }
+  }
+  const last = [...lines.values()].at(-1);
+  if (last.length === 1) wrong.push(`${last} is alone on a line of the heading`);
+  return wrong;
+}
+
+for (const colorScheme of ['light', 'dark']) {
+  test(`axe finds nothing, ${colorScheme}`, async (t) => {
+    const look = async (page, where) => {
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => globalThis.axe.run());
+      const found = violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+      assert.deepEqual(found, [], where);
+    };
+    const nobody = await visit(t, 'nobody', { colorScheme });
+    await look(nobody, 'nobody');
+    await nobody.getByRole('link', { name: 'Log in' }).first().click();
+    await nobody.fill('[name=username]', 'john');
+    await nobody.fill('[name=password]', 'wrong');
+    await nobody.click('main button');
+    await nobody.getByRole('alert').waitFor();
+    await look(nobody, 'login');
+    const john = await login(t, 'john', { colorScheme });
+    const [, text] = marked();
+    await publish({ from: 'john', text: text('mine') }, { from: 'mary', text: text('hers') }, text('all'));
+    await hears(john, text('all'));
+    assert.ok((await john.locator('.own').count()) > 0);
+    await look(john, 'messages');
+    for (const state of ['waiting', 'closed']) {
+      await john.evaluate((state) => {
+        document.getElementById('status').dataset.state = state;
+        document.getElementById('note').textContent = 'Not sent: why';
+      }, state);
+      await look(john, state);
+    }
+    for (const path of PAGES.slice(1)) {
+      await go(path, john);
+      await look(john, path);
+    }
+    const admin = await login(t, 'admin', { colorScheme });
+    await go('/groupchat/', admin);
+    await look(admin, 'in no group');
+    assert.deepEqual(problems, []);
+  });
+}

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::store::Store;
-use super::{Delivery, Event};
+use super::{Ask, BrokerEvent, Delivery};
 use crate::link::LinkId;
 
 /// The embedded broker.
@@ -25,7 +25,7 @@ enum Happened {
     Delivered { channel: Arc<[u8]>, payload: Arc<[u8]>, except: Option<LinkId> },
     Announced { channel: Arc<[u8]>, payload: Arc<[u8]> },
     Subscribed { channel: Arc<str> },
-    Answered { payload: Option<Arc<[u8]>> },
+    Answered { ask: Ask, payload: Option<Arc<[u8]>> },
 }
 
 impl Local {
@@ -42,7 +42,7 @@ impl Local {
         &mut self.store
     }
 
-    /// Publishes a message of a visitor, for the conns, and stores nothing.
+    /// Publishes a message of a RESP client, for the conns, and stores nothing.
     pub fn announce(&mut self, channel: Arc<[u8]>, payload: Arc<[u8]>) {
         self.events.push_back(Happened::Announced { channel, payload });
     }
@@ -51,9 +51,9 @@ impl Local {
         self.events.extend(channels.into_iter().map(|channel| Happened::Subscribed { channel }));
     }
 
-    pub(super) fn fetch(&mut self, channel: &str, now_ms: u64) {
-        let payload = self.store(now_ms).get(channel.as_bytes()).cloned();
-        self.events.push_back(Happened::Answered { payload });
+    pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
+        let payload = self.store(now_ms).get(name.as_bytes()).cloned();
+        self.events.push_back(Happened::Answered { ask, payload });
     }
 
     pub(super) fn publish(
@@ -72,20 +72,24 @@ impl Local {
         self.events.push_back(Happened::Delivered { channel, payload, except });
     }
 
-    pub(super) fn next(&mut self) -> Option<Event<'_>> {
+    pub(super) fn next(&mut self) -> Option<BrokerEvent<'_>> {
         self.current = self.events.pop_front();
         if self.current.is_none() && self.events.capacity() > 1024 {
             self.events.shrink_to(0);
         }
         Some(match self.current.as_ref()? {
             Happened::Delivered { channel, payload, except } => {
-                Event::Delivery(Delivery { channel, payload, except: *except })
+                BrokerEvent::Delivery(Delivery { channel, payload, except: *except })
             }
             Happened::Announced { channel, payload } => {
-                Event::Announced(Delivery { channel, payload, except: None })
+                BrokerEvent::Announced(Delivery { channel, payload, except: None })
             }
-            Happened::Subscribed { channel } => Event::Subscribed { channel: channel.as_bytes() },
-            Happened::Answered { payload } => Event::Answer(payload.as_deref()),
+            Happened::Subscribed { channel } => {
+                BrokerEvent::Subscribed { channel: channel.as_bytes() }
+            }
+            Happened::Answered { ask, payload } => {
+                BrokerEvent::Answer { ask: *ask, payload: payload.as_deref() }
+            }
         })
     }
 
@@ -104,10 +108,10 @@ mod tests {
     use super::*;
 
     fn fetched(local: &mut Local, channel: &str, now_ms: u64) -> Option<Vec<u8>> {
-        local.fetch(channel, now_ms);
+        local.ask(Ask::Stored(1), channel, now_ms);
         let mut answer = None;
         while let Some(event) = local.next() {
-            if let Event::Answer(payload) = event {
+            if let BrokerEvent::Answer { payload, .. } = event {
                 answer = payload.map(<[u8]>::to_vec);
             }
         }
@@ -120,7 +124,7 @@ mod tests {
         let except = Some(LinkId { index: 1, generation: 2 });
         local.publish("c", b"one", except, 1000);
         let delivery = Delivery { channel: b"c", payload: b"one", except };
-        assert_eq!(local.next(), Some(Event::Delivery(delivery)));
+        assert_eq!(local.next(), Some(BrokerEvent::Delivery(delivery)));
         assert_eq!(local.next(), None);
         assert_eq!(fetched(&mut local, "c", 10_999).as_deref(), Some(&b"one"[..]));
         assert_eq!(fetched(&mut local, "c", 11_000), None);
@@ -161,10 +165,10 @@ mod tests {
     fn answers_come_in_the_order_of_the_questions() {
         let mut local = Local::new(10, 1 << 20);
         local.subscribe(vec![Arc::from("c")]);
-        local.fetch("c", 0);
+        local.ask(Ask::Stored(7), "c", 0);
         local.publish("c", b"x", None, 0);
-        assert_eq!(local.next(), Some(Event::Subscribed { channel: b"c" }));
-        assert_eq!(local.next(), Some(Event::Answer(None)));
-        assert!(matches!(local.next(), Some(Event::Delivery(_))));
+        assert_eq!(local.next(), Some(BrokerEvent::Subscribed { channel: b"c" }));
+        assert_eq!(local.next(), Some(BrokerEvent::Answer { ask: Ask::Stored(7), payload: None }));
+        assert!(matches!(local.next(), Some(BrokerEvent::Delivery(_))));
     }
 }

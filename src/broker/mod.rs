@@ -1,41 +1,42 @@
 //! L1: where messages come from: `Redis`, or `Local` (in this process, the default).
 //!
 //! The rest of the code cannot tell which it has: it subscribes, publishes and fetches, and takes
-//! [`Event`]s. A broker knows channels by name and the conn that published by its link, which it
-//! gives back and never looks at. Its rules:
-//! * fetches are answered in the order in which they were made, each once, unless the broker goes
-//!   down: then all that were not yet answered are forgotten, and the owner asks again;
+//! [`BrokerEvent`]s. A broker knows channels by name, and conns by their links, which it gives back
+//! and never looks at. Its rules:
+//! * an answer carries its ask, once. When the broker goes down, what it has not answered is given
+//!   back unanswered;
+//! * asks are answered in the order in which they were made;
 //! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
 //!
-//! A *visitor* is a Redis client that has come to the embedded broker: an application that
-//! publishes, or somebody who looks around. `visitor` is about one of them, `store` about what they
-//! and the conns have stored, `glob` about their patterns.
+//! A RESP client is a Redis client of the embedded broker: an application that publishes, or
+//! somebody who looks around. `client` is about one of them, `store` about what they and the conns
+//! have stored, `glob` about their patterns.
 
-pub mod client;
+pub(crate) mod client;
 mod glob;
 mod local;
 mod redis;
-pub mod store;
+pub(crate) mod store;
 
 use std::sync::Arc;
 
-pub use local::Local;
-pub use redis::{Redis, Wish};
+pub(crate) use local::Local;
+pub(crate) use redis::{Redis, RedisDue};
 
 use crate::link::{LinkId, Target};
 
 /// What a broker is to be, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct BrokerSettings {
     /// Seconds a published message stays stored for conns that come later; 0 stores nothing.
     pub expire_s: u64,
     /// Which broker.
-    pub kind: Kind,
+    pub kind: BrokerKind,
 }
 
 /// Which broker, with what only that one needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BrokerKind {
     /// In this process.
     Local {
         /// Bytes that stored messages and their names may take together.
@@ -75,10 +76,10 @@ pub enum Status {
 
 /// What the broker has to say.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum BrokerEvent<'a> {
     /// A message arrived.
     Delivery(Delivery<'a>),
-    /// A message arrived from a visitor, and the visitors have been told of it.
+    /// A message arrived from a RESP client, and the RESP clients have been told of it.
     Announced(Delivery<'a>),
     /// From now on the channel's messages arrive.
     Subscribed {
@@ -92,12 +93,24 @@ pub enum Event<'a> {
         /// Why, in the broker's words.
         reason: String,
     },
-    /// The oldest fetch is answered: with the stored message, if there is one.
-    Answer(Option<&'a [u8]>),
-    /// The oldest fetch is answered with nothing of use: an error, or a value larger than allowed.
+    /// An ask is answered.
+    Answer {
+        /// The ask.
+        ask: Ask,
+        /// What is stored, if anything is.
+        payload: Option<&'a [u8]>,
+    },
+    /// An ask is answered with nothing of use: an error, or a value larger than allowed.
     NoAnswer {
-        /// Why.
+        /// The ask.
+        ask: Ask,
+        /// What is wrong.
         reason: String,
+    },
+    /// What a conn had published when [`Broker::settle`] was called is answered.
+    Settled {
+        /// The conn.
+        conn: LinkId,
     },
     /// A message was larger than allowed and has been skipped.
     Skipped,
@@ -115,6 +128,15 @@ pub enum Event<'a> {
     },
     /// Nothing that concerns the owner.
     Quiet,
+}
+
+/// Who asked for something that is stored. The broker gives it back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The fetch of that number, for a channel's stored message.
+    Stored(u64),
+    /// A conn, for the session of who asks.
+    Session(LinkId),
 }
 
 /// One message arriving for one channel.
@@ -149,12 +171,12 @@ pub enum Broker {
 impl Broker {
     /// The broker of these settings. Values over `max_value` bytes are skipped; `seed` is for the
     /// jitter of its dialing.
-    pub fn new(settings: Settings, max_value: usize, seed: u64) -> Self {
+    pub fn new(settings: BrokerSettings, max_value: usize, seed: u64) -> Self {
         match settings.kind {
-            Kind::Local { store_limit } => {
+            BrokerKind::Local { store_limit } => {
                 Broker::Local(Box::new(Local::new(settings.expire_s, store_limit)))
             }
-            Kind::Redis(redis) => {
+            BrokerKind::Redis(redis) => {
                 Broker::Redis(Box::new(Redis::new(redis, settings.expire_s, max_value, seed)))
             }
         }
@@ -176,7 +198,8 @@ impl Broker {
         }
     }
 
-    /// Asks for no more messages of the channel; `confirmed` is whether [`Event::Subscribed`] came.
+    /// Asks for no more messages of the channel; `confirmed` is whether
+    /// [`BrokerEvent::Subscribed`] came.
     pub fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
         match self {
             Broker::Local(_) => {}
@@ -184,11 +207,11 @@ impl Broker {
         }
     }
 
-    /// Asks for the channel's stored message. It must be up.
-    pub fn fetch(&mut self, channel: &str, now_ms: u64) {
+    /// Asks for what is stored under a name. It must be up.
+    pub fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
         match self {
-            Broker::Local(local) => local.fetch(channel, now_ms),
-            Broker::Redis(redis) => redis.fetch(channel, now_ms),
+            Broker::Local(local) => local.ask(ask, name, now_ms),
+            Broker::Redis(redis) => redis.ask(ask, name, now_ms),
         }
     }
 
@@ -211,7 +234,11 @@ impl Broker {
 
     /// Takes what arrived from the front of `input` until there is something to say; `None` when
     /// all is taken. Call it until then, with an empty input as well.
-    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], now_ms: u64) -> Option<Event<'a>> {
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        now_ms: u64,
+    ) -> Option<BrokerEvent<'a>> {
         match self {
             Broker::Local(local) => local.next(),
             Broker::Redis(redis) => redis.next(input, now_ms),
@@ -226,7 +253,7 @@ impl Broker {
         }
     }
 
-    /// The embedded broker, if that is what it is: for visitors, which only that one has.
+    /// The embedded broker, if that is what it is: for RESP clients, which only that one has.
     pub fn local(&mut self) -> Option<&mut Local> {
         match self {
             Broker::Local(local) => Some(local),
@@ -234,19 +261,11 @@ impl Broker {
         }
     }
 
-    /// The number of commands asked so far on the present link, if not all are answered.
-    pub fn unanswered(&self) -> Option<u64> {
+    /// Asks to be told when all that was asked so far is answered; false when it is.
+    pub fn settle(&mut self, conn: LinkId) -> bool {
         match self {
-            Broker::Local(_) => None,
-            Broker::Redis(redis) => redis.unanswered(),
-        }
-    }
-
-    /// The number of commands answered so far on the present link.
-    pub fn answered(&self) -> u64 {
-        match self {
-            Broker::Local(_) => 0,
-            Broker::Redis(redis) => redis.answered(),
+            Broker::Local(_) => false,
+            Broker::Redis(redis) => redis.settle(conn),
         }
     }
 
@@ -258,11 +277,27 @@ impl Broker {
         }
     }
 
-    /// The commands that wait to be sent, if they need to be sent anywhere.
-    pub fn unsent(&self) -> Option<&[u8]> {
+    /// The commands that wait to be sent.
+    pub fn unsent(&self) -> &[u8] {
         match self {
-            Broker::Local(_) => None,
-            Broker::Redis(redis) => Some(redis.unsent()),
+            Broker::Local(_) => &[],
+            Broker::Redis(redis) => redis.unsent(),
+        }
+    }
+
+    /// The first `n` bytes of those are sent; true when that was all.
+    pub fn advance(&mut self, n: usize) -> bool {
+        if let Broker::Redis(redis) = self {
+            redis.advance(n);
+        }
+        self.unsent().is_empty()
+    }
+
+    /// Whether bytes were kept that a turn had no time for.
+    pub fn has_kept(&self) -> bool {
+        match self {
+            Broker::Local(_) => false,
+            Broker::Redis(redis) => redis.has_kept(),
         }
     }
 

@@ -1,282 +1,342 @@
-//! L2: one browser: Head -> Authorizing -> Joining -> Open -> Closing.
+//! L2: one browser: Head -> Asking -> Waiting -> Joining -> Open -> Closing.
 //!
-//! A conn knows its own stage, its times, what waits for it and what it may do. It does not know
-//! other conns, the hub or the broker; [`crate::relay`] moves it. Its rules:
+//! A conn knows its own life, its times, what waits for it and what it may do. It does not know
+//! other conns, the hub or the broker: what it wants of them it says as an [`Effect`]. Its rules:
+//! * what only one state has is a field of that state;
 //! * open and idle, it owns nothing outside its own few cache lines;
-//! * every stage has a deadline, except Open with pings and heartbeats off.
+//! * every state has a deadline, except Open with pings and heartbeats off;
+//! * it leaves the hub, the owners and those it asked when it begins to close.
+//!
+//! [`handshake`](super::handshake) decides about a request, `opening` is about the states up to
+//! Open, `frames` about what an open conn sends, `life` about deadlines and the end.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::context::Context;
+use super::effect::{Effect, Left, Source};
+use super::handshake::Request;
 use crate::access::channel::Grant;
 use crate::access::sources::Lookup;
-use crate::browser::handshake::Asked;
-use crate::browser::settings::Settings;
 use crate::fanout::encoded::Form;
 use crate::fanout::hub::Subscriptions;
 use crate::fanout::overflow::Overflow;
-use crate::link::timers::{self, Tick};
-use crate::link::{Frame, Outbox};
+use crate::link::timers::Tick;
+use crate::link::{Frame, LinkId, Outbox, Wish};
 use crate::proto::ws::deflate::Agreement;
 use crate::proto::ws::message::Reader;
 
-/// A heartbeat goes out when nothing did for so long: browsers expect one every 4 s.
-const HEARTBEAT_MS: u64 = 3_900;
-
 /// One browser connection, from its first byte to its last.
 #[derive(Debug)]
-pub struct Conn {
+pub(crate) struct Conn {
     /// The bytes that wait for it.
     pub outbox: Outbox,
+    /// Who it belongs to, in the server's index of that.
+    pub owners: Subscriptions,
+    /// The tick at which its timer entry fires; another one is stale.
+    pub wake: Tick,
+    pub(super) life: Life,
+}
+
+/// Where a conn is in its life, with what it needs there.
+#[derive(Debug)]
+pub(super) enum Life {
+    /// Its request head is not complete.
+    Head(Head),
+    /// Its request is good; it is being found out who asks.
+    Asking(Box<Asking>),
+    /// It is known who asks; the conn waits until the broker can be asked for its channels.
+    Waiting(Box<Waiting>),
+    /// It is subscribed; its 101 is queued, and held until the broker has confirmed its channels.
+    Joining(Box<Joining>),
+    /// It sends and hears.
+    Open(Member),
+    /// The last bytes are queued or sent; input is discarded.
+    Closing(Closing),
+}
+
+#[derive(Debug)]
+pub(super) struct Head {
+    pub began: Tick,
+    /// It was accepted beyond the limit, to be told so.
+    pub surplus: bool,
+    /// The incomplete head, and where it comes from if the application is to be told.
+    pub rest: Option<Box<(Vec<u8>, Option<IpAddr>)>>,
+}
+
+/// What a handshake has from its head on until its 101 goes out.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    pub since: Tick,
+    /// What came behind the head.
+    pub early: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub begun: Begun,
+    pub request: Request,
+    pub lookup: Lookup,
+    /// Who is asked at the moment; nobody while the broker is being dialed.
+    pub asked: Option<Source>,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub begun: Begun,
+    pub grant: Grant,
+    pub accepted: Frame,
+    pub member: Member,
+}
+
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub begun: Begun,
+    /// The 101, in case the conn is refused after all.
+    pub accepted: Frame,
+    /// Channels that the broker has not confirmed.
+    pub awaiting: u16,
+    pub member: Member,
+}
+
+/// A conn that hears and speaks, or is about to.
+#[derive(Debug, Default)]
+pub(crate) struct Member {
     /// Its frames on their way to become messages.
-    pub reader: Reader,
-    /// What it needs only until its 101 has gone out.
-    pub early: Option<Box<Early>>,
+    pub(super) reader: Reader,
+    /// What it has sent that a turn had no time for.
+    pub(super) kept: Option<Box<Kept>>,
     /// The channels its messages go to.
     pub publications: Box<[Publication]>,
     /// What it hears.
     pub subscriptions: Subscriptions,
-    /// Whose it is, in the relay's index of that.
-    pub owners: Subscriptions,
     /// The tick at which it may stay no longer; 0 is none.
-    pub expires: Tick,
+    pub(super) expires: Tick,
     /// When a byte last came from it.
-    pub heard: Tick,
+    pub(super) heard: Tick,
     /// When a message was last queued for it. Pages do not see pings and pongs.
     pub spoken: Tick,
-    /// Open: when the ping was sent that is still unanswered, if [`Conn::pinged`]. Else: when the
-    /// handshake or the closing began.
-    pub since: Tick,
-    /// The tick at which its timer entry fires; another one is stale.
-    pub wake: Tick,
-    /// Answers of the broker without which nothing goes out to it: confirmations of its channels
-    /// before its 101, or that of what it published last before the answer to its close.
-    pub awaiting: u16,
-    /// Where it is in its life.
-    pub stage: Stage,
-    /// A ping is unanswered.
-    pub pinged: bool,
-    /// It is in line to be flushed, among those who share what waits with few others.
-    pub in_front: bool,
-    /// It is in line to be flushed, in a crowd.
-    pub in_back: bool,
-    /// The kernel refused bytes, and the outbox has not been empty since.
-    pub blocked: bool,
+    /// When the ping was sent that is still unanswered; 0 is none.
+    pub(super) pinged: Tick,
+    /// Bytes of pongs queued since nothing waited for it.
+    pub(super) pongs: u32,
+    /// What form its messages go out in.
+    pub form: Form,
     /// What is done when it lets more wait than it may.
     pub overflow: Overflow,
     /// It skips to the latest messages until nothing waits for it any more.
     pub skips: bool,
-    /// It sends nothing more: its end of the socket is shut.
-    pub ended: bool,
-    /// What form its messages go out in.
-    pub form: Form,
     /// Its messages come back to it, and go nowhere else.
-    pub echoes: bool,
-    /// It was accepted beyond the limit, to be told so.
-    pub surplus: bool,
+    pub(super) echoes: bool,
 }
 
-/// Where a conn is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Its request head is not complete.
-    Head,
-    /// Its request is good; it is being found out who asks, or the broker that it needs is being
-    /// dialed.
-    Authorizing,
-    /// It is subscribed; its 101 waits for the broker's confirmation.
-    Joining,
-    /// It sends and hears.
-    Open,
-    /// The last bytes are queued or sent; input is discarded.
-    Closing,
-    /// Its link is to be closed; nothing else happens to it.
-    Gone,
-}
-
-/// What a conn needs only until its 101 has gone out.
-#[derive(Debug, Default)]
-pub struct Early {
-    /// The incomplete head; later, what came behind the head.
-    pub bytes: Vec<u8>,
-    /// Where it comes from, if the application is to be told.
-    pub address: Option<IpAddr>,
-    /// What it asks for, until it is known who it is.
-    pub waiting: Option<Box<Waiting>>,
-    /// What was decided about the request, until the conn joins.
-    pub grant: Option<Grant>,
-    /// Its 101, until that goes out or something else does.
-    pub accepted: Option<Frame>,
-}
-
-/// A handshake that waits until it is known who asks.
+/// Bytes that were read, and how many of them were looked at.
 #[derive(Debug)]
-pub struct Waiting {
-    /// What it asks for.
-    pub asked: Asked,
-    /// What is still to be looked up.
-    pub lookup: Lookup,
-    /// The application has been asked.
-    pub asking: bool,
+pub(crate) struct Kept {
+    /// All of them.
+    pub bytes: Vec<u8>,
+    /// Those that were looked at.
+    pub done: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub since: Tick,
+    /// The peer's end of the socket is shut.
+    pub ended: bool,
+    /// The answer to the browser's close waits for the broker's to what it published last.
+    pub held: bool,
 }
 
 /// A channel that a conn publishes to.
 #[derive(Debug)]
-pub struct Publication {
+pub(crate) struct Publication {
     /// Its name.
     pub channel: Arc<str>,
     /// Whether the conn hears it too and does not want its own messages back.
     pub withhold: bool,
 }
 
-/// The settings that are times, in ticks.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    handshake: Tick,
-    close: Tick,
-    ping: Option<Tick>,
-    pong: Tick,
-    heartbeat: Option<Tick>,
-}
-
-/// What a conn's deadline was about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// The 101 has not gone out in time.
-    HandshakeTimeout,
-    /// The peer has not hung up in time.
-    CloseTimeout,
-    /// A ping was not answered.
-    PongTimeout,
-    /// A ping is to be sent.
-    Ping,
-    /// A heartbeat is to be sent.
-    Heartbeat,
-    /// What let it in is no longer valid.
-    Expired,
-}
-
-impl Pace {
-    /// The paces of these settings.
-    pub fn new(settings: &Settings) -> Self {
-        let ping_ms = settings.ping_interval_ms;
-        Pace {
-            handshake: timers::ticks(settings.handshake_timeout_ms),
-            close: timers::ticks(settings.close_timeout_ms),
-            ping: (ping_ms > 0).then(|| timers::ticks(ping_ms)),
-            pong: timers::ticks(settings.pong_timeout_ms),
-            heartbeat: settings.heartbeat.is_some().then(|| timers::ticks(HEARTBEAT_MS)),
-        }
-    }
-}
+/// Bytes of pongs that may wait for a conn before it is not read any more.
+const PONGS_LIMIT: u32 = 64 << 10;
 
 impl Conn {
-    /// A conn that was accepted just now.
-    pub fn new(now: Tick, surplus: bool) -> Self {
+    /// A conn that was accepted from `address`; `surplus` when there were too many already.
+    pub(crate) fn accepted(address: IpAddr, surplus: bool, cx: &mut Context) -> Self {
+        cx.metrics.conns_accepted_total += 1;
+        cx.metrics.conns += 1;
+        cx.metrics.handshakes_pending += 1;
+        let told = cx.settings.sources.auth.is_some().then_some(address);
+        let rest = told.map(|address| Box::new((Vec::new(), Some(address))));
         Conn {
             outbox: Outbox::default(),
-            reader: Reader::new(),
-            early: None,
-            publications: Box::default(),
-            subscriptions: Subscriptions::default(),
             owners: Subscriptions::default(),
-            expires: 0,
-            heard: now,
-            spoken: now,
-            since: now,
             wake: 0,
-            awaiting: 0,
-            stage: Stage::Head,
-            pinged: false,
-            in_front: false,
-            in_back: false,
-            blocked: false,
-            overflow: Overflow::Close,
-            skips: false,
-            ended: false,
-            form: Form::default(),
-            echoes: false,
-            surplus,
+            life: Life::Head(Head { began: cx.now.tick(), surplus, rest }),
         }
+    }
+
+    /// What the conn hears and how, from when it is subscribed until it begins to close.
+    pub(crate) fn member(&mut self) -> Option<&mut Member> {
+        match &mut self.life {
+            Life::Open(member) => Some(member),
+            Life::Joining(joining) => Some(&mut joining.member),
+            _ => None,
+        }
+    }
+
+    /// Its outbox together with [`Conn::member`], for the fan-out.
+    pub(crate) fn receiver(&mut self) -> Option<(&mut Outbox, &mut Member)> {
+        match &mut self.life {
+            Life::Open(member) => Some((&mut self.outbox, member)),
+            Life::Joining(joining) => Some((&mut self.outbox, &mut joining.member)),
+            _ => None,
+        }
+    }
+
+    /// The channels an open conn's messages go to.
+    pub(crate) fn publications(&self) -> &[Publication] {
+        match &self.life {
+            Life::Open(member) => &member.publications,
+            _ => &[],
+        }
+    }
+
+    /// What it hears.
+    pub(crate) fn subscriptions(&self) -> Subscriptions {
+        match &self.life {
+            Life::Open(member) => member.subscriptions,
+            Life::Joining(joining) => joining.member.subscriptions,
+            _ => Subscriptions::default(),
+        }
+    }
+
+    /// Takes what an open conn has sent that a turn had no time for.
+    pub(crate) fn take_kept(&mut self) -> Option<Box<Kept>> {
+        match &mut self.life {
+            Life::Open(member) => member.kept.take(),
+            _ => None,
+        }
+    }
+
+    /// Keeps what an open conn has sent for its next go.
+    pub(crate) fn keep(&mut self, kept: Box<Kept>) {
+        if let Life::Open(member) = &mut self.life {
+            member.kept = Some(kept);
+        }
+    }
+
+    /// Whether its question is still to be put to the application.
+    pub(crate) fn has_question(&self) -> bool {
+        self.asked() == Some(Source::Application(0))
+    }
+
+    /// Whether the application has been asked about it.
+    pub(crate) fn is_asked_about(&self) -> bool {
+        matches!(self.asked(), Some(Source::Application(1..)))
     }
 
     /// Whether its handshake is under way.
-    pub fn is_pending(&self) -> bool {
-        matches!(self.stage, Stage::Head | Stage::Authorizing | Stage::Joining)
+    pub(crate) fn is_pending(&self) -> bool {
+        !matches!(self.life, Life::Open(_) | Life::Closing(_))
     }
 
-    /// Takes what was agreed on about compression.
-    pub fn agree(&mut self, agreement: Option<Agreement>) {
-        self.form = Form::new(agreement);
-        if let Some(Agreement { client_bits, client_takeover: true, .. }) = agreement {
-            self.reader = Reader::with_takeover(client_bits);
-        }
+    /// Whether it sends and hears.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.life, Life::Open(_))
     }
 
-    /// Whether a part of its request head has come.
-    pub fn has_begun(&self) -> bool {
-        self.early.as_ref().is_some_and(|early| !early.bytes.is_empty())
+    /// Whether its last bytes are queued.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.life, Life::Closing(_))
     }
 
-    /// Whether its handshake waits for the broker.
-    pub fn waits_for_broker(&self) -> bool {
-        match self.stage {
-            Stage::Joining => true,
-            Stage::Authorizing => !self.waits_for_application(),
+    /// Whether something waits for it that may go out.
+    pub(crate) fn has_unsent(&self) -> bool {
+        let held = match &self.life {
+            Life::Joining(_) => true,
+            Life::Closing(closing) => closing.held,
             _ => false,
+        };
+        !held && !self.outbox.is_empty()
+    }
+
+    /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
+    pub(crate) fn wish(&self) -> Wish {
+        match &self.life {
+            Life::Open(member) if member.kept.is_some() => Wish::GoOn,
+            Life::Open(member) if member.pongs >= PONGS_LIMIT => Wish::Rest,
+            _ => Wish::Read,
         }
     }
 
-    /// Whether its handshake waits for the application's answer.
-    pub fn waits_for_application(&self) -> bool {
-        let waiting = self.early.as_ref().and_then(|early| early.waiting.as_ref());
-        waiting.is_some_and(|waiting| waiting.asking)
-    }
-
-    /// Whether what waits for it is not to go out yet.
-    pub fn is_held(&self) -> bool {
-        self.stage == Stage::Joining || self.awaiting > 0
-    }
-
-    /// Whether it has let more wait than it may.
-    pub fn is_slow(&self, limit: usize) -> bool {
-        self.blocked && self.outbox.cost() > limit
-    }
-
-    /// A byte came from it; true when that answers a ping, after which its deadline is another.
-    pub fn heard(&mut self, now: Tick) -> bool {
-        self.heard = now;
-        self.stage == Stage::Open && std::mem::take(&mut self.pinged)
-    }
-
-    /// The next thing that is due, and when.
-    pub fn due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        match self.stage {
-            Stage::Head | Stage::Authorizing | Stage::Joining => {
-                Some((self.since + pace.handshake, Due::HandshakeTimeout))
-            }
-            Stage::Closing => Some((self.since + pace.close, Due::CloseTimeout)),
-            Stage::Gone => None,
-            Stage::Open => {
-                let life = match (pace.ping, self.pinged) {
-                    (Some(_), true) => Some((self.since + pace.pong, Due::PongTimeout)),
-                    (Some(ping), false) => Some((self.heard + ping, Due::Ping)),
-                    (None, _) => None,
-                };
-                let heartbeat = pace.heartbeat.map(|every| (self.spoken + every, Due::Heartbeat));
-                let end = (self.expires > 0).then_some((self.expires, Due::Expired));
-                life.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
-            }
+    /// The kernel took `n` of its bytes.
+    pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) {
+        let rested = self.wish() == Wish::Rest;
+        self.outbox.advance(n);
+        if !self.outbox.is_empty() {
+            return;
+        }
+        match &mut self.life {
+            Life::Open(member) => (member.skips, member.pongs) = (false, 0),
+            Life::Closing(Closing { ended: true, .. }) => cx.put(link, Effect::Drop),
+            Life::Closing(_) => cx.put(link, Effect::Finish),
+            _ => {}
+        }
+        if rested {
+            cx.put(link, Effect::Resume);
         }
     }
 
-    /// The 101 that it is not going to get after all, or only to be closed.
-    pub fn take_accepted(&mut self) -> Option<Frame> {
-        self.early.as_mut()?.accepted.take()
+    /// Panics when what it says of itself disagrees with itself: a bug of ours.
+    pub(crate) fn check_invariants(&self) {
+        let known = !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_));
+        assert!(known || self.owners == Subscriptions::default(), "a stranger is somebody's");
     }
 
-    /// The box for what is needed before the 101.
-    pub fn early(&mut self) -> &mut Early {
-        self.early.get_or_insert_default()
+    /// Whether it lets more wait than it may, when the kernel takes no more of it.
+    pub(crate) fn is_over(&self, limit: usize) -> bool {
+        self.outbox.cost() > limit
+    }
+
+    fn asked(&self) -> Option<Source> {
+        match &self.life {
+            Life::Asking(asking) => asking.asked,
+            _ => None,
+        }
+    }
+
+    /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
+    pub(super) fn leave(&mut self, link: LinkId, cx: &mut Context) {
+        let closing = Closing { since: cx.now.tick(), ended: false, held: false };
+        let before = std::mem::replace(&mut self.life, Life::Closing(closing));
+        let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
+        match before {
+            Life::Closing(_) => unreachable!("a conn closes once"),
+            Life::Head(_) => {}
+            Life::Asking(asking) => left.asked = asking.asked,
+            Life::Waiting(_) => {}
+            Life::Joining(joining) => left.subscriptions = joining.member.subscriptions,
+            Life::Open(member) => {
+                left.subscriptions = member.subscriptions;
+                cx.metrics.conns_open -= 1;
+                return cx.put(link, Effect::Left(left));
+            }
+        }
+        cx.metrics.handshakes_pending -= 1;
+        cx.put(link, Effect::Left(left));
+    }
+}
+
+impl Member {
+    /// A member of what was agreed on, that may stay until `expires`.
+    pub(super) fn new(agreement: Option<Agreement>, overflow: Overflow, echoes: bool) -> Self {
+        let reader = match agreement {
+            Some(Agreement { client_bits, client_takeover: true, .. }) => {
+                Reader::with_takeover(client_bits)
+            }
+            _ => Reader::new(),
+        };
+        Member { reader, form: Form::new(agreement), overflow, echoes, ..Member::default() }
     }
 }

@@ -1,5 +1,17 @@
-//! L2: one browser: its handshake, its states, its frames.
+//! L2: one browser: its handshake, its life, its frames.
+//!
+//! What it wants of others it says as an [`Effect`]; it imports no other party.
 
-pub mod conn;
-pub mod handshake;
-pub mod settings;
+mod conn;
+mod context;
+mod effect;
+mod frames;
+pub(crate) mod handshake;
+mod life;
+mod opening;
+pub(crate) mod settings;
+
+pub(crate) use conn::{Conn, Kept};
+pub use context::Context;
+pub(crate) use effect::{Effect, Left, Said, Source};
+pub(crate) use life::supersede;

@@ -1,14 +1,13 @@
 //! L2: what the core is told at the start, checked by whoever tells it.
 
-use std::borrow::Cow;
-
 use crate::access::channel::Allow;
 use crate::access::permissions::Rules;
 use crate::access::sources::Sources;
-use crate::broker;
+use crate::broker::{BrokerKind, BrokerSettings};
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
+use crate::web::Page;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
@@ -68,7 +67,47 @@ pub struct Settings {
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
     /// Where messages come from.
-    pub broker: broker::Settings,
+    pub broker: BrokerSettings,
+}
+
+impl Settings {
+    /// The defaults of the program, for the embedded broker and without pages, with room for 1000
+    /// conns: where the settings of a test or of a server of one's own begin.
+    pub fn base() -> Settings {
+        Settings {
+            url_prefix: "/ws/".to_owned(),
+            prefix: String::new(),
+            allow: Allow::default(),
+            rules: Rules::default(),
+            require_login: false,
+            sources: Sources::default(),
+            heartbeat: None,
+            ping_interval_ms: 30_000,
+            pong_timeout_ms: 10_000,
+            handshake_timeout_ms: 10_000,
+            close_timeout_ms: 5_000,
+            shutdown_timeout_ms: 10_000,
+            max_head_size: 8 << 10,
+            max_message_size: 1 << 20,
+            max_fragments: 131_072,
+            compression: Compression::Shared,
+            compression_min: 256,
+            outbox_limit: 4 << 20,
+            overflows: Overflows::default(),
+            max_connections: 1000,
+            max_handshakes: 4096,
+            subprotocols: None,
+            allowed_origins: AllowedOrigins::Listed(Vec::new()),
+            refuse: Refuse::Status,
+            pages: Vec::new(),
+            metrics_path: None,
+            echo_path: None,
+            broker: BrokerSettings {
+                expire_s: 3600,
+                kind: BrokerKind::Local { store_limit: 64 << 20 },
+            },
+        }
+    }
 }
 
 /// How a WebSocket handshake is refused.
@@ -78,27 +117,4 @@ pub enum Refuse {
     Status,
     /// Accepted, then closed with 4000 + the status, which the page sees.
     Close,
-}
-
-/// One page or script that the server itself answers with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Exact path, without the query.
-    pub path: &'static str,
-    /// What is there.
-    pub content: PageContent,
-}
-
-/// What a page consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PageContent {
-    /// A body of the given media type.
-    Body {
-        /// The Content-Type header.
-        content_type: &'static str,
-        /// The bytes.
-        body: Cow<'static, [u8]>,
-    },
-    /// A 302 to another path.
-    Redirect(&'static str),
 }

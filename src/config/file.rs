@@ -1,32 +1,38 @@
 //! L4: the configuration file (TOML): values as the flags could have had them, and rules.
 //!
-//! Its keys are the flags that clap knows, so that there is no second list of them; what a value
-//! means is judged where flags are. Its rules: whatever is wrong is one line that begins with file
-//! and line, and a table says nothing that is not understood.
+//! Its keys are the flags of the table; what a value means is judged where flags are. Its rules:
+//! whatever is wrong is one line that begins with file and line, and a table says nothing that is
+//! not understood.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use clap::FromArgMatches;
-use clap::error::{ContextKind, ContextValue};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::flags::{Flags, clap_stop, flags_only};
-use super::{Stop, values};
+use super::draft::ServerDraft;
+use super::flags::FLAGS;
+use super::table::{Flag, Given, Takes};
+use super::values;
 use crate::access::channel::{Allow, Audience, Direction};
+use crate::access::nearest::similar;
 use crate::access::permissions::{Rule, Rules, Who};
 
 /// What a configuration file says.
 #[derive(Debug, Default)]
-pub struct File {
+pub(super) struct File {
     /// Its `[[allow]]` tables.
     pub rules: Rules,
     path: String,
-    /// `--flag=value` each.
-    arguments: Vec<String>,
-    /// The line of every flag.
-    lines: BTreeMap<String, usize>,
+    rule_lines: Vec<usize>,
+    values: Vec<Entry>,
+}
+
+/// What it has for a flag.
+#[derive(Debug)]
+struct Entry {
+    flag: &'static str,
+    text: String,
+    line: usize,
 }
 
 /// What is wrong, and where: bytes from the start of the file.
@@ -37,7 +43,7 @@ struct Fault {
 
 impl File {
     /// Reads the text of the file that was named `path`; an error is the whole line to print.
-    pub fn parse(path: &str, text: &str) -> Result<File, String> {
+    pub(super) fn parse(path: &str, text: &str) -> Result<File, String> {
         let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let mut file = File { path: path.to_owned(), ..File::default() };
         file.take(text, line).map_err(|fault| {
@@ -46,17 +52,16 @@ impl File {
         Ok(file)
     }
 
-    /// The flags that it has values for.
-    pub fn flags(&self) -> Result<Flags, Stop> {
-        let name = std::iter::once("wsloop");
-        let arguments = name.chain(self.arguments.iter().map(String::as_str));
-        let matches = flags_only().try_get_matches_from(arguments).map_err(clap_stop)?;
-        Flags::from_arg_matches(&matches).map_err(clap_stop)
+    /// Adds its values to what was given.
+    pub(super) fn give(&self, given: &mut Given) {
+        for Entry { flag, text, line } in &self.values {
+            given.add(flag, text.clone(), format!("{}:{line}", self.path));
+        }
     }
 
-    /// Where it has a value for the flag: file and line.
-    pub fn place(&self, flag: &str) -> Option<String> {
-        self.lines.get(flag).map(|line| format!("{}:{line}", self.path))
+    /// Where the rule stands that is the `number`th from 0: file and line.
+    pub(super) fn place_of_rule(&self, number: usize) -> String {
+        format!("{}:{}", self.path, self.rule_lines[number])
     }
 
     fn take(&mut self, text: &str, line: impl Fn(usize) -> usize) -> Result<(), Fault> {
@@ -64,30 +69,33 @@ impl File {
             let span = error.span().unwrap_or(0..0);
             Fault { at: span.start, why: broken(error.message(), text.get(span)) }
         })?;
-        let known = flags_only();
         for (key, value) in in_order(table.get_ref()) {
             let (name, at) = (key.get_ref().as_ref(), key.span().start);
             if name == "allow"
                 && let Some(tables) = tables(value)
             {
-                let rules: Result<_, _> = tables.map(rule).collect();
-                self.rules = Rules(rules?);
+                for table in tables {
+                    self.rules.0.push(rule(table)?);
+                    self.rule_lines.push(line(table.span().start));
+                }
                 continue;
             }
-            let flag = known.get_arguments().find(|arg| arg.get_long() == Some(name));
-            let Some(flag) = flag.filter(|_| name != "config") else {
+            let Some(flag) = keys().find(|flag| flag.name == name) else {
                 return Err(Fault { at, why: unknown(name) });
             };
-            let hint = flag.get_value_names().and_then(|names| names.first());
-            let text = as_text(value, hint.map_or("", |hint| hint.as_str())).map_err(|why| {
+            let text = as_text(value, &flag.takes).map_err(|why| {
                 let at = value.span().start;
                 Fault { at, why: format!("{name}: {why}") }
             })?;
-            self.arguments.push(format!("--{name}={text}"));
-            self.lines.insert(name.to_owned(), line(at));
+            self.values.push(Entry { flag: flag.name, text, line: line(at) });
         }
         Ok(())
     }
+}
+
+/// The flags that are keys: all, but the one that names the file.
+fn keys() -> impl Iterator<Item = &'static Flag<ServerDraft>> {
+    FLAGS.iter().filter(|flag| flag.name != "config")
 }
 
 /// Keys and values in the order in which they stand in the file.
@@ -114,41 +122,30 @@ fn broken(message: &str, there: Option<&str>) -> String {
 
 /// What is said about a key that is none.
 fn unknown(key: &str) -> String {
-    let quoted = values::quoted(key);
-    match key {
-        "config" => "config cannot be a key of the file itself; remove it".to_owned(),
-        _ => match near(key) {
-            Some(near) => format!("there is no key {quoted}; did you mean {near}?"),
-            None => format!("there is no key {quoted}; wsloop --help lists the flags, without --"),
-        },
+    if key == "config" {
+        return "config cannot be a key of the file itself; remove it".to_owned();
     }
-}
-
-/// The flag that clap takes for the one that was meant.
-fn near(key: &str) -> Option<String> {
     let dashed = key.replace('_', "-").to_ascii_lowercase();
-    let known = flags_only();
-    let is_known = |name: &str| known.get_arguments().any(|arg| arg.get_long() == Some(name));
-    if is_known(&dashed) {
-        return Some(dashed);
+    let quoted = values::quoted(key);
+    match similar(&dashed, keys().map(|flag| flag.name)) {
+        Some(near) => format!("there is no key {quoted}; did you mean {near}?"),
+        None => format!("there is no key {quoted}; wsloop --help lists the flags, without --"),
     }
-    let error = flags_only().try_get_matches_from(["wsloop", &format!("--{dashed}")]).err()?;
-    match error.get(ContextKind::SuggestedArg)? {
-        ContextValue::String(flag) => Some(flag.trim_start_matches("--").to_owned()),
-        _ => None,
-    }
-    .filter(|name| is_known(name) && name != "config")
 }
 
-/// A value as it would be given to a flag whose help names it so.
-fn as_text(value: &Spanned<DeValue<'_>>, hint: &str) -> Result<String, String> {
-    let is_number = ["SECONDS", "BYTES", "COUNT"].contains(&hint);
-    let is_list = ["LIST", "HOST:PORT"].contains(&hint);
+/// A value as it would be given to a flag that takes such ones.
+fn as_text<D>(value: &Spanned<DeValue<'_>>, takes: &Takes<D>) -> Result<String, String> {
+    let is_switch = matches!(takes, Takes::Switch(_));
+    let is_list = matches!(takes, Takes::List(..) | Takes::Entries(..));
+    let is_number = matches!(
+        takes,
+        Takes::Bytes(..) | Takes::Seconds(..) | Takes::WholeSeconds(..) | Takes::Count(..)
+    );
     match value.get_ref() {
         DeValue::String(text) => Ok(text.clone().into_owned()),
         DeValue::Integer(number) if is_number => Ok(number.to_string()),
         DeValue::Float(number) if is_number => Ok(number.to_string()),
-        DeValue::Boolean(on) if hint == "on|off" => Ok(if *on { "on" } else { "off" }.to_owned()),
+        DeValue::Boolean(on) if is_switch => Ok(if *on { "on" } else { "off" }.to_owned()),
         DeValue::Array(entries) if is_list => {
             let texts = entries.iter().map(|entry| entry.get_ref().as_str());
             let texts: Option<Vec<&str>> = texts.collect();
@@ -161,7 +158,7 @@ fn as_text(value: &Spanned<DeValue<'_>>, hint: &str) -> Result<String, String> {
             match () {
                 () if is_number => "a number, or a text in double quotes",
                 () if is_list => "a list such as [\"a\", \"b\"], or a text in double quotes",
-                () if hint == "on|off" => "true or false",
+                () if is_switch => "true or false",
                 () => "a text in double quotes",
             }
         )),
@@ -283,7 +280,7 @@ mod tests {
 
     use crate::access::channel::Options;
     use crate::access::identity::Identity;
-    use crate::config::Command;
+    use crate::config::table::Wrong;
 
     #[track_caller]
     fn parsed(text: &str) -> File {
@@ -322,30 +319,33 @@ mod tests {
             ("heartbeat = '--hb--'", "--heartbeat=--hb--"),
             ("\"log\" = \"debug\" # loud", "--log=debug"),
         ] {
-            let file = parsed(text);
-            assert_eq!(file.arguments, [argument], "{text}");
-            assert!(file.flags().is_ok(), "{text}");
+            assert_eq!(arguments(text), [argument], "{text}");
         }
-        let flags = parsed("listen = [\"a:1\", \"b:2\"]\ndemo = \"\"").flags().expect("flags");
-        assert_eq!(flags.listen, Some(vec!["a:1".to_owned(), "b:2".to_owned()]));
-        assert_eq!((flags.demo.as_deref(), flags.redis), (Some(""), None));
+    }
+
+    /// What the file has for flags, as the command line would have had it.
+    fn arguments(text: &str) -> Vec<String> {
+        let values = parsed(text).values.into_iter();
+        values.map(|Entry { flag, text, .. }| format!("--{flag}={text}")).collect()
     }
 
     /// Whatever a flag is called, the file knows it, and takes from it what the help names.
     #[test]
     fn every_flag_is_a_key() {
-        for arg in flags_only().get_arguments() {
-            let name = arg.get_long().expect("a long flag");
+        for Flag { name, .. } in FLAGS {
             let text = format!("\n{name} = 'x'");
-            if name == "config" {
+            if *name == "config" {
                 assert_eq!(
                     wrong(&text),
                     "f:2: config cannot be a key of the file itself; remove it"
                 );
                 continue;
             }
-            assert_eq!(parsed(&text).arguments, [format!("--{name}=x")]);
-            assert_eq!(parsed(&text).place(name), Some("f:2".to_owned()));
+            let mut given = Given::default();
+            parsed(&text).give(&mut given);
+            assert_eq!(given.text(name), Some("x"));
+            let wrong_value = Wrong { flag: name, why: "no".to_owned() };
+            assert_eq!(given.line(&wrong_value), format!("f:2: {name}: no"));
             let date = wrong(&format!("{name} = 2020-01-01"));
             assert!(
                 date.starts_with(&format!("f:1: {name}: it is a date, and must be ")),
@@ -440,7 +440,9 @@ mod tests {
             rule("*", "publish-user", Who::LoggedIn, true),
             rule("*", "all", Who::Group("a:b".to_owned()), false),
         ];
-        assert_eq!(parsed(text).rules.0, expected);
+        let file = parsed(text);
+        assert_eq!(file.rules.0, expected);
+        assert_eq!([0, 1, 2].map(|number| file.place_of_rule(number)), ["f:3", "f:6", "f:10"]);
         let inline = parsed("allow = [{ facility = 'a' }, { grant = false }]").rules;
         let expected = [rule("a", "all", Who::Anyone, true), rule("*", "all", Who::Anyone, false)];
         assert_eq!(inline.0, expected);
@@ -448,11 +450,11 @@ mod tests {
         assert_eq!(parsed("[allow]\nfacility = 'a'").rules.0, expected[..1]);
     }
 
-    /// The README's example is a file that can be used, and means what is said beside it.
+    /// The example of the book is a file that can be used, and means what is said beside it.
     #[test]
-    fn the_example_of_the_readme_does_what_it_says() {
-        const README: &str = include_str!("../../README.md");
-        let (_, rest) = README.split_once("```toml\n").expect("an example");
+    fn the_example_of_the_book_does_what_it_says() {
+        const PAGE: &str = include_str!("../../docs/src/access.md");
+        let (_, rest) = PAGE.split_once("```toml\n").expect("an example");
         let (text, _) = rest.split_once("```").expect("its end");
         let rules = parsed(text).rules;
         let anyone = Identity::default();
@@ -471,21 +473,6 @@ mod tests {
             let asked = Options::parse(&both.replace(',', "&"));
             let granted = rules.granted(facility, asked, identity, Allow::default());
             assert_eq!(granted.to_string(), expected, "{facility} {identity:?}");
-        }
-        assert!(parsed(text).flags().is_ok_and(|flags| flags.redis.is_some()));
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_is_named() {
-        let path = format!("{}/src", env!("CARGO_MANIFEST_DIR"));
-        for path in ["/nowhere/wsloop.toml", &path, ""] {
-            match Command::load(["wsloop", "--config", path], 1000) {
-                Err(Stop::Wrong(line)) => {
-                    assert!(line.starts_with("--config: "), "{line}");
-                    assert!(line.contains("cannot be read"), "{line}");
-                }
-                _ => panic!("{path} is taken"),
-            }
         }
     }
 }

@@ -1,315 +1,380 @@
-//! The raw layer: the flags and variables as clap reads them, and what clap says in one line.
+//! L4: every flag of the server: name, variable, range, setter, default and help.
 //!
-//! Nothing here judges a value or knows a default, except in the words of the help.
+//! A flag whose value goes straight into the settings is a row here, a field in `Settings`, and
+//! what uses the field. What concerns several flags at once is in `draft.rs` and `sources.rs`.
 
-use std::env;
-use std::ffi::OsString;
+use crate::access::ask::auth_url;
+use crate::access::channel::Allow;
+use crate::access::token::TokenKey;
+use crate::fanout::overflow::Overflows;
+use crate::proto::ws::upgrade::AllowedOrigins;
 
-use clap::Args;
-use clap::builder::Resettable;
+use super::draft::ServerDraft;
+use super::table::Absent::{Value, Words};
+use super::table::Flag;
+use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Seconds, Switch, Text};
+use super::table::{Takes, put};
+use super::values::{self, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
+use super::{redis_url, sources};
 
-use super::{Stop, values};
-
-/// What was given, as text.
-#[derive(Args)]
-pub struct Flags {
-    /// TOML file that has any of these flags as keys, and [[allow]] rules; environment and flags
-    /// win over it [default: none]
-    #[arg(long, env = "WSLOOP_CONFIG", value_name = "FILE")]
-    pub config: Option<String>,
-
-    /// Address to listen on, port 0 for any free one; repeatable, or separated by commas
-    /// [default: 127.0.0.1:8080]
-    #[arg(long, env = "WSLOOP_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
-    pub listen: Option<Vec<String>>,
-
-    /// Redis to relay from and to: redis://[user:password@]host[:port][/db] or
-    /// redis+unix:///path?db=N [default: none, an embedded broker]
-    #[arg(long, env = "WSLOOP_REDIS", value_name = "URL")]
-    pub redis: Option<String>,
-
-    /// Address at which the embedded broker answers Redis clients, of this machine only, or off
-    /// [default: 127.0.0.1:6380, unless it is taken]
-    #[arg(long, env = "WSLOOP_RESP", value_name = "HOST:PORT|off")]
-    pub resp: Option<String>,
-
-    /// What WebSocket paths begin with; the rest of a path is the facility [default: /ws/]
-    #[arg(long, env = "WSLOOP_URL_PREFIX", value_name = "PATH")]
-    pub url_prefix: Option<String>,
-
-    /// What Redis names begin with; a colon is put after it [default: empty]
-    #[arg(long, env = "WSLOOP_PREFIX", value_name = "TEXT")]
-    pub prefix: Option<String>,
-
-    /// How long a message stays stored for conns that come later, in whole seconds; 0 stores
-    /// nothing [default: 3600]
-    #[arg(long, env = "WSLOOP_EXPIRE", value_name = "SECONDS")]
-    pub expire: Option<String>,
-
-    /// Text that both sides send to show that they are alive; empty is off [default: off]
-    #[arg(long, env = "WSLOOP_HEARTBEAT", value_name = "TEXT", allow_hyphen_values = true)]
-    pub heartbeat: Option<String>,
-
-    /// A ping is sent when nothing arrived for so long; 0 is off [default: 30]
-    #[arg(long, env = "WSLOOP_PING_INTERVAL", value_name = "SECONDS")]
-    pub ping_interval: Option<String>,
-
-    /// A conn that does not answer a ping for so long is closed [default: 10]
-    #[arg(long, env = "WSLOOP_PONG_TIMEOUT", value_name = "SECONDS")]
-    pub pong_timeout: Option<String>,
-
-    /// Longest time from accepting a conn to the answer to its request [default: 10]
-    #[arg(long, env = "WSLOOP_HANDSHAKE_TIMEOUT", value_name = "SECONDS")]
-    pub handshake_timeout: Option<String>,
-
-    /// Longest time that closing conns are waited for at a shutdown [default: 10]
-    #[arg(long, env = "WSLOOP_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
-    pub shutdown_timeout: Option<String>,
-
-    /// How long a closing conn may take to answer and to hang up [default: 5]
-    #[arg(long, env = "WSLOOP_CLOSE_TIMEOUT", value_name = "SECONDS")]
-    pub close_timeout: Option<String>,
-
-    /// Largest message in either direction [default: 1MiB]
-    #[arg(long, env = "WSLOOP_MAX_MESSAGE_SIZE", value_name = "BYTES")]
-    pub max_message_size: Option<String>,
-
-    /// Most fragments of one message [default: 131072]
-    #[arg(long, env = "WSLOOP_MAX_FRAGMENTS", value_name = "COUNT")]
-    pub max_fragments: Option<String>,
-
-    /// Compress messages (permessage-deflate): each once for all who get it, or dedicated, smaller
-    /// but for every conn by itself [default: shared]
-    #[arg(long, env = "WSLOOP_COMPRESSION", value_name = "off|shared|dedicated")]
-    pub compression: Option<String>,
-
-    /// Smallest message to browsers that is compressed [default: 256]
-    #[arg(long, env = "WSLOOP_COMPRESSION_MIN", value_name = "BYTES")]
-    pub compression_min: Option<String>,
-
-    /// Largest request head [default: 8KiB]
-    #[arg(long, env = "WSLOOP_MAX_HEAD_SIZE", value_name = "BYTES")]
-    pub max_head_size: Option<String>,
-
-    /// Most bytes that may wait for a conn whose socket takes no more; at least twice the message
-    /// limit, which raises the default [default: 4MiB]
-    #[arg(long, env = "WSLOOP_OUTBOX_LIMIT", value_name = "BYTES")]
-    pub outbox_limit: Option<String>,
-
-    /// What is done then: close, or latest, which skips to the newest message of each channel; also
-    /// by facility, as in 'ticker/*=latest,close' [default: close]
-    #[arg(long, env = "WSLOOP_OVERFLOW", value_name = "LIST")]
-    pub overflow: Option<String>,
-
-    /// Most conns; more are answered 503 [default: the descriptor limit less 64]
-    #[arg(long, env = "WSLOOP_MAX_CONNECTIONS", value_name = "COUNT")]
-    pub max_connections: Option<String>,
-
-    /// Most conns whose handshake is under way [default: 4096]
-    #[arg(long, env = "WSLOOP_MAX_HANDSHAKES", value_name = "COUNT")]
-    pub max_handshakes: Option<String>,
-
-    /// Most bytes of stored messages and their names in the embedded broker [default: 64MiB]
-    #[arg(long, env = "WSLOOP_STORE_LIMIT", value_name = "BYTES")]
-    pub store_limit: Option<String>,
-
-    /// How long Redis may take to be reached, and to answer, before it counts as lost; an idle link
-    /// is pinged as often [default: 5]
-    #[arg(long, env = "WSLOOP_REDIS_TIMEOUT", value_name = "SECONDS")]
-    pub redis_timeout: Option<String>,
-
-    /// Most bytes of commands that may wait for Redis; past it publishes are refused; at least
-    /// four times the message limit, which raises the default [default: 64MiB]
-    #[arg(long, env = "WSLOOP_REDIS_BUFFER_LIMIT", value_name = "BYTES")]
-    pub redis_buffer_limit: Option<String>,
-
-    /// Which query options are granted, separated by commas, or the word all; [[allow]] rules of
-    /// the configuration file come first
-    /// [default: every subscribe- option, no publish- option]
-    #[arg(long, env = "WSLOOP_ALLOW", value_name = "LIST")]
-    pub allow: Option<String>,
-
-    /// Refuse who is not logged in with 403 [default: off]
-    #[arg(
-        long,
-        env = "WSLOOP_REQUIRE_LOGIN",
-        value_name = "on|off",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "on"
-    )]
-    pub require_login: Option<String>,
-
-    /// Signed tokens (JWT) say who a browser belongs to: file with the key they are signed with, a
-    /// PEM public key or a secret [default: off]
-    #[arg(long, env = "WSLOOP_TOKEN_KEY_FILE", value_name = "FILE")]
-    pub token_key_file: Option<String>,
-
-    /// Whom a token must be for (its claim aud) [default: tokens with an audience are refused]
-    #[arg(long, env = "WSLOOP_TOKEN_AUDIENCE", value_name = "TEXT")]
-    pub token_audience: Option<String>,
-
-    /// The application's sessions in Redis say who a browser belongs to: the name of one, with {}
-    /// for its own key, such as session:{} [default: off]
-    #[arg(long, env = "WSLOOP_SESSION_KEY", value_name = "TEMPLATE")]
-    pub session_key: Option<String>,
-
-    /// The cookie that has the session's own key [default: sessionid; connect.sid for express]
-    #[arg(long, env = "WSLOOP_SESSION_COOKIE", value_name = "NAME")]
-    pub session_cookie: Option<String>,
-
-    /// How sessions are written [default: django]
-    #[arg(long, env = "WSLOOP_SESSION_FORMAT", value_name = "django|django-pickle|json|express")]
-    pub session_format: Option<String>,
-
-    /// File with what sessions or their cookies are signed with [default: no signature is checked]
-    #[arg(long, env = "WSLOOP_SESSION_SECRET_FILE", value_name = "FILE")]
-    pub session_secret_file: Option<String>,
-
-    /// Entry of a session with the user's name [default: wsloop:username]
-    #[arg(long, env = "WSLOOP_SESSION_USER", value_name = "ENTRY")]
-    pub session_user: Option<String>,
-
-    /// Entry of a session with the list of the user's groups [default: ws4redis:memberof]
-    #[arg(long, env = "WSLOOP_SESSION_GROUPS", value_name = "ENTRY")]
-    pub session_groups: Option<String>,
-
-    /// The application says who a browser belongs to: asked about each handshake, http://… or
-    /// unix:… [default: off]
-    #[arg(long, env = "WSLOOP_AUTH_URL", value_name = "URL")]
-    pub auth_url: Option<String>,
-
-    /// How long the application may take to answer [default: 3]
-    #[arg(long, env = "WSLOOP_AUTH_TIMEOUT", value_name = "SECONDS")]
-    pub auth_timeout: Option<String>,
-
-    /// Most connections to the application [default: 8]
-    #[arg(long, env = "WSLOOP_AUTH_CONNECTIONS", value_name = "COUNT")]
-    pub auth_connections: Option<String>,
-
-    /// Origins that may connect besides the host's own, separated by commas; * is all
-    /// [default: none]
-    #[arg(long, env = "WSLOOP_ALLOWED_ORIGINS", value_name = "LIST")]
-    pub allowed_origins: Option<String>,
-
-    /// Sub-protocols spoken here, separated by commas [default: the first one offered]
-    #[arg(long, env = "WSLOOP_SUBPROTOCOLS", value_name = "LIST")]
-    pub subprotocols: Option<String>,
-
-    /// How a handshake is refused: with its HTTP status, which browsers hide from the page, or
-    /// accepted and closed with 4000 + the status [default: status]
-    #[arg(long, env = "WSLOOP_REFUSE", value_name = "status|close")]
-    pub refuse: Option<String>,
-
-    /// Serve the chat at /chat/ and grant what it needs, unless --allow is given; off, too, where
-    /// something says who a browser belongs to, and with --require-login [default: on without
-    /// --redis]
-    #[arg(
-        long,
-        env = "WSLOOP_DEMO",
-        value_name = "on|off",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "on"
-    )]
-    pub demo: Option<String>,
-
-    /// Path that answers with the counters in Prometheus's text format [default: off]
-    #[arg(long, env = "WSLOOP_METRICS", value_name = "PATH")]
-    pub metrics: Option<String>,
-
-    /// Path of WebSockets whose messages come back, to test a client with [default: off]
-    #[arg(long, env = "WSLOOP_ECHO", value_name = "PATH")]
-    pub echo: Option<String>,
-
-    /// Least severe level to log: error, warn, info, debug or trace [default: info]
-    #[arg(long, env = "WSLOOP_LOG", value_name = "LEVEL")]
-    pub log: Option<String>,
-}
-
-impl Flags {
-    /// Whether something is given that says who a browser belongs to.
-    pub fn has_sources(&self) -> bool {
-        [&self.token_key_file, &self.session_key, &self.auth_url].into_iter().any(Option::is_some)
-    }
-}
-
-/// The flags alone: neither the environment nor a command.
-pub fn flags_only() -> clap::Command {
-    Flags::augment_args(clap::Command::new("wsloop")).mut_args(|arg| arg.env(Resettable::Reset))
-}
-
-/// The command line as clap is to see it: the flags of `serve` with and without its name, and
-/// those of the other commands.
-pub fn command() -> clap::Command {
-    let serve = Flags::augment_args(clap::Command::new("serve"))
-        .about("Serves browsers; what is done when no command is given")
-        .allow_negative_numbers(true)
-        .mut_args(guard_environment);
-    let stress = super::stress::Flags::augment_args(clap::Command::new("stress"))
-        .about("Puts load on a WebSocket server, checks every message, and says what it took");
-    Flags::augment_args(clap::Command::new("wsloop"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
-        .version(env!("CARGO_PKG_VERSION"))
-        .max_term_width(100)
-        .args_conflicts_with_subcommands(true)
-        .allow_negative_numbers(true)
-        .mut_args(guard_environment)
-        .subcommand(serve)
-        .subcommand(stress)
-        .subcommands(crate::tool::cli::commands())
-}
-
-/// Keeps values of the environment, which may hold a password, out of the help, and makes an empty
-/// variable an unset one.
-pub fn guard_environment(arg: clap::Arg) -> clap::Arg {
-    let value = arg.get_env().and_then(env::var_os);
-    let arg = arg.hide_env_values(true);
-    if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
-}
-
-/// Notes about variables that look like settings and are none: typing errors, most likely.
-pub fn unknown_variables() -> impl Iterator<Item = String> {
-    let known: Vec<OsString> =
-        command().get_arguments().filter_map(|arg| arg.get_env().map(OsString::from)).collect();
-    let given = env::vars_os().map(|(name, _)| name);
-    let unknown = given.filter(move |name| {
-        let name_text = name.to_string_lossy();
-        name_text.starts_with("WSLOOP_")
-            && !known.contains(name)
-            && env::var_os(name).is_some_and(|v| !v.is_empty())
-    });
-    unknown.map(|name| format!("{} is no setting; wsloop --help lists them", name.display()))
-}
-
-fn is_command(word: &str) -> bool {
-    ["serve", "stress"].contains(&word) || crate::tool::cli::NAMES.contains(&word)
-}
-
-/// Makes clap's several lines one.
-pub fn clap_stop(error: clap::Error) -> Stop {
-    let text = error.render().to_string();
-    if !error.use_stderr() {
-        return Stop::Print(text);
-    }
-    let parts: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
-        .collect();
-    let line = parts.join("; ").replace(":; ", ": ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    // Whatever stands alone looks like a command to clap; most often it is the rest of a list.
-    let stray = ["unrecognized subcommand", "the subcommand"].iter().any(|s| line.starts_with(s));
-    let word = line
-        .split('\'')
-        .nth(1)
-        .filter(|word| stray && !is_command(word) && !line.contains("similar"));
-    let line = match word {
-        Some(word) => &format!("unexpected argument '{word}'; lists are separated by commas"),
-        None => line,
-    };
-    let line = values::printable(&values::without_password(line));
-    Stop::Wrong(format!("{line} (wsloop --help lists the flags)"))
-}
+/// The flags in the order of the help.
+pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
+    Flag {
+        name: "config",
+        variable: "WSLOOP_CONFIG",
+        // The file is read before the draft is begun.
+        takes: Text("FILE", |_, _| Ok(())),
+        default: Words("none"),
+        help: "TOML file with these flags as keys, and `[[allow]]` rules; the environment and \
+               flags win over it",
+    },
+    Flag {
+        name: "listen",
+        variable: "WSLOOP_LISTEN",
+        takes: Entries("HOST:PORT", |draft, text| {
+            values::listen(text).map(|()| draft.listen.push(text.to_owned()))
+        }),
+        default: Value("127.0.0.1:8080"),
+        help: "Address to listen on; repeatable, or separated by commas; port 0 is any free one, \
+               and is printed",
+    },
+    Flag {
+        name: "redis",
+        variable: "WSLOOP_REDIS",
+        takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
+        default: Words("none, an embedded broker"),
+        help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` or \
+               `redis+unix:///path?db=N`",
+    },
+    Flag {
+        name: "resp",
+        variable: "WSLOOP_RESP",
+        takes: Text("HOST:PORT|off", |draft, text| put(&mut draft.resp, values::resp(text))),
+        default: Words("`127.0.0.1:6380`, unless it is taken"),
+        help: "Address at which the embedded broker answers Redis clients, of this machine only",
+    },
+    Flag {
+        name: "url-prefix",
+        variable: "WSLOOP_URL_PREFIX",
+        takes: Text("PATH", |draft, text| {
+            put(&mut draft.settings.url_prefix, values::url_prefix(text))
+        }),
+        default: Value("/ws/"),
+        help: "What WebSocket paths begin with; the rest of a path is the facility",
+    },
+    Flag {
+        name: "prefix",
+        variable: "WSLOOP_PREFIX",
+        takes: Text("TEXT", |draft, text| put(&mut draft.settings.prefix, values::prefix(text))),
+        default: Words("empty"),
+        help: "What Redis names begin with; a colon follows it",
+    },
+    Flag {
+        name: "expire",
+        variable: "WSLOOP_EXPIRE",
+        takes: Takes::WholeSeconds(LONGEST_EXPIRE_S, |draft, s| draft.settings.broker.expire_s = s),
+        default: Value("3600"),
+        help: "How long a message stays stored for browsers that come later, in whole seconds; 0 \
+               stores nothing",
+    },
+    Flag {
+        name: "heartbeat",
+        variable: "WSLOOP_HEARTBEAT",
+        takes: AnyText("TEXT", |draft, text| put(&mut draft.heartbeat, any(text))),
+        default: Words("off"),
+        help: "Text that both sides send to show that they are alive, as in ws4redis; empty is off",
+    },
+    Flag {
+        name: "ping-interval",
+        variable: "WSLOOP_PING_INTERVAL",
+        takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.ping_interval_ms = ms),
+        default: Value("30"),
+        help: "A browser that sent nothing for so long gets a ping; 0 is off",
+    },
+    Flag {
+        name: "pong-timeout",
+        variable: "WSLOOP_PONG_TIMEOUT",
+        takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.settings.pong_timeout_ms = ms),
+        default: Value("10"),
+        help: "A browser that does not answer a ping for so long is closed",
+    },
+    Flag {
+        name: "handshake-timeout",
+        variable: "WSLOOP_HANDSHAKE_TIMEOUT",
+        takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.settings.handshake_timeout_ms = ms),
+        default: Value("10"),
+        help: "Longest time from accepting a connection to the answer to its request",
+    },
+    Flag {
+        name: "close-timeout",
+        variable: "WSLOOP_CLOSE_TIMEOUT",
+        takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.settings.close_timeout_ms = ms),
+        default: Value("5"),
+        help: "How long a closing browser may take to answer and to hang up",
+    },
+    Flag {
+        name: "shutdown-timeout",
+        variable: "WSLOOP_SHUTDOWN_TIMEOUT",
+        takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.shutdown_timeout_ms = ms),
+        default: Value("10"),
+        help: "How long a shutdown waits for browsers to close",
+    },
+    Flag {
+        name: "max-message-size",
+        variable: "WSLOOP_MAX_MESSAGE_SIZE",
+        takes: Bytes(1..=256 * MIB, |draft, size| draft.settings.max_message_size = size),
+        default: Value("1MiB"),
+        help: "Largest message, in both directions",
+    },
+    Flag {
+        name: "max-fragments",
+        variable: "WSLOOP_MAX_FRAGMENTS",
+        takes: Count(1..=MOST, |draft, count| draft.settings.max_fragments = count),
+        default: Value("131072"),
+        help: "Most fragments of one message",
+    },
+    Flag {
+        name: "compression",
+        variable: "WSLOOP_COMPRESSION",
+        takes: Text("off|shared|dedicated", |draft, text| {
+            put(&mut draft.settings.compression, values::compression(text))
+        }),
+        default: Value("shared"),
+        help: "permessage-deflate: `shared` compresses each message once for all who get it; \
+               `dedicated` compresses it for each browser, in terms of what it heard before",
+    },
+    Flag {
+        name: "compression-min",
+        variable: "WSLOOP_COMPRESSION_MIN",
+        takes: Bytes(0..=usize::MAX, |draft, size| draft.settings.compression_min = size),
+        default: Value("256"),
+        help: "Smallest message to browsers that is compressed",
+    },
+    Flag {
+        name: "max-head-size",
+        variable: "WSLOOP_MAX_HEAD_SIZE",
+        takes: Bytes(256..=MIB, |draft, size| draft.settings.max_head_size = size),
+        default: Value("8KiB"),
+        help: "Largest request head",
+    },
+    Flag {
+        name: "outbox-limit",
+        variable: "WSLOOP_OUTBOX_LIMIT",
+        takes: Bytes(1..=usize::MAX, |draft, size| draft.settings.outbox_limit = size),
+        default: Value("4MiB"),
+        help: "Most bytes that may wait for a browser whose socket takes no more; at least twice \
+               the message limit, which raises the default",
+    },
+    Flag {
+        name: "overflow",
+        variable: "WSLOOP_OVERFLOW",
+        takes: List("LIST", |draft, text| {
+            put(&mut draft.settings.overflows, Overflows::parse(text))
+        }),
+        default: Value("close"),
+        help: "What is done past that limit: `close`, or `latest`, which skips to the newest \
+               message of each channel; also by facility, as in `ticker/*=latest,close`",
+    },
+    Flag {
+        name: "max-connections",
+        variable: "WSLOOP_MAX_CONNECTIONS",
+        takes: Count(1..=usize::MAX, |draft, count| draft.max_connections = Some(count)),
+        default: Words("the descriptor limit less 64"),
+        help: "Most connections; more get 503",
+    },
+    Flag {
+        name: "max-handshakes",
+        variable: "WSLOOP_MAX_HANDSHAKES",
+        takes: Count(1..=MOST, |draft, count| draft.settings.max_handshakes = count),
+        default: Value("4096"),
+        help: "Most connections without an answer to their request; more wait in the kernel",
+    },
+    Flag {
+        name: "store-limit",
+        variable: "WSLOOP_STORE_LIMIT",
+        takes: Bytes(0..=usize::MAX, |draft, size| draft.store_limit = size),
+        default: Value("64MiB"),
+        help: "Most bytes of stored messages and their names, in the embedded broker",
+    },
+    Flag {
+        name: "redis-timeout",
+        variable: "WSLOOP_REDIS_TIMEOUT",
+        takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.redis_timeout_ms = ms),
+        default: Value("5"),
+        help: "How long Redis may take to be reached, and to answer, before it counts as lost; an \
+               idle link is pinged as often",
+    },
+    Flag {
+        name: "redis-buffer-limit",
+        variable: "WSLOOP_REDIS_BUFFER_LIMIT",
+        takes: Bytes(1..=usize::MAX, |draft, size| draft.redis_buffer_limit = size),
+        default: Value("64MiB"),
+        help: "Most bytes of commands that may wait for Redis; past it publishes are refused; at \
+               least four times the message limit, which raises the default",
+    },
+    Flag {
+        name: "allow",
+        variable: "WSLOOP_ALLOW",
+        takes: List("LIST", |draft, text| put(&mut draft.allow, Allow::parse(text))),
+        default: Words("every `subscribe-` option, no `publish-` option"),
+        help: "Which query options are granted, separated by commas, or the word `all`; \
+               `[[allow]]` rules of the configuration file come first",
+    },
+    Flag {
+        name: "require-login",
+        variable: "WSLOOP_REQUIRE_LOGIN",
+        takes: Switch(|draft, on| draft.settings.require_login = on),
+        default: Value("off"),
+        help: "Whoever is not logged in is refused with 403",
+    },
+    Flag {
+        name: "token-key-file",
+        variable: "WSLOOP_TOKEN_KEY_FILE",
+        takes: Text("FILE", |draft, path| {
+            put(&mut draft.sources.token_key, sources::read(path, TokenKey::from_file_bytes))
+        }),
+        default: Words("off"),
+        help: "Signed tokens (JWT) say who a browser belongs to: file with the key that they are \
+               signed with, a PEM public key or a secret",
+    },
+    Flag {
+        name: "token-audience",
+        variable: "WSLOOP_TOKEN_AUDIENCE",
+        takes: Text("TEXT", |draft, text| put(&mut draft.sources.token_audience, any(text))),
+        default: Words("tokens with an audience are refused"),
+        help: "Audience that a token must name (its claim `aud`)",
+    },
+    Flag {
+        name: "session-key",
+        variable: "WSLOOP_SESSION_KEY",
+        takes: Text("TEMPLATE", |draft, text| {
+            put(&mut draft.sources.session_key, sources::template(text))
+        }),
+        default: Words("off"),
+        help: "The application's sessions in Redis say who a browser belongs to: the name of one, \
+               with `{}` for its own key, such as `session:{}`",
+    },
+    Flag {
+        name: "session-cookie",
+        variable: "WSLOOP_SESSION_COOKIE",
+        takes: Text("NAME", |draft, text| put(&mut draft.sources.cookie, sources::cookie(text))),
+        default: Words("`sessionid`; `connect.sid` for `express`"),
+        help: "Cookie with the session's own key",
+    },
+    Flag {
+        name: "session-format",
+        variable: "WSLOOP_SESSION_FORMAT",
+        takes: Text("django|django-pickle|json|express", |draft, text| {
+            put(&mut draft.sources.format, sources::format(text))
+        }),
+        default: Value("django"),
+        help: "How sessions are written",
+    },
+    Flag {
+        name: "session-secret-file",
+        variable: "WSLOOP_SESSION_SECRET_FILE",
+        takes: Text("FILE", |draft, path| {
+            put(&mut draft.sources.secret, sources::read(path, sources::secret_of))
+        }),
+        default: Words("no signature is checked"),
+        help: "File with the secret that sessions or their cookies are signed with",
+    },
+    Flag {
+        name: "session-user",
+        variable: "WSLOOP_SESSION_USER",
+        takes: Text("ENTRY", |draft, text| put(&mut draft.sources.user_entry, any(text))),
+        default: Value("wsloop:username"),
+        help: "Entry of a session with the user's name",
+    },
+    Flag {
+        name: "session-groups",
+        variable: "WSLOOP_SESSION_GROUPS",
+        takes: Text("ENTRY", |draft, text| put(&mut draft.sources.groups_entry, any(text))),
+        default: Value("ws4redis:memberof"),
+        help: "Entry of a session with the list of the user's groups",
+    },
+    Flag {
+        name: "auth-url",
+        variable: "WSLOOP_AUTH_URL",
+        takes: Text("URL", |draft, text| put(&mut draft.sources.auth_url, auth_url(text))),
+        default: Words("off"),
+        help: "The application says who a browser belongs to: it is asked about each handshake, \
+               at `http://…` or `unix:/path:/url`",
+    },
+    Flag {
+        name: "auth-timeout",
+        variable: "WSLOOP_AUTH_TIMEOUT",
+        takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.sources.auth_timeout_ms = ms),
+        default: Value("3"),
+        help: "How long the application may take to answer",
+    },
+    Flag {
+        name: "auth-connections",
+        variable: "WSLOOP_AUTH_CONNECTIONS",
+        takes: Count(1..=MOST, |draft, count| draft.sources.auth_connections = count),
+        default: Value("8"),
+        help: "Most connections to the application",
+    },
+    Flag {
+        name: "allowed-origins",
+        variable: "WSLOOP_ALLOWED_ORIGINS",
+        takes: List("LIST", |draft, text| {
+            put(&mut draft.settings.allowed_origins, AllowedOrigins::parse(text))
+        }),
+        default: Words("none"),
+        help: "Origins that may connect besides the host's own, separated by commas, as \
+               `https://example.com`; `*` is all",
+    },
+    Flag {
+        name: "subprotocols",
+        variable: "WSLOOP_SUBPROTOCOLS",
+        takes: List("LIST", |draft, text| {
+            put(&mut draft.settings.subprotocols, values::subprotocols(text))
+        }),
+        default: Words("the first one offered"),
+        help: "Sub-protocols spoken here, separated by commas",
+    },
+    Flag {
+        name: "refuse",
+        variable: "WSLOOP_REFUSE",
+        takes: Text("status|close", |draft, text| {
+            put(&mut draft.settings.refuse, values::refuse(text))
+        }),
+        default: Value("status"),
+        help: "How a handshake is refused: with its HTTP `status`, which browsers hide from the \
+               page, or accepted and closed with 4000 + the status",
+    },
+    Flag {
+        name: "demo",
+        variable: "WSLOOP_DEMO",
+        takes: Switch(|draft, on| draft.demo = Some(on)),
+        default: Words("on without `--redis`"),
+        help: "Serve the chat at `/chat/` and grant what it needs, unless `--allow` is given; off, \
+               too, where something says who a browser belongs to, and with `--require-login`",
+    },
+    Flag {
+        name: "metrics",
+        variable: "WSLOOP_METRICS",
+        takes: Text("PATH", |draft, text| {
+            put(&mut draft.settings.metrics_path, values::own_path(text, "/metrics"))
+        }),
+        default: Words("off"),
+        help: "Path that answers with counters for Prometheus",
+    },
+    Flag {
+        name: "echo",
+        variable: "WSLOOP_ECHO",
+        takes: Text("PATH", |draft, text| {
+            put(&mut draft.settings.echo_path, values::own_path(text, "/echo"))
+        }),
+        default: Words("off"),
+        help: "WebSockets on exactly this path get their own messages back, to test a client with",
+    },
+    Flag {
+        name: "log",
+        variable: "WSLOOP_LOG",
+        takes: Text("LEVEL", |draft, text| put(&mut draft.log, values::level(text))),
+        default: Value("info"),
+        help: "Least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`",
+    },
+];

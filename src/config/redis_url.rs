@@ -4,23 +4,18 @@
 //! (`unix://` for short), with percent escapes in user, password and path. What is wrong is said
 //! without repeating any part of the URL that may be a password, which is every part.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-
 use percent_encoding::percent_decode_str;
 
 use crate::broker::RedisSettings;
 use crate::link::Target;
-
-use super::values;
+use crate::link::authority;
 
 const FORM: &str =
     "write redis://[user:password@]host[:port][/db] or redis+unix:///path/of/socket?db=0";
 const DEFAULT_PORT: u16 = 6379;
 
-/// Reads a URL; `buffer_limit` is passed on.
-pub fn parse(url: &str, timeout_ms: u64, buffer_limit: usize) -> Result<RedisSettings, String> {
+/// Reads a URL. It says nothing about time and room, which the caller fills in.
+pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
     if url.is_empty() {
         return Err(format!("the URL is empty; leave it out for the embedded broker, or {FORM}"));
     }
@@ -58,7 +53,7 @@ pub fn parse(url: &str, timeout_ms: u64, buffer_limit: usize) -> Result<RedisSet
         "rediss" | "valkeys" => return Err(no_tls()),
         _ => return Err(format!("the URL's scheme is neither redis nor redis+unix; {FORM}")),
     };
-    Ok(RedisSettings { target, user, password, db, timeout_ms, buffer_limit })
+    Ok(RedisSettings { target, user, password, db, timeout_ms: 0, buffer_limit: 0 })
 }
 
 fn no_tls() -> String {
@@ -79,30 +74,14 @@ fn credentials(userinfo: &str) -> Result<(Option<String>, Option<String>), Strin
     Ok((user, password))
 }
 
-fn tcp_target(host: &str) -> Result<Target, String> {
-    if host.is_empty() {
-        return Err(format!("the URL names no host; {FORM}"));
-    }
-    let (host, port) = values::host_and_port(host).map_err(|why| format!("{why}; {FORM}"))?;
-    match port {
-        Some(0) => Err(format!("the port is 0; {FORM}")),
-        _ => Ok(Target::Tcp { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) }),
-    }
+fn tcp_target(authority: &str) -> Result<Target, String> {
+    authority::tcp(authority, DEFAULT_PORT).map_err(|why| format!("{why}; {FORM}"))
 }
 
 fn unix_target(path: &str) -> Result<Target, String> {
-    // The kernel's sun_path takes 108 bytes, the NUL included.
-    const LONGEST: usize = 107;
     check_escapes(path)?;
-    let path: Vec<u8> = percent_decode_str(path).collect();
-    if path.len() < 2 || path.contains(&0) {
-        return Err(format!("the URL names no socket; {FORM}"));
-    }
-    if path.len() > LONGEST {
-        let why = "the path of the socket is longer than the 107 bytes that systems take";
-        return Err(format!("{why}; use a shorter one"));
-    }
-    Ok(Target::Unix(PathBuf::from(OsString::from_vec(path))))
+    let path = percent_decode_str(path).collect();
+    authority::unix(path).map_err(|why| format!("{why}; {FORM}"))
 }
 
 fn query_database(query: Option<&str>) -> Result<u32, String> {
@@ -148,6 +127,8 @@ fn check_escapes(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    use std::path::PathBuf;
+
     #[test]
     fn urls_that_make_sense() {
         let tcp = |host: &str, port| Target::Tcp { host: host.to_owned(), port };
@@ -176,10 +157,10 @@ mod tests {
                 user: user.map(str::to_owned),
                 password: password.map(str::to_owned),
                 db,
-                timeout_ms: 5,
-                buffer_limit: 7,
+                timeout_ms: 0,
+                buffer_limit: 0,
             };
-            assert_eq!(parse(url, 5, 7), Ok(expected), "{url}");
+            assert_eq!(parse(url), Ok(expected), "{url}");
         }
     }
 
@@ -194,9 +175,9 @@ mod tests {
             ("rediss://u:hush@h", "TLS to Redis is not spoken"),
             ("redis:// hush@h", "white space"),
             ("redis://h\nhush", "white space"),
-            ("redis://", "no host"),
-            ("redis:///0", "no host"),
-            ("redis://u:hush@", "no host"),
+            ("redis://", "host is missing"),
+            ("redis:///0", "host is missing"),
+            ("redis://u:hush@", "host is missing"),
             ("redis://hush@h", "no colon before the @"),
             ("redis://u:hush/x@h", "/ as %2F"),
             ("redis://u:hush?x@h", "? as %3F"),
@@ -214,20 +195,20 @@ mod tests {
             ("redis://h/99999999999", "database"),
             ("redis://h?db=1", "only redis+unix takes"),
             ("redis+unix://hush/s", "must begin with a slash"),
-            ("redis+unix://", "no socket"),
-            ("redis+unix:///", "no socket"),
-            ("redis+unix:///hush%00", "no socket"),
+            ("redis+unix://", "begin with a slash"),
+            ("redis+unix:///", "names none"),
+            ("redis+unix:///hush%00", "names none"),
             ("redis+unix:///s?hush=1", "else than db=N"),
             ("redis+unix:///s?db=x", "database"),
         ];
         for (url, words) in cases {
-            let why = parse(url, 5, 7).expect_err(url);
+            let why = parse(url).expect_err(url);
             assert!(why.contains(words), "{url}: {why}");
             assert!(!why.contains("hush"), "{url}: {why}");
             assert!(!why.contains('\n'), "{url}: {why}");
         }
         let long = format!("unix:///{}", "x".repeat(107));
-        assert!(parse(&long, 5, 7).expect_err("too long").contains("107 bytes"));
-        assert!(parse(&long[..long.len() - 1], 5, 7).is_ok());
+        assert!(parse(&long).expect_err("too long").contains("107 bytes"));
+        assert!(parse(&long[..long.len() - 1]).is_ok());
     }
 }

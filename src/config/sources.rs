@@ -3,126 +3,133 @@
 //! A source is on when what it cannot do without is given: a key, the template of session keys, a
 //! URL. What is given for a source that is not on is wrong, not ignored.
 
-use super::flags::Flags;
-use super::values::{quoted, seconds};
-use super::{LONGEST_MS, Wrong, count, value};
+use std::fmt::Display;
+
+use super::table::{Given, Wrong};
+use super::values::{is_token_byte, quoted};
 use crate::access::ask;
 use crate::access::channel;
 use crate::access::identity::{MAX_NAME, secret};
 use crate::access::session::{Entries, Format};
 use crate::access::sources::{Sessions, Sources, Tokens};
-use crate::access::token::Key;
+use crate::access::token::TokenKey;
+use crate::link::Target;
 
-/// Names of the session's entries that the Django application writes.
-const USER_ENTRY: &str = "wsloop:username";
-const GROUPS_ENTRY: &str = "ws4redis:memberof";
-
-/// The sources, checked. `waiting` is how many handshakes may be under way.
-pub fn sources(
-    flags: &Flags,
-    waiting: usize,
-    handshake_timeout_ms: u64,
-    notes: &mut Vec<String>,
-) -> Result<Sources, Wrong> {
-    Ok(Sources {
-        token: tokens(flags, notes)?,
-        session: sessions(flags, notes)?,
-        auth: application(flags, waiting, handshake_timeout_ms)?,
-    })
+/// The values of the flags about sources.
+#[derive(Default)]
+pub(super) struct SourcesDraft {
+    pub token_key: Option<TokenKey>,
+    pub token_audience: Option<String>,
+    /// What comes before a session's own key in Redis, and behind it.
+    pub session_key: Option<(String, String)>,
+    pub cookie: Option<String>,
+    pub format: Format,
+    pub secret: Option<Vec<u8>>,
+    pub user_entry: String,
+    pub groups_entry: String,
+    /// Where to dial, the Host header, and path and query.
+    pub auth_url: Option<(Target, String, String)>,
+    pub auth_timeout_ms: u64,
+    pub auth_connections: usize,
 }
 
-fn tokens(flags: &Flags, notes: &mut Vec<String>) -> Result<Option<Tokens>, Wrong> {
-    let needs = "give --token-key-file as well, with the key that tokens are signed with";
-    only_with(&flags.token_key_file, [("token-audience", &flags.token_audience)], needs)?;
-    let read = |path: &str| {
-        let key = Key::from_file_bytes(&bytes_of(path)?);
-        key.map_err(|error| format!("{}: {error}", quoted(path)))
-    };
-    let Some(key) = value("token-key-file", &flags.token_key_file, read)? else { return Ok(None) };
-    notes.push(format!("tokens must be signed with {}", key.algorithm()));
-    notes.extend(key.warning().map(|warning| format!("--token-key-file: {warning}")));
-    Ok(Some(Tokens { key, audience: flags.token_audience.clone() }))
+/// Sources, checked, and what is to be said about them.
+pub(super) struct Checked {
+    pub sources: Sources,
+    pub warnings: Vec<String>,
+    pub notes: Vec<String>,
 }
 
-fn sessions(flags: &Flags, notes: &mut Vec<String>) -> Result<Option<Sessions>, Wrong> {
-    let others = [
-        ("session-cookie", &flags.session_cookie),
-        ("session-format", &flags.session_format),
-        ("session-secret-file", &flags.session_secret_file),
-        ("session-user", &flags.session_user),
-        ("session-groups", &flags.session_groups),
-    ];
-    let needs = "give --session-key as well, such as session:{}";
-    only_with(&flags.session_key, others, needs)?;
-    let Some(key) = value("session-key", &flags.session_key, template)? else { return Ok(None) };
-    let format = value("session-format", &flags.session_format, format)?.unwrap_or_default();
-    let read = |path: &str| {
-        let file = bytes_of(path)?;
-        match secret(&file) {
-            [] => Err(format!("{} is empty", quoted(path))),
-            secret => Ok(secret.to_vec()),
+impl SourcesDraft {
+    /// Whether something is given that says who a browser belongs to.
+    pub(super) fn has_any(&self, given: &Given) -> bool {
+        ["token-key-file", "session-key", "auth-url"].into_iter().any(|flag| given.has(flag))
+    }
+
+    /// The sources. `waiting` is how many handshakes may be under way.
+    pub(super) fn finish(
+        self,
+        given: &Given,
+        waiting: usize,
+        handshake_timeout_ms: u64,
+    ) -> Result<Checked, Wrong> {
+        belongings(given)?;
+        let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+        if let Some(key) = &self.token_key {
+            notes.push(format!("tokens must be signed with {}", key.algorithm()));
+            warnings.extend(key.warning().map(|warning| format!("--token-key-file: {warning}")));
         }
-    };
-    let secret = value("session-secret-file", &flags.session_secret_file, read)?;
-    if secret.is_some() && !format.is_signed() {
-        notes.push(format!(
-            "--session-secret-file has no effect: sessions of the format {} are not signed",
-            format.name()
-        ));
+        if self.secret.is_some() && !self.format.is_signed() {
+            warnings.push(format!(
+                "--session-secret-file has no effect: sessions of the format {} are not signed",
+                self.format.name()
+            ));
+        }
+        if self.auth_url.is_some() && self.auth_timeout_ms >= handshake_timeout_ms {
+            let why = "it must be shorter than --handshake-timeout, or no answer could be used";
+            return Err(Wrong { flag: "auth-timeout", why: why.to_owned() });
+        }
+        let usual = if self.format == Format::Express { "connect.sid" } else { "sessionid" };
+        let entry = |entry: String| Some(entry).filter(|entry| !entry.is_empty());
+        let sources = Sources {
+            token: self.token_key.map(|key| Tokens { key, audience: self.token_audience }),
+            session: self.session_key.map(|key| Sessions {
+                cookie: self.cookie.unwrap_or_else(|| usual.to_owned()),
+                key,
+                format: self.format,
+                secret: self.secret,
+                entries: Entries { user: entry(self.user_entry), groups: entry(self.groups_entry) },
+            }),
+            auth: self.auth_url.map(|(target, host, path)| ask::AskSettings {
+                target,
+                host,
+                path,
+                timeout_ms: self.auth_timeout_ms,
+                connections: self.auth_connections,
+                waiting,
+            }),
+        };
+        Ok(Checked { sources, warnings, notes })
     }
-    let usual = if format == Format::Express { "connect.sid" } else { "sessionid" };
-    let cookie = value("session-cookie", &flags.session_cookie, cookie)?;
-    let entry = |given: &Option<String>, usual: &str| {
-        Some(given.clone().unwrap_or_else(|| usual.to_owned())).filter(|entry| !entry.is_empty())
-    };
-    Ok(Some(Sessions {
-        cookie: cookie.unwrap_or_else(|| usual.to_owned()),
-        key,
-        format,
-        secret,
-        entries: Entries {
-            user: entry(&flags.session_user, USER_ENTRY),
-            groups: entry(&flags.session_groups, GROUPS_ENTRY),
-        },
-    }))
 }
 
-fn application(
-    flags: &Flags,
-    waiting: usize,
-    handshake_timeout_ms: u64,
-) -> Result<Option<ask::Settings>, Wrong> {
-    let others =
-        [("auth-timeout", &flags.auth_timeout), ("auth-connections", &flags.auth_connections)];
-    let needs = "give --auth-url as well, such as http://127.0.0.1:8000/wsloop/auth/";
-    only_with(&flags.auth_url, others, needs)?;
-    let url = value("auth-url", &flags.auth_url, ask::auth_url)?;
-    let Some((target, host, path)) = url else { return Ok(None) };
-    let timeout = |text: &str| seconds(text, 1..=LONGEST_MS);
-    let timeout_ms = value("auth-timeout", &flags.auth_timeout, timeout)?.unwrap_or(3_000);
-    if timeout_ms >= handshake_timeout_ms {
-        let why = "it must be shorter than --handshake-timeout, or no answer could be used".into();
-        return Err(Wrong { flag: "auth-timeout", why });
-    }
-    let connections = count("auth-connections", &flags.auth_connections, 8)?;
-    Ok(Some(ask::Settings { target, host, path, timeout_ms, connections, waiting }))
+/// Refuses what is given for a source that is not on.
+fn belongings(given: &Given) -> Result<(), Wrong> {
+    let mend = "give --token-key-file as well, with the key that tokens are signed with";
+    given.only_with("token-key-file", &["token-audience"], mend)?;
+    let of_sessions = [
+        "session-cookie",
+        "session-format",
+        "session-secret-file",
+        "session-user",
+        "session-groups",
+    ];
+    let mend = "give --session-key as well, such as session:{}";
+    given.only_with("session-key", &of_sessions, mend)?;
+    let mend = "give --auth-url as well, such as http://127.0.0.1:8000/wsloop/auth/";
+    given.only_with("auth-url", &["auth-timeout", "auth-connections"], mend)
 }
 
-/// Refuses what is given without that which it belongs to.
-fn only_with<const N: usize>(
-    main: &Option<String>,
-    others: [(&'static str, &Option<String>); N],
-    needs: &str,
-) -> Result<(), Wrong> {
-    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    match others.into_iter().find(|(_, other)| main.is_none() && given(other)) {
-        Some((flag, _)) => Err(Wrong { flag, why: needs.to_owned() }),
-        None => Ok(()),
+/// What a file says, read by `parse`.
+pub(super) fn read<T, E: Display>(
+    path: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<T, String> {
+    let bytes =
+        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", quoted(path)))?;
+    parse(&bytes).map_err(|error| format!("{}: {error}", quoted(path)))
+}
+
+/// The secret in a file's bytes.
+pub(super) fn secret_of(file: &[u8]) -> Result<Vec<u8>, &'static str> {
+    match secret(file) {
+        [] => Err("the file is empty; it must have the secret in it"),
+        secret => Ok(secret.to_vec()),
     }
 }
 
 /// What comes before a session's own key in Redis, and behind it.
-fn template(text: &str) -> Result<(String, String), String> {
+pub(super) fn template(text: &str) -> Result<(String, String), String> {
     let Some((before, behind)) = text.split_once("{}").filter(|(_, rest)| !rest.contains("{}"))
     else {
         return Err(format!(
@@ -146,23 +153,19 @@ fn template(text: &str) -> Result<(String, String), String> {
     Ok((before.to_owned(), behind.to_owned()))
 }
 
-fn format(text: &str) -> Result<Format, String> {
+/// How sessions are written.
+pub(super) fn format(text: &str) -> Result<Format, String> {
     let names = || Format::ALL.map(Format::name).join(", ");
     let wrong = || format!("{} is none of {}", quoted(text), names());
     Format::parse(text).ok_or_else(wrong)
 }
 
-fn cookie(text: &str) -> Result<String, String> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !text.is_empty() && text.bytes().all(is_token) {
+/// The name of a cookie.
+pub(super) fn cookie(text: &str) -> Result<String, String> {
+    match !text.is_empty() && text.bytes().all(is_token_byte) {
         true => Ok(text.to_owned()),
         false => Err(format!("{} is no name of a cookie, such as sessionid", quoted(text))),
     }
-}
-
-fn bytes_of(path: &str) -> Result<Vec<u8>, String> {
-    let wrong = |error| format!("{} cannot be read: {error}", quoted(path));
-    std::fs::read(path).map_err(wrong)
 }
 
 #[cfg(test)]

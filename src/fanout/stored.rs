@@ -1,7 +1,7 @@
-//! L1: the stored messages and sessions that were asked for, and who waits for them.
+//! L1: the stored messages that were asked for, and who waits for them.
 //!
-//! It knows channels by id, conns by link and messages by hash. The broker answers fetches in the
-//! order they were made, so they need no numbers on the wire. Its rules:
+//! It knows channels by id, conns by link and messages by hash. A fetch has a number, which comes
+//! back with its answer; fetches are answered in the order of their numbers. Its rules:
 //! * a conn gets a channel's stored message once, unless the channel delivered something to it
 //!   first: then that was newer, or the same;
 //! * a conn's stored messages come in the order of its channels;
@@ -9,15 +9,15 @@
 //! * after an outage a stored message goes to everyone who hears the channel, unless it is one that
 //!   was delivered before, or another one has been since it was asked for.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::fanout::hub::ChannelId;
+use super::hub::ChannelId;
 use crate::link::LinkId;
 
 /// What is kept for each channel that somebody hears.
 #[derive(Debug, Default)]
-pub struct ChannelState {
+pub(crate) struct ChannelState {
     /// Whether the broker has confirmed the subscription.
     pub confirmed: bool,
     /// Counts deliveries, so that who joined before one can be told from who joined after.
@@ -30,26 +30,17 @@ pub struct ChannelState {
     shared_fetch: u64,
 }
 
-/// The fetches that are not answered yet, oldest first.
+/// The fetches that are not answered yet, by their numbers.
 #[derive(Debug, Default)]
-pub struct Fetches {
-    waiting: VecDeque<Asked>,
+pub(crate) struct Fetches {
+    waiting: BTreeMap<u64, Fetch>,
     /// The number of the last fetch made; the first is 1.
     made: u64,
 }
 
-/// What was asked for.
-#[derive(Debug)]
-pub enum Asked {
-    /// A channel's stored message.
-    Message(Fetch),
-    /// The session of a conn that wants to open.
-    Session(LinkId),
-}
-
 /// One question for a channel's stored message.
 #[derive(Debug)]
-pub struct Fetch {
+pub(crate) struct Fetch {
     /// The channel's id when it was asked.
     pub channel: ChannelId,
     /// Its name: the id may have come to name another.
@@ -61,14 +52,14 @@ pub struct Fetch {
 
 impl ChannelState {
     /// Notes that a message of that hash went to everyone who hears the channel.
-    pub fn delivered(&mut self, hash: u64) {
+    pub(crate) fn delivered(&mut self, hash: u64) {
         self.deliveries = self.deliveries.wrapping_add(1);
         self.last_delivered = hash;
         self.shared_fetch = 0;
     }
 
     /// Notes a stored message; true when it is news to those who hear the channel.
-    pub fn is_news(&mut self, hash: u64) -> bool {
+    pub(crate) fn is_news(&mut self, hash: u64) -> bool {
         let known = [self.last_delivered, self.last_stored].contains(&hash);
         self.last_stored = hash;
         !known
@@ -78,7 +69,7 @@ impl ChannelState {
 impl Fetches {
     /// Lets `link` wait for the channel's stored message. Returns the fetch it waits for, which
     /// comes after fetch `after`, and whether that has yet to be asked of the broker.
-    pub fn wait(
+    pub(crate) fn wait(
         &mut self,
         link: LinkId,
         channel: ChannelId,
@@ -88,7 +79,7 @@ impl Fetches {
     ) -> (u64, bool) {
         let waiter = (link, state.deliveries);
         if state.shared_fetch > after
-            && let Some(fetch) = self.message(state.shared_fetch)
+            && let Some(fetch) = self.waiting.get_mut(&state.shared_fetch)
         {
             fetch.waiters.push(waiter);
             return (state.shared_fetch, false);
@@ -98,47 +89,32 @@ impl Fetches {
         (number, true)
     }
 
-    /// Notes a fetch made for everyone who hears the channel.
-    pub fn catch_up(&mut self, channel: ChannelId, name: Arc<str>, state: &mut ChannelState) {
+    /// Makes a fetch for everyone who hears the channel, and returns its number.
+    pub(crate) fn catch_up(
+        &mut self,
+        channel: ChannelId,
+        name: Arc<str>,
+        state: &mut ChannelState,
+    ) -> u64 {
         let asked = Some(state.deliveries);
         state.shared_fetch = self.ask(channel, name, asked, Vec::new());
+        state.shared_fetch
     }
 
-    /// Notes that the session of a conn was asked for.
-    pub fn look_up(&mut self, link: LinkId) {
-        self.made += 1;
-        self.waiting.push_back(Asked::Session(link));
+    /// The fetch of that number: it is answered.
+    pub(crate) fn answered(&mut self, number: u64) -> Option<Fetch> {
+        self.waiting.remove(&number)
     }
 
-    /// The oldest fetch: it is answered.
-    pub fn answered(&mut self) -> Option<Asked> {
-        self.waiting.pop_front()
-    }
-
-    /// Forgets the fetches that a broker which went away will not answer, and returns those of
-    /// messages. Who waits for a session asks again.
-    pub fn forgotten(&mut self) -> Vec<Fetch> {
-        let message = |asked| match asked {
-            Asked::Message(fetch) => Some(fetch),
-            Asked::Session(_) => None,
-        };
-        std::mem::take(&mut self.waiting).into_iter().filter_map(message).collect()
+    /// Takes the fetches that a broker which went away has not answered.
+    pub(crate) fn forgotten(&mut self) -> BTreeMap<u64, Fetch> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// Lets those who waited for a forgotten fetch wait for the one that was made in its place.
-    pub fn wait_again(&mut self, forgotten: Fetch, state: &ChannelState) {
-        if let Some(fetch) = self.message(state.shared_fetch) {
+    pub(crate) fn wait_again(&mut self, forgotten: Fetch, state: &ChannelState) {
+        if let Some(fetch) = self.waiting.get_mut(&state.shared_fetch) {
             fetch.waiters.extend(forgotten.waiters);
-        }
-    }
-
-    /// The fetch of a message that has that number, unless it is answered.
-    fn message(&mut self, number: u64) -> Option<&mut Fetch> {
-        let answered = self.made - self.waiting.len() as u64;
-        let at = number.checked_sub(answered + 1)?;
-        match self.waiting.get_mut(at as usize)? {
-            Asked::Message(fetch) => Some(fetch),
-            Asked::Session(_) => None,
         }
     }
 
@@ -150,7 +126,7 @@ impl Fetches {
         waiters: Vec<(LinkId, u32)>,
     ) -> u64 {
         self.made += 1;
-        self.waiting.push_back(Asked::Message(Fetch { channel, name, catch_up, waiters }));
+        self.waiting.insert(self.made, Fetch { channel, name, catch_up, waiters });
         self.made
     }
 }
@@ -158,12 +134,12 @@ impl Fetches {
 impl Fetch {
     /// Whether news are for everyone who hears the channel: they were asked for after an outage,
     /// and nothing has been delivered since that would be newer.
-    pub fn is_for_everyone(&self, state: &ChannelState) -> bool {
+    pub(crate) fn is_for_everyone(&self, state: &ChannelState) -> bool {
         self.catch_up == Some(state.deliveries)
     }
 
     /// Who waited, and has had no delivery of the channel since.
-    pub fn entitled(&self, state: &ChannelState) -> impl Iterator<Item = LinkId> {
+    pub(crate) fn entitled(&self, state: &ChannelState) -> impl Iterator<Item = LinkId> {
         let deliveries = state.deliveries;
         self.waiters.iter().filter(move |(_, at)| *at == deliveries).map(|(link, _)| *link)
     }
@@ -182,25 +158,21 @@ mod tests {
     }
 
     fn answered(fetches: &mut Fetches) -> Fetch {
-        match fetches.answered() {
-            Some(Asked::Message(fetch)) => fetch,
-            other => panic!("not a message: {other:?}"),
-        }
+        let oldest = *fetches.waiting.keys().next().expect("a fetch waits");
+        fetches.answered(oldest).expect("it waits")
     }
 
     #[test]
-    fn a_session_keeps_its_place_among_the_messages() {
-        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
-        let name = Arc::from("c");
-        fetches.look_up(link(9));
-        assert_eq!(fetches.wait(link(1), 0, &name, &mut state, 0), (2, true));
-        fetches.look_up(link(8));
-        assert_eq!(fetches.wait(link(2), 0, &name, &mut state, 0), (2, false));
-        assert!(matches!(fetches.answered(), Some(Asked::Session(who)) if who == link(9)));
-        assert_eq!(fetches.wait(link(3), 0, &name, &mut state, 0), (2, false));
-        assert_eq!(entitled(&answered(&mut fetches), &state), [1, 2, 3]);
-        assert!(matches!(fetches.answered(), Some(Asked::Session(who)) if who == link(8)));
-        assert!(fetches.answered().is_none());
+    fn an_answer_is_for_the_fetch_of_its_number_whatever_came_before() {
+        let (mut fetches, mut a, mut b) = <(Fetches, ChannelState, ChannelState)>::default();
+        let names: [Arc<str>; 2] = [Arc::from("a"), Arc::from("b")];
+        assert_eq!(fetches.wait(link(1), 0, &names[0], &mut a, 0), (1, true));
+        assert_eq!(fetches.wait(link(2), 1, &names[1], &mut b, 0), (2, true));
+        let later = fetches.answered(2).expect("it waits");
+        assert_eq!((later.channel, entitled(&later, &b)), (1, vec![2]));
+        assert!(fetches.answered(2).is_none(), "it was answered");
+        assert_eq!(fetches.wait(link(3), 0, &names[0], &mut a, 0), (1, false));
+        assert_eq!(entitled(&fetches.answered(1).expect("it waits"), &a), [1, 3]);
     }
 
     #[test]
@@ -253,7 +225,7 @@ mod tests {
         fetches.wait(link(1), 0, &name, &mut state, 0);
         let forgotten = fetches.forgotten();
         fetches.catch_up(0, name, &mut state);
-        forgotten.into_iter().for_each(|fetch| fetches.wait_again(fetch, &state));
+        forgotten.into_values().for_each(|fetch| fetches.wait_again(fetch, &state));
         let fetch = answered(&mut fetches);
         assert!(fetch.is_for_everyone(&state) && entitled(&fetch, &state) == [1]);
         state.delivered(1);

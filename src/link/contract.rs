@@ -1,36 +1,47 @@
-//! L2: the values that go between the core and the loop that drives it.
+//! L1: the values that go between the core and the loop that drives it.
 //!
 //! Inputs are past tense, outputs imperative; the order in which they are exchanged stands at the
 //! top of the crate.
 
-use crate::link::LinkId;
-use crate::link::Target;
+use super::{LinkId, Target};
 
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Bytes arrived. They are unmasked where they lie.
     Received {
-        /// From whom.
+        /// The link that they arrived on.
         link: LinkId,
-        /// What; never empty.
+        /// The bytes; never empty.
         bytes: &'a mut [u8],
+    },
+    /// A link whose wish is [`Wish::GoOn`] has its turn.
+    WentOn {
+        /// The link.
+        link: LinkId,
     },
     /// A link that was dialed is made.
     Connected {
-        /// Which.
+        /// The link.
         link: LinkId,
     },
-    /// The kernel took fewer bytes than waited; nothing is lost.
+    /// The kernel took fewer bytes than waited; nothing more is flushed to the link until it is
+    /// [`Input::Writable`].
     Blocked {
-        /// Whose.
+        /// The link.
+        link: LinkId,
+    },
+    /// The link can be written to: the kernel takes bytes again, or the loop has stopped before it
+    /// refused any. [`Output::Flush`] follows if something waits.
+    Writable {
+        /// The link.
         link: LinkId,
     },
     /// The peer ended its side, or the link failed, or could not be made. Still to be closed.
     HungUp {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// Why.
+        /// How it ended.
         cause: Cause,
     },
     /// The process is asked to end; asked again, to end at once.
@@ -46,6 +57,20 @@ pub enum Cause {
     Failed(String),
 }
 
+/// What a link wants of the loop as to its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To be read.
+    Read,
+    /// To be told [`Input::WentOn`]: it has bytes left that were read before.
+    GoOn,
+    /// Nothing in this turn, which has as much to send as a turn may; to be asked again in the
+    /// next.
+    Later,
+    /// Nothing until [`Output::Resume`] names it.
+    Rest,
+}
+
 /// Something to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -53,6 +78,8 @@ pub enum Output {
     Dial(LinkId, Target),
     /// Bytes wait in this link's outbox: take them with `slices` and `advance`.
     Flush(LinkId),
+    /// Ask for this link's wish again in the next turn.
+    Resume(LinkId),
     /// All that waited is sent: shut the writing side, and go on reading.
     Finish(LinkId),
     /// Close this link and forget it. The name means nothing from here on.

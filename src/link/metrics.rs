@@ -30,7 +30,7 @@ metrics! {
     gauge handshakes_pending "Conns that have not yet had their 101."
     gauge channels "Channels that somebody hears."
     gauge broker_up "1 when the broker answers."
-    gauge visitors "Redis clients of the embedded broker."
+    gauge resp_clients "Redis clients of the embedded broker."
     counter conns_accepted_total "Conns accepted."
     counter conns_full_total "Conns answered 503 because of --max-connections."
     counter handshakes_total "Handshakes answered 101."
@@ -68,8 +68,8 @@ metrics! {
     counter expired_total "Conns closed because their token had expired."
     counter disconnected_total "Conns that a control message closed."
     counter protocol_errors_total "Conns closed for breaking the WebSocket protocol."
-    counter visitors_total "Redis clients that came to the embedded broker."
-    counter visitors_closed_total "Redis clients closed for not reading, or refused."
+    counter resp_clients_total "Redis clients that came to the embedded broker."
+    counter resp_clients_closed_total "Redis clients closed for not reading, or refused."
     counter handshake_timeouts_total "Conns closed because their handshake took too long."
 }
 

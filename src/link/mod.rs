@@ -3,17 +3,20 @@
 //!
 //! It knows no party.
 
+pub(crate) mod authority;
 mod contract;
 mod id;
 mod metrics;
+mod now;
 mod outbox;
 mod said;
 mod target;
-pub mod timers;
+pub(crate) mod timers;
 
-pub use contract::{Cause, Input, Output};
+pub use contract::{Cause, Input, Output, Wish};
 pub use id::LinkId;
 pub use metrics::Metrics;
-pub use outbox::{Frame, Label, Outbox};
-pub use said::SaidOnce;
+pub use now::Now;
+pub(crate) use outbox::{Frame, Outbox};
+pub(crate) use said::{SaidOnce, SaidRarely};
 pub use target::Target;

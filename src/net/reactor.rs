@@ -4,24 +4,30 @@
 //! and the clock; it does not know which link is whose. Its rules:
 //! * links that were dialed are read before those that were accepted, so that Redis never waits for
 //!   browsers;
-//! * a read that a budget stopped is taken up again in the next turn, which then does not sleep;
-//! * each link is written to at most once in a turn, when everything of that turn has been queued;
-//!   what a budget leaves unwritten is for the next turn, which then does not sleep;
+//! * a link is read at most [`READS`] times in a turn, however many events and leftovers name it,
+//!   and reading has a time budget. Whoever a budget stopped is left over: once, behind the others
+//!   that are, and behind whoever has something new to say in the next turn, which does not sleep;
+//! * a link that wants to rest is not read, and costs no turn, until the core names it again;
+//! * each link is written to at most once in a turn, when everything of that turn has been queued.
+//!   Writing has a time budget too, also within one link; what it leaves unwritten is for the next
+//!   turn, which then does not sleep;
 //! * running out of descriptors pauses accepting; it never spins.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
-use super::Error;
+use super::ReactorError;
 use super::dial::Dials;
-use super::link::{Link, Reading, Stream};
+use super::link::{Reading, Socket, Stream, link_of, token_of};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
-use crate::link::{Cause, Input, LinkId, Output, Target};
+use super::signals::Signals;
+use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
@@ -36,37 +42,38 @@ const READS: usize = 4;
 /// Time for writing in a turn: a message to very many is written in several, so that Redis and
 /// whoever else has something to say need not wait for all of it.
 const WRITE_BUDGET: Duration = Duration::from_millis(3);
-/// Links written to before the clock is looked at.
-const WRITES_UNTIMED: u32 = 16;
+/// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
+/// quiet one its answer within some milliseconds.
+const READ_BUDGET: Duration = Duration::from_millis(2);
 /// Conns accepted in a turn.
 const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
-const EVENTS: usize = 1024;
+pub(super) const EVENTS: usize = 1024;
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Out of descriptors, accepting pauses for so long.
 const ACCEPT_PAUSE_MS: u64 = 500;
 
 /// The loop and all it owns.
 pub struct Reactor {
-    server: Server,
+    pub(super) server: Server,
     poll: Poll,
-    links: Slab<Link>,
+    links: Slab<Socket>,
     listeners: Vec<Listener>,
-    signals: Option<UnixStream>,
-    dials: Dials,
-    /// Links whose reading a budget stopped.
-    leftovers: Vec<LinkId>,
+    signals: Option<Signals>,
+    pub(super) dials: Dials,
+    /// Links whose reading a budget stopped, and those that want to be read again.
+    leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
     start: Instant,
-    now_ms: u64,
+    now: Now,
     accept_after_ms: u64,
     said_no_descriptors: bool,
 }
 
 impl Reactor {
     /// Listens on every address that the given ones stand for.
-    pub fn bind(addresses: &[String], server: Server) -> Result<Self, Error> {
+    pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mut reactor = Reactor {
@@ -76,10 +83,10 @@ impl Reactor {
             listeners: Vec::new(),
             signals: None,
             dials: Dials::new(waker),
-            leftovers: Vec::new(),
+            leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
             start: Instant::now(),
-            now_ms: 0,
+            now: Now::default(),
             accept_after_ms: 0,
             said_no_descriptors: false,
         };
@@ -96,43 +103,45 @@ impl Reactor {
     }
 
     /// Answers Redis clients of the embedded broker as well.
-    pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), Error> {
+    pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), ReactorError> {
         self.accept_from(sockets.0)
     }
 
-    /// From now on SIGTERM and SIGINT ask for the end; a second one for the end at once.
-    pub fn heed_signals(&mut self) -> Result<(), Error> {
-        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
-        }
-        receiver.set_nonblocking(true)?;
-        let mut receiver = UnixStream::from_std(receiver);
-        self.poll.registry().register(&mut receiver, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(receiver);
+    /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
+    /// the end at once.
+    pub fn heed_signals(&mut self) -> Result<(), ReactorError> {
+        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
         Ok(())
     }
 
     /// Serves until a shutdown that was asked for is complete.
-    pub fn run(&mut self) -> Result<(), Error> {
+    pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
-        self.server.tick(self.now_ms);
-        self.put_out();
         while !self.server.is_done() {
-            let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                other => other?,
-            }
-            self.now_ms = self.start.elapsed().as_millis() as u64;
-            let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.server.set_clock(time_of_day.as_millis() as u64);
-            self.turn(&events);
+            self.turn(&mut events, None)?;
         }
         Ok(())
     }
 
-    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
+    /// One turn, which sleeps for `most` at most.
+    pub(super) fn turn(
+        &mut self,
+        events: &mut Events,
+        most: Option<Duration>,
+    ) -> Result<(), ReactorError> {
+        let timeout = self.timeout().into_iter().chain(most).min();
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        self.now = self.now();
+        self.hear(events);
+        self.server.tick(self.now);
+        self.put_out();
+        Ok(())
+    }
+
+    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), ReactorError> {
         for mut listener in listeners {
             let token = Token(LISTENERS - self.listeners.len());
             self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
@@ -141,9 +150,8 @@ impl Reactor {
         Ok(())
     }
 
-    fn turn(&mut self, events: &Events) {
-        let mut readable = std::mem::take(&mut self.leftovers);
-        let mut dialed = Vec::new();
+    fn hear(&mut self, events: &Events) {
+        let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
             match event.token() {
@@ -156,67 +164,108 @@ impl Reactor {
                     let link = link_of(token);
                     let Some(entry) = self.link(link) else { continue };
                     entry.ending |= event.is_read_closed();
-                    let (was_dialed, made) = (entry.dialed, entry.made);
-                    if !made {
+                    let (was_dialed, left_over) = (entry.dialed, entry.left_over);
+                    if !entry.made {
                         self.on_dialed(link);
                     } else if event.is_writable() {
-                        self.flush(link);
+                        self.server.handle(Input::Writable { link }, self.now);
                     }
-                    if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        if was_dialed { &mut dialed } else { &mut readable }.push(link);
+                    let readable =
+                        event.is_readable() || event.is_read_closed() || event.is_error();
+                    if let Some(entry) = self.link(link).filter(|_| readable) {
+                        entry.has_more = true;
+                    }
+                    if readable && !left_over {
+                        if was_dialed { &mut dialed } else { &mut fresh }.push(link);
                     }
                 }
             }
         }
-        for link in dialed.into_iter().chain(readable) {
-            self.read(link);
-        }
+        self.read_all(dialed, fresh);
         self.accept();
         if signalled {
             // After reading: what a browser had said by then is not lost.
             self.on_signal();
         }
-        self.server.tick(self.now_ms);
-        self.put_out();
     }
 
-    /// Hands what arrived on a link to the core, until there is no more or the budget is used up.
-    fn read(&mut self, link: LinkId) {
-        for _ in 0..READS {
-            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
-            if entry.generation != link.generation || entry.over || !entry.made {
-                return;
+    /// Reads those that were dialed, then those that have something new to say, then those that an
+    /// earlier turn has left over, of whom at least one has its turn.
+    fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>) {
+        let until = Instant::now() + READ_BUDGET;
+        let mut left = self.leftovers.len();
+        for link in dialed {
+            self.read(link, None);
+        }
+        for link in fresh {
+            match Instant::now() < until {
+                true => self.read(link, Some(until)),
+                false => self.leave_over(link),
             }
+        }
+        let mut first = true;
+        while left > 0
+            && let Some(link) = self.leftovers.pop_front()
+        {
+            left -= 1;
+            let Some(entry) = self.link(link) else { continue };
             entry.left_over = false;
-            if !self.server.is_reading(link) {
+            match entry.dialed {
+                true => self.read(link, None),
+                false => self.read(link, Some(until)),
+            }
+            if !std::mem::take(&mut first) && Instant::now() >= until {
                 break;
             }
-            let (n, last) = match entry.read(&mut self.scratch) {
-                Reading::More(n) => (n, false),
-                Reading::Last(n) => (n, true),
-                Reading::Nothing => return,
-                Reading::Ended => return self.hung_up(link, Cause::Ended),
-                Reading::Failed(error) => {
-                    return self.hung_up(link, Cause::Failed(error.to_string()));
-                }
-            };
-            if n > 0 {
-                let bytes = &mut self.scratch[..n];
-                self.server.handle(Input::Received { link, bytes }, self.now_ms);
-            }
-            if last {
-                return;
-            }
-        }
-        if let Some(entry) = self.link(link)
-            && !std::mem::replace(&mut entry.left_over, true)
-        {
-            self.leftovers.push(link);
         }
     }
 
-    /// Sends what waits for a link, until nothing does or the kernel takes less than it is given.
-    fn flush(&mut self, link: LinkId) {
+    /// Hands what arrived on a link to the core, until there is no more or a budget is used up.
+    fn read(&mut self, link: LinkId, until: Option<Instant>) {
+        for _ in 0..READS {
+            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+            if entry.generation != link.generation || !entry.made {
+                return;
+            }
+            match self.server.wish(link) {
+                Wish::Rest => return,
+                Wish::Later => break,
+                Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
+                Wish::Read if entry.over || !entry.has_more => return,
+                Wish::Read => match entry.read(&mut self.scratch) {
+                    Reading::Some(n) => {
+                        let bytes = &mut self.scratch[..n];
+                        self.server.handle(Input::Received { link, bytes }, self.now);
+                    }
+                    Reading::Nothing => return,
+                    Reading::Ended => self.hung_up(link, Cause::Ended),
+                    Reading::Failed(error) => {
+                        self.hung_up(link, Cause::Failed(error.to_string()));
+                    }
+                },
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
+        }
+        self.leave_over(link);
+    }
+
+    /// Has a link read in the next turn, whether or not more arrives; unless it has nothing to
+    /// read and nothing to go on with.
+    fn leave_over(&mut self, link: LinkId) {
+        let wish = self.server.wish(link);
+        let Some(entry) = self.link(link) else { return };
+        let idle = wish == Wish::Rest || wish == Wish::Read && (entry.over || !entry.has_more);
+        if !idle && !std::mem::replace(&mut entry.left_over, true) {
+            debug_assert!(!self.leftovers.contains(&link), "a link is left over once");
+            self.leftovers.push_back(link);
+        }
+    }
+
+    /// Sends what waits for a link, until nothing does, the kernel takes less than it is given, or
+    /// the time is up.
+    fn flush(&mut self, link: LinkId, until: Instant) {
         loop {
             let Some(entry) = self.links.get_mut(link.index as usize) else { return };
             if entry.generation != link.generation || !entry.made {
@@ -239,6 +288,9 @@ impl Reactor {
                 }
                 Err(error) => return self.hung_up(link, Cause::Failed(error.to_string())),
             }
+            if Instant::now() >= until {
+                return self.server.handle(Input::Writable { link }, self.now);
+            }
         }
     }
 
@@ -251,21 +303,20 @@ impl Reactor {
                 return self.hung_up(link, Cause::Failed(error.to_string()));
             }
         }
-        self.server.handle(Input::Blocked { link }, self.now_ms);
+        self.server.handle(Input::Blocked { link }, self.now);
     }
 
     fn put_out(&mut self) {
-        let began = Instant::now();
-        let mut writes = 0;
+        let until = Instant::now() + WRITE_BUDGET;
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Flush(link) => {
-                    self.flush(link);
-                    writes += 1;
-                    if writes % WRITES_UNTIMED == 0 && began.elapsed() > WRITE_BUDGET {
+                    self.flush(link, until);
+                    if Instant::now() >= until {
                         break;
                     }
                 }
+                Output::Resume(link) => self.leave_over(link),
                 Output::Dial(link, target) => self.dial(link, target),
                 Output::Finish(link) => {
                     if let Some(entry) = self.link(link) {
@@ -286,7 +337,7 @@ impl Reactor {
     fn accept(&mut self) {
         for at in 0..self.listeners.len() {
             for _ in 0..ACCEPTS {
-                let paused = self.now_ms < self.accept_after_ms;
+                let paused = self.now.mono_ms < self.accept_after_ms;
                 let listener = &self.listeners[at];
                 if paused || !listener.ready || !self.accepts(listener.comers) {
                     break;
@@ -303,16 +354,16 @@ impl Reactor {
     fn accepts(&self, comers: Comers) -> bool {
         match comers {
             Comers::Browsers => self.server.accepting(),
-            Comers::Visitors => self.server.accepting_visitors(),
+            Comers::Clients => self.server.accepting_clients(),
         }
     }
 
     fn accepted(&mut self, stream: TcpStream, peer: SocketAddr, comers: Comers) {
         let link = match comers {
-            Comers::Browsers => self.server.accept(peer, self.now_ms),
-            Comers::Visitors => self.server.accept_visitor(&peer, self.now_ms),
+            Comers::Browsers => self.server.accept(peer, self.now),
+            Comers::Clients => self.server.accept_client(&peer, self.now),
         };
-        self.insert(link, Link::accepted(link.generation, stream));
+        self.insert(link, Socket::accepted(link.generation, stream));
         self.register(link);
     }
 
@@ -321,7 +372,7 @@ impl Reactor {
             ErrorKind::WouldBlock => self.listeners[at].ready = false,
             ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
             _ => {
-                self.accept_after_ms = self.now_ms + ACCEPT_PAUSE_MS;
+                self.accept_after_ms = self.now.mono_ms + ACCEPT_PAUSE_MS;
                 self.listeners[at].ready = true;
                 if !std::mem::replace(&mut self.said_no_descriptors, true) {
                     tracing::warn!(
@@ -334,7 +385,7 @@ impl Reactor {
     }
 
     fn dial(&mut self, link: LinkId, target: Target) {
-        self.insert(link, Link::unmade(link.generation));
+        self.insert(link, Socket::unmade(link.generation));
         match self.dials.begin(link, target) {
             Ok(None) => {}
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
@@ -373,7 +424,7 @@ impl Reactor {
                 entry.made = true;
                 entry.stream.send_at_once();
                 self.dials.end(link);
-                self.server.handle(Input::Connected { link }, self.now_ms);
+                self.server.handle(Input::Connected { link }, self.now);
             }
         }
     }
@@ -389,13 +440,14 @@ impl Reactor {
     }
 
     fn on_signal(&mut self) {
-        let mut asked = [0; 16];
         let Some(signals) = &mut self.signals else { return };
-        while let Ok(n @ 1..) = io::Read::read(signals, &mut asked) {
-            for _ in 0..n {
-                tracing::info!("asked to end");
-                self.server.handle(Input::ShutdownAsked, self.now_ms);
-            }
+        let times = signals.take();
+        for _ in 0..times {
+            tracing::info!("asked to end");
+            self.server.handle(Input::ShutdownAsked, self.now);
+        }
+        if times == 0 {
+            return;
         }
         // Who comes now is refused by the kernel and can try another process at once.
         self.listeners.clear();
@@ -405,7 +457,13 @@ impl Reactor {
         if let Some(entry) = self.link(link) {
             entry.over = true;
         }
-        self.server.handle(Input::HungUp { link, cause }, self.now_ms);
+        self.server.handle(Input::HungUp { link, cause }, self.now);
+    }
+
+    fn now(&self) -> Now {
+        let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mono_ms = self.start.elapsed().as_millis() as u64;
+        Now { mono_ms, unix_ms: time_of_day.as_millis() as u64 }
     }
 
     /// How long to sleep: not at all while something is left to read or to accept.
@@ -421,7 +479,7 @@ impl Reactor {
 
     /// The core names places in the order in which they are taken and given up here, so the two
     /// slabs agree; if ever they did not, bytes would go to the wrong browser.
-    fn insert(&mut self, link: LinkId, entry: Link) {
+    fn insert(&mut self, link: LinkId, entry: Socket) {
         let index = self.links.insert(entry);
         assert_eq!(index, link.index as usize, "the core and the reactor disagree about places");
     }
@@ -436,15 +494,7 @@ impl Reactor {
         }
     }
 
-    fn link(&mut self, link: LinkId) -> Option<&mut Link> {
+    fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
         self.links.get_mut(link.index as usize).filter(|entry| entry.generation == link.generation)
     }
-}
-
-fn token_of(link: LinkId) -> Token {
-    Token((link.generation as usize) << 32 | link.index as usize)
-}
-
-fn link_of(token: usize) -> LinkId {
-    LinkId { index: token as u32, generation: (token >> 32) as u32 }
 }

@@ -1,167 +1,273 @@
-//! What the broker says, and what is carried to it.
+//! What the broker says, and what becomes of its link.
 
+use super::table::Party;
 use super::{Said, Server};
-use crate::broker::{Event, Status};
-use crate::browser::conn::Conn;
-use crate::link::Output;
-use crate::server::relay::Relay;
+use crate::access::control;
+use crate::broker::{Ask, BrokerEvent, Status};
+use crate::link::{LinkId, Metrics};
 
-/// What the broker says about itself.
-enum Turned {
+/// What is left to do when an event has been handed on.
+enum Rest {
+    Nothing,
+    /// Something has happened to these conns.
+    After(Vec<LinkId>),
+    /// The application has something to say to us.
+    Control(Vec<u8>),
     Up,
-    Broken { reason: String },
+    Broken(String),
 }
 
 impl Server {
-    /// Bytes from the broker. Those behind what fills a turn are kept for the next.
-    pub(super) fn on_broker_bytes(&mut self, bytes: &[u8]) {
-        if !self.kept.is_empty() {
-            return self.kept.extend_from_slice(bytes);
-        }
+    /// Bytes from the broker, or none when it goes on with those that were kept. Those behind what
+    /// fills a turn are kept for the next.
+    pub(super) fn broker_received(&mut self, bytes: &[u8]) {
+        let mut kept = self.broker.redis().map(|redis| redis.take_kept()).unwrap_or_default();
         let mut input = bytes;
-        self.on_broker_events(&mut input);
-        self.kept = input.to_vec();
+        if !kept.is_empty() {
+            kept.extend_from_slice(bytes);
+            input = &kept;
+        }
+        self.broker_events(&mut input);
+        if let Some(redis) = self.broker.redis().filter(|_| !input.is_empty()) {
+            redis.keep(input);
+        }
     }
 
     /// Takes what the broker has to say, until that is all or a turn is full.
-    pub(super) fn on_broker_events(&mut self, input: &mut &[u8]) {
-        while !self.relay.is_full() {
-            let Some(event) = self.broker.next(input, self.now_ms) else { break };
-            if let Event::Delivery(delivery) = &event {
-                self.visitors.hear(delivery.channel, delivery.payload, &mut self.relay);
-            }
-            if let Event::Delivery(delivery) | Event::Announced(delivery) = &event
-                && self.control.as_ref().is_some_and(|name| name.as_bytes() == delivery.channel)
-            {
-                let message = delivery.payload.to_vec();
-                self.on_control(&message);
-                continue;
-            }
-            match tell(&mut self.relay, &mut self.said, event) {
-                None => {}
-                Some(Turned::Up) => self.on_broker_up(),
-                Some(Turned::Broken { reason }) => {
+    pub(super) fn broker_events(&mut self, input: &mut &[u8]) {
+        while !self.cx.is_full()
+            && let Some(rest) = self.next_event(input)
+        {
+            match rest {
+                Rest::Nothing => {}
+                Rest::After(links) => links.into_iter().for_each(|link| self.after(link)),
+                Rest::Control(message) => self.on_control(&message),
+                Rest::Up => self.on_broker_up(),
+                Rest::Broken(reason) => {
                     *input = &[];
-                    return self.on_broker_lost(&reason);
+                    self.on_broker_lost(&reason);
                 }
             }
+            self.route_effects();
         }
-        self.relay.deliver_arrived();
+        self.deliver_arrived();
+    }
+
+    /// Hands out the messages that may have had to wait for others to go with.
+    pub(super) fn deliver_arrived(&mut self) {
+        self.relay.deliver_arrived(&mut self.table, &mut self.cx);
+        for link in self.relay.take_slow() {
+            self.after(link);
+        }
+    }
+
+    fn next_event(&mut self, input: &mut &[u8]) -> Option<Rest> {
+        let event = self.broker.next(input, self.cx.now.mono_ms)?;
+        let (relay, table, cx) = (&mut self.relay, &mut self.table, &mut self.cx);
+        if let BrokerEvent::Delivery(delivery) = &event {
+            self.clients.hear(delivery.channel, delivery.payload, table, cx);
+        }
+        if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
+            let control = self.control.as_ref().map(|name| name.as_bytes());
+            if control == Some(delivery.channel) {
+                return Some(Rest::Control(delivery.payload.to_vec()));
+            }
+            relay.deliver(delivery, table, cx);
+            let slow = relay.take_slow();
+            return Some(if slow.is_empty() { Rest::Nothing } else { Rest::After(slow) });
+        }
+        if event == BrokerEvent::Quiet {
+            return Some(Rest::Nothing);
+        }
+        relay.deliver_arrived(table, cx);
+        let mut touched = relay.take_slow();
+        match event {
+            BrokerEvent::Answer { ask: Ask::Stored(fetch), payload } => {
+                relay.on_stored(fetch, payload, table, cx);
+                touched.extend(relay.take_slow());
+            }
+            BrokerEvent::Answer { ask: Ask::Session(link), payload } => {
+                table
+                    .conn(link)
+                    .into_iter()
+                    .for_each(|conn| conn.on_session(link, Ok(payload), cx));
+                touched.push(link);
+            }
+            BrokerEvent::NoAnswer { ask, reason } => {
+                self.said.no_answer(ask, &reason, &mut cx.metrics);
+                match ask {
+                    Ask::Stored(fetch) => relay.on_stored(fetch, None, table, cx),
+                    Ask::Session(link) => {
+                        let conn = table.conn(link).into_iter();
+                        conn.for_each(|conn| conn.on_session(link, Err(()), cx));
+                        touched.push(link);
+                    }
+                }
+            }
+            BrokerEvent::Settled { conn: link } => {
+                table.conn(link).into_iter().for_each(|conn| conn.settled());
+                touched.push(link);
+            }
+            BrokerEvent::Subscribed { channel } => {
+                touched.extend(relay.on_subscribed(channel, table, cx))
+            }
+            BrokerEvent::Denied { channel, reason } => {
+                self.said.denied(&channel, &reason, &mut cx.metrics);
+                touched.extend(relay.on_denied(&channel, table, cx));
+            }
+            BrokerEvent::Skipped => self.said.skipped(&mut cx.metrics),
+            BrokerEvent::Refused { reason } => self.said.refused(&reason, &mut cx.metrics),
+            BrokerEvent::Up => return Some(Rest::Up),
+            BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
+            BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
+        }
+        Some(Rest::After(touched))
+    }
+
+    pub(super) fn dial_broker(&mut self) {
+        let Some(target) = self.broker.redis().map(|redis| redis.target().clone()) else { return };
+        self.table.dial(Party::Redis, target);
+        self.cx.metrics.broker_dials_total += 1;
     }
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again.
     fn on_broker_up(&mut self) {
         tracing::info!("Redis is up, {} channels", self.relay.hub.len());
-        self.said = Said::default();
-        self.relay.metrics.broker_up = 1;
-        let names = self.relay.catch_up();
-        let control = self.control.iter().cloned();
-        self.broker.subscribe(names.iter().cloned().chain(control).collect(), self.now_ms);
-        for name in names {
-            self.broker.fetch(&name, self.now_ms);
+        for said in [&mut self.said.unreachable, &mut self.said.dropped, &mut self.said.refused] {
+            said.ended();
         }
-        for link in self.relay.links(Conn::waits_for_broker) {
-            let Some(early) = self.relay.conn(link).map(|conn| conn.early()) else { continue };
-            if early.waiting.is_some() {
-                self.look_up(link);
-            } else if let Some(grant) = early.grant.take()
-                && let Some(accepted) = early.accepted.take()
-            {
-                self.join(link, grant, accepted);
-            }
+        self.cx.metrics.broker_up = 1;
+        let fetches = self.relay.catch_up(&self.table);
+        let names = fetches.iter().map(|(_, name)| name.clone());
+        let names = names.chain(self.control.iter().cloned()).collect();
+        self.broker.subscribe(names, self.cx.now.mono_ms);
+        for (fetch, name) in fetches {
+            self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
         }
-    }
-
-    /// Answers the closes of those whose publishing the broker has answered.
-    fn say_farewell(&mut self, answered: u64) {
-        while let Some((_, link)) = self.farewells.front().filter(|(asked, _)| *asked <= answered) {
-            self.relay.release(*link);
-            self.farewells.pop_front();
+        for link in self.table.conns(|conn| conn.is_pending()) {
+            self.on_conn(link, |conn, cx| conn.on_broker_up(link, cx));
         }
     }
 
     /// Browsers stay; who has no 101 yet waits for the dial that follows, or is refused.
     pub(super) fn on_broker_lost(&mut self, reason: &str) {
         let Some(link) = self.broker_link.take() else { return };
-        self.kept = Vec::new();
-        self.say_farewell(u64::MAX);
-        self.relay.put_out(Output::Close(link));
+        self.table.close(link);
         let Some(redis) = self.broker.redis() else { return };
-        redis.lost(self.now_ms);
+        let lost = redis.lost(self.cx.now.mono_ms);
         let target = redis.target().clone();
-        if std::mem::take(&mut self.relay.metrics.broker_up) == 1 {
-            self.relay.metrics.broker_lost_total += 1;
+        if std::mem::take(&mut self.cx.metrics.broker_up) == 1 {
+            self.cx.metrics.broker_lost_total += 1;
             tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again");
-        } else if !std::mem::replace(&mut self.said.unreachable, true) {
+        } else if self.said.unreachable.first() {
             tracing::warn!(
                 "Redis at {target} cannot be used: {reason}; dialing until it can (said once)"
             );
         }
-        if self.broker.status() == Status::Down {
-            self.relay.refuse_all_waiting();
+        let down = self.broker.status() == Status::Down;
+        for conn in lost.settled {
+            self.on_conn(conn, |conn, _| conn.settled());
         }
-    }
-
-    /// Carries between the relay and the broker until neither has anything left for the other.
-    pub(super) fn carry(&mut self) {
-        if !self.kept.is_empty() {
-            let kept = std::mem::take(&mut self.kept);
-            self.on_broker_bytes(&kept);
-        }
-        loop {
-            self.on_broker_events(&mut &[][..]);
-            self.take_identities();
-            self.attend_woken_visitors();
-            for (name, confirmed) in std::mem::take(&mut self.relay.left) {
-                self.broker.unsubscribe(name, confirmed, self.now_ms);
-            }
-            if self.relay.is_full() {
-                break;
-            }
-            let Some(link) = self.relay.woken.pop_front() else { break };
-            if let Some(mut early) = self.relay.conn(link).and_then(|conn| conn.early.take()) {
-                self.on_frames(link, &mut early.bytes);
+        for ask in lost.asks {
+            if let Ask::Session(link) = ask {
+                self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
             }
         }
-        self.say_farewell(self.broker.answered());
-        if let (Some(link), Some(unsent)) = (self.broker_link, self.broker.unsent())
-            && !unsent.is_empty()
-            && !self.broker_blocked
-        {
-            self.relay.flush_broker(link);
+        if down {
+            for link in self.table.conns(|conn| conn.is_pending()) {
+                self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
+            }
         }
     }
 
     pub(super) fn note_evictions(&mut self) {
         let evicted = self.broker.evicted();
-        self.relay.metrics.stored_evicted_total = evicted;
-        if evicted > 0 && !std::mem::replace(&mut self.said.evicted, true) {
+        self.cx.metrics.stored_evicted_total = evicted;
+        if evicted > 0 && self.said.evicted.first() {
             tracing::warn!("stored messages were given up, see --store-limit (said once)");
+        }
+    }
+
+    /// The application has something to say to us. What came before it is heard before, and whoever
+    /// a session that was read before is about is let in before: so it is about them, too.
+    fn on_control(&mut self, message: &[u8]) {
+        self.deliver_arrived();
+        self.route_effects();
+        let disconnect = match control::parse(message) {
+            Ok(disconnect) => disconnect,
+            Err(error) => {
+                self.cx.metrics.controls_refused_total += 1;
+                if self.said.control.first() {
+                    tracing::warn!(
+                        "a message on {} was not understood: {error} (said once; then counted)",
+                        control::CHANNEL
+                    );
+                }
+                return;
+            }
+        };
+        tracing::debug!("asked to disconnect somebody, with {}", disconnect.code);
+        if let Some(application) = &mut self.application {
+            application.revoke(&disconnect.owner, self.cx.now.mono_ms);
+        }
+        let links = self.relay.conns_of(&disconnect.owner, &mut self.table);
+        self.cx.metrics.disconnected_total += links.len() as u64;
+        for link in links {
+            let (code, reason) = (disconnect.code, &disconnect.reason);
+            self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
         }
     }
 }
 
-/// Tells the relay what the broker said, unless that was about the broker itself.
-fn tell(relay: &mut Relay, said: &mut Said, event: Event<'_>) -> Option<Turned> {
-    if !matches!(event, Event::Delivery(_) | Event::Announced(_) | Event::Quiet) {
-        relay.deliver_arrived();
-    }
-    match event {
-        Event::Delivery(delivery) | Event::Announced(delivery) => relay.deliver(delivery),
-        Event::Answer(payload) => relay.on_answer(payload),
-        Event::NoAnswer { reason } => relay.on_no_answer(&reason),
-        Event::Subscribed { channel } => relay.on_subscribed(channel),
-        Event::Denied { channel, reason } => relay.on_denied(&channel, &reason),
-        Event::Skipped => relay.on_skipped(),
-        Event::Quiet => {}
-        Event::Refused { reason } => {
-            relay.metrics.broker_errors_total += 1;
-            if !std::mem::replace(&mut said.refused, true) {
-                tracing::error!("Redis refused a command: {reason} (said once)");
+/// What the broker could not do: counted, and said once.
+impl Said {
+    fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {
+        match ask {
+            Ask::Stored(_) => {
+                metrics.stored_unreadable_total += 1;
+                if self.stored.first() {
+                    tracing::warn!(
+                        "a stored message is not sent: {reason} (said once; then counted)"
+                    );
+                }
+            }
+            Ask::Session(_) => {
+                metrics.sessions_unreadable_total += 1;
+                if self.session.first() {
+                    tracing::error!(
+                        "a session cannot be read: {reason}; see --session-key, \
+                         --max-message-size (said once; then counted)"
+                    );
+                }
             }
         }
-        Event::Up => return Some(Turned::Up),
-        Event::Broken { reason } => return Some(Turned::Broken { reason }),
     }
-    None
+
+    fn denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.denied.first() {
+            // A session's key is not for the log.
+            let shown = if channel.contains("session:") { "a session's channel" } else { channel };
+            tracing::error!(
+                "Redis does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said once; \
+                 then counted)"
+            );
+        }
+    }
+
+    fn skipped(&mut self, metrics: &mut Metrics) {
+        metrics.deliveries_skipped_total += 1;
+        if self.skipped.first() {
+            tracing::warn!(
+                "a message from Redis was skipped, see --max-message-size (said once; then counted)"
+            );
+        }
+    }
+
+    fn refused(&mut self, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.refused.first() {
+            tracing::error!("Redis refused a command: {reason} (said once)");
+        }
+    }
 }

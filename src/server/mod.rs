@@ -1,105 +1,96 @@
 //! L2: the whole server without I/O: [`Input`] -> state -> [`Output`].
 //!
-//! It is the only owner of the conns, the hub and the broker, and carries between them. It has no
+//! It owns the table of links, and routes between those who are at their other ends. It has no
 //! socket and no clock, and knows nothing of the loop that drives it; the contract with that loop
-//! stands at the top of the crate.
+//! stands at the top of the crate. Its rules:
+//! * a link's name yields its party once, and one `match` hands on what happened;
+//! * no party touches another: what one wants of others is an effect or an event, which is routed
+//!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `browsers` is about what browsers send, `brokering` about the broker, `identifying` about who
-//! the browsers are, `visitors` about the Redis clients of the embedded broker.
+//! `table` is about links and lines, `routing` about what conns want, `brokering` about what the
+//! broker says, `relay` about who hears it, `clients` about the Redis clients of the embedded
+//! broker.
 
 mod brokering;
-mod browsers;
-mod identifying;
+mod clients;
+mod lines;
 mod relay;
+mod routing;
 mod table;
-mod visitors;
 
-use std::collections::VecDeque;
 use std::hash::RandomState;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::access::ask::Auth;
+use crate::access::ask::Application;
 use crate::access::control;
-use crate::broker::{Broker, Redis, Status, Wish};
-use crate::browser::handshake;
+use crate::broker::{Broker, Redis, RedisDue, Status};
 use crate::browser::settings::Settings;
-use crate::link::LinkId;
-use crate::link::Metrics;
-use crate::link::timers;
-use crate::link::{Cause, Input, Output};
-use crate::proto::ws::deflate::Inflater;
-use crate::proto::ws::message::Limits;
-use crate::server::relay::Relay;
-use crate::server::table::Party;
-use visitors::Visitors;
+use crate::browser::{Conn, Context};
+use crate::link::timers::{self, Wheel};
+use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, Wish};
+use clients::Clients;
+use relay::Relay;
+use table::{Party, Table};
+
+/// Conns beyond `--max-connections` that are accepted to be told so.
+const SURPLUS: usize = 32;
 
 /// The server.
 #[derive(Debug)]
 pub struct Server {
+    table: Table,
     relay: Relay,
+    /// What conns share: settings, time, counters.
+    cx: Context,
+    wheel: Wheel,
     broker: Broker,
+    broker_link: Option<LinkId>,
     /// The application, if it is asked about handshakes.
-    auth: Option<Auth>,
+    application: Option<Application>,
+    clients: Clients,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
-    broker_link: Option<LinkId>,
-    /// The kernel took less for the broker than waited, and something has waited ever since: the
-    /// loop will come for it by itself.
-    broker_blocked: bool,
-    /// Conns whose close is answered when the broker has answered so many commands.
-    farewells: VecDeque<(u64, LinkId)>,
-    /// Bytes of the broker that are for the next turn, because this one was full.
-    kept: Vec<u8>,
-    visitors: Visitors,
-    /// A dial was wished for and is to be put out.
-    dial: bool,
-    limits: Limits,
-    inflater: Inflater,
-    now_ms: u64,
-    /// The time of day, in milliseconds of Unix time.
-    unix_ms: u64,
     /// When a shutdown that was asked for must have ended.
     ends_ms: Option<u64>,
-    /// What was already said about the present outage.
     said: Said,
 }
 
-/// What is logged once for each outage, and then only counted.
+/// Lines of the log that are said once.
 #[derive(Debug, Default)]
 struct Said {
-    unreachable: bool,
-    dropped: bool,
-    refused: bool,
-    evicted: bool,
-    unanswered: bool,
+    unreachable: SaidOnce,
+    dropped: SaidOnce,
+    refused: SaidOnce,
+    evicted: SaidOnce,
+    unrouted: SaidOnce,
+    control: SaidOnce,
+    denied: SaidOnce,
+    skipped: SaidOnce,
+    stored: SaidOnce,
+    session: SaidOnce,
 }
 
 impl Server {
     /// A server of these settings. Look-ups are hashed with `keys`; `seed` is for jitter.
     pub fn new(settings: Settings, keys: RandomState, seed: u64) -> Self {
-        let limits = handshake::limits(&settings);
         let broker = Broker::new(settings.broker.clone(), settings.max_message_size, seed);
         let sources = &settings.sources;
-        let auth = sources.auth.clone().map(Auth::new);
+        let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
-        let mut relay = Relay::new(settings, keys);
-        relay.metrics.broker_up = u64::from(broker.status() == Status::Up);
+        let mut cx = Context::new(settings);
+        cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
-            relay,
+            table: Table::default(),
+            relay: Relay::new(keys),
+            cx,
+            wheel: Wheel::default(),
             broker,
-            auth,
-            control,
             broker_link: None,
-            broker_blocked: false,
-            farewells: VecDeque::new(),
-            kept: Vec::new(),
-            visitors: Visitors::default(),
-            dial: false,
-            limits,
-            inflater: Inflater::default(),
-            now_ms: 0,
-            unix_ms: 0,
+            application,
+            clients: Clients::default(),
+            control,
             ends_ms: None,
             said: Said::default(),
         }
@@ -107,173 +98,261 @@ impl Server {
 
     /// Whether a conn may be accepted now. If not, it is to wait where it is.
     pub fn accepting(&self) -> bool {
-        let settings = self.relay.settings();
-        let pending = self.relay.metrics.handshakes_pending as usize;
+        let settings = &self.cx.settings;
+        let pending = self.cx.metrics.handshakes_pending as usize;
         self.ends_ms.is_none()
-            && self.relay.conns() < settings.max_connections + SURPLUS
+            && self.conns() < settings.max_connections + SURPLUS
             && pending < settings.max_handshakes
     }
 
-    /// Sets the time of day, in milliseconds of Unix time: tokens have an end.
-    pub fn set_clock(&mut self, unix_ms: u64) {
-        self.unix_ms = unix_ms;
-    }
-
     /// Names the link of a conn that was accepted from `peer`.
-    pub fn accept(&mut self, peer: SocketAddr, now_ms: u64) -> LinkId {
-        self.set_now(now_ms);
-        let link = self.relay.accept(peer.ip());
+    pub fn accept(&mut self, peer: SocketAddr, now: Now) -> LinkId {
+        self.set_now(now);
+        let surplus = self.conns() >= self.cx.settings.max_connections;
+        let conn = Conn::accepted(peer.ip(), surplus, &mut self.cx);
+        let link = self.table.name(Party::Browser(conn));
         tracing::debug!("{link} accepted from {peer}");
+        self.after(link);
         link
     }
 
     /// Takes note of what happened.
-    pub fn handle(&mut self, input: Input<'_>, now_ms: u64) {
-        self.set_now(now_ms);
+    pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        self.set_now(now);
+        let now_ms = self.cx.now.mono_ms;
         match input {
-            Input::Received { link, bytes } if self.broker_link == Some(link) => {
-                self.on_broker_bytes(bytes);
-            }
-            Input::Received { link, bytes } if self.visitors.has(link) => {
-                self.on_visitor_bytes(link, bytes);
-            }
-            Input::HungUp { link, cause } if self.visitors.has(link) => {
-                self.on_visitor_hung_up(link, cause == Cause::Ended);
-            }
-            Input::Blocked { link } if self.visitors.has(link) => self.on_visitor_blocked(link),
-            Input::Received { link, bytes } => self.on_bytes(link, bytes),
-            Input::Connected { link } if self.broker_link == Some(link) => {
-                if let Some(redis) = self.broker.redis() {
-                    redis.connected(now_ms);
+            Input::Received { link, bytes } => self.received(link, bytes),
+            Input::WentOn { link } => self.received(link, &mut []),
+            Input::Connected { link } => match self.party(link) {
+                Some(Party::Redis) => {
+                    self.broker.redis().into_iter().for_each(|redis| redis.connected(now_ms));
                 }
-            }
-            Input::HungUp { link, cause } if self.broker_link == Some(link) => {
-                let reason = match cause {
-                    Cause::Ended => "it hung up".to_string(),
-                    Cause::Failed(reason) => reason,
-                };
-                self.on_broker_lost(&reason);
-            }
-            Input::HungUp { link, cause } if self.relay.peek(link).is_some() => {
-                self.relay.hung_up(link, cause == Cause::Ended);
-            }
-            Input::HungUp { link, cause } => self.on_auth_hung_up(link, &cause),
-            Input::Blocked { link } if self.broker_link == Some(link) => self.broker_blocked = true,
-            Input::Blocked { link } => self.relay.blocked(link),
-            Input::ShutdownAsked => self.on_shutdown(),
-            Input::Connected { link } => {
-                if let Some(auth) = self.auth.as_mut().filter(|auth| auth.is_mine(link)) {
-                    auth.connected(link, self.now_ms);
+                Some(Party::App(at)) => {
+                    let at = *at;
+                    self.application.iter_mut().for_each(|app| app.connected(at, now_ms));
                 }
+                _ => {}
+            },
+            Input::Blocked { link } => self.blocked(link),
+            Input::Writable { link } => {
+                self.table.get(link).into_iter().for_each(|slot| slot.blocked = false);
+                self.table.stand(link, 1);
             }
+            Input::HungUp { link, cause } => self.hung_up(link, cause),
+            Input::ShutdownAsked => self.shut_down(),
         }
-        self.carry();
+        self.route();
     }
 
     /// Lets time pass: timers, pings, dials, the end of a shutdown.
-    pub fn tick(&mut self, now_ms: u64) {
-        self.set_now(now_ms);
-        self.relay.tick();
-        if let Some(auth) = &mut self.auth {
-            auth.tick(self.now_ms);
+    pub fn tick(&mut self, now: Now) {
+        self.set_now(now);
+        let now_ms = self.cx.now.mono_ms;
+        self.fire_timers();
+        if let Some(application) = &mut self.application {
+            application.tick(now_ms);
         }
         match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
-            Some(Wish::Dial) => self.dial = true,
-            Some(Wish::GiveUp) => self.on_broker_lost("it did not answer in time"),
+            Some(RedisDue::Dial) => self.dial_broker(),
+            Some(RedisDue::GiveUp) => self.on_broker_lost("it did not answer in time"),
             None => {}
         }
         if self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
-            for link in self.relay.links(|_| true) {
-                self.relay.drop_conn(link);
+            for link in self.table.conns(|_| true) {
+                self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
             }
         }
-        self.carry();
+        self.route();
         self.note_evictions();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
     }
 
-    /// Whether bytes of this link are to be read now. If not, they are to be offered again in the
-    /// next turn: this one has as much to send as a turn may, or has bytes of the link left over.
-    pub fn is_reading(&self, link: LinkId) -> bool {
-        let kept = match self.broker_link == Some(link) {
-            true => !self.kept.is_empty(),
-            false => self.relay.is_kept_for_later(link),
+    /// What a link wants of the loop as to its input.
+    pub fn wish(&self, link: LinkId) -> Wish {
+        let wish = match self.table.peek(link).map(|slot| &slot.party) {
+            Some(Party::Browser(conn)) => conn.wish(),
+            Some(Party::Redis) if self.broker.has_kept() => Wish::GoOn,
+            Some(Party::Client(client)) => client.wish(),
+            Some(Party::Redis | Party::App(_)) => Wish::Read,
+            Some(Party::Gone(_)) | None => Wish::Rest,
         };
-        !kept && !self.relay.is_full()
+        match wish {
+            Wish::Read | Wish::GoOn if self.cx.is_full() => Wish::Later,
+            wish => wish,
+        }
     }
 
     /// The next thing to do outside; to be called until `None`, and again after every call of
     /// another method. What a loop leaves for its next turn, after as much writing as a turn may
     /// take, comes then, behind what is more urgent.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if std::mem::take(&mut self.dial)
-            && let Some(target) = self.broker.redis().map(|redis| redis.target().clone())
-        {
-            let link = self.relay.name_link(Party::Broker);
-            (self.broker_link, self.broker_blocked) = (Some(link), false);
-            self.relay.metrics.broker_dials_total += 1;
-            return Some(Output::Dial(link, target));
+        let Some((output, frames)) = self.table.next_output() else {
+            self.cx.all_flushed();
+            return None;
+        };
+        self.cx.flushed(frames);
+        match &output {
+            Output::Dial(link, _) => self.on_dialing(*link),
+            Output::Close(link) => self.cx.metrics.conns -= u64::from(self.table.free(*link)),
+            Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
         }
-        if let Some(output) = self.auth_output().or_else(|| self.visitors.next_flush()) {
-            return Some(output);
-        }
-        self.relay.poll_output()
+        Some(output)
     }
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
-    pub fn slices<'a>(&'a self, link: LinkId, into: &mut [std::io::IoSlice<'a>]) -> usize {
-        if let Some(conn) = self.relay.peek(link) {
-            return if conn.is_held() { 0 } else { conn.outbox.slices(into) };
+    pub fn slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
+        match self.table.peek(link).map(|slot| &slot.party) {
+            Some(Party::Browser(conn)) if conn.has_unsent() => conn.outbox.slices(into),
+            Some(Party::Redis) => fill(into, self.broker.unsent()),
+            Some(Party::App(at)) => {
+                fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
+            }
+            Some(Party::Client(client)) => fill(into, client.unsent()),
+            Some(Party::Browser(_) | Party::Gone(_)) | None => 0,
         }
-        if self.broker_link == Some(link) {
-            return fill(into, self.broker.unsent().unwrap_or_default());
-        }
-        fill(into, self.visitors.unsent(link).unwrap_or_else(|| self.auth_unsent(link)))
     }
 
     /// The first `n` of those bytes are sent.
     pub fn advance(&mut self, link: LinkId, n: usize) {
-        match self.broker.redis() {
-            Some(redis) if self.broker_link == Some(link) => {
-                redis.advance(n);
-                self.broker_blocked &= !redis.unsent().is_empty();
+        let Some(slot) = self.table.get(link) else { return };
+        let sent = match &mut slot.party {
+            Party::Browser(conn) => {
+                conn.advance(link, n, &mut self.cx);
+                conn.outbox.is_empty()
             }
-            _ if self.relay.peek(link).is_some() => self.relay.advance(link, n),
-            _ if self.visitors.has(link) => self.visitor_took(link, n),
-            _ => self.auth_advance(link, n),
+            Party::Redis => self.broker.advance(n),
+            Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
+            Party::Client(client) => {
+                client.advance(n);
+                client.unsent().is_empty()
+            }
+            Party::Gone(_) => true,
+        };
+        let is_client = matches!(slot.party, Party::Client(_));
+        slot.blocked &= !sent;
+        self.route_effects();
+        if is_client {
+            self.after_client(link);
         }
     }
 
     /// When [`Server::tick`] has something to do, whatever happens before.
     pub fn next_deadline_ms(&mut self) -> Option<u64> {
-        let wake = self.relay.next_wake().map(|tick| u64::from(tick) * timers::TICK_MS);
+        let wake = self.wheel.next().map(|tick| u64::from(tick) * timers::TICK_MS);
         let broker = self.timed_redis().map(|redis| redis.deadline_ms());
-        let kept = !self.kept.is_empty() || !self.relay.woken.is_empty();
-        let kept = kept || self.relay.has_outputs() || self.visitors.wait();
-        let at_once = (kept || self.broker.has_more()).then_some(self.now_ms);
-        let auth = self.auth.as_ref().and_then(Auth::deadline_ms);
-        wake.into_iter().chain(broker).chain(auth).chain(self.ends_ms).chain(at_once).min()
+        let at_once = self.table.has_outputs() || self.broker.has_more();
+        let at_once = at_once.then_some(self.cx.now.mono_ms);
+        let application = self.application.as_ref().and_then(Application::deadline_ms);
+        wake.into_iter().chain(broker).chain(application).chain(self.ends_ms).chain(at_once).min()
     }
 
     /// Whether a shutdown that was asked for is complete.
     pub fn is_done(&mut self) -> bool {
         let Some(ends_ms) = self.ends_ms else { return false };
         let settled = self.broker.redis().is_none_or(|redis| redis.is_settled());
-        self.relay.conns() == 0 && (settled || ends_ms <= self.now_ms)
+        self.conns() == 0 && (settled || ends_ms <= self.cx.now.mono_ms)
     }
 
     /// What was counted so far.
     pub fn metrics(&self) -> &Metrics {
-        &self.relay.metrics
+        &self.cx.metrics
     }
 
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
-        self.relay.check_invariants();
-        self.visitors.check_invariants(self.relay.metrics.visitors);
-        self.check_askers();
+        self.relay.check_invariants(&self.cx.metrics);
+        let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
+        assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
+        assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
+        let (mut clients, mut asked) = (0, 0);
+        for slot in self.table.slots() {
+            match &slot.party {
+                Party::Browser(conn) => {
+                    conn.check_invariants();
+                    asked += usize::from(conn.is_asked_about());
+                    let over = slot.blocked && conn.is_over(self.cx.settings.outbox_limit);
+                    assert!(!over || conn.is_closing(), "an outbox is past its limit");
+                }
+                Party::Client(_) => clients += 1,
+                Party::Redis | Party::App(_) | Party::Gone(_) => {}
+            }
+            let idle = slot.lines == 0 && !slot.blocked;
+            let waits = matches!(slot.party, Party::Browser(_) | Party::Client(_));
+            assert!(!(waits && idle && slot.has_unsent()), "somebody is not answered");
+        }
+        assert_eq!(self.cx.metrics.resp_clients, clients);
+        assert_eq!(self.clients.len() as u64, clients);
+        let unanswered = self.application.as_ref().map_or(0, Application::unanswered);
+        assert_eq!(unanswered, asked, "a question is kept about who has gone");
+    }
+
+    /// The number of conns, in whatever part of their life.
+    fn conns(&self) -> usize {
+        self.cx.metrics.conns as usize
+    }
+
+    fn party(&mut self, link: LinkId) -> Option<&mut Party> {
+        self.table.get(link).map(|slot| &mut slot.party)
+    }
+
+    /// A link has its name and is being dialed.
+    fn on_dialing(&mut self, link: LinkId) {
+        let now_ms = self.cx.now.mono_ms;
+        match self.party(link) {
+            Some(Party::Redis) => self.broker_link = Some(link),
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.dialing(at, link, now_ms));
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes that arrived, or those that were left over when there are none.
+    fn received(&mut self, link: LinkId, bytes: &mut [u8]) {
+        let now_ms = self.cx.now.mono_ms;
+        match self.party(link) {
+            Some(Party::Browser(_)) => self.browser_received(link, bytes),
+            Some(Party::Redis) => self.broker_received(bytes),
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.received(at, bytes, now_ms));
+            }
+            Some(Party::Client(_)) => self.client_received(link, bytes),
+            Some(Party::Gone(_)) | None => {}
+        }
+    }
+
+    fn blocked(&mut self, link: LinkId) {
+        let Some(slot) = self.table.get(link) else { return };
+        slot.blocked = true;
+        match slot.party {
+            Party::Browser(_) => self.after(link),
+            Party::Client(_) => self.after_client(link),
+            Party::Redis | Party::App(_) | Party::Gone(_) => {}
+        }
+    }
+
+    fn hung_up(&mut self, link: LinkId, cause: Cause) {
+        let now_ms = self.cx.now.mono_ms;
+        let failure = match &cause {
+            Cause::Ended => None,
+            Cause::Failed(reason) => Some(reason.as_str()),
+        };
+        match self.party(link) {
+            Some(Party::Browser(_)) => {
+                self.on_conn(link, |conn, cx| conn.hung_up(link, cause == Cause::Ended, cx));
+            }
+            Some(Party::Redis) => self.on_broker_lost(failure.unwrap_or("it hung up")),
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.hung_up(at, failure, now_ms));
+            }
+            Some(Party::Client(_)) => self.client_hung_up(link, cause == Cause::Ended),
+            Some(Party::Gone(_)) | None => {}
+        }
     }
 
     /// Redis, as long as its time matters: a server that ends does not dial again.
@@ -284,31 +363,69 @@ impl Server {
         }
     }
 
-    fn set_now(&mut self, now_ms: u64) {
+    fn set_now(&mut self, now: Now) {
         // A clock that steps back must not make deadlines come late.
-        self.now_ms = self.now_ms.max(now_ms);
-        self.relay.set_now(timers::tick(self.now_ms));
+        let mono_ms = self.cx.now.mono_ms.max(now.mono_ms);
+        self.cx.now = Now { mono_ms, unix_ms: now.unix_ms };
     }
 
-    fn on_shutdown(&mut self) {
-        let grace_ms = self.relay.settings().shutdown_timeout_ms;
+    fn shut_down(&mut self) {
+        let grace_ms = self.cx.settings.shutdown_timeout_ms;
         let ends_ms = if self.ends_ms.is_some() { 0 } else { grace_ms };
-        self.ends_ms = Some(self.now_ms + ends_ms);
-        self.drop_visitors();
-        self.relay.shut_down();
+        self.ends_ms = Some(self.cx.now.mono_ms + ends_ms);
+        self.drop_clients();
+        for link in self.table.conns(|conn| !conn.is_closing()) {
+            self.on_conn(link, |conn, cx| conn.shut_down(link, cx));
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some((at, indexes)) = self.wheel.fire(self.cx.now.tick()) {
+            for index in indexes {
+                if let Some((link, slot)) = self.table.at(index)
+                    && let Party::Browser(conn) = &mut slot.party
+                    && conn.wake == at
+                {
+                    conn.wake = 0;
+                    self.on_conn(link, |conn, cx| conn.look_after(link, cx));
+                }
+            }
+        }
+    }
+
+    /// Lets a conn do something, and sees to what came of it.
+    fn on_conn(&mut self, link: LinkId, act: impl FnOnce(&mut Conn, &mut Context)) {
+        if let Some(conn) = self.table.conn(link) {
+            act(conn, &mut self.cx);
+            self.after(link);
+        }
+    }
+
+    /// Something has happened to a conn: what waits for it is to be flushed, one that lets too much
+    /// wait is closed, and its timer is to fire no later than its deadline.
+    fn after(&mut self, link: LinkId) {
+        let limit = self.cx.settings.outbox_limit;
+        let Some(slot) = self.table.get(link) else { return };
+        let Party::Browser(conn) = &mut slot.party else { return };
+        if slot.blocked && conn.is_over(limit) {
+            conn.overflowed(link, &mut self.cx);
+        }
+        if let Some(at) = conn.deadline(&self.cx)
+            && (conn.wake == 0 || at < conn.wake)
+        {
+            conn.wake = self.wheel.schedule(at, link.index);
+        }
+        self.table.stand(link, 1);
     }
 }
 
 /// One slice of all that waits, if anything does.
-fn fill<'a>(into: &mut [std::io::IoSlice<'a>], unsent: &'a [u8]) -> usize {
-    match into.first_mut() {
-        Some(slot) if !unsent.is_empty() => {
-            *slot = std::io::IoSlice::new(unsent);
+fn fill<'a>(into: &mut [IoSlice<'a>], unsent: &'a [u8]) -> usize {
+    match into.first_mut().filter(|_| !unsent.is_empty()) {
+        None => 0,
+        Some(slot) => {
+            *slot = IoSlice::new(unsent);
             1
         }
-        _ => 0,
     }
 }
-
-/// Conns accepted beyond the limit at one time, to be told so.
-const SURPLUS: usize = 32;

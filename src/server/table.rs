@@ -1,127 +1,350 @@
-//! L2: the table of links: which are conns, which visitors, and which is the broker's.
+//! L2: the table of links: who is at the other end of each, and which of them are to be flushed.
 //!
-//! It knows places and generations, not what happens to what is there. Its rule: a place is taken
-//! when a link is named and given up when it is freed, at no other time, so that a slab on the
-//! other side of the contract, filled and emptied at the same moments, gives the same places.
+//! It knows places, generations and what each party says of itself by the verbs that all have. Its
+//! rules:
+//! * a place is taken when a link is named and given up when its `Close` is put out, at no other
+//!   time, so that the loop's own list of sockets has the same places;
+//! * a link stands in each line at most once, however much is queued for it;
+//! * a link that the kernel has refused bytes of stands in none: the loop comes by itself.
+
+use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::browser::conn::{Conn, Stage};
-use crate::link::LinkId;
+use super::lines::{Line, Lines};
+use crate::broker::client::RespClient;
+use crate::browser::Conn;
+use crate::link::{LinkId, Output, Target};
 
-/// What a link is.
+/// Who is at the other end of a link.
 #[derive(Debug)]
-pub enum Party {
-    /// A browser's.
-    Conn(Conn),
-    /// The broker's.
-    Broker,
-    /// The application's, which is asked about handshakes.
-    Auth,
-    /// A visitor's, who is the server's to look after.
-    Visitor,
+pub(super) enum Party {
+    /// A browser.
+    Browser(Conn),
+    /// The broker's server.
+    Redis,
+    /// The application, over that one of its links.
+    App(usize),
+    /// A Redis client of the embedded broker.
+    Client(Box<RespClient>),
+    /// Nobody any more: the link is to be closed. Whether it was a browser.
+    Gone(bool),
 }
 
-/// The links by their place.
+/// The links by their places.
 #[derive(Debug, Default)]
-pub struct Slots {
+pub(super) struct Table {
     slots: Slab<Slot>,
     /// Links that have ever been named.
     named: u32,
+    lines: Lines,
+    outputs: VecDeque<Todo>,
 }
 
+/// Something to be put out.
 #[derive(Debug)]
-struct Slot {
-    generation: u32,
-    party: Party,
+enum Todo {
+    Output(Output),
+    /// A link that is named when its dial is put out, as its place is taken then.
+    Dial(Party, Target),
 }
 
-impl Slots {
+/// One place.
+#[derive(Debug)]
+pub(super) struct Slot {
+    generation: u32,
+    /// The lines that it stands in.
+    pub(super) lines: u8,
+    /// The kernel has refused bytes, and something has waited ever since.
+    pub blocked: bool,
+    /// Who is there.
+    pub party: Party,
+}
+
+impl Table {
     /// Names a link.
-    pub fn name(&mut self, party: Party) -> LinkId {
+    pub(super) fn name(&mut self, party: Party) -> LinkId {
         self.named = self.named.wrapping_add(1);
         let generation = self.named;
-        let index = self.slots.insert(Slot { generation, party }) as u32;
-        LinkId { index, generation }
+        let slot = Slot { generation, lines: 0, blocked: false, party };
+        LinkId { index: self.slots.insert(slot) as u32, generation }
     }
 
-    /// Gives a link's place up; returns what was there, if the link still had it.
-    pub fn free(&mut self, link: LinkId) -> Option<Party> {
-        self.slot(link)?;
-        Some(self.slots.remove(link.index as usize).party)
+    /// Has a link dialed, which is named when that is put out.
+    pub(super) fn dial(&mut self, party: Party, target: Target) {
+        self.outputs.push_back(Todo::Dial(party, target));
     }
 
-    /// The conn of that link, unless it has gone.
-    pub fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
-        match self.slots.get_mut(link.index as usize)? {
-            Slot { generation, party: Party::Conn(conn) }
-                if *generation == link.generation && conn.stage != Stage::Gone =>
-            {
-                Some(conn)
-            }
+    /// Has a link closed: nobody is there from here on.
+    pub(super) fn close(&mut self, link: LinkId) {
+        let Some(slot) = self.get(link) else { return };
+        if !matches!(slot.party, Party::Gone(_)) {
+            slot.party = Party::Gone(matches!(slot.party, Party::Browser(_)));
+            self.put(Output::Close(link));
+        }
+    }
+
+    /// Puts something out.
+    pub(super) fn put(&mut self, output: Output) {
+        self.outputs.push_back(Todo::Output(output));
+    }
+
+    /// Whose link it is.
+    pub(super) fn get(&mut self, link: LinkId) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(link.index as usize)?;
+        (slot.generation == link.generation).then_some(slot)
+    }
+
+    /// Whose link it is, to be looked at.
+    pub(super) fn peek(&self, link: LinkId) -> Option<&Slot> {
+        let slot = self.slots.get(link.index as usize)?;
+        (slot.generation == link.generation).then_some(slot)
+    }
+
+    /// The conn of that link.
+    pub(super) fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
+        match &mut self.get(link)?.party {
+            Party::Browser(conn) => Some(conn),
             _ => None,
         }
     }
 
-    /// The conn of that link, to be looked at; unless it has gone.
-    pub fn peek(&self, link: LinkId) -> Option<&Conn> {
-        match &self.slot(link)?.party {
-            Party::Conn(conn) if conn.stage != Stage::Gone => Some(conn),
+    /// The Redis client of that link.
+    pub(super) fn client(&mut self, link: LinkId) -> Option<&mut RespClient> {
+        match &mut self.get(link)?.party {
+            Party::Client(client) => Some(client),
             _ => None,
         }
     }
 
-    /// The conn at that place, with its link.
-    pub fn at(&mut self, index: u32) -> Option<(LinkId, &mut Conn)> {
-        match self.slots.get_mut(index as usize)? {
-            Slot { generation, party: Party::Conn(conn) } => {
-                Some((LinkId { index, generation: *generation }, conn))
+    /// Who is at that place, with the name of the link.
+    pub(super) fn at(&mut self, index: u32) -> Option<(LinkId, &mut Slot)> {
+        let slot = self.slots.get_mut(index as usize)?;
+        Some((LinkId { index, generation: slot.generation }, slot))
+    }
+
+    /// The links of all conns that are so, in the order of their places.
+    pub(super) fn conns(&self, so: impl Fn(&Conn) -> bool) -> Vec<LinkId> {
+        let conn = |(index, slot): (usize, &Slot)| match &slot.party {
+            Party::Browser(conn) if so(conn) => {
+                Some(LinkId { index: index as u32, generation: slot.generation })
             }
             _ => None,
+        };
+        self.slots.iter().filter_map(conn).collect()
+    }
+
+    /// Everybody, in the order of their places.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().map(|(_, slot)| slot)
+    }
+
+    /// Puts a link in line if something waits for it that may go out; it goes to so many receivers.
+    pub(super) fn stand(&mut self, link: LinkId, receivers: usize) {
+        if let Some((at, slot, lines)) = self.at_and_lines(link.index)
+            && at == link
+        {
+            let line = slot.line(receivers);
+            slot.stand(link.index, line, lines);
         }
     }
 
-    /// All conns, in the order of their places.
-    pub fn conns(&self) -> impl Iterator<Item = (LinkId, &Conn)> {
-        self.slots.iter().filter_map(|(index, slot)| match &slot.party {
-            Party::Conn(conn) => {
-                Some((LinkId { index: index as u32, generation: slot.generation }, conn))
-            }
-            Party::Broker | Party::Auth | Party::Visitor => None,
-        })
+    /// The same for who is at that place, in the midst of a fan-out.
+    pub(super) fn at_and_lines(&mut self, index: u32) -> Option<(LinkId, &mut Slot, &mut Lines)> {
+        let slot = self.slots.get_mut(index as usize)?;
+        Some((LinkId { index, generation: slot.generation }, slot, &mut self.lines))
     }
 
-    fn slot(&self, link: LinkId) -> Option<&Slot> {
-        self.slots.get(link.index as usize).filter(|slot| slot.generation == link.generation)
+    /// The next thing to do outside, and the number of frames that it flushes.
+    pub(super) fn next_output(&mut self) -> Option<(Output, usize)> {
+        // What the broker and the application are asked goes before what browsers are told: when a
+        // browser reads the answer to its close, what it said before has been sent on.
+        if let Some(output) = self.flush(Line::First) {
+            return Some(output);
+        }
+        match self.outputs.pop_front() {
+            Some(Todo::Output(output)) => return Some((output, 0)),
+            Some(Todo::Dial(party, target)) => {
+                return Some((Output::Dial(self.name(party), target), 0));
+            }
+            None => {}
+        }
+        let line = self.lines.which();
+        self.flush(line).or_else(|| self.flush(Line::Back)).or_else(|| self.flush(Line::Front))
+    }
+
+    /// Gives the place of a link up whose `Close` is put out; true when it was a browser's.
+    pub(super) fn free(&mut self, link: LinkId) -> bool {
+        if self.peek(link).is_none() {
+            return false;
+        }
+        matches!(self.slots.remove(link.index as usize).party, Party::Gone(true))
+    }
+
+    /// Whether something is still to be put out.
+    pub(super) fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty() || !self.lines.is_empty()
+    }
+
+    /// The next of that line for whom something waits.
+    fn flush(&mut self, line: Line) -> Option<(Output, usize)> {
+        while let Some(index) = self.lines.take(line) {
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            // Another link may have come to that place, or another line was faster.
+            let stood = slot.lines & line.bit() != 0;
+            slot.lines &= !line.bit();
+            let frames = slot.unsent_frames();
+            if stood && !slot.blocked && frames > 0 {
+                let link = LinkId { index, generation: slot.generation };
+                return Some((Output::Flush(link), frames));
+            }
+        }
+        None
+    }
+}
+
+impl Slot {
+    /// Puts it in that line, unless it stands before the others of it already.
+    pub(super) fn stand(&mut self, index: u32, line: Line, lines: &mut Lines) {
+        let ahead = self.lines & (Line::First.bit() | Line::Front.bit() | line.bit());
+        if !self.blocked && ahead == 0 && self.has_unsent() {
+            self.lines |= line.bit();
+            lines.stand(index, line);
+        }
+    }
+
+    /// The line for something that goes to so many receivers.
+    pub(super) fn line(&self, receivers: usize) -> Line {
+        match self.party {
+            Party::Redis | Party::App(_) => Line::First,
+            _ => Line::of(receivers),
+        }
+    }
+
+    /// Whether bytes wait for it that may go out.
+    pub(super) fn has_unsent(&self) -> bool {
+        match &self.party {
+            Party::Browser(conn) => conn.has_unsent(),
+            Party::Client(client) => !client.unsent().is_empty(),
+            // The server knows, and has them stand only when something waits.
+            Party::Redis | Party::App(_) => true,
+            Party::Gone(_) => false,
+        }
+    }
+
+    fn unsent_frames(&self) -> usize {
+        match &self.party {
+            Party::Browser(conn) if conn.has_unsent() => conn.outbox.frames(),
+            _ => usize::from(self.has_unsent() && !matches!(self.party, Party::Browser(_))),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::lines::{CROWD, FRONT_RUN};
+
+    const MANY: usize = CROWD + 1;
+
+    /// Somebody for whom something waits.
+    fn somebody() -> Party {
+        Party::Client(Box::new(RespClient::refused("ERR full")))
+    }
+
+    fn table(links: usize) -> (Table, Vec<LinkId>) {
+        let mut table = Table::default();
+        let links = (0..links).map(|_| table.name(somebody())).collect();
+        (table, links)
+    }
+
+    fn next(table: &mut Table) -> Option<u32> {
+        match table.next_output()? {
+            (Output::Flush(link), 1) => Some(link.index),
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
-    fn a_conn_is_a_few_cache_lines() {
+    fn a_place_is_a_few_cache_lines() {
         assert!(size_of::<Slot>() <= 112, "{}", size_of::<Slot>());
     }
 
     #[test]
     fn a_name_that_has_outlived_its_link_means_nothing() {
-        let mut slots = Slots::default();
-        let old = slots.name(Party::Conn(Conn::new(0, false)));
-        assert!(slots.conn(old).is_some() && slots.free(old).is_some());
-        let new = slots.name(Party::Conn(Conn::new(0, false)));
-        assert_eq!(old.index, new.index);
-        assert!(slots.conn(old).is_none() && slots.peek(old).is_none());
-        assert!(slots.free(old).is_none() && slots.conn(new).is_some());
+        let (mut table, links) = table(1);
+        let old = links[0];
+        table.close(old);
+        table.free(old);
+        let new = table.name(somebody());
+        assert_eq!((new.index, new.generation), (old.index, old.generation + 1));
+        assert!(table.get(old).is_none() && table.peek(old).is_none() && !table.free(old));
+        assert!(table.get(new).is_some());
     }
 
     #[test]
-    fn a_conn_that_has_gone_keeps_its_place_until_it_is_freed() {
-        let mut slots = Slots::default();
-        let link = slots.name(Party::Conn(Conn::new(0, false)));
-        slots.conn(link).unwrap().stage = Stage::Gone;
-        assert!(slots.conn(link).is_none());
-        assert_ne!(slots.name(Party::Broker).index, link.index);
+    fn a_link_that_is_to_be_closed_keeps_its_place_until_that_is_put_out() {
+        let (mut table, links) = table(1);
+        table.close(links[0]);
+        table.close(links[0]);
+        assert!(matches!(table.get(links[0]), Some(Slot { party: Party::Gone(false), .. })));
+        assert_ne!(table.name(somebody()).index, links[0].index);
+        assert_eq!(table.next_output(), Some((Output::Close(links[0]), 0)));
+        assert_eq!(table.next_output(), None, "it is closed once");
+    }
+
+    #[test]
+    fn a_dialed_link_is_named_when_its_dial_is_put_out() {
+        let (mut table, links) = table(1);
+        table.close(links[0]);
+        table.dial(Party::Redis, Target::Unix("/redis.sock".into()));
+        assert_eq!(table.next_output(), Some((Output::Close(links[0]), 0)));
+        table.free(links[0]);
+        let Some((Output::Dial(link, _), 0)) = table.next_output() else { panic!("no dial") };
+        assert_eq!(link.index, links[0].index, "the place that was given up");
+    }
+
+    #[test]
+    fn who_is_one_of_few_goes_before_a_crowd_that_came_first_and_each_goes_once() {
+        let (mut table, links) = table(8);
+        for link in &links[..6] {
+            table.stand(*link, MANY);
+        }
+        table.stand(links[6], CROWD);
+        table.stand(links[3], 1);
+        let order: Vec<u32> = std::iter::from_fn(|| next(&mut table)).collect();
+        // Whoever moved on to the front still has its place in the crowd, for what came later.
+        assert_eq!(order, [6, 3, 0, 1, 2, 3, 4, 5]);
+        assert!(!table.has_outputs());
+    }
+
+    #[test]
+    fn a_crowd_moves_on_however_many_go_before_it() {
+        let (mut table, links) = table(2);
+        table.stand(links[0], MANY);
+        let mut before = 0;
+        loop {
+            table.stand(links[1], 1);
+            match next(&mut table) {
+                Some(1) => before += 1,
+                other => break assert_eq!(other, Some(0)),
+            }
+        }
+        assert_eq!(before, FRONT_RUN);
+    }
+
+    #[test]
+    fn who_takes_no_more_or_has_gone_is_passed_over() {
+        let (mut table, links) = table(3);
+        table.get(links[0]).expect("a link").blocked = true;
+        for link in &links {
+            table.stand(*link, 1);
+        }
+        table.close(links[1]);
+        assert_eq!(table.next_output(), Some((Output::Close(links[1]), 0)));
+        table.free(links[1]);
+        table.name(somebody());
+        assert_eq!(next(&mut table), Some(2));
+        assert_eq!(table.next_output(), None);
     }
 }

@@ -1,4 +1,8 @@
-//! L4: the tools of the command line: commands that publish and listen, and the load tool.
+//! L4: what the program is asked for on the command line: to serve, to publish and listen, or to
+//! put load on a server.
 
-pub mod cli;
-pub mod stress;
+pub(crate) mod cli;
+mod command;
+pub(crate) mod stress;
+
+pub use command::{Command, Stop};

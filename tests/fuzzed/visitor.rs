@@ -1,9 +1,10 @@
 //! Any bytes from a Redis client: nothing panics, what is held is bounded, and the answers do not
 //! depend on how the bytes arrived.
 
-use wsloop::broker::client::{Step, Visitor};
-use wsloop::broker::{Broker, Kind, Settings};
+use wsloop::internals::broker::Broker;
+use wsloop::internals::broker::client::{RespClient, Step};
 use wsloop::proto::resp::{Decoder, Item};
+use wsloop::{BrokerKind, BrokerSettings};
 
 const MAX_MESSAGE: usize = 256;
 const STORE_LIMIT: usize = 4096;
@@ -30,9 +31,9 @@ pub fn check(data: &[u8]) {
 
 /// What is answered to a stream that arrives in pieces of that size.
 fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
-    let kind = Kind::Local { store_limit: STORE_LIMIT };
-    let mut broker = Broker::new(Settings { expire_s: 1, kind }, MAX_MESSAGE, 0);
-    let mut visitor = Visitor::new(7, MAX_MESSAGE);
+    let kind = BrokerKind::Local { store_limit: STORE_LIMIT };
+    let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, MAX_MESSAGE, 0);
+    let mut visitor = RespClient::new(7, MAX_MESSAGE);
     let mut sent = Vec::new();
     for mut input in stream.chunks(piece) {
         loop {
@@ -57,14 +58,14 @@ fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
         while broker.next(&mut &[][..], 1000).is_some() {}
         let store = broker.local().expect("the embedded one").store(1000);
         assert!(store.bytes() <= STORE_LIMIT);
-        if visitor.is_over() {
+        if visitor.is_done(true) {
             break;
         }
     }
     sent
 }
 
-fn take(visitor: &mut Visitor, sent: &mut Vec<u8>) {
+fn take(visitor: &mut RespClient, sent: &mut Vec<u8>) {
     sent.extend_from_slice(visitor.unsent());
     assert!(sent.len() < MOST_BYTES);
     visitor.advance(visitor.unsent().len());

@@ -250,18 +250,20 @@ impl Client {
         assert_eq!(self.next(), Event::End);
     }
 
-    /// All that arrives before the answer to a ping sent now, and so all that was sent before.
+    /// All that arrives before the answer to a ping sent now, and so all that was sent before; or up
+    /// to the end of the connection, which is the last of it.
     #[track_caller]
     pub fn arrived(&mut self) -> Vec<Event> {
         let question = b"all of it?".to_vec();
         self.frame(true, Opcode::Ping, &question);
         let mut events = Vec::new();
-        loop {
+        while !matches!(events.last(), Some(Event::End | Event::Reset)) {
             match self.next() {
-                Event::Pong(payload) if payload == question => return events,
+                Event::Pong(payload) if payload == question => break,
                 event => events.push(event),
             }
         }
+        events
     }
 
     /// Says goodbye, and hears it.

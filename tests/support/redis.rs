@@ -152,6 +152,15 @@ impl RedisClient {
         commands.iter().map(|_| self.value()).collect()
     }
 
+    /// Shows that what is stored there was to live for so many seconds, some of which have passed.
+    #[track_caller]
+    pub fn expect_ttl(&mut self, name: &str, seconds: i64) {
+        match self.command(&["TTL", name]) {
+            Value::Integer(ttl) if (seconds - 15..=seconds).contains(&ttl) => {}
+            other => panic!("{name} lives for {other:?}, and not for {seconds} s"),
+        }
+    }
+
     /// Publishes, and returns how many clients of Redis heard it.
     #[track_caller]
     pub fn publish(&mut self, channel: &str, message: impl AsRef<[u8]>) -> i64 {

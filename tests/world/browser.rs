@@ -5,11 +5,10 @@
 
 use std::collections::VecDeque;
 
-use wsloop::link::LinkId;
 use wsloop::proto::ws::frame::{self, Opcode, Role};
 use wsloop::proto::ws::message::{self, Limits, Reader};
 
-use super::Cause;
+use super::contract::{Cause, LinkId};
 
 const LIMITS: Limits = Limits {
     role: Role::Client,

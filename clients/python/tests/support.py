@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -38,15 +39,16 @@ def eventually(what, ask, seconds=10.0):
 class Redis:
     """A redis-server with nothing in it."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, password: str = "") -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="wsloop-redis-")
         self.port = port or free_port()
         self.socket = str(Path(self.folder.name) / "redis.sock")
         line = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         line += ["--dir", self.folder.name, "--unixsocket", self.socket]
+        line += ["--requirepass", password]
         self.process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
         self.url = f"redis://127.0.0.1:{self.port}"
-        self.client = redis.Redis(port=self.port)
+        self.client = redis.Redis(port=self.port, password=password or None)
         eventually("redis-server answers", self._answers)
 
     def _answers(self) -> bool:
@@ -62,30 +64,43 @@ class Redis:
         self.folder.cleanup()
 
 
-class Wsloop:
-    """A wsloop with these flags."""
+class Started:
+    """A wsloop by this command line."""
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, line: list[str], environment: dict[str, str] | None = None) -> None:
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [BINARY, "--listen=127.0.0.1:0", *flags], stdout=subprocess.PIPE, stderr=self.log
+            line,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            # With a shell in between it is more than one process.
+            start_new_session=True,
         )
         first = self.process.stdout.readline().decode()
         found = re.search(r":(\d+)$", first.strip())
         if found is None:
             self.close()
-            raise AssertionError(f"wsloop did not start with {flags}: {self.complaint}")
+            raise AssertionError(f"wsloop did not start by {line}: {self.complaint}")
         self.port = int(found[1])
 
     def close(self) -> None:
         if self.log.closed:
             return
-        self.process.terminate()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait()
         self.process.stdout.close()
         self.log.seek(0)
         self.complaint = self.log.read().decode()
         self.log.close()
+
+
+class Wsloop(Started):
+    """A wsloop with these flags."""
+
+    def __init__(self, *flags: str) -> None:
+        super().__init__([BINARY, "--listen=127.0.0.1:0", *flags])
 
 
 class RedisTestCase(unittest.TestCase):

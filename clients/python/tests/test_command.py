@@ -3,33 +3,40 @@
 import http.client
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
+from django.core import signing
 from websockets.sync.client import connect
 from wsloop import RedisPublisher
 from wsloop.django.front import is_websocket
 
-from .support import BINARY, RedisTestCase, eventually, free_port
+from .support import BINARY, Redis, RedisTestCase, Started, eventually, free_port
 
 PROJECT = Path(__file__).parent / "project"
+MANAGE = (str(PROJECT / "manage.py"),)
 
 
 class Command(RedisTestCase):
-    def start(self, *arguments, binary, **settings):
+    def start(self, *arguments, binary, environment=None, cwd=None, by=MANAGE, **settings):
         settings = {"WSLOOP_BINARY": str(binary), **settings}
         environment = {
             **os.environ,
             "PROJECT_SETTINGS": json.dumps(settings),
             "PYTHONPATH": os.pathsep.join([str(PROJECT.parents[1]), *filter(None, sys.path)]),
             "WSLOOP_REDIS": "redis://of.somebody.else",
+            **(environment or {}),
         }
         process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "manage.py"), "wsloop", *arguments],
+            [sys.executable, *by, "wsloop", *arguments],
             env=environment,
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,6 +83,82 @@ class Command(RedisTestCase):
         self.assertEqual(process.wait(10), 0)
         self.assertFalse(Path(path).parent.exists())
 
+    def test_a_printed_command_works_after_the_one_that_printed_it(self):
+        protected = Redis(password="hu'sh")
+        self.addCleanup(protected.close)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        settings = {
+            "SECRET_KEY": "top secret",
+            "SESSION_ENGINE": "redis_sessions.session",
+            "SESSION_REDIS": {"port": protected.port, "password": "hu'sh"},
+            "WSLOOP_REDIS": {"port": protected.port, "password": "hu'sh"},
+        }
+        home = Path(folder.name) / "it's home"
+        for chosen, state in [([], home / ".local/state/wsloop"), (["--secrets=s"], Path("s"))]:
+            for _ in range(2):
+                printing = self.start(
+                    "--print", *chosen, "--", "--listen=127.0.0.1:0", binary=BINARY,
+                    environment={"HOME": str(home), "XDG_STATE_HOME": ""}, cwd=folder.name,
+                    **settings,
+                )
+                line, errors = printing.communicate(timeout=20)
+                self.assertEqual((printing.returncode, line.count("\n")), (0, 1), errors)
+                self.assertNotRegex(line + errors, "hu'sh|hu%27sh|top secret")
+                # It stays in use after this one, and the next one finds it there.
+                self.assertIn(str(state), errors)
+            secrets = [path for path in (Path(folder.name) / state).rglob("*") if path.is_file()]
+            self.assertEqual({path.name for path in secrets}, {"redis-url", "session-secret-file"})
+            self.assertEqual({stat.S_IMODE(path.stat().st_mode) for path in secrets}, {0o600})
+            environment = {"PATH": os.environ["PATH"]}
+            self.assert_it_lets_john_in(["sh", "-c", line], environment, protected)
+
+    def assert_it_lets_john_in(self, shell, environment, protected):
+        """The server reads john's session, which is signed with the secret, from the Redis."""
+        session = signing.dumps(
+            {"wsloop:username": "john"}, key="top secret", compress=True,
+            salt="django.contrib.sessions.SessionStore",
+        )
+        protected.client.set("a" * 32, session)
+        server = Started(shell, environment)
+        self.addCleanup(server.close)
+        uri = f"ws://127.0.0.1:{server.port}/ws/fac?subscribe-user"
+        cookie = {"Cookie": f"sessionid={'a' * 32}"}
+        with connect(uri, proxy=None, additional_headers=cookie) as browser:
+            self.assertEqual(browser.response.headers["X-Wsloop-Granted"], "subscribe-user")
+
+    def test_a_printed_command_has_the_files_that_the_project_named(self):
+        with tempfile.NamedTemporaryFile() as file:
+            printing = self.start(
+                "--print", binary=BINARY, WSLOOP_SESSION_SECRET_FILE=file.name,
+                SESSION_ENGINE="redis_sessions.session", SESSION_REDIS={},
+                WSLOOP_REDIS="redis://127.0.0.1", environment={"HOME": "/dev/null"},
+            )
+            line, errors = printing.communicate(timeout=20)
+            self.assertIn(f"--session-secret-file={file.name}", line)
+            self.assertEqual(errors, "")
+
+    def test_where_no_secret_can_be_kept_is_one_line(self):
+        printing = self.start(
+            "--print", binary=BINARY, SESSION_ENGINE="redis_sessions.session", SESSION_REDIS={},
+            WSLOOP_REDIS="redis://127.0.0.1",
+            environment={"HOME": "/dev/null", "XDG_STATE_HOME": ""},
+        )
+        _, errors = printing.communicate(timeout=20)
+        self.assertEqual(printing.returncode, 1)
+        self.assertRegex(errors, r"\ACommandError: .* --secrets FOLDER .*\n\Z")
+
+    def test_who_comes_from_ws4redis_hears_that_pages_publish_no_longer(self):
+        said = []
+        for name in ("WS4REDIS_PREFIX", "WSLOOP_PREFIX"):
+            process = self.start(binary=PROJECT / "told.py", **{name: "demo"})
+            self.told(process)
+            process.terminate()
+            said.append(process.communicate(timeout=20)[1])
+        self.assertIn("nothing grants it", said[0])
+        self.assertIn("WS4REDIS_PREFIX", said[0])
+        self.assertEqual(said[1], "")
+
     def test_what_is_wrong_is_one_line(self):
         callback = "tests.project.callbacks.denies"
         for settings, why in [
@@ -121,6 +204,37 @@ class Command(RedisTestCase):
             self.assertEqual(process.wait(20), 0)
         # The group is gone when nothing of it is left.
         eventually("all of it has ended", lambda: not self.is_alive(process.pid))
+
+    def test_so_they_do_however_the_command_was_started(self):
+        root = str(PROJECT.parents[1])
+        environment = {"PYTHONPATH": "", "DJANGO_SETTINGS_MODULE": ""}
+        named = [f"--pythonpath={root}", "--settings=tests.project.settings"]
+        elsewhere = tempfile.TemporaryDirectory()
+        self.addCleanup(elsewhere.cleanup)
+        admin = shutil.which("django-admin", path=Path(sys.executable).parent)
+        for by, cwd, options in [
+            (["-W", "ignore", "-m", "django"], root, named[1:]),
+            (["-m", "django"], elsewhere.name, named),
+            ([admin], elsewhere.name, named),
+        ]:
+            with self.subTest(by):
+                port = free_port()
+                process = self.start(
+                    f"--runserver=127.0.0.1:{port}",
+                    *options,
+                    by=by,
+                    cwd=cwd,
+                    environment=environment,
+                    binary=BINARY,
+                    WSLOOP_REDIS=self.redis.url,
+                    DEBUG=True,
+                )
+                eventually("it listens", lambda: "Both answer" in process.stdout.readline())
+                page = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                page.request("GET", "/")
+                self.assertEqual(page.getresponse().read(), b"the project's page")
+                page.close()
+                self.end(process)
 
     def is_alive(self, group):
         try:

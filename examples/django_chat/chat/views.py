@@ -1,25 +1,29 @@
 """The three chats.
 
-In the first, browsers publish by themselves. In the other two they post to a view, which knows who
-they are and decides what is published, and to whom.
+Browsers only listen. To say something they post to a view, which knows who they are and decides
+what is published, and to whom: so nobody can say anything in somebody else's name.
 """
+
+import json
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import Group, User
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods
 from wsloop import RedisPublisher
 
 FACILITY = "foobar"
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def everybody(request):
     """One room for all. Whoever opens it has the others greeted."""
+    if request.method == "POST":
+        return publish(request, broadcast=True)
     RedisPublisher(facility=FACILITY, broadcast=True).publish_message("Hello everybody")
-    options = "subscribe-broadcast&publish-broadcast&echo"
-    return render(request, "chat/everybody.html", {"facility": FACILITY, "options": options})
+    context = {"facility": FACILITY, "options": "subscribe-broadcast"}
+    return render(request, "chat/everybody.html", context)
 
 
 @login_required
@@ -47,10 +51,12 @@ def one_group(request):
 
 
 def publish(request, **audience):
-    """Publishes what was posted, with the name of who did it."""
-    message = request.POST.get("message", "").strip()
-    if not message:
+    """Publishes what was posted, in the name of who is logged in."""
+    if not request.user.is_authenticated:
+        return HttpResponse("Log in first.", status=403)
+    text = request.POST.get("message", "").strip()
+    if not text:
         return HttpResponse("Write something first.", status=400)
-    publisher = RedisPublisher(facility=FACILITY, **audience)
-    publisher.publish_message(f"{request.user.username}: {message}")
+    message = json.dumps({"from": request.user.username, "text": text})
+    RedisPublisher(facility=FACILITY, **audience).publish_message(message)
     return HttpResponse(status=204)

@@ -1,7 +1,8 @@
 //! L1: the application that is asked who somebody is: the questions and the links they go over.
 //!
 //! It knows which question is on which link; it has no socket and no clock: the owner dials and
-//! closes when told to, hands in what arrives and sends what waits. Its rules:
+//! closes when told to, hands in what arrives and sends what waits. A question has a number, and
+//! the answer comes back with the number and with who asked. Its rules:
 //! * a link has one question at a time. It has another only after a whole answer that ends where it
 //!   says it does; whatever else arrives on it, or does not in time, closes it, for the next answer
 //!   on such a link might be another browser's;
@@ -14,19 +15,18 @@
 //! * an answer to a question from before somebody was disconnected does not let that one in again;
 //! * after a dial that failed there is a pause. When no link is left, nobody waits for its end.
 
+mod question;
 mod url;
 mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
-pub use url::auth_url;
+pub use question::question;
+pub(crate) use url::auth_url;
 pub use verdict::{Failure, Granted, Verdict, Wrong};
 
-use crate::link::LinkId;
-use crate::link::Target;
-use crate::proto::http::Head;
-use crate::proto::http::answer::{self, Answer, Reader};
+use crate::link::{LinkId, Target};
+use crate::proto::http::answer::{Answer, AnswerReader};
 
 /// A link that rests for so long is closed. Most applications close it earlier.
 const REST_MS: u64 = 30_000;
@@ -38,7 +38,7 @@ const REVOKED: &str = "This connection may no longer be here.";
 
 /// Where to ask, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct AskSettings {
     /// What to dial.
     pub target: Target,
     /// The Host header.
@@ -60,21 +60,21 @@ pub struct Full;
 
 /// What the owner is to do about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Name one, say so with [`Auth::dialing`] before anything else, and dial it.
-    Dial,
+pub enum Errand {
+    /// Dial a link, and say what it is called with [`Application::dialing`], by this number.
+    Dial(usize),
     /// Close it: it is forgotten here.
     Close(LinkId),
 }
 
 /// The application, as who asks it sees it.
 #[derive(Debug)]
-pub struct Auth {
-    settings: Settings,
-    /// In the order in which they were dialed.
-    links: Vec<Link>,
-    /// Which question is whose, until the verdict is taken.
-    askers: BTreeMap<(u32, u32), u64>,
+pub struct Application {
+    settings: AskSettings,
+    /// By their numbers, which is the order in which they were dialed.
+    links: BTreeMap<usize, Link>,
+    /// Links ever dialed.
+    dialed: usize,
     /// Questions without a link by number, which is the order of their deadlines, too.
     waiting: BTreeMap<u64, Question>,
     /// Questions ever asked.
@@ -87,7 +87,7 @@ pub struct Auth {
     /// The same, and when all those questions have their verdicts.
     revocations: VecDeque<(u64, String, u64)>,
     to_close: VecDeque<LinkId>,
-    to_flush: VecDeque<LinkId>,
+    to_flush: VecDeque<usize>,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,8 @@ struct Question {
 
 #[derive(Debug)]
 struct Link {
-    id: LinkId,
+    /// Its name, once it is being dialed.
+    id: Option<LinkId>,
     state: State,
     /// It has neither rested nor brought an answer yet.
     fresh: bool,
@@ -112,23 +113,25 @@ struct Link {
 enum State {
     Dialing { deadline_ms: u64 },
     Resting { until_ms: u64 },
-    Asked(Box<Asked>),
+    Asked(Box<Exchange>),
 }
 
 #[derive(Debug)]
-struct Asked {
+struct Exchange {
     question: Question,
     sent: usize,
-    reader: Reader,
+    reader: AnswerReader,
+    /// Nobody waits for the answer any more.
+    forgotten: bool,
 }
 
-impl Auth {
+impl Application {
     /// Nobody has asked yet, and nothing is dialed before.
-    pub fn new(settings: Settings) -> Self {
-        Auth {
+    pub fn new(settings: AskSettings) -> Self {
+        Application {
             settings,
-            links: Vec::new(),
-            askers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            dialed: 0,
             waiting: BTreeMap::new(),
             asked: 0,
             paused_until_ms: None,
@@ -145,30 +148,29 @@ impl Auth {
         &self.settings.target
     }
 
-    /// The question about this request; see [`answer::question`].
-    pub fn question(&self, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
-        answer::question(&self.settings.host, &self.settings.path, head, address)
-    }
-
-    /// Asks. An asker has one question at a time.
-    pub fn ask(&mut self, who: LinkId, question: Vec<u8>, now_ms: u64) -> Result<(), Full> {
+    /// Asks; the answer comes back with who asked and the number that is returned.
+    pub fn ask(&mut self, who: LinkId, question: Vec<u8>, now_ms: u64) -> Result<u64, Full> {
         if self.waiting.len() >= self.settings.waiting {
             return Err(Full);
         }
         self.asked += 1;
         let (number, deadline_ms) = (self.asked, now_ms + self.settings.timeout_ms);
-        let before = self.askers.insert(key(who), number);
-        assert!(before.is_none(), "{who} asks while it waits for an answer");
         let question = Question { who, number, bytes: question, deadline_ms, again: false };
         self.waiting.insert(number, question);
         self.hand_out(now_ms);
-        Ok(())
+        Ok(number)
     }
 
-    /// The asker has gone, or needs no answer any more.
-    pub fn forget(&mut self, who: LinkId) {
-        if let Some(number) = self.askers.remove(&key(who)) {
-            self.waiting.remove(&number);
+    /// Whoever asked the question of that number has gone, or needs no answer any more.
+    pub fn forget(&mut self, number: u64) {
+        self.waiting.remove(&number);
+        self.verdicts.retain(|(_, of, _)| *of != number);
+        for link in self.links.values_mut() {
+            if let State::Asked(asked) = &mut link.state
+                && asked.question.number == number
+            {
+                asked.forgotten = true;
+            }
         }
     }
 
@@ -176,80 +178,76 @@ impl Auth {
     /// Whoever the application is being asked about may turn out to be one of them: it may have
     /// answered when it still thought otherwise.
     pub fn revoke(&mut self, owner: &str, now_ms: u64) {
-        if !self.askers.is_empty() {
+        if self.unanswered() > 0 {
             let until_ms = now_ms + self.settings.timeout_ms;
             self.revoked.insert(owner.to_owned(), self.asked);
             self.revocations.push_back((until_ms, owner.to_owned(), self.asked));
         }
     }
 
-    /// The next verdict, and whom it is about.
-    pub fn next_answer(&mut self) -> Option<(LinkId, Verdict)> {
-        while let Some((who, number, verdict)) = self.verdicts.pop_front() {
-            if self.is_awaited(who, number) {
-                self.askers.remove(&key(who));
-                return Some((who, self.unless_revoked(number, verdict)));
-            }
-        }
-        None
+    /// The next verdict, with who asked and the number of the question.
+    pub fn next_answer(&mut self) -> Option<(LinkId, u64, Verdict)> {
+        let (who, number, verdict) = self.verdicts.pop_front()?;
+        Some((who, number, self.unless_revoked(number, verdict)))
     }
 
-    /// The number of those who wait for a verdict.
-    pub fn askers(&self) -> usize {
-        self.askers.len()
-    }
-
-    /// Whether somebody waits for a verdict.
-    pub fn is_asked_about(&self, who: LinkId) -> bool {
-        self.askers.contains_key(&key(who))
+    /// The number of questions that somebody waits for the answer of.
+    pub fn unanswered(&self) -> usize {
+        let asked = self.links.values().filter(|link| match &link.state {
+            State::Asked(asked) => !asked.forgotten,
+            _ => false,
+        });
+        self.waiting.len() + asked.count() + self.verdicts.len()
     }
 
     /// What the owner is to do next.
-    pub fn next_wish(&mut self) -> Option<Wish> {
+    pub fn next_wish(&mut self) -> Option<Errand> {
         if let Some(link) = self.to_close.pop_front() {
-            return Some(Wish::Close(link));
+            return Some(Errand::Close(link));
         }
-        let dialing = self.links.iter().filter(|link| link.is_dialing()).count();
+        let dialing = self.links.values().filter(|link| link.is_dialing()).count();
         let room = self.links.len() < self.settings.connections;
         let wanted = room && dialing < self.waiting.len() && self.paused_until_ms.is_none();
-        wanted.then_some(Wish::Dial)
+        wanted.then(|| {
+            self.dialed += 1;
+            let state = State::Dialing { deadline_ms: u64::MAX };
+            self.links.insert(self.dialed, Link { id: None, state, fresh: true });
+            Errand::Dial(self.dialed)
+        })
     }
 
-    /// The next link for which bytes wait: see [`Auth::unsent`].
+    /// The name of the next link for which bytes wait: see [`Application::unsent`].
     pub fn next_flush(&mut self) -> Option<LinkId> {
-        while let Some(link) = self.to_flush.pop_front() {
-            if !self.unsent(link).is_empty() {
-                return Some(link);
+        while let Some(at) = self.to_flush.pop_front() {
+            if !self.unsent(at).is_empty() {
+                return self.links.get(&at)?.id;
             }
         }
         None
     }
 
-    /// Whether the link is one of those to the application.
-    pub fn is_mine(&self, link: LinkId) -> bool {
-        self.place(link).is_some()
-    }
-
-    /// A link that was wished for is being dialed, under this name.
-    pub fn dialing(&mut self, link: LinkId, now_ms: u64) {
+    /// The link of that number is being dialed, under this name.
+    pub fn dialing(&mut self, at: usize, id: LinkId, now_ms: u64) {
         let deadline_ms = now_ms + self.settings.timeout_ms;
-        self.links.push(Link { id: link, state: State::Dialing { deadline_ms }, fresh: true });
+        if let Some(link) = self.links.get_mut(&at) {
+            (link.id, link.state) = (Some(id), State::Dialing { deadline_ms });
+        }
     }
 
     /// The dial succeeded.
-    pub fn connected(&mut self, link: LinkId, now_ms: u64) {
-        let Some(at) = self.place(link).filter(|at| self.links[*at].is_dialing()) else { return };
-        self.links[at].state = State::Resting { until_ms: now_ms + REST_MS };
+    pub fn connected(&mut self, at: usize, now_ms: u64) {
+        let Some(link) = self.links.get_mut(&at).filter(|link| link.is_dialing()) else { return };
+        link.state = State::Resting { until_ms: now_ms + REST_MS };
         self.hand_out(now_ms);
-        if let State::Resting { .. } = self.links[at].state {
-            self.links[at].fresh = false;
+        if let Some(link @ Link { state: State::Resting { .. }, .. }) = self.links.get_mut(&at) {
+            link.fresh = false;
         }
     }
 
     /// Bytes arrived.
-    pub fn received(&mut self, link: LinkId, bytes: &[u8], now_ms: u64) {
-        let Some(at) = self.place(link) else { return };
-        let State::Asked(asked) = &mut self.links[at].state else {
+    pub fn received(&mut self, at: usize, bytes: &[u8], now_ms: u64) {
+        let Some(link) = self.links.get_mut(&at) else { return };
+        let State::Asked(asked) = &mut link.state else {
             // It answers what nobody asked, so its next answer would not be to the next question.
             self.close(at);
             return;
@@ -270,10 +268,10 @@ impl Auth {
 
     /// The link has ended in order, or failed, which `failure` says in the system's words; or could
     /// not be made. It is closed in either case.
-    pub fn hung_up(&mut self, link: LinkId, failure: Option<&str>, now_ms: u64) {
-        let Some(at) = self.place(link) else { return };
+    pub fn hung_up(&mut self, at: usize, failure: Option<&str>, now_ms: u64) {
+        let Some(link) = self.links.get_mut(&at) else { return };
         let why = || failure.unwrap_or("it closed the connection").to_owned();
-        match &mut self.links[at].state {
+        match &mut link.state {
             State::Dialing { .. } => self.dial_failed(at, why(), now_ms),
             State::Resting { .. } => self.close(at),
             State::Asked(asked) if asked.question.deadline_ms <= now_ms => {
@@ -294,9 +292,9 @@ impl Auth {
 
     /// Lets time pass: what is overdue is given up.
     pub fn tick(&mut self, now_ms: u64) {
-        let overdue = |link: &Link| link.deadline_ms() <= now_ms;
-        while let Some(at) = self.links.iter().position(overdue) {
-            match self.links[at].state {
+        let overdue = |(at, link): (&usize, &Link)| (link.deadline_ms() <= now_ms).then_some(*at);
+        while let Some(at) = self.links.iter().find_map(overdue) {
+            match self.links[&at].state {
                 State::Dialing { .. } => {
                     self.dial_failed(at, "the dial took too long".to_owned(), now_ms);
                 }
@@ -313,43 +311,50 @@ impl Auth {
         }
     }
 
-    /// When [`Auth::tick`] has something to do next.
+    /// When [`Application::tick`] has something to do next.
     pub fn deadline_ms(&self) -> Option<u64> {
         let waiting = self.waiting.values().next().map(|question| question.deadline_ms);
         let pause = self.paused_until_ms.filter(|_| !self.waiting.is_empty());
-        self.links.iter().map(Link::deadline_ms).chain(waiting).chain(pause).min()
+        self.links.values().map(Link::deadline_ms).chain(waiting).chain(pause).min()
     }
 
     /// Bytes that wait to be sent on this link.
-    pub fn unsent(&self, link: LinkId) -> &[u8] {
-        match self.place(link).map(|at| &self.links[at].state) {
+    pub fn unsent(&self, at: usize) -> &[u8] {
+        match self.links.get(&at).map(|link| &link.state) {
             Some(State::Asked(asked)) => &asked.question.bytes[asked.sent..],
             _ => &[],
         }
     }
 
-    /// Forgets the first `n` of them: they are sent.
-    pub fn advance(&mut self, link: LinkId, n: usize) {
-        let Some(at) = self.place(link) else { return };
-        if let State::Asked(asked) = &mut self.links[at].state {
+    /// Forgets the first `n` of them: they are sent. True when that was all.
+    pub fn advance(&mut self, at: usize, n: usize) -> bool {
+        if let Some(link) = self.links.get_mut(&at)
+            && let State::Asked(asked) = &mut link.state
+        {
             asked.sent += n;
             assert!(asked.sent <= asked.question.bytes.len(), "more was sent than waited");
         }
+        self.unsent(at).is_empty()
     }
 
     /// Gives waiting questions to links that rest, to each the oldest that it may have.
     fn hand_out(&mut self, now_ms: u64) {
         self.give_up_waiting(now_ms);
-        for link in &mut self.links {
+        for (at, link) in &mut self.links {
             let State::Resting { .. } = link.state else { continue };
             // No more of them are asked again than links were lost, so this looks at few.
             let mut waiting = self.waiting.values();
             let next = waiting.find(|question| link.fresh || !question.again);
             let Some(number) = next.map(|question| question.number) else { continue };
             if let Some(question) = self.waiting.remove(&number) {
-                let reader = Reader::new(verdict::WANTED);
-                link.state = State::Asked(Box::new(Asked { question, sent: 0, reader }));
-                self.to_flush.push_back(link.id);
+                let reader = AnswerReader::new(verdict::WANTED);
+                link.state = State::Asked(Box::new(Exchange {
+                    question,
+                    sent: 0,
+                    reader,
+                    forgotten: false,
+                }));
+                self.to_flush.push_back(*at);
             }
         }
     }
@@ -376,11 +381,11 @@ impl Auth {
         if !(alone && answer.keeps_alive) {
             return self.conclude(at, verdict);
         }
-        let link = &mut self.links[at];
+        let Some(link) = self.links.get_mut(&at) else { return };
         let rest = State::Resting { until_ms: now_ms + REST_MS };
         link.fresh = false;
         if let State::Asked(asked) = std::mem::replace(&mut link.state, rest) {
-            self.verdicts.push_back((asked.question.who, asked.question.number, verdict));
+            self.answer(*asked, verdict);
         }
         self.hand_out(now_ms);
     }
@@ -388,20 +393,26 @@ impl Auth {
     /// The link is of no use, and it may be for having rested that its question has no answer:
     /// then that is asked again.
     fn fail(&mut self, at: usize, failure: Failure) {
-        let link = self.remove(at);
-        let State::Asked(asked) = link.state else { return };
-        let mut question = asked.question;
-        if link.fresh || question.again {
-            self.verdicts.push_back((question.who, question.number, unavailable(failure)));
-        } else if self.is_awaited(question.who, question.number) {
-            question.again = true;
-            self.waiting.insert(question.number, question);
+        let Some(Link { state: State::Asked(mut asked), fresh, .. }) = self.remove(at) else {
+            return;
+        };
+        if fresh || asked.question.again {
+            self.answer(*asked, unavailable(failure));
+        } else if !asked.forgotten {
+            asked.question.again = true;
+            self.waiting.insert(asked.question.number, asked.question);
         }
     }
 
     /// The question on this link has its verdict, and the link is closed.
     fn conclude(&mut self, at: usize, verdict: Verdict) {
-        if let State::Asked(asked) = self.remove(at).state {
+        if let Some(Link { state: State::Asked(asked), .. }) = self.remove(at) {
+            self.answer(*asked, verdict);
+        }
+    }
+
+    fn answer(&mut self, asked: Exchange, verdict: Verdict) {
+        if !asked.forgotten {
             self.verdicts.push_back((asked.question.who, asked.question.number, verdict));
         }
     }
@@ -422,14 +433,10 @@ impl Auth {
         self.remove(at);
     }
 
-    fn remove(&mut self, at: usize) -> Link {
-        let link = self.links.remove(at);
-        self.to_close.push_back(link.id);
-        link
-    }
-
-    fn place(&self, link: LinkId) -> Option<usize> {
-        self.links.iter().position(|known| known.id == link)
+    fn remove(&mut self, at: usize) -> Option<Link> {
+        let link = self.links.remove(&at)?;
+        self.to_close.extend(link.id);
+        Some(link)
     }
 
     /// The verdict on that question, or a refusal of who was disconnected since it was asked.
@@ -441,10 +448,6 @@ impl Auth {
             }
             _ => verdict,
         }
-    }
-
-    fn is_awaited(&self, who: LinkId, number: u64) -> bool {
-        self.askers.get(&key(who)) == Some(&number)
     }
 }
 
@@ -464,8 +467,4 @@ impl Link {
 
 fn unavailable(reason: Failure) -> Verdict {
     Verdict::Unavailable { reason }
-}
-
-fn key(who: LinkId) -> (u32, u32) {
-    (who.index, who.generation)
 }

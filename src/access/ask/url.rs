@@ -4,18 +4,14 @@
 //! write it. What is wrong is said without repeating any part of the URL, in which there may be a
 //! secret.
 
-use std::net::Ipv6Addr;
-use std::path::PathBuf;
-
 use crate::link::Target;
+use crate::link::authority;
 
 const FORM: &str = "write http://host[:port]/path or unix:/path/of/socket:/path";
 const DEFAULT_PORT: u16 = 80;
-/// The kernel's sun_path takes 108 bytes, the NUL included.
-const LONGEST_SOCKET: usize = 107;
 
 /// Reads a URL: where to dial, the Host header, and the path with the query.
-pub fn auth_url(text: &str) -> Result<(Target, String, String), String> {
+pub(crate) fn auth_url(text: &str) -> Result<(Target, String, String), String> {
     if text.is_empty() {
         return Err(format!("the URL is empty; {FORM}"));
     }
@@ -49,9 +45,10 @@ fn http(rest: &str) -> Result<(Target, String, String), String> {
                     URL's query"
             .to_owned());
     }
-    let (host, port) = host_and_port(authority).map_err(|why| format!("{why}; {FORM}"))?;
+    let target = authority::tcp(authority, DEFAULT_PORT);
+    let target = target.map_err(|why| format!("{why}; {FORM}"))?;
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Ok((Target::Tcp { host: host.to_owned(), port }, authority.to_owned(), path))
+    Ok((target, authority.to_owned(), path))
 }
 
 fn unix(rest: &str) -> Result<(Target, String, String), String> {
@@ -60,57 +57,20 @@ fn unix(rest: &str) -> Result<(Target, String, String), String> {
         Some((socket, path)) => (socket, format!("/{path}")),
         None => (rest, "/".to_owned()),
     };
-    if !socket.starts_with('/') {
-        return Err(format!("the path of the socket must begin with a slash; {FORM}"));
-    }
-    if socket.len() < 2 {
-        return Err(format!("the URL names no socket; {FORM}"));
-    }
     if socket.contains(['?', ':']) {
         let why = "the path of the socket is followed by something else than :/path";
         return Err(format!("{why}; {FORM}"));
     }
-    if socket.len() > LONGEST_SOCKET {
-        let why = "the path of the socket is longer than the 107 bytes that systems take";
-        return Err(format!("{why}; use a shorter one"));
-    }
-    Ok((Target::Unix(PathBuf::from(socket)), "localhost".to_owned(), path))
-}
-
-fn host_and_port(authority: &str) -> Result<(&str, u16), &'static str> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or("the bracket is not closed")?;
-            host.parse::<Ipv6Addr>().map_err(|_| "what is in brackets is no IPv6 address")?;
-            (host, port)
-        }
-        None if authority.matches(':').count() > 1 => {
-            return Err("an IPv6 address goes into brackets");
-        }
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-    };
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if !authority.starts_with('[') && !host.bytes().all(legal) {
-        return Err("the host is no name and no address");
-    }
-    if host.is_empty() {
-        return Err("the URL names no host");
-    }
-    let port = match port.strip_prefix(':') {
-        None if port.is_empty() => DEFAULT_PORT,
-        None => return Err("a colon must follow the bracket"),
-        Some(digits) => Some(digits)
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|digits| digits.parse().ok())
-            .filter(|port| *port != 0)
-            .ok_or("the port is no number from 1 to 65535")?,
-    };
-    Ok((host, port))
+    let target = authority::unix(socket.as_bytes().to_vec());
+    let target = target.map_err(|why| format!("{why}; {FORM}"))?;
+    Ok((target, "localhost".to_owned(), path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::path::PathBuf;
 
     #[test]
     fn urls_that_make_sense() {
@@ -142,26 +102,27 @@ mod tests {
             ("https://hush/a", "proxy here that speaks TLS"),
             ("ftp://hush/a", "neither http nor unix"),
             ("http:/hush", "no // after"),
-            ("http://", "no host"),
-            ("http:///hush", "no host"),
+            ("http://", "host is missing"),
+            ("http:///hush", "host is missing"),
             ("http://u:hush@h/", "carries the Authorization of the browser"),
             ("http://h/ hush", "white space"),
             ("http://h/\r\nhush", "white space"),
             ("http://h/hüsh", "ASCII"),
             ("http://h/#hush", "fragment"),
-            ("http://h:hush/", "no number from 1"),
-            ("http://h:0/", "no number from 1"),
-            ("http://h:/", "no number from 1"),
-            ("http://h:65536/", "no number from 1"),
+            ("http://h:hush/", "no number up to 65535"),
+            ("http://h:0/", "the port is 0"),
+            ("http://h:/", "no number up to 65535"),
+            ("http://h:65536/", "no number up to 65535"),
             ("http://::1/", "brackets"),
             ("http://[hush]/", "no IPv6 address"),
             ("http://[::1/", "not closed"),
             ("http://[::1]80/", "a colon must follow"),
-            ("http://hu%73h/", "no name and no address"),
+            ("http://hu%73h/", "that no name has"),
+            ("http://300.0.0.1/", "no IPv4 address"),
             ("unix:hush.sock", "begin with a slash"),
             ("unix:", "begin with a slash"),
-            ("unix:/", "no socket"),
-            ("unix:/:/hush", "no socket"),
+            ("unix:/", "names none"),
+            ("unix:/:/hush", "names none"),
             ("unix:/hush?a", "something else"),
             ("unix:/hush:80", "something else"),
         ];

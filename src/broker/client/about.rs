@@ -1,4 +1,4 @@
-//! Who is who: what a visitor says about itself, and what it is told about the broker.
+//! Who is who: what a RESP client says about itself, and what it is told about the broker.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! The commands that visitors have, and what is said about wrong ones.
+//! The commands that RESP clients have, and what is said about wrong ones.
 
 use std::fmt;
 

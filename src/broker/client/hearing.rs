@@ -1,4 +1,4 @@
-//! What a visitor hears: channels and patterns.
+//! What a RESP client hears: channels and patterns.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::{MAX_NAME, MAX_PATTERN, OVERHEAD, Session, Step};
 use crate::broker::glob;
 use crate::proto::resp::reply::{self, Version};
 
-/// Most bytes that the names and patterns of a visitor may take.
+/// Most bytes that the names and patterns of a RESP client may take.
 const MAX_HEARING: usize = 4 << 20;
 
 /// Names in the order of their bytes, so that what is said about them has one.

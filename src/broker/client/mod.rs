@@ -1,8 +1,9 @@
-//! L1: one visitor: a Redis client that has come to the embedded broker.
+//! L1: one RESP client: a Redis client of the embedded broker.
 //!
 //! It knows what the client has chosen and asked for: its version of the protocol, its transaction,
 //! what it hears, and what waits to be sent to it. It knows neither links nor browsers nor other
-//! visitors: a publication is handed out as a [`Step`], and how many heard it is said afterwards.
+//! RESP clients: a publication is handed out as a [`Step`], and how many heard it is said
+//! afterwards.
 //! Its rules:
 //! * commands are answered in order, and errors are worded as Redis words them;
 //! * while much waits to be sent, no further command is taken; what arrives meanwhile is kept, and
@@ -21,6 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::local::Local;
+use crate::link::Wish;
 use crate::proto::resp::reply::{self, Version};
 use crate::proto::resp::request::{RequestError, Requests};
 use commands::{Command, Wrong};
@@ -39,13 +41,19 @@ const MAX_MANY: usize = 64 << 20;
 /// What a command in a transaction and a subscription take besides their bytes.
 const OVERHEAD: usize = 64;
 
-/// A visitor.
+/// Bytes that may wait for a RESP client whose socket takes no more: as much as Redis lets wait for
+/// a subscriber.
+const UNSENT_LIMIT: usize = 32 << 20;
+
+/// A RESP client.
 #[derive(Debug)]
-pub struct Visitor {
+pub struct RespClient {
     requests: Requests,
     max_kept: usize,
     /// What is kept is no whole command.
     starved: bool,
+    /// It sends nothing more, and is closed when all is answered.
+    ended: bool,
     session: Session,
 }
 
@@ -56,7 +64,7 @@ pub enum Step {
     Idle,
     /// A command was answered.
     Done,
-    /// A message is to be published; then [`Visitor::published`] is to be called.
+    /// A message is to be published; then [`RespClient::published`] is to be called.
     Publish {
         /// To which channel.
         channel: Arc<[u8]>,
@@ -91,15 +99,16 @@ struct Transaction {
     broken: bool,
 }
 
-impl Visitor {
-    /// A visitor that has just come, under a number of its own. A message may have `max_message`
-    /// bytes.
+impl RespClient {
+    /// A RESP client that has just come, under a number of its own. A message may have
+    /// `max_message` bytes.
     pub fn new(id: u64, max_message: usize) -> Self {
         let limit = max_message.saturating_mul(2).saturating_add(ROOM);
-        Visitor {
+        RespClient {
             requests: Requests::new(limit),
             max_kept: limit.saturating_add(ROOM),
             starved: false,
+            ended: false,
             session: Session {
                 id,
                 name: Vec::new(),
@@ -116,12 +125,12 @@ impl Visitor {
         }
     }
 
-    /// A visitor that is told why it may not stay.
+    /// A RESP client that is told why it may not stay.
     pub fn refused(why: &str) -> Self {
-        let mut visitor = Visitor::new(0, 0);
-        reply::error(&mut visitor.session.out, why);
-        visitor.session.over = true;
-        visitor
+        let mut client = RespClient::new(0, 0);
+        reply::error(&mut client.session.out, why);
+        client.session.over = true;
+        client
     }
 
     /// Takes the next thing to do from what was kept and from the front of `input`, and does it.
@@ -199,9 +208,26 @@ impl Visitor {
         out.len() - before
     }
 
-    /// Whether it is to be closed once all is sent.
-    pub fn is_over(&self) -> bool {
-        self.session.over
+    /// It sends nothing more.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether there is nothing more to say to it, or nobody who would hear it: the kernel has
+    /// refused bytes when it is `blocked`.
+    pub fn is_done(&self, blocked: bool) -> bool {
+        let sent = self.unsent().is_empty();
+        self.session.over && (sent || blocked) || self.ended && sent && !self.has_more()
+    }
+
+    /// Whether it lets more wait than it may, when the kernel takes no more of it.
+    pub fn is_slow(&self) -> bool {
+        self.unsent().len() > UNSENT_LIMIT
+    }
+
+    /// Whether it wants to be read.
+    pub fn wish(&self) -> Wish {
+        if self.has_more() { Wish::GoOn } else { Wish::Read }
     }
 
     /// The bytes that wait to be sent.

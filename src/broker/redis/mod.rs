@@ -1,22 +1,19 @@
 //! L1: Redis at the end of one nonblocking link.
 //!
-//! It knows the protocol's order and what it has asked; it has no socket and no clock: the owner
-//! dials when told to, hands in what arrives and sends what waits. Its rules:
-//! * every command has its entry among the awaited, in order. A reply ends the oldest; a
-//!   confirmation push counts the oldest subscription down, a message push touches none. One entry
-//!   too many or too few would hand one browser's answer to another, so a reply that does not fit
-//!   the oldest entry ends the link;
-//! * message pushes come anywhere between replies, a conn's own among them: before the reply to its
-//!   PUBLISH or after it, but never after the reply to the command that follows;
-//! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array.
+//! It knows when to dial, to greet, to ping and to give up, and the commands that are sent; it has
+//! no socket and no clock: the owner dials when told to, hands in what arrives and sends what
+//! waits. `session` is about what is awaited on one link. Its rules:
+//! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
+//! * what a turn had no time for is kept here, and nothing is read meanwhile.
 
-use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hasher};
+mod session;
+
 use std::sync::Arc;
 
-use super::{Delivery, Event, PublishError, RedisSettings, Status, Target};
-use crate::link::LinkId;
-use crate::proto::resp::{self, Decoder, Item, Push, Reply};
+use super::{Ask, BrokerEvent, PublishError, RedisSettings, Status};
+use crate::link::{LinkId, Target};
+use crate::proto::resp::{Decoder, Item};
+use session::{Awaited, Session};
 
 /// Names in one SUBSCRIBE command.
 const SUBSCRIBE_BATCH: usize = 512;
@@ -41,6 +38,17 @@ pub struct Redis {
     random: u64,
     decoder: Decoder,
     session: Session,
+    /// Bytes that arrived when a turn was full.
+    kept: Vec<u8>,
+}
+
+/// What goes with a link that is lost.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Asks that are not answered.
+    pub asks: Vec<Ask>,
+    /// Conns that waited for what they had published to be answered.
+    pub settled: Vec<LinkId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,43 +59,9 @@ enum State {
     Up { since_ms: u64 },
 }
 
-/// What belongs to one link and goes with it.
-#[derive(Debug, Default)]
-struct Session {
-    out: Vec<u8>,
-    sent: usize,
-    awaited: VecDeque<Awaited>,
-    /// The number of the oldest awaited command; the first on a link has 0.
-    oldest: u64,
-    /// Own publications whose push is not to reach the conn they came from.
-    own: VecDeque<Own>,
-    heard_ms: u64,
-    /// Since when an answer is due without a byte having arrived.
-    due_ms: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Awaited {
-    Greeting,
-    /// Confirmations that are still to come; a `None` is not wanted any more.
-    Subscribe(VecDeque<(Arc<str>, bool)>),
-    Unsubscribe(Arc<str>),
-    Publish,
-    Set,
-    Get,
-    Ping,
-}
-
-#[derive(Debug)]
-struct Own {
-    command: u64,
-    hash: u64,
-    conn: LinkId,
-}
-
 /// What the owner is to do about the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum RedisDue {
     /// Dial it.
     Dial,
     /// Give it up: what was due has not come.
@@ -106,6 +80,7 @@ impl Redis {
             random: seed | 1,
             decoder: Decoder::new(max_value),
             session: Session::default(),
+            kept: Vec::new(),
         }
     }
 
@@ -123,21 +98,21 @@ impl Redis {
     }
 
     /// Lets time pass: pings an idle link, and says when to dial or to give up.
-    pub fn tick(&mut self, now_ms: u64) -> Option<Wish> {
+    pub fn tick(&mut self, now_ms: u64) -> Option<RedisDue> {
         let timeout_ms = self.settings.timeout_ms;
         match self.state {
             State::Resting { until_ms } if until_ms <= now_ms => {
                 self.state = State::Dialing { since_ms: now_ms };
-                Some(Wish::Dial)
+                Some(RedisDue::Dial)
             }
             State::Dialing { since_ms } | State::Greeting { since_ms }
                 if since_ms + timeout_ms <= now_ms =>
             {
-                Some(Wish::GiveUp)
+                Some(RedisDue::GiveUp)
             }
             State::Up { .. } if self.deadline_ms() <= now_ms => {
                 if !self.session.awaited.is_empty() {
-                    return Some(Wish::GiveUp);
+                    return Some(RedisDue::GiveUp);
                 }
                 self.session.command(&[b"PING"], Awaited::Ping, now_ms);
                 None
@@ -178,21 +153,37 @@ impl Redis {
         }
     }
 
-    /// The link is gone, or could not be made. All that was awaited is forgotten.
-    pub fn lost(&mut self, now_ms: u64) {
+    /// The link is gone, or could not be made. What was awaited is given back.
+    pub fn lost(&mut self, now_ms: u64) -> Lost {
         let steady = matches!(self.state, State::Up { since_ms } if since_ms + STEADY_MS <= now_ms);
         let was_up = matches!(self.state, State::Up { .. });
         self.failed = !was_up;
         self.attempts = if steady { 0 } else { self.attempts + 1 };
         let pause_ms = if steady { 0 } else { self.backoff_ms() };
         self.state = State::Resting { until_ms: now_ms + pause_ms };
-        self.session = Session::default();
+        self.kept = Vec::new();
         self.decoder = Decoder::new(self.max_value);
+        std::mem::take(&mut self.session).lost()
+    }
+
+    /// Takes the bytes that were kept when a turn was full.
+    pub fn take_kept(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Keeps bytes for the next turn.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+    }
+
+    /// Whether bytes are kept.
+    pub fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
     }
 
     /// Bytes that wait to be sent.
     pub fn unsent(&self) -> &[u8] {
-        &self.session.out[self.session.sent..]
+        self.session.unsent()
     }
 
     /// Forgets the first `n` of them: they are sent.
@@ -205,13 +196,8 @@ impl Redis {
         !matches!(self.state, State::Up { .. }) || self.session.awaited.is_empty()
     }
 
-    pub(super) fn unanswered(&self) -> Option<u64> {
-        let asked = self.session.oldest + self.session.awaited.len() as u64;
-        (asked > self.session.oldest).then_some(asked)
-    }
-
-    pub(super) fn answered(&self) -> u64 {
-        self.session.oldest
+    pub(super) fn settle(&mut self, conn: LinkId) -> bool {
+        self.session.settle(conn)
     }
 
     pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
@@ -229,20 +215,14 @@ impl Redis {
         }
         if !confirmed {
             // The confirmation under way must not be taken for that of a later subscription.
-            let subscribes = self.session.awaited.iter_mut().filter_map(|awaited| match awaited {
-                Awaited::Subscribe(channels) => Some(channels),
-                _ => None,
-            });
-            for (_, wanted) in subscribes.flatten().filter(|(name, _)| *name == channel) {
-                *wanted = false;
-            }
+            self.session.unwant(&channel);
         }
         let command = [b"UNSUBSCRIBE", channel.as_bytes()];
         self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
     }
 
-    pub(super) fn fetch(&mut self, channel: &str, now_ms: u64) {
-        self.session.command(&[b"GET", channel.as_bytes()], Awaited::Get, now_ms);
+    pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
+        self.session.command(&[b"GET", name.as_bytes()], Awaited::Get(ask), now_ms);
     }
 
     pub(super) fn publish(
@@ -260,9 +240,7 @@ impl Redis {
             return Err(PublishError::Full);
         }
         if let Some(conn) = except {
-            let command = self.session.oldest + self.session.awaited.len() as u64;
-            let hash = hash(channel.as_bytes(), payload);
-            self.session.own.push_back(Own { command, hash, conn });
+            self.session.withhold(channel.as_bytes(), payload, conn);
         }
         let publish = [b"PUBLISH", channel.as_bytes(), payload];
         self.session.command(&publish, Awaited::Publish, now_ms);
@@ -278,9 +256,12 @@ impl Redis {
         &'a mut self,
         input: &mut &'i [u8],
         now_ms: u64,
-    ) -> Option<Event<'a>> {
+    ) -> Option<BrokerEvent<'a>> {
         if matches!(self.state, State::Resting { .. } | State::Dialing { .. }) {
             return None;
+        }
+        if let Some(conn) = self.session.next_settled() {
+            return Some(BrokerEvent::Settled { conn });
         }
         if !input.is_empty() {
             (self.session.heard_ms, self.session.due_ms) = (now_ms, now_ms);
@@ -289,9 +270,9 @@ impl Redis {
             Ok(None) => return None,
             Ok(Some(Item::Push(push))) => self.session.on_push(push),
             Ok(Some(Item::Reply(reply))) => self.session.on_reply(reply),
-            Err(error) => Event::Broken { reason: error.to_string() },
+            Err(error) => BrokerEvent::Broken { reason: error.to_string() },
         };
-        if event == Event::Up {
+        if event == BrokerEvent::Up {
             self.state = State::Up { since_ms: now_ms };
             self.failed = false;
         }
@@ -310,183 +291,6 @@ impl Redis {
     }
 }
 
-impl Session {
-    fn command(&mut self, arguments: &[&[u8]], awaited: Awaited, now_ms: u64) {
-        if self.awaited.is_empty() {
-            self.due_ms = now_ms;
-        }
-        resp::command(&mut self.out, arguments);
-        self.awaited.push_back(awaited);
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.sent += n;
-        assert!(self.sent <= self.out.len(), "more bytes were sent than waited");
-        if self.sent == self.out.len() {
-            self.out.clear();
-            self.out.shrink_to(64 << 10);
-            self.sent = 0;
-        } else if self.sent > self.out.len() / 2 && self.sent > 64 << 10 {
-            self.out.drain(..self.sent);
-            self.sent = 0;
-        }
-    }
-
-    fn on_push<'a>(&mut self, push: Push<'a>) -> Event<'a> {
-        match push {
-            Push::Message { channel, payload } => {
-                let except = self.take_own(channel, payload);
-                Event::Delivery(Delivery { channel, payload, except })
-            }
-            Push::Subscribed { channel } => self.on_subscribed(channel),
-            Push::Unsubscribed { channel } => match self.awaited.front() {
-                Some(Awaited::Unsubscribe(name)) if name.as_bytes() == channel => {
-                    self.finish();
-                    Event::Quiet
-                }
-                _ => misfit("a confirmation of an UNSUBSCRIBE that was not due"),
-            },
-            Push::TooLarge => Event::Skipped,
-            _ => Event::Quiet,
-        }
-    }
-
-    fn on_subscribed<'a>(&mut self, channel: &'a [u8]) -> Event<'a> {
-        let Some(Awaited::Subscribe(channels)) = self.awaited.front_mut() else {
-            return misfit("a confirmation of a SUBSCRIBE that was not due");
-        };
-        match channels.pop_front() {
-            Some((name, wanted)) if name.as_bytes() == channel => {
-                if channels.is_empty() {
-                    self.finish();
-                }
-                if wanted { Event::Subscribed { channel } } else { Event::Quiet }
-            }
-            _ => misfit("a confirmation of another channel than was due"),
-        }
-    }
-
-    fn on_reply<'a>(&mut self, reply: Reply<'a>) -> Event<'a> {
-        let Some(awaited) = self.awaited.pop_front() else {
-            return misfit("a reply that nothing asked for");
-        };
-        self.finished();
-        match (awaited, reply) {
-            (awaited, Reply::Error(reason)) => self.on_error(awaited, reason),
-            (Awaited::Greeting, Reply::Status(_) | Reply::Aggregate) => {
-                match self.awaited.is_empty() {
-                    true => Event::Up,
-                    false => Event::Quiet,
-                }
-            }
-            (Awaited::Get, Reply::Bulk(payload)) => Event::Answer(Some(payload)),
-            (Awaited::Get, Reply::Null) => Event::Answer(None),
-            (Awaited::Get, Reply::TooLarge) => {
-                Event::NoAnswer { reason: "the value is larger than a message may be".to_string() }
-            }
-            (Awaited::Publish, Reply::Integer(_))
-            | (Awaited::Set, Reply::Status(_))
-            | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => Event::Quiet,
-            _ => misfit("a reply of another kind than was due"),
-        }
-    }
-
-    fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> Event<'a> {
-        // An unknown command is quoted with its arguments: a password, or what somebody wrote.
-        let reason = reason.split(", with args beginning").next().unwrap_or(reason).to_string();
-        match awaited {
-            Awaited::Greeting => Event::Broken { reason: greeting_refused(&reason) },
-            Awaited::Subscribe(channels) => self.on_subscribe_denied(channels, &reason),
-            // It answers nothing of use yet, and will when it is dialed again.
-            Awaited::Get if ["LOADING", "MASTERDOWN"].iter().any(|w| reason.starts_with(w)) => {
-                Event::Broken { reason }
-            }
-            Awaited::Get => Event::NoAnswer { reason },
-            Awaited::Publish => {
-                self.forget_own(self.oldest);
-                Event::Refused { reason }
-            }
-            Awaited::Set | Awaited::Unsubscribe(_) => Event::Refused { reason },
-            Awaited::Ping => Event::Quiet,
-        }
-    }
-
-    /// One error denies the whole batch, so each of its channels is asked for by itself; but not
-    /// one whose UNSUBSCRIBE is under way, for that would come first.
-    fn on_subscribe_denied<'a>(
-        &mut self,
-        mut channels: VecDeque<(Arc<str>, bool)>,
-        reason: &str,
-    ) -> Event<'a> {
-        if channels.len() > 1 {
-            for (channel, _) in channels.into_iter().filter(|(_, wanted)| *wanted) {
-                let command = [b"SUBSCRIBE", channel.as_bytes()];
-                resp::command(&mut self.out, &command);
-                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
-            }
-            return Event::Quiet;
-        }
-        match channels.pop_front() {
-            Some((channel, true)) => Event::Denied { channel, reason: reason.to_string() },
-            _ => Event::Quiet,
-        }
-    }
-
-    /// The conn whose publication this push is, if it is one that is still looked for.
-    fn take_own(&mut self, channel: &[u8], payload: &[u8]) -> Option<LinkId> {
-        if self.own.is_empty() {
-            return None;
-        }
-        let hash = hash(channel, payload);
-        let at = self.own.iter().position(|own| own.hash == hash)?;
-        self.own.remove(at).map(|own| own.conn)
-    }
-
-    fn finish(&mut self) {
-        self.awaited.pop_front();
-        self.finished();
-    }
-
-    /// The oldest command is answered. The push of a publication comes before the answer to the
-    /// command after it or not at all, so by then nobody need look for it any more.
-    fn finished(&mut self) {
-        self.forget_own(self.oldest);
-        self.oldest += 1;
-    }
-
-    /// Looks no more for the pushes of publications older than that command.
-    fn forget_own(&mut self, command: u64) {
-        while self.own.front().is_some_and(|own| own.command < command) {
-            self.own.pop_front();
-        }
-    }
-}
-
-fn hash(channel: &[u8], payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(channel);
-    hasher.write_u8(0);
-    hasher.write(payload);
-    hasher.finish()
-}
-
-fn misfit<'a>(what: &str) -> Event<'a> {
-    Event::Broken { reason: what.to_string() }
-}
-
-fn greeting_refused(reason: &str) -> String {
-    let mend = match reason.split(' ').next() {
-        Some("NOAUTH") => "; give the password in the URL: redis://:PASSWORD@HOST",
-        Some("WRONGPASS") => "; mend the user or the password in the URL",
-        Some("NOPROTO") => "; wsloop needs RESP3, which Redis has from version 6.0 on",
-        Some("ERR") if reason.contains("unknown command") => {
-            "; wsloop needs RESP3, which Redis has from version 6.0 on"
-        }
-        _ => "",
-    };
-    format!("it refused the greeting: {reason}{mend}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -502,11 +306,11 @@ mod tests {
             buffer_limit: 1 << 20,
         };
         let mut redis = Redis::new(settings, 0, 1 << 20, 1);
-        assert_eq!(redis.tick(0), Some(Wish::Dial));
+        assert_eq!(redis.tick(0), Some(RedisDue::Dial));
         redis.connected(0);
         let reply = format!("-{error}\r\n");
         match redis.next(&mut reply.as_bytes(), 0) {
-            Some(Event::Broken { reason }) => reason,
+            Some(BrokerEvent::Broken { reason }) => reason,
             event => panic!("{event:?}"),
         }
     }

@@ -40,8 +40,7 @@
 //! - Nobody's name can spell another's channel: see [`Error::Name`] and [`Error::Facility`].
 
 mod error;
-pub(crate) mod json;
-mod link;
+pub(crate) mod link;
 pub(crate) mod stream;
 
 use std::time::Duration;
@@ -50,7 +49,8 @@ pub use error::Error;
 
 use crate::access::channel::Audience;
 use crate::broker::RedisSettings;
-use crate::config::{LONGEST_EXPIRE_S, redis_url};
+use crate::config::redis_url;
+use crate::config::values::LONGEST_EXPIRE_S;
 use crate::proto::resp::{self, Reply};
 use crate::proto::ws::frame::{MAX_CONTROL, may_be_sent};
 use link::{Fault, Link};
@@ -111,7 +111,7 @@ impl Publisher {
     /// `redis+unix://[user:password@]/path[?db=N]`. It connects when it is first used.
     pub fn new(url: &str) -> Result<Publisher, Error> {
         // Time and room are the publisher's own affair.
-        let settings = redis_url::parse(url, 0, 0).map_err(Error::Url)?;
+        let settings = redis_url::parse(url).map_err(Error::Url)?;
         Ok(Publisher { settings, prefix: String::new(), timeout: TIMEOUT, link: None })
     }
 
@@ -155,10 +155,10 @@ impl Publisher {
         if !may_be_sent(code) || reason.len() > MAX_REASON_BYTES {
             return Err(Error::Close { code, reason: reason.to_owned() });
         }
-        let (word, name, reason) = (word(audience), json::string(name), json::string(reason));
-        let message = format!(
-            r#"{{"disconnect": {{"{word}": {name}}}, "code": {code}, "reason": {reason}}}"#
-        );
+        let message = serde_json::json!({
+            "disconnect": { word(audience): name }, "code": code, "reason": reason,
+        });
+        let message = message.to_string();
         let channel = self.name("wsloop:control");
         let published = self.publish(&[channel], message.as_bytes(), 0)?;
         Ok(published.receivers)

@@ -104,7 +104,20 @@ impl Reader {
         limits: &Limits,
         inflater: &mut Inflater,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
-        let result = self.advance(input, limits, inflater);
+        let mut frames = u32::MAX;
+        self.next_of(input, limits, inflater, &mut frames)
+    }
+
+    /// Does what [`Reader::next_with`] does, but looks at no more than `frames` frames or pieces of
+    /// them, which it counts down: `None` also when it is 0, and the rest is left in `input`.
+    pub fn next_of<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+        limits: &Limits,
+        inflater: &mut Inflater,
+        frames: &mut u32,
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
+        let result = self.advance(input, limits, inflater, frames);
         if let Err(error) = result {
             self.0 = Some(Box::new(Partial { stage: Stage::Failed(error), ..Partial::default() }));
         } else if self.0.as_ref().is_some_and(|partial| partial.is_empty()) {
@@ -118,8 +131,12 @@ impl Reader {
         input: &mut &'a mut [u8],
         limits: &Limits,
         inflater: &mut Inflater,
+        frames: &mut u32,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
-        while let Some((header, done)) = self.frame(input, limits)? {
+        while *frames > 0
+            && let Some((header, done)) = self.frame(input, limits)?
+        {
+            *frames -= 1;
             let left = header.len - done;
             let piece = take_front(input, usize::try_from(left).unwrap_or(usize::MAX));
             if let Some(mask) = header.mask {

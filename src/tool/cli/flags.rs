@@ -1,255 +1,335 @@
-//! L4: what the commands for scripts are asked for: raw, and then checked.
+//! L4: the flags of the commands for scripts, in tables, and what concerns several of them at once.
 //!
-//! Where Redis is, the prefix and the expiry come from the same flags and variables as the
-//! server's, so that an environment made for the server does for these as well.
+//! Where Redis is, the prefix and the expiry have the same names and variables as the server's, so
+//! that an environment made for the server does for these as well.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use clap::{ArgGroup, ArgMatches, Args, FromArgMatches};
+use clap::{Arg, ArgGroup, ArgMatches};
 
 use super::{Listen, Task, To};
 use crate::access::channel::Audience;
 use crate::client::publisher::{Error, Expire, Publisher};
-use crate::config::{LONGEST_EXPIRE_S, Wrong, guard_environment, stress, value, values};
+use crate::client::url;
+use crate::config::table::Absent::{Nothing, Value, Words};
+use crate::config::table::Takes::{Bare, Repeated, Text, WholeSeconds};
+use crate::config::table::{Flag, Given, Wrong, put};
+use crate::config::values::{self, LONGEST_EXPIRE_S, is_token_byte};
 use crate::proto::ws::frame::may_be_sent;
 
-/// The names of the commands.
-pub const NAMES: [&str; 4] = ["publish", "fetch", "listen", "disconnect"];
-
-/// Where the embedded broker listens for clients of Redis, unless it is told otherwise.
-const EMBEDDED: &str = "redis://127.0.0.1:6380";
-/// What the conns of somebody who was disconnected are closed with.
-const DISCONNECTED: u16 = 4403;
-const STATUSES: &str = "Exit status: 0 done, 1 failed, 2 wrong use.";
-
-#[derive(Args)]
-struct RedisFlags {
-    /// Redis that the server relays from: redis://[user:password@]host[:port][/db] or
-    /// redis+unix:///path?db=N [default: redis://127.0.0.1:6380, the embedded broker's]
-    #[arg(long, env = "WSLOOP_REDIS", value_name = "URL")]
-    redis: Option<String>,
-
-    /// What Redis names begin with, as the server was told [default: empty]
-    #[arg(long, env = "WSLOOP_PREFIX", value_name = "TEXT")]
-    prefix: Option<String>,
-
-    /// Print the outcome as one line of JSON
-    #[arg(long)]
+/// The values of the flags of all these commands.
+#[derive(Default)]
+struct TaskDraft {
+    publisher: Option<Publisher>,
+    prefix: String,
     json: bool,
-}
-
-#[derive(Args)]
-struct ToFlags {
-    /// Everybody who subscribed to the facility
-    #[arg(long)]
     broadcast: bool,
-
-    /// A user; repeatable
-    #[arg(long, value_name = "NAME")]
-    user: Vec<String>,
-
-    /// The members of a group; repeatable
-    #[arg(long, value_name = "NAME")]
-    group: Vec<String>,
-
-    /// A session; repeatable
-    #[arg(long, value_name = "KEY")]
-    session: Vec<String>,
-
-    /// The facility: what follows /ws/ in the WebSocket's path
-    #[arg(value_name = "FACILITY")]
-    facility: String,
-}
-
-#[derive(Args)]
-struct PublishFlags {
-    #[command(flatten)]
-    redis: RedisFlags,
-
-    #[command(flatten)]
-    to: ToFlags,
-
-    /// How long the message stays stored for those who come later, in whole seconds; 0 stores
-    /// nothing [default: 3600]
-    #[arg(long, env = "WSLOOP_EXPIRE", value_name = "SECONDS")]
-    expire: Option<String>,
-
-    /// The message; - is standard input, its bytes as they are
-    #[arg(value_name = "MESSAGE|-")]
-    message: OsString,
-}
-
-#[derive(Args)]
-struct FetchFlags {
-    #[command(flatten)]
-    redis: RedisFlags,
-
-    #[command(flatten)]
-    to: ToFlags,
-}
-
-#[derive(Args)]
-struct DisconnectFlags {
-    #[command(flatten)]
-    redis: RedisFlags,
-
-    /// The conns of this user
-    #[arg(long, value_name = "NAME", group = "who")]
-    user: Option<String>,
-
-    /// The conns of this session
-    #[arg(long, value_name = "KEY", group = "who")]
-    session: Option<String>,
-
-    /// The conns of the members of this group
-    #[arg(long, value_name = "NAME", group = "who")]
-    group: Option<String>,
-
-    /// Close code: 1000, or 3000 to 4999 [default: 4403]
-    #[arg(long, value_name = "CODE")]
-    code: Option<String>,
-
-    /// Reason beside the code, at most 123 bytes [default: empty]
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-}
-
-#[derive(Args)]
-struct ListenFlags {
-    /// Where to connect: ws://HOST[:PORT]/ws/FACILITY?subscribe-broadcast
-    #[arg(value_name = "URL")]
-    url: String,
-
-    /// Line to add to the request, as in 'Cookie: sessionid=…'; repeatable
-    #[arg(long, value_name = "NAME: VALUE")]
-    header: Vec<String>,
-
-    /// Signed token, sent as 'Authorization: Bearer …'
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
-
-    /// Sub-protocols to offer, separated by commas [default: none]
-    #[arg(long, value_name = "LIST")]
-    subprotocol: Option<String>,
-
-    /// End when the connection ends, or cannot be made
-    #[arg(long)]
+    users: Vec<String>,
+    groups: Vec<String>,
+    sessions: Vec<String>,
+    expire_s: u64,
+    code: u16,
+    reason: String,
+    headers: Vec<(String, String)>,
+    protocols: Vec<String>,
     once: bool,
+}
 
-    /// Print each message as a line of JSON: time (Unix, in seconds), kind (text or binary), data
-    #[arg(long)]
-    json: bool,
+type Rows = &'static [Flag<TaskDraft>];
+
+/// Of the commands that talk to Redis.
+static REDIS: Rows = &[
+    Flag {
+        name: "redis",
+        variable: "WSLOOP_REDIS",
+        takes: Text("URL", |draft, text| put(&mut draft.publisher, publisher(text))),
+        default: Value("redis://127.0.0.1:6380"),
+        help: "Redis that the server relays from: `redis://[user:password@]host[:port][/db]` or \
+               `redis+unix:///path?db=N`; the default is the embedded broker's",
+    },
+    Flag {
+        name: "prefix",
+        variable: "WSLOOP_PREFIX",
+        takes: Text("TEXT", |draft, text| put(&mut draft.prefix, values::prefix(text))),
+        default: Words("empty"),
+        help: "What Redis names begin with, as the server was told",
+    },
+    Flag {
+        name: "json",
+        variable: "",
+        takes: Bare(|draft| draft.json = true),
+        default: Nothing,
+        help: "Print the outcome as one line of JSON",
+    },
+];
+
+/// Of the commands that name a facility.
+static TO: Rows = &[
+    Flag {
+        name: "broadcast",
+        variable: "",
+        takes: Bare(|draft| draft.broadcast = true),
+        default: Nothing,
+        help: "Everybody who subscribed to the facility",
+    },
+    Flag {
+        name: "user",
+        variable: "",
+        takes: Repeated("NAME", |draft, name| add(&mut draft.users, name)),
+        default: Nothing,
+        help: "A user; repeatable",
+    },
+    Flag {
+        name: "group",
+        variable: "",
+        takes: Repeated("NAME", |draft, name| add(&mut draft.groups, name)),
+        default: Nothing,
+        help: "The members of a group; repeatable",
+    },
+    Flag {
+        name: "session",
+        variable: "",
+        takes: Repeated("KEY", |draft, key| add(&mut draft.sessions, key)),
+        default: Nothing,
+        help: "A session; repeatable",
+    },
+];
+
+static PUBLISH: Rows = &[Flag {
+    name: "expire",
+    variable: "WSLOOP_EXPIRE",
+    takes: WholeSeconds(LONGEST_EXPIRE_S, |draft, s| draft.expire_s = s),
+    default: Value("3600"),
+    help: "How long the message stays stored for those who come later, in whole seconds; 0 stores \
+           nothing",
+}];
+
+static DISCONNECT: Rows = &[
+    Flag {
+        name: "user",
+        variable: "",
+        takes: Text("NAME", |draft, name| add(&mut draft.users, name)),
+        default: Nothing,
+        help: "The conns of this user",
+    },
+    Flag {
+        name: "session",
+        variable: "",
+        takes: Text("KEY", |draft, key| add(&mut draft.sessions, key)),
+        default: Nothing,
+        help: "The conns of this session",
+    },
+    Flag {
+        name: "group",
+        variable: "",
+        takes: Text("NAME", |draft, name| add(&mut draft.groups, name)),
+        default: Nothing,
+        help: "The conns of the members of this group",
+    },
+    Flag {
+        name: "code",
+        variable: "",
+        takes: Text("CODE", |draft, text| put(&mut draft.code, code(text))),
+        default: Value("4403"),
+        help: "Close code: 1000, or 3000 to 4999",
+    },
+    Flag {
+        name: "reason",
+        variable: "",
+        takes: Text("TEXT", |draft, text| put(&mut draft.reason, values::any(text))),
+        default: Words("empty"),
+        help: "Reason beside the code, at most 123 bytes",
+    },
+];
+
+static LISTEN: Rows = &[
+    Flag {
+        name: "header",
+        variable: "",
+        takes: Repeated("NAME: VALUE", |draft, text| {
+            header(text).map(|header| draft.headers.push(header))
+        }),
+        default: Nothing,
+        help: "Line to add to the request, as in 'Cookie: sessionid=…'; repeatable",
+    },
+    Flag {
+        name: "token",
+        variable: "",
+        takes: Text("TOKEN", |draft, text| token(text).map(|header| draft.headers.push(header))),
+        default: Nothing,
+        help: "Signed token, sent as 'Authorization: Bearer …'",
+    },
+    Flag {
+        name: "subprotocol",
+        variable: "",
+        takes: Text("LIST", |draft, text| put(&mut draft.protocols, values::subprotocols(text))),
+        default: Words("none"),
+        help: "Sub-protocols to offer, separated by commas",
+    },
+    Flag {
+        name: "once",
+        variable: "",
+        takes: Bare(|draft| draft.once = true),
+        default: Nothing,
+        help: "End when the connection ends, or cannot be made",
+    },
+    Flag {
+        name: "json",
+        variable: "",
+        takes: Bare(|draft| draft.json = true),
+        default: Nothing,
+        help: "Print each message as a line of JSON: time (Unix, in seconds), kind (text or \
+               binary), data",
+    },
+];
+
+/// Every command and its tables.
+const COMMANDS: [(&str, &[Rows]); 4] = [
+    ("publish", &[REDIS, TO, PUBLISH]),
+    ("fetch", &[REDIS, TO]),
+    ("listen", &[LISTEN]),
+    ("disconnect", &[REDIS, DISCONNECT]),
+];
+
+/// The flags of the command of that name.
+fn flags(name: &str) -> impl Iterator<Item = &'static Flag<TaskDraft>> + Clone {
+    let tables = COMMANDS.iter().find(|(of, _)| *of == name).map(|(_, tables)| *tables);
+    tables.expect("it is a command of these").iter().copied().flatten()
 }
 
 /// The commands as clap is to see them.
-pub fn commands() -> [clap::Command; 4] {
-    let command = |name| clap::Command::new(name).after_help(STATUSES);
-    let publish = PublishFlags::augment_args(command("publish"))
-        .about("Publishes a message and stores it for those who come later")
-        .allow_negative_numbers(true)
-        .after_help(format!("{STATUSES} That nobody hears it is no failure."));
-    let fetch = FetchFlags::augment_args(command("fetch"))
-        .about("Prints the stored message: a session's, else a user's, a group's, everybody's")
-        .after_help("Exit status: 0 printed, 1 failed or nothing stored, 2 wrong use.");
-    let listen = ListenFlags::augment_args(command("listen"))
-        .about("Prints what a WebSocket brings, a line each (binary in base64), and reconnects")
-        .after_help(
-            "Exit status: 0 when its reader ended, or with --once after a close with 1000 or \
-             1001; 1 failed, or the server refuses; 2 wrong use.",
-        );
-    let disconnect = DisconnectFlags::augment_args(command("disconnect"))
-        .about("Closes the conns of a user, a session or a group in every process")
-        .group(ArgGroup::new("who").required(true))
-        .after_help(format!("{STATUSES} That no process hears it is no failure."));
-    [publish, fetch, listen, disconnect].map(|command| command.mut_args(guard_environment))
-}
-
-/// The task of the command `name`, one of [`NAMES`].
-pub fn task(name: &str, given: &ArgMatches) -> Result<Result<Task, Wrong>, clap::Error> {
-    Ok(match name {
-        "publish" => publish(PublishFlags::from_arg_matches(given)?),
-        "fetch" => fetch(FetchFlags::from_arg_matches(given)?),
-        "disconnect" => disconnect(DisconnectFlags::from_arg_matches(given)?),
-        _ => listen(ListenFlags::from_arg_matches(given)?),
-    })
-}
-
-fn publish(flags: PublishFlags) -> Result<Task, Wrong> {
-    let expire =
-        value("expire", &flags.expire, |text| values::whole_seconds(text, LONGEST_EXPIRE_S))?;
-    let message = flags.message.into_vec();
-    Ok(Task::Publish {
-        json: flags.redis.json,
-        publisher: publisher(flags.redis)?,
-        to: to(flags.to),
-        message: Some(message).filter(|message| message != b"-"),
-        expire: expire.map_or(Expire::Default, Expire::Seconds),
-    })
-}
-
-fn fetch(flags: FetchFlags) -> Result<Task, Wrong> {
-    let json = flags.redis.json;
-    Ok(Task::Fetch { publisher: publisher(flags.redis)?, to: to(flags.to), json })
-}
-
-fn disconnect(flags: DisconnectFlags) -> Result<Task, Wrong> {
-    let code = value("code", &flags.code, |text| {
-        let code = text.parse().ok().filter(|code| may_be_sent(*code));
-        code.ok_or_else(|| format!("{} is no close code such as 4403", values::quoted(text)))
-    })?;
-    let names = [
-        (Audience::User, flags.user),
-        (Audience::Session, flags.session),
-        (Audience::Group, flags.group),
-    ];
-    let named = names.into_iter().find_map(|(audience, name)| Some((audience, name?)));
-    let (audience, name) = named.expect("clap requires one of them");
-    Ok(Task::Disconnect {
-        json: flags.redis.json,
-        publisher: publisher(flags.redis)?,
-        audience,
-        name,
-        code: code.unwrap_or(DISCONNECTED),
-        reason: flags.reason.unwrap_or_default(),
-    })
-}
-
-fn listen(flags: ListenFlags) -> Result<Task, Wrong> {
-    let url = stress::url(&flags.url).map_err(|why| Wrong { flag: stress::URL, why })?;
-    let mut headers = Vec::new();
-    for header in &flags.header {
-        headers.push(self::header(header).map_err(|why| Wrong { flag: "header", why })?);
-    }
-    if let Some(token) = flags.token {
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let why = "the token is empty or has a character that no token has".to_owned();
-            return Err(Wrong { flag: "token", why });
+pub(crate) fn commands() -> [clap::Command; 4] {
+    let facility = Arg::new("FACILITY").value_name("FACILITY").required(true);
+    let facility = facility.help("The facility: what follows /ws/ in the WebSocket's path");
+    let message = Arg::new("MESSAGE").value_name("MESSAGE|-").required(true);
+    let message = message
+        .value_parser(clap::value_parser!(OsString))
+        .help("The message; - is standard input, its bytes as they are");
+    let url = Arg::new("URL").value_name("URL").required(true);
+    let url = url.help("Where to connect: ws://HOST[:PORT]/ws/FACILITY?subscribe-broadcast");
+    COMMANDS.map(|(name, _)| {
+        let command = clap::Command::new(name).args(flags(name).map(Flag::arg));
+        let (about, statuses) = match name {
+            "publish" => (
+                "Publishes a message and stores it for those who come later",
+                "Exit status: 0 done, 1 failed, 2 wrong use. That nobody hears it is no failure.",
+            ),
+            "fetch" => (
+                "Prints the stored message: a session's, else a user's, a group's, everybody's",
+                "A text is printed with a line end behind it, anything else as it is.\n\n\
+                 Exit status: 0 printed, 1 failed or nothing stored, 2 wrong use.",
+            ),
+            "listen" => (
+                "Prints what a WebSocket brings, a line each (binary in base64), and reconnects",
+                "Exit status: 0 when its reader ended, or with --once after a close with 1000 or \
+                 1001; 1 failed, or the server refuses; 2 wrong use.",
+            ),
+            _ => (
+                "Closes the conns of a user, a session or a group in every process",
+                "Exit status: 0 done, 1 failed, 2 wrong use, 3 no process heard it.",
+            ),
+        };
+        let command = command.about(about).after_help(statuses);
+        match name {
+            "publish" => command.allow_negative_numbers(true).args([&facility, &message]),
+            "fetch" => command.arg(&facility),
+            "listen" => command.arg(&url),
+            _ => command
+                .group(ArgGroup::new("who").args(["user", "session", "group"]).required(true)),
         }
-        headers.push(("Authorization".to_owned(), format!("Bearer {token}")));
+    })
+}
+
+/// The task of the command `name`, one of [`commands`]. An error is the one line that says what is
+/// wrong.
+pub(crate) fn task(name: &str, matches: &ArgMatches) -> Result<Task, String> {
+    let given = Given::of(flags(name), matches);
+    let mut draft = TaskDraft::default();
+    let done = given.apply(flags(name), &mut draft);
+    let task = done.and_then(|()| match name {
+        "publish" => Ok(draft.publish(matches)),
+        "fetch" => Ok(draft.fetch(matches)),
+        "disconnect" => Ok(draft.disconnect()),
+        _ => draft.listen(matches),
+    });
+    task.map_err(|wrong| given.line(&wrong))
+}
+
+impl TaskDraft {
+    fn publish(mut self, matches: &ArgMatches) -> Task {
+        let message = matches.get_one::<OsString>("MESSAGE").expect("clap requires it").clone();
+        Task::Publish {
+            json: self.json,
+            publisher: self.publisher(),
+            message: Some(message.into_vec()).filter(|message| message != b"-"),
+            expire: Expire::Seconds(self.expire_s),
+            to: self.to(matches),
+        }
     }
-    let protocols = value("subprotocol", &flags.subprotocol, values::subprotocols)?;
-    let protocols = protocols.unwrap_or_default();
-    Ok(Task::Listen(Listen { url, headers, protocols, once: flags.once, json: flags.json }))
+
+    fn fetch(mut self, matches: &ArgMatches) -> Task {
+        Task::Fetch { json: self.json, publisher: self.publisher(), to: self.to(matches) }
+    }
+
+    fn disconnect(mut self) -> Task {
+        let publisher = self.publisher();
+        let names = [
+            (Audience::User, self.users.pop()),
+            (Audience::Session, self.sessions.pop()),
+            (Audience::Group, self.groups.pop()),
+        ];
+        let named = names.into_iter().find_map(|(audience, name)| Some((audience, name?)));
+        let (audience, name) = named.expect("clap requires one of them");
+        let TaskDraft { code, reason, json, .. } = self;
+        Task::Disconnect { publisher, audience, name, code, reason, json }
+    }
+
+    fn listen(self, matches: &ArgMatches) -> Result<Task, Wrong> {
+        let url = matches.get_one::<String>("URL").expect("clap requires it");
+        let url = url::url(url).map_err(|why| Wrong { flag: "URL", why })?;
+        let TaskDraft { headers, protocols, once, json, .. } = self;
+        Ok(Task::Listen(Listen { url, headers, protocols, once, json }))
+    }
+
+    fn publisher(&mut self) -> Publisher {
+        let publisher = self.publisher.take().expect("it has a default");
+        publisher.prefix(std::mem::take(&mut self.prefix)).timeout(super::TIMEOUT)
+    }
+
+    fn to(self, matches: &ArgMatches) -> To {
+        To {
+            facility: matches.get_one::<String>("FACILITY").expect("clap requires it").clone(),
+            broadcast: self.broadcast,
+            users: self.users,
+            groups: self.groups,
+            sessions: self.sessions,
+        }
+    }
 }
 
-fn publisher(flags: RedisFlags) -> Result<Publisher, Wrong> {
-    let url = flags.redis.as_deref().unwrap_or(EMBEDDED);
-    let publisher = Publisher::new(url).map_err(|error| match error {
-        Error::Url(why) => Wrong { flag: "redis", why },
-        error => Wrong { flag: "redis", why: error.to_string() },
-    })?;
-    let prefix = value("prefix", &flags.prefix, values::prefix)?;
-    Ok(publisher.prefix(prefix.unwrap_or_default()).timeout(super::TIMEOUT))
+fn add(names: &mut Vec<String>, name: &str) -> Result<(), String> {
+    names.push(name.to_owned());
+    Ok(())
 }
 
-fn to(flags: ToFlags) -> To {
-    To {
-        facility: flags.facility,
-        broadcast: flags.broadcast,
-        users: flags.user,
-        groups: flags.group,
-        sessions: flags.session,
+fn publisher(url: &str) -> Result<Publisher, String> {
+    Publisher::new(url).map_err(|error| match error {
+        Error::Url(why) => why,
+        error => error.to_string(),
+    })
+}
+
+fn code(text: &str) -> Result<u16, String> {
+    let code = text.parse().ok().filter(|code| may_be_sent(*code));
+    code.ok_or_else(|| format!("{} is no close code such as 4403", values::quoted(text)))
+}
+
+/// The header of a token, which is not repeated, for it is a secret.
+fn token(text: &str) -> Result<(String, String), String> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(("Authorization".to_owned(), format!("Bearer {text}"))),
+        false => Err("the token is empty or has a character that no token has".to_owned()),
     }
 }
 
@@ -258,8 +338,7 @@ fn header(text: &str) -> Result<(String, String), String> {
     let form = "write 'Name: value'";
     let (name, value) = text.split_once(':').ok_or_else(|| format!("no colon; {form}"))?;
     let value = value.trim();
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
+    if name.is_empty() || !name.bytes().all(is_token_byte) {
         return Err(format!("the name is empty or has a character that no name has; {form}"));
     }
     if value.chars().any(char::is_control) {

@@ -2,12 +2,13 @@
 //!
 //! What was asked for comes checked as a [`Task`]; running it ends in an exit status: 0 when it was
 //! done, 1 when it failed (or when there was nothing to fetch), 2 when it was asked for what cannot
-//! be. What was asked for goes to standard output, and all else to standard error, a line each.
+//! be, 3 when a disconnect was sent and nobody heard it. What was asked for goes to standard
+//! output, and all else to standard error, a line each.
 
 mod flags;
 mod listen;
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,14 +16,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::access::channel::Audience;
-use crate::client::publisher::{Error, Expire, Publisher, Recipients, json};
+use crate::client::publisher::{Error, Expire, Publisher, Recipients};
 use crate::config::values::printable;
 
-pub use flags::{NAMES, commands, task};
-pub use listen::Listen;
+pub(crate) use flags::{commands, task};
+pub(crate) use listen::Listen;
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
+const UNHEARD: u8 = 3;
 /// For connecting and logging in, and for the exchange: both together stay below 10 seconds.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -102,11 +104,8 @@ impl Task {
             }
             Task::Fetch { publisher, to, json } => fetch(publisher, to, json),
             Task::Disconnect { mut publisher, audience, name, code, reason, json } => {
-                let told = publisher.disconnect(audience, &name, code, &reason);
-                told.map_err(Failure::from).and_then(|receivers| match json {
-                    true => print(format!("{{\"receivers\":{receivers}}}\n")),
-                    false => print(format!("told {}\n", count(receivers, "process"))),
-                })
+                let heard = publisher.disconnect(audience, &name, code, &reason);
+                heard.map_err(Failure::from).and_then(|receivers| disconnected(receivers, json))
             }
             Task::Listen(listen) => listen::run(&listen),
         };
@@ -201,15 +200,34 @@ fn fetch(mut publisher: Publisher, to: To, json: bool) -> Result<(), Failure> {
             json_of(&message, std::str::from_utf8(&message).is_ok())
         ));
     }
-    print(&message)?;
-    // On a terminal the prompt is not to stand behind it; a script gets the bytes as they are.
-    if io::stdout().is_terminal() { print("\n") } else { Ok(()) }
+    // A text is a line for a terminal or a script; whatever else it is stays as it is.
+    let end = if std::str::from_utf8(&message).is_ok() { "\n" } else { "" };
+    print([&message, end.as_bytes()].concat())
+}
+
+/// Says how many processes heard that somebody is to be disconnected. That none did has a status of
+/// its own: most likely prefix or Redis are wrong, and somebody stays connected.
+fn disconnected(receivers: u64, json: bool) -> Result<(), Failure> {
+    if json {
+        print(format!("{{\"receivers\":{receivers}}}\n"))?;
+    }
+    match receivers {
+        0 => {
+            let line = "no process heard it; give the --redis and the --prefix of the server (one \
+                        without --token-key-file, --session-key and --auth-url does not listen)";
+            Err(Failure { status: UNHEARD, line: line.to_owned() })
+        }
+        _ if json => Ok(()),
+        _ => print(format!("told {}\n", count(receivers, "process"))),
+    }
 }
 
 /// Kind and data of a message as members of a JSON object: a text as it is, bytes in base64.
 fn json_of(message: &[u8], is_text: bool) -> String {
     match std::str::from_utf8(message) {
-        Ok(text) if is_text => format!("\"kind\":\"text\",\"data\":{}", json::string(text)),
+        Ok(text) if is_text => {
+            format!("\"kind\":\"text\",\"data\":{}", serde_json::Value::from(text))
+        }
         _ => format!("\"kind\":\"binary\",\"data\":\"{}\"", STANDARD.encode(message)),
     }
 }

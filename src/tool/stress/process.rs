@@ -1,12 +1,16 @@
 //! L4: what processes have used, as /proc says.
 //!
-//! The sum of processor time is the scheduler's, to the nanosecond, of all threads that live; how
-//! it splits into user and system is the kernel's estimate, which it publishes in ticks of 10 ms.
+//! The sum of processor time is the scheduler's, to the nanosecond, of all threads that live. Those
+//! that have ended are in the kernel's own sum only, which it publishes in ticks of 10 ms, as it
+//! does its estimate of how the time splits into user and system.
 
 use std::fs;
 use std::io;
 
-use super::Error;
+use super::StressError;
+
+/// The kernel's USER_HZ, which is 100 on every Linux that Rust runs on.
+const TICK_S: f64 = 0.01;
 
 /// Processor time used so far, by all threads of some processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,10 +25,10 @@ pub struct Cpu {
 
 impl Cpu {
     /// What these processes have used.
-    pub fn of(pids: &[u32]) -> Result<Cpu, Error> {
+    pub fn of(pids: &[u32]) -> Result<Cpu, StressError> {
         let mut cpu = Cpu::default();
         for pid in pids {
-            cpu.add(*pid).map_err(|error| Error::Process { pid: *pid, error })?;
+            cpu.add(*pid).map_err(|error| StressError::Process { pid: *pid, error })?;
         }
         Ok(cpu)
     }
@@ -44,29 +48,33 @@ impl Cpu {
     }
 
     fn add(&mut self, pid: u32) -> io::Result<()> {
+        let mut living_s = 0.0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             // A thread may have ended since it was listed.
             let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
             let ns: f64 = text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0.0);
-            self.total_s += ns / 1e9;
+            living_s += ns / 1e9;
         }
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name, in parentheses, may contain anything.
         let (_, fields) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
         let mut fields = fields.split_whitespace().skip(11).map(|field| field.parse().unwrap_or(0));
         let user = fields.next().unwrap_or(0);
+        let ticks = user + fields.next().unwrap_or(0);
         self.user_ticks += user;
-        self.ticks += user + fields.next().unwrap_or(0);
+        self.ticks += ticks;
+        // Neither is more than was used. The second is less by two ticks at most.
+        self.total_s += living_s.max(ticks as f64 * TICK_S);
         Ok(())
     }
 }
 
 /// Bytes of memory that these processes share with nobody.
-pub fn private_bytes(pids: &[u32]) -> Result<u64, Error> {
+pub(super) fn private_bytes(pids: &[u32]) -> Result<u64, StressError> {
     let mut sum = 0;
     for pid in pids {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
-            .map_err(|error| Error::Process { pid: *pid, error })?;
+            .map_err(|error| StressError::Process { pid: *pid, error })?;
         for line in text.lines().filter(|line| line.starts_with("Private_")) {
             let mut fields = line.split_whitespace();
             let counted = ["Private_Clean:", "Private_Dirty:"].map(Some).contains(&fields.next());
@@ -81,19 +89,34 @@ pub fn private_bytes(pids: &[u32]) -> Result<u64, Error> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_process_has_memory_and_its_time_grows() {
+    /// Uses up so many ticks.
+    fn work(ticks: u64) -> Cpu {
         let own = [std::process::id()];
         let before = Cpu::of(&own).unwrap();
-        let mut word = 1u64;
-        while Cpu::of(&own).unwrap().since(before).ticks < 2 {
-            word = std::hint::black_box(word.wrapping_mul(3));
+        loop {
+            let used = Cpu::of(&own).unwrap().since(before);
+            if used.ticks >= ticks {
+                return used;
+            }
         }
-        let used = Cpu::of(&own).unwrap().since(before);
-        assert!(used.total_s > 0.005, "{used:?}");
+    }
+
+    #[test]
+    fn a_process_has_memory_and_its_time_grows() {
+        let used = work(10);
+        assert!(used.total_s > 0.07, "{used:?}");
         assert!(used.user_s().is_some_and(|user_s| user_s <= used.total_s), "{used:?}");
-        assert!(private_bytes(&own).unwrap() > 100_000);
+        assert!(private_bytes(&[std::process::id()]).unwrap() > 100_000);
         assert_eq!(Cpu::default().user_s(), None);
+    }
+
+    #[test]
+    fn the_time_of_a_thread_that_has_ended_counts() {
+        let own = [std::process::id()];
+        let before = Cpu::of(&own).unwrap();
+        std::thread::spawn(|| work(10)).join().unwrap();
+        let used = Cpu::of(&own).unwrap().since(before);
+        assert!(used.total_s > 0.07, "{used:?}");
     }
 
     #[test]

@@ -96,7 +96,7 @@ def command(django_address: str) -> Command:
             flags[flag] = _value(getattr(settings, name))
     if not {"auth-url", "session-key"} & flags.keys():
         _identities(made, found, django_address)
-    if _callback() and "allow" not in flags:
+    if setting("ALLOWED_CHANNELS", "ALLOWED_CHANNELS", None) and "allow" not in flags:
         # The callback decides, and can only take away from what is allowed.
         flags["allow"] = "all"
     return made
@@ -131,12 +131,16 @@ def sessions_in_redis() -> Optional[SessionsInRedis]:
 def _identities(made: Command, found: Settings, django_address: str) -> None:
     sessions = None if _callback() else sessions_in_redis()
     if sessions is not None and _place(sessions.redis) == _place(found.redis):
-        made.flags["session-cookie"] = settings.SESSION_COOKIE_NAME
-        made.flags["session-key"] = sessions.key
-        made.flags["session-format"] = sessions.format
-        made.flags["session-user"] = SESSION_USER
-        made.flags["session-groups"] = SESSION_GROUPS
-        if sessions.secret is not None:
+        for flag, value in {
+            "session-cookie": settings.SESSION_COOKIE_NAME,
+            "session-key": sessions.key,
+            "session-format": sessions.format,
+            "session-user": SESSION_USER,
+            "session-groups": SESSION_GROUPS,
+        }.items():
+            # What the project has set itself stays.
+            made.flags.setdefault(flag, value)
+        if sessions.secret is not None and "session-secret-file" not in made.flags:
             made.secrets["session-secret-file"] = sessions.secret
         return
     from . import views
@@ -145,8 +149,8 @@ def _identities(made: Command, found: Settings, django_address: str) -> None:
         made.flags["auth-url"] = f"http://{django_address}{reverse(views.auth)}"
     except NoReverseMatch:
         how = (
-            'add path("wsloop/auth/", wsloop.django.views.auth) to ROOT_URLCONF, '
-            "or set WSLOOP_AUTH_URL"
+            'add path("wsloop/auth/", auth) to ROOT_URLCONF, with "from wsloop.django.views import '
+            'auth", or set WSLOOP_AUTH_URL'
         )
         if _callback():
             raise Misconfigured(f"nothing asks the callback for allowed channels: {how}") from None

@@ -1,10 +1,16 @@
 /**
- * The three chats: shows what arrives, and sends by the socket or by posting the form.
+ * The three chats: shows what arrives, and posts what is written.
  *
- * Text gets into the page as text, never as markup.
+ * Who said something is what the server says; nothing that is sent from here has a name in it. Text
+ * gets into the page as text, never as markup.
  */
 
 import { WSLoop } from '../wsloop/wsloop.mjs';
+
+/** The oldest messages leave the page beyond so many. */
+const MAX_MESSAGES = 500;
+/** Who is so close to the end, in pixels, wants to see what comes. */
+const AT_END = 40;
 
 const element = (id) => document.getElementById(id);
 
@@ -12,7 +18,7 @@ const element = (id) => document.getElementById(id);
 export function chat(options) {
   const composer = element('composer');
   const loop = new WSLoop(options);
-  loop.addEventListener('message', ({ data }) => show(data));
+  loop.addEventListener('message', ({ data }) => show(parse(data)));
   loop.addEventListener('open', () => say('open', 'Connected'));
   loop.addEventListener('close', ({ code, reason, willReconnect }) => {
     say(willReconnect ? 'waiting' : 'closed', willReconnect ? 'Reconnecting' : 'Closed');
@@ -24,8 +30,10 @@ export function chat(options) {
     const text = field.value;
     element('note').textContent = '';
     field.focus();
+    // Who has written something wants to see it come.
+    scrollToEnd();
     try {
-      const sent = send(loop, composer, text);
+      const sent = send(composer, text);
       // Now and not when it is done, for by then the next text may be in the field.
       field.value = '';
       await sent;
@@ -37,21 +45,29 @@ export function chat(options) {
 }
 
 /** What the form holds is read before this first waits. */
-async function send(loop, composer, text) {
-  if (composer.dataset.by === 'socket') {
-    // It comes back by `echo`, and is shown then.
-    loop.send(`${element('who').textContent}: ${text}`);
-    return;
-  }
+async function send(composer, text) {
   const body = new FormData(composer);
   const answer = await fetch(composer.action, { method: 'POST', body, redirect: 'error' });
   if (!answer.ok) {
     throw new Error(answer.status === 400 ? await answer.text() : answer.statusText);
   }
-  // A group's message comes back to its sender, a message to somebody else does not.
-  if (composer.dataset.by === 'post-away') {
-    show(`${element('who').textContent}: ${text}`);
+  // What everybody or a group hears comes back to its sender, a message to somebody else does not.
+  if ('shownHere' in composer.dataset) {
+    show({ from: element('who').textContent, text });
   }
+}
+
+/** The views publish JSON; whatever else is published, by redis-cli for instance, is a text. */
+function parse(data) {
+  try {
+    const { from, text } = JSON.parse(data);
+    if (typeof from === 'string' && typeof text === 'string') {
+      return { from, text };
+    }
+  } catch {
+    // A text, then.
+  }
+  return { from: '', text: data };
 }
 
 function say(state, text) {
@@ -59,14 +75,32 @@ function say(state, text) {
   element('status').textContent = text;
 }
 
-function show(text) {
-  const own = element('who')?.textContent;
-  const [, from, body] = /^([\w.@+-]+): (.*)$/s.exec(text) ?? [null, '', text];
+function show({ from, text }) {
+  const log = element('log');
+  const messages = element('messages');
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < AT_END;
   const item = document.createElement('li');
-  item.className = own && from === own ? 'own' : '';
-  for (const [tag, content] of [['b', from], ['span', body]]) {
-    item.append(Object.assign(document.createElement(tag), { textContent: content }));
+  item.className = from && from === element('who')?.textContent ? 'own' : '';
+  for (const [tag, content] of [['b', from], ['span', text]]) {
+    item.append(Object.assign(document.createElement(tag), { textContent: content, dir: 'auto' }));
   }
-  element('messages').append(item);
-  item.scrollIntoView({ block: 'nearest' });
+  messages.append(item);
+  if (messages.childElementCount > MAX_MESSAGES) {
+    dropOldest(log, messages);
+  }
+  if (atEnd) {
+    scrollToEnd();
+  }
+}
+
+/** What is being read stays where it is on the screen. */
+function dropOldest(log, messages) {
+  const [oldest, next] = messages.children;
+  const before = next.getBoundingClientRect().top;
+  oldest.remove();
+  log.scrollTop += next.getBoundingClientRect().top - before;
+}
+
+function scrollToEnd() {
+  element('log').scrollTop = element('log').scrollHeight;
 }

@@ -1,10 +1,12 @@
 """``manage.py wsloop``: starts the server with flags made from the settings.
 
 Secrets are handed over in files of a folder that only this user can read, and Redis's URL, when it
-has a password, in the environment: the command line is for everyone to see.
+has a password, in the environment: the command line is for everyone to see. The folder is gone with
+the server; that of a command which is only printed stays, so that the command works.
 """
 
 import asyncio
+import hashlib
 import os
 import shlex
 import shutil
@@ -13,13 +15,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.autoreload import get_child_arguments
 
-from ... import front
+from ... import front, grants
 from ...conf import Command as Flags
 from ...conf import Misconfigured, command, url_prefix
 
@@ -49,7 +54,15 @@ class Command(BaseCommand):
             metavar="HOST:PORT",
             help="where Django answers, for wsloop's questions to it [127.0.0.1:8000]",
         )
-        parser.add_argument("--print", action="store_true", help="print the command line only")
+        parser.add_argument(
+            "--print", action="store_true", help="print the command, ready to be run, and end"
+        )
+        parser.add_argument(
+            "--secrets",
+            metavar="FOLDER",
+            help="keep the files with secrets here, where they stay [one that is gone with the "
+            "server; with --print one of this project's in ~/.local/state/wsloop]",
+        )
         parser.add_argument("flags", nargs="*", help="behind --: more flags for wsloop")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -63,16 +76,33 @@ class Command(BaseCommand):
         sockets = ("127.0.0.1", _free_port())
         if front_address:
             made.flags["listen"] = f"{sockets[0]}:{sockets[1]}"
-        for note in made.notes:
+        mute = grants.note(_all_flags(made), options["flags"])
+        for note in [*made.notes, *filter(None, [mute])]:
             self.stderr.write(self.style.WARNING(note))
-        with tempfile.TemporaryDirectory(prefix="wsloop-") as folder:
-            line = _line(made, Path(folder)) + options["flags"]
-            self.stdout.write(_shown(line, made))
+        with _folder(options["secrets"], stays=options["print"]) as folder:
+            line = _line(made, folder) + options["flags"]
+            if options["print"]:
+                self._print(line, made, folder)
+                return
+            self.stdout.write(("WSLOOP_REDIS=… " if made.secret_redis else "") + shlex.join(line))
             self.stdout.flush()
-            if not options["print"]:
-                status = self._run(line, made, front_address, sockets, pages)
-                if status:
-                    raise SystemExit(status)
+            runserver = _runserver(options, pages) if front_address else []
+            status = self._run(line, made, front_address, sockets, pages, runserver)
+            if status:
+                raise SystemExit(status)
+
+    def _print(self, line: list[str], made: Flags, folder: Path) -> None:
+        """Prints the command alone, and beside it where its secrets are."""
+        shown = shlex.join(line)
+        if made.secret_redis:
+            path = _write(folder / "redis-url", made.secret_redis.encode())
+            shown = f'WSLOOP_REDIS="$(cat {shlex.quote(str(path))})" {shown}'
+        if made.secrets or made.secret_redis:
+            self.stderr.write(
+                f"The secrets are in {folder}, for this user alone, and stay there; "
+                "--secrets FOLDER puts them elsewhere."
+            )
+        self.stdout.write(shown)
 
     def _run(
         self,
@@ -81,6 +111,7 @@ class Command(BaseCommand):
         front_address: Optional[front.Address],
         sockets: front.Address,
         pages: front.Address,
+        runserver: list[str],
     ) -> int:
         # One is for this command; the other is in the settings or was not meant for this project.
         not_for_it = ("WSLOOP_BINARY", "WSLOOP_REDIS")
@@ -93,8 +124,7 @@ class Command(BaseCommand):
             children.append(subprocess.Popen(line, env=environment))
             if front_address is None:
                 return children[0].wait()
-            own = [sys.executable, sys.argv[0], "runserver", f"{pages[0]}:{pages[1]}"]
-            children.append(subprocess.Popen(own))
+            children.append(subprocess.Popen(runserver))
             return asyncio.run(self._serve(children, front_address, sockets, pages))
         except KeyboardInterrupt:
             return 0
@@ -123,6 +153,16 @@ class Command(BaseCommand):
             await asyncio.sleep(0.2)
 
 
+def _runserver(options: dict[str, Any], pages: front.Address) -> list[str]:
+    """The development server, started as this program was, as far as Django's reloader knows it."""
+    line = [str(part) for part in get_child_arguments()]
+    line = line[: len(line) - len(sys.argv[1:])]
+    # What --settings says is in the environment already.
+    path = options["pythonpath"]
+    more = [f"--pythonpath={path}"] if path else []
+    return [*line, "runserver", f"{pages[0]}:{pages[1]}", *more]
+
+
 def _end(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -140,20 +180,50 @@ def _end_all(children: list["subprocess.Popen[bytes]"]) -> None:
             child.wait()
 
 
+def _all_flags(made: Flags) -> dict[str, str]:
+    """The flags, those included whose values are not for everyone to see."""
+    secret = {"redis": made.secret_redis} if made.secret_redis else {}
+    return {**made.flags, **secret}
+
+
+@contextmanager
+def _folder(chosen: Optional[str], stays: bool) -> Iterator[Path]:
+    """Where secrets are written: what is chosen stays, and so does what is for a later start."""
+    if not chosen and not stays:
+        with tempfile.TemporaryDirectory(prefix="wsloop-") as folder:
+            yield Path(folder)
+        return
+    yield Path(chosen).absolute() if chosen else _state_folder()
+
+
+def _state_folder() -> Path:
+    """One for each project of this user, told apart by where its settings are."""
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    module = settings.SETTINGS_MODULE or "configured"
+    where = getattr(sys.modules.get(module), "__file__", None) or module
+    mark = hashlib.sha256(where.encode()).hexdigest()[:8]
+    return base / "wsloop" / f"{module}-{mark}"
+
+
 def _line(made: Flags, folder: Path) -> list[str]:
     """The command line, its secrets written into the folder."""
     flags = dict(made.flags)
     for flag, secret in made.secrets.items():
-        path = folder / flag
-        # The server takes one trailing newline away, which may not be the secret's own.
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secret + b"\n")
-        flags[flag] = str(path)
+        flags[flag] = str(_write(folder / flag, secret))
     return [_binary(), *(f"--{flag}={value}" for flag, value in flags.items())]
 
 
-def _shown(line: list[str], made: Flags) -> str:
-    return ("WSLOOP_REDIS=… " if made.secret_redis else "") + shlex.join(line)
+def _write(path: Path, secret: bytes) -> Path:
+    """Writes a file for this user alone; what reads it meanwhile has the old or the new one."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            # The server takes one trailing newline away, which may not be the secret's own.
+            file.write(secret + b"\n")
+        os.replace(file.name, path)
+    except OSError as why:
+        raise CommandError(f"{why}; say with --secrets FOLDER where secrets can be") from None
+    return path
 
 
 def _binary() -> str:

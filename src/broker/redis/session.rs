@@ -1,0 +1,283 @@
+//! L1: what is awaited on one link to Redis.
+//!
+//! It knows the order of the protocol, and who is to have which answer. Its rules:
+//! * every command has its entry among the awaited, in order. A reply ends the oldest; a
+//!   confirmation push counts the oldest subscription down, a message push touches none. One entry
+//!   too many or too few would hand one browser's answer to another, so a reply that does not fit
+//!   the oldest entry ends the link;
+//! * message pushes come anywhere between replies, a conn's own among them: before the reply to its
+//!   PUBLISH or after it, but never after the reply to the command that follows.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use super::Lost;
+use crate::broker::{Ask, BrokerEvent, Delivery};
+use crate::link::LinkId;
+use crate::proto::resp::{self, Push, Reply};
+
+/// What belongs to one link and goes with it.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    out: Vec<u8>,
+    sent: usize,
+    pub(super) awaited: VecDeque<Awaited>,
+    /// The number of the oldest awaited command; the first on a link has 0.
+    oldest: u64,
+    /// Own publications whose push is not to reach the conn they came from.
+    own: VecDeque<Own>,
+    /// Conns that are to be told when so many commands are answered.
+    settling: VecDeque<(u64, LinkId)>,
+    pub(super) heard_ms: u64,
+    /// Since when an answer is due without a byte having arrived.
+    pub(super) due_ms: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Greeting,
+    /// Confirmations that are still to come; a `None` is not wanted any more.
+    Subscribe(VecDeque<(Arc<str>, bool)>),
+    Unsubscribe(Arc<str>),
+    Publish,
+    Set,
+    Get(Ask),
+    Ping,
+}
+
+#[derive(Debug)]
+struct Own {
+    command: u64,
+    hash: u64,
+    conn: LinkId,
+}
+
+impl Session {
+    pub(super) fn command(&mut self, arguments: &[&[u8]], awaited: Awaited, now_ms: u64) {
+        if self.awaited.is_empty() {
+            self.due_ms = now_ms;
+        }
+        resp::command(&mut self.out, arguments);
+        self.awaited.push_back(awaited);
+    }
+
+    pub(super) fn advance(&mut self, n: usize) {
+        self.sent += n;
+        assert!(self.sent <= self.out.len(), "more bytes were sent than waited");
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.out.shrink_to(64 << 10);
+            self.sent = 0;
+        } else if self.sent > self.out.len() / 2 && self.sent > 64 << 10 {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> BrokerEvent<'a> {
+        match push {
+            Push::Message { channel, payload } => {
+                let except = self.take_own(channel, payload);
+                BrokerEvent::Delivery(Delivery { channel, payload, except })
+            }
+            Push::Subscribed { channel } => self.on_subscribed(channel),
+            Push::Unsubscribed { channel } => match self.awaited.front() {
+                Some(Awaited::Unsubscribe(name)) if name.as_bytes() == channel => {
+                    self.finish();
+                    BrokerEvent::Quiet
+                }
+                _ => misfit("a confirmation of an UNSUBSCRIBE that was not due"),
+            },
+            Push::TooLarge => BrokerEvent::Skipped,
+            _ => BrokerEvent::Quiet,
+        }
+    }
+
+    fn on_subscribed<'a>(&mut self, channel: &'a [u8]) -> BrokerEvent<'a> {
+        let Some(Awaited::Subscribe(channels)) = self.awaited.front_mut() else {
+            return misfit("a confirmation of a SUBSCRIBE that was not due");
+        };
+        match channels.pop_front() {
+            Some((name, wanted)) if name.as_bytes() == channel => {
+                if channels.is_empty() {
+                    self.finish();
+                }
+                if wanted { BrokerEvent::Subscribed { channel } } else { BrokerEvent::Quiet }
+            }
+            _ => misfit("a confirmation of another channel than was due"),
+        }
+    }
+
+    pub(super) fn on_reply<'a>(&mut self, reply: Reply<'a>) -> BrokerEvent<'a> {
+        let Some(awaited) = self.awaited.pop_front() else {
+            return misfit("a reply that nothing asked for");
+        };
+        self.finished();
+        match (awaited, reply) {
+            (awaited, Reply::Error(reason)) => self.on_error(awaited, reason),
+            (Awaited::Greeting, Reply::Status(_) | Reply::Aggregate) => {
+                match self.awaited.is_empty() {
+                    true => BrokerEvent::Up,
+                    false => BrokerEvent::Quiet,
+                }
+            }
+            (Awaited::Get(ask), Reply::Bulk(payload)) => {
+                BrokerEvent::Answer { ask, payload: Some(payload) }
+            }
+            (Awaited::Get(ask), Reply::Null) => BrokerEvent::Answer { ask, payload: None },
+            (Awaited::Get(ask), Reply::TooLarge) => {
+                let reason = "the value is larger than a message may be".to_string();
+                BrokerEvent::NoAnswer { ask, reason }
+            }
+            (Awaited::Publish, Reply::Integer(_))
+            | (Awaited::Set, Reply::Status(_))
+            | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
+            _ => misfit("a reply of another kind than was due"),
+        }
+    }
+
+    fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> BrokerEvent<'a> {
+        // An unknown command is quoted with its arguments: a password, or what somebody wrote.
+        let reason = reason.split(", with args beginning").next().unwrap_or(reason).to_string();
+        match awaited {
+            Awaited::Greeting => BrokerEvent::Broken { reason: greeting_refused(&reason) },
+            Awaited::Subscribe(channels) => self.on_subscribe_denied(channels, &reason),
+            // It answers nothing of use yet, and will when it is dialed again.
+            Awaited::Get(ask)
+                if ["LOADING", "MASTERDOWN"].iter().any(|w| reason.starts_with(w)) =>
+            {
+                // It is given back as one that is not answered.
+                self.awaited.push_front(Awaited::Get(ask));
+                BrokerEvent::Broken { reason }
+            }
+            Awaited::Get(ask) => BrokerEvent::NoAnswer { ask, reason },
+            Awaited::Publish => {
+                self.forget_own(self.oldest);
+                BrokerEvent::Refused { reason }
+            }
+            Awaited::Set | Awaited::Unsubscribe(_) => BrokerEvent::Refused { reason },
+            Awaited::Ping => BrokerEvent::Quiet,
+        }
+    }
+
+    /// One error denies the whole batch, so each of its channels is asked for by itself; but not
+    /// one whose UNSUBSCRIBE is under way, for that would come first.
+    fn on_subscribe_denied<'a>(
+        &mut self,
+        mut channels: VecDeque<(Arc<str>, bool)>,
+        reason: &str,
+    ) -> BrokerEvent<'a> {
+        if channels.len() > 1 {
+            for (channel, _) in channels.into_iter().filter(|(_, wanted)| *wanted) {
+                let command = [b"SUBSCRIBE", channel.as_bytes()];
+                resp::command(&mut self.out, &command);
+                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
+            }
+            return BrokerEvent::Quiet;
+        }
+        match channels.pop_front() {
+            Some((channel, true)) => BrokerEvent::Denied { channel, reason: reason.to_string() },
+            _ => BrokerEvent::Quiet,
+        }
+    }
+
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.out[self.sent..]
+    }
+
+    /// What is awaited when the link is lost.
+    pub(super) fn lost(self) -> Lost {
+        let ask = |awaited| if let Awaited::Get(ask) = awaited { Some(ask) } else { None };
+        Lost {
+            asks: self.awaited.into_iter().filter_map(ask).collect(),
+            settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
+        }
+    }
+
+    /// Has a conn told when all that was asked so far is answered; false when it is.
+    pub(super) fn settle(&mut self, conn: LinkId) -> bool {
+        let asked = self.oldest + self.awaited.len() as u64;
+        if !self.awaited.is_empty() {
+            self.settling.push_back((asked, conn));
+        }
+        !self.awaited.is_empty()
+    }
+
+    /// A conn for which that is so.
+    pub(super) fn next_settled(&mut self) -> Option<LinkId> {
+        self.settling.front().filter(|(asked, _)| *asked <= self.oldest)?;
+        self.settling.pop_front().map(|(_, conn)| conn)
+    }
+
+    /// Keeps the push of a message that is about to be published from the conn it came from.
+    pub(super) fn withhold(&mut self, channel: &[u8], payload: &[u8], conn: LinkId) {
+        let command = self.oldest + self.awaited.len() as u64;
+        self.own.push_back(Own { command, hash: hash(channel, payload), conn });
+    }
+
+    /// Wants no confirmation of the channel any more that is under way.
+    pub(super) fn unwant(&mut self, channel: &Arc<str>) {
+        let subscribes = self.awaited.iter_mut().filter_map(|awaited| match awaited {
+            Awaited::Subscribe(channels) => Some(channels),
+            _ => None,
+        });
+        for (_, wanted) in subscribes.flatten().filter(|(name, _)| name == channel) {
+            *wanted = false;
+        }
+    }
+
+    /// The conn whose publication this push is, if it is one that is still looked for.
+    fn take_own(&mut self, channel: &[u8], payload: &[u8]) -> Option<LinkId> {
+        if self.own.is_empty() {
+            return None;
+        }
+        let hash = hash(channel, payload);
+        let at = self.own.iter().position(|own| own.hash == hash)?;
+        self.own.remove(at).map(|own| own.conn)
+    }
+
+    fn finish(&mut self) {
+        self.awaited.pop_front();
+        self.finished();
+    }
+
+    /// The oldest command is answered. The push of a publication comes before the answer to the
+    /// command after it or not at all, so by then nobody need look for it any more.
+    fn finished(&mut self) {
+        self.forget_own(self.oldest);
+        self.oldest += 1;
+    }
+
+    /// Looks no more for the pushes of publications older than that command.
+    fn forget_own(&mut self, command: u64) {
+        while self.own.front().is_some_and(|own| own.command < command) {
+            self.own.pop_front();
+        }
+    }
+}
+
+fn hash(channel: &[u8], payload: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(channel);
+    hasher.write_u8(0);
+    hasher.write(payload);
+    hasher.finish()
+}
+
+fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
+    BrokerEvent::Broken { reason: what.to_string() }
+}
+
+fn greeting_refused(reason: &str) -> String {
+    let mend = match reason.split(' ').next() {
+        Some("NOAUTH") => "; give the password in the URL: redis://:PASSWORD@HOST",
+        Some("WRONGPASS") => "; mend the user or the password in the URL",
+        Some("NOPROTO") => "; wsloop needs RESP3, which Redis has from version 6.0 on",
+        Some("ERR") if reason.contains("unknown command") => {
+            "; wsloop needs RESP3, which Redis has from version 6.0 on"
+        }
+        _ => "",
+    };
+    format!("it refused the greeting: {reason}{mend}")
+}

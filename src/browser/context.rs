@@ -1,0 +1,150 @@
+//! L2: what all conns share while one of them is at work.
+//!
+//! It knows the settings, the time, the counters and the tools that one conn after another uses. It
+//! knows no conn. What a conn wants of others it puts here, for the server to route.
+
+use std::collections::VecDeque;
+
+use super::effect::Effect;
+use super::settings::Settings;
+use crate::fanout::encoded::Encoder;
+use crate::link::timers::{self, Tick};
+use crate::link::{Frame, LinkId, Metrics, Now, SaidOnce, SaidRarely};
+use crate::proto::ws::deflate::Inflater;
+use crate::proto::ws::frame;
+use crate::proto::ws::message::Limits;
+
+/// Frames that a turn may queue before it ends: about 16 MiB of places in outboxes.
+const FRAMES_PER_TURN: usize = 1 << 20;
+/// Frames of one conn that are looked at in one go.
+const FRAMES_PER_GO: u32 = 128;
+/// Bytes of a place in an outbox.
+const PLACE: usize = size_of::<Frame>();
+/// A heartbeat goes out when nothing did for so long: browsers expect one every 4 s.
+const HEARTBEAT_MS: u64 = 3_900;
+
+/// What all conns share.
+#[derive(Debug)]
+pub struct Context {
+    /// What the core was told at the start.
+    pub settings: Settings,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// When everything happens until the next call of the core.
+    pub now: Now,
+    /// Makes frames of messages.
+    pub encoder: Encoder,
+    pub(super) inflater: Inflater,
+    pub(super) pace: Pace,
+    pub(super) limits: Limits,
+    /// Frames to one conn that are to go out as one.
+    pub(super) replies: Vec<u8>,
+    pub(super) said: Said,
+    /// Frames that the conn at work may still take in this go.
+    pub(super) frames_left: u32,
+    effects: VecDeque<(LinkId, Effect)>,
+    /// Frames queued that were not yet to be flushed.
+    queued: usize,
+}
+
+/// The settings that are times, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub handshake: Tick,
+    pub close: Tick,
+    pub ping: Option<Tick>,
+    pub pong: Tick,
+    pub heartbeat: Option<Tick>,
+}
+
+/// Lines of the log that are said once.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub superseded: SaidOnce,
+    pub slow: SaidOnce,
+    pub token: SaidOnce,
+    pub unanswered: SaidOnce,
+    pub origin: SaidRarely,
+    pub silent: SaidRarely,
+}
+
+impl Context {
+    /// What conns of these settings share.
+    pub fn new(settings: Settings) -> Self {
+        let ping_ms = settings.ping_interval_ms;
+        let pace = Pace {
+            handshake: timers::ticks(settings.handshake_timeout_ms),
+            close: timers::ticks(settings.close_timeout_ms),
+            ping: (ping_ms > 0).then(|| timers::ticks(ping_ms)),
+            pong: timers::ticks(settings.pong_timeout_ms),
+            heartbeat: settings.heartbeat.is_some().then(|| timers::ticks(HEARTBEAT_MS)),
+        };
+        let limits = Limits {
+            role: frame::Role::Server,
+            max_message: settings.max_message_size,
+            max_fragments: settings.max_fragments,
+            compression: false,
+        };
+        Context {
+            metrics: Metrics::default(),
+            now: Now::default(),
+            encoder: Encoder::new(settings.compression_min),
+            inflater: Inflater::default(),
+            pace,
+            limits,
+            replies: Vec::new(),
+            said: Said::default(),
+            frames_left: 0,
+            effects: VecDeque::new(),
+            queued: 0,
+            settings,
+        }
+    }
+
+    /// A conn has its go: it may take so many frames, and keeps the rest for its next.
+    pub fn begin_go(&mut self) {
+        self.frames_left = FRAMES_PER_GO;
+    }
+
+    /// Wants something of another party.
+    pub fn put(&mut self, link: LinkId, effect: Effect) {
+        self.effects.push_back((link, effect));
+    }
+
+    /// The oldest thing that is wanted.
+    pub fn take(&mut self) -> Option<(LinkId, Effect)> {
+        self.effects.pop_front()
+    }
+
+    /// Whether something is wanted.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    /// Counts frames that were queued.
+    pub fn queued(&mut self, frames: usize) {
+        self.queued += frames;
+    }
+
+    /// Counts a message's bytes as if they were places: what was inflated may be a thousand times
+    /// what was read, and a turn is not to last until all of that is passed on.
+    pub fn inflated(&mut self, bytes: usize) {
+        self.queued += bytes / PLACE;
+    }
+
+    /// Frames that were queued are to be flushed.
+    pub fn flushed(&mut self, frames: usize) {
+        self.queued = self.queued.saturating_sub(frames);
+    }
+
+    /// Everything that was queued is flushed.
+    pub fn all_flushed(&mut self) {
+        self.queued = 0;
+    }
+
+    /// Whether so much is queued that it is to be put out before more is read: a few small messages
+    /// to very many conns would else fill the memory with places in outboxes.
+    pub fn is_full(&self) -> bool {
+        self.queued >= FRAMES_PER_TURN
+    }
+}

@@ -1,0 +1,56 @@
+//! L2: what a conn wants of others, as values that the server routes.
+
+use crate::access::identity::Identity;
+use crate::fanout::hub::Subscriptions;
+
+/// Something that a conn wants of another party.
+#[derive(Debug)]
+pub enum Effect {
+    /// Ask the broker for what is stored under this name: the session of who asks.
+    AskSession(String),
+    /// Ask the application this.
+    AskApplication(Vec<u8>),
+    /// Note who the conn belongs to.
+    Own(Identity),
+    /// Subscribe it to what it was granted, when the broker is up.
+    Join,
+    /// Go on with the bytes that it has kept.
+    GoOn,
+    /// Ask for its wish again.
+    Resume,
+    /// Let the answer to its close go out when the broker has answered what it published.
+    Settle,
+    /// It begins to close: nothing more is for it.
+    Left(Left),
+    /// All that waited for it is sent: shut the writing side.
+    Finish,
+    /// Close its link.
+    Drop,
+}
+
+/// What a conn that begins to close leaves behind.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// What it heard.
+    pub subscriptions: Subscriptions,
+    /// Who it belonged to.
+    pub owners: Subscriptions,
+    /// Who was asked about it.
+    pub asked: Option<Source>,
+}
+
+/// Who is asked about a conn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The broker, for a session that is stored there.
+    Session,
+    /// The application, by the number of the question; 0 until it has one.
+    Application(u64),
+}
+
+/// What a browser said that is not its own affair alone.
+#[derive(Debug)]
+pub(crate) enum Said<'a> {
+    /// A message to be published.
+    Message(std::borrow::Cow<'a, [u8]>),
+}

@@ -1,0 +1,136 @@
+//! L2: what an open conn sends.
+//!
+//! Rules: a go takes a bounded number of frames, and the rest is kept for the next; what answers
+//! the frames of one go, pongs above all, goes out as one; a close is answered once.
+
+use std::borrow::Cow;
+
+use super::conn::{Conn, Life};
+use super::context::Context;
+use super::effect::{Effect, Said};
+use crate::fanout::encoded::Encoded;
+use crate::link::{Frame, LinkId};
+use crate::proto::ws::frame::{self, Opcode};
+use crate::proto::ws::message::{Event, Limits};
+
+/// Frames that are larger go out by themselves, because joining them is copying them.
+const JOINED_FRAME: usize = 4 << 10;
+
+impl Conn {
+    /// Takes the frames at the front of `input` until one of them concerns others; `None` when all
+    /// are taken or not wanted any more, or when this go has taken as many as it may: then the
+    /// rest stays in `input`.
+    pub(super) fn frames<'i>(
+        &mut self,
+        link: LinkId,
+        input: &mut &'i mut [u8],
+        cx: &mut Context,
+    ) -> Option<Said<'i>> {
+        let said = self.next_said(link, input, cx);
+        self.send_replies(cx);
+        said
+    }
+
+    fn next_said<'i>(
+        &mut self,
+        link: LinkId,
+        input: &mut &'i mut [u8],
+        cx: &mut Context,
+    ) -> Option<Said<'i>> {
+        while let Life::Open(member) = &mut self.life {
+            if cx.frames_left == 0 || cx.is_full() {
+                return None;
+            }
+            let limits = Limits { compression: member.form.window_bits > 0, ..cx.limits };
+            let frames = &mut cx.frames_left;
+            match member.reader.next_of(input, &limits, &mut cx.inflater, frames) {
+                Ok(None) => return None,
+                Ok(Some(Event::Message { kind, data })) => {
+                    if limits.compression {
+                        cx.inflated(data.len());
+                    }
+                    if member.echoes {
+                        cx.metrics.messages_in_total += 1;
+                        let form = member.form;
+                        let frame =
+                            cx.encoder.frame(&mut Encoded::of(kind, &data), link.index, form);
+                        cx.metrics.compressions_total = cx.encoder.compressions();
+                        cx.metrics.messages_out_total += 1;
+                        self.reply(frame, cx);
+                    } else if let Some(said) = self.on_message(data, cx) {
+                        return Some(said);
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    member.pongs += (payload.len() + frame::MAX_HEADER) as u32;
+                    self.reply(frame::encode(Opcode::Pong, &payload), cx);
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(close))) => {
+                    self.on_close(link, close.map(|(code, _)| code), cx)
+                }
+                Err(error) => {
+                    cx.metrics.protocol_errors_total += 1;
+                    self.close(link, Some(error.close_code()), &error.to_string(), cx);
+                }
+            }
+        }
+        None
+    }
+
+    fn on_message<'i>(&mut self, data: Cow<'i, [u8]>, cx: &mut Context) -> Option<Said<'i>> {
+        if cx.settings.heartbeat.as_deref() == Some(&data[..]) {
+            self.send_heartbeat(cx);
+            return None;
+        }
+        cx.metrics.messages_in_total += 1;
+        (!data.is_empty()).then_some(Said::Message(data))
+    }
+
+    /// When a browser reads the answer to its close, what it published before is published and
+    /// stored.
+    fn on_close(&mut self, link: LinkId, code: Option<u16>, cx: &mut Context) {
+        let published = !self.publications().is_empty();
+        self.close(link, code, "", cx);
+        if published && let Life::Closing(closing) = &mut self.life {
+            closing.held = true;
+            cx.put(link, Effect::Settle);
+        }
+    }
+
+    /// Sends the heartbeat text.
+    pub(super) fn send_heartbeat(&mut self, cx: &mut Context) {
+        let (Some(text), Life::Open(member)) = (&cx.settings.heartbeat, &mut self.life) else {
+            return;
+        };
+        member.spoken = cx.now.tick();
+        cx.metrics.heartbeats_total += 1;
+        let frame = Encoded::new(text).frame(false);
+        self.reply(frame, cx);
+        self.send_replies(cx);
+    }
+
+    /// Puts a frame last in line, joined with those before it while all are small.
+    fn reply(&mut self, frame: Frame, cx: &mut Context) {
+        cx.queued(1);
+        if let Life::Open(member) = &mut self.life
+            && member.echoes
+        {
+            member.spoken = cx.now.tick();
+        }
+        if frame.len() <= JOINED_FRAME {
+            cx.replies.extend_from_slice(&frame);
+            return;
+        }
+        self.send_replies(cx);
+        self.outbox.push(frame);
+    }
+
+    /// Puts what answers the frames of this go into the outbox.
+    pub(super) fn send_replies(&mut self, cx: &mut Context) {
+        if !cx.replies.is_empty() {
+            self.outbox.push(Frame::from(&cx.replies[..]));
+            cx.replies.clear();
+        }
+    }
+}

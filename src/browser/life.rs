@@ -1,0 +1,242 @@
+//! L2: a conn's deadlines and its end.
+
+use super::conn::{Closing, Conn, Life, Member};
+use super::context::{Context, Pace};
+use super::effect::Effect;
+use super::handshake::{self, Refusal};
+use crate::fanout::overflow::Overflow;
+use crate::link::timers::Tick;
+use crate::link::{Frame, LinkId};
+use crate::proto::ws::frame::{self, Opcode};
+
+const EXPIRED: &str = "the token has expired";
+const TOO_LATE: &str = "The handshake took too long on the server's side; try again later.";
+
+/// What a conn's deadline was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// The 101 has not gone out in time.
+    Handshake,
+    /// The peer has not hung up in time.
+    Close,
+    /// A ping was not answered.
+    Pong,
+    /// A ping is to be sent.
+    Ping,
+    /// A heartbeat is to be sent.
+    Heartbeat,
+    /// What let it in is no longer valid.
+    Expired,
+}
+
+impl Conn {
+    /// A byte came from it.
+    pub(crate) fn heard(&mut self, cx: &Context) {
+        if let Life::Open(member) = &mut self.life {
+            (member.heard, member.pinged) = (cx.now.tick(), 0);
+        }
+    }
+
+    /// The tick at which [`Conn::look_after`] has something to do.
+    pub(crate) fn deadline(&self, cx: &Context) -> Option<Tick> {
+        self.due(&cx.pace).map(|(at, _)| at)
+    }
+
+    /// Does what is due.
+    pub(crate) fn look_after(&mut self, link: LinkId, cx: &mut Context) {
+        let now = cx.now.tick();
+        let Some((_, due)) = self.due(&cx.pace).filter(|(at, _)| *at <= now) else { return };
+        match due {
+            Due::Close => cx.put(link, Effect::Drop),
+            Due::Handshake => self.handshake_timed_out(link, cx),
+            Due::Heartbeat => self.send_heartbeat(cx),
+            Due::Expired => {
+                cx.metrics.expired_total += 1;
+                self.close(link, Some(4401), EXPIRED, cx);
+            }
+            Due::Pong => {
+                cx.metrics.pong_timeouts_total += 1;
+                self.close(link, Some(1011), "nothing came in answer to a ping", cx);
+            }
+            Due::Ping => {
+                cx.metrics.pings_total += 1;
+                if let Life::Open(member) = &mut self.life {
+                    member.pinged = now.max(1);
+                }
+                self.outbox.push(frame::encode(Opcode::Ping, &[]));
+                cx.queued(1);
+            }
+        }
+    }
+
+    /// Its socket ended, so that what waits for it may still be sent, or failed.
+    pub(crate) fn hung_up(&mut self, link: LinkId, ended: bool, cx: &mut Context) {
+        let unsent = ended && !self.outbox.is_empty();
+        match &mut self.life {
+            Life::Closing(closing) if unsent => closing.ended = true,
+            Life::Open(_) if unsent => {
+                self.finish(link, Frame::default(), cx);
+                if let Life::Closing(closing) = &mut self.life {
+                    closing.ended = true;
+                }
+            }
+            _ => {
+                tracing::debug!("{link} hung up");
+                self.drop_now(link, cx);
+            }
+        }
+    }
+
+    /// The kernel takes no more of it, and more waits than may: it skips to the latest messages, if
+    /// that is what its facility wants and helps, or is closed.
+    pub(crate) fn overflowed(&mut self, link: LinkId, cx: &mut Context) {
+        if let Life::Open(member) = &mut self.life
+            && member.overflow == Overflow::Latest
+        {
+            member.skips = true;
+            let superseded = self.outbox.keep_latest();
+            supersede(link, superseded, cx);
+            if !self.is_over(cx.settings.outbox_limit) {
+                return;
+            }
+        }
+        self.close_slow(link, cx);
+    }
+
+    /// A disconnect names the conn: closes it, or refuses it while its handshake is under way.
+    pub(crate) fn disconnect(&mut self, link: LinkId, code: u16, reason: &str, cx: &mut Context) {
+        match self.is_pending() {
+            true => {
+                let refusal = handshake::revoked(self.accepted_frame().as_deref(), &cx.settings);
+                self.refuse(link, refusal, cx);
+            }
+            false => self.close(link, Some(code), reason, cx),
+        }
+    }
+
+    /// The server ends.
+    pub(crate) fn shut_down(&mut self, link: LinkId, cx: &mut Context) {
+        match &self.life {
+            Life::Closing(_) => {}
+            Life::Open(_) => self.close(link, Some(1001), "the server is shutting down", cx),
+            Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
+            _ => self.refuse_waiting(link, 503, "The server is shutting down; try again.", cx),
+        }
+    }
+
+    /// The broker has answered what it published before its close.
+    pub(crate) fn settled(&mut self) {
+        if let Life::Closing(closing) = &mut self.life {
+            closing.held = false;
+        }
+    }
+
+    /// Refuses its request, and closes.
+    pub(super) fn refuse(&mut self, link: LinkId, refusal: Refusal, cx: &mut Context) {
+        tracing::debug!("{link} refused: {} {}", refusal.status, refusal.text);
+        cx.metrics.handshakes_refused_total += 1;
+        self.finish(link, refusal.bytes, cx);
+    }
+
+    /// Sends a close frame, and closes.
+    pub(super) fn close(&mut self, link: LinkId, code: Option<u16>, why: &str, cx: &mut Context) {
+        tracing::debug!("{link} closes: {code:?} {why:?}");
+        self.finish(link, frame::encode_close(code, why), cx);
+    }
+
+    /// Sends its last bytes. Then its end is shut and what it still sends discarded, so that no
+    /// reset destroys those bytes on their way.
+    pub(super) fn finish(&mut self, link: LinkId, last: Frame, cx: &mut Context) {
+        self.send_replies(cx);
+        match self.life {
+            Life::Closing(_) => return,
+            // Its 101 is held, and what waits behind it goes with that.
+            Life::Joining(_) => drop(self.outbox.drop_unstarted()),
+            _ => {}
+        }
+        self.leave(link, cx);
+        self.outbox.push(last);
+        cx.queued(1);
+    }
+
+    /// Closes its link at once, whatever waits.
+    pub(crate) fn drop_now(&mut self, link: LinkId, cx: &mut Context) {
+        if !self.is_closing() {
+            self.leave(link, cx);
+        }
+        cx.put(link, Effect::Drop);
+    }
+
+    /// A frame of which a byte is on its way must be finished; the rest is given up for a close
+    /// frame that says why, should the browser ever read on.
+    fn close_slow(&mut self, link: LinkId, cx: &mut Context) {
+        if self.is_closing() {
+            return;
+        }
+        let dropped = self.outbox.drop_unstarted();
+        cx.metrics.frames_dropped_total += dropped as u64;
+        cx.metrics.slow_total += 1;
+        if cx.said.slow.first() {
+            tracing::warn!(
+                "{link} reads too slowly and is closed, see --outbox-limit (said once; then \
+                 counted)"
+            );
+        }
+        self.close(link, Some(1008), "this connection reads too slowly", cx);
+    }
+
+    fn handshake_timed_out(&mut self, link: LinkId, cx: &mut Context) {
+        cx.metrics.handshake_timeouts_total += 1;
+        match &self.life {
+            Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
+            Life::Head(_) => {
+                let refusal = handshake::too_late(&cx.settings);
+                self.refuse(link, refusal, cx);
+            }
+            _ => self.refuse_waiting(link, 503, TOO_LATE, cx),
+        }
+    }
+
+    /// Whether a part of its request head has come.
+    fn has_begun(&self) -> bool {
+        match &self.life {
+            Life::Head(head) => head.rest.as_ref().is_some_and(|rest| !rest.0.is_empty()),
+            _ => true,
+        }
+    }
+
+    fn due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        let since = match &self.life {
+            Life::Open(member) => return member.due(pace),
+            Life::Closing(Closing { since, .. }) => return Some((since + pace.close, Due::Close)),
+            Life::Head(head) => head.began,
+            Life::Asking(asking) => asking.begun.since,
+            Life::Waiting(waiting) => waiting.begun.since,
+            Life::Joining(joining) => joining.begun.since,
+        };
+        Some((since + pace.handshake, Due::Handshake))
+    }
+}
+
+impl Member {
+    fn due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        let alive = match (pace.ping, self.pinged) {
+            (None, _) => None,
+            (Some(ping), 0) => Some((self.heard + ping, Due::Ping)),
+            (Some(_), pinged) => Some((pinged + pace.pong, Due::Pong)),
+        };
+        let heartbeat = pace.heartbeat.map(|every| (self.spoken + every, Due::Heartbeat));
+        let end = (self.expires > 0).then_some((self.expires, Due::Expired));
+        alive.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
+    }
+}
+
+/// Counts messages given up for newer ones.
+pub(crate) fn supersede(link: LinkId, messages: usize, cx: &mut Context) {
+    if messages > 0 && cx.said.superseded.first() {
+        tracing::warn!(
+            "{link} reads too slowly and skips messages, see --overflow (said once; then counted)"
+        );
+    }
+    cx.metrics.superseded_total += messages as u64;
+}

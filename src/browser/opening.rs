@@ -1,0 +1,445 @@
+//! L2: a conn's way from its first byte to its 101, or to a refusal.
+//!
+//! Head: bytes are collected until the request is whole. Asking: it is found out who asks; the
+//! answer comes back with this conn's name. Waiting, Joining: the conn is admitted, and becomes a
+//! member of its channels when the broker can be asked for them and has confirmed them.
+
+use std::borrow::Cow;
+
+use super::conn::{Asking, Begun, Conn, Head, Joining, Kept, Life, Member, Publication, Waiting};
+use super::context::Context;
+use super::effect::{Effect, Said, Source};
+use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
+use crate::access::ask::{Failure, Granted, Verdict};
+use crate::access::channel::{Allow, Grant};
+use crate::access::sources::{Known, Unidentified, WhoAsks};
+use crate::link::timers::{self, Tick};
+use crate::link::{Frame, LinkId, Now};
+use crate::proto::http;
+use crate::proto::ws::frame;
+
+const UNKNOWN: &str = "It cannot be found out at the moment who you are; try again later.";
+const BROKER_DOWN: &str = "The message broker cannot be reached at the moment; try again later.";
+const EXPIRED: &str = "the token has expired";
+
+impl Conn {
+    /// Takes what arrived from the front of `input` until the browser has said something that
+    /// concerns others; `None` when there is no more of it, or no more in this go: what is left in
+    /// `input` is then to be given to [`Conn::keep`]. Call it until then.
+    pub(crate) fn received<'i>(
+        &mut self,
+        link: LinkId,
+        input: &mut &'i mut [u8],
+        cx: &mut Context,
+    ) -> Option<Said<'i>> {
+        match &mut self.life {
+            Life::Open(_) => return self.frames(link, input, cx),
+            Life::Head(_) => self.on_head(link, input, cx),
+            Life::Asking(_) | Life::Waiting(_) | Life::Joining(_) => {
+                self.keep_early(link, input, cx);
+            }
+            Life::Closing(_) => {}
+        }
+        *input = &mut [];
+        None
+    }
+
+    /// The answer of the broker about the session of who asks: what is stored, if it can be known.
+    pub(crate) fn on_session(
+        &mut self,
+        link: LinkId,
+        stored: Result<Option<&[u8]>, ()>,
+        cx: &mut Context,
+    ) {
+        let Life::Asking(asking) = &mut self.life else { return };
+        if asking.asked != Some(Source::Session) {
+            return;
+        }
+        asking.asked = None;
+        let Some(key) = asking.lookup.session.take() else { return };
+        let Ok(stored) = stored else { return self.refuse_waiting(link, 503, UNKNOWN, cx) };
+        let sessions = cx.settings.sources.session.as_ref();
+        let known =
+            stored.zip(sessions).and_then(|(stored, s)| s.read(&key, stored, &mut cx.metrics));
+        match known {
+            None => self.look_up(link, cx),
+            Some(known) => self.on_known(link, known, cx),
+        }
+    }
+
+    /// The broker was not asked for the session, or went away before it answered: `down` when it is
+    /// not being dialed either.
+    pub(crate) fn on_no_broker(&mut self, link: LinkId, down: bool, cx: &mut Context) {
+        match &mut self.life {
+            Life::Asking(asking) if asking.asked == Some(Source::Session) => asking.asked = None,
+            Life::Asking(asking) if asking.asked.is_some() => return,
+            Life::Head(_) | Life::Open(_) | Life::Closing(_) => return,
+            _ => {}
+        }
+        if down {
+            self.refuse_waiting(link, 503, self.no_broker(), cx);
+        }
+    }
+
+    /// The broker is up: what the conn waited for can be asked.
+    pub(crate) fn on_broker_up(&mut self, link: LinkId, cx: &mut Context) {
+        match &self.life {
+            Life::Asking(asking) if asking.asked.is_none() => self.look_up(link, cx),
+            Life::Waiting(_) => cx.put(link, Effect::Join),
+            _ => {}
+        }
+    }
+
+    /// The application has been asked, under this number.
+    pub(crate) fn on_asked(&mut self, number: u64) {
+        if let Life::Asking(asking) = &mut self.life {
+            asking.asked = Some(Source::Application(number));
+        }
+    }
+
+    /// The application's answer to the question of that number.
+    pub(crate) fn on_verdict(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        verdict: Verdict,
+        cx: &mut Context,
+    ) {
+        match &self.life {
+            Life::Asking(asking) if asking.asked == Some(Source::Application(number)) => {}
+            _ => return,
+        }
+        match verdict {
+            Verdict::Granted(Granted { identity, allow }) => {
+                match allow.as_deref().map(Allow::parse).transpose() {
+                    Ok(allow) => {
+                        cx.said.unanswered.ended();
+                        self.on_known(link, Known { identity, allow, ..Known::default() }, cx);
+                    }
+                    Err(error) => {
+                        self.on_no_verdict(link, &format!("X-Wsloop-Allow: {error}"), cx);
+                    }
+                }
+            }
+            Verdict::Refused { status, text } => {
+                cx.said.unanswered.ended();
+                self.refuse_waiting(link, status, &text, cx);
+            }
+            Verdict::Unavailable { reason } => self.on_no_verdict(link, &reason, cx),
+        }
+    }
+
+    /// The application cannot be asked: too many questions wait already.
+    pub(crate) fn on_busy_application(&mut self, link: LinkId, cx: &mut Context) {
+        self.on_no_verdict(link, &Failure::Busy, cx);
+    }
+
+    /// Begins to join: its 101 is queued, and the channels are returned that it is to hear.
+    pub(crate) fn join(&mut self, link: LinkId, cx: &mut Context) -> Option<Vec<String>> {
+        let Life::Waiting(waiting) = &mut self.life else { return None };
+        let begun = std::mem::take(&mut waiting.begun);
+        let (grant, accepted) = (std::mem::take(&mut waiting.grant), waiting.accepted.clone());
+        let mut member = std::mem::take(&mut waiting.member);
+        member.form.binary = grant.binary;
+        member.publications = publications(&grant);
+        self.outbox.push(accepted.clone());
+        cx.queued(1);
+        tracing::trace!("{link} joins {} channels", grant.subscribe.len());
+        self.life = Life::Joining(Box::new(Joining { begun, accepted, awaiting: 0, member }));
+        Some(grant.subscribe)
+    }
+
+    /// Waits for one more confirmation of the broker before it opens.
+    pub(crate) fn await_confirmation(&mut self) {
+        if let Life::Joining(joining) = &mut self.life {
+            joining.awaiting += 1;
+        }
+    }
+
+    /// The broker has confirmed one of the channels.
+    pub(crate) fn on_confirmed(&mut self, link: LinkId, cx: &mut Context) {
+        if let Life::Joining(joining) = &mut self.life {
+            joining.awaiting -= 1;
+            self.open_if_joined(link, cx);
+        }
+    }
+
+    /// Opens a conn whose channels are all confirmed: what waits for it goes out, unless its time
+    /// is over.
+    pub(crate) fn open_if_joined(&mut self, link: LinkId, cx: &mut Context) {
+        let now = cx.now.tick();
+        let Life::Joining(joining) = &mut self.life else { return };
+        if joining.awaiting > 0 {
+            return;
+        }
+        if (1..=now).contains(&joining.member.expires) {
+            cx.metrics.expired_total += 1;
+            let mut last = joining.accepted.to_vec();
+            last.extend_from_slice(&frame::encode_close(Some(4401), EXPIRED));
+            return self.finish(link, Frame::from(last), cx);
+        }
+        let mut member = std::mem::take(&mut joining.member);
+        let early = std::mem::take(&mut joining.begun.early);
+        (member.heard, member.spoken) = (now, now);
+        if !early.is_empty() {
+            member.kept = Some(Box::new(Kept { bytes: early, done: 0 }));
+            cx.put(link, Effect::GoOn);
+        }
+        self.life = Life::Open(member);
+        cx.metrics.handshakes_pending -= 1;
+        cx.metrics.handshakes_total += 1;
+        cx.metrics.conns_open += 1;
+    }
+
+    /// The broker will not let the conn hear one of its channels.
+    pub(crate) fn on_denied(&mut self, link: LinkId, cx: &mut Context) {
+        match self.is_pending() {
+            true => self.refuse_waiting(link, 503, BROKER_DOWN, cx),
+            false => self.close(link, Some(1011), "the server may not hear this channel", cx),
+        }
+    }
+
+    /// Refuses a conn whose handshake waits for something.
+    pub(super) fn refuse_waiting(
+        &mut self,
+        link: LinkId,
+        status: u16,
+        text: &str,
+        cx: &mut Context,
+    ) {
+        let refusal = match &self.life {
+            Life::Asking(asking) => {
+                handshake::turned_away(status, text, &asking.request, &cx.settings)
+            }
+            _ => handshake::unavailable(text, self.accepted_frame().as_deref(), &cx.settings),
+        };
+        self.refuse(link, refusal, cx);
+    }
+
+    /// The 101 that a conn would have had whose handshake is under way.
+    pub(super) fn accepted_frame(&self) -> Option<Frame> {
+        match &self.life {
+            Life::Asking(asking) => asking.request.accepted(),
+            Life::Waiting(waiting) => Some(waiting.accepted.clone()),
+            Life::Joining(joining) => Some(joining.accepted.clone()),
+            Life::Head(_) | Life::Open(_) | Life::Closing(_) => None,
+        }
+    }
+
+    fn no_broker(&self) -> &'static str {
+        if let Life::Asking(_) = self.life { UNKNOWN } else { BROKER_DOWN }
+    }
+
+    /// Bytes of a request head: decides when it is whole, and keeps it until then.
+    fn on_head(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
+        let Life::Head(head) = &mut self.life else { return };
+        let since = head.began;
+        let mut kept = head.rest.as_mut().map(|rest| std::mem::take(&mut rest.0));
+        let whole = match kept.take_if(|kept| !kept.is_empty()) {
+            None => Cow::Borrowed(bytes),
+            Some(mut kept) => {
+                kept.extend_from_slice(bytes);
+                Cow::Owned(kept)
+            }
+        };
+        match examine(link, &whole, head, cx) {
+            Ok(None) => head.rest.get_or_insert_default().0 = whole.into_owned(),
+            Ok(Some((examined, length))) => {
+                self.on_examined(link, examined, Begun { since, early: Vec::new() }, cx);
+                self.keep_early(link, &whole[length..], cx);
+            }
+            Err(refusal) => self.refuse(link, refusal, cx),
+        }
+    }
+
+    fn on_examined(&mut self, link: LinkId, known: Identified, begun: Begun, cx: &mut Context) {
+        match known {
+            Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
+            Identified::By(request, WhoAsks::Known(known)) => {
+                self.admit(link, request, known, begun, cx);
+            }
+            Identified::By(request, WhoAsks::Unknown(lookup)) => {
+                let asking = Asking { begun, request, lookup, asked: None };
+                self.life = Life::Asking(Box::new(asking));
+                self.look_up(link, cx);
+            }
+        }
+    }
+
+    /// Asks the next source that may know who a conn is; when there is none it is nobody's.
+    fn look_up(&mut self, link: LinkId, cx: &mut Context) {
+        let Life::Asking(asking) = &mut self.life else { return };
+        let sessions = cx.settings.sources.session.as_ref();
+        if let Some((sessions, key)) = sessions.zip(asking.lookup.session.as_ref()) {
+            let name = sessions.stored_as(key);
+            asking.asked = Some(Source::Session);
+            cx.put(link, Effect::AskSession(name));
+        } else if let Some(question) = asking.lookup.question.take() {
+            asking.asked = Some(Source::Application(0));
+            cx.put(link, Effect::AskApplication(question));
+        } else {
+            self.on_known(link, Known::default(), cx);
+        }
+    }
+
+    fn on_no_verdict(&mut self, link: LinkId, why: &dyn std::fmt::Display, cx: &mut Context) {
+        cx.metrics.questions_failed_total += 1;
+        tracing::debug!("{link}: no answer of use: {why}");
+        if cx.said.unanswered.first() {
+            tracing::error!(
+                "the application's answer about a handshake is of no use: {why}; see --auth-url \
+                 (said once until there is one; then counted)"
+            );
+        }
+        self.refuse_waiting(link, 503, UNKNOWN, cx);
+    }
+
+    fn on_known(&mut self, link: LinkId, known: Known, cx: &mut Context) {
+        let Life::Asking(asking) = &mut self.life else { return };
+        asking.asked = None;
+        let begun = std::mem::take(&mut asking.begun);
+        let request = asking.request.clone();
+        self.admit(link, request, known, begun, cx);
+    }
+
+    /// It is known who asks: decides, and lets the conn in.
+    fn admit(
+        &mut self,
+        link: LinkId,
+        request: Request,
+        known: Known,
+        begun: Begun,
+        cx: &mut Context,
+    ) {
+        let Known { identity, allow, expires_ms } = known;
+        let decision = handshake::admit(request, &identity, allow, cx);
+        if let Decision::Open(_) = decision {
+            cx.put(link, Effect::Own(identity));
+        }
+        self.on_decision(link, decision, begun, cx);
+        if let (Life::Waiting(waiting), Some(at_ms)) = (&mut self.life, expires_ms) {
+            waiting.member.expires = tick_behind(at_ms, cx.now);
+        }
+    }
+
+    fn on_decision(&mut self, link: LinkId, decision: Decision, begun: Begun, cx: &mut Context) {
+        match decision {
+            Decision::Answer(answer) => self.finish(link, answer, cx),
+            Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
+            Decision::Open(pending) => {
+                let Pending { grant, accepted, agreement, overflow, echoes } = pending;
+                let member = Member::new(agreement, overflow, echoes);
+                self.life = Life::Waiting(Box::new(Waiting { begun, grant, accepted, member }));
+                cx.put(link, Effect::Join);
+            }
+        }
+    }
+
+    /// Whether a conn that waits to join needs the broker for it.
+    pub(crate) fn needs_broker(&self) -> bool {
+        match &self.life {
+            Life::Waiting(waiting) => {
+                !waiting.grant.subscribe.is_empty() || !waiting.grant.publish.is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// Keeps what a conn sends behind its head until its 101 has gone out.
+    fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
+        let begun = match &mut self.life {
+            Life::Asking(asking) => &mut asking.begun,
+            Life::Waiting(waiting) => &mut waiting.begun,
+            Life::Joining(joining) => &mut joining.begun,
+            Life::Head(_) | Life::Open(_) | Life::Closing(_) => return,
+        };
+        if begun.early.len() + bytes.len() <= cx.settings.max_head_size {
+            return begun.early.extend_from_slice(bytes);
+        }
+        let refusal = handshake::too_eager(self.accepted_frame().as_deref(), &cx.settings);
+        self.refuse(link, refusal, cx);
+    }
+}
+
+/// What a head says of who asks.
+enum Identified {
+    /// All that there is to decide.
+    Decided(Decision),
+    /// What is asked for, and who asks, or what is to be looked up to know that.
+    By(Request, WhoAsks),
+}
+
+/// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
+/// incomplete.
+fn examine(
+    link: LinkId,
+    bytes: &[u8],
+    conn: &Head,
+    cx: &mut Context,
+) -> Result<Option<(Identified, usize)>, Refusal> {
+    let head = http::parse_head(bytes, cx.settings.max_head_size)
+        .map_err(|error| handshake::bad_head(error, &cx.settings))?;
+    let Some((head, length)) = head else { return Ok(None) };
+    tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
+    let examined = handshake::examine(&head, cx);
+    if conn.surplus {
+        return Err(refuse_surplus(examined, cx));
+    }
+    let address = conn.rest.as_ref().and_then(|rest| rest.1);
+    let identified = match examined {
+        Examined::Decided(decision) => Identified::Decided(decision),
+        Examined::Asked(request) => {
+            let sources = &cx.settings.sources;
+            match sources.identify(&head, address, cx.now.unix_ms, &mut cx.metrics) {
+                Ok(who) => Identified::By(request, who),
+                Err(unidentified) => return Err(refuse_unidentified(unidentified, &request, cx)),
+            }
+        }
+    };
+    Ok(Some((identified, length)))
+}
+
+fn refuse_surplus(examined: Examined, cx: &mut Context) -> Refusal {
+    cx.metrics.conns_full_total += 1;
+    let text = "All connections are taken (see --max-connections); try again later.";
+    let accepted = match examined {
+        Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
+        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
+        Examined::Asked(request) => request.accepted(),
+    };
+    handshake::unavailable(text, accepted.as_deref(), &cx.settings)
+}
+
+fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -> Refusal {
+    match why {
+        Unidentified::Token(error) => {
+            cx.metrics.tokens_refused_total += 1;
+            if cx.said.token.first() {
+                tracing::info!("a token was refused: {error} (said once; then counted)");
+            }
+            let text = format!("The token is not valid: {error}.");
+            handshake::unauthorized(&text, request, &cx.settings)
+        }
+        Unidentified::Unaskable => {
+            let text = "The application cannot be asked about this request.";
+            handshake::turned_away(400, text, request, &cx.settings)
+        }
+    }
+}
+
+/// The tick behind a moment of Unix time, for a browser that is closed before it would be let in
+/// again. The two clocks may differ by a part of a millisecond.
+fn tick_behind(at_ms: u64, now: Now) -> Tick {
+    let left_ms = at_ms.saturating_sub(now.unix_ms);
+    let past_ms = now.mono_ms % timers::TICK_MS + 1;
+    now.tick().saturating_add(timers::ticks(left_ms.saturating_add(past_ms)))
+}
+
+/// A conn's own messages are withheld from it on channels that it hears, unless it wants an echo.
+fn publications(grant: &Grant) -> Box<[Publication]> {
+    let publication = |name: &String| Publication {
+        channel: name.as_str().into(),
+        withhold: !grant.echo && grant.subscribe.contains(name),
+    };
+    grant.publish.iter().map(publication).collect()
+}

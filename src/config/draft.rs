@@ -1,0 +1,228 @@
+//! L4: what the server is to do while the flags are read, and what concerns several flags at once.
+
+use tracing::level_filters::LevelFilter;
+
+use crate::access::channel::Allow;
+use crate::access::permissions::Who;
+use crate::broker::{BrokerKind, RedisSettings};
+use crate::browser::settings::Settings;
+use crate::web::Page;
+
+use super::file::File;
+use super::pages::Chat;
+use super::sources::SourcesDraft;
+use super::table::{Given, Wrong};
+use super::{Config, Resp, pages, values};
+
+/// Descriptors that are no conn's: standard streams, epoll, wakers, listeners, Redis, and room for
+/// what libraries open.
+pub(crate) const RESERVED_DESCRIPTORS: usize = 64;
+/// Where the embedded broker answers Redis clients when nothing is said: next to where Redis does,
+/// so that neither is taken for the other.
+const RESP: &str = "127.0.0.1:6380";
+/// What the demo's page needs besides the default of `--allow`.
+pub(super) const DEMO_ALLOW: &str =
+    "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
+/// How a server comes to know who a browser belongs to.
+const GIVE_A_SOURCE: &str = "give --token-key-file, --session-key or --auth-url";
+
+/// The values of the flags, in the settings where they stand alone.
+pub(super) struct ServerDraft {
+    pub settings: Settings,
+    pub sources: SourcesDraft,
+    pub listen: Vec<String>,
+    /// `Some(None)` is off.
+    pub resp: Option<Option<String>>,
+    pub log: LevelFilter,
+    pub redis: Option<RedisSettings>,
+    pub redis_timeout_ms: u64,
+    pub redis_buffer_limit: usize,
+    pub store_limit: usize,
+    pub heartbeat: String,
+    pub max_connections: Option<usize>,
+    pub allow: Option<Allow>,
+    pub demo: Option<bool>,
+}
+
+impl ServerDraft {
+    /// Nothing given, and no default of the table either.
+    pub(super) fn new() -> ServerDraft {
+        ServerDraft {
+            settings: Settings::base(),
+            sources: SourcesDraft::default(),
+            listen: Vec::new(),
+            resp: None,
+            log: LevelFilter::INFO,
+            redis: None,
+            redis_timeout_ms: 0,
+            redis_buffer_limit: 0,
+            store_limit: 0,
+            heartbeat: String::new(),
+            max_connections: None,
+            allow: None,
+            demo: None,
+        }
+    }
+
+    /// Judges the values beside each other, and works out what depends on several.
+    pub(super) fn finish(
+        mut self,
+        given: &Given,
+        file: &File,
+        descriptors: usize,
+    ) -> Result<Config, Wrong> {
+        let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+        let has_sources = self.sources.has_any(given);
+        let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
+        let demo = self.demo.unwrap_or(is_open);
+        if demo {
+            notes.push(demo_note(self.allow.is_some()).to_owned());
+        }
+        self.settings.allow = match self.allow {
+            Some(allow) => allow,
+            None if demo => Allow::parse(DEMO_ALLOW).expect("a list of known options"),
+            None => Allow::default(),
+        };
+        self.settings.max_connections = max_connections(self.max_connections, descriptors)?;
+        let message = self.settings.max_message_size;
+        for (flag, times, limit) in [
+            ("outbox-limit", 2, &mut self.settings.outbox_limit),
+            // PUBLISH and SET both carry the message, and one message may go to several channels.
+            ("redis-buffer-limit", 4, &mut self.redis_buffer_limit),
+        ] {
+            notes.extend(hold_messages(flag, given.has(flag), limit, times, message)?);
+        }
+        // Their paths are no one else's. What is in them waits until everything else is known.
+        self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
+        self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());
+        own_paths(&self.settings)?;
+        let resp = resp(self.resp, self.redis.is_some())?;
+        self.settings.broker.kind = match self.redis {
+            Some(redis) => BrokerKind::Redis(RedisSettings {
+                timeout_ms: self.redis_timeout_ms,
+                buffer_limit: self.redis_buffer_limit,
+                ..redis
+            }),
+            None => BrokerKind::Local { store_limit: self.store_limit },
+        };
+        let timeout_ms = self.settings.handshake_timeout_ms;
+        let sources = self.sources.finish(given, self.settings.max_handshakes, timeout_ms)?;
+        self.settings.sources = sources.sources;
+        warnings.extend(sources.warnings);
+        notes.extend(sources.notes);
+        if !self.settings.sources.is_some() {
+            warnings.extend(without_sources(self.settings.require_login, file));
+        }
+        self.settings.rules = file.rules.clone();
+        let (settings, listen, log) = (self.settings, self.listen, self.log);
+        let mut config = Config { listen, resp, log, warnings, notes, settings, demo };
+        config.redis_clients_are_answered_at(&[]);
+        Ok(config)
+    }
+}
+
+fn demo_note(allow_is_given: bool) -> &'static str {
+    match allow_is_given {
+        true => "the demo is on at /chat/; what it can do is what --allow grants",
+        false => {
+            "the demo is on at /chat/ and publish-broadcast is granted for it; \
+             --allow decides what is granted, --demo=off ends it"
+        }
+    }
+}
+
+fn max_connections(asked: Option<usize>, descriptors: usize) -> Result<usize, Wrong> {
+    let flag = "max-connections";
+    let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
+    let limit = format!(
+        "the limit of {descriptors} open files leaves room for {most} conns \
+         ({RESERVED_DESCRIPTORS} are reserved); raise it (ulimit -n, systemd's LimitNOFILE=)"
+    );
+    match asked {
+        None if most == 0 => Err(Wrong { flag, why: limit }),
+        None => Ok(most),
+        Some(asked) if asked > most => {
+            Err(Wrong { flag, why: format!("{asked} is too many: {limit} or ask for fewer") })
+        }
+        Some(asked) => Ok(asked),
+    }
+}
+
+/// Sees to it that a limit holds several of the largest messages. The default grows with them,
+/// which is a note; a limit that was given is not changed behind the operator's back.
+fn hold_messages(
+    flag: &'static str,
+    is_given: bool,
+    limit: &mut usize,
+    times: usize,
+    message: usize,
+) -> Result<Option<String>, Wrong> {
+    let least = message.saturating_mul(times);
+    if *limit >= least {
+        return Ok(None);
+    }
+    let needs = format!("{times} times the message limit of {}", values::in_units(message));
+    if is_given {
+        let (limit, least) = (values::in_units(*limit), values::in_units(least));
+        let mend = format!("give at least {least}, or lower --max-message-size");
+        return Err(Wrong { flag, why: format!("{limit} is less than {needs}; {mend}") });
+    }
+    *limit = least;
+    Ok(Some(format!("--{flag} is {}, {needs}", values::in_units(least))))
+}
+
+/// The paths of `--metrics` and `--echo` are nobody else's.
+fn own_paths(settings: &Settings) -> Result<(), Wrong> {
+    let Settings { metrics_path, echo_path, pages, .. } = settings;
+    let is_page = |path: &String| pages.iter().any(|page: &Page| page.path == path);
+    for (flag, path) in [("metrics", metrics_path), ("echo", echo_path)] {
+        if let Some(path) = path.as_ref().filter(|path| is_page(path)) {
+            let why = "is already a page of the server; write another path, such as";
+            return Err(Wrong { flag, why: format!("{} {why} /{flag}", values::quoted(path)) });
+        }
+    }
+    match echo_path {
+        Some(path) if metrics_path.as_ref() == Some(path) => {
+            let why = "is the path of --metrics too; write another path, such as /echo";
+            Err(Wrong { flag: "echo", why: format!("{} {why}", values::quoted(path)) })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn resp(given: Option<Option<String>>, has_redis: bool) -> Result<Option<Resp>, Wrong> {
+    match given {
+        Some(Some(_)) if has_redis => {
+            let why = "with --redis there is no embedded broker that could answer; leave one out";
+            Err(Wrong { flag: "resp", why: why.to_owned() })
+        }
+        Some(address) => Ok(address.map(|address| Resp { address, given: true })),
+        None if has_redis => Ok(None),
+        None => Ok(Some(Resp { address: RESP.to_owned(), given: false })),
+    }
+}
+
+/// What has no effect, or too much of it, when nothing says who a browser belongs to.
+fn without_sources(require_login: bool, file: &File) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if require_login {
+        warnings.push(format!(
+            "--require-login is on and nothing says who a browser belongs to, so every handshake \
+             is refused with 403; {GIVE_A_SOURCE}"
+        ));
+    }
+    for (number, rule) in file.rules.0.iter().enumerate() {
+        let who = match &rule.who {
+            Who::Anyone => continue,
+            Who::LoggedIn => "logged-in".to_owned(),
+            Who::Group(group) => format!("group:{group}"),
+        };
+        warnings.push(values::printable(&format!(
+            "{}: [[allow]] who = {} fits nobody, for nothing says who a browser belongs to; \
+             {GIVE_A_SOURCE}",
+            file.place_of_rule(number),
+            values::quoted(&who),
+        )));
+    }
+    warnings
+}

@@ -1,0 +1,196 @@
+//! The Redis clients of the embedded broker: who comes, what they ask of it, and what is sent to
+//! them.
+
+use std::sync::Arc;
+
+use super::Server;
+use super::table::{Party, Table};
+use crate::broker::Broker;
+use crate::broker::client::{RespClient, Step};
+use crate::browser::Context;
+use crate::link::{LinkId, Now, Output, SaidOnce, Wish};
+
+/// Most RESP clients; who comes then is told so.
+const MOST: usize = 128;
+
+/// The RESP clients there are.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    /// In the order of their coming.
+    links: Vec<LinkId>,
+    /// Those who let more wait than they may.
+    slow: Vec<LinkId>,
+    said_slow: SaidOnce,
+    said_full: SaidOnce,
+}
+
+impl Clients {
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Tells every client of a message who hears its channel. What that makes counts as queued, so
+    /// that a turn ends before it is very much.
+    pub(super) fn hear(
+        &mut self,
+        channel: &[u8],
+        payload: &[u8],
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        for link in &self.links {
+            let Some(slot) = table.get(*link) else { continue };
+            let Party::Client(client) = &mut slot.party else { continue };
+            let bytes = client.hear(channel, payload);
+            if bytes > 0 {
+                cx.inflated(bytes);
+                self.slow.extend((slot.blocked && client.is_slow()).then_some(*link));
+                table.stand(*link, 1);
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Whether a RESP client may be accepted now: there is an embedded broker to come to, and no
+    /// end.
+    pub fn accepting_clients(&self) -> bool {
+        self.ends_ms.is_none() && matches!(self.broker, Broker::Local(_))
+    }
+
+    /// Names the link of a RESP client that was accepted: a Redis client of the embedded broker.
+    pub fn accept_client(&mut self, peer: &dyn std::fmt::Display, now: Now) -> LinkId {
+        self.set_now(now);
+        let full = self.clients.len() >= MOST
+            || self.conns() + self.clients.len() >= self.cx.settings.max_connections;
+        let client = RespClient::refused("ERR max number of clients reached");
+        let link = self.table.name(Party::Client(Box::new(client)));
+        if let Some(client) = self.table.client(link).filter(|_| !full) {
+            let number = u64::from(link.generation);
+            *client = RespClient::new(number, self.cx.settings.max_message_size);
+        }
+        tracing::debug!("{link} accepted from {peer}, a Redis client");
+        self.clients.links.push(link);
+        self.cx.metrics.resp_clients += 1;
+        self.cx.metrics.resp_clients_total += 1;
+        if full {
+            self.cx.metrics.resp_clients_closed_total += 1;
+            if self.clients.said_full.first() {
+                tracing::warn!(
+                    "Redis clients are refused: there are {MOST} of them, or as many links as \
+                     --max-connections allows (said once; then counted)"
+                );
+            }
+        }
+        self.after_client(link);
+        link
+    }
+
+    /// Bytes from a RESP client, or none when it goes on with those that it has kept.
+    pub(super) fn client_received(&mut self, link: LinkId, bytes: &[u8]) {
+        let mut input = bytes;
+        self.run_commands(link, &mut input);
+        if let Some(client) = self.table.client(link).filter(|_| !input.is_empty()) {
+            client.keep(input);
+        }
+        self.after_client(link);
+    }
+
+    /// A RESP client has ended its side, and may still read what it is answered; or its link
+    /// failed.
+    pub(super) fn client_hung_up(&mut self, link: LinkId, ended: bool) {
+        match self.table.client(link) {
+            Some(client) if ended => {
+                client.end();
+                self.after_client(link);
+            }
+            _ => self.drop_client(link),
+        }
+    }
+
+    /// Closes every RESP client's link.
+    pub(super) fn drop_clients(&mut self) {
+        for link in std::mem::take(&mut self.clients.links) {
+            self.drop_client(link);
+        }
+    }
+
+    /// Closes those who let more wait than they may.
+    pub(super) fn close_slow_clients(&mut self) {
+        for link in std::mem::take(&mut self.clients.slow) {
+            self.after_client(link);
+        }
+    }
+
+    /// Something has happened to a RESP client: what waits for it is to be sent, and what it has
+    /// asked besides is to be done, or it is closed.
+    pub(super) fn after_client(&mut self, link: LinkId) {
+        let Some(slot) = self.table.get(link) else { return };
+        let Party::Client(client) = &mut slot.party else { return };
+        if client.is_done(slot.blocked) {
+            return self.drop_client(link);
+        }
+        if slot.blocked && client.is_slow() {
+            self.cx.metrics.resp_clients_closed_total += 1;
+            if self.clients.said_slow.first() {
+                tracing::warn!(
+                    "{link}, a Redis client, reads too slowly and is closed (said once; then \
+                     counted)"
+                );
+            }
+            return self.drop_client(link);
+        }
+        if client.wish() == Wish::GoOn {
+            self.table.put(Output::Resume(link));
+        }
+        self.table.stand(link, 1);
+    }
+
+    fn drop_client(&mut self, link: LinkId) {
+        if self.table.client(link).is_some() {
+            self.clients.links.retain(|of| *of != link);
+            self.cx.metrics.resp_clients -= 1;
+            self.table.close(link);
+        }
+    }
+
+    /// Does what a RESP client asks, until there is no more of it or the turn is full. A
+    /// transaction is done as a whole. What others have published before is delivered before.
+    fn run_commands(&mut self, link: LinkId, input: &mut &[u8]) {
+        self.broker_events(&mut &[][..]);
+        if self.broker.has_more() {
+            return;
+        }
+        loop {
+            let full = self.cx.is_full();
+            let (Some(client), Some(local)) = (self.table.client(link), self.broker.local()) else {
+                return;
+            };
+            if full && !client.is_executing() {
+                return;
+            }
+            match client.step(input, local, self.cx.now.mono_ms) {
+                Step::Idle => return,
+                Step::Done => {}
+                Step::Publish { channel, payload } => self.publish_for(link, channel, payload),
+            }
+        }
+    }
+
+    fn publish_for(&mut self, link: LinkId, channel: Arc<[u8]>, payload: Arc<[u8]>) {
+        // As with a real Redis, all conns of this process are one client.
+        let name = std::str::from_utf8(&channel).ok();
+        let heard = name.is_some_and(|name| self.relay.hub.find(name).is_some());
+        let ours = heard || name.is_some_and(|name| self.control.as_deref() == Some(name));
+        let mut receivers = usize::from(ours);
+        for link in &self.clients.links {
+            receivers += self.table.client(*link).map_or(0, |client| client.ears(&channel));
+        }
+        // At once, because clients may count on hearing it before the answer to what they ask next.
+        self.clients.hear(&channel, &payload, &mut self.table, &mut self.cx);
+        if let (Some(client), Some(local)) = (self.table.client(link), self.broker.local()) {
+            local.announce(channel, payload);
+            client.published(receivers);
+        }
+    }
+}

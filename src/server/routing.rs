@@ -1,0 +1,228 @@
+//! What conns want of others, routed: asks, subscriptions, publishes, and what they leave behind.
+
+use std::collections::BTreeSet;
+
+use super::Server;
+use super::table::Party;
+use crate::access::ask::Errand;
+use crate::access::identity::Identity;
+use crate::broker::{Ask, PublishError, Status};
+use crate::browser::{Effect, Kept, Left, Said, Source};
+use crate::link::{LinkId, Output, Wish};
+
+impl Server {
+    /// Routes what everybody wants and what the broker has to say, until there is nothing left or
+    /// the turn is full.
+    pub(super) fn route(&mut self) {
+        loop {
+            self.route_effects();
+            self.broker_events(&mut &[][..]);
+            let full = self.cx.is_full() || !self.broker.has_more();
+            if full && !self.cx.has_effects() {
+                break;
+            }
+        }
+        self.close_slow_clients();
+        self.run_errands();
+        if let Some(link) = self.broker_link.filter(|_| !self.broker.unsent().is_empty()) {
+            self.table.stand(link, 1);
+        }
+    }
+
+    /// Routes what conns want, and the application's answers to them.
+    pub(super) fn route_effects(&mut self) {
+        loop {
+            if let Some((link, effect)) = self.cx.take() {
+                // Whoever comes now has not heard what arrived before.
+                self.deliver_arrived();
+                self.route_effect(link, effect);
+            } else if let Some((link, number, verdict)) =
+                self.application.as_mut().and_then(|app| app.next_answer())
+            {
+                self.on_conn(link, |conn, cx| conn.on_verdict(link, number, verdict, cx));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Bytes from a browser, or none when it goes on with those that it has kept.
+    pub(super) fn browser_received(&mut self, link: LinkId, bytes: &mut [u8]) {
+        self.cx.begin_go();
+        let Some(conn) = self.table.conn(link) else { return };
+        if !bytes.is_empty() {
+            conn.heard(&self.cx);
+        }
+        let mut kept = conn.take_kept();
+        let mut input = match &mut kept {
+            Some(kept) => {
+                kept.bytes.extend_from_slice(bytes);
+                &mut kept.bytes[kept.done..]
+            }
+            None => bytes,
+        };
+        while let Some(conn) = self.table.conn(link)
+            && let Some(Said::Message(data)) = conn.received(link, &mut input, &mut self.cx)
+        {
+            self.publish(link, &data);
+        }
+        let left = input.len();
+        if left > 0
+            && let Some(conn) = self.table.conn(link)
+        {
+            let mut rest =
+                kept.unwrap_or_else(|| Box::new(Kept { bytes: bytes.to_vec(), done: 0 }));
+            rest.done = rest.bytes.len() - left;
+            conn.keep(rest);
+        }
+        self.after(link);
+    }
+
+    fn route_effect(&mut self, link: LinkId, effect: Effect) {
+        match effect {
+            Effect::AskSession(name) => self.ask_session(link, &name),
+            Effect::AskApplication(question) => self.ask_application(link, question),
+            Effect::Own(identity) => self.own(link, &identity),
+            Effect::Join => self.join(link),
+            Effect::GoOn => {
+                self.browser_received(link, &mut []);
+                if self.table.conn(link).is_some_and(|conn| conn.wish() == Wish::GoOn) {
+                    self.table.put(Output::Resume(link));
+                }
+            }
+            Effect::Resume => self.table.put(Output::Resume(link)),
+            Effect::Settle => {
+                if !self.broker.settle(link) {
+                    self.on_conn(link, |conn, _| conn.settled());
+                }
+            }
+            Effect::Left(left) => self.on_left(link, left),
+            Effect::Finish => self.table.put(Output::Finish(link)),
+            Effect::Drop => self.table.close(link),
+        }
+    }
+
+    fn ask_session(&mut self, link: LinkId, name: &str) {
+        match self.broker.status() {
+            Status::Up => self.broker.ask(Ask::Session(link), name, self.cx.now.mono_ms),
+            status => {
+                let down = status == Status::Down;
+                self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
+            }
+        }
+    }
+
+    fn ask_application(&mut self, link: LinkId, question: Vec<u8>) {
+        let Some(conn) = self.table.conn(link).filter(|conn| conn.has_question()) else { return };
+        let Some(application) = &mut self.application else { return };
+        self.cx.metrics.questions_total += 1;
+        match application.ask(link, question, self.cx.now.mono_ms) {
+            Ok(number) => conn.on_asked(number),
+            Err(_) => self.on_conn(link, |conn, cx| conn.on_busy_application(link, cx)),
+        }
+    }
+
+    fn own(&mut self, link: LinkId, identity: &Identity) {
+        let Some(conn) = self.table.conn(link).filter(|conn| conn.is_pending()) else { return };
+        // An application may name a group twice.
+        let owners: BTreeSet<String> = identity.owners().collect();
+        for owner in owners {
+            self.relay.owners.subscribe(link.index, &mut conn.owners, &owner, |()| false);
+        }
+    }
+
+    /// Subscribes a conn to what it was granted. Its 101 waits until the broker has confirmed that,
+    /// so that a page whose socket is open misses nothing that is published from then on.
+    fn join(&mut self, link: LinkId) {
+        let now_ms = self.cx.now.mono_ms;
+        let Some(conn) = self.table.conn(link) else { return };
+        match self.broker.status() {
+            Status::Up => {}
+            _ if !conn.needs_broker() => {}
+            status => {
+                let down = status == Status::Down;
+                return self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
+            }
+        }
+        let Some(names) = conn.join(link, &mut self.cx) else { return };
+        let mut last_fetch = 0;
+        for name in &names {
+            let Some(subscribed) = self.relay.subscribe(link, conn, name) else { return };
+            if subscribed.first {
+                let names = vec![self.relay.hub.name(subscribed.channel).clone()];
+                self.broker.subscribe(names, now_ms);
+            }
+            let (fetch, ask) = self.relay.wait_for_stored(link, subscribed.channel, last_fetch);
+            if ask {
+                self.broker.ask(Ask::Stored(fetch), name, now_ms);
+            }
+            last_fetch = fetch;
+        }
+        self.cx.metrics.channels = self.relay.hub.len() as u64;
+        self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
+    }
+
+    /// A conn has begun to close: it hears nothing more, and nobody is asked about it any more.
+    fn on_left(&mut self, link: LinkId, mut left: Left) {
+        if let (Some(Source::Application(number)), Some(app)) = (left.asked, &mut self.application)
+        {
+            app.forget(number);
+        }
+        self.cx.encoder.forget(link.index);
+        while self.relay.owners.unsubscribe(&mut left.owners).is_some() {}
+        while let Some(gone) = self.relay.hub.unsubscribe(&mut left.subscriptions) {
+            if let Some((name, state)) = gone {
+                self.broker.unsubscribe(name, state.confirmed, self.cx.now.mono_ms);
+            }
+        }
+        self.cx.metrics.channels = self.relay.hub.len() as u64;
+    }
+
+    /// What is to be done about the links to the application.
+    fn run_errands(&mut self) {
+        let Some(application) = &mut self.application else { return };
+        while let Some(errand) = application.next_wish() {
+            match errand {
+                Errand::Close(link) => self.table.close(link),
+                Errand::Dial(at) => self.table.dial(Party::App(at), application.target().clone()),
+            }
+        }
+        while let Some(link) = application.next_flush() {
+            self.table.stand(link, 1);
+        }
+    }
+
+    fn publish(&mut self, link: LinkId, data: &[u8]) {
+        let Some(Party::Browser(conn)) = self.table.peek(link).map(|slot| &slot.party) else {
+            return;
+        };
+        let (mut published, mut failed) = (0, None);
+        for publication in conn.publications() {
+            let except = publication.withhold.then_some(link);
+            match self.broker.publish(&publication.channel, data, except, self.cx.now.mono_ms) {
+                Ok(()) => published += 1,
+                Err(error) => failed = Some(error),
+            }
+        }
+        let wanted = conn.publications().len() as u64;
+        let metrics = &mut self.cx.metrics;
+        metrics.publishes_unrouted_total += u64::from(wanted == 0);
+        if wanted == 0 && self.said.unrouted.first() {
+            tracing::warn!(
+                "{link} sent a message that goes nowhere: its URL asks for no publish- option, or \
+                 none is granted, see --allow (said once; then counted)"
+            );
+        }
+        metrics.publishes_total += published;
+        metrics.publishes_dropped_total += wanted - published;
+        if let Some(error) = failed
+            && self.said.dropped.first()
+        {
+            let why = match error {
+                PublishError::Down => "Redis cannot be reached",
+                PublishError::Full => "Redis takes them too slowly, see --redis-buffer-limit",
+            };
+            tracing::warn!("messages from browsers are dropped: {why} (said once; then counted)");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What must be true, worked out from what the server was told and from nothing that it keeps.
+//!
+//! * Who somebody is, is what its token says; if there is none, its session; if there is none that
+//!   can be read, the application; and else nobody. It is let in with the options and the channels
+//!   that this one has, or refused with the status that says why, at once.
+//! * A browser hears its channels from the moment the server knows who it is, and each from when
+//!   the broker has confirmed it, until it is closed: every message that arrives, in order, once.
+//! * Its own it does not hear, unless it asked for an echo. Redis does not say whose a message is,
+//!   so of identical ones any may be taken for it, but as many as there were.
+//! * A stored message goes to a browser when nothing has arrived on the channel since it was asked
+//!   for nor since the browser came; so it is never older than what the browser has, and comes
+//!   once. Those of one browser come in the order of its channels.
+//! * After an outage a stored message goes to everybody, unless it was the last that was delivered
+//!   or stored, or something has arrived since it was asked for.
+//! * Who is disconnected is closed or refused at once, also if the application answers about it
+//!   only later; who comes afterwards is not.
+//! * A conn is closed for a reason that its browser, Redis, the application, the clock or the
+//!   operator has given, and then always. Nobody is refused because of Redis while Redis is up.
+//! * What is heard is subscribed to and nothing else, and the channel of the application with it.
+//!
+//! `knock` is about requests and who asks, `ends` about closing, `channels` about what is heard,
+//! `redis` about what Redis says and is asked, `local` about the embedded broker and its RESP
+//! clients, `hear` about what a browser has heard.
+
+mod channels;
+mod ends;
+pub mod guest;
+mod hear;
+mod knock;
+pub mod local;
+mod redis;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::super::world::{Call, Setup, Told};
+use super::ask::Payload;
+use channels::Channel;
+use guest::{End, Guest, Life, Mark};
+pub use knock::{AppNews, write_control};
+use local::Local;
+use redis::{Get, Publish};
+
+/// Deadlines are kept to within a tick.
+const TICK_MS: u64 = 50;
+
+/// The model.
+#[derive(Debug)]
+pub struct Model {
+    setup: Setup,
+    pub guests: Vec<Guest>,
+    /// The operator has asked for the end.
+    pub shut_down: bool,
+    /// Redis has been told to refuse to say what is stored.
+    pub denied: bool,
+    /// Redis has been hindered from answering in time.
+    pub hindered: bool,
+    /// What the application says, by the names that the script gave it.
+    pub app_news: Vec<AppNews>,
+    pub local: Option<Local>,
+    /// Until when a dial to the application may come to nothing.
+    app_silent_ms: u64,
+    now_ms: u64,
+    unix_ms: u64,
+    /// Redis greets us and is not lost, or there is none.
+    up: bool,
+    /// The last dial came to nothing.
+    down: bool,
+    /// Redis's link is lost, and none was dialed since.
+    lost: bool,
+    /// Counts what happens.
+    event: u64,
+    /// Messages from browsers.
+    messages: u64,
+    /// Messages published, from wherever.
+    publications: usize,
+    /// When a message was published: of identical ones the first, and the last.
+    published: BTreeMap<Vec<u8>, (usize, usize)>,
+    channels: BTreeMap<String, Channel>,
+    /// Channels for which Redis was last asked to send their messages, and not to cease.
+    asked_for: BTreeSet<String>,
+    /// Redis does not let us hear the application.
+    control_denied: bool,
+    subscribes: VecDeque<(String, u64)>,
+    gets: VecDeque<Get>,
+    /// GETs ever sent.
+    asked: u64,
+    publishes: Vec<Publish>,
+    /// Messages that Redis was asked to store and has not answered.
+    unstored: usize,
+    /// Guests that are to be closed by what the server is told just now.
+    due: Vec<usize>,
+    /// Guests that have been let in just now, and those that are closed.
+    opening: Vec<usize>,
+    closing: BTreeSet<usize>,
+}
+
+/// Something that a browser has said: who, and what.
+type Said = (usize, Vec<u8>);
+
+impl Model {
+    /// Nothing has happened yet.
+    pub fn new(setup: &Setup) -> Self {
+        Model {
+            guests: Vec::new(),
+            shut_down: false,
+            denied: false,
+            hindered: false,
+            app_news: Vec::new(),
+            local: (!setup.redis).then(|| Local::new(setup)),
+            app_silent_ms: 0,
+            now_ms: 0,
+            unix_ms: 0,
+            up: !setup.redis,
+            down: false,
+            lost: false,
+            event: 0,
+            messages: 0,
+            publications: 0,
+            published: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            asked_for: BTreeSet::new(),
+            control_denied: false,
+            subscribes: VecDeque::new(),
+            gets: VecDeque::new(),
+            asked: 0,
+            publishes: Vec::new(),
+            unstored: 0,
+            due: Vec::new(),
+            opening: Vec::new(),
+            closing: BTreeSet::new(),
+            setup: setup.clone(),
+        }
+    }
+
+    /// Whether Redis is up, or there is none.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Whether everything that Redis was asked for has been answered.
+    pub fn is_settled(&self) -> bool {
+        self.subscribes.is_empty() && self.gets.is_empty()
+    }
+
+    /// The channels that somebody hears.
+    pub fn heard_channels(&self) -> impl ExactSizeIterator<Item = &String> {
+        self.channels.keys()
+    }
+
+    /// The channels that Redis is to know of.
+    pub fn wanted_channels(&self) -> BTreeSet<String> {
+        let control = self.control().filter(|_| !self.control_denied);
+        self.channels.keys().cloned().chain(control).collect()
+    }
+
+    /// The channel on which the application speaks to the server, if it does.
+    pub fn control(&self) -> Option<String> {
+        let prefix = self.setup.prefix;
+        let colon = if prefix.is_empty() { "" } else { ":" };
+        self.setup.identifies().then(|| format!("{prefix}{colon}wsloop:control"))
+    }
+
+    /// These were published, in this order.
+    pub fn note_published(&mut self, payloads: Vec<Vec<u8>>) {
+        for payload in payloads {
+            if self.is_for_browsers(&payload) {
+                self.publications += 1;
+                let at = self.publications;
+                self.published.entry(payload).or_insert((at, at)).1 = at;
+            }
+        }
+    }
+
+    /// Something was told to the server, which made this of it.
+    pub fn call(&mut self, call: &Call) {
+        (self.now_ms, self.unix_ms) = (call.now_ms, call.unix_ms);
+        if call.is_idle() && call.up == self.up && call.messages == self.messages {
+            return;
+        }
+        self.event += 1;
+        if let Some(local) = &mut self.local {
+            local.pass(self.now_ms);
+        }
+        if let Told::Resp(id, length) = call.told {
+            self.resp_said(id, length);
+        }
+        self.closing = call.closing.iter().map(|(id, _)| *id).collect();
+        let reads = match call.told {
+            Told::Bytes(id, _) => Some(id),
+            _ => None,
+        };
+        self.give_up_slow(&call.closing, reads);
+        let mut said: Vec<Said> = Vec::new();
+        self.hear(&call.told, &mut said);
+        if self.up && !call.up {
+            assert!(self.hindered, "Redis is given up for nothing");
+            self.lose();
+        }
+        assert_eq!(self.up, call.up, "Redis is up, or it is not");
+        self.read_early(call, &mut said);
+        self.give_up_slow(&call.closing, None);
+        self.check_ends(&call.closing);
+        self.count(&mut said, call.messages);
+        match self.local {
+            Some(_) => said.into_iter().for_each(|(id, payload)| self.publish_here(id, payload)),
+            None => self.follow(&call.commands, said),
+        }
+    }
+
+    fn hear(&mut self, told: &Told, said: &mut Vec<Said>) {
+        match told {
+            Told::Bytes(id, length) => {
+                self.guests[*id].told += length;
+                self.guests[*id].heard_ms = self.now_ms;
+                self.read(*id, said);
+            }
+            Told::Ended(id, cause) => self.ended(*id, cause),
+            Told::Redis(arrivals) => arrivals.iter().for_each(|arrival| self.arrive(arrival)),
+            Told::Dialed => self.dialed(),
+            Told::Lost => self.lose(),
+            Told::AppSilent => {
+                self.app_silent_ms = self.now_ms + self.setup.auth_timeout_ms + TICK_MS;
+            }
+            Told::App(news) => self.app_said(*news),
+            Told::AppHungUp(news) => self.app_hung_up(*news),
+            Told::Resp(..) => self.deliver_announced(),
+            Told::RespEnded(id, _) => {
+                self.local.as_mut().expect("it has RESP clients").ended(*id);
+            }
+            Told::ShutDown => self.shut_down(),
+            Told::Blocked(_) | Told::Other => {}
+        }
+    }
+
+    /// A browser has said something more.
+    fn read(&mut self, id: usize, said: &mut Vec<Said>) {
+        loop {
+            let redis = self.local.is_none();
+            let guest = &mut self.guests[id];
+            let reads = matches!(guest.life, Life::Head | Life::Open) && guest.due.is_none();
+            if !reads || guest.script.front().is_none_or(|(end, _)| *end > guest.told) {
+                return;
+            }
+            let Some((_, mark)) = guest.script.pop_front() else { return };
+            match mark {
+                Mark::Head => self.knock(id),
+                Mark::Message(payload) => said.push((id, payload)),
+                Mark::Ping(payload) => guest.pongs.push_back(payload),
+                Mark::Heartbeat => guest.beats += 1,
+                Mark::Close(code) => {
+                    (guest.ended, guest.polite) = (Some(code), true);
+                    // The answer may have to wait until what was published is stored.
+                    match redis && !guest.grant.publish.is_empty() {
+                        true => self.leave(id),
+                        false => self.end(id, End::Code(code)),
+                    }
+                }
+                Mark::Bad(bad) => {
+                    guest.ended = Some(Some(bad.code));
+                    self.end(id, End::Code(Some(bad.code)));
+                }
+            }
+        }
+    }
+
+    /// What those who were let in said early is read, and others are not let in.
+    fn read_early(&mut self, call: &Call, said: &mut Vec<Said>) {
+        for id in std::mem::take(&mut self.opening) {
+            if self.guests[id].life == Life::Open {
+                self.read(id, said);
+            }
+            let guest = &self.guests[id];
+            let held = guest.polite && !guest.answered && self.local.is_none();
+            let seen = call.opened.contains(&id) || held;
+            assert!(seen, "browser {id} is not let in though nothing is awaited");
+        }
+        for id in &call.opened {
+            let guest = &self.guests[*id];
+            assert!(guest.opened, "browser {id} is let in, though it is {:?}", guest.life);
+        }
+    }
+
+    /// What was said is what the server has counted, except that nobody listens to a browser any
+    /// more which was closed for reading too slowly. What goes nowhere is taken out.
+    fn count(&mut self, said: &mut Vec<Said>, messages: u64) {
+        let counted = (messages - self.messages) as usize;
+        self.messages = messages;
+        while said.len() > counted {
+            let unheard = said.iter().rposition(|(id, _)| self.guests[*id].cut_short);
+            said.remove(unheard.expect("every message is counted"));
+        }
+        assert_eq!(said.len(), counted, "messages that nobody sent");
+        said.retain(|(id, payload)| {
+            !self.guests[*id].grant.publish.is_empty() && !payload.is_empty()
+        });
+    }
+
+    /// When nothing is under way any more: who knocked is let in, and has had what is stored, or
+    /// something newer.
+    pub fn check_quiet(&self, stored: impl Fn(&str) -> Option<Vec<u8>>) {
+        for (id, guest) in self.guests.iter().enumerate() {
+            let waits = guest.polite && !guest.answered && !guest.excused;
+            assert!(!waits, "the close of browser {id} is not answered");
+            assert!(!guest.waits_for_redis(), "browser {id}, {:?}, waits for nothing", guest.life);
+            if guest.life != Life::Open || self.denied {
+                continue;
+            }
+            for membership in &guest.memberships {
+                let Some(value) = stored(&membership.channel) else { continue };
+                let at = self.published.get(&value);
+                let newest = at.is_none_or(|(first, last)| {
+                    first != last || *first <= membership.newest || !Payload::is_unique(&value)
+                });
+                let (name, value) = (&membership.channel, value.escape_ascii());
+                assert!(newest, "browser {id} has had nothing on {name} since {value}");
+            }
+        }
+    }
+
+    /// Whether a message has a length that browsers may be sent.
+    fn is_for_browsers(&self, payload: &[u8]) -> bool {
+        !payload.is_empty() && payload.len() <= self.setup.max_message
+    }
+}

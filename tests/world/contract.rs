@@ -1,0 +1,123 @@
+//! Every call that a world makes of the core, and nothing else.
+//!
+//! When the contract between the core and its loop changes, this file does.
+
+use std::hash::RandomState;
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use wsloop::{Metrics, Now, Server, Settings, Wish};
+
+use super::{BEGIN_MS, World};
+
+pub use wsloop::{Cause, Input, LinkId, Output};
+
+/// Where every browser comes from.
+const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
+
+/// A server of these settings.
+pub(super) fn server(settings: Settings) -> Server {
+    Server::new(settings, RandomState::new(), 1)
+}
+
+/// The bytes that may be sent to a link.
+pub(super) fn unsent<'a>(server: &'a Server, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
+    server.slices(link, into)
+}
+
+impl World {
+    /// What the server has counted.
+    pub fn metrics(&self) -> &Metrics {
+        self.server.metrics()
+    }
+
+    /// Whether a browser may connect now.
+    pub fn accepting(&self) -> bool {
+        self.server.accepting()
+    }
+
+    /// Whether a shutdown that was asked for is complete.
+    pub fn is_done(&mut self) -> bool {
+        self.server.is_done()
+    }
+
+    /// Whether the server has something more to do outside.
+    pub fn has_output(&mut self) -> bool {
+        self.next_output().is_some()
+    }
+
+    /// The time, as the server is told it.
+    pub fn now(&self) -> Now {
+        Now { mono_ms: self.now_ms, unix_ms: self.unix_ms() }
+    }
+
+    /// The time of day.
+    pub fn unix_ms(&self) -> u64 {
+        self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
+    }
+
+    pub(super) fn accept_browser(&mut self) -> LinkId {
+        self.server.accept(SOMEWHERE, self.now())
+    }
+
+    pub(super) fn accept_resp_client(&mut self) -> LinkId {
+        self.server.accept_client(&"somewhere", self.now())
+    }
+
+    pub(super) fn handle(&mut self, input: Input<'_>) {
+        self.server.handle(input, self.now());
+    }
+
+    pub(super) fn handle_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
+        self.handle(Input::Received { link, bytes });
+        self.leave_over(link);
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.server.tick(self.now());
+    }
+
+    /// Whether a link is to be read now. One that rests is not asked again until the server names
+    /// it.
+    pub(super) fn is_reading(&mut self, link: LinkId) -> bool {
+        if self.resting.contains(&link) {
+            return false;
+        }
+        let wish = self.server.wish(link);
+        self.resting.extend((wish == Wish::Rest).then_some(link));
+        wish == Wish::Read
+    }
+
+    /// Lets a link that is among the leftovers go on, if that is what it wants.
+    pub(super) fn go_on(&mut self, link: LinkId) {
+        if self.server.wish(link) == Wish::GoOn {
+            self.handle(Input::WentOn { link });
+        }
+        self.leave_over(link);
+    }
+
+    /// The server asks for a link's wish again.
+    pub(super) fn resume_reading(&mut self, link: LinkId) {
+        self.resting.retain(|resting| *resting != link);
+        self.leave_over(link);
+    }
+
+    fn leave_over(&mut self, link: LinkId) {
+        let more = matches!(self.server.wish(link), Wish::GoOn | Wish::Later);
+        if more && !self.leftovers.contains(&link) {
+            self.leftovers.push(link);
+        }
+    }
+
+    pub(super) fn next_output(&mut self) -> Option<Output> {
+        self.server.poll_output()
+    }
+
+    pub(super) fn advance(&mut self, link: LinkId, taken: usize) {
+        self.server.advance(link, taken);
+    }
+
+    pub(super) fn next_deadline_ms(&mut self) -> Option<u64> {
+        self.server.next_deadline_ms()
+    }
+}
