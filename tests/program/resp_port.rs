@@ -195,7 +195,7 @@ fn ioredis_works_unchanged() {
     let (server, port) = start();
     let mut browser = server.connect(&format!("foo?{HEAR}"));
     let mut command = Command::new("node");
-    command.env("NODE_PATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readme/node_modules"));
+    command.env("NODE_PATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/node_modules"));
     let (mut process, lines) = lines_of(command.args(["-e", NODE, &port]));
     expect_lines(&lines, &["listening"]);
     browser.expect(&["from Node", "piped"]);

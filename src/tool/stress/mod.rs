@@ -71,13 +71,13 @@ pub struct Plan {
     pub clients: u32,
     /// Messages published in all, or echoed to each.
     pub messages: u32,
-    /// Bytes of a payload, at least [`LEAST_SIZE`].
+    /// Bytes of a payload, at least `LEAST_SIZE`.
     pub size: usize,
     /// Messages in flight, at least 1.
     pub window: u32,
     /// Most messages a second.
     pub rate: Option<f64>,
-    /// How the messages get to the server; of interest for [`Mode::Fanout`] only.
+    /// How the messages get to the server; of interest for `Mode::Fanout` only.
     pub publish: Way,
     /// A second, quiet stream of messages.
     pub probe: Option<Probe>,
