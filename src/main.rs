@@ -11,10 +11,12 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use wsloop::config::Config;
-use wsloop::net::{self, RespSockets};
-use wsloop::tool::stress::{self, Plan};
-use wsloop::tool::{Command, Stop};
+use wsloop::internals::config::Config;
+use wsloop::internals::net;
+use wsloop::internals::net::RespSockets;
+use wsloop::internals::tool::stress;
+use wsloop::internals::tool::stress::Plan;
+use wsloop::internals::tool::{Command, Stop};
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;

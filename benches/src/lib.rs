@@ -10,12 +10,11 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::access::channel::Allow;
-use wsloop::broker::{BrokerSettings, BrokerKind, RedisSettings};
-use wsloop::browser::settings::Settings;
-use wsloop::link::{Input, LinkId, Now, Output, Target, Wish};
 use wsloop::proto::ws::frame::{self, Opcode};
-use wsloop::server::Server;
+use wsloop::{
+    Allow, BrokerKind, BrokerSettings, Input, LinkId, Now, Output, RedisSettings, Server, Settings,
+    Target, Wish,
+};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);

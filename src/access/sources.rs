@@ -12,7 +12,7 @@ use crate::access::ask::{self, AskSettings};
 use crate::access::channel::Allow;
 use crate::access::identity::{Identity, Named};
 use crate::access::session::{self, Entries, Format};
-use crate::access::token::{self, TokenKey, TokenError};
+use crate::access::token::{self, TokenError, TokenKey};
 use crate::link::Metrics;
 use crate::proto::http::Head;
 use crate::proto::ws::upgrade;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::store::Store;
-use super::{Ask, Delivery, BrokerEvent};
+use super::{Ask, BrokerEvent, Delivery};
 use crate::link::LinkId;
 
 /// The embedded broker.
@@ -84,7 +84,9 @@ impl Local {
             Happened::Announced { channel, payload } => {
                 BrokerEvent::Announced(Delivery { channel, payload, except: None })
             }
-            Happened::Subscribed { channel } => BrokerEvent::Subscribed { channel: channel.as_bytes() },
+            Happened::Subscribed { channel } => {
+                BrokerEvent::Subscribed { channel: channel.as_bytes() }
+            }
             Happened::Answered { ask, payload } => {
                 BrokerEvent::Answer { ask: *ask, payload: payload.as_deref() }
             }

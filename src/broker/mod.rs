@@ -1,8 +1,8 @@
 //! L1: where messages come from: `Redis`, or `Local` (in this process, the default).
 //!
 //! The rest of the code cannot tell which it has: it subscribes, publishes and fetches, and takes
-//! [`BrokerEvent`]s. A broker knows channels by name, and conns by their links, which it gives back and
-//! never looks at. Its rules:
+//! [`BrokerEvent`]s. A broker knows channels by name, and conns by their links, which it gives back
+//! and never looks at. Its rules:
 //! * an answer carries its ask, once. When the broker goes down, what it has not answered is given
 //!   back unanswered;
 //! * asks are answered in the order in which they were made;
@@ -12,16 +12,16 @@
 //! somebody who looks around. `client` is about one of them, `store` about what they and the conns
 //! have stored, `glob` about their patterns.
 
-pub mod client;
+pub(crate) mod client;
 mod glob;
 mod local;
 mod redis;
-pub mod store;
+pub(crate) mod store;
 
 use std::sync::Arc;
 
-pub use local::Local;
-pub use redis::{Lost, Redis, RedisDue};
+pub(crate) use local::Local;
+pub(crate) use redis::{Redis, RedisDue};
 
 use crate::link::{LinkId, Target};
 
@@ -198,7 +198,8 @@ impl Broker {
         }
     }
 
-    /// Asks for no more messages of the channel; `confirmed` is whether [`BrokerEvent::Subscribed`] came.
+    /// Asks for no more messages of the channel; `confirmed` is whether
+    /// [`BrokerEvent::Subscribed`] came.
     pub fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
         match self {
             Broker::Local(_) => {}
@@ -233,7 +234,11 @@ impl Broker {
 
     /// Takes what arrived from the front of `input` until there is something to say; `None` when
     /// all is taken. Call it until then, with an empty input as well.
-    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], now_ms: u64) -> Option<BrokerEvent<'a>> {
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        now_ms: u64,
+    ) -> Option<BrokerEvent<'a>> {
         match self {
             Broker::Local(local) => local.next(),
             Broker::Redis(redis) => redis.next(input, now_ms),

@@ -370,40 +370,45 @@ impl std::fmt::Display for LeftOut {
 }
 
 /// The refusal of bytes that are no request head.
-pub fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
+pub(crate) fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
     refuse(error.status(), &[], error.to_string(), None, settings)
 }
 
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.
-pub fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     refuse(503, &[RETRY_AFTER], text.to_string(), accepted, settings)
 }
 
 /// The refusal of a request whose token is not valid.
-pub fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
+pub(crate) fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
     request.refuse(401, &[("WWW-Authenticate", "Bearer")], text, settings)
 }
 
 /// The refusal of a request in the words of the application, or because of what was heard of it.
-pub fn turned_away(status: u16, text: &str, request: &Request, settings: &Settings) -> Refusal {
+pub(crate) fn turned_away(
+    status: u16,
+    text: &str,
+    request: &Request,
+    settings: &Settings,
+) -> Refusal {
     let headers: &[_] = if status == 503 { &[RETRY_AFTER] } else { &[] };
     request.refuse(status, headers, text, settings)
 }
 
 /// The refusal of a conn whose right to be here was withdrawn before it was open; `accepted` is the
 /// 101 it would have had.
-pub fn revoked(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn revoked(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     refuse(403, &[], "This connection may no longer be here.".to_owned(), accepted, settings)
 }
 
 /// The refusal of a request that took too long to arrive.
-pub fn too_late(settings: &Settings) -> Refusal {
+pub(crate) fn too_late(settings: &Settings) -> Refusal {
     let text = "The request did not arrive within the time that a handshake may take.";
     refuse(408, &[], text.to_string(), None, settings)
 }
 
 /// The refusal of a conn that sent too much before it had its 101.
-pub fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     let text = "Wait for the 101 before sending messages; too many came before it.";
     refuse(400, &[], text.to_string(), accepted, settings)
 }

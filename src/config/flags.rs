@@ -18,7 +18,7 @@ use super::values::{self, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
 use super::{redis_url, sources};
 
 /// The flags in the order of the help.
-pub static FLAGS: &[Flag<ServerDraft>] = &[
+pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "config",
         variable: "WSLOOP_CONFIG",

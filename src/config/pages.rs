@@ -30,7 +30,7 @@ const REDIS_PORT: u16 = 6379;
 
 /// What the chat's page is told.
 #[derive(Default)]
-pub struct Chat {
+pub(super) struct Chat {
     url_prefix: String,
     heartbeat: String,
     prefix: String,
@@ -39,7 +39,7 @@ pub struct Chat {
 }
 
 /// What plain GET requests are answered with. The embedded broker answers Redis clients at `resp`.
-pub fn pages(chat: Option<&Chat>, resp: &[SocketAddr]) -> Vec<Page> {
+pub(super) fn pages(chat: Option<&Chat>, resp: &[SocketAddr]) -> Vec<Page> {
     let mut pages = vec![
         file("/wsloop.js", SCRIPT, include_bytes!("../../clients/js/wsloop.js")),
         file("/wsloop.mjs", SCRIPT, include_bytes!("../../clients/js/wsloop.mjs")),
@@ -64,7 +64,7 @@ fn file(path: &'static str, content_type: &'static str, body: &'static [u8]) -> 
 
 impl Chat {
     /// What is in the settings for it.
-    pub fn of(settings: &Settings) -> Chat {
+    pub(super) fn of(settings: &Settings) -> Chat {
         let heartbeat = settings.heartbeat.as_deref().unwrap_or_default();
         Chat {
             url_prefix: settings.url_prefix.clone(),

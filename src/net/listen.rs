@@ -13,7 +13,7 @@ use super::ReactorError;
 const BACKLOG: i32 = 4096;
 
 /// A listening socket.
-pub struct Listener {
+pub(super) struct Listener {
     /// The socket.
     pub socket: TcpListener,
     /// There may be somebody to accept.
@@ -40,7 +40,7 @@ impl RespSockets {
 
 /// Who comes to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comers {
+pub(super) enum Comers {
     /// Conns.
     Browsers,
     /// Redis clients of the embedded broker.
@@ -48,7 +48,11 @@ pub enum Comers {
 }
 
 /// Listens on every address that `given`, the value of a flag, stands for.
-pub fn listen_for(given: &str, flag: &'static str, comers: Comers) -> Result<Vec<Listener>, ReactorError> {
+pub(super) fn listen_for(
+    given: &str,
+    flag: &'static str,
+    comers: Comers,
+) -> Result<Vec<Listener>, ReactorError> {
     let failed = |error| ReactorError::Listen { address: given.to_owned(), flag, error };
     listen(given, comers).map_err(failed)
 }

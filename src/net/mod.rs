@@ -8,6 +8,7 @@ mod link;
 mod listen;
 mod reactor;
 mod signals;
+mod steps;
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -24,7 +24,7 @@ use slab::Slab;
 
 use super::ReactorError;
 use super::dial::Dials;
-use super::link::{Socket, Reading, Stream};
+use super::link::{Reading, Socket, Stream, link_of, token_of};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
@@ -49,19 +49,19 @@ const READ_BUDGET: Duration = Duration::from_millis(2);
 const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
-const EVENTS: usize = 1024;
+pub(super) const EVENTS: usize = 1024;
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Out of descriptors, accepting pauses for so long.
 const ACCEPT_PAUSE_MS: u64 = 500;
 
 /// The loop and all it owns.
 pub struct Reactor {
-    server: Server,
+    pub(super) server: Server,
     poll: Poll,
     links: Slab<Socket>,
     listeners: Vec<Listener>,
     signals: Option<Signals>,
-    dials: Dials,
+    pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
@@ -117,18 +117,27 @@ impl Reactor {
     /// Serves until a shutdown that was asked for is complete.
     pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
+        while !self.server.is_done() {
+            self.turn(&mut events, None)?;
+        }
+        Ok(())
+    }
+
+    /// One turn, which sleeps for `most` at most.
+    pub(super) fn turn(
+        &mut self,
+        events: &mut Events,
+        most: Option<Duration>,
+    ) -> Result<(), ReactorError> {
+        let timeout = self.timeout().into_iter().chain(most).min();
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
         self.now = self.now();
+        self.hear(events);
         self.server.tick(self.now);
         self.put_out();
-        while !self.server.is_done() {
-            let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                other => other?,
-            }
-            self.now = self.now();
-            self.turn(&events);
-        }
         Ok(())
     }
 
@@ -141,7 +150,7 @@ impl Reactor {
         Ok(())
     }
 
-    fn turn(&mut self, events: &Events) {
+    fn hear(&mut self, events: &Events) {
         let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
@@ -178,18 +187,16 @@ impl Reactor {
             // After reading: what a browser had said by then is not lost.
             self.on_signal();
         }
-        self.server.tick(self.now);
-        self.put_out();
     }
 
-    /// Reads those that were dialed, then those that have something new to say, then those that
-    /// were left over, of whom at least one has its turn.
+    /// Reads those that were dialed, then those that have something new to say, then those that an
+    /// earlier turn has left over, of whom at least one has its turn.
     fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>) {
         let until = Instant::now() + READ_BUDGET;
+        let mut left = self.leftovers.len();
         for link in dialed {
             self.read(link, None);
         }
-        let mut left = self.leftovers.len();
         for link in fresh {
             match Instant::now() < until {
                 true => self.read(link, Some(until)),
@@ -251,6 +258,7 @@ impl Reactor {
         let Some(entry) = self.link(link) else { return };
         let idle = wish == Wish::Rest || wish == Wish::Read && (entry.over || !entry.has_more);
         if !idle && !std::mem::replace(&mut entry.left_over, true) {
+            debug_assert!(!self.leftovers.contains(&link), "a link is left over once");
             self.leftovers.push_back(link);
         }
     }
@@ -489,12 +497,4 @@ impl Reactor {
     fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
         self.links.get_mut(link.index as usize).filter(|entry| entry.generation == link.generation)
     }
-}
-
-fn token_of(link: LinkId) -> Token {
-    Token((link.generation as usize) << 32 | link.index as usize)
-}
-
-fn link_of(token: usize) -> LinkId {
-    LinkId { index: token as u32, generation: (token >> 32) as u32 }
 }

@@ -1,7 +1,7 @@
 //! Any bytes as what an application answers: the outcome does not depend on how they arrived, what
 //! is held is bounded, and an answer ends where its own headers say.
 
-use wsloop::proto::http::answer::{Answer, AnswerError, MAX_ANSWER, MAX_BODY, AnswerReader};
+use wsloop::proto::http::answer::{Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY};
 
 const WANTED: &[&str] = &["X-Wsloop-User", "Content-Length", "Transfer-Encoding"];
 

@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use wsloop::access::identity::check_name;
-use wsloop::access::token::{TokenKey, MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::TokenKey;
+use wsloop::internals::access::identity::check_name;
+use wsloop::internals::access::token::{MAX_TOKEN, TokenError, find_token, verify};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
@@ -47,7 +48,7 @@ pub fn check(data: &[u8]) {
 
 /// Whether a key is a secret shorter than 32 bytes, the newline aside.
 fn warned(key: &TokenKey, file: &[u8]) -> bool {
-    key.algorithm() == "HS256" && wsloop::access::identity::secret(file).len() < 32
+    key.algorithm() == "HS256" && wsloop::internals::access::identity::secret(file).len() < 32
 }
 
 fn claims(claims: &[u8], audience: Option<&str>) {

@@ -1,9 +1,10 @@
 //! Any bytes from a Redis client: nothing panics, what is held is bounded, and the answers do not
 //! depend on how the bytes arrived.
 
-use wsloop::broker::client::{RespClient, Step};
-use wsloop::broker::{Broker, BrokerSettings, BrokerKind};
+use wsloop::internals::broker::Broker;
+use wsloop::internals::broker::client::{RespClient, Step};
 use wsloop::proto::resp::{Decoder, Item};
+use wsloop::{BrokerKind, BrokerSettings};
 
 const MAX_MESSAGE: usize = 256;
 const STORE_LIMIT: usize = 4096;

@@ -23,7 +23,7 @@ impl World {
             }
             Some(News::HungUp(cause)) => {
                 self.handle(Input::HungUp { link, cause });
-                self.note(Told::Lost);
+                self.note_loss();
             }
             None if !self.is_reading(link) => {}
             None => {
@@ -46,17 +46,21 @@ impl World {
     pub(super) fn hear_app(&mut self) {
         while let Some((link, said)) = self.app.speak() {
             self.flush(link);
-            match said {
-                Said::Connected => self.handle(Input::Connected { link }),
-                Said::Bytes(mut bytes) => {
-                    let bytes = &mut bytes[..];
-                    self.handle_bytes(link, bytes);
+            let told = match said {
+                Said::Connected => {
+                    self.handle(Input::Connected { link });
+                    Told::Other
                 }
-                Said::HungUp(cause) => {
+                Said::Bytes(mut bytes, mark) => {
+                    self.handle_bytes(link, &mut bytes);
+                    Told::App(mark)
+                }
+                Said::HungUp(cause, mark) => {
                     self.handle(Input::HungUp { link, cause });
+                    Told::AppHungUp(mark)
                 }
-            }
-            self.note(Told::Other);
+            };
+            self.note(told);
         }
     }
 

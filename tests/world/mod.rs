@@ -18,21 +18,25 @@ mod contract;
 mod hear;
 mod people;
 mod settings;
+mod setup;
 
 use std::io::IoSlice;
 
 use slab::Slab;
-use wsloop::browser::settings::Settings;
-use wsloop::server::Server;
+use wsloop::{Server, Settings};
 
-pub use app::FakeApp;
+pub use app::{FakeApp, Mark};
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use calls::{Call, Told};
 pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
-pub use settings::{EXPIRE_S, REDIS_TIMEOUT_MS, app_target, redis_of, settings, with_redis};
+pub use settings::{
+    AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
+    by_session, redis_of, sessions, settings, with_redis,
+};
+pub use setup::{Packing, Setup, token};
 
 /// The place of a browser among all that there ever were.
 pub type BrowserId = usize;
@@ -79,6 +83,8 @@ pub struct World {
     carried: usize,
     /// What has happened to Redis's link and is still to be told.
     redis_news: Option<News>,
+    /// That Redis's link is lost is noted.
+    loss_noted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +140,7 @@ impl World {
             resting: Vec::new(),
             redis_link: None,
             redis_news: None,
+            loss_noted: false,
         };
         world.run();
         world
@@ -142,7 +149,7 @@ impl World {
     /// The process is asked to end.
     pub fn shut_down(&mut self) {
         self.handle(Input::ShutdownAsked);
-        self.note(Told::Other);
+        self.note(Told::ShutDown);
         self.run();
     }
 
@@ -252,6 +259,9 @@ impl World {
                 Output::Dial(link, target) if target == app_target() => {
                     self.insert(link, Party::App);
                     self.app.dialed(link);
+                    if self.app.reach == Reach::Silent {
+                        self.note(Told::AppSilent);
+                    }
                 }
                 Output::Dial(link, _) => self.dial(link),
                 Output::Flush(link) => {
@@ -283,6 +293,8 @@ impl World {
             Reach::Refuses => Some(News::HungUp(Cause::Failed("Connection refused".to_string()))),
             Reach::Silent => None,
         };
+        self.loss_noted = false;
+        self.note(Told::Dialed);
     }
 
     /// Pulls what waits for a link, as far as the other end takes it.
@@ -345,10 +357,10 @@ impl World {
             Party::Redis if self.redis_link == Some(link) => {
                 self.redis.disconnected();
                 (self.redis_link, self.redis_news) = (None, None);
-                self.note(Told::Lost);
+                self.note_loss();
             }
             Party::Redis => {}
-            Party::App => self.app.closed(link),
+            Party::App => self.app.closed(link, self.latest_ms.max(self.now_ms)),
         }
         self.links.remove(link.index as usize);
         self.resting.retain(|resting| *resting != link);

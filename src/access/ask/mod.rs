@@ -22,7 +22,7 @@ mod verdict;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use question::question;
-pub use url::auth_url;
+pub(crate) use url::auth_url;
 pub use verdict::{Failure, Granted, Verdict, Wrong};
 
 use crate::link::{LinkId, Target};

@@ -13,7 +13,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use super::Lost;
-use crate::broker::{Ask, Delivery, BrokerEvent};
+use crate::broker::{Ask, BrokerEvent, Delivery};
 use crate::link::LinkId;
 use crate::proto::resp::{self, Push, Reply};
 

@@ -52,14 +52,16 @@ impl fmt::Display for ServerAnswerError {
             ServerAnswerError::TooLarge => "the answer to the handshake is too large",
             ServerAnswerError::NotUpgraded => "a 101 does not upgrade to a WebSocket",
             ServerAnswerError::WrongAccept => "a 101 has a Sec-WebSocket-Accept for another key",
-            ServerAnswerError::NotAsked => "a 101 has an extension or sub-protocol nobody asked for",
+            ServerAnswerError::NotAsked => {
+                "a 101 has an extension or sub-protocol nobody asked for"
+            }
         })
     }
 }
 
 impl std::error::Error for ServerAnswerError {}
 
-/// A Sec-WebSocket-ClientKey as it is on the wire.
+/// A Sec-WebSocket-Key as it is on the wire.
 pub type ClientKey = [u8; 24];
 
 /// The key that stands for these bytes, which should not be guessable.
@@ -92,7 +94,7 @@ pub fn request_with(
     for (name, value) in headers {
         http::push_header(out, name, value);
     }
-    out.extend_from_slice(b"Sec-WebSocket-ClientKey: ");
+    out.extend_from_slice(b"Sec-WebSocket-Key: ");
     out.extend_from_slice(key);
     out.extend_from_slice(b"\r\n\r\n");
 }
@@ -205,8 +207,16 @@ mod tests {
             ("s3pPL", "s3ppL", ServerAnswerError::WrongAccept),
             ("Sec-WebSocket-Accept", "Accept", ServerAnswerError::WrongAccept),
             ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a\r\n\r\n", ServerAnswerError::NotAsked),
-            ("\r\n\r\n", &format!("\r\n{}\r\n", "A: b\r\n".repeat(62)), ServerAnswerError::TooLarge),
-            ("\r\n\r\n", &format!("\r\nA: {}\r\n\r\n", "b".repeat(1024)), ServerAnswerError::TooLarge),
+            (
+                "\r\n\r\n",
+                &format!("\r\n{}\r\n", "A: b\r\n".repeat(62)),
+                ServerAnswerError::TooLarge,
+            ),
+            (
+                "\r\n\r\n",
+                &format!("\r\nA: {}\r\n\r\n", "b".repeat(1024)),
+                ServerAnswerError::TooLarge,
+            ),
         ] {
             assert_eq!(read(&OPEN.replacen(part, by, 1)), Err(error), "{by}");
         }

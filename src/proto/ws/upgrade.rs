@@ -58,10 +58,12 @@ impl<'b> Upgrade<'b> {
     pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), UpgradeError> {
         match self.origin {
             Some(origin) if is_origin_of(self.host, origin) => Ok(()),
-            Some(origin) if !allowed.permits(origin, self.host) => Err(UpgradeError::OriginRefused {
-                origin: origin.to_owned(),
-                host: self.host.to_owned(),
-            }),
+            Some(origin) if !allowed.permits(origin, self.host) => {
+                Err(UpgradeError::OriginRefused {
+                    origin: origin.to_owned(),
+                    host: self.host.to_owned(),
+                })
+            }
             _ => Ok(()),
         }
     }

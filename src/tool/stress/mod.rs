@@ -20,7 +20,6 @@ mod process;
 mod report;
 mod run;
 mod topic;
-mod url;
 
 use std::fmt;
 use std::io;
@@ -30,11 +29,11 @@ use crate::proto::resp::RespError;
 use crate::proto::ws::client::ServerAnswerError;
 use crate::proto::ws::frame::ProtocolError;
 
-pub use flags::{command, plan};
-pub use payload::LEAST as LEAST_SIZE;
-pub use report::Report;
+pub(crate) use flags::{command, plan};
+pub(crate) use payload::LEAST as LEAST_SIZE;
 pub use run::run;
-pub use url::{Url, url};
+
+use crate::client::url::Url;
 
 /// What the crowd does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
