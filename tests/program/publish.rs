@@ -222,15 +222,15 @@ fn a_disconnect_is_heard_on_the_control_channel() {
     hear(":1\r\n");
     let args = ["disconnect", "--redis", url, "--prefix=p", "--user", "john"];
     prints(&args, "told 1 process\n");
-    hear("{\"disconnect\": {\"user\": \"john\"}, \"code\": 4403, \"reason\": \"\"}\r\n");
+    hear("{\"code\":4403,\"disconnect\":{\"user\":\"john\"},\"reason\":\"\"}\r\n");
     let args = [
         &["disconnect", "--redis", url, "--prefix=p", "--json"][..],
         &["--group", "a:b", "--code=4000", "--reason", "go \"home\""],
     ]
     .concat();
     prints(&args, "{\"receivers\":1}\n");
-    let reason = r#""reason": "go \"home\""}"#;
-    hear(&format!("{{\"disconnect\": {{\"group\": \"a:b\"}}, \"code\": 4000, {reason}\r\n"));
+    let message = r#"{"code":4000,"disconnect":{"group":"a:b"},"reason":"go \"home\""}"#;
+    hear(&format!("{message}\r\n"));
 }
 
 #[test]
