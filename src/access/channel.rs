@@ -292,7 +292,7 @@ pub(crate) fn reads_as_channel(key: &str) -> bool {
 }
 
 /// The facility in a channel's name, whatever its prefix.
-pub fn facility_of(name: &str) -> Option<&str> {
+pub(crate) fn facility_of(name: &str) -> Option<&str> {
     parts(name).map(|(_, _, _, facility)| facility)
 }
 

@@ -51,7 +51,7 @@ impl SaidRarely {
 }
 
 /// How many lines of the log were left out before this one, to end it with.
-pub struct LeftOut(pub u64);
+pub(crate) struct LeftOut(pub(crate) u64);
 
 impl std::fmt::Display for LeftOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
