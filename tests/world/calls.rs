@@ -42,8 +42,8 @@ pub enum Told {
     Dialed,
     /// The link to Redis is lost, or was given up; each is but once.
     Lost,
-    /// A link to the application is being dialed, and nothing will come of it.
-    AppSilent,
+    /// Links to the application are being dialed, so many of which will come to nothing.
+    AppSilent(usize),
     /// The application said something, which the script calls so.
     App(Option<Mark>),
     /// A link to the application has ended, failed or not been made.

@@ -257,9 +257,7 @@ impl World {
                 Output::Dial(link, target) if target == app_target() => {
                     self.insert(link, Party::App);
                     self.app.dialed(link);
-                    if self.app.reach == Reach::Silent {
-                        self.note(Told::AppSilent);
-                    }
+                    self.note(Told::AppSilent(self.app.silent()));
                 }
                 Output::Dial(link, _) => self.dial(link),
                 Output::Flush(link) => {
@@ -358,7 +356,10 @@ impl World {
                 self.note_loss();
             }
             Party::Redis => {}
-            Party::App => self.app.closed(link, self.latest_ms.max(self.now_ms)),
+            Party::App => {
+                self.app.closed(link, self.latest_ms());
+                self.note(Told::AppSilent(self.app.silent()));
+            }
         }
         self.links.remove(link.index as usize);
         self.resting.retain(|resting| *resting != link);

@@ -1,6 +1,7 @@
 //! How conns are closed: what is to be, and what may be.
 
 use super::super::super::world::Cause;
+use super::super::ask::{Flaw, FlawKind};
 use super::super::people::option_names;
 use super::guest::{End, Guest, Life, Mark};
 use super::{Model, TICK_MS};
@@ -109,12 +110,12 @@ impl Model {
             (408, Life::Head) => late,
             (503, Life::LookingUp | Life::Waiting | Life::Joining) => late || !self.up,
             (503, Life::Asking) => {
-                let silent = self.now_ms <= self.app_silent_ms;
-                late || silent || guest.trouble || self.is_overdue(id)
+                late || self.app_silent > 0 || guest.trouble || self.is_overdue(id)
             }
             // Garbage is no head long before it is whole, and a long one too long.
             (status, Life::Head) => {
-                guest.ask.bad.is_some_and(|flaw| flaw.unreadable && flaw.status == status)
+                let fits = |flaw: Flaw| flaw.kind == FlawKind::Unreadable && flaw.status == status;
+                guest.ask.bad.is_some_and(fits)
             }
             _ => false,
         }
