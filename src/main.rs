@@ -11,10 +11,12 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use wsloop::config::Config;
-use wsloop::net::{self, RespSockets};
-use wsloop::tool::stress::{self, Plan};
-use wsloop::tool::{Command, Stop};
+use wsloop::internals::config::Config;
+use wsloop::internals::net;
+use wsloop::internals::net::RespSockets;
+use wsloop::internals::tool::stress;
+use wsloop::internals::tool::stress::Plan;
+use wsloop::internals::tool::{Command, Stop};
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
@@ -42,14 +44,14 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             log.finish(Some(&format!("wsloop: {error}\n")));
-            let wrong_use = matches!(error, net::Error::Listen { .. });
+            let wrong_use = matches!(error, net::ReactorError::Listen { .. });
             ExitCode::from(if wrong_use { WRONG_USE } else { FAILED })
         }
     }
 }
 
 /// Says where it listens, and serves.
-fn serve(mut config: Config) -> Result<(), net::Error> {
+fn serve(mut config: Config) -> Result<(), net::ReactorError> {
     let resp = config.resp.as_ref().map(|resp| (RespSockets::bind(&resp.address), resp.given));
     let resp = match resp {
         Some((Err(error), true)) => return Err(error),

@@ -272,14 +272,14 @@ impl fmt::Display for Allow {
 
 /// Whether Redis names may begin with `text`, empty included: no part of it between colons is the
 /// word of an audience, and its last part is not empty.
-pub fn is_prefix(text: &str) -> bool {
+pub(crate) fn is_prefix(text: &str) -> bool {
     let is_word = |part: &str| Audience::of_word(part).is_some();
     !text.ends_with(':') && !text.split(':').any(is_word)
 }
 
 /// Whether the options ask for channels of a user, a group or a session, and the facility holds a
 /// colon, so that their names could be taken for others.
-pub fn is_ambiguous(facility: &str, options: Options) -> bool {
+pub(crate) fn is_ambiguous(facility: &str, options: Options) -> bool {
     let somebodys = [Audience::Group, Audience::User, Audience::Session];
     let asked = options.intersection(Allow::of(&somebodys, &Direction::ALL).options());
     facility.contains(':') && !asked.is_empty()
@@ -287,7 +287,7 @@ pub fn is_ambiguous(facility: &str, options: Options) -> bool {
 
 /// Whether a key in Redis could be a channel's name, of whatever prefix. A key with something from
 /// outside in it, such as a session's, must not, also if that something is the word `broadcast`.
-pub fn reads_as_channel(key: &str) -> bool {
+pub(crate) fn reads_as_channel(key: &str) -> bool {
     parts(key).is_some()
 }
 
@@ -364,7 +364,7 @@ pub struct Grant {
 /// Channels come in the order broadcast, groups (in the application's order), user, session, each
 /// once. An audience for which the identity has nothing, or an empty name, gives no channel; its
 /// options are then neither granted nor denied.
-pub fn channels(
+pub(crate) fn channels(
     prefix: &str,
     facility: &str,
     asked: Options,

@@ -32,13 +32,13 @@ const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// What a token is verified with. `Debug` shows the algorithm only.
 #[derive(Clone)]
-pub struct Key {
+pub struct TokenKey {
     algorithm: Algorithm,
     decoding: DecodingKey,
     short: bool,
 }
 
-impl Key {
+impl TokenKey {
     /// Reads a key file. A PEM public key means RS256 (2048 to 8192 bits), ES256 (P-256) or EdDSA
     /// (Ed25519) after what it is. Anything else is the HS256 secret: its bytes as they are, less
     /// one newline at their end.
@@ -105,9 +105,9 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("algorithm", &self.algorithm).finish_non_exhaustive()
+        f.debug_struct("TokenKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 
@@ -229,7 +229,7 @@ pub fn find_token<'a>(
 /// (`now_ms`, milliseconds of Unix time).
 pub fn verify(
     token: &str,
-    key: &Key,
+    key: &TokenKey,
     audience: Option<&str>,
     now_ms: u64,
 ) -> Result<Claims, TokenError> {
@@ -263,7 +263,7 @@ pub fn verify(
 ///
 /// The crate's own `decode` would judge the claims as well, but it asks the clock of the machine,
 /// rounds times, and takes a claim of the wrong type for a broken token or for none.
-fn verified(token: &str, key: &Key) -> Result<Map<String, Value>, TokenError> {
+fn verified(token: &str, key: &TokenKey) -> Result<Map<String, Value>, TokenError> {
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
     let header = object(header)?;

@@ -170,7 +170,7 @@ fn check(
     let settings = &cx.settings;
     let upgrade = match upgrade::check(head) {
         // Echoes are asked for and given, nothing about them is to be found out.
-        Err(upgrade::Refusal::NoUpgrade) if facility.is_some() => None,
+        Err(upgrade::UpgradeError::NoUpgrade) if facility.is_some() => None,
         checked => Some(checked.map_err(|refusal| not_upgraded(&refusal, None, settings))?),
     };
     let overflow = facility.as_deref().map_or(Overflow::Close, |name| settings.overflows.of(name));
@@ -194,7 +194,7 @@ fn check(
     }
     if echoes {
         let (Some(agreed), Some(accepted)) = (agreed, accepted) else {
-            return Err(not_upgraded(&upgrade::Refusal::NoUpgrade, None, settings));
+            return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
         let (grant, agreement) = (Grant::default(), agreed.agreement());
         let pending = Pending { grant, accepted, agreement, overflow, echoes };
@@ -302,7 +302,7 @@ fn warn_of_silence(
 
 /// What a developer is told who asks a WebSocket's URL with plain HTTP.
 fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant) -> String {
-    let mut text = upgrade::Refusal::NoUpgrade.to_string();
+    let mut text = upgrade::UpgradeError::NoUpgrade.to_string();
     let facility = &request.facility;
     text.push_str(&format!("\n\nWhat a WebSocket of this URL is granted ({facility:?}):\n"));
     match &identity.user {
@@ -336,7 +336,7 @@ fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant)
 fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
     let granted = grant.granted.to_string();
     let headers = [
-        upgrade::Refusal::NoUpgrade.headers(),
+        upgrade::UpgradeError::NoUpgrade.headers(),
         &[(GRANTED, &granted), ("Cache-Control", "no-store")],
         &readable_by(request.plain_origin()),
     ]
@@ -370,46 +370,51 @@ impl std::fmt::Display for LeftOut {
 }
 
 /// The refusal of bytes that are no request head.
-pub fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
+pub(crate) fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
     refuse(error.status(), &[], error.to_string(), None, settings)
 }
 
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.
-pub fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     refuse(503, &[RETRY_AFTER], text.to_string(), accepted, settings)
 }
 
 /// The refusal of a request whose token is not valid.
-pub fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
+pub(crate) fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
     request.refuse(401, &[("WWW-Authenticate", "Bearer")], text, settings)
 }
 
 /// The refusal of a request in the words of the application, or because of what was heard of it.
-pub fn turned_away(status: u16, text: &str, request: &Request, settings: &Settings) -> Refusal {
+pub(crate) fn turned_away(
+    status: u16,
+    text: &str,
+    request: &Request,
+    settings: &Settings,
+) -> Refusal {
     let headers: &[_] = if status == 503 { &[RETRY_AFTER] } else { &[] };
     request.refuse(status, headers, text, settings)
 }
 
 /// The refusal of a conn whose right to be here was withdrawn before it was open; `accepted` is the
 /// 101 it would have had.
-pub fn revoked(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn revoked(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     refuse(403, &[], "This connection may no longer be here.".to_owned(), accepted, settings)
 }
 
 /// The refusal of a request that took too long to arrive.
-pub fn too_late(settings: &Settings) -> Refusal {
+pub(crate) fn too_late(settings: &Settings) -> Refusal {
     let text = "The request did not arrive within the time that a handshake may take.";
     refuse(408, &[], text.to_string(), None, settings)
 }
 
 /// The refusal of a conn that sent too much before it had its 101.
-pub fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     let text = "Wait for the 101 before sending messages; too many came before it.";
     refuse(400, &[], text.to_string(), accepted, settings)
 }
 
 fn not_upgraded(
-    refusal: &upgrade::Refusal,
+    refusal: &upgrade::UpgradeError,
     accepted: Option<&[u8]>,
     settings: &Settings,
 ) -> Refusal {

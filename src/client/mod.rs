@@ -1,4 +1,5 @@
 //! L4: clients: the publisher for backends in Rust, and the WebSocket client of the tools.
 
-pub mod publisher;
-pub mod socket;
+pub(crate) mod publisher;
+pub(crate) mod socket;
+pub(crate) mod url;

@@ -19,7 +19,7 @@ use crate::access::permissions::{Rule, Rules, Who};
 
 /// What a configuration file says.
 #[derive(Debug, Default)]
-pub struct File {
+pub(super) struct File {
     /// Its `[[allow]]` tables.
     pub rules: Rules,
     path: String,
@@ -43,7 +43,7 @@ struct Fault {
 
 impl File {
     /// Reads the text of the file that was named `path`; an error is the whole line to print.
-    pub fn parse(path: &str, text: &str) -> Result<File, String> {
+    pub(super) fn parse(path: &str, text: &str) -> Result<File, String> {
         let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let mut file = File { path: path.to_owned(), ..File::default() };
         file.take(text, line).map_err(|fault| {
@@ -53,14 +53,14 @@ impl File {
     }
 
     /// Adds its values to what was given.
-    pub fn give(&self, given: &mut Given) {
+    pub(super) fn give(&self, given: &mut Given) {
         for Entry { flag, text, line } in &self.values {
             given.add(flag, text.clone(), format!("{}:{line}", self.path));
         }
     }
 
     /// Where the rule stands that is the `number`th from 0: file and line.
-    pub fn place_of_rule(&self, number: usize) -> String {
+    pub(super) fn place_of_rule(&self, number: usize) -> String {
         format!("{}:{}", self.path, self.rule_lines[number])
     }
 

@@ -17,7 +17,7 @@ use crate::link::LinkId;
 
 /// What is kept for each channel that somebody hears.
 #[derive(Debug, Default)]
-pub struct ChannelState {
+pub(crate) struct ChannelState {
     /// Whether the broker has confirmed the subscription.
     pub confirmed: bool,
     /// Counts deliveries, so that who joined before one can be told from who joined after.
@@ -32,7 +32,7 @@ pub struct ChannelState {
 
 /// The fetches that are not answered yet, by their numbers.
 #[derive(Debug, Default)]
-pub struct Fetches {
+pub(crate) struct Fetches {
     waiting: BTreeMap<u64, Fetch>,
     /// The number of the last fetch made; the first is 1.
     made: u64,
@@ -40,7 +40,7 @@ pub struct Fetches {
 
 /// One question for a channel's stored message.
 #[derive(Debug)]
-pub struct Fetch {
+pub(crate) struct Fetch {
     /// The channel's id when it was asked.
     pub channel: ChannelId,
     /// Its name: the id may have come to name another.
@@ -52,14 +52,14 @@ pub struct Fetch {
 
 impl ChannelState {
     /// Notes that a message of that hash went to everyone who hears the channel.
-    pub fn delivered(&mut self, hash: u64) {
+    pub(crate) fn delivered(&mut self, hash: u64) {
         self.deliveries = self.deliveries.wrapping_add(1);
         self.last_delivered = hash;
         self.shared_fetch = 0;
     }
 
     /// Notes a stored message; true when it is news to those who hear the channel.
-    pub fn is_news(&mut self, hash: u64) -> bool {
+    pub(crate) fn is_news(&mut self, hash: u64) -> bool {
         let known = [self.last_delivered, self.last_stored].contains(&hash);
         self.last_stored = hash;
         !known
@@ -69,7 +69,7 @@ impl ChannelState {
 impl Fetches {
     /// Lets `link` wait for the channel's stored message. Returns the fetch it waits for, which
     /// comes after fetch `after`, and whether that has yet to be asked of the broker.
-    pub fn wait(
+    pub(crate) fn wait(
         &mut self,
         link: LinkId,
         channel: ChannelId,
@@ -90,7 +90,7 @@ impl Fetches {
     }
 
     /// Makes a fetch for everyone who hears the channel, and returns its number.
-    pub fn catch_up(
+    pub(crate) fn catch_up(
         &mut self,
         channel: ChannelId,
         name: Arc<str>,
@@ -102,17 +102,17 @@ impl Fetches {
     }
 
     /// The fetch of that number: it is answered.
-    pub fn answered(&mut self, number: u64) -> Option<Fetch> {
+    pub(crate) fn answered(&mut self, number: u64) -> Option<Fetch> {
         self.waiting.remove(&number)
     }
 
     /// Takes the fetches that a broker which went away has not answered.
-    pub fn forgotten(&mut self) -> BTreeMap<u64, Fetch> {
+    pub(crate) fn forgotten(&mut self) -> BTreeMap<u64, Fetch> {
         std::mem::take(&mut self.waiting)
     }
 
     /// Lets those who waited for a forgotten fetch wait for the one that was made in its place.
-    pub fn wait_again(&mut self, forgotten: Fetch, state: &ChannelState) {
+    pub(crate) fn wait_again(&mut self, forgotten: Fetch, state: &ChannelState) {
         if let Some(fetch) = self.waiting.get_mut(&state.shared_fetch) {
             fetch.waiters.extend(forgotten.waiters);
         }
@@ -134,12 +134,12 @@ impl Fetches {
 impl Fetch {
     /// Whether news are for everyone who hears the channel: they were asked for after an outage,
     /// and nothing has been delivered since that would be newer.
-    pub fn is_for_everyone(&self, state: &ChannelState) -> bool {
+    pub(crate) fn is_for_everyone(&self, state: &ChannelState) -> bool {
         self.catch_up == Some(state.deliveries)
     }
 
     /// Who waited, and has had no delivery of the channel since.
-    pub fn entitled(&self, state: &ChannelState) -> impl Iterator<Item = LinkId> {
+    pub(crate) fn entitled(&self, state: &ChannelState) -> impl Iterator<Item = LinkId> {
         let deliveries = state.deliveries;
         self.waiters.iter().filter(move |(_, at)| *at == deliveries).map(|(link, _)| *link)
     }

@@ -3,7 +3,7 @@
 use super::table::Party;
 use super::{Said, Server};
 use crate::access::control;
-use crate::broker::{Ask, Event, Status};
+use crate::broker::{Ask, BrokerEvent, Status};
 use crate::link::{LinkId, Metrics};
 
 /// What is left to do when an event has been handed on.
@@ -64,10 +64,10 @@ impl Server {
     fn next_event(&mut self, input: &mut &[u8]) -> Option<Rest> {
         let event = self.broker.next(input, self.cx.now.mono_ms)?;
         let (relay, table, cx) = (&mut self.relay, &mut self.table, &mut self.cx);
-        if let Event::Delivery(delivery) = &event {
+        if let BrokerEvent::Delivery(delivery) = &event {
             self.clients.hear(delivery.channel, delivery.payload, table, cx);
         }
-        if let Event::Delivery(delivery) | Event::Announced(delivery) = event {
+        if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
             let control = self.control.as_ref().map(|name| name.as_bytes());
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
@@ -76,24 +76,24 @@ impl Server {
             let slow = relay.take_slow();
             return Some(if slow.is_empty() { Rest::Nothing } else { Rest::After(slow) });
         }
-        if event == Event::Quiet {
+        if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
         }
         relay.deliver_arrived(table, cx);
         let mut touched = relay.take_slow();
         match event {
-            Event::Answer { ask: Ask::Stored(fetch), payload } => {
+            BrokerEvent::Answer { ask: Ask::Stored(fetch), payload } => {
                 relay.on_stored(fetch, payload, table, cx);
                 touched.extend(relay.take_slow());
             }
-            Event::Answer { ask: Ask::Session(link), payload } => {
+            BrokerEvent::Answer { ask: Ask::Session(link), payload } => {
                 table
                     .conn(link)
                     .into_iter()
                     .for_each(|conn| conn.on_session(link, Ok(payload), cx));
                 touched.push(link);
             }
-            Event::NoAnswer { ask, reason } => {
+            BrokerEvent::NoAnswer { ask, reason } => {
                 self.said.no_answer(ask, &reason, &mut cx.metrics);
                 match ask {
                     Ask::Stored(fetch) => relay.on_stored(fetch, None, table, cx),
@@ -104,22 +104,22 @@ impl Server {
                     }
                 }
             }
-            Event::Settled { conn: link } => {
+            BrokerEvent::Settled { conn: link } => {
                 table.conn(link).into_iter().for_each(|conn| conn.settled());
                 touched.push(link);
             }
-            Event::Subscribed { channel } => {
+            BrokerEvent::Subscribed { channel } => {
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
-            Event::Denied { channel, reason } => {
+            BrokerEvent::Denied { channel, reason } => {
                 self.said.denied(&channel, &reason, &mut cx.metrics);
                 touched.extend(relay.on_denied(&channel, table, cx));
             }
-            Event::Skipped => self.said.skipped(&mut cx.metrics),
-            Event::Refused { reason } => self.said.refused(&reason, &mut cx.metrics),
-            Event::Up => return Some(Rest::Up),
-            Event::Broken { reason } => return Some(Rest::Broken(reason)),
-            Event::Delivery(_) | Event::Announced(_) | Event::Quiet => {}
+            BrokerEvent::Skipped => self.said.skipped(&mut cx.metrics),
+            BrokerEvent::Refused { reason } => self.said.refused(&reason, &mut cx.metrics),
+            BrokerEvent::Up => return Some(Rest::Up),
+            BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
+            BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
         Some(Rest::After(touched))
     }

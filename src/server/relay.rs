@@ -53,7 +53,7 @@ pub(super) struct Subscribed {
 }
 
 impl Relay {
-    pub fn new(keys: RandomState) -> Self {
+    pub(super) fn new(keys: RandomState) -> Self {
         Relay {
             hub: Hub::new(keys.clone()),
             owners: Hub::new(keys.clone()),
@@ -65,7 +65,12 @@ impl Relay {
     }
 
     /// Lets a conn hear a channel. Until the broker has confirmed it the conn does not open.
-    pub fn subscribe(&mut self, link: LinkId, conn: &mut Conn, name: &str) -> Option<Subscribed> {
+    pub(super) fn subscribe(
+        &mut self,
+        link: LinkId,
+        conn: &mut Conn,
+        name: &str,
+    ) -> Option<Subscribed> {
         let of = &mut conn.member()?.subscriptions;
         let (channel, first) = self.hub.subscribe(link.index, of, name, |state| !state.confirmed);
         if !self.hub.state(channel).confirmed {
@@ -76,14 +81,19 @@ impl Relay {
 
     /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
     /// `after`. True is for a fetch that the broker is to be asked for.
-    pub fn wait_for_stored(&mut self, link: LinkId, channel: ChannelId, after: u64) -> (u64, bool) {
+    pub(super) fn wait_for_stored(
+        &mut self,
+        link: LinkId,
+        channel: ChannelId,
+        after: u64,
+    ) -> (u64, bool) {
         let name = self.hub.name(channel).clone();
         self.fetches.wait(link, channel, &name, self.hub.state(channel), after)
     }
 
     /// The broker has come up and knows nothing: the fetches to ask it for, each with the channel
     /// to be subscribed to.
-    pub fn catch_up(&mut self, table: &Table) -> Vec<(u64, Arc<str>)> {
+    pub(super) fn catch_up(&mut self, table: &Table) -> Vec<(u64, Arc<str>)> {
         let forgotten = self.fetches.forgotten();
         let mut fetches = Vec::new();
         for channel in self.in_the_order_of_conns(table) {
@@ -105,7 +115,7 @@ impl Relay {
     /// channel its messages are the rest of an earlier subscription: who joins now gets what is
     /// stored, which is newer. The next may be for the same: after the last comes
     /// [`Relay::deliver_arrived`].
-    pub fn deliver(&mut self, delivery: Delivery<'_>, table: &mut Table, cx: &mut Context) {
+    pub(super) fn deliver(&mut self, delivery: Delivery<'_>, table: &mut Table, cx: &mut Context) {
         cx.metrics.deliveries_total += 1;
         let Delivery { channel: name, payload, except } = delivery;
         let Some(mut channel) = self.heard_channel(name).filter(|_| !payload.is_empty()) else {
@@ -125,7 +135,7 @@ impl Relay {
     }
 
     /// Hands out the messages that may have had to wait for others to go with.
-    pub fn deliver_arrived(&mut self, table: &mut Table, cx: &mut Context) {
+    pub(super) fn deliver_arrived(&mut self, table: &mut Table, cx: &mut Context) {
         if self.arrived.ends.is_empty() {
             return;
         }
@@ -137,13 +147,13 @@ impl Relay {
     }
 
     /// Takes the conns that were handed more than may wait for them: their timers have changed.
-    pub fn take_slow(&mut self) -> Vec<LinkId> {
+    pub(super) fn take_slow(&mut self) -> Vec<LinkId> {
         std::mem::take(&mut self.slow)
     }
 
     /// A fetch is answered: the stored message goes to those who wait for it, or, when it is news
     /// after an outage, to everyone.
-    pub fn on_stored(
+    pub(super) fn on_stored(
         &mut self,
         fetch: u64,
         payload: Option<&[u8]>,
@@ -177,7 +187,7 @@ impl Relay {
 
     /// The broker has confirmed the channel: conns that waited for nothing else open. Returns those
     /// that waited.
-    pub fn on_subscribed(
+    pub(super) fn on_subscribed(
         &mut self,
         name: &[u8],
         table: &mut Table,
@@ -199,7 +209,12 @@ impl Relay {
     }
 
     /// The broker will not let us hear the channel: whoever counts on it is told, not left waiting.
-    pub fn on_denied(&mut self, name: &str, table: &mut Table, cx: &mut Context) -> Vec<LinkId> {
+    pub(super) fn on_denied(
+        &mut self,
+        name: &str,
+        table: &mut Table,
+        cx: &mut Context,
+    ) -> Vec<LinkId> {
         let Some(channel) = self.hub.find(name) else { return Vec::new() };
         let mut links = Vec::new();
         for index in self.hub.subscribers(channel) {
@@ -215,14 +230,14 @@ impl Relay {
     }
 
     /// The conns of an owner.
-    pub fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
+    pub(super) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
         let Some(owner) = self.owners.find(owner) else { return Vec::new() };
         let conns = self.owners.subscribers(owner);
         conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
     }
 
     /// Panics when what is counted and indexed disagrees with what is there.
-    pub fn check_invariants(&self, metrics: &Metrics) {
+    pub(super) fn check_invariants(&self, metrics: &Metrics) {
         self.hub.check_invariants();
         self.owners.check_invariants();
         assert_eq!(metrics.channels, self.hub.len() as u64);

@@ -172,3 +172,31 @@ fn files_that_are_named_exist() {
     }
     assert!(counted > 5, "only {counted} files");
 }
+
+/// What the page for troubles quotes is what wsloop says.
+#[test]
+fn lines_of_the_log_that_are_quoted_exist() {
+    const TITLES: [&str; 1] = ["A user is taken for nobody"];
+    const BROWSERS: [&str; 2] = ["insecure WebSocket", "MIME type"];
+    let mut source = String::new();
+    let mut folders = vec![Path::new(ROOT).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            match entry.expect("an entry").path() {
+                path if path.is_dir() => folders.push(path),
+                path => source += &fs::read_to_string(path).expect("a text"),
+            }
+        }
+    }
+    // A text that is broken over lines goes on behind the blanks.
+    let mut parts = source.split("\\\n");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    whole.extend(parts.map(str::trim_start));
+    let page = include_str!("../../docs/src/troubleshooting.md");
+    let prose = markdown::prose(page);
+    let quoted: Vec<&str> = prose.lines().flat_map(|l| l.split('"').skip(1).step_by(2)).collect();
+    for text in quoted.iter().filter(|text| ![&TITLES[..], &BROWSERS].concat().contains(text)) {
+        assert!(whole.contains(text), "wsloop never says {text:?}");
+    }
+    assert!(quoted.len() > 6, "{quoted:?}");
+}

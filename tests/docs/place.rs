@@ -65,13 +65,15 @@ fn fetch(page: &str) -> Folder {
     // Their names may lead to the repository, where a reader has it.
     let home = copies.join("home");
     lay_home(&home);
+    // HOME stays, for that is where pip and npm may be configured.
     let run = |line: String| {
         let mut command = Command::new("sh");
-        command.args(["-ec", &line]).current_dir(&home).env("HOME", &home);
-        let output = command.stdin(Stdio::null()).output().expect("a shell");
+        command.args(["-ec", &line]).current_dir(&home).stdin(Stdio::null());
+        let output = command.output().expect("a shell");
         assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
     };
     for command in &commands {
+        let command = command.replace("~/", &format!("{}/", home.display()));
         if let Some(packages) = command.strip_prefix("pip install ") {
             // What builds the package in the repository comes along.
             let pip = "/usr/bin/python3 -m venv venv && venv/bin/pip download --quiet";
@@ -123,26 +125,32 @@ impl Home {
             env::var(name).unwrap_or_else(|_| format!("{outside}/{folder}"))
         };
         let path = env::var("PATH").expect("a PATH");
-        [
-            ("HOME", home.to_owned()),
-            ("PATH", format!("{home}/.local/bin:{home}/bin:{path}")),
-            ("LANG", "C.UTF-8".to_owned()),
-            ("TERM", "dumb".to_owned()),
-            ("CARGO_HOME", or("CARGO_HOME", ".cargo")),
-            ("RUSTUP_HOME", or("RUSTUP_HOME", ".rustup")),
-            ("CARGO_INSTALL_ROOT", format!("{home}/.local")),
-            ("CARGO_NET_OFFLINE", "true".to_owned()),
-            ("PIP_DISABLE_PIP_VERSION_CHECK", "1".to_owned()),
-            ("PIP_NO_INDEX", "1".to_owned()),
-            ("PIP_FIND_LINKS", self.copies.join("pip").display().to_string()),
-            ("npm_config_cache", self.copies.join("npm").display().to_string()),
-            ("npm_config_offline", "true".to_owned()),
-            // redis-cli prints for people, as it does in their terminals.
-            ("FAKETTY", "1".to_owned()),
-            ("NODE_PATH", format!("{ROOT}/tests/docs/node_modules")),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
+        // npm finds its copies by the registry that they are from, which may be another than usual.
+        let npm = |(name, _): &(String, String)| name.to_lowercase().starts_with("npm_config_");
+        let mut environment: Vec<(String, String)> = env::vars().filter(npm).collect();
+        environment.extend(
+            [
+                ("npm_config_userconfig", or("NPM_CONFIG_USERCONFIG", ".npmrc")),
+                ("HOME", home.to_owned()),
+                ("PATH", format!("{home}/.local/bin:{home}/bin:{path}")),
+                ("LANG", "C.UTF-8".to_owned()),
+                ("TERM", "dumb".to_owned()),
+                ("CARGO_HOME", or("CARGO_HOME", ".cargo")),
+                ("RUSTUP_HOME", or("RUSTUP_HOME", ".rustup")),
+                ("CARGO_INSTALL_ROOT", format!("{home}/.local")),
+                ("CARGO_NET_OFFLINE", "true".to_owned()),
+                ("PIP_DISABLE_PIP_VERSION_CHECK", "1".to_owned()),
+                ("PIP_NO_INDEX", "1".to_owned()),
+                ("PIP_FIND_LINKS", self.copies.join("pip").display().to_string()),
+                ("npm_config_cache", self.copies.join("npm").display().to_string()),
+                ("npm_config_offline", "true".to_owned()),
+                // redis-cli prints for people, as it does in their terminals.
+                ("FAKETTY", "1".to_owned()),
+                ("NODE_PATH", format!("{ROOT}/tests/docs/node_modules")),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        environment
     }
 }
 
@@ -158,13 +166,20 @@ fn lay_home(home: &Path) {
     fs::write(&bundle, BUNDLE).expect("a file");
     fs::set_permissions(&bundle, fs::Permissions::from_mode(0o755)).expect("a mode");
     // A copy, for what is built from it is written beside it.
-    let list = Command::new("git").args(["-C", ROOT, "ls-files", "-z", "clients"]).output();
-    let list = list.expect("git").stdout;
-    for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let name = std::str::from_utf8(name).expect("a name in UTF-8");
-        let to = home.join("wsloop").join(name);
-        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
-        // Links lead to files in there, whose contents are as good.
-        fs::copy(Path::new(ROOT).join(name), to).expect("a file is copied");
+    copy(&Path::new(ROOT).join("clients"), &home.join("wsloop/clients"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    const MADE: [&str; 4] = ["node_modules", "build", "__pycache__", "wsloop.egg-info"];
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
+        let to = to.join(&name);
+        match from.is_dir() {
+            _ if MADE.iter().any(|made| name == *made) => {}
+            true => copy(&from, &to),
+            // Links lead to files in there, whose contents are as good.
+            false => drop(fs::copy(from, to).expect("a file is copied")),
+        }
     }
 }

@@ -6,13 +6,11 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::browser::settings::Settings;
-use wsloop::link::{Metrics, Now, Wish};
-use wsloop::server::Server;
+use wsloop::{Metrics, Now, Server, Settings, Wish};
 
 use super::{BEGIN_MS, World};
 
-pub use wsloop::link::{Cause, Input, LinkId, Output};
+pub use wsloop::{Cause, Input, LinkId, Output};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);

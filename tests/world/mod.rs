@@ -23,8 +23,7 @@ mod setup;
 use std::io::IoSlice;
 
 use slab::Slab;
-use wsloop::browser::settings::Settings;
-use wsloop::server::Server;
+use wsloop::{Server, Settings};
 
 pub use app::{FakeApp, Mark};
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
@@ -33,7 +32,10 @@ pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
-pub use settings::{EXPIRE_S, REDIS_TIMEOUT_MS, app_target, redis_of, settings, with_redis};
+pub use settings::{
+    AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
+    by_session, redis_of, sessions, settings, with_redis,
+};
 pub use setup::{Packing, Setup, token};
 
 /// The place of a browser among all that there ever were.

@@ -2,14 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use wsloop::access::ask;
-use wsloop::access::channel::Allow;
-use wsloop::access::session::{Entries, Format};
-use wsloop::access::sources::{Sessions, Sources, Tokens};
-use wsloop::access::token::Key;
-use wsloop::browser::settings::{Refuse, Settings};
-use wsloop::fanout::overflow::Overflows;
+use wsloop::internals::access::ask;
 use wsloop::proto::ws::deflate::Compression;
+use wsloop::{
+    Allow, Entries, Format, Overflows, Refuse, Sessions, Settings, Sources, TokenKey, Tokens,
+};
 
 use super::{app_target, redis_of, settings, with_redis};
 
@@ -116,7 +113,7 @@ impl Setup {
             connections,
             waiting: 64,
         };
-        let key = || Key::from_file_bytes(SECRET).expect("a key");
+        let key = || TokenKey::from_file_bytes(SECRET).expect("a key");
         Sources {
             token: self.tokens.then(|| Tokens { key: key(), audience: None }),
             session: self.sessions.then(sessions),

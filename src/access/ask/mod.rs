@@ -22,11 +22,11 @@ mod verdict;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use question::question;
-pub use url::auth_url;
+pub(crate) use url::auth_url;
 pub use verdict::{Failure, Granted, Verdict, Wrong};
 
 use crate::link::{LinkId, Target};
-use crate::proto::http::answer::{Answer, Reader};
+use crate::proto::http::answer::{Answer, AnswerReader};
 
 /// A link that rests for so long is closed. Most applications close it earlier.
 const REST_MS: u64 = 30_000;
@@ -120,7 +120,7 @@ enum State {
 struct Exchange {
     question: Question,
     sent: usize,
-    reader: Reader,
+    reader: AnswerReader,
     /// Nobody waits for the answer any more.
     forgotten: bool,
 }
@@ -347,7 +347,7 @@ impl Application {
             let next = waiting.find(|question| link.fresh || !question.again);
             let Some(number) = next.map(|question| question.number) else { continue };
             if let Some(question) = self.waiting.remove(&number) {
-                let reader = Reader::new(verdict::WANTED);
+                let reader = AnswerReader::new(verdict::WANTED);
                 link.state = State::Asked(Box::new(Exchange {
                     question,
                     sent: 0,

@@ -86,7 +86,7 @@ impl std::error::Error for AnswerError {}
 
 /// Reads the responses of one connection, one after another.
 #[derive(Debug)]
-pub struct Reader {
+pub struct AnswerReader {
     wanted: &'static [&'static str],
     state: State,
     /// Bytes of the present response that were taken.
@@ -118,11 +118,11 @@ enum Chunked {
     LastEnd,
 }
 
-impl Reader {
+impl AnswerReader {
     /// Reads responses of which the values of these headers are wanted.
     pub fn new(wanted: &'static [&'static str]) -> Self {
         let answer = Answer { status: 0, keeps_alive: false, body: Vec::new(), values: Vec::new() };
-        Reader { wanted, state: State::Head, taken: 0, spilled: Vec::new(), answer }
+        AnswerReader { wanted, state: State::Head, taken: 0, spilled: Vec::new(), answer }
     }
 
     /// Takes what arrived from the front of `input`, until a response is whole; `None` when all is
@@ -156,7 +156,7 @@ impl Reader {
     }
 
     fn finish(&mut self) -> Answer {
-        let next = Reader::new(self.wanted);
+        let next = AnswerReader::new(self.wanted);
         std::mem::replace(self, next).answer
     }
 

@@ -19,8 +19,8 @@ use crate::access::channel::Audience;
 use crate::client::publisher::{Error, Expire, Publisher, Recipients};
 use crate::config::values::printable;
 
-pub use flags::{commands, task};
-pub use listen::Listen;
+pub(crate) use flags::{commands, task};
+pub(crate) use listen::Listen;
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;

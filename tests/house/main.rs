@@ -1,0 +1,3 @@
+//! The house rules.
+
+mod tidy;
