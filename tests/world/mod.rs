@@ -373,9 +373,16 @@ impl World {
     }
 
     fn party(&self, link: LinkId) -> Party {
-        match self.links.get(link.index as usize) {
-            Some((generation, party)) if *generation == link.generation => *party,
-            _ => panic!("{link:?} is not known"),
-        }
+        self.find_party(link).unwrap_or_else(|| panic!("{link:?} is not known"))
+    }
+
+    fn find_party(&self, link: LinkId) -> Option<Party> {
+        let known = self.links.get(link.index as usize);
+        known.filter(|(generation, _)| *generation == link.generation).map(|(_, party)| *party)
+    }
+
+    /// Whether bytes of a browser are left over that were read.
+    fn is_left_over(&self, id: BrowserId) -> bool {
+        self.leftovers.contains(&self.browsers[id].link)
     }
 }

@@ -2,7 +2,6 @@
 
 use super::super::super::world::Cause;
 use super::super::ask::{Flaw, FlawKind};
-use super::super::people::option_names;
 use super::guest::{End, Guest, Life, Mark};
 use super::{Model, TICK_MS};
 
@@ -62,7 +61,9 @@ impl Model {
         for (id, last) in closings {
             let end = read_end(last);
             let guest = &mut self.guests[*id];
-            match guest.due.take() {
+            // It may have been too slow for what it said before it ended.
+            guest.cut_short |= guest.stalled && guest.ended.is_some() && is_for_slowness(last);
+            match guest.due.take().filter(|_| !guest.cut_short) {
                 Some(due) => assert_eq!(end, due, "browser {id} is closed otherwise"),
                 None => self.check_reason(*id, &end, last),
             }
@@ -119,16 +120,6 @@ impl Model {
             }
             _ => false,
         }
-    }
-
-    /// What the 101 of a browser says that it was granted.
-    pub fn granted(&self, id: usize) -> String {
-        let guest = &self.guests[id];
-        let mut options = guest.grant.options.clone();
-        options.extend(guest.ask.echo.then(|| "echo".to_owned()));
-        options.extend(guest.ask.binary.then(|| "binary".to_owned()));
-        debug_assert!(option_names(guest.ask.options).len() <= 8);
-        options.join(",")
     }
 }
 

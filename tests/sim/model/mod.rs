@@ -87,8 +87,11 @@ pub struct Model {
     publishes: Vec<Publish>,
     /// Messages that Redis was asked to store and has not answered.
     unstored: usize,
-    /// What browsers have said just now.
+    /// What browsers have said just now, and what they said before that is left over.
     said: Vec<Said>,
+    kept: Vec<Said>,
+    /// The browser of whose bytes some are left over.
+    left_over: Option<usize>,
     /// Guests that are to be closed by what the server is told just now.
     due: Vec<usize>,
     /// Guests that have been let in just now, and those that are closed.
@@ -128,6 +131,8 @@ impl Model {
             publishes: Vec::new(),
             unstored: 0,
             said: Vec::new(),
+            kept: Vec::new(),
+            left_over: None,
             due: Vec::new(),
             opening: Vec::new(),
             closing: BTreeSet::new(),
@@ -196,9 +201,12 @@ impl Model {
         }
         self.closing = call.closing.iter().map(|(id, _)| *id).collect();
         let reads = match call.told {
-            Told::Bytes(id, _) => Some(id),
+            Told::Bytes(id, _) | Told::WentOn(id) => Some(id),
             _ => None,
         };
+        self.left_over = reads.filter(|_| call.left_over);
+        let (said, kept) = self.kept.drain(..).partition(|(id, _)| Some(*id) == reads);
+        (self.said, self.kept) = (said, kept);
         self.give_up_slow(&call.closing, reads);
         self.hear(&call.told);
         if self.up && !call.up {
@@ -223,6 +231,7 @@ impl Model {
                 self.guests[*id].heard_ms = self.now_ms;
                 self.read(*id);
             }
+            Told::WentOn(id) => self.read(*id),
             Told::Ended(id, cause) => self.ended(*id, cause),
             Told::Redis(arrivals) => arrivals.iter().for_each(|arrival| self.arrive(arrival)),
             Told::Dialed => self.dialed(),
@@ -246,6 +255,11 @@ impl Model {
             let guest = &mut self.guests[id];
             let reads = matches!(guest.life, Life::Head | Life::Open) && guest.due.is_none();
             if !reads || guest.script.front().is_none_or(|(end, _)| *end > guest.told) {
+                return;
+            }
+            // What ends it may not have been looked at yet.
+            let ends = matches!(guest.script.front(), Some((_, Mark::Close(_) | Mark::Bad(_))));
+            if ends && self.left_over == Some(id) {
                 return;
             }
             let Some((_, mark)) = guest.script.pop_front() else { return };
@@ -285,14 +299,20 @@ impl Model {
     }
 
     /// What was said is what the server has counted, except that nobody listens to a browser any
-    /// more which was closed for reading too slowly. What goes nowhere is taken out.
+    /// more which was closed for reading too slowly; and that what is left over is counted later.
+    /// What goes nowhere is taken out.
     fn count(&mut self, messages: u64) -> Vec<Said> {
         let counted = (messages - self.messages) as usize;
         self.messages = messages;
         let mut said = std::mem::take(&mut self.said);
         while said.len() > counted {
-            let unheard = said.iter().rposition(|(id, _)| self.guests[*id].cut_short);
-            said.remove(unheard.expect("every message is counted"));
+            let left = |(id, _): &Said| Some(*id) == self.left_over;
+            let unheard = |(id, _): &Said| self.guests[*id].cut_short;
+            let last = said.iter().rposition(|said| left(said) || unheard(said));
+            let last = said.remove(last.expect("every message is counted"));
+            if left(&last) {
+                self.kept.insert(0, last);
+            }
         }
         assert_eq!(said.len(), counted, "messages that nobody sent");
         said.retain(|(id, payload)| {
