@@ -253,7 +253,7 @@ impl Model {
                     }
                 }
             }
-            (false, channel) if control || channel.is_some() => {
+            (false, _) if !self.subscribes.iter().any(|(later, _)| later == name) => {
                 self.asked_for.remove(name);
             }
             _ => {}
