@@ -130,10 +130,16 @@ impl Options {
     /// and is none, with the option that it is nearest to: a typing error, most likely, which would
     /// leave a page deaf or mute without a word.
     pub fn unknown(query: &str) -> Option<(String, &'static str)> {
+        let begins = |name: &str| {
+            ["subscribe-", "publish-"].iter().any(|start| {
+                let head = name.as_bytes().get(..start.len());
+                head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+            })
+        };
         let unknown = form_urlencoded::parse(query.as_bytes()).find_map(|(name, _value)| {
-            let name = name.trim().to_ascii_lowercase();
-            let begins = ["subscribe-", "publish-"].iter().any(|start| name.starts_with(start));
-            (begins && bit(&NAMES, &name).is_none()).then_some(name)
+            let name = name.trim();
+            let is_wrong = begins(name) && bit(&NAMES, name).is_none();
+            is_wrong.then(|| name.to_ascii_lowercase())
         })?;
         let nearest = nearest(&unknown, NAMES[..GRANTABLE].iter().copied())?;
         Some((unknown, nearest))
