@@ -89,7 +89,7 @@ fn a_name_that_is_looked_up_slowly_keeps_nobody_waiting() {
     let mut settings = with_redis();
     let of_redis = redis_of(&mut settings);
     of_redis.target = Target::Tcp { host: "redis".to_owned(), port: redis.port() };
-    of_redis.timeout_ms = 100;
+    of_redis.timeout_ms = 500;
     let mut lp = Loop { redis: Some(redis), ..Loop::new(settings) };
     lp.reactor.look_up_with(held);
     for dials in 1..=3 {

@@ -134,7 +134,7 @@ fn a_redis_that_stalls_is_written_to_when_it_reads_again() {
             published.append(&mut lp.redis.as_mut().expect("it is up").fake.take_published());
             published.len() == said.len()
         });
-        assert!(published.iter().zip(&said).all(|(got, said)| got == said.as_bytes()));
+        assert!(published.iter().zip(&said).all(|((_, got), said)| got == said.as_bytes()));
     }
     assert_eq!(lp.metrics().broker_lost_total, 0);
 }
