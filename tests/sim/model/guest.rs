@@ -98,6 +98,8 @@ pub struct Guest {
     pub trouble: bool,
     /// Redis has been asked for its session.
     pub looked_up: bool,
+    /// The application is asked about it once more.
+    pub asked_again: bool,
     /// The application was to be asked about it.
     pub asks: bool,
     /// What its 101 says of that was looked at.
@@ -154,6 +156,7 @@ impl Guest {
             revoked: BTreeSet::new(),
             trouble: false,
             looked_up: false,
+            asked_again: false,
             asks: false,
             granted: false,
             opened: false,

@@ -57,6 +57,8 @@ pub struct Model {
     /// What the application says, by the names that the script gave it.
     pub app_news: Vec<AppNews>,
     pub local: Option<Local>,
+    /// The application may not have been given what it was asked.
+    pub app_stalls: bool,
     /// How many dials to the application will come to nothing.
     app_silent: usize,
     now_ms: u64,
@@ -112,6 +114,7 @@ impl Model {
             hindered: false,
             app_news: Vec::new(),
             local: (!setup.redis).then(|| Local::new(setup)),
+            app_stalls: false,
             app_silent: 0,
             now_ms: 0,
             unix_ms: 0,
@@ -237,8 +240,8 @@ impl Model {
             Told::Dialed => self.dialed(),
             Told::Lost => self.lose(),
             Told::AppSilent(links) => self.app_silent = *links,
-            Told::App(news) => self.app_said(*news),
-            Told::AppHungUp(news) => self.app_hung_up(*news),
+            Told::App(told) => self.app_said(told),
+            Told::AppHungUp(told) => self.app_hung_up(told),
             Told::Resp(..) => self.deliver_announced(),
             Told::RespEnded(id, _) => {
                 self.local.as_mut().expect("it has RESP clients").ended(*id);

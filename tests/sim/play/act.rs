@@ -12,6 +12,8 @@ const MISFIT: &[u8] = b">3\r\n$9\r\nsubscribe\r\n$6\r\nnobody\r\n:1\r\n";
 
 impl Game {
     pub(super) fn act(&mut self, action: Action, dice: &mut Dice<'_>) {
+        // What was done before may have had the loop turn.
+        self.digest();
         let now_ms = self.world.now_ms;
         self.journal.say(|| format!("{now_ms} {action:?}"));
         match action {

@@ -32,8 +32,10 @@ pub fn play(name: &str, dice: &mut Dice<'_>, steps: usize, trace: bool) {
         }
         let action = Action::draw(dice, &game.scene());
         game.act(action, dice);
-        match dice.below(4) {
-            0 => game.turn(),
+        match dice.below(8) {
+            0..2 => game.turn(),
+            // The next comes at the same time.
+            2 => {}
             _ => game.run(),
         }
         game.answer_at_once(dice);
