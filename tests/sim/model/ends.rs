@@ -128,7 +128,7 @@ fn is_for_slowness(last: &[u8]) -> bool {
 }
 
 /// How a browser is closed that is sent these bytes last.
-fn read_end(last: &[u8]) -> End {
+pub(super) fn read_end(last: &[u8]) -> End {
     if !last.starts_with(b"HTTP/") {
         let code = last.get(2..4).map(|code| u16::from_be_bytes([code[0], code[1]]));
         return End::Code(code);

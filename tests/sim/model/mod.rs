@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::world::{Call, Setup, Told};
 use super::ask::Payload;
 use channels::Channel;
+use ends::read_end;
 use guest::{End, Guest, Life, Mark};
 pub use knock::{AppNews, write_control};
 use local::Local;
@@ -98,7 +99,7 @@ pub struct Model {
     due: Vec<usize>,
     /// Guests that have been let in just now, and those that are closed.
     opening: Vec<usize>,
-    closing: BTreeSet<usize>,
+    closing: BTreeMap<usize, End>,
 }
 
 /// Something that a browser has said: who, and what.
@@ -138,7 +139,7 @@ impl Model {
             left_over: None,
             due: Vec::new(),
             opening: Vec::new(),
-            closing: BTreeSet::new(),
+            closing: BTreeMap::new(),
             setup: setup.clone(),
         }
     }
@@ -202,7 +203,7 @@ impl Model {
         if let Told::Resp(id, length) = call.told {
             self.resp_said(id, length);
         }
-        self.closing = call.closing.iter().map(|(id, _)| *id).collect();
+        self.closing = call.closing.iter().map(|(id, last)| (*id, read_end(last))).collect();
         let reads = match call.told {
             Told::Bytes(id, _) | Told::WentOn(id) => Some(id),
             _ => None,

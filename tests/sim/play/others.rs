@@ -14,6 +14,9 @@ use super::act::pieces;
 
 /// Who publishes from outside, where there is no Redis to publish to.
 const OPERATOR: usize = 0;
+/// What is no answer to anything.
+const BLURT: &[u8] = b"hello?\r\n\r\n";
+
 /// How a link ends.
 fn cause(fails: bool) -> Cause {
     if fails { Cause::Failed("reset".to_owned()) } else { Cause::Ended }
@@ -50,7 +53,13 @@ impl Game {
             AppTurn::HangUp { which, fails } => {
                 app.hang_up(open[which % open.len()], cause(fails));
             }
-            AppTurn::Blurt { which } => app.blurt(open[which % open.len()], b"hello?\r\n\r\n"),
+            AppTurn::Blurt { which } => {
+                let link = open[which % open.len()];
+                match number_in(&app.links[link].inbox) {
+                    Some(about) => self.say_as_app(link, BLURT, AppNews::Shakes { about }),
+                    None => app.blurt(link, BLURT),
+                }
+            }
         }
     }
 
