@@ -22,10 +22,10 @@ const PONG_MS: [u64; 2] = [2_000, 7_000];
 const SMALL: (usize, usize) = (300, 700);
 const LARGE: (usize, usize) = (5_000, 12_000);
 
-/// Plays `steps` actions, or as many as the dice have numbers for. `name` is said when something
-/// is wrong, with the last actions; with `trace` every action is said as it happens.
-pub fn play(name: &str, dice: &mut Dice<'_>, steps: usize, trace: bool) {
-    let mut game = Game::new(name, dice, trace);
+/// Plays `steps` actions, or as many as the dice have numbers for; with `trace` everything is said
+/// as it happens. Panics when something is otherwise than the model says.
+pub fn play(dice: &mut Dice<'_>, steps: usize, trace: bool) {
+    let mut game = Game::new(dice, trace);
     for _ in 0..steps {
         if dice.is_over() || game.world.is_done() {
             break;
@@ -88,11 +88,11 @@ fn draw(dice: &mut Dice<'_>) -> Setup {
 }
 
 impl Game {
-    fn new(name: &str, dice: &mut Dice<'_>, trace: bool) -> Self {
+    fn new(dice: &mut Dice<'_>, trace: bool) -> Self {
         let setup = draw(dice);
         let push_first = dice.below(2) == 0;
-        let mut journal = Journal::new(name, trace);
-        journal.say(|| format!("{name}: push first: {push_first}, {setup:?}"));
+        let journal = Journal { trace };
+        journal.say(|| format!("push first: {push_first}, {setup:?}"));
         let fake = FakeRedis::with(|fake| {
             fake.push_first = push_first;
             fake.sessions = setup.sessions.then_some("session:");
