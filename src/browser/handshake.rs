@@ -10,7 +10,7 @@ use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::Identity;
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
-use crate::link::{Frame, Now, SaidRarely};
+use crate::link::{Frame, LeftOut, Now, SaidRarely};
 use crate::proto::http::{Head, HeadError};
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::frame;
@@ -209,11 +209,13 @@ fn check(
         let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
         return refused(414, text);
     }
-    if let Some((unknown, nearest)) = Options::unknown(upgrade.query) {
-        let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
-        return refused(400, text);
-    }
-    let options = Options::parse(upgrade.query);
+    let options = match Options::read(upgrade.query) {
+        Ok(options) => options,
+        Err((unknown, nearest)) => {
+            let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
+            return refused(400, text);
+        }
+    };
     if channel::is_ambiguous(&facility, options) {
         let text = "With user, group or session options, the facility must have no colon in it.";
         return refused(400, text.to_owned());
@@ -355,18 +357,6 @@ fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
         ]
     };
     origin.map(headers).unwrap_or_default()
-}
-
-/// How many lines of the log were left out before this one.
-struct LeftOut(u64);
-
-impl std::fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            lines => write!(f, " ({lines} lines like this were left out)"),
-        }
-    }
 }
 
 /// The refusal of bytes that are no request head.

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use super::lines::Line;
 use super::table::{Party, Table};
 use crate::broker::Delivery;
 use crate::browser::{self, Conn, Context};
@@ -175,7 +176,7 @@ impl Relay {
             let now = cx.now.tick();
             let Some(slot) = table.get(link) else { continue };
             let Party::Browser(conn) = &mut slot.party else { continue };
-            let Some((outbox, member)) = conn.receiver() else { continue };
+            let Some((outbox, member, _)) = conn.receiver() else { continue };
             member.spoken = now;
             outbox.push(cx.encoder.frame(&mut encoded, link.index, member.form));
             cx.metrics.messages_out_total += 1;
@@ -300,7 +301,7 @@ impl Relay {
         }
         let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
         let subscribers = self.hub.subscribers(channel);
-        let receivers = subscribers.len();
+        let line = Line::of(subscribers.len());
         let messages = run.messages();
         for index in subscribers {
             let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
@@ -308,7 +309,7 @@ impl Relay {
                 continue;
             }
             let Party::Browser(conn) = &mut slot.party else { continue };
-            let Some((outbox, member)) = conn.receiver() else { continue };
+            let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
             member.spoken = now;
             if member.skips {
                 let frame = run.last(&mut cx.encoder, index, member.form);
@@ -328,9 +329,8 @@ impl Relay {
                     conn.overflowed(link, cx);
                     self.slow.push(link);
                 }
-            } else {
-                let line = slot.line(receivers);
-                slot.stand(index, line, lines);
+            } else if goes_out {
+                slot.enter(index, line, lines);
             }
         }
         cx.metrics.compressions_total = cx.encoder.compressions();

@@ -5,11 +5,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the program may take to end, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::PATIENCE;
 
 /// The program, deaf to the environment of the tests.
 fn wsloop(args: &[&str], env: &[(&str, &str)]) -> Command {
@@ -29,7 +30,7 @@ fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
             child.kill().expect("a child");
             break;
         }
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     child.wait_with_output().expect("a child")
 }
@@ -249,26 +250,20 @@ fn environment_and_flags_beat_the_file() {
     assert!(line.starts_with(&format!("{}:3: listen: ", file.path())), "{line}");
 }
 
-/// Killed when it is dropped.
-struct Serving(Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn what_is_probably_a_mistake_is_a_warning_at_the_start() {
     let file = TomlFile::new("nobody", "\n[[allow]]\nwho = \"group:staff\"\n");
     let args = ["--listen=127.0.0.1:0", "--resp=off", "--log=warn", "--require-login"];
     let args = [&args[..], &["--config", file.path()]].concat();
     let mut command = wsloop(&args, &[("WSLOOP_EXPIRY", "60"), ("WSLOOP_NOTHING", "")]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let mut serving = Serving(child);
-    let stderr = BufReader::new(serving.0.stderr.take().expect("a pipe"));
-    let warnings: Vec<String> = stderr.lines().take(3).map(|line| line.expect("UTF-8")).collect();
+    let mut serving =
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let stderr = BufReader::new(serving.stderr.take().expect("a pipe"));
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
+    let warnings: Vec<String> = (0..3).map_while(|_| lines.recv_timeout(PATIENCE).ok()).collect();
+    serving.kill().expect("a child");
+    serving.wait().expect("a child");
     let rule = format!("{}:2: [[allow]] who = \"group:staff\" fits nobody", file.path());
     for words in ["every handshake is refused with 403", &rule, "WSLOOP_EXPIRY is no setting"] {
         let found = warnings.iter().any(|line| line.contains("WARN") && line.contains(words));
@@ -313,7 +308,7 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
         match child.try_wait().expect("a child") {
             Some(status) => break Some(status),
             None if Instant::now() > deadline => break None,
-            None => std::thread::sleep(Duration::from_millis(20)),
+            None => thread::sleep(Duration::from_millis(20)),
         }
     };
     if status.is_none() {

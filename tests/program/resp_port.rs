@@ -88,7 +88,7 @@ fn redis_cli_hears_what_browsers_say() {
         server.connect(&format!("foo?{SPEAK}")).send("from a browser");
         expect_lines(&lines, &[kind, &["broadcast:foo", "from a browser"]].concat());
     }
-    server.expect_metric("visitors", |visitors| visitors == 0);
+    server.expect_metric("resp_clients", |clients| clients == 0);
 }
 
 const PYTHON: &str = r#"
@@ -195,7 +195,7 @@ fn ioredis_works_unchanged() {
     let (server, port) = start();
     let mut browser = server.connect(&format!("foo?{HEAR}"));
     let mut command = Command::new("node");
-    command.env("NODE_PATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readme/node_modules"));
+    command.env("NODE_PATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/node_modules"));
     let (mut process, lines) = lines_of(command.args(["-e", NODE, &port]));
     expect_lines(&lines, &["listening"]);
     browser.expect(&["from Node", "piped"]);
@@ -230,13 +230,17 @@ fn who_does_not_read_is_closed_and_nobody_else() {
     let text = "x".repeat(900_000);
     let publish = format!("*3\r\n$7\r\nPUBLISH\r\n$13\r\nbroadcast:foo\r\n$900000\r\n{text}\r\n");
     let mut answers = BufReader::new(publisher.try_clone().expect("a socket")).lines();
-    for _ in 0..100 {
+    let mut heard_by = || {
         publisher.write_all(publish.as_bytes()).expect("a command is taken");
-        assert!(answers.next().expect("an answer").expect("an answer").starts_with(':'));
         // Whoever publishes faster than this browser reads makes it one that reads too slowly.
         assert_eq!(browser.text().len(), 900_000);
-    }
-    server.expect_metric("visitors_closed_total", |closed| closed == 1);
+        answers.next().expect("an answer").expect("an answer")
+    };
+    // What the kernel takes for it is not known; what is unsent here is limited to 32 MiB.
+    let taken = (0..200).take_while(|_| heard_by() == ":2").count();
+    assert!((37..200).contains(&taken), "{taken} messages are taken for who does not read");
+    assert_eq!(heard_by(), ":1");
+    server.expect_metric("resp_clients_closed_total", |closed| closed == 1);
     server.expect_log(&["reads too slowly"]);
     publisher.write_all(b"PING\r\n").expect("a command is taken");
     assert_eq!(answers.next().expect("an answer").expect("an answer"), "+PONG");
@@ -253,7 +257,7 @@ fn a_web_page_is_cut_off() {
     // It ends, or is reset because not all was read.
     let _ = stream.read_to_end(&mut answer);
     assert_eq!(answer, b"");
-    server.expect_metric("visitors", |visitors| visitors == 0);
+    server.expect_metric("resp_clients", |clients| clients == 0);
     assert_eq!(server.metric("deliveries_total"), 0);
 }
 

@@ -40,7 +40,10 @@ pub struct Publish {
 impl Get {
     /// Whether its answer is about that channel.
     pub fn is_for(&self, name: &str, time: u64) -> bool {
-        matches!(&self.subject, Subject::Stored { channel, era, .. } if channel == name && *era == time)
+        match &self.subject {
+            Subject::Stored { channel, era, .. } => channel == name && *era == time,
+            _ => false,
+        }
     }
 }
 
