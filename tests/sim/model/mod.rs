@@ -32,7 +32,7 @@ mod redis;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::world::{Call, Setup, Told};
+use super::super::world::{Call, REDIS_TIMEOUT_MS, Setup, Told};
 use super::ask::Payload;
 use channels::Channel;
 use ends::read_end;
@@ -53,8 +53,6 @@ pub struct Model {
     pub shut_down: bool,
     /// Redis has been told to refuse to say what is stored.
     pub denied: bool,
-    /// Redis has been hindered from answering in time.
-    pub hindered: bool,
     /// What the application says, by the names that the script gave it.
     pub app_news: Vec<AppNews>,
     pub local: Option<Local>,
@@ -70,6 +68,8 @@ pub struct Model {
     down: bool,
     /// Redis's link is lost, and none was dialed since.
     lost: bool,
+    /// When the server last heard of Redis.
+    redis_ms: u64,
     /// Counts what happens.
     event: u64,
     /// Messages from browsers.
@@ -112,7 +112,6 @@ impl Model {
             guests: Vec::new(),
             shut_down: false,
             denied: false,
-            hindered: false,
             app_news: Vec::new(),
             local: (!setup.redis).then(|| Local::new(setup)),
             app_stalls: false,
@@ -122,6 +121,7 @@ impl Model {
             up: !setup.redis,
             down: false,
             lost: false,
+            redis_ms: 0,
             event: 0,
             messages: 0,
             publications: 0,
@@ -147,6 +147,12 @@ impl Model {
     /// Whether Redis is up, or there is none.
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// How long Redis has said nothing on a link that is up.
+    pub fn silent_ms(&self, now_ms: u64) -> u64 {
+        let matters = self.up && self.setup.redis && !self.shut_down;
+        if matters { now_ms - self.redis_ms } else { 0 }
     }
 
     /// Whether everything that Redis was asked for has been answered.
@@ -214,7 +220,8 @@ impl Model {
         self.give_up_slow(&call.closing, reads);
         self.hear(&call.told);
         if self.up && !call.up {
-            assert!(self.hindered, "Redis is given up for nothing");
+            let silent_ms = self.now_ms - self.redis_ms;
+            assert!(silent_ms >= REDIS_TIMEOUT_MS, "Redis is given up after {silent_ms} ms");
             self.lose();
         }
         assert_eq!(self.up, call.up, "Redis is up, or it is not");
@@ -237,7 +244,10 @@ impl Model {
             }
             Told::WentOn(id) => self.read(*id),
             Told::Ended(id, cause) => self.ended(*id, cause),
-            Told::Redis(arrivals) => arrivals.iter().for_each(|arrival| self.arrive(arrival)),
+            Told::Redis(arrivals) => {
+                self.redis_ms = self.now_ms;
+                arrivals.iter().for_each(|arrival| self.arrive(arrival));
+            }
             Told::Dialed => self.dialed(),
             Told::Lost => self.lose(),
             Told::AppSilent(links) => self.app_silent = *links,

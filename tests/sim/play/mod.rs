@@ -51,6 +51,8 @@ struct Game {
     prompt: bool,
     /// Messages thought of so far.
     messages: usize,
+    /// When it was last later at once.
+    jumped_ms: u64,
     journal: Journal,
 }
 
@@ -77,7 +79,7 @@ fn draw(dice: &mut Dice<'_>) -> Setup {
         shutdown_timeout_ms: 3_000,
         max_message,
         outbox_limit,
-        max_connections: 16,
+        max_connections: dice.pick(&[16, 16, 6]),
         max_handshakes: 12,
         packing: dice.pick(&[Packing::Shared, Packing::Dedicated, Packing::Off]),
         refuses_by_closing: dice.below(2) == 0,
@@ -102,7 +104,7 @@ impl Game {
         world.flushes = dice.pick(&[usize::MAX, usize::MAX, 1, 3]);
         world.pulls = dice.pick(&[usize::MAX, usize::MAX, usize::MAX, 1]);
         let prompt = !dice.once_in(3);
-        let mut game = Game { world, model, setup, prompt, messages: 0, journal };
+        let mut game = Game { world, model, setup, prompt, messages: 0, jumped_ms: 0, journal };
         game.digest();
         if !game.setup.redis {
             // Whoever publishes from outside.

@@ -85,7 +85,7 @@ impl Game {
         assert!(guest.asks, "the application is asked about browser {about} for nothing");
         let bytes = reply.bytes(manner.closes);
         self.journal.say(|| format!("  the application about {about}: {reply:?} {manner:?}"));
-        self.world.now_ms += manner.takes_ms;
+        self.jump(self.world.now_ms + manner.takes_ms);
         // What is no response shows before it is whole.
         let begun = match reply {
             Reply::Useless(_) => AppNews::Shakes { about },
