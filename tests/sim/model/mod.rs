@@ -37,6 +37,7 @@ use super::ask::Payload;
 use channels::Channel;
 use ends::read_end;
 use guest::{End, Guest, Life, Mark};
+use hear::FRAME_COST;
 pub use knock::{AppNews, write_control};
 use local::Local;
 use redis::{Get, Publish};
@@ -280,8 +281,14 @@ impl Model {
             match mark {
                 Mark::Head => self.knock(id),
                 Mark::Message(payload) => self.said.push((id, payload)),
-                Mark::Ping(payload) => guest.pongs.push_back(payload),
-                Mark::Heartbeat => guest.beats += 1,
+                Mark::Ping(payload) => {
+                    guest.replies += payload.len() + FRAME_COST;
+                    guest.pongs.push_back(payload);
+                }
+                Mark::Heartbeat => {
+                    guest.replies += FRAME_COST;
+                    guest.beats += 1;
+                }
                 Mark::Close(code) => {
                     (guest.ended, guest.polite) = (Some(code), true);
                     // The answer may have to wait until what was published is stored.

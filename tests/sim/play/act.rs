@@ -70,8 +70,10 @@ impl Game {
             }
             Action::Stall { who, after } => {
                 self.world.stall(who, after);
+                let now_ms = self.world.latest_ms();
                 let guest = &mut self.model.guests[who];
-                (guest.stalled, guest.excused) = (true, true);
+                guest.stalled_ms.get_or_insert(now_ms);
+                guest.excused = true;
             }
             Action::Resume { who } => self.world.resume(who),
             Action::Mute { who } => {

@@ -145,6 +145,7 @@ impl Game {
     pub(super) fn check_questions(&self) {
         let Some(connections) = self.setup.application else { return };
         let app = &self.world.app;
+        assert!(app.open() <= connections, "{} links to the application", app.open());
         let paused = app.undialed_ms.is_some_and(|at_ms| self.world.latest_ms() < at_ms + 300);
         let dialing = app.links.iter().any(|link| !link.closed && !link.connected);
         if paused || dialing || app.reach != Reach::Answers || app.appetite.is_some() {
