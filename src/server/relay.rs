@@ -112,6 +112,16 @@ impl Relay {
         fetches
     }
 
+    /// The same for one channel, if somebody hears it.
+    pub(super) fn catch_up_with(&mut self, name: &Arc<str>) -> Option<u64> {
+        let channel = self.hub.find(name)?;
+        Some(self.fetches.catch_up(
+            channel,
+            self.hub.name(channel).clone(),
+            self.hub.state(channel),
+        ))
+    }
+
     /// Hands a message to everyone who hears its channel. Until the broker has confirmed the
     /// channel its messages are the rest of an earlier subscription: who joins now gets what is
     /// stored, which is newer. The next may be for the same: after the last comes

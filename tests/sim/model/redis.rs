@@ -258,6 +258,10 @@ impl Model {
             }
             (false, _) if !self.subscribes.iter().any(|(later, _)| later == name) => {
                 self.asked_for.remove(name);
+                // What is stored is asked for again, behind that.
+                if let Some(channel) = self.channels.get_mut(name) {
+                    channel.catches_up = true;
+                }
             }
             _ => {}
         }
