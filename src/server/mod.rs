@@ -32,7 +32,7 @@ use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, SaidRarely, Wish};
 use clients::Clients;
 use relay::Relay;
-use table::{Party, Table};
+use table::{Next, Party, Table};
 
 /// Conns beyond `--max-connections` that are accepted to be told so.
 const SURPLUS: usize = 32;
@@ -188,29 +188,32 @@ impl Server {
     /// another method. What a loop leaves for its next turn, after as much writing as a turn may
     /// take, comes then, behind what is more urgent.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let Some((output, frames)) = self.table.next_output() else {
-            self.cx.all_flushed();
-            return None;
-        };
-        self.cx.flushed(frames);
-        match &output {
-            Output::Dial(link, _) => self.on_dialing(*link),
-            Output::Close(link) => self.cx.metrics.conns -= u64::from(self.table.free(*link)),
-            Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
+        match self.table.next() {
+            Some(Next::Flush(link, frames)) => {
+                self.cx.flushed(frames);
+                Some(Output::Flush(link))
+            }
+            Some(Next::Output(output)) => {
+                self.before(&output);
+                Some(output)
+            }
+            None => {
+                self.cx.all_flushed();
+                None
+            }
         }
-        Some(output)
     }
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
         match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) if conn.unsent_frames() > 0 => conn.outbox.slices(into),
+            Some(Party::Browser(conn)) => conn.slices(into),
             Some(Party::Redis) => fill(into, self.broker.unsent()),
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
             Some(Party::Client(client)) => fill(into, client.unsent()),
-            Some(Party::Browser(_) | Party::Gone(_)) | None => 0,
+            Some(Party::Gone(_)) | None => 0,
         }
     }
 
@@ -218,10 +221,7 @@ impl Server {
     pub fn advance(&mut self, link: LinkId, n: usize) {
         let Some(slot) = self.table.get(link) else { return };
         let sent = match &mut slot.party {
-            Party::Browser(conn) => {
-                conn.advance(link, n, &mut self.cx);
-                conn.outbox.is_empty()
-            }
+            Party::Browser(conn) => conn.advance(link, n, &mut self.cx),
             Party::Redis => self.broker.advance(n),
             Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
             Party::Client(client) => {
@@ -297,6 +297,15 @@ impl Server {
 
     fn party(&mut self, link: LinkId) -> Option<&mut Party> {
         self.table.get(link).map(|slot| &mut slot.party)
+    }
+
+    /// Something is about to be put out.
+    fn before(&mut self, output: &Output) {
+        match output {
+            Output::Dial(link, _) => self.on_dialing(*link),
+            Output::Close(link) => self.cx.metrics.conns -= u64::from(self.table.free(*link)),
+            Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
+        }
     }
 
     /// A link has its name and is being dialed.

@@ -8,12 +8,12 @@
 //!   one with a proxy in between, what to change.
 //! - Origins and hosts are parsed, never searched: a name either equals another whole or does not.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use base64::Engine;
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::STANDARD;
 use sha1_smol::Sha1;
 
 use super::deflate;
@@ -24,12 +24,6 @@ pub const MAX_PROTOCOLS: usize = 64;
 
 /// What RFC 6455 section 4.2.2 has appended to the key.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// Keys with stray bits after their sixteenth byte are taken: they decode to 16 bytes.
-const KEY_DECODER: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
 
 /// A valid opening handshake, borrowed from the bytes of its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,13 +301,13 @@ impl AllowedOrigins {
 /// An origin with a host (RFC 6454 section 6.2). `Display` is its normal form: lower case, no
 /// default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Origin {
+struct Origin<'a> {
     scheme: String,
-    authority: Authority,
+    authority: Authority<'a>,
 }
 
-impl Origin {
-    fn parse(text: &str) -> Option<Self> {
+impl<'a> Origin<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
@@ -345,7 +339,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.authority.host)?;
         match self.authority.port {
@@ -358,27 +352,33 @@ impl fmt::Display for Origin {
 
 /// Host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Authority {
+struct Authority<'a> {
     /// In lower case; an IPv6 address in its one normal form, with brackets. A trailing dot stays:
     /// to browsers too that is another host.
-    host: String,
+    host: Cow<'a, str>,
     port: Option<u16>,
 }
 
-impl Authority {
+impl<'a> Authority<'a> {
     /// Takes `host[:port]` with a DNS name (underscores are in use), an IPv4 address or a bracketed
     /// IPv6 address; nothing else, so neither user names, blanks, paths, nor percent escapes.
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &'a str) -> Option<Self> {
         let (host, rest) = if let Some(inner) = text.strip_prefix('[') {
             let (address, rest) = inner.split_once(']')?;
-            (format!("[{}]", address.parse::<Ipv6Addr>().ok()?), rest)
+            (format!("[{}]", address.parse::<Ipv6Addr>().ok()?).into(), rest)
         } else {
-            let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            let (name, rest) =
+                text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
+            let legal =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
             if name.is_empty() || !name.bytes().all(legal) {
                 return None;
             }
-            (name.to_ascii_lowercase(), rest)
+            let mut name = Cow::Borrowed(name);
+            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                name.to_mut().make_ascii_lowercase();
+            }
+            (name, rest)
         };
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
@@ -462,10 +462,10 @@ fn only_text<'b>(head: &Head<'b>, header: &str) -> Option<&'b str> {
     only(head.values(header)).and_then(|value| str::from_utf8(value).ok())
 }
 
+/// Whether it is 16 bytes of base64. The four bits behind the sixteenth byte may be anything.
 fn is_key(key: &[u8]) -> bool {
-    // 24 characters are decoded in steps of 4 to 3, so that the room is for 18.
-    let mut room = [0; 18];
-    key.len() == 24 && KEY_DECODER.decode_slice(key, &mut room) == Ok(16)
+    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    matches!(key.split_at_checked(22), Some((text, b"==")) if text.iter().all(legal))
 }
 
 /// The Sec-WebSocket-Accept that belongs to a key.
