@@ -1,6 +1,7 @@
 //! The program over real sockets, with the embedded broker: handshakes, pages, limits, signals and
 //! the many ways in which a connection ends.
 
+mod closing;
 mod shutdown;
 
 use std::fs;

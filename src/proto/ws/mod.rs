@@ -4,4 +4,5 @@ pub mod client;
 pub mod deflate;
 pub mod frame;
 pub mod message;
+pub mod skim;
 pub mod upgrade;

@@ -22,6 +22,9 @@ use crate::proto::http::{self, Head};
 /// Most sub-protocols that one request may offer.
 pub const MAX_PROTOCOLS: usize = 64;
 
+/// What pages that are files say as their origin in Cordova and other web views.
+const FILES: &str = "file://";
+
 /// What RFC 6455 section 4.2.2 has appended to the key.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -72,8 +75,13 @@ impl<'b> Upgrade<'b> {
 /// Why a request does not become a WebSocket. `Display` is the body to answer with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpgradeError {
-    /// The method is not GET.
+    /// The method is POST, which has always been a bad request here, or another one than GET with
+    /// an upgrade.
     Method,
+    /// The method is none that WebSocket paths know.
+    MethodNotAllowed,
+    /// A body is announced, which an upgrade has none of: what follows would be taken for frames.
+    Body,
     /// The version is HTTP/1.0, which has no upgrades.
     HttpVersion,
     /// There is not exactly one Host, or it is not a host with or without a port.
@@ -104,6 +112,7 @@ impl UpgradeError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Method
+            | Self::Body
             | Self::HttpVersion
             | Self::Host
             | Self::NoConnectionUpgrade
@@ -111,6 +120,7 @@ impl UpgradeError {
             | Self::Protocols
             | Self::Origin => 400,
             Self::OriginRefused { .. } => 403,
+            Self::MethodNotAllowed => 405,
             Self::NoUpgrade | Self::WebSocketVersion => 426,
         }
     }
@@ -124,6 +134,7 @@ impl UpgradeError {
                 ("Upgrade", "websocket"),
                 ("Connection", "Upgrade"),
             ],
+            Self::MethodNotAllowed => &[("Allow", "GET, HEAD")],
             _ => &[],
         }
     }
@@ -132,7 +143,13 @@ impl UpgradeError {
 impl fmt::Display for UpgradeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Method => "A WebSocket is opened with GET and no other HTTP method.",
+            Self::Method | Self::MethodNotAllowed => {
+                "A WebSocket is opened with GET and no other HTTP method."
+            }
+            Self::Body => {
+                "A request for a WebSocket has no body: neither a Transfer-Encoding nor a \
+                 Content-Length other than 0."
+            }
             Self::HttpVersion => {
                 "A WebSocket needs HTTP/1.1, and this request came with HTTP/1.0; a proxy in \
                  between may have changed it (nginx needs `proxy_http_version 1.1;`)."
@@ -183,15 +200,22 @@ impl std::error::Error for UpgradeError {}
 /// Checks everything that RFC 6455 section 4.2.1 asks of an opening handshake, in the order in
 /// which a request becomes less and less like a WebSocket's.
 pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, UpgradeError> {
-    if head.method != "GET" {
-        return Err(UpgradeError::Method);
+    let upgrades = lists(head, "Upgrade", "websocket");
+    match head.method {
+        "GET" => {}
+        "HEAD" if !upgrades => {}
+        "HEAD" | "POST" => return Err(UpgradeError::Method),
+        _ => return Err(UpgradeError::MethodNotAllowed),
     }
     if head.minor_version < 1 {
         return Err(UpgradeError::HttpVersion);
     }
     let host = host(head).ok_or(UpgradeError::Host)?;
-    if !lists(head, "Upgrade", "websocket") {
+    if !upgrades {
         return Err(UpgradeError::NoUpgrade);
+    }
+    if has_body(head) {
+        return Err(UpgradeError::Body);
     }
     if !lists(head, "Connection", "upgrade") {
         return Err(UpgradeError::NoConnectionUpgrade);
@@ -271,7 +295,8 @@ pub enum AllowedOrigins {
 
 impl AllowedOrigins {
     /// Reads a comma-separated list of origins such as `https://example.com:8443`; `*` is every
-    /// origin, and `null` that of sandboxed frames and local files.
+    /// origin, `null` that of sandboxed frames and local files, and `file://` that of applications
+    /// whose pages are files.
     pub fn parse(list: &str) -> Result<Self, String> {
         let mut listed = Vec::new();
         let mut any = false;
@@ -279,10 +304,9 @@ impl AllowedOrigins {
             match Origin::parse(entry) {
                 _ if entry == "*" => any = true,
                 _ if entry.eq_ignore_ascii_case("null") => listed.push("null".to_owned()),
-                Some(origin) if !["ws", "wss"].contains(&origin.scheme.as_str()) => {
-                    listed.push(origin.to_string());
-                }
-                _ => return Err(mend(entry)),
+                _ if entry.eq_ignore_ascii_case(FILES) => listed.push(FILES.to_owned()),
+                Some(origin) => listed.push(origin.to_string()),
+                None => return Err(mend(entry)),
             }
         }
         Ok(if any { Self::Any } else { Self::Listed(listed) })
@@ -305,7 +329,8 @@ impl AllowedOrigins {
 }
 
 /// An origin with a host (RFC 6454 section 6.2). `Display` is its normal form: lower case, no
-/// default port.
+/// default port. Some clients say the socket's scheme, which stands for the page's: `ws://host` is
+/// `http://host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,
@@ -321,7 +346,11 @@ impl Origin {
         if !is_scheme || rest.ends_with(':') {
             return None;
         }
-        let scheme = scheme.to_ascii_lowercase();
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => "http".to_owned(),
+            "wss" => "https".to_owned(),
+            scheme => scheme.to_owned(),
+        };
         Some(Self { scheme, authority: Authority::parse(rest)? })
     }
 
@@ -415,11 +444,6 @@ impl fmt::Display for Quoted<'_> {
 /// What to write instead of an entry of the list that is no origin.
 fn mend(entry: &str) -> String {
     let (scheme, rest) = entry.split_once("://").unwrap_or(("https", entry));
-    let scheme = match scheme.to_ascii_lowercase().as_str() {
-        "ws" => "http".to_owned(),
-        "wss" => "https".to_owned(),
-        other => other.to_owned(),
-    };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let authority = authority.strip_suffix(':').unwrap_or(authority);
     let hint = match Origin::parse(&format!("{scheme}://{authority}")) {
@@ -431,6 +455,18 @@ fn mend(entry: &str) -> String {
         None => "write the page's scheme and host, such as https://example.com".to_owned(),
     };
     format!("{} is not an origin, which is https://host[:port]; {hint}", Quoted(entry))
+}
+
+/// Whether the request's Host is as HTTP/1.1 wants it (RFC 9112 section 3.2): one, and valid. Of
+/// HTTP/1.0 none is asked.
+pub fn has_host(head: &Head<'_>) -> bool {
+    host(head).is_some() || head.minor_version < 1 && head.header("Host").is_none()
+}
+
+/// Whether a body is announced.
+fn has_body(head: &Head<'_>) -> bool {
+    head.header("Transfer-Encoding").is_some()
+        || head.values("Content-Length").any(|length| length != b"0")
 }
 
 /// The host that the request is for: that of an absolute-form target, else the Host header, which
@@ -560,6 +596,7 @@ mod tests {
             // Bits after the sixteenth byte.
             ("ZQ==", "ZR=="),
             ("Host: h:8080", "Origin: \r\nHost: h:8080"),
+            ("Host: h:8080", "Content-Length: 0\r\nHost: h:8080"),
             ("Host: h:8080", "Sec-WebSocket-Protocol:\r\nHost: h:8080"),
         ] {
             assert!(replay(&request(part, by)).is_ok(), "{by:?}");
@@ -578,8 +615,16 @@ mod tests {
         let no_key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         for (part, by, expected) in [
             ("GET", "POST", Method),
-            ("GET", "get", Method),
             ("GET", "HEAD", Method),
+            ("GET", "get", MethodNotAllowed),
+            ("GET", "PUT", MethodNotAllowed),
+            ("GET", "DELETE", MethodNotAllowed),
+            ("GET", "OPTIONS", MethodNotAllowed),
+            ("Host:", "Transfer-Encoding: chunked\r\nHost:", Body),
+            ("Host:", "Transfer-Encoding:\r\nHost:", Body),
+            ("Host:", "Content-Length: 5\r\nHost:", Body),
+            ("Host:", "Content-Length: 0\r\nContent-Length: 1\r\nHost:", Body),
+            ("Host:", "Content-Length: +0\r\nHost:", Body),
             ("HTTP/1.1", "HTTP/1.0", HttpVersion),
             ("Host: h:8080\r\n", "", Host),
             ("Host: h:8080", "Host: h:8080\r\nHost: h:8080", Host),
@@ -657,6 +702,8 @@ mod tests {
         let foreign = UpgradeError::OriginRefused { origin: "http://a".into(), host: "b".into() };
         for (refusal, status, words) in [
             (UpgradeError::Method, 400, "GET"),
+            (UpgradeError::MethodNotAllowed, 405, "GET"),
+            (UpgradeError::Body, 400, "Content-Length"),
             (UpgradeError::HttpVersion, 400, "proxy_http_version 1.1"),
             (UpgradeError::Host, 400, "Host"),
             (UpgradeError::NoUpgrade, 426, "upgrade to a websocket"),
@@ -746,6 +793,10 @@ mod tests {
             ("http://[::1]", "[::1]:80"),
             ("http://[::1]:8080", "[0:0::1]:8080"),
             ("http://[FE80::1]", "[fe80::1]"),
+            // The socket's scheme stands for the page's.
+            ("ws://a.b", "a.b"),
+            ("ws://a.b:8080", "a.b:8080"),
+            ("WSS://a.b", "a.b:443"),
         ] {
             assert!(AllowedOrigins::Listed(vec![]).permits(origin, host), "{origin:?} {host:?}");
         }
@@ -800,8 +851,10 @@ mod tests {
             ("http://[::1]x", "[::1]x"),
             ("http://::1", "::1"),
             ("http://[fe80::1%25eth0]", "[fe80::1%25eth0]"),
+            ("ws://a.b:8080", "a.b"),
+            ("wss://a.b", "a.b:80"),
+            ("file://", "a.b"),
             // Not the web's name space.
-            ("ws://a.b", "a.b"),
             ("chrome-extension://a", "a"),
             ("http://a.b", "a.b/"),
             ("http://a.b", "x, a.b"),
@@ -823,6 +876,14 @@ mod tests {
             ("chrome-extension://abc", "chrome-extension://abc", true),
             ("null", "null", true),
             ("NULL", "null", true),
+            ("file://", "file://", true),
+            ("FILE://, https://a.b", "file://", true),
+            ("null", "file://", false),
+            ("file://", "null", false),
+            ("http://a.b:81", "ws://a.b:81", true),
+            ("ws://a.b:81", "http://a.b:81", true),
+            ("wss://a.b", "https://a.b", true),
+            ("wss://a.b", "ws://a.b", false),
             ("*", "null", true),
             ("https://x, *", "https://a.b", true),
             ("", "https://a.b", false),
@@ -852,7 +913,8 @@ mod tests {
             ("https://example.com/", "write https://example.com"),
             ("http://example.com:81/chat?x#y", "write http://example.com:81"),
             ("http://example.com:", "write http://example.com"),
-            ("wss://example.com", "write https://example.com"),
+            ("file:///index.html", "such as https://example.com"),
+            ("wss://example.com/", "write https://example.com"),
             ("ws://example.com:81/ws/", "write http://example.com:81"),
             ("https://*.example.com", "or * alone"),
             ("https://a https://b", "commas"),
