@@ -13,7 +13,7 @@ fn a_socket_is_not_shut_before_our_close_is_answered() {
     let mut client = server.connect("room");
     let message = frame_bytes(true, Opcode::Binary, &[b'x'; 70_000]);
     client.raw(&message[..100]);
-    client.expect_close(1009, "larger");
+    client.hear_close(1009, "larger");
     assert!(!ends(&mut client, Duration::from_millis(300)), "shut before the answer");
     client.raw(&message[100..]);
     client.send("what was on its way");
@@ -30,7 +30,7 @@ fn a_close_that_is_not_answered_ends_after_the_close_timeout() {
     let mut client = server.connect("room");
     let begun = Instant::now();
     client.raw(&frame_bytes(true, Opcode::Binary, &[b'x'; 70_000])[..100]);
-    client.expect_close(1009, "larger");
+    client.hear_close(1009, "larger");
     assert_eq!(client.next(), Event::End);
     assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
     server.expect_metric("conns", |n| n == 1);
