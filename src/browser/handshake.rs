@@ -5,7 +5,7 @@
 //! nothing is granted that was not asked for, allowed and named.
 
 use super::context::Context;
-use super::settings::{Refuse, Settings};
+use super::settings::{CompressionFor, Refuse, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::Identity;
 use crate::access::permissions;
@@ -261,6 +261,9 @@ fn agree(
     let spoken = settings.subprotocols.as_deref();
     let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
     let compression = match (settings.compression, overflow) {
+        _ if settings.compression_for == CompressionFor::Browsers && !is_browsers(head) => {
+            Compression::Off
+        }
         // Of messages that refer to one another none can be skipped.
         (Compression::Dedicated, Overflow::Latest) => Compression::Shared,
         (compression, _) => compression,
@@ -271,6 +274,14 @@ fn agree(
         deflate: deflate::negotiate(head.values(deflate::HEADER), compression),
         overflow,
     }
+}
+
+/// Whether a browser asks, by a sign that all of them leave and hardly any other client.
+fn is_browsers(head: &Head<'_>) -> bool {
+    let is_browser = |agent: &[u8]| agent.starts_with(b"Mozilla/");
+    head.header("Origin").is_some()
+        || head.header("Sec-Fetch-Mode").is_some()
+        || head.header("User-Agent").is_some_and(is_browser)
 }
 
 /// Decides about a good request when it is known who asks. Whoever told that may have narrowed what
