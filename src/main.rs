@@ -58,8 +58,9 @@ fn serve(mut config: Config) -> Result<(), net::ReactorError> {
         bound => bound.map(|(bound, _)| bound),
     };
     let clients = resp.as_ref().and_then(|bound| bound.as_ref().ok());
-    config.redis_clients_are_answered_at(&clients.map(RespSockets::addresses).unwrap_or_default());
-    let mut reactor = net::listen(&config.listen, config.settings)?;
+    let taken = clients.map(RespSockets::addresses).unwrap_or_default();
+    config.redis_clients_are_answered_at(&taken);
+    let mut reactor = net::listen(&config.listen, &taken, config.settings)?;
     let addresses = reactor.addresses();
     // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
     std::thread::spawn(move || {

@@ -25,6 +25,7 @@ use crate::link::timers::Tick;
 use crate::link::{Frame, LinkId, Outbox, Wish};
 use crate::proto::ws::deflate::Agreement;
 use crate::proto::ws::message::Reader;
+use crate::proto::ws::skim::Skim;
 
 /// One browser connection, from its first byte to its last.
 #[derive(Debug)]
@@ -146,6 +147,18 @@ pub(super) struct Closing {
     pub ended: bool,
     /// The answer to the browser's close waits for the broker's to what it published last.
     pub held: bool,
+    /// We close, and the browser's close frame has not come: the frames before it.
+    pub awaited: Option<Box<Skim>>,
+}
+
+/// What the last bytes of a conn are, and so when its end is shut behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// A response to plain HTTP, or the answer to the browser's close: when they are sent.
+    Answer,
+    /// A close frame of ours: when the browser's has come too. To a browser that has not said its
+    /// own the close would else be unclean.
+    Close,
 }
 
 /// A channel that a conn publishes to.
@@ -283,10 +296,26 @@ impl Conn {
                 cx.put(link, Effect::Resume);
             }
             (member.skips, member.pongs) = (false, 0);
-        } else if sent && let Life::Closing(Closing { ended, .. }) = self.life {
-            cx.put(link, if ended { Effect::Drop } else { Effect::Finish });
+        } else if sent && let Life::Closing(closing) = &self.life {
+            if closing.ended {
+                cx.put(link, Effect::Drop);
+            } else if closing.awaited.is_none() {
+                cx.put(link, Effect::Finish);
+            }
         }
         sent
+    }
+
+    /// A conn that is closing sends more: nothing of it is looked at but the answer to our close.
+    pub(super) fn pass_over(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
+        if let Life::Closing(closing) = &mut self.life
+            && closing.awaited.as_mut().is_some_and(|skim| skim.pass(bytes))
+        {
+            closing.awaited = None;
+            if self.outbox.is_empty() {
+                cx.put(link, Effect::Finish);
+            }
+        }
     }
 
     /// Panics when what it says of itself disagrees with itself: a bug of ours.
@@ -307,6 +336,22 @@ impl Conn {
             || !matches!(self.life, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
     }
 
+    /// Where its frames are when it begins to close; `None` when a close frame has come already,
+    /// behind what a turn had time for.
+    fn unjudged(&self) -> Option<Skim> {
+        let (mut skim, bytes) = match &self.life {
+            Life::Open(member) => {
+                let kept = member.kept.as_deref();
+                (member.reader.skim(), kept.map_or(&[][..], |kept| &kept.bytes[kept.done..]))
+            }
+            Life::Asking(asking) => (Skim::default(), &asking.begun.early[..]),
+            Life::Waiting(waiting) => (Skim::default(), &waiting.joining.begun.early[..]),
+            Life::Joining(joining) => (Skim::default(), &joining.begun.early[..]),
+            Life::Head(_) | Life::Closing(_) => (Skim::default(), &[][..]),
+        };
+        (!skim.pass(bytes)).then_some(skim)
+    }
+
     fn asked(&self) -> Option<Source> {
         match &self.life {
             Life::Asking(asking) => asking.asked,
@@ -315,8 +360,9 @@ impl Conn {
     }
 
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
-    pub(super) fn leave(&mut self, link: LinkId, cx: &mut Context) {
-        let closing = Closing { since: cx.now.tick(), ended: false, held: false };
+    pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
+        let awaited = (last == Last::Close).then(|| self.unjudged()).flatten().map(Box::new);
+        let closing = Closing { since: cx.now.tick(), ended: false, held: false, awaited };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
         let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
         match before {

@@ -5,7 +5,7 @@
 //! nothing is granted that was not asked for, allowed and named.
 
 use super::context::Context;
-use super::settings::{Refuse, Settings};
+use super::settings::{CompressionFor, Refuse, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::Identity;
 use crate::access::permissions;
@@ -59,6 +59,8 @@ pub struct Request {
     options: Options,
     /// The page that asks, as it says.
     origin: Option<String>,
+    /// It asks with HEAD: no answer has a body.
+    bare: bool,
     /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
     /// WebSocket would be granted.
     agreed: Option<Agreed>,
@@ -80,6 +82,11 @@ impl Request {
         self.agreed.as_ref().map(|agreed| agreed.accepted(None))
     }
 
+    /// Whether it asks with HEAD.
+    pub fn is_bare(&self) -> bool {
+        self.bare
+    }
+
     /// The refusal of it.
     fn refuse(
         &self,
@@ -89,7 +96,9 @@ impl Request {
         settings: &Settings,
     ) -> Refusal {
         let headers = [headers, &readable_by(self.plain_origin())].concat();
-        refuse(status, &headers, text.to_owned(), self.accepted().as_deref(), settings)
+        let accepted = self.accepted();
+        let refusal = refuse(status, &headers, text.to_owned(), accepted.as_deref(), settings);
+        if self.bare { refusal.without_body() } else { refusal }
     }
 
     /// The origin of a page that reads the answer to plain HTTP.
@@ -131,6 +140,19 @@ pub struct Refusal {
     pub text: String,
     /// Everything to send.
     pub bytes: Frame,
+    /// What is sent ends with a close frame.
+    pub closes: bool,
+}
+
+impl Refusal {
+    /// The same to who has asked with HEAD.
+    pub fn without_body(mut self) -> Refusal {
+        let end = self.bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = end.filter(|_| !self.closes) {
+            self.bytes = Frame::from(&self.bytes[..end + 4]);
+        }
+        self
+    }
 }
 
 impl Pending {
@@ -147,6 +169,10 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let echoes = settings.echo_path.as_deref() == Some(head.path);
     if facility.is_none() && !echoes && !wants_upgrade() {
+        if !upgrade::has_host(head) {
+            let refusal = not_upgraded(&upgrade::UpgradeError::Host, None, settings);
+            return Examined::Decided(Decision::Refuse(refusal));
+        }
         let site = Site {
             pages: &settings.pages,
             metrics_path: settings.metrics_path.as_deref(),
@@ -222,7 +248,8 @@ fn check(
         return refused(agreed, 400, text.to_owned());
     }
     let origin = upgrade.origin.map(str::to_owned);
-    Ok(Examined::Asked(Request { facility, options, origin, agreed }))
+    let bare = head.method == "HEAD";
+    Ok(Examined::Asked(Request { facility, options, origin, bare, agreed }))
 }
 
 /// What a WebSocket is agreed on with who asks for it.
@@ -235,6 +262,9 @@ fn agree(
     let spoken = settings.subprotocols.as_deref();
     let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
     let compression = match (settings.compression, overflow) {
+        _ if settings.compression_for == CompressionFor::Browsers && !is_browsers(head) => {
+            Compression::Off
+        }
         // Of messages that refer to one another none can be skipped.
         (Compression::Dedicated, Overflow::Latest) => Compression::Shared,
         (compression, _) => compression,
@@ -245,6 +275,14 @@ fn agree(
         deflate: deflate::negotiate(head.values(deflate::HEADER), compression),
         overflow,
     }
+}
+
+/// Whether a browser asks, by a sign that all of them leave and hardly any other client.
+fn is_browsers(head: &Head<'_>) -> bool {
+    let is_browser = |agent: &[u8]| agent.starts_with(b"Mozilla/");
+    head.header("Origin").is_some()
+        || head.header("Sec-Fetch-Mode").is_some()
+        || head.header("User-Agent").is_some_and(is_browser)
 }
 
 /// Decides about a good request when it is known who asks. Whoever told that may have narrowed what
@@ -344,8 +382,8 @@ fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
         &readable_by(request.plain_origin()),
     ]
     .concat();
-    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), false));
-    Refusal { status: 426, text, bytes }
+    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), request.bare));
+    Refusal { status: 426, text, bytes, closes: false }
 }
 
 /// The headers by which a page of that origin may read an answer, with its cookies.
@@ -419,13 +457,13 @@ fn refuse(
     accepted: Option<&[u8]>,
     settings: &Settings,
 ) -> Refusal {
-    let bytes = match (settings.refuse, accepted) {
+    let (bytes, closes) = match (settings.refuse, accepted) {
         (Refuse::Close, Some(accepted)) => {
             let mut bytes = accepted.to_vec();
             bytes.extend_from_slice(&frame::encode_close(Some(4000 + status), &text));
-            bytes
+            (bytes, true)
         }
-        _ => web::text_response(status, headers, &text, false),
+        _ => (web::text_response(status, headers, &text, false), false),
     };
-    Refusal { status, text, bytes: Frame::from(bytes) }
+    Refusal { status, text, bytes: Frame::from(bytes), closes }
 }

@@ -1,6 +1,6 @@
 //! L2: a conn's deadlines and its end.
 
-use super::conn::{Closing, Conn, Life, Member};
+use super::conn::{Closing, Conn, Last, Life, Member};
 use super::context::{Context, Pace};
 use super::effect::Effect;
 use super::handshake::{self, Refusal};
@@ -75,7 +75,7 @@ impl Conn {
         match &mut self.life {
             Life::Closing(closing) if unsent => closing.ended = true,
             Life::Open(_) if unsent => {
-                self.finish(link, Frame::default(), cx);
+                self.finish(link, Frame::default(), Last::Answer, cx);
                 if let Life::Closing(closing) = &mut self.life {
                     closing.ended = true;
                 }
@@ -135,18 +135,32 @@ impl Conn {
     pub(super) fn refuse(&mut self, link: LinkId, refusal: Refusal, cx: &mut Context) {
         tracing::debug!("{link} refused: {} {}", refusal.status, refusal.text);
         cx.metrics.handshakes_refused_total += 1;
-        self.finish(link, refusal.bytes, cx);
+        let refusal = if self.is_bare() { refusal.without_body() } else { refusal };
+        let last = if refusal.closes { Last::Close } else { Last::Answer };
+        self.finish(link, refusal.bytes, last, cx);
     }
 
-    /// Sends a close frame, and closes.
+    /// Sends a close frame, and closes when the browser has answered it.
     pub(super) fn close(&mut self, link: LinkId, code: Option<u16>, why: &str, cx: &mut Context) {
         tracing::debug!("{link} closes: {code:?} {why:?}");
-        self.finish(link, frame::encode_close(code, why), cx);
+        self.finish(link, frame::encode_close(code, why), Last::Close, cx);
+    }
+
+    /// Answers the browser's close frame, and closes.
+    pub(super) fn answer_close(
+        &mut self,
+        link: LinkId,
+        code: Option<u16>,
+        why: &str,
+        cx: &mut Context,
+    ) {
+        tracing::debug!("{link} is closed: {code:?} {why:?}");
+        self.finish(link, frame::encode_close(code, why), Last::Answer, cx);
     }
 
     /// Sends its last bytes. Then its end is shut and what it still sends discarded, so that no
     /// reset destroys those bytes on their way.
-    pub(super) fn finish(&mut self, link: LinkId, last: Frame, cx: &mut Context) {
+    pub(super) fn finish(&mut self, link: LinkId, bytes: Frame, last: Last, cx: &mut Context) {
         self.send_replies(cx);
         match self.life {
             Life::Closing(_) => return,
@@ -154,15 +168,15 @@ impl Conn {
             Life::Joining(_) => drop(self.outbox.drop_unstarted()),
             _ => {}
         }
-        self.leave(link, cx);
-        self.outbox.push(last);
+        self.leave(link, last, cx);
+        self.outbox.push(bytes);
         cx.queued(1);
     }
 
     /// Closes its link at once, whatever waits.
     pub(crate) fn drop_now(&mut self, link: LinkId, cx: &mut Context) {
         if !self.is_closing() {
-            self.leave(link, cx);
+            self.leave(link, Last::Answer, cx);
         }
         cx.put(link, Effect::Drop);
     }
@@ -194,6 +208,15 @@ impl Conn {
                 self.refuse(link, refusal, cx);
             }
             _ => self.refuse_waiting(link, 503, TOO_LATE, cx),
+        }
+    }
+
+    /// Whether its request is with HEAD, as far as can be told.
+    fn is_bare(&self) -> bool {
+        match &self.life {
+            Life::Head(head) => head.rest.as_ref().is_some_and(|rest| is_bare(&rest.0)),
+            Life::Asking(asking) => asking.request.is_bare(),
+            _ => false,
         }
     }
 
@@ -229,6 +252,11 @@ impl Member {
         let end = (self.expires > 0).then_some((self.expires, Due::Expired));
         alive.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
     }
+}
+
+/// Whether these are the first bytes of a request with HEAD. Empty lines may go before it.
+pub(super) fn is_bare(head: &[u8]) -> bool {
+    head.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 /// Counts messages given up for newer ones.

@@ -6,10 +6,13 @@
 
 use std::borrow::Cow;
 
-use super::conn::{Asking, Begun, Conn, Head, Joining, Kept, Life, Member, Publication, Waiting};
+use super::conn::{
+    Asking, Begun, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Waiting,
+};
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
 use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
+use super::life::is_bare;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::Identity;
@@ -34,12 +37,18 @@ impl Conn {
         cx: &mut Context,
     ) -> Option<Said<'i>> {
         match &mut self.life {
-            Life::Open(_) => return self.frames(link, input, cx),
+            Life::Open(_) => {
+                let said = self.frames(link, input, cx);
+                if said.is_some() || !self.is_closing() {
+                    return said;
+                }
+                self.pass_over(link, input, cx);
+            }
             Life::Head(_) => self.on_head(link, input, cx),
             Life::Asking(_) | Life::Waiting(_) | Life::Joining(_) => {
                 self.keep_early(link, input, cx);
             }
-            Life::Closing(_) => {}
+            Life::Closing(_) => self.pass_over(link, input, cx),
         }
         *input = &mut [];
         None
@@ -179,7 +188,7 @@ impl Conn {
             cx.metrics.expired_total += 1;
             let mut last = joining.accepted.to_vec();
             last.extend_from_slice(&frame::encode_close(Some(4401), EXPIRED));
-            return self.finish(link, Frame::from(last), cx);
+            return self.finish(link, Frame::from(last), Last::Close, cx);
         }
         let mut member = std::mem::take(&mut joining.member);
         let early = std::mem::take(&mut joining.begun.early);
@@ -248,9 +257,16 @@ impl Conn {
         match examine(link, &whole, head, cx) {
             Ok(None) => head.rest.get_or_insert_default().0 = whole.into_owned(),
             Ok(Some((examined, length))) => {
+                let examined = match examined {
+                    Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
+                        Identified::Decided(Decision::Refuse(refusal.without_body()))
+                    }
+                    examined => examined,
+                };
                 self.on_examined(link, examined, Begun { since, early: Vec::new() }, cx);
                 self.keep_early(link, &whole[length..], cx);
             }
+            Err(refusal) if is_bare(&whole) => self.refuse(link, refusal.without_body(), cx),
             Err(refusal) => self.refuse(link, refusal, cx),
         }
     }
@@ -327,7 +343,7 @@ impl Conn {
 
     fn on_decision(&mut self, link: LinkId, decision: Decision, begun: Begun, cx: &mut Context) {
         match decision {
-            Decision::Answer(answer) => self.finish(link, answer, cx),
+            Decision::Answer(answer) => self.finish(link, answer, Last::Answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;
@@ -357,13 +373,15 @@ impl Conn {
             Life::Asking(asking) => &mut asking.begun,
             Life::Waiting(waiting) => &mut waiting.joining.begun,
             Life::Joining(joining) => &mut joining.begun,
-            Life::Head(_) | Life::Open(_) | Life::Closing(_) => return,
+            Life::Closing(_) => return self.pass_over(link, bytes, cx),
+            Life::Head(_) | Life::Open(_) => return,
         };
         if begun.early.len() + bytes.len() <= cx.settings.max_head_size {
             return begun.early.extend_from_slice(bytes);
         }
         let refusal = handshake::too_eager(self.accepted_frame().as_deref(), &cx.settings);
         self.refuse(link, refusal, cx);
+        self.pass_over(link, bytes, cx);
     }
 }
 
@@ -388,8 +406,9 @@ fn examine(
     let Some((head, length)) = head else { return Ok(None) };
     tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
     let examined = handshake::examine(&head, cx);
+    let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
     if conn.surplus {
-        return Err(refuse_surplus(examined, cx));
+        return refused(refuse_surplus(examined, cx));
     }
     let address = conn.rest.as_ref().and_then(|rest| rest.1);
     let identified = match examined {
@@ -398,7 +417,9 @@ fn examine(
             let sources = &cx.settings.sources;
             match sources.identify(&head, address, cx.now.unix_ms, &mut cx.metrics) {
                 Ok(who) => Identified::By(request, who),
-                Err(unidentified) => return Err(refuse_unidentified(unidentified, &request, cx)),
+                Err(unidentified) => {
+                    return refused(refuse_unidentified(unidentified, &request, cx));
+                }
             }
         }
     };

@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_fragments: usize,
     /// What is done about permessage-deflate.
     pub compression: Compression,
+    /// Who is given permessage-deflate.
+    pub compression_for: CompressionFor,
     /// Messages to browsers that are smaller are not compressed.
     pub compression_min: usize,
     /// Most bytes that may wait for a conn whose socket takes no more.
@@ -91,6 +93,7 @@ impl Settings {
             max_message_size: 1 << 20,
             max_fragments: 131_072,
             compression: Compression::Shared,
+            compression_for: CompressionFor::All,
             compression_min: 256,
             outbox_limit: 4 << 20,
             overflows: Overflows::default(),
@@ -108,6 +111,16 @@ impl Settings {
             },
         }
     }
+}
+
+/// Who is given permessage-deflate, of those who offer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionFor {
+    /// Everybody.
+    All,
+    /// Who is a browser by a sign that browsers leave. Some other clients offer what they do not
+    /// do, as is said in the book.
+    Browsers,
 }
 
 /// How a WebSocket handshake is refused.

@@ -151,6 +151,16 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Smallest message to browsers that is compressed",
     },
     Flag {
+        name: "compression-for",
+        variable: "WSLOOP_COMPRESSION_FOR",
+        takes: Text("all|browsers", |draft, text| {
+            put(&mut draft.settings.compression_for, values::compression_for(text))
+        }),
+        default: Value("all"),
+        help: "Who is given permessage-deflate: `all` who offer it, or only `browsers`, for other \
+               clients are often wrong about it",
+    },
+    Flag {
         name: "max-head-size",
         variable: "WSLOOP_MAX_HEAD_SIZE",
         takes: Bytes(256..=MIB, |draft, size| draft.settings.max_head_size = size),
@@ -323,7 +333,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         }),
         default: Words("none"),
         help: "Origins that may connect besides the host's own, separated by commas, as \
-               `https://example.com`; `*` is all",
+               `https://example.com` or, of apps whose pages are files, `file://`; `*` is all",
     },
     Flag {
         name: "subprotocols",

@@ -18,7 +18,6 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -33,7 +32,7 @@ use crate::server::Server;
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Listeners have the tokens from here downwards; no link has so high a place.
-const LISTENERS: usize = usize::MAX - 2;
+pub(super) const LISTENERS: usize = usize::MAX - 2;
 
 /// Bytes read at a time, from whichever link.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -45,35 +44,40 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
 /// quiet one its answer within some milliseconds.
 const READ_BUDGET: Duration = Duration::from_millis(2);
-/// Conns accepted in a turn.
-const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
 pub(super) const EVENTS: usize = 1024;
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
-/// Out of descriptors, accepting pauses for so long.
-const ACCEPT_PAUSE_MS: u64 = 500;
 
 /// The loop and all it owns.
 pub struct Reactor {
     pub(super) server: Server,
-    poll: Poll,
-    links: Slab<Socket>,
-    listeners: Vec<Listener>,
+    pub(super) poll: Poll,
+    pub(super) links: Slab<Socket>,
+    pub(super) listeners: Vec<Listener>,
     signals: Option<Signals>,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
     start: Instant,
-    now: Now,
-    accept_after_ms: u64,
-    said_no_descriptors: bool,
+    pub(super) now: Now,
+    pub(super) accept_after_ms: u64,
+    pub(super) said_no_descriptors: bool,
 }
 
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
+        Reactor::bind_beside(&[], addresses, server)
+    }
+
+    /// The same, where this process listens on some addresses already.
+    pub(super) fn bind_beside(
+        taken: &[SocketAddr],
+        addresses: &[String],
+        server: Server,
+    ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mut reactor = Reactor {
@@ -90,9 +94,7 @@ impl Reactor {
             accept_after_ms: 0,
             said_no_descriptors: false,
         };
-        for given in addresses {
-            reactor.accept_from(listen_for(given, "--listen", Comers::Browsers)?)?;
-        }
+        reactor.accept_from(listen_for(addresses, "--listen", Comers::Browsers, taken)?)?;
         Ok(reactor)
     }
 
@@ -138,15 +140,6 @@ impl Reactor {
         self.hear(events);
         self.server.tick(self.now);
         self.put_out();
-        Ok(())
-    }
-
-    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), ReactorError> {
-        for mut listener in listeners {
-            let token = Token(LISTENERS - self.listeners.len());
-            self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
-            self.listeners.push(listener);
-        }
         Ok(())
     }
 
@@ -334,56 +327,6 @@ impl Reactor {
         }
     }
 
-    fn accept(&mut self) {
-        for at in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
-                let paused = self.now.mono_ms < self.accept_after_ms;
-                let listener = &self.listeners[at];
-                if paused || !listener.ready || !self.accepts(listener.comers) {
-                    break;
-                }
-                let comers = listener.comers;
-                match listener.socket.accept() {
-                    Ok((stream, peer)) => self.accepted(stream, peer, comers),
-                    Err(error) => self.on_accept_error(at, &error),
-                }
-            }
-        }
-    }
-
-    fn accepts(&self, comers: Comers) -> bool {
-        match comers {
-            Comers::Browsers => self.server.accepting(),
-            Comers::Clients => self.server.accepting_clients(),
-        }
-    }
-
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr, comers: Comers) {
-        let link = match comers {
-            Comers::Browsers => self.server.accept(peer, self.now),
-            Comers::Clients => self.server.accept_client(&peer, self.now),
-        };
-        self.insert(link, Socket::accepted(link.generation, stream));
-        self.register(link);
-    }
-
-    fn on_accept_error(&mut self, at: usize, error: &io::Error) {
-        match error.kind() {
-            ErrorKind::WouldBlock => self.listeners[at].ready = false,
-            ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
-            _ => {
-                self.accept_after_ms = self.now.mono_ms + ACCEPT_PAUSE_MS;
-                self.listeners[at].ready = true;
-                if !std::mem::replace(&mut self.said_no_descriptors, true) {
-                    tracing::warn!(
-                        "accepting pauses: {error}; raise the limit (ulimit -n) or lower \
-                         --max-connections (said once)"
-                    );
-                }
-            }
-        }
-    }
-
     fn dial(&mut self, link: LinkId, target: Target) {
         self.insert(link, Socket::unmade(link.generation));
         match self.dials.begin(link, target) {
@@ -479,12 +422,12 @@ impl Reactor {
 
     /// The core names places in the order in which they are taken and given up here, so the two
     /// slabs agree; if ever they did not, bytes would go to the wrong browser.
-    fn insert(&mut self, link: LinkId, entry: Socket) {
+    pub(super) fn insert(&mut self, link: LinkId, entry: Socket) {
         let index = self.links.insert(entry);
         assert_eq!(index, link.index as usize, "the core and the reactor disagree about places");
     }
 
-    fn register(&mut self, link: LinkId) {
+    pub(super) fn register(&mut self, link: LinkId) {
         let Some(entry) = self.links.get_mut(link.index as usize) else { return };
         // Every socket can be written to at first. To be told so is one more turn for each.
         let interest = if entry.told_writable { BOTH } else { Interest::READABLE };

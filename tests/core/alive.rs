@@ -262,7 +262,7 @@ fn each_breach_of_the_protocol_has_its_close_code() {
             world.send(id, &masked(Opcode::Text, b"ignored"));
             world.run();
             assert_eq!(closed_with(&world.heard(id)), Some(code), "{bytes:x?} cut at {cut}");
-            assert!(world.browsers[id].finished_ms.is_some());
+            assert_eq!(world.browsers[id].finished_ms.is_some(), bytes[0] == 0x88);
             assert_eq!(world.metrics().protocol_errors_total, 1);
             assert_eq!((world.metrics().conns_open, world.heard(other)), (1, vec![]));
             world.vanish(id);

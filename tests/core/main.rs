@@ -5,6 +5,7 @@ mod world;
 
 mod alive;
 mod asks;
+mod closing;
 mod deflate;
 mod fanout;
 mod grants;

@@ -50,7 +50,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 44] = [
+const WRONG: [(&str, &str, &str); 45] = [
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -91,6 +91,7 @@ const WRONG: [(&str, &str, &str); 44] = [
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),
+    ("--compression-for", "me", "all or browsers"),
     ("--demo", "perhaps", "on nor off"),
     ("--metrics", "metrics", "/metrics"),
     ("--echo", "echo", "/echo"),

@@ -23,7 +23,6 @@ fn says_1001_to_every_conn_and_ends_with_status_0(signal: &str) {
     server.process().signal(signal);
     for client in &mut clients {
         client.expect_close(1001, "shutting down");
-        client.frame(true, Opcode::Close, &1001u16.to_be_bytes());
     }
     let mut nothing = String::new();
     idle.read_to_string(&mut nothing).expect("an end without a reset");
@@ -39,7 +38,7 @@ fn a_shutdown_waits_no_longer_than_it_may() {
     let mut silent = server.connect("room");
     let asked = Instant::now();
     server.process().signal("INT");
-    silent.expect_close(1001, "");
+    silent.hear_close(1001, "");
     assert!(server.wait().success());
     assert!(asked.elapsed() >= Duration::from_millis(500), "the silent client had its time");
 }
@@ -49,7 +48,7 @@ fn a_second_signal_ends_at_once() {
     let mut server = Wsloop::start(&["--shutdown-timeout", "3600", "--close-timeout", "3600"]);
     let mut silent = server.connect("room");
     server.process().signal("TERM");
-    silent.expect_close(1001, "");
+    silent.hear_close(1001, "");
     thread::sleep(Duration::from_millis(200));
     assert!(server.is_running(), "the silent client has an hour");
     server.process().signal("TERM");
