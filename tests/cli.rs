@@ -34,7 +34,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 44] = [
+const WRONG: [(&str, &str, &str); 45] = [
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -58,6 +58,7 @@ const WRONG: [(&str, &str, &str); 44] = [
     ("--max-handshakes", "many", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),
     ("--redis-timeout", "0", "give 0.001 to"),
+    ("--redis-window-size", "0", "give 1 to"),
     ("--redis-buffer-limit", "1MiB", "give at least 4MiB"),
     ("--allow", "everything", "subscribe-broadcast"),
     ("--require-login", "perhaps", "on nor off"),

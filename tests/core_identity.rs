@@ -151,7 +151,7 @@ fn a_session_gives_the_channels_of_its_user_groups_and_key() {
     assert_eq!(world.texts(id), [""; 0]);
     let commands = world.redis.take_commands();
     let at = |command: &str| commands.iter().position(|known| known == command);
-    let order = [at("GET session:johns-key"), at("SUBSCRIBE broadcast:foo")];
+    let order = [at("GETRANGE session:johns-key 0 1048576"), at("SUBSCRIBE broadcast:foo")];
     assert!(order[0].is_some() && order[0] < order[1], "{commands:?}");
 }
 
@@ -307,7 +307,10 @@ fn a_lookup_that_is_lost_with_redis_is_made_again() {
     }
     assert_eq!(granted(&world, nobody), "");
     let commands = world.redis.take_commands();
-    let gets = commands.iter().filter(|command| *command == "GET session:johns-key").count();
+    let gets = commands
+        .iter()
+        .filter(|command| *command == "GETRANGE session:johns-key 0 1048576")
+        .count();
     assert_eq!(gets, 2, "once for each: {commands:?}");
 }
 
@@ -327,7 +330,8 @@ fn without_redis_nobody_is_taken_for_nobody() {
 
 #[test]
 fn what_is_no_text_where_a_session_should_be_is_a_503() {
-    let redis = FakeRedis::with(|redis| redis.denied = vec![("GET", "session:johns-key")]);
+    let key = "session:johns-key";
+    let redis = FakeRedis::with(|redis| redis.denied = vec![("GETRANGE", key), ("GET", key)]);
     let mut world = World::around(by_session(), redis);
     let id = knock(&mut world, ALL, &[COOKIE]);
     expect_refused(&world, id, 503, "who you are");
@@ -757,7 +761,12 @@ fn a_token_that_is_wrong_is_a_401_and_never_a_step_to_the_next_source() {
         assert_eq!(world.response(id).header("WWW-Authenticate"), Some("Bearer"));
         assert_eq!(world.metrics().tokens_refused_total, 1);
         assert_eq!((world.metrics().questions_total, world.app.links.len()), (0, 0));
-        assert!(!world.redis.take_commands().contains(&"GET session:johns-key".to_owned()));
+        assert!(
+            !world
+                .redis
+                .take_commands()
+                .contains(&"GETRANGE session:johns-key 0 1048576".to_owned())
+        );
     }
 }
 

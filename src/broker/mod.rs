@@ -5,7 +5,7 @@
 //! never looks at. Its rules:
 //! * an answer carries its ask, once. When the broker goes down, what it has not answered is given
 //!   back unanswered;
-//! * asks are answered in the order in which they were made;
+//! * asks of one kind are answered in the order in which they were made;
 //! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
 //!
 //! A RESP client is a Redis client of the embedded broker: an application that publishes, or
@@ -46,6 +46,19 @@ pub enum Kind {
     Redis(RedisSettings),
 }
 
+impl BrokerSettings {
+    /// How long an answer may take.
+    pub fn patience_ms(&self) -> u64 {
+        match &self.kind {
+            Kind::Local { .. } => LOCAL_PATIENCE_MS,
+            Kind::Redis(redis) => redis.timeout_ms,
+        }
+    }
+}
+
+/// The embedded broker answers as soon as a turn has room for it.
+const LOCAL_PATIENCE_MS: u64 = 5_000;
+
 /// How to reach a Redis and who to be there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
@@ -61,6 +74,8 @@ pub struct RedisSettings {
     pub timeout_ms: u64,
     /// Bytes of commands that may wait for Redis; past it, publishes are refused.
     pub buffer_limit: usize,
+    /// Bytes of answers that Redis is expected to owe us at one time; four times as many at most.
+    pub window: usize,
 }
 
 /// Whether the broker can be asked anything.
@@ -211,6 +226,14 @@ impl Broker {
         match self {
             Broker::Local(local) => local.ask(ask, name, now_ms),
             Broker::Redis(redis) => redis.ask(ask, name, now_ms),
+        }
+    }
+
+    /// Whether it is to be asked for more stored messages now.
+    pub fn has_room(&self) -> bool {
+        match self {
+            Broker::Local(_) => true,
+            Broker::Redis(redis) => redis.has_room(),
         }
     }
 

@@ -56,9 +56,16 @@ struct Subscription {
     position: u32,
     /// The conn's next subscription, or `NONE`.
     next: u32,
-    /// Whether the conn waits for the broker to confirm the channel.
-    waits: bool,
+    /// What the conn waits for.
+    waits: u8,
 }
+
+/// It waits for the broker to confirm the channel.
+const CONFIRMATION: u8 = 1;
+/// It waits for the channel's stored message.
+const STORED: u8 = 2;
+/// It waits, with everyone who heard the channel before, for what was stored during an outage.
+const CATCH_UP: u8 = 4;
 
 impl<S: Default> Hub<S> {
     /// An empty hub, whose look-ups by name are hashed with `keys`.
@@ -88,7 +95,8 @@ impl<S: Default> Hub<S> {
             }
         };
         let Channel { subscribers, state, .. } = &mut self.channels[channel as usize];
-        let (position, waits) = (subscribers.len() as u32, waits(state));
+        let position = subscribers.len() as u32;
+        let waits = if waits(state) { CONFIRMATION } else { 0 };
         let entry = Subscription { channel, position, next: NONE, waits };
         let subscription = self.subscriptions.insert(entry) as u32;
         subscribers.push(Subscriber { conn, subscription });
@@ -138,6 +146,11 @@ impl<S: Default> Hub<S> {
         &mut self.channels[channel as usize].state
     }
 
+    /// What the owner keeps, for each channel.
+    pub fn states(&self) -> impl Iterator<Item = &S> {
+        self.channels.iter().map(|(_, channel)| &channel.state)
+    }
+
     /// Whether the id still names a channel.
     pub fn contains(&self, channel: ChannelId) -> bool {
         self.channels.contains(channel as usize)
@@ -167,10 +180,65 @@ impl<S: Default> Hub<S> {
     pub fn take_waiting(&mut self, channel: ChannelId) -> Vec<u32> {
         let subscriptions = &mut self.subscriptions;
         let waited = |subscriber: &Subscriber| {
-            std::mem::take(&mut subscriptions[subscriber.subscription as usize].waits)
-                .then_some(subscriber.conn)
+            let waits = &mut subscriptions[subscriber.subscription as usize].waits;
+            let waited = *waits & CONFIRMATION != 0;
+            *waits &= !CONFIRMATION;
+            waited.then_some(subscriber.conn)
         };
         self.channels[channel as usize].subscribers.iter().filter_map(waited).collect()
+    }
+
+    /// Lets the conn that came to the channel last wait for its stored message. Returns the
+    /// subscription, for [`Hub::release`].
+    pub fn hold(&mut self, channel: ChannelId) -> u32 {
+        let last = self.channels[channel as usize].subscribers.last();
+        let subscription = last.expect("somebody hears it").subscription;
+        self.subscriptions[subscription as usize].waits |= STORED;
+        subscription
+    }
+
+    /// Lets everybody who hears the channel wait for its stored message.
+    pub fn hold_all(&mut self, channel: ChannelId) {
+        for subscriber in &self.channels[channel as usize].subscribers {
+            self.subscriptions[subscriber.subscription as usize].waits |= CATCH_UP;
+        }
+    }
+
+    /// Lets a conn wait no more for the channel's stored message; false when it does not wait, or
+    /// the subscription is another one by now.
+    pub fn release(&mut self, channel: ChannelId, subscription: u32, conn: u32) -> bool {
+        let Some(entry) = self.subscriptions.get_mut(subscription as usize) else { return false };
+        let subscribers = &self.channels[channel as usize].subscribers;
+        let stands = subscribers.get(entry.position as usize);
+        let same = stands.is_some_and(|one| (one.conn, one.subscription) == (conn, subscription));
+        let waited = same && entry.channel == channel && entry.waits & STORED != 0;
+        if waited {
+            entry.waits &= !(STORED | CATCH_UP);
+        }
+        waited
+    }
+
+    /// The conns that waited for what was stored during an outage and for nothing else; they wait
+    /// no longer.
+    pub fn release_all(&mut self, channel: ChannelId) -> Vec<u32> {
+        let subscriptions = &mut self.subscriptions;
+        let waited = |subscriber: &Subscriber| {
+            let waits = &mut subscriptions[subscriber.subscription as usize].waits;
+            let waited = *waits & (STORED | CATCH_UP) == CATCH_UP;
+            *waits &= !CATCH_UP;
+            waited.then_some(subscriber.conn)
+        };
+        self.channels[channel as usize].subscribers.iter().filter_map(waited).collect()
+    }
+
+    /// The conns that hear the channel and do not wait for its stored message.
+    pub fn receivers(&self, channel: ChannelId) -> impl Iterator<Item = u32> {
+        let subscriptions = &self.subscriptions;
+        let receives = |one: &&Subscriber| {
+            subscriptions[one.subscription as usize].waits & (STORED | CATCH_UP) == 0
+        };
+        let subscribers = &self.channels[channel as usize].subscribers;
+        subscribers.iter().filter(receives).map(|subscriber| subscriber.conn)
     }
 
     /// The channels of a conn, in the order of its subscribing.
@@ -253,6 +321,26 @@ mod tests {
         hub.subscribe(2, &mut b, "x", |_| false);
         assert_eq!(hub.take_waiting(channel), [1]);
         assert!(hub.take_waiting(channel).is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_stored_message_receives_nothing_until_it_is_released() {
+        let mut hub = hub();
+        let (mut a, mut b, mut c) = Default::default();
+        let (channel, _) = hub.subscribe(1, &mut a, "x", |_| false);
+        hub.hold_all(channel);
+        hub.subscribe(2, &mut b, "x", |_| false);
+        let second = hub.hold(channel);
+        let receivers = |hub: &Hub<u8>| hub.receivers(channel).collect::<Vec<_>>();
+        assert!(receivers(&hub).is_empty());
+        assert!(!hub.release(channel, second, 1), "it is another's");
+        assert!(hub.release(channel, second, 2) && !hub.release(channel, second, 2));
+        assert_eq!(receivers(&hub), [2]);
+        assert_eq!((hub.release_all(channel), hub.release_all(channel)), (vec![1], vec![]));
+        assert_eq!(receivers(&hub), [1, 2]);
+        while hub.unsubscribe(&mut b).is_some() {}
+        hub.subscribe(3, &mut c, "y", |_| false);
+        assert!(!hub.release(channel, second, 2), "it has gone");
     }
 
     #[test]

@@ -1,19 +1,25 @@
-//! L1: the stored messages that were asked for, and who waits for them.
+//! L1: the stored messages that are asked for, and what waits for the answers.
 //!
-//! It knows channels by id, conns by link and messages by hash. A fetch has a number, which comes
-//! back with its answer; fetches are answered in the order of their numbers. Its rules:
-//! * a conn gets a channel's stored message once, unless the channel delivered something to it
-//!   first: then that was newer, or the same;
+//! It knows channels by id, conns by link and messages by their bytes. A fetch is one question for
+//! a channel's stored message; its number comes back with its answer, and fetches are asked and
+//! answered in the order of their numbers. Its rules:
+//! * while a conn waits for a fetch of a channel, the channel's live messages are held for it: the
+//!   stored message goes out before them, unless it is one of them;
+//! * what is held is held once for all who wait, and goes when there is no answer in time;
 //! * a conn's stored messages come in the order of its channels;
-//! * conns that come while a fetch is under way share it, as long as nothing was delivered since;
-//! * after an outage a stored message goes to everyone who hears the channel, unless it is one that
-//!   was delivered before, or another one has been since it was asked for.
+//! * who comes while a fetch is under way shares it if the broker was not asked yet, or nothing was
+//!   delivered since it was;
+//! * after an outage everybody who hears a channel waits for its stored message, and has it if it
+//!   is news: not what was delivered or fetched last before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::hub::ChannelId;
 use crate::link::LinkId;
+
+/// What a held message takes besides its bytes.
+pub const HELD_COST: usize = 64;
 
 /// What is kept for each channel that somebody hears.
 #[derive(Debug, Default)]
@@ -26,8 +32,42 @@ pub struct ChannelState {
     last_delivered: u64,
     /// Hash of the last stored message seen, 0 for none.
     last_stored: u64,
+    /// What waits for fetches; none while there are none.
+    hold: Option<Box<Hold>>,
+}
+
+/// What waits on a channel for its fetches.
+#[derive(Debug, Default)]
+struct Hold {
     /// The fetch that a conn which comes now may share, 0 for none.
-    shared_fetch: u64,
+    shared: u64,
+    /// The fetches that are not answered, oldest first, each with the deliveries there had been
+    /// when its first conn began to wait.
+    fetches: VecDeque<(u64, u32)>,
+    /// The messages delivered since the oldest of those.
+    messages: VecDeque<Held>,
+    bytes: usize,
+}
+
+/// A live message that waits until the stored one has gone out.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The message.
+    pub payload: Arc<[u8]>,
+    /// The conn that is not to have it.
+    pub except: Option<LinkId>,
+    at_ms: u64,
+}
+
+/// What is to go out when a fetch is over.
+#[derive(Debug, Default)]
+pub struct Released {
+    /// The messages that were held, oldest first.
+    pub messages: Vec<Held>,
+    /// The deliveries there had been before the first of them.
+    first: u32,
+    /// Bytes that are held no more.
+    pub freed: usize,
 }
 
 /// The fetches that are not answered yet, by their numbers.
@@ -36,94 +76,212 @@ pub struct Fetches {
     waiting: BTreeMap<u64, Fetch>,
     /// The number of the last fetch made; the first is 1.
     made: u64,
+    /// The number of the last fetch that the broker was asked for.
+    asked: u64,
 }
 
 /// One question for a channel's stored message.
 #[derive(Debug)]
 pub struct Fetch {
-    /// The channel's id when it was asked.
+    /// The channel's id when it was made.
     pub channel: ChannelId,
     /// Its name: the id may have come to name another.
     pub name: Arc<str>,
-    /// The channel's deliveries when it was asked for everyone who hears it, after an outage.
-    catch_up: Option<u32>,
-    waiters: Vec<(LinkId, u32)>,
+    /// It is for everyone who hears the channel, after an outage.
+    pub catch_up: Option<CatchUp>,
+    /// Those that have had no stored message of the channel.
+    pub waiters: Vec<Waiter>,
+}
+
+/// What everyone who hears a channel had when the broker came up.
+#[derive(Clone, Copy, Debug)]
+pub struct CatchUp {
+    /// The deliveries so far.
+    pub since: u32,
+    known: [u64; 2],
+}
+
+/// A conn that waits for a channel's stored message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// The conn.
+    pub link: LinkId,
+    /// Its subscription in the hub.
+    pub subscription: u32,
+    /// The channel's deliveries when it came.
+    pub since: u32,
 }
 
 impl ChannelState {
-    /// Notes that a message of that hash went to everyone who hears the channel.
-    pub fn delivered(&mut self, hash: u64) {
+    /// Notes that a message of that hash was delivered; `fetches` are those of all channels.
+    pub fn delivered(&mut self, hash: u64, fetches: &Fetches) {
         self.deliveries = self.deliveries.wrapping_add(1);
         self.last_delivered = hash;
-        self.shared_fetch = 0;
+        if let Some(hold) = &mut self.hold
+            && hold.shared <= fetches.asked
+        {
+            hold.shared = 0;
+        }
     }
 
-    /// Notes a stored message; true when it is news to those who hear the channel.
-    pub fn is_news(&mut self, hash: u64) -> bool {
-        let known = [self.last_delivered, self.last_stored].contains(&hash);
+    /// Whether somebody waits for the stored message, so that what is delivered is to be held.
+    pub fn holds(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// Holds the message that was just delivered. Returns the bytes it takes.
+    pub fn hold(&mut self, payload: &[u8], except: Option<LinkId>, at_ms: u64) -> usize {
+        let hold = self.hold.as_mut().expect("somebody waits");
+        let bytes = payload.len() + HELD_COST;
+        hold.bytes += bytes;
+        hold.messages.push_back(Held { payload: Arc::from(payload), except, at_ms });
+        bytes
+    }
+
+    /// Bytes that are held.
+    pub fn held_bytes(&self) -> usize {
+        self.hold.as_ref().map_or(0, |hold| hold.bytes)
+    }
+
+    /// Since when the oldest message is held.
+    pub fn held_since_ms(&self) -> Option<u64> {
+        Some(self.hold.as_ref()?.messages.front()?.at_ms)
+    }
+
+    /// The fetches for which messages are held that came at `at_ms` or earlier.
+    pub fn fetches_until(&self, at_ms: u64) -> Vec<u64> {
+        let Some(hold) = &self.hold else { return Vec::new() };
+        let old = hold.messages.iter().take_while(|held| held.at_ms <= at_ms).count();
+        let behind = self.deliveries.wrapping_sub((hold.messages.len() - old) as u32);
+        // Those that began to wait before the last of the old ones came.
+        let waits = |since: u32| old > 0 && (behind.wrapping_sub(since) as i32) > 0;
+        hold.fetches.iter().filter(|(_, since)| waits(*since)).map(|(number, _)| *number).collect()
+    }
+
+    /// Notes a stored message.
+    pub fn saw_stored(&mut self, hash: u64) {
         self.last_stored = hash;
-        !known
+    }
+
+    /// The fetch of that number is over: what was held for it, and is held no more unless others
+    /// wait for it.
+    pub fn release(&mut self, number: u64) -> Released {
+        let Some(hold) = &mut self.hold else { return Released::default() };
+        let Some(at) = hold.fetches.iter().position(|(known, _)| *known == number) else {
+            return Released::default();
+        };
+        let (_, since) = hold.fetches.remove(at).expect("it was found");
+        let held = hold.messages.len();
+        let own = (self.deliveries.wrapping_sub(since) as usize).min(held);
+        let messages = hold.messages.iter().skip(held - own).cloned().collect();
+        let before = hold.bytes;
+        let wanted = hold.fetches.iter().map(|(_, since)| self.deliveries.wrapping_sub(*since));
+        let wanted = wanted.max().map_or(0, |wanted| wanted as usize);
+        while hold.messages.len() > wanted {
+            let gone = hold.messages.pop_front().expect("there are more");
+            hold.bytes -= gone.payload.len() + HELD_COST;
+        }
+        let released = Released {
+            messages,
+            first: self.deliveries.wrapping_sub(own as u32),
+            freed: before - hold.bytes,
+        };
+        if hold.fetches.is_empty() {
+            self.hold = None;
+        }
+        released
+    }
+}
+
+impl Released {
+    /// The place of the first message for who waited since that many deliveries.
+    pub fn start(&self, since: u32) -> usize {
+        (since.wrapping_sub(self.first) as usize).min(self.messages.len())
+    }
+}
+
+impl CatchUp {
+    /// Whether a stored message of that hash is news to those who heard the channel before.
+    pub fn is_news(&self, hash: u64) -> bool {
+        !self.known.contains(&hash)
     }
 }
 
 impl Fetches {
-    /// Lets `link` wait for the channel's stored message. Returns the fetch it waits for, which
-    /// comes after fetch `after`, and whether that has yet to be asked of the broker.
+    /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
+    /// `after`. Returns the fetch it waits for.
     pub fn wait(
         &mut self,
-        link: LinkId,
+        (link, subscription): (LinkId, u32),
         channel: ChannelId,
         name: &Arc<str>,
         state: &mut ChannelState,
         after: u64,
-    ) -> (u64, bool) {
-        let waiter = (link, state.deliveries);
-        if state.shared_fetch > after
-            && let Some(fetch) = self.waiting.get_mut(&state.shared_fetch)
+    ) -> u64 {
+        let since = state.deliveries;
+        let waiter = Waiter { link, subscription, since };
+        if let Some(hold) = &state.hold
+            && hold.shared > after
+            && let Some(fetch) = self.waiting.get_mut(&hold.shared)
         {
             fetch.waiters.push(waiter);
-            return (state.shared_fetch, false);
+            return hold.shared;
         }
-        let number = self.ask(channel, name.clone(), None, vec![waiter]);
-        state.shared_fetch = number;
-        (number, true)
+        let number = self.make(channel, name.clone(), None, vec![waiter]);
+        let hold = state.hold.get_or_insert_default();
+        hold.shared = number;
+        hold.fetches.push_back((number, since));
+        number
     }
 
-    /// Makes a fetch for everyone who hears the channel, and returns its number.
-    pub fn catch_up(
-        &mut self,
-        channel: ChannelId,
-        name: Arc<str>,
-        state: &mut ChannelState,
-    ) -> u64 {
-        let asked = Some(state.deliveries);
-        state.shared_fetch = self.ask(channel, name, asked, Vec::new());
-        state.shared_fetch
+    /// Makes a fetch for everyone who hears the channel, in the place of those that the broker has
+    /// forgotten.
+    pub fn catch_up(&mut self, channel: ChannelId, name: Arc<str>, state: &mut ChannelState) {
+        let since = state.deliveries;
+        let known = [state.last_delivered, state.last_stored];
+        let number = self.make(channel, name, Some(CatchUp { since, known }), Vec::new());
+        let hold = state.hold.get_or_insert_default();
+        hold.shared = number;
+        hold.fetches = VecDeque::from([(number, since)]);
     }
 
-    /// The fetch of that number: it is answered.
-    pub fn answered(&mut self, number: u64) -> Option<Fetch> {
+    /// Lets those who waited for a forgotten fetch wait for the one that was made in its place.
+    pub fn wait_again(&mut self, forgotten: Fetch, state: &mut ChannelState) {
+        let Some(hold) = &mut state.hold else { return };
+        let Some((number, since)) = hold.fetches.front_mut() else { return };
+        let Some(fetch) = self.waiting.get_mut(number) else { return };
+        for waiter in forgotten.waiters {
+            if (since.wrapping_sub(waiter.since) as i32) > 0 {
+                *since = waiter.since;
+            }
+            fetch.waiters.push(waiter);
+        }
+    }
+
+    /// The next fetch that the broker is to be asked for, with the channel's id and name.
+    pub fn next_to_ask(&mut self) -> Option<(u64, ChannelId, Arc<str>)> {
+        let (number, fetch) = self.waiting.range(self.asked + 1..).next()?;
+        self.asked = *number;
+        Some((*number, fetch.channel, fetch.name.clone()))
+    }
+
+    /// The fetch of that number: it is over.
+    pub fn take(&mut self, number: u64) -> Option<Fetch> {
         self.waiting.remove(&number)
     }
 
     /// Takes the fetches that a broker which went away has not answered.
     pub fn forgotten(&mut self) -> BTreeMap<u64, Fetch> {
+        self.asked = self.made;
         std::mem::take(&mut self.waiting)
     }
 
-    /// Lets those who waited for a forgotten fetch wait for the one that was made in its place.
-    pub fn wait_again(&mut self, forgotten: Fetch, state: &ChannelState) {
-        if let Some(fetch) = self.waiting.get_mut(&state.shared_fetch) {
-            fetch.waiters.extend(forgotten.waiters);
-        }
-    }
-
-    fn ask(
+    fn make(
         &mut self,
         channel: ChannelId,
         name: Arc<str>,
-        catch_up: Option<u32>,
-        waiters: Vec<(LinkId, u32)>,
+        catch_up: Option<CatchUp>,
+        waiters: Vec<Waiter>,
     ) -> u64 {
         self.made += 1;
         self.waiting.insert(self.made, Fetch { channel, name, catch_up, waiters });
@@ -131,70 +289,65 @@ impl Fetches {
     }
 }
 
-impl Fetch {
-    /// Whether news are for everyone who hears the channel: they were asked for after an outage,
-    /// and nothing has been delivered since that would be newer.
-    pub fn is_for_everyone(&self, state: &ChannelState) -> bool {
-        self.catch_up == Some(state.deliveries)
-    }
-
-    /// Who waited, and has had no delivery of the channel since.
-    pub fn entitled(&self, state: &ChannelState) -> impl Iterator<Item = LinkId> {
-        let deliveries = state.deliveries;
-        self.waiters.iter().filter(move |(_, at)| *at == deliveries).map(|(link, _)| *link)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn link(index: u32) -> LinkId {
-        LinkId { index, generation: index }
+    fn conn(index: u32) -> (LinkId, u32) {
+        (LinkId { index, generation: index }, index)
     }
 
-    fn entitled(fetch: &Fetch, state: &ChannelState) -> Vec<u32> {
-        fetch.entitled(state).map(|link| link.index).collect()
+    /// Delivers a message that is its own hash, and holds it if somebody waits.
+    fn deliver(state: &mut ChannelState, message: u8, at_ms: u64, fetches: &Fetches) {
+        state.delivered(u64::from(message), fetches);
+        if state.holds() {
+            state.hold(&[message], None, at_ms);
+        }
     }
 
-    fn answered(fetches: &mut Fetches) -> Fetch {
-        let oldest = *fetches.waiting.keys().next().expect("a fetch waits");
-        fetches.answered(oldest).expect("it waits")
+    /// What was held for each who waited for the fetch.
+    fn over(fetches: &mut Fetches, state: &mut ChannelState, number: u64) -> Vec<(u32, Vec<u8>)> {
+        let fetch = fetches.take(number).expect("it waits");
+        let released = state.release(number);
+        let messages = |since| {
+            let messages = released.messages[released.start(since)..].iter();
+            messages.map(|held| held.payload[0]).collect()
+        };
+        fetch.waiters.iter().map(|one| (one.link.index, messages(one.since))).collect()
     }
 
     #[test]
     fn an_answer_is_for_the_fetch_of_its_number_whatever_came_before() {
         let (mut fetches, mut a, mut b) = <(Fetches, ChannelState, ChannelState)>::default();
         let names: [Arc<str>; 2] = [Arc::from("a"), Arc::from("b")];
-        assert_eq!(fetches.wait(link(1), 0, &names[0], &mut a, 0), (1, true));
-        assert_eq!(fetches.wait(link(2), 1, &names[1], &mut b, 0), (2, true));
-        let later = fetches.answered(2).expect("it waits");
-        assert_eq!((later.channel, entitled(&later, &b)), (1, vec![2]));
-        assert!(fetches.answered(2).is_none(), "it was answered");
-        assert_eq!(fetches.wait(link(3), 0, &names[0], &mut a, 0), (1, false));
-        assert_eq!(entitled(&fetches.answered(1).expect("it waits"), &a), [1, 3]);
+        assert_eq!(fetches.wait(conn(1), 0, &names[0], &mut a, 0), 1);
+        assert_eq!(fetches.wait(conn(2), 1, &names[1], &mut b, 0), 2);
+        assert_eq!(over(&mut fetches, &mut b, 2), [(2, vec![])]);
+        assert!(fetches.take(2).is_none(), "it was answered");
+        assert_eq!(fetches.wait(conn(3), 0, &names[0], &mut a, 0), 1);
+        assert_eq!(over(&mut fetches, &mut a, 1), [(1, vec![]), (3, vec![])]);
+        assert!(!a.holds() && !b.holds());
     }
 
     #[test]
-    fn who_comes_while_a_fetch_is_under_way_shares_it() {
+    fn live_messages_are_held_for_who_waits_from_when_it_came() {
         let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
         let name = Arc::from("c");
-        assert_eq!(fetches.wait(link(1), 0, &name, &mut state, 0), (1, true));
-        assert_eq!(fetches.wait(link(2), 0, &name, &mut state, 0), (1, false));
-        let fetch = answered(&mut fetches);
-        assert_eq!(entitled(&fetch, &state), [1, 2]);
-        assert_eq!(fetches.wait(link(3), 0, &name, &mut state, 0), (2, true), "it was answered");
-    }
-
-    #[test]
-    fn a_delivery_takes_the_place_of_the_stored_message() {
-        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
-        let name = Arc::from("c");
-        fetches.wait(link(1), 0, &name, &mut state, 0);
-        state.delivered(77);
-        assert_eq!(fetches.wait(link(2), 0, &name, &mut state, 0), (2, true), "asked anew");
-        let (old, new) = (answered(&mut fetches), answered(&mut fetches));
-        assert_eq!((entitled(&old, &state), entitled(&new, &state)), (vec![], vec![2]));
+        deliver(&mut state, 9, 0, &fetches);
+        let first = fetches.wait(conn(1), 0, &name, &mut state, 0);
+        deliver(&mut state, 1, 0, &fetches);
+        assert_eq!(fetches.wait(conn(2), 0, &name, &mut state, 0), first, "it is not asked yet");
+        assert_eq!(fetches.next_to_ask().map(|(number, ..)| number), Some(first));
+        assert!(fetches.next_to_ask().is_none());
+        deliver(&mut state, 2, 0, &fetches);
+        let second = fetches.wait(conn(3), 0, &name, &mut state, 0);
+        assert_ne!(second, first, "the answer may be older than what was delivered");
+        deliver(&mut state, 3, 0, &fetches);
+        let expected = [(1, vec![1, 2, 3]), (2, vec![2, 3])];
+        assert_eq!(over(&mut fetches, &mut state, first), expected);
+        assert_eq!(state.held_bytes(), 1 + HELD_COST, "3 is held for the other fetch alone");
+        assert_eq!(over(&mut fetches, &mut state, second), [(3, vec![3])]);
+        assert_eq!((state.holds(), state.held_bytes()), (false, 0));
     }
 
     #[test]
@@ -202,33 +355,56 @@ mod tests {
         let mut fetches = Fetches::default();
         let (mut a, mut b) = Default::default();
         let names: [Arc<str>; 2] = [Arc::from("a"), Arc::from("b")];
-        fetches.wait(link(1), 1, &names[1], &mut b, 0);
-        let (first, _) = fetches.wait(link(2), 0, &names[0], &mut a, 0);
+        fetches.wait(conn(1), 1, &names[1], &mut b, 0);
+        let first = fetches.wait(conn(2), 0, &names[0], &mut a, 0);
         assert_eq!(first, 2);
-        assert_eq!(fetches.wait(link(2), 1, &names[1], &mut b, first), (3, true));
+        assert_eq!(fetches.wait(conn(2), 1, &names[1], &mut b, first), 3);
+    }
+
+    #[test]
+    fn what_is_held_too_long_is_for_the_fetches_that_are_as_old() {
+        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let name = Arc::from("c");
+        let first = fetches.wait(conn(1), 0, &name, &mut state, 0);
+        assert!(state.fetches_until(100).is_empty(), "nothing is held");
+        fetches.next_to_ask();
+        deliver(&mut state, 1, 10, &fetches);
+        let second = fetches.wait(conn(2), 0, &name, &mut state, 0);
+        deliver(&mut state, 2, 20, &fetches);
+        assert_eq!(state.held_since_ms(), Some(10));
+        assert!(state.fetches_until(9).is_empty());
+        assert_eq!(state.fetches_until(10), [first]);
+        assert_eq!(state.fetches_until(20), [first, second]);
+        state.release(first);
+        assert_eq!(state.held_since_ms(), Some(20));
     }
 
     #[test]
     fn after_an_outage_only_news_goes_to_everyone() {
-        let mut state = ChannelState::default();
-        state.delivered(1);
-        assert!(!state.is_news(1));
-        state.delivered(2);
-        assert!(!state.is_news(1), "an older stored message that everyone has had");
-        assert!(state.is_news(3));
+        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        deliver(&mut state, 1, 0, &fetches);
+        state.saw_stored(2);
+        fetches.catch_up(0, Arc::from("c"), &mut state);
+        deliver(&mut state, 3, 0, &fetches);
+        let fetch = fetches.take(1).expect("it waits");
+        let catch_up = fetch.catch_up.expect("it is for everyone");
+        assert_eq!([1, 2, 4].map(|hash| catch_up.is_news(hash)), [false, false, true]);
+        let released = state.release(1);
+        assert_eq!(released.start(catch_up.since), 0, "3 came later");
+        assert_eq!(released.messages.len(), 1);
     }
 
     #[test]
     fn who_waited_when_the_broker_went_waits_for_the_next_fetch() {
         let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
         let name: Arc<str> = Arc::from("c");
-        fetches.wait(link(1), 0, &name, &mut state, 0);
+        fetches.wait(conn(1), 0, &name, &mut state, 0);
+        deliver(&mut state, 1, 0, &fetches);
         let forgotten = fetches.forgotten();
         fetches.catch_up(0, name, &mut state);
-        forgotten.into_values().for_each(|fetch| fetches.wait_again(fetch, &state));
-        let fetch = answered(&mut fetches);
-        assert!(fetch.is_for_everyone(&state) && entitled(&fetch, &state) == [1]);
-        state.delivered(1);
-        assert!(!fetch.is_for_everyone(&state) && entitled(&fetch, &state).is_empty());
+        forgotten.into_values().for_each(|fetch| fetches.wait_again(fetch, &mut state));
+        assert_eq!(fetches.next_to_ask().map(|(number, ..)| number), Some(2));
+        deliver(&mut state, 2, 0, &fetches);
+        assert_eq!(over(&mut fetches, &mut state, 2), [(1, vec![1, 2])]);
     }
 }

@@ -47,6 +47,7 @@ metrics! {
     counter deliveries_total "Messages that arrived from the broker."
     counter deliveries_skipped_total "Messages from the broker larger than --max-message-size."
     counter stored_unreadable_total "Stored messages that could not be read or were too large."
+    counter stored_late_total "Times live messages waited no longer for a stored one."
     counter stored_evicted_total "Stored messages given up because of --store-limit."
     counter broker_errors_total "Commands that the broker answered with an error."
     counter broker_dials_total "Times the broker was dialed."

@@ -166,13 +166,10 @@ impl Server {
             said.ended();
         }
         self.cx.metrics.broker_up = 1;
-        let fetches = self.relay.catch_up(&self.table);
-        let names = fetches.iter().map(|(_, name)| name.clone());
-        let names = names.chain(self.control.iter().cloned()).collect();
+        let mut names = self.relay.catch_up(&self.table);
+        names.extend(self.control.iter().cloned());
         self.broker.subscribe(names, self.cx.now.mono_ms);
-        for (fetch, name) in fetches {
-            self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
-        }
+        self.ask_for_stored();
         for link in self.table.conns(|conn| conn.is_pending()) {
             self.on_conn(link, |conn, cx| conn.on_broker_up(link, cx));
         }

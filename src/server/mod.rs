@@ -8,11 +8,12 @@
 //!   here; a delivery alone goes straight to the outboxes.
 //!
 //! `table` is about links and lines, `routing` about what conns want, `brokering` about what the
-//! broker says, `relay` about who hears it, `clients` about the Redis clients of the embedded
-//! broker.
+//! broker says, `relay` about who hears it, `handout` about how it gets into outboxes, `clients`
+//! about the Redis clients of the embedded broker.
 
 mod brokering;
 mod clients;
+mod handout;
 mod lines;
 mod relay;
 mod routing;
@@ -79,11 +80,12 @@ impl Server {
         let sources = &settings.sources;
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
+        let patience_ms = settings.broker.patience_ms();
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
             table: Table::default(),
-            relay: Relay::new(keys),
+            relay: Relay::new(keys, patience_ms),
             cx,
             wheel: Wheel::default(),
             broker,
@@ -149,6 +151,10 @@ impl Server {
         self.set_now(now);
         let now_ms = self.cx.now.mono_ms;
         self.fire_timers();
+        self.relay.release_overdue(&mut self.table, &mut self.cx);
+        for link in self.relay.take_slow() {
+            self.after(link);
+        }
         if let Some(application) = &mut self.application {
             application.tick(now_ms);
         }
@@ -245,7 +251,14 @@ impl Server {
         let at_once = self.table.has_outputs() || self.broker.has_more();
         let at_once = at_once.then_some(self.cx.now.mono_ms);
         let application = self.application.as_ref().and_then(Application::deadline_ms);
-        wake.into_iter().chain(broker).chain(application).chain(self.ends_ms).chain(at_once).min()
+        let held = self.relay.deadline_ms();
+        wake.into_iter()
+            .chain(held)
+            .chain(broker)
+            .chain(application)
+            .chain(self.ends_ms)
+            .chain(at_once)
+            .min()
     }
 
     /// Whether a shutdown that was asked for is complete.

@@ -252,7 +252,10 @@ impl Turn {
             30..34 => Turn::Reach(Reach::Answers),
             34 => {
                 let channel = ["broadcast:a", "broadcast:b", "*"][dice.below(3)];
-                Turn::Deny { command: dice.pick(&["SUBSCRIBE", "PUBLISH", "SET", "GET"]), channel }
+                Turn::Deny {
+                    command: dice.pick(&["SUBSCRIBE", "PUBLISH", "SET", "GETRANGE"]),
+                    channel,
+                }
             }
             35..37 => Turn::Allow,
             37 => Turn::Stall(dice.below(300)),

@@ -43,8 +43,12 @@ pub struct Guest {
     pub polite: bool,
     /// It has been sent what ends it.
     pub answered: bool,
-    /// The stored message has been answered.
-    pub fetched: bool,
+    /// The fetch of the stored message that it waits for.
+    pub waits: Option<usize>,
+    /// The fetch that everybody waits for who was there when the broker came up.
+    pub catches_up: Option<usize>,
+    /// What is held for it until then.
+    pub held: Vec<Held>,
     /// It has ended its side, and gets until then what waits for it.
     pub reads_until_ms: Option<u64>,
     /// It says nothing more.
@@ -70,6 +74,16 @@ pub struct Expected {
     own: bool,
 }
 
+/// A message that it is to hear when what was stored before has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub payload: Vec<u8>,
+    pub own: bool,
+    /// It is its own, and has come back.
+    pub back: bool,
+    pub published: Option<usize>,
+}
+
 impl Guest {
     pub fn new(ask: Ask) -> Self {
         Guest {
@@ -84,7 +98,9 @@ impl Guest {
             unstored: 0,
             polite: false,
             answered: false,
-            fetched: false,
+            waits: None,
+            catches_up: None,
+            held: Vec::new(),
             reads_until_ms: None,
             silent: false,
             cut_short: false,
@@ -109,6 +125,37 @@ impl Guest {
 
     pub fn expect(&mut self, payload: &[u8], own: bool) {
         self.expected.push_back(Expected { payload: payload.to_vec(), own });
+    }
+
+    /// A message has arrived for it.
+    pub fn live(&mut self, held: Held) {
+        match self.waits.is_some() || self.catches_up.is_some() {
+            true => self.held.push(held),
+            false => self.hear(held),
+        }
+    }
+
+    /// The fetch that it waited for is over: it is to hear what was stored, if anything, and what
+    /// was held, of which that may be one.
+    pub fn go_on(&mut self, stored: Option<(&[u8], Option<usize>)>) {
+        (self.waits, self.catches_up) = (None, None);
+        if let Some((payload, published)) = stored
+            && self.held.iter().all(|held| held.payload != payload)
+        {
+            self.expect(payload, false);
+            self.keep_up(published);
+        }
+        for held in std::mem::take(&mut self.held) {
+            self.hear(held);
+        }
+    }
+
+    fn hear(&mut self, held: Held) {
+        self.expect(&held.payload, held.own);
+        self.keep_up(held.published);
+        if held.back {
+            self.own.entry(held.payload).or_default().1 += 1;
+        }
     }
 
     /// Takes what the browser has heard.

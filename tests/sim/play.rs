@@ -11,7 +11,7 @@ use super::action::{Action, FACILITIES, HEARTBEAT, MAX_MESSAGE, Payload, Say, Tu
 use super::guest::{Guest, Mark};
 use super::model::Model;
 
-const OUTBOX_LIMIT: usize = 700;
+pub const OUTBOX_LIMIT: usize = 700;
 const HANDSHAKE_MS: u64 = 6_000;
 const CLOSE_MS: u64 = 2_000;
 const PING_MS: u64 = 3_000;
@@ -68,7 +68,7 @@ impl Journal {
 
     /// Notes what the server was told, unless nothing has come of it.
     fn note(&mut self, call: &Call) {
-        let nothing = matches!(call.told, Told::Other | Told::Blocked(_))
+        let nothing = matches!(call.told, Told::Other | Told::Tick | Told::Blocked(_))
             && call.opened.is_empty()
             && call.closing.is_empty()
             && call.commands.is_empty();
@@ -136,6 +136,7 @@ fn drawn(dice: &mut Dice<'_>, redis: bool) -> Settings {
     };
     if redis {
         redis_of(&mut settings).buffer_limit = dice.pick(&[1 << 20, 1 << 20, 1 << 20, 1_200]);
+        redis_of(&mut settings).window = dice.pick(&[MAX_MESSAGE / 4, 4 << 20]);
     }
     settings
 }

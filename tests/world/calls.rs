@@ -20,6 +20,8 @@ pub struct Call {
     pub up: bool,
     /// Messages that have ever come from browsers.
     pub messages: u64,
+    /// When it was.
+    pub now_ms: u64,
 }
 
 /// What the server was told.
@@ -35,6 +37,8 @@ pub enum Told {
     Redis(Vec<Arrival>),
     /// The link to Redis is lost, or was given up.
     Lost,
+    /// Time has passed.
+    Tick,
     /// Anything else.
     Other,
 }
@@ -60,7 +64,8 @@ impl World {
         let up = self.metrics().broker_up == 1;
         let (opened, closing, commands) = (Vec::new(), Vec::new(), Vec::new());
         let messages = self.metrics().messages_in_total;
-        let mut call = Call { told, opened, closing, commands, up, messages };
+        let now_ms = self.latest_ms();
+        let mut call = Call { told, opened, closing, commands, up, messages, now_ms };
         for id in 0..self.browsers.len() {
             let browser = &self.browsers[id];
             if browser.closed_ms.is_some() || browser.seen == Seen::Closing {

@@ -49,6 +49,12 @@ pub struct FakeRedis {
     pub account: Option<(String, String)>,
     /// Commands refused, with the channel or key for which they are; `*` is for all.
     pub denied: Vec<(&'static str, &'static str)>,
+    /// Commands that it does not know.
+    pub unknown: Vec<&'static str>,
+    /// Most bytes of what it says that may wait for its client, which is cut past that.
+    pub output_limit: usize,
+    /// The most bytes of what it said that ever waited.
+    pub most_unsaid: usize,
     /// It is reading its data from disk: it can be greeted and subscribed to, and knows no key.
     pub loading: bool,
     /// Commands wait until they are let through with [`FakeRedis::serve`].
@@ -103,6 +109,9 @@ impl FakeRedis {
             ancient: false,
             account: None,
             denied: Vec::new(),
+            unknown: Vec::new(),
+            output_limit: usize::MAX,
+            most_unsaid: 0,
             loading: false,
             paused: false,
             held: false,
@@ -221,6 +230,11 @@ impl FakeRedis {
             self.execute(&command, now_ms);
             worked = true;
         }
+        let unsaid = self.client.as_ref().map_or(0, |client| client.outbox.len());
+        self.most_unsaid = self.most_unsaid.max(unsaid);
+        if unsaid > self.output_limit {
+            self.cut_after = Some(0);
+        }
         worked
     }
 
@@ -310,13 +324,18 @@ impl FakeRedis {
         if !client.greeted {
             return Some("NOAUTH Authentication required.".to_string());
         }
-        if self.loading && matches!(name, "GET" | "SET") {
+        if self.loading && matches!(name, "GET" | "GETRANGE" | "SET") {
             return Some("LOADING Redis is loading the dataset in memory".to_string());
         }
         let denied = self.denied.iter().any(|(command, channel)| {
             *command == name && (*channel == "*" || arguments.contains(channel))
         });
-        denied.then(|| "NOPERM No permissions to access a channel".to_string())
+        let unheard_of = self.unknown.contains(&name);
+        let error = match unheard_of {
+            true => format!("ERR unknown command '{name}', with args beginning with: "),
+            false => "NOPERM No permissions to access a channel".to_string(),
+        };
+        (denied || unheard_of).then_some(error)
     }
 
     fn answer(
@@ -345,6 +364,13 @@ impl FakeRedis {
                 let expires_ms = now_ms + number(&command[4]) * 1000;
                 self.store(db, &command[1], &command[2], expires_ms);
                 (b"+OK\r\n".to_vec(), Some(Arrival::Stored))
+            }
+            "GETRANGE" => {
+                let value = self.read(db, &command[1], now_ms).map(<[u8]>::to_vec);
+                assert_eq!(number(&command[2]), 0, "from the start");
+                let most = number(&command[3]) as usize + 1;
+                let part = value.as_deref().unwrap_or_default();
+                (bulk(&part[..most.min(part.len())]), Some(Arrival::Answer(value)))
             }
             "GET" => {
                 let value = self.read(db, &command[1], now_ms).map(<[u8]>::to_vec);

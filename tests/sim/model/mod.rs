@@ -5,10 +5,10 @@
 //!   the two, in order, once.
 //! * Its own it does not hear, unless it asked for an echo. Redis does not say whose a message is,
 //!   so of identical ones any may be taken for it, but as many as there were.
-//! * A stored message goes to a browser when nothing has arrived on the channel since it was asked
-//!   for nor since the browser came; so it is never older than what the browser has, and comes once.
-//! * After an outage a stored message goes to everybody, unless it was the last that was delivered
-//!   or stored, or something has arrived since it was asked for.
+//! * A browser hears the stored message first, and what arrives until that is answered waits behind
+//!   it; but not when it is one of those. Too many or too old ones wait no longer.
+//! * After an outage everybody waits for the stored message in this way, and hears it unless it was
+//!   the last that was delivered or stored before.
 //! * A conn is closed for a reason that its browser, Redis or the operator has given, and then
 //!   always.
 
@@ -16,9 +16,10 @@ mod redis;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::world::{Browser, Call, Cause, Told};
+use super::super::world::{Browser, Call, Cause, REDIS_TIMEOUT_MS, Told};
 use super::action::MAX_MESSAGE;
-use super::guest::{Guest, Mark};
+use super::guest::{Guest, Held, Mark};
+use super::play::OUTBOX_LIMIT;
 use redis::{Get, Publish};
 
 #[derive(Debug, Default)]
@@ -26,13 +27,24 @@ struct Channel {
     /// Which time it is heard; a new one when the first browser comes.
     era: u64,
     confirmed: bool,
-    /// When a message last arrived.
-    delivered: u64,
+    /// Messages that have arrived.
+    delivered: usize,
     last_delivered: Option<Vec<u8>>,
     last_stored: Option<Vec<u8>>,
-    /// The broker has come up, and everybody who heard it is to catch up.
-    catches_up: bool,
+    /// Both when the broker came up.
+    known: [Option<Vec<u8>>; 2],
+    /// The fetch that who comes now may share, and whether Redis was asked.
+    shared: Option<(usize, bool)>,
+    /// The fetches that are not over, each with the messages that had arrived when it began.
+    fetches: Vec<(usize, usize)>,
+    /// What arrived since the oldest of those: lengths and times.
+    held: VecDeque<(usize, u64)>,
 }
+
+/// What a held message takes besides its bytes.
+const HELD_COST: usize = 64;
+/// How long a message is held.
+const PATIENCE_MS: u64 = REDIS_TIMEOUT_MS;
 
 /// What there is in the broker in the process.
 type Store = BTreeMap<String, (Vec<u8>, u64)>;
@@ -65,7 +77,12 @@ pub struct Model {
     published: BTreeMap<Vec<u8>, (usize, usize)>,
     channels: BTreeMap<String, Channel>,
     subscribes: VecDeque<(String, u64)>,
+    /// Fetches made so far.
+    fetches: usize,
+    /// Those that Redis was not asked for, those it was, and those it is to be asked for again.
+    unasked: Vec<Get>,
     gets: VecDeque<Get>,
+    again: VecDeque<Get>,
     publishes: Vec<Publish>,
     /// Messages that Redis was asked to store and has not answered.
     unstored: usize,
@@ -91,7 +108,10 @@ impl Model {
             published: BTreeMap::new(),
             channels: BTreeMap::new(),
             subscribes: VecDeque::new(),
+            fetches: 0,
+            unasked: Vec::new(),
             gets: VecDeque::new(),
+            again: VecDeque::new(),
             publishes: Vec::new(),
             unstored: 0,
         }
@@ -104,7 +124,10 @@ impl Model {
 
     /// Whether everything that Redis was asked for has been answered.
     pub fn is_settled(&self) -> bool {
-        self.subscribes.is_empty() && self.gets.is_empty()
+        self.subscribes.is_empty()
+            && self.gets.is_empty()
+            && self.unasked.is_empty()
+            && self.again.is_empty()
     }
 
     /// The channels that somebody hears.
@@ -124,6 +147,7 @@ impl Model {
     /// Something was told to the server, which made this of it.
     pub fn call(&mut self, call: &Call) {
         self.event += 1;
+        self.now_ms = call.now_ms;
         let (heard_before, was_up) = (self.heard_channels(), self.up);
         let mut said: Vec<(usize, Vec<u8>)> = Vec::new();
         match &call.told {
@@ -140,6 +164,7 @@ impl Model {
             }
             Told::Redis(arrivals) => arrivals.iter().for_each(|arrival| self.arrive(arrival)),
             Told::Lost => self.lose(),
+            Told::Tick => self.release_overdue(),
             Told::Blocked(_) | Told::Other => {}
         }
         if self.up && !call.up {
@@ -171,6 +196,8 @@ impl Model {
         }
         let heard = self.heard_channels();
         self.channels.retain(|name, _| heard.contains(name));
+        let channels = &self.channels;
+        self.unasked.retain(|get| channels.get(&get.channel).is_some_and(|c| c.era == get.era));
     }
 
     /// What was said is what the server has counted, except that nobody listens to a browser any
@@ -235,6 +262,9 @@ impl Model {
             && until_ms > self.now_ms
         {
             self.guests[id].expect(&payload, false);
+        }
+        if !local {
+            self.wait_for_stored(id, &name);
         }
     }
 
@@ -305,15 +335,24 @@ impl Model {
         guests.filter(move |(_, guest)| guest.is_member() && guest.ask.channel() == name)
     }
 
-    fn deliver(&mut self, name: &str, payload: &[u8], except: Option<usize>) {
-        let event = self.event;
+    fn deliver(&mut self, name: &str, payload: &[u8], except: Option<usize>, back: Option<usize>) {
+        let at_ms = self.now_ms;
         let channel = self.channels.get_mut(name).expect("it is heard");
-        channel.delivered = event;
+        channel.delivered += 1;
         channel.last_delivered = Some(payload.to_vec());
+        channel.shared = channel.shared.filter(|(_, asked)| !asked);
+        if !channel.fetches.is_empty() {
+            channel.held.push_back((payload.len() + HELD_COST, at_ms));
+        }
+        let held: usize = channel.held.iter().map(|(bytes, _)| bytes).sum();
+        let full = held > OUTBOX_LIMIT;
         let published = self.published.get(payload).map(|(_, last)| *last);
         for (id, guest) in self.members(name) {
-            guest.expect(payload, except == Some(id));
-            guest.keep_up(published);
+            let (own, back) = (except == Some(id), back == Some(id));
+            guest.live(Held { payload: payload.to_vec(), own, back, published });
+        }
+        if full {
+            self.release(name, usize::MAX);
         }
     }
 
@@ -331,7 +370,7 @@ impl Model {
                 let own = self.guests[id].own.entry(payload.clone()).or_default();
                 *own = (own.0 + 1, own.1 + 1);
             }
-            self.deliver(&name, &payload, withheld.then_some(id));
+            self.deliver(&name, &payload, withheld.then_some(id), None);
         }
     }
 

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::super::super::world::Arrival;
-use super::{Model, is_for_browsers};
+use super::{Model, PATIENCE_MS, is_for_browsers};
 
 #[derive(Debug)]
 pub(super) struct Get {
-    channel: String,
-    era: u64,
-    asked: u64,
-    catches_up: bool,
+    number: usize,
+    pub(super) channel: String,
+    pub(super) era: u64,
 }
 
 #[derive(Debug)]
@@ -51,15 +50,15 @@ impl Model {
                         own.twin = true;
                     }
                 }
-                if let Some(id) = except
-                    && self.guests[id].is_member()
-                    && let Some((_, back)) = self.guests[id].own.get_mut(payload)
-                {
-                    *back += 1;
-                }
+                let comes_back = |id: &usize| {
+                    self.guests[*id].is_member() && self.guests[*id].own.contains_key(payload)
+                };
+                let back = except.filter(comes_back);
                 let fits = is_for_browsers(payload);
                 if fits && self.channels.get(&name).is_some_and(|channel| channel.confirmed) {
-                    self.deliver(&name, payload, except);
+                    self.deliver(&name, payload, except, back);
+                } else if let Some(id) = back {
+                    self.guests[id].own.entry(payload.clone()).or_default().1 += 1;
                 }
             }
             Arrival::Answer(value) => {
@@ -74,10 +73,22 @@ impl Model {
     fn greeted(&mut self) {
         self.up = true;
         let heard = self.heard_channels();
-        for (name, channel) in self.channels.iter_mut().filter(|(name, _)| heard.contains(*name)) {
-            let _ = name;
+        for name in &heard {
+            self.fetches += 1;
+            let number = self.fetches;
+            let channel = self.channels.get_mut(name).expect("it is heard");
             channel.confirmed = false;
-            channel.catches_up = true;
+            channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
+            channel.shared = Some((number, false));
+            let oldest = channel.fetches.iter().map(|(_, since)| *since).min();
+            let since = oldest.unwrap_or(channel.delivered);
+            channel.fetches = vec![(number, since)];
+            let (channel, era) = (name.clone(), channel.era);
+            self.unasked.push(Get { number, channel, era });
+            for (_, guest) in self.members(name) {
+                guest.waits = guest.waits.map(|_| number);
+                guest.catches_up = Some(number);
+            }
         }
         for id in 0..self.guests.len() {
             let guest = &self.guests[id];
@@ -92,6 +103,8 @@ impl Model {
         self.up = false;
         self.subscribes.clear();
         self.gets.clear();
+        self.unasked.clear();
+        self.again.clear();
         self.unstored = 0;
         self.guests.iter_mut().for_each(|guest| guest.unstored = 0);
         for publish in std::mem::take(&mut self.publishes) {
@@ -110,32 +123,81 @@ impl Model {
         }
     }
 
-    /// The oldest GET is answered.
-    fn answered(&mut self, value: Option<&[u8]>) {
-        let get = self.gets.pop_front().expect("it was asked for");
-        let Some(channel) = self.channels.get_mut(&get.channel).filter(|c| c.era == get.era) else {
+    /// A browser waits for what is stored on its channel.
+    pub(super) fn wait_for_stored(&mut self, id: usize, name: &str) {
+        let channel = self.channels.get_mut(name).expect("it is heard");
+        if let Some((number, _)) = channel.shared {
+            self.guests[id].waits = Some(number);
+            return;
+        }
+        self.fetches += 1;
+        let number = self.fetches;
+        channel.shared = Some((number, false));
+        channel.fetches.push((number, channel.delivered));
+        let (channel, era) = (name.to_string(), channel.era);
+        self.unasked.push(Get { number, channel, era });
+        self.guests[id].waits = Some(number);
+    }
+
+    /// A fetch is over: who waited for it hears what was stored, if anything, and what was held.
+    fn end_fetch(&mut self, name: &str, number: usize, value: Option<&[u8]>) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        let Some(at) = channel.fetches.iter().position(|(known, _)| *known == number) else {
             return;
         };
-        let delivered = channel.delivered;
+        channel.fetches.remove(at);
+        channel.shared = channel.shared.filter(|(shared, _)| *shared != number);
+        let wanted = channel.fetches.iter().map(|(_, since)| channel.delivered - since).max();
+        while channel.held.len() > wanted.unwrap_or(0) {
+            channel.held.pop_front();
+        }
+        let news = value
+            .is_some_and(|value| channel.known.iter().all(|known| known.as_deref() != Some(value)));
         if let Some(value) = value {
-            let known = [&channel.last_delivered, &channel.last_stored];
-            let known = known.into_iter().any(|known| known.as_deref() == Some(value));
             channel.last_stored = Some(value.to_vec());
-            if get.catches_up && delivered < get.asked && !known {
-                return self.deliver(&get.channel, value, None);
-            }
         }
         let published = value.and_then(|value| self.published.get(value));
         let published = published.map(|(_, last)| *last);
-        for (_, guest) in self.members(&get.channel) {
-            let joined = guest.joined.expect("it is a member");
-            if !guest.fetched && delivered < joined.min(get.asked) {
-                guest.fetched = true;
-                if let Some(value) = value {
-                    guest.expect(value, false);
-                    guest.keep_up(published);
-                }
+        let stored = value.map(|value| (value, published));
+        for (_, guest) in self.members(name) {
+            if guest.waits == Some(number) {
+                guest.go_on(stored);
+            } else if guest.catches_up == Some(number) {
+                guest.go_on(stored.filter(|_| news));
             }
+        }
+    }
+
+    /// What waits on a channel behind the first so many messages that are held waits no longer.
+    pub(super) fn release(&mut self, name: &str, old: usize) {
+        let Some(channel) = self.channels.get(name) else { return };
+        let old = old.min(channel.held.len());
+        let behind = channel.delivered - (channel.held.len() - old);
+        let waits = |since: usize| old > 0 && since < behind;
+        let over = channel.fetches.iter().filter(|(_, since)| waits(*since));
+        let over: Vec<usize> = over.map(|(number, _)| *number).collect();
+        for number in over {
+            self.unasked.retain(|get| get.number != number);
+            self.end_fetch(name, number, None);
+        }
+    }
+
+    /// What has waited too long waits no longer.
+    pub(super) fn release_overdue(&mut self) {
+        let names: Vec<String> = self.channels.keys().cloned().collect();
+        for name in names {
+            let held = &self.channels[&name].held;
+            let old = held.iter().take_while(|(_, at_ms)| at_ms + PATIENCE_MS <= self.now_ms);
+            let old = old.count();
+            self.release(&name, old);
+        }
+    }
+
+    /// The oldest question is answered.
+    fn answered(&mut self, value: Option<&[u8]>) {
+        let get = self.gets.pop_front().expect("it was asked for");
+        if self.channels.get(&get.channel).is_some_and(|channel| channel.era == get.era) {
+            self.end_fetch(&get.channel, get.number, value);
         }
     }
 
@@ -150,6 +212,7 @@ impl Model {
     fn refused(&mut self, command: &[Vec<u8>]) {
         match &command[0][..] {
             b"GET" => self.answered(None),
+            b"GETRANGE" => self.again.extend(self.gets.pop_front()),
             b"SET" => self.stored(),
             b"SUBSCRIBE" => {
                 let names = command[1..].iter().map(|name| String::from_utf8_lossy(name));
@@ -204,13 +267,8 @@ impl Model {
                 b"UNSUBSCRIBE" => {
                     assert!(unsubscribed.insert(name.into_owned()), "it is unsubscribed from once");
                 }
-                b"GET" => {
-                    let channel = self.channels.get_mut(&*name);
-                    let era = channel.as_ref().map_or(0, |channel| channel.era);
-                    let catches_up = channel.is_some_and(|c| std::mem::take(&mut c.catches_up));
-                    let (channel, asked) = (name.into_owned(), self.event);
-                    self.gets.push_back(Get { channel, era, asked, catches_up });
-                }
+                b"GET" => self.gets.extend(self.again.pop_front()),
+                b"GETRANGE" => self.asked(&name),
                 b"SET" => {
                     self.unstored += 1;
                     self.guests[author].unstored = self.unstored;
@@ -231,6 +289,18 @@ impl Model {
         } else if !was_up {
             assert_eq!(subscribed, heard, "what is heard is subscribed to when Redis is back");
         }
+    }
+
+    /// Redis is asked for what is stored on a channel.
+    fn asked(&mut self, name: &str) {
+        let at = self.unasked.iter().position(|get| get.channel == name);
+        let get = self.unasked.remove(at.expect("somebody waits for it"));
+        if let Some(channel) = self.channels.get_mut(name)
+            && let Some((number, asked)) = &mut channel.shared
+        {
+            *asked |= *number == get.number;
+        }
+        self.gets.push_back(get);
     }
 
     /// The server publishes: it is what somebody has just said. Returns who.
