@@ -7,52 +7,94 @@
 //!
 //! # The rooms
 //!
-//! A file imports its own layer or a lower one, never a higher.
+//! Folders are the layers. A file imports its own layer or a lower one, and no two folders import
+//! each other.
 //!
-//! * L0, bytes and values, without clock, socket, link or channel: [`proto`];
-//! * L1, the domain, without sockets, where time is an argument: [`link`], [`access`], [`fanout`],
-//!   [`broker`];
-//! * L2, the composition, still without I/O: [`browser`], [`server`];
-//! * L3, the only home of mio, sockets and the clock: [`net`];
-//! * L4, the edge: [`config`], [`client`], [`tool`] and `main.rs`.
+//! | | folder | what it is about |
+//! |---|---|---|
+//! | L0 | [`proto`] | bytes and values: WebSocket frames, HTTP heads, RESP. No clock, no socket, no link |
+//! | L1 | `link` | what every party needs: ids, targets, outboxes, timers, time, counters, the contract |
+//! | L1 | `access` | who may do what: channels, permissions, tokens, sessions, the application |
+//! | L1 | `fanout` | what goes to whom: the hub, shared frames, stored messages, slow readers |
+//! | L1 | `broker` | where messages come from: Redis, or the embedded broker and its RESP clients |
+//! | L2 | `web` | plain HTTP: pages, metrics |
+//! | L2 | `browser` | one conn: its handshake, its life, its frames |
+//! | L2 | `server` | the table of parties, and the routing between them |
+//! | L3 | `net` | the only home of mio, sockets and the clock |
+//! | L4 | `config`, `client`, `tool` | flags and files; clients; the command line and the load tool |
 //!
 //! # The contract between the core and its loop
 //!
-//! [`server::Server`] is the whole server without I/O; [`net::Reactor`] is a loop that drives it,
-//! and anybody may write another. A turn of the loop:
+//! [`Server`] is the whole server without I/O; [`Reactor`] is a loop that drives it, and anybody
+//! may write another. A turn of the loop:
 //!
-//! 1. tell what happened: [`accept`](server::Server::accept) for each new connection (if
-//!    [`accepting`](server::Server::accepting) says so), and likewise
-//!    [`accept_visitor`](server::Server::accept_visitor) for each Redis client of the embedded
-//!    broker, [`handle`](server::Server::handle) with
-//!    an [`Input`](link::Input) for everything else, and [`tick`](server::Server::tick) once.
-//!    Bytes are read of a link while [`is_reading`](server::Server::is_reading) says so, and else
-//!    in the next turn, so that what a turn queues is bounded;
-//! 2. do what is to be done: call [`poll_output`](server::Server::poll_output) until it returns
-//!    `None`. An [`Output`](link::Output) carries no bytes: at a `Flush` the loop pulls them
-//!    with [`slices`](server::Server::slices) and says with [`advance`](server::Server::advance)
-//!    how many the kernel took, and with `Input::Blocked` when that were fewer than it was given.
-//!    A loop may stop after some milliseconds of flushing, and go on in its next turn;
-//! 3. sleep until something happens, or until
-//!    [`next_deadline_ms`](server::Server::next_deadline_ms).
+//! 1. Say what happened: [`accept`](Server::accept) for each new connection (if
+//!    [`accepting`](Server::accepting) says so), [`handle`](Server::handle) with an [`Input`] for
+//!    everything else, and [`tick`](Server::tick) once. Before a link is read its
+//!    [`wish`](Server::wish) is asked for: [`Wish::Read`] is answered with what arrived,
+//!    [`Wish::GoOn`] with [`Input::WentOn`]; [`Wish::Later`] and whatever a budget of the loop cuts
+//!    short are offered again in the next turn; a link that wants to [`Wish::Rest`] is left alone
+//!    until [`Output::Resume`] names it.
+//! 2. Do what is to be done: call [`poll_output`](Server::poll_output) until it returns `None`. An
+//!    [`Output`] carries no bytes: at a [`Output::Flush`] the loop pulls them with
+//!    [`slices`](Server::slices) and says with [`advance`](Server::advance) how many the kernel
+//!    took, and with [`Input::Blocked`] when that were fewer than it was given. When the socket
+//!    takes bytes again, or when the loop has stopped before, it says [`Input::Writable`]. A loop
+//!    may stop after some milliseconds of flushing, and go on in its next turn.
+//! 3. Sleep until something happens, or until [`next_deadline_ms`](Server::next_deadline_ms).
 //!
-//! Times are milliseconds since a start of the loop's choosing. Inputs are past tense and borrow
-//! their bytes, outputs are imperative. A link may be a browser's, a visitor's (a Redis client of
-//! the embedded broker) or Redis's: the loop does not know which. A link is named by `accept` or by
-//! `Output::Dial`, and its name is free again when `Output::Close` has been returned; between those
-//! two the loop may say anything about it, and what it says later does no harm.
+//! Time is one value, [`Now`], in every call. Inputs are past tense and borrow their bytes, outputs
+//! are imperative. A link may be anybody's: the loop does not know whose. A link is named by
+//! `accept` or by [`Output::Dial`], and its name is free again when [`Output::Close`] has been
+//! returned; between those two the loop may say anything about it, and what it says later does no
+//! harm.
+//!
+//! # Four ways through the house
+//!
+//! Each passes its rooms in order, and goes back into none.
+//!
+//! * *A browser's bytes become a publish*: `net` reads them; `server` finds the conn in its table;
+//!   `browser` unmasks them where they lie and says the message; `broker` takes it.
+//! * *A session is looked up*: `browser` wants it, as an effect; `server` routes the ask to the
+//!   `broker`, which gives the ask back with the answer; `server` hands it to that `browser`, which
+//!   is admitted by the rules of `access`.
+//! * *A message reaches its browsers*: `net` reads it; `broker` decodes it; `server` finds its
+//!   channel in the hub of `fanout`, and puts one shared frame into the outbox of each; `net`
+//!   flushes every outbox once.
+//! * *Redis is lost*: `net` says so; `server` closes the link; `broker` gives back what it had been
+//!   asked, and dials after a pause; what browsers hear is asked for again from the hub.
 
-pub mod access;
-pub mod broker;
-pub mod browser;
-pub mod client;
-pub mod config;
-pub mod fanout;
-pub mod link;
-pub mod net;
+#![warn(unreachable_pub)]
+
+mod access;
+mod broker;
+mod browser;
+mod client;
+mod config;
+mod fanout;
+mod link;
+mod net;
 pub mod proto;
-pub mod server;
-pub mod tool;
-pub mod web;
+mod server;
+mod tool;
+mod web;
 
-pub use client::publisher::{Expire, Published, Publisher};
+pub use access::ask::AskSettings;
+pub use access::channel::{Allow, Audience};
+pub use access::permissions::{Rule, Rules, Who};
+pub use access::session::{Entries, Format};
+pub use access::sources::{Sessions, Sources, Tokens};
+pub use access::token::{KeyError, TokenKey};
+pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
+pub use browser::settings::{Refuse, Settings};
+pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher};
+pub use fanout::overflow::Overflows;
+pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Target, Wish};
+pub use net::{Reactor, ReactorError};
+pub use server::Server;
+pub use web::{Page, PageContent};
+
+/// What the program itself, its tests, fuzz targets and benchmarks need besides: no part of the
+/// library, and free to change.
+#[doc(hidden)]
+pub mod internals;

@@ -5,13 +5,18 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use wsloop::config::Config;
-use wsloop::net::{self, RespSockets};
-use wsloop::tool::stress::{self, Plan};
-use wsloop::tool::{Command, Stop};
+use wsloop::internals::config::Config;
+use wsloop::internals::net;
+use wsloop::internals::net::RespSockets;
+use wsloop::internals::tool::stress;
+use wsloop::internals::tool::stress::Plan;
+use wsloop::internals::tool::{Command, Stop};
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
@@ -39,14 +44,14 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             log.finish(Some(&format!("wsloop: {error}\n")));
-            let wrong_use = matches!(error, net::Error::Listen { .. });
+            let wrong_use = matches!(error, net::ReactorError::Listen { .. });
             ExitCode::from(if wrong_use { WRONG_USE } else { FAILED })
         }
     }
 }
 
 /// Says where it listens, and serves.
-fn serve(mut config: Config) -> Result<(), net::Error> {
+fn serve(mut config: Config) -> Result<(), net::ReactorError> {
     let resp = config.resp.as_ref().map(|resp| (RespSockets::bind(&resp.address), resp.given));
     let resp = match resp {
         Some((Err(error), true)) => return Err(error),
@@ -109,44 +114,73 @@ fn open_file_limit() -> usize {
 /// The log on standard error, written by a thread of its own: a pipe that nobody reads makes lines
 /// go missing and never stops the loop.
 struct Log {
-    writer: NonBlocking,
-    flush: WorkerGuard,
+    lines: Lines,
+    /// Says when all is written.
+    written: Receiver<()>,
+}
+
+/// Where lines go; one that finds no room is counted.
+#[derive(Clone)]
+struct Lines {
+    /// `None` is the end.
+    queue: SyncSender<Option<Vec<u8>>>,
+    lost: Arc<AtomicUsize>,
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.queue.try_send(Some(line.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Log {
     /// Lines that may wait for the thread, a few hundred KiB.
     const WAITING_LINES: usize = 4096;
+    /// How long the end waits for who reads the log.
+    const PATIENCE: Duration = Duration::from_secs(1);
 
     fn start(level: LevelFilter) -> Log {
-        let (writer, flush) = NonBlockingBuilder::default()
-            .lossy(true)
-            .buffered_lines_limit(Log::WAITING_LINES)
-            .thread_name("log")
-            .finish(io::stderr());
+        let (queue, waiting) = mpsc::sync_channel::<Option<Vec<u8>>>(Log::WAITING_LINES);
+        let (say, written) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in waiting.iter().map_while(|line| line) {
+                // There is nowhere to complain that nobody reads the log.
+                let _ = io::stderr().write_all(&line);
+            }
+            let _ = say.send(());
+        });
+        let lines = Lines { queue, lost: Arc::default() };
+        let writer = lines.clone();
         tracing_subscriber::fmt()
             .compact()
             .with_max_level(level)
             .with_target(false)
             .with_ansi(io::stderr().is_terminal())
-            .with_writer(writer.clone())
+            .with_writer(move || writer.clone())
             .init();
-        Log { writer, flush }
+        Log { lines, written }
     }
 
     /// Writes what is left, then how many lines went missing and the last line. It takes the way of
     /// all lines, because writing to a full pipe from here would wait for its reader.
     fn finish(mut self, last_line: Option<&str>) {
-        let counter = self.writer.error_counter();
-        let lost = counter.dropped_lines();
+        let lost = self.lines.lost.load(Ordering::Relaxed);
         if lost > 0 {
             tracing::warn!("{lost} log lines were dropped because standard error was not read");
         }
         if let Some(line) = last_line {
-            let _ = self.writer.write_all(line.as_bytes());
+            let _ = self.lines.write_all(line.as_bytes());
         }
-        // Nobody reads: the guard would wait in vain, and then complain on standard output.
-        if counter.dropped_lines() > lost {
-            std::mem::forget(self.flush);
+        // Where there is no room for the end, nobody reads.
+        if self.lines.queue.try_send(None).is_ok() {
+            let _ = self.written.recv_timeout(Log::PATIENCE);
         }
     }
 }

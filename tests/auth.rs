@@ -3,13 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use wsloop::access::ask::{
-    Application, AskSettings, Errand, Failure, Full, Granted, Verdict, Wrong,
-};
-use wsloop::access::identity::Identity;
-use wsloop::link::LinkId;
-use wsloop::link::Target;
+use wsloop::internals::access::ask::{Application, Errand, Failure, Full, Granted, Verdict, Wrong};
+use wsloop::internals::access::identity::Identity;
 use wsloop::proto::http::answer::AnswerError;
+use wsloop::{AskSettings, LinkId, Target};
 
 const TIMEOUT_MS: u64 = 3_000;
 const YES: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n";

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long the program may take to end, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The program, deaf to the environment of the tests.
 fn wsloop(args: &[&str], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
@@ -15,8 +18,20 @@ fn wsloop(args: &[&str], env: &[(&str, &str)]) -> Command {
     command
 }
 
+/// How it ends. What it should refuse and takes makes it serve, and then it is killed.
 fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
-    wsloop(args, env).output().expect("the program runs")
+    let mut command = wsloop(args, env);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the program runs");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("a child").is_none() {
+        if Instant::now() > deadline {
+            child.kill().expect("a child");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("a child")
 }
 
 /// The one line that a wrong use is answered with, without the program's name.
@@ -294,7 +309,7 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     let mut child = wsloop(&["--listen", &address], &[]).stderr(stderr).spawn().expect("it runs");
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     let status = loop {
         match child.try_wait().expect("a child") {
             Some(status) => break Some(status),

@@ -3,9 +3,9 @@
 mod world;
 
 use world::*;
-use wsloop::broker::{self, Kind};
-use wsloop::browser::settings::Settings;
+use wsloop::internals::broker;
 use wsloop::proto::ws::frame::Opcode;
+use wsloop::{BrokerKind, Settings};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";
@@ -404,7 +404,7 @@ fn nothing_follows_a_close_frame() {
 
 #[test]
 fn a_full_embedded_store_gives_up_the_oldest() {
-    let kind = Kind::Local { store_limit: 1200 };
+    let kind = BrokerKind::Local { store_limit: 1200 };
     let broker = broker::BrokerSettings { expire_s: 60, kind };
     let mut world = World::new(Settings { broker, ..settings() });
     for facility in ["a", "b", "c", "d"] {

@@ -3,7 +3,7 @@
 mod world;
 
 use world::*;
-use wsloop::browser::settings::Settings;
+use wsloop::Settings;
 use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";

@@ -3,8 +3,8 @@
 mod world;
 
 use world::*;
-use wsloop::browser::settings::Settings;
-use wsloop::proto::ws::deflate::{Compression, Deflater};
+use wsloop::Settings;
+use wsloop::proto::ws::deflate::{Compression, Deflater, Window};
 use wsloop::proto::ws::frame::Opcode;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
@@ -56,6 +56,26 @@ fn what_is_answered_is_what_the_settings_say() {
         let id = world.open(HEARS);
         assert_eq!(extensions(&world, id), None);
     }
+}
+
+/// The smallest window there is: the client is told to keep to it, and what it then refers to is
+/// found.
+#[test]
+fn a_client_may_have_a_window_of_256_bytes() {
+    let mut world = World::new(Settings { compression: Compression::Dedicated, ..settings() });
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=8";
+    let id = open_with(&mut world, BOTH, offer);
+    assert_eq!(extensions(&world, id), Some("permessage-deflate; client_max_window_bits=8"));
+    let (mut deflater, mut window) = (Deflater::default(), Window::new(8));
+    let text = "two hundred and fifty-six bytes are remembered".repeat(2);
+    for _ in 0..20 {
+        let message = deflater.compress_after(text.as_bytes(), &mut window).expect("smaller");
+        let mut frame = masked(Opcode::Text, message);
+        frame[0] |= 0x40;
+        world.send(id, &frame);
+    }
+    world.run();
+    assert_eq!(world.texts(id), vec![text; 20]);
 }
 
 #[test]

@@ -5,16 +5,14 @@ mod world;
 use std::borrow::Cow;
 
 use world::*;
-use wsloop::access::channel::Allow;
-use wsloop::access::identity::Identity;
-use wsloop::access::permissions::{Rule, Rules, Who};
-use wsloop::browser::handshake::{self, Decision, Examined};
-use wsloop::browser::settings::{Refuse, Settings};
-use wsloop::link::Metrics;
+use wsloop::internals::access::identity::Identity;
+use wsloop::internals::browser::Context;
+use wsloop::internals::browser::handshake;
+use wsloop::internals::browser::handshake::{Decision, Examined};
 use wsloop::proto::http;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::proto::ws::upgrade::AllowedOrigins;
-use wsloop::web::{Page, PageContent};
+use wsloop::{Allow, Page, PageContent, Refuse, Rule, Rules, Settings, Who};
 
 /// Whether a browser was refused in full: a whole response, the end of what is sent, and only when
 /// the browser has hung up, the end of the link.
@@ -85,7 +83,7 @@ fn every_refusal_is_a_whole_response_and_the_link_outlives_it() {
         (400, b"GET /ws/foo HTTP/2.0\r\n\r\n".to_vec()),
         (400, b"GET /ws/foo HTTP/1.0\r\nHost: h\r\n\r\n".to_vec()),
         (400, request("POST", "/ws/foo", &["Host: h"])),
-        (400, request("GET", "/ws/foo", &["Host: h"])),
+        (426, request("GET", "/ws/foo", &["Host: h"])),
         (400, without("Host")),
         (400, without("Connection")),
         (400, without("Sec-WebSocket-Key")),
@@ -140,7 +138,7 @@ fn a_refusal_reaches_a_browser_that_reads_slowly_and_has_shut_its_side() {
     world.hang_up(id);
     assert_eq!((world.status(id), world.browsers[id].closed_ms), (None, None));
     world.resume(id);
-    assert_eq!(world.status(id), Some(400));
+    assert_eq!(world.status(id), Some(426));
     assert!(world.response(id).body.len() == world.response(id).content_length());
     assert_eq!(world.browsers[id].closed_ms, Some(world.now_ms));
 }
@@ -167,7 +165,7 @@ fn refusing_by_close_is_a_101_and_a_close_code_that_the_page_sees() {
 
     // What never was a WebSocket handshake has no 101 to be given.
     let id = ask(&mut world, &request("GET", "/ws/foo", &["Host: h"]));
-    assert_refused(&mut world, id, 400);
+    assert_refused(&mut world, id, 426);
 }
 
 #[test]
@@ -374,12 +372,12 @@ fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
         let settings = Settings { require_login, allow, ..settings() };
         let bytes = upgrade(asking, &[]);
         let (head, _) = http::parse_head(&bytes, 8192).expect("a head").expect("all of it");
-        let mut metrics = Metrics::default();
-        let asked = match handshake::examine(&head, &settings, &mut metrics) {
+        let mut cx = Context::new(settings);
+        let asked = match handshake::examine(&head, &mut cx) {
             Examined::Asked(asked) => asked,
             Examined::Decided(decision) => panic!("{decision:?}"),
         };
-        match handshake::admit(asked, identity, narrowed_by, &settings, &mut metrics) {
+        match handshake::admit(asked, identity, narrowed_by, &mut cx) {
             Decision::Open(pending) => {
                 assert_eq!(
                     Some(pending.grant.granted.to_string().as_str()),
@@ -390,7 +388,7 @@ fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
                 let header = format!("\r\nX-Wsloop-Granted: {}\r\n", pending.grant.granted);
                 assert!(text.contains(&header), "{text}");
                 let denied = u64::from(pending.grant.denied.len());
-                assert_eq!(metrics.options_denied_total, denied);
+                assert_eq!(cx.metrics.options_denied_total, denied);
                 assert!(pending.grant.publish.is_empty());
             }
             Decision::Refuse(refusal) => assert_eq!((refusal.status, granted), (403, None)),

@@ -6,14 +6,10 @@ mod world;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use world::*;
-use wsloop::access::ask;
-use wsloop::access::channel::Allow;
-use wsloop::access::permissions::{Rule, Rules, Who};
-use wsloop::access::session::{Entries, Format};
-use wsloop::access::sources::{Sessions, Sources, Tokens};
-use wsloop::access::token::Key;
-use wsloop::browser::settings::{Refuse, Settings};
 use wsloop::proto::ws::frame::Opcode;
+use wsloop::{
+    Allow, Entries, Format, Refuse, Rule, Rules, Sessions, Settings, Sources, TokenKey, Tokens, Who,
+};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const ALL: &str = "subscribe-broadcast&subscribe-group&subscribe-user&subscribe-session";
@@ -21,46 +17,9 @@ const COOKIE: &str = "Cookie: sessionid=johns-key";
 const JOHN: &str = r#"{"wsloop:username": "john", "ws4redis:memberof": ["b", "a"]}"#;
 const YES: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n";
 const NOBODY: &str = "HTTP/1.1 204 No Content\r\n\r\n";
-const AUTH_TIMEOUT_MS: u64 = 3_000;
-
-fn sessions() -> Sessions {
-    Sessions {
-        cookie: "sessionid".to_owned(),
-        key: ("session:".to_owned(), String::new()),
-        format: Format::Json,
-        secret: None,
-        entries: Entries {
-            user: Some("wsloop:username".to_owned()),
-            groups: Some("ws4redis:memberof".to_owned()),
-        },
-    }
-}
-
-fn application() -> ask::AskSettings {
-    ask::AskSettings {
-        target: app_target(),
-        host: "app".to_owned(),
-        path: "/auth?key=1".to_owned(),
-        timeout_ms: AUTH_TIMEOUT_MS,
-        connections: 2,
-        waiting: 20_000,
-    }
-}
 
 fn tokens() -> Tokens {
-    Tokens { key: Key::from_file_bytes(SECRET).expect("a key"), audience: None }
-}
-
-/// Redis, and sessions in it.
-fn by_session() -> Settings {
-    let sources = Sources { session: Some(sessions()), ..Sources::default() };
-    Settings { sources, ..with_redis() }
-}
-
-/// Redis, and the application is asked.
-fn by_application() -> Settings {
-    let sources = Sources { auth: Some(application()), ..Sources::default() };
-    Settings { sources, ..with_redis() }
+    Tokens { key: TokenKey::from_file_bytes(SECRET).expect("a key"), audience: None }
 }
 
 /// Redis, and tokens.

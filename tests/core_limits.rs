@@ -5,11 +5,9 @@ mod world;
 use std::io::IoSlice;
 
 use world::*;
-use wsloop::browser::settings::{Refuse, Settings};
-use wsloop::fanout::overflow::Overflows;
-use wsloop::link::Wish;
 use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::Opcode;
+use wsloop::{Overflows, Refuse, Settings, Wish};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";
@@ -183,6 +181,23 @@ fn a_slow_reader_may_skip_to_the_latest_message() {
         world.say(speakers[0], text);
     }
     assert_eq!(world.texts(reader), texts[..3], "who has caught up hears everything again");
+}
+
+/// Messages that arrive together are one run of frames, and the last of them is the latest.
+#[test]
+fn the_last_of_what_arrived_together_is_the_latest() {
+    let overflows = Overflows::parse("latest").expect("a list");
+    let mut world = World::new(Settings { outbox_limit: 5_000, overflows, ..with_redis() });
+    let reader = world.open(HEARS);
+    world.stall(reader, 5);
+    world.publish("broadcast:foo", "begun");
+    for n in 0..60 {
+        world.redis.publish("broadcast:foo", format!("{n} {}", "x".repeat(98)), 0, world.now_ms);
+    }
+    world.run();
+    assert_eq!((world.metrics().superseded_total, world.metrics().slow_total), (59, 0));
+    world.resume(reader);
+    assert_eq!(world.texts(reader), ["begun".to_owned(), format!("59 {}", "x".repeat(98))]);
 }
 
 #[test]

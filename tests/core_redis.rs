@@ -619,3 +619,29 @@ fn a_close_is_answered_when_redis_goes_away_instead() {
     world.kill_redis();
     assert_eq!(world.heard(id), [Heard::Close(Some(1000), String::new())]);
 }
+
+/// A confirmation is for the SUBSCRIBE that it answers: two that were overtaken by an UNSUBSCRIBE
+/// let nobody in, who would miss what is published before the third.
+#[test]
+fn who_joins_a_channel_that_was_left_twice_waits_for_its_own_confirmation() {
+    let mut world = World::new(with_redis());
+    world.redis.paused = true;
+    for _ in 0..2 {
+        let id = world.knock(HEARS);
+        world.vanish(id);
+    }
+    let last = world.knock(HEARS);
+    // SUBSCRIBE and GET, and UNSUBSCRIBE, both times.
+    for answered in 0..6 {
+        world.redis.serve(1);
+        world.run();
+        assert_eq!(world.status(last), None, "after {} answers", answered + 1);
+    }
+    world.redis.serve(1);
+    world.run();
+    assert_eq!(world.status(last), Some(101));
+    assert_eq!(
+        names(&world.redis.take_commands()),
+        ["SUBSCRIBE", "GET", "UNSUBSCRIBE", "SUBSCRIBE", "GET", "UNSUBSCRIBE", "SUBSCRIBE"]
+    );
+}

@@ -4,7 +4,7 @@
 mod world;
 
 use world::{World, settings, with_redis};
-use wsloop::link::Cause;
+use wsloop::Cause;
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";

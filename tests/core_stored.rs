@@ -4,8 +4,8 @@
 mod world;
 
 use world::*;
-use wsloop::access::ask::AskSettings;
-use wsloop::browser::settings::Settings;
+
+use wsloop::{AskSettings, Settings};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const BOTH: &str = "/ws/foo?subscribe-broadcast&publish-broadcast";

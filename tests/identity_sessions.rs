@@ -8,9 +8,9 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use wsloop::access::channel::Audience;
-use wsloop::access::identity::{Identity, MAX_GROUPS, NameError, Named, Refused};
-use wsloop::access::session::{Entries, Format, MAX_STORED, SessionError, decode, session_key};
+use wsloop::internals::access::identity::{Identity, MAX_GROUPS, NameError, Named, Refused};
+use wsloop::internals::access::session::{MAX_STORED, SessionError, decode, session_key};
+use wsloop::{Audience, Entries, Format};
 
 struct Vector {
     from: String,
@@ -106,6 +106,45 @@ fn nothing_signed_can_be_changed() {
             assert!(vector.decode(&vector.stored[..at], secret).is_err(), "{}", vector.from);
         }
     }
+}
+
+/// In both forms of Django's: the MAC left out, cut short, one of another's, or one that fits any
+/// number of bytes it is compared with.
+#[test]
+fn a_mac_is_there_whole_and_its_own() {
+    let mut olds = 0;
+    let vectors = vectors();
+    let signed = vectors.iter().filter(|vector| vector.format == Format::Django);
+    let signed: Vec<&Vector> = signed.filter(|vector| vector.secret.is_some()).collect();
+    for vector in &signed {
+        let stored = std::str::from_utf8(&vector.stored).unwrap();
+        let is_old = !stored.contains(':');
+        olds += usize::from(is_old);
+        let text = if is_old { STANDARD.decode(stored).unwrap() } else { stored.into() };
+        let at = |text: &[u8]| match is_old {
+            true => text.iter().position(|byte| *byte == b':').unwrap(),
+            false => text.iter().rposition(|byte| *byte == b':').unwrap(),
+        };
+        // The MAC comes first in the old form, and last in the new one.
+        let with = |mac: &[u8]| {
+            let (before, after) = (&text[..at(&text)], &text[at(&text) + 1..]);
+            match is_old {
+                true => STANDARD.encode([mac, b":", after].concat()).into_bytes(),
+                false => [before, b":", mac].concat(),
+            }
+        };
+        let own = match is_old {
+            true => &text[..at(&text)],
+            false => &text[at(&text) + 1..],
+        };
+        assert_eq!(with(own), vector.stored, "{}", vector.from);
+        let zeros = vec![if is_old { b'0' } else { b'A' }; own.len()];
+        for forged in [b"".as_slice(), &own[..own.len() - 4], &own[4..], &zeros, &own.repeat(2)] {
+            let read = vector.decode(&with(forged), vector.secret.as_deref());
+            assert_eq!(read, Err(SessionError::Signature), "{}", vector.from);
+        }
+    }
+    assert!(olds > 0 && signed.len() > olds, "both forms are among them");
 }
 
 #[test]

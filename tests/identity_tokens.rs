@@ -6,16 +6,16 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
-use wsloop::access::channel::Allow;
-use wsloop::access::identity::{Identity, NameError, Named};
-use wsloop::access::token::{Claims, Key, KeyError, MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::internals::access::identity::{Identity, NameError, Named};
+use wsloop::internals::access::token::{Claims, MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::{Allow, KeyError, TokenKey};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("sessions/tokens.json")).unwrap()
 }
 
-fn key(vectors: &Value, name: &str) -> Key {
-    Key::from_file_bytes(vectors["keys"][name].as_str().unwrap().as_bytes()).unwrap()
+fn key(vectors: &Value, name: &str) -> TokenKey {
+    TokenKey::from_file_bytes(vectors["keys"][name].as_str().unwrap().as_bytes()).unwrap()
 }
 
 fn john() -> Named {
@@ -92,7 +92,7 @@ fn signed(claims: &str, secret: &[u8]) -> String {
 
 #[test]
 fn times_are_judged_to_the_millisecond() {
-    let key = Key::from_file_bytes(b"secret").unwrap();
+    let key = TokenKey::from_file_bytes(b"secret").unwrap();
     let judge = |claims: &str, now_ms| verify(&signed(claims, b"secret"), &key, None, now_ms);
     for (claims, good, bad) in [
         (r#"{"exp":10}"#, 9_999, 10_000),
@@ -115,7 +115,7 @@ fn times_are_judged_to_the_millisecond() {
 
 #[test]
 fn names_that_may_not_be_are_lost_and_said() {
-    let key = Key::from_file_bytes(b"secret").unwrap();
+    let key = TokenKey::from_file_bytes(b"secret").unwrap();
     let claims = r#"{"sub":"a:b","groups":["c","d:e",""],"sid":"\u0000"}"#;
     let Claims { named, allow, .. } = verify(&signed(claims, b"secret"), &key, None, 0).unwrap();
     assert_eq!(named.identity, Identity { groups: vec!["c".into()], ..Identity::default() });
@@ -127,7 +127,7 @@ fn names_that_may_not_be_are_lost_and_said() {
 
 #[test]
 fn tokens_are_bounded() {
-    let key = Key::from_file_bytes(b"secret").unwrap();
+    let key = TokenKey::from_file_bytes(b"secret").unwrap();
     let long = |count: usize| signed(&format!(r#"{{"x":"{}"}}"#, "x".repeat(count)), b"secret");
     let fits = (0..MAX_TOKEN).rev().find(|count| long(*count).len() <= MAX_TOKEN).unwrap();
     assert!(verify(&long(fits), &key, None, 0).is_ok());
@@ -142,7 +142,7 @@ fn keys() {
     let mut algorithms = vec![];
     for (name, text) in vectors["keys"].as_object().unwrap() {
         let text = text.as_str().unwrap();
-        let key = Key::from_file_bytes(text.as_bytes()).unwrap();
+        let key = TokenKey::from_file_bytes(text.as_bytes()).unwrap();
         assert!(name.starts_with(key.algorithm()), "{name}");
         assert_eq!(key.warning(), None, "{name}");
         let shown = format!("{key:?}");
@@ -156,11 +156,11 @@ fn keys() {
                 text.trim_end().to_owned(),
                 format!("\u{feff}{text}"),
             ] {
-                let again = Key::from_file_bytes(text.as_bytes()).map(|key| key.algorithm());
+                let again = TokenKey::from_file_bytes(text.as_bytes()).map(|key| key.algorithm());
                 assert_eq!(again, Ok(key.algorithm()), "{text:?}");
             }
             let cut = &text[..text.len() / 2];
-            let error = Key::from_file_bytes(cut.as_bytes()).unwrap_err();
+            let error = TokenKey::from_file_bytes(cut.as_bytes()).unwrap_err();
             assert_eq!(error, KeyError::Unreadable, "{cut}");
         }
     }
@@ -208,14 +208,14 @@ fn keys() {
         (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@here\n".to_vec(), KeyError::NotPem),
         (br#"{"kty":"oct","k":"AAAA"}"#.to_vec(), KeyError::NotPem),
     ] {
-        assert_eq!(Key::from_file_bytes(&file).unwrap_err(), error, "{}", file.escape_ascii());
+        assert_eq!(TokenKey::from_file_bytes(&file).unwrap_err(), error, "{}", file.escape_ascii());
     }
     for (secret, warned) in [(31, true), (32, false)] {
-        let key = Key::from_file_bytes(&[&vec![b'x'; secret][..], b"\n"].concat()).unwrap();
+        let key = TokenKey::from_file_bytes(&[&vec![b'x'; secret][..], b"\n"].concat()).unwrap();
         assert_eq!((key.algorithm(), key.warning().is_some()), ("HS256", warned));
     }
     let token = signed("{}", b"sec\nret");
-    let key = Key::from_file_bytes(b"sec\nret\r\n").unwrap();
+    let key = TokenKey::from_file_bytes(b"sec\nret\r\n").unwrap();
     assert!(verify(&token, &key, None, 0).is_ok());
 }
 

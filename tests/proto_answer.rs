@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
+use wsloop::internals::access::ask::question;
 use wsloop::proto::http;
 use wsloop::proto::http::answer::{
-    Answer, AnswerError, MAX_ANSWER, MAX_BODY, MAX_HEAD, Reader, question,
+    Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY, MAX_HEAD,
 };
 
 const WANTED: &[&str] = &["X-User", "X-Groups"];
@@ -13,8 +14,8 @@ const WANTED: &[&str] = &["X-User", "X-Groups"];
 /// The answers, and the error that ends the stream.
 type Outcome = (Vec<Answer>, Option<AnswerError>);
 
-fn replay<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Outcome, Reader) {
-    let mut reader = Reader::new(WANTED);
+fn replay<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Outcome, AnswerReader) {
+    let mut reader = AnswerReader::new(WANTED);
     let mut answers = Vec::new();
     for mut input in pieces {
         loop {
@@ -30,7 +31,7 @@ fn replay<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Outcome, Reader) {
 }
 
 /// Replays whole, in two pieces cut at every byte, and byte by byte; returns the one outcome.
-fn replay_all_ways(stream: &[u8]) -> (Outcome, Reader) {
+fn replay_all_ways(stream: &[u8]) -> (Outcome, AnswerReader) {
     let (whole, reader) = replay([stream]);
     let text = stream[..stream.len().min(200)].escape_ascii();
     for at in 0..=stream.len() {

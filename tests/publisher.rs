@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::redis::{RedisServer, Value};
 use support::{PATIENCE, Wsloop, free_port};
-use wsloop::access::channel::Audience;
-use wsloop::client::publisher::Error;
-use wsloop::{Expire, Published, Publisher};
+use wsloop::{Audience, Expire, Published, Publisher, PublisherError as Error};
 
 /// A timeout that is to be waited for.
 const SHORT: Duration = Duration::from_millis(300);
@@ -392,7 +390,7 @@ fn names_that_could_be_taken_for_others_are_refused() {
 fn a_disconnect_is_a_message_to_every_process() {
     let fake = Fake::playing(vec![|guest| {
         guest.greet();
-        let message = r#"{"disconnect": {"user": "a\"b:c"}, "code": 4403, "reason": "Grüße\n"}"#;
+        let message = r#"{"code":4403,"disconnect":{"user":"a\"b:c"},"reason":"Grüße\n"}"#;
         guest.expect(&[&format!("PUBLISH p:q:wsloop:control {message}")]);
         guest.say(":2\r\n");
         guest.expect_end();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::client::{Client, Event, frame_bytes, tcp, upgrade};
 use support::{PATIENCE, Wsloop};
-use wsloop::link::timers;
+use wsloop::internals::link::timers;
 use wsloop::proto::ws::frame::Opcode;
 
 const BOTH: &str = "room?subscribe-broadcast&publish-broadcast&echo";

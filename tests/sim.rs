@@ -73,7 +73,15 @@ fn bytes_make_a_script() {
 #[test]
 fn a_seed_is_the_same_script_every_time() {
     let [first, second] = [Dice::Seed(7), Dice::Seed(7)].map(|mut dice| {
-        let actions = (0..100).map(|conns| sim::action::Action::draw(&mut dice, conns, true));
+        let scene = |browsers| sim::action::Scene {
+            browsers,
+            redis: browsers % 2 == 0,
+            prefix: "p",
+            sessions: true,
+            application: true,
+            control: true,
+        };
+        let actions = (0..100).map(|at| sim::action::Action::draw(&mut dice, &scene(at)));
         actions.map(|action| format!("{action:?}")).collect::<Vec<_>>()
     });
     assert_eq!(first, second);

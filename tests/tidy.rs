@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 12] = [
+const LAYERS: [(&str, u8); 13] = [
     ("proto", 0),
     ("access", 1),
     ("broker", 1),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 12] = [
     ("link", 1),
     ("browser", 2),
     ("server", 2),
+    ("web", 2),
     ("net", 3),
     ("client", 4),
     ("config", 4),

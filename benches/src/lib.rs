@@ -10,12 +10,11 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::access::channel::Allow;
-use wsloop::broker::{BrokerSettings, Kind, RedisSettings};
-use wsloop::browser::settings::Settings;
-use wsloop::link::{Input, LinkId, Now, Output, Target, Wish};
 use wsloop::proto::ws::frame::{self, Opcode};
-use wsloop::server::Server;
+use wsloop::{
+    Allow, BrokerKind, BrokerSettings, Input, LinkId, Now, Output, RedisSettings, Server, Settings,
+    Target, Wish,
+};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
@@ -40,12 +39,12 @@ pub struct Core {
 impl Core {
     /// A server with the embedded broker.
     pub fn local() -> Core {
-        Core::new(Kind::Local { store_limit: 64 << 20 })
+        Core::new(BrokerKind::Local { store_limit: 64 << 20 })
     }
 
     /// A server with a Redis that is up.
     pub fn redis() -> Core {
-        let mut core = Core::new(Kind::Redis(RedisSettings {
+        let mut core = Core::new(BrokerKind::Redis(RedisSettings {
             target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
             user: None,
             password: None,
@@ -61,7 +60,7 @@ impl Core {
         core
     }
 
-    fn new(kind: Kind) -> Core {
+    fn new(kind: BrokerKind) -> Core {
         let settings = settings(BrokerSettings { expire_s: 3600, kind });
         let server = Server::new(settings, RandomState::new(), 1);
         Core { server, now_ms: 1_000_000, redis: None }

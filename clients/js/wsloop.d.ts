@@ -57,6 +57,8 @@ export interface WSLoopOptions {
    * `wsloop`, because browsers need an answer and the server never answers with the token.
    */
   protocols?: string | string[] | null;
+  /** An attempt that the server does not answer for so many milliseconds has failed. Default 15000. */
+  connectTimeout?: number;
   /**
    * Whether the server is asked what it makes of the URI when it refuses, or when nothing arrives
    * within 2 s of an `open`, and what it says goes to the console. It is asked by pages on localhost
@@ -70,11 +72,12 @@ export interface WSLoopOptions {
 /** A WebSocket that comes back. */
 export class WSLoop extends EventTarget {
   /**
-   * Connects at once. Throws on options that can never work: no URI, one that the browser refuses,
-   * a token that is no text. What comes of a function for tokens is known later, and never thrown.
+   * Connects at once. `http://` and `https://` are `ws://` and `wss://`, and a relative URI is the
+   * page's own. Throws on options that can never work: no URI, one that the browser refuses, a token
+   * that is no text. What comes of a function for tokens is known later, and never thrown.
    */
   constructor(uri: string | URL, options?: WSLoopOptions);
-  constructor(options: WSLoopOptions & { uri: string });
+  constructor(options: WSLoopOptions & { uri: string | URL });
 
   readonly state: WSLoopState;
 
@@ -117,6 +120,6 @@ export class WSLoop extends EventTarget {
 
 /** The constructor of ws4redis.js: with or without `new`; the second argument is ignored. */
 export const WS4Redis: {
-  new (options: WSLoopOptions & { uri: string }, jQuery?: unknown): WSLoop;
-  (options: WSLoopOptions & { uri: string }, jQuery?: unknown): WSLoop;
+  new (options: WSLoopOptions & { uri: string | URL }, jQuery?: unknown): WSLoop;
+  (options: WSLoopOptions & { uri: string | URL }, jQuery?: unknown): WSLoop;
 };

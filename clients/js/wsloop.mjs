@@ -7,7 +7,9 @@
  *
  * Rules:
  * - A lost connection is followed by a wait that is random in [0, min(30 s, 2^k - 1 s)], where k is
- *   1 after a connection that worked and grows by one with each attempt that does not.
+ *   1 after a connection that worked and grows by one with each attempt that does not. A connection
+ *   has worked when it stayed open for 10 s, however it ended.
+ * - An attempt that the server leaves without an answer has failed, too.
  * - Close code 4403 means that asking again is useless: it stops, as after `close()`. So does 4401,
  *   unless the page can be asked for another token.
  * - The page is asked for a token once in each attempt, and for as long as it likes. No answer is a
@@ -16,8 +18,11 @@
  *   says goes to the console, once for each URI and page.
  * - What cannot be sent throws. Nothing is queued, so nothing is sent late or lost unseen.
  * - State changes first, then listeners hear of it: a listener may call any method.
- * - Nothing is done when the page is hidden or unloaded: the browser closes the socket itself, and
- *   a page that comes back from the back-forward cache finds it lost and gets the next one.
+ * - A page that goes into the back-forward cache leaves no connection behind, which some browsers
+ *   would keep for minutes, and gets the next one at once when it is back. Nothing is done when a
+ *   page is hidden, or unloaded: then the browser closes the socket itself.
+ * - When the browser is online again, the next attempt begins at once. A connection that is open
+ *   has to answer a heartbeat within 5 s; without heartbeats it is given up for the next one.
  *
  * `wsloop.mjs` is the source; `build.mjs` makes `wsloop.js` from it, the classic script with the
  * globals `WSLoop` and `WS4Redis`.
@@ -29,6 +34,10 @@ const MAX_DELAY = 30000;
 const HEARTBEAT_INTERVAL = 5000;
 /** So many heartbeats may go unanswered. */
 const MAX_MISSED = 3;
+/** How long an attempt may take unless the page says otherwise, in milliseconds. */
+const CONNECT_TIMEOUT = 15000;
+/** After so many milliseconds, an open connection has worked. */
+const STEADY = 10000;
 /** How long a close handshake may take, in milliseconds; on a dead network browsers wait longer. */
 const CLOSE_WAIT = 5000;
 /** "Unauthorized" in terms of HTTP: the server does not take the token, or takes it no longer. */
@@ -46,6 +55,7 @@ const MAX_QUESTIONS = 3;
 /** Offered along with a token by a page that has no sub-protocol of its own. */
 const OWN_PROTOCOL = 'wsloop';
 
+const WINDOW_EVENTS = ['online', 'pagehide', 'pageshow'];
 /** Where pages are developed. */
 const LOCALHOST = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/;
 
@@ -78,24 +88,17 @@ export class WSLoop extends EventTarget {
 
   constructor(uri, options) {
     super();
-    const separate = typeof uri === 'string' || uri instanceof URL;
-    this.#options = separate ? { ...options, uri: String(uri) } : { ...uri };
-    if (!this.#options.uri) {
-      throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
-    }
-    const { token = null, tokenIn = 'protocol', explain = true } = this.#options;
-    if (typeof token !== 'function') {
-      checkToken(token);
-    }
-    if (tokenIn !== 'protocol' && tokenIn !== 'query') {
-      throw new TypeError('tokenIn is "protocol" or "query"');
-    }
-    Object.assign(this.#options, { token, tokenIn, explain });
+    // Another window's URL is no instance of this one's.
+    const separate = typeof uri === 'string' || typeof uri?.href === 'string';
+    this.#options = checkOptions(separate ? { ...options, uri } : { ...uri });
     this.#callback('connecting', 'connecting', () => undefined);
     this.#callback('open', 'connected', () => undefined);
     this.#callback('message', 'receive_message', (event) => event.data);
     this.#callback('close', 'disconnected', (event) => event);
     this.#connect();
+    for (const type of WINDOW_EVENTS) {
+      globalThis.addEventListener?.(type, this.#onWindow);
+    }
   }
 
   /** `connecting`, `open`, `closing`, `waiting` (for the next attempt) or `closed` (for good). */
@@ -125,7 +128,7 @@ export class WSLoop extends EventTarget {
     }
     this.#wanted = false;
     if (this.#state === 'waiting') {
-      this.#stopWaiting();
+      clearTimeout(this.#waitTimer);
       this.#become('closed');
     } else if (this.#state === 'connecting' && this.#socket === null) {
       this.#lose(reason);
@@ -225,11 +228,12 @@ export class WSLoop extends EventTarget {
     // Browsers send `close` right after `error`; Node 22 does not when the handshake failed.
     socket.onerror = () => this.#expectClose('connection failed');
     this.#socket = socket;
+    this.#expectClose('no answer', this.#options.connectTimeout);
   }
 
   /** The next attempt: when the wait is over, or the browser is online again. */
   #reconnect() {
-    this.#stopWaiting();
+    clearTimeout(this.#waitTimer);
     this.#attempt += 1;
     try {
       this.#connect();
@@ -239,10 +243,11 @@ export class WSLoop extends EventTarget {
   }
 
   #onOpen() {
+    clearTimeout(this.#closeTimer);
     this.#openedAt = performance.now();
     this.#missed = 0;
     if (this.#options.heartbeat_msg) {
-      this.#heartbeatTimer = setInterval(() => this.#heartbeat(), HEARTBEAT_INTERVAL);
+      this.#startHeartbeat();
     }
     if (this.#options.explain === true) {
       this.#silenceTimer = setTimeout(() => this.#explain(), SILENCE);
@@ -261,12 +266,13 @@ export class WSLoop extends EventTarget {
 
   #onClose({ code, reason, wasClean }) {
     const neverOpened = this.#openedAt === null && this.#socket !== null;
-    if (this.#wanted && (isRefusal(code) || (neverOpened && code === 1006))) {
+    const isRefusal = code === 1008 || Math.floor(code / 100) === 44;
+    if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
       this.#explain();
     }
     this.#dropSocket();
-    if (this.#hasWorked(code)) {
-      this.#attempt = 1;
+    if (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY) {
+      this.#attempt = Math.min(this.#attempt, 1);
     }
     this.#openedAt = null;
     const isLast = code === UNAUTHORIZED && typeof this.#options.token !== 'function';
@@ -277,21 +283,14 @@ export class WSLoop extends EventTarget {
     this.#become(willReconnect ? 'waiting' : 'closed', event);
   }
 
-  /** Whether what ends with this code was a connection that worked. */
-  #hasWorked(code) {
-    if (this.#openedAt === null) {
-      return false;
-    }
-    // Such a server accepts only to say why it refuses. Only 4401 is also the end of a good token:
-    // when it comes later than the close handshake of a refusal can take.
-    const refused = code === 1013 || (code >= 4400 && code <= 4599);
-    const lasted = performance.now() - this.#openedAt > CLOSE_WAIT;
-    return !refused || (code === UNAUTHORIZED && lasted);
-  }
-
   /** What has ended without a close handshake. */
   #lose(reason) {
     this.#onClose({ code: 1006, reason, wasClean: false });
+  }
+
+  #startHeartbeat() {
+    clearInterval(this.#heartbeatTimer);
+    this.#heartbeatTimer = setInterval(() => this.#heartbeat(), HEARTBEAT_INTERVAL);
   }
 
   #heartbeat() {
@@ -312,9 +311,10 @@ export class WSLoop extends EventTarget {
     this.#become('closing');
   }
 
-  #expectClose(reason) {
+  /** A socket that is not closed by then counts as lost. */
+  #expectClose(reason, wait = CLOSE_WAIT) {
     clearTimeout(this.#closeTimer);
-    this.#closeTimer = setTimeout(() => this.#lose(reason), CLOSE_WAIT);
+    this.#closeTimer = setTimeout(() => this.#lose(reason), wait);
   }
 
   /** After this, nothing of the old socket is heard any more. */
@@ -325,6 +325,9 @@ export class WSLoop extends EventTarget {
     if (this.#socket !== null) {
       this.#socket.onopen = this.#socket.onmessage = null;
       this.#socket.onclose = this.#socket.onerror = null;
+      if (this.#socket.readyState < CLOSING) {
+        this.#socket.close(1000);
+      }
       this.#socket = null;
     }
   }
@@ -333,22 +336,31 @@ export class WSLoop extends EventTarget {
   #wait() {
     const delay = Math.random() * Math.min(MAX_DELAY, (2 ** this.#attempt - 1) * 1000);
     this.#waitTimer = setTimeout(() => this.#reconnect(), delay);
-    if (typeof addEventListener === 'function') {
-      addEventListener('online', this.#onOnline);
-    }
     return delay;
   }
 
-  /** The network is another one now, so what failed before says nothing. */
-  #onOnline = () => {
-    this.#attempt = 0;
-    this.#reconnect();
+  #onWindow = ({ type, persisted }) => {
+    const isBack = persisted && type === 'pageshow';
+    if (persisted && type === 'pagehide' && this.#socket !== null) {
+      this.#lose('the page was left');
+    } else if (type === 'online' && this.#state === 'open') {
+      this.#doubt();
+    } else if (isBack || (type === 'online' && this.#state === 'waiting')) {
+      // What failed before says nothing now.
+      this.#attempt = 0;
+      this.reconnect();
+    }
   };
 
-  #stopWaiting() {
-    clearTimeout(this.#waitTimer);
-    if (typeof removeEventListener === 'function') {
-      removeEventListener('online', this.#onOnline);
+  /** A connection may have died with the network that it went over, and browsers do not notice. */
+  #doubt() {
+    if (this.#options.heartbeat_msg) {
+      this.#missed = MAX_MISSED - 1;
+      this.#startHeartbeat();
+      this.#heartbeat();
+    } else {
+      this.#attempt = 0;
+      this.#lose('the network has changed');
     }
   }
 
@@ -365,6 +377,9 @@ export class WSLoop extends EventTarget {
   /** A listener of `event` may have changed the state again, and has then announced that itself. */
   #become(state, event) {
     this.#state = state;
+    for (const type of state === 'closed' ? WINDOW_EVENTS : []) {
+      globalThis.removeEventListener?.(type, this.#onWindow);
+    }
     if (event) {
       this.dispatchEvent(event);
     }
@@ -389,9 +404,39 @@ export function WS4Redis(options) {
 }
 WS4Redis.prototype = WSLoop.prototype;
 
-/** A close code that says that asking again will hardly help. */
-function isRefusal(code) {
-  return code === 1008 || (code >= 4400 && code <= 4499);
+/** Fills in what the page did not say, and throws where it makes no sense. */
+function checkOptions(options) {
+  const { uri, token = null, tokenIn = 'protocol', explain = true } = options;
+  const { connectTimeout = CONNECT_TIMEOUT } = options;
+  if (!uri) {
+    throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
+  }
+  if (typeof token !== 'function') {
+    checkToken(token);
+  }
+  if (tokenIn !== 'protocol' && tokenIn !== 'query') {
+    throw new TypeError('tokenIn is "protocol" or "query"');
+  }
+  // Browsers count a timer's milliseconds in 31 bits.
+  if (!(connectTimeout > 0 && connectTimeout < 2 ** 31)) {
+    throw new TypeError('connectTimeout is a number of milliseconds, as 15000');
+  }
+  return { ...options, uri: addressOf(String(uri)), token, tokenIn, explain, connectTimeout };
+}
+
+/** Not every browser's WebSocket takes http:// and what is relative to the page. */
+function addressOf(uri) {
+  let url;
+  try {
+    url = new URL(uri, globalThis.document?.baseURI ?? globalThis.location?.href);
+  } catch {
+    // The browser says what is wrong with it.
+    return uri;
+  }
+  url.protocol = url.protocol.replace('http', 'ws');
+  // It is for the page alone, and a WebSocket with one throws.
+  url.hash = '';
+  return url.href;
 }
 
 /** How often it was asked about each URI. */
@@ -399,9 +444,10 @@ const questions = new Map();
 
 /**
  * Asks for what the server answers to the same request without an upgrade: browsers show no page
- * the answer to a WebSocket's. `uri` is what the page wrote, in which there is no token.
+ * the answer to a WebSocket's. No token goes to the console.
  */
 async function explainOnce(uri, address, token) {
+  const shown = uri.replace(/([?&]token=)[^&]*/, '$1…');
   const asked = questions.get(uri) ?? 0;
   if (asked >= MAX_QUESTIONS) {
     return;
@@ -409,40 +455,34 @@ async function explainOnce(uri, address, token) {
   // There is no second question before the answer to the first one.
   questions.set(uri, MAX_QUESTIONS);
   try {
-    const answer = await fetch(httpOf(address), {
+    const answer = await fetch(address.replace('ws', 'http'), {
       cache: 'no-store',
       credentials: 'include',
       headers: token === null ? {} : { Authorization: `Bearer ${token}` },
       signal: AbortSignal.timeout(EXPLANATION_WAIT),
     });
-    await show(uri, answer);
+    await explainWith(answer, shown);
   } catch {
     // The server is away, or the page may not read what it says.
     questions.set(uri, asked + 1);
     if (asked + 1 === MAX_QUESTIONS) {
-      console.warn(`wsloop: ${httpOf(uri)} tells this page nothing; open it in a tab of its own`);
+      const page = shown.replace('ws', 'http');
+      console.warn(`wsloop: ${page} tells this page nothing; open it in a tab of its own`);
     }
   }
 }
 
-async function show(uri, answer) {
+async function explainWith(answer, shown) {
   const isText = /^text\//i.test(answer.headers.get('Content-Type'));
-  if (answer.status < 400 || answer.status > 499 || !isText) {
-    return;
-  }
   const body = await answer.arrayBuffer();
-  if (body.byteLength > MAX_EXPLANATION) {
-    return;
+  const isRefusal = answer.status >= 400 && answer.status <= 499;
+  if (isRefusal && isText && body.byteLength <= MAX_EXPLANATION) {
+    const wished = shown.match(/\b(subscribe|publish)-\w+/g) ?? [];
+    const granted = (answer.headers.get('X-Wsloop-Granted') ?? '').split(',');
+    const isGood = wished.length > 0 && wished.every((option) => granted.includes(option));
+    const text = new TextDecoder().decode(body).trim();
+    console[isGood ? 'info' : 'warn'](`wsloop: ${shown}: ${text}`);
   }
-  const wished = uri.replace(/^[^?]*/, '').match(/\b(subscribe|publish)-\w+/g) ?? [];
-  const granted = (answer.headers.get('X-Wsloop-Granted') ?? '').split(',');
-  const isGood = wished.length > 0 && wished.every((option) => granted.includes(option));
-  const text = `wsloop: ${uri}: ${new TextDecoder().decode(body).trim()}`;
-  console[isGood ? 'info' : 'warn'](text);
-}
-
-function httpOf(uri) {
-  return uri.replace(/^ws/i, 'http');
 }
 
 /** Null is to connect without a token; what else is no text is a mistake, and no such wish. */

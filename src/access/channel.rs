@@ -31,6 +31,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 
 use crate::access::identity::Identity;
+use crate::access::nearest::nearest;
 
 /// Who a channel is for. The order is that of channels in a [`Grant`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,8 @@ impl Options {
     /// Reads a raw (percent-encoded) query string.
     ///
     /// Names are trimmed and compared without regard to case. Their values do not matter
-    /// (`echo=0` asks for echo), and names that mean nothing here are ignored.
+    /// (`echo=0` asks for echo), and names that mean nothing here are ignored; see
+    /// [`Options::unknown`] for those that were probably meant to.
     pub fn parse(query: &str) -> Self {
         let named = |(name, _value): (std::borrow::Cow<'_, str>, _)| bit(&NAMES, name.trim());
         Self(
@@ -122,6 +124,31 @@ impl Options {
                 .filter_map(named)
                 .fold(0, |all, bit| all | bit),
         )
+    }
+
+    /// The first name in a raw query string that begins like an option to subscribe or to publish
+    /// and is none, with the option that it is nearest to: a typing error, most likely, which would
+    /// leave a page deaf or mute without a word.
+    pub fn unknown(query: &str) -> Option<(String, &'static str)> {
+        let unknown = form_urlencoded::parse(query.as_bytes()).find_map(|(name, _value)| {
+            let name = name.trim().to_ascii_lowercase();
+            let begins = ["subscribe-", "publish-"].iter().any(|start| name.starts_with(start));
+            (begins && bit(&NAMES, &name).is_none()).then_some(name)
+        })?;
+        let nearest = nearest(&unknown, NAMES[..GRANTABLE].iter().copied())?;
+        Some((unknown, nearest))
+    }
+
+    /// Whether there is nothing in the set that gives a channel.
+    pub fn is_silent(self) -> bool {
+        self.0 & !(ECHO | BINARY) == 0
+    }
+
+    /// The options in the set, each by itself.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        (0..NAMES.len() as u16)
+            .map(move |place| Self(self.0 & 1 << place))
+            .filter(|one| !one.is_empty())
     }
 
     /// Whether `subscribe-…` is in the set for that audience.
@@ -245,14 +272,14 @@ impl fmt::Display for Allow {
 
 /// Whether Redis names may begin with `text`, empty included: no part of it between colons is the
 /// word of an audience, and its last part is not empty.
-pub fn is_prefix(text: &str) -> bool {
+pub(crate) fn is_prefix(text: &str) -> bool {
     let is_word = |part: &str| Audience::of_word(part).is_some();
     !text.ends_with(':') && !text.split(':').any(is_word)
 }
 
 /// Whether the options ask for channels of a user, a group or a session, and the facility holds a
 /// colon, so that their names could be taken for others.
-pub fn is_ambiguous(facility: &str, options: Options) -> bool {
+pub(crate) fn is_ambiguous(facility: &str, options: Options) -> bool {
     let somebodys = [Audience::Group, Audience::User, Audience::Session];
     let asked = options.intersection(Allow::of(&somebodys, &Direction::ALL).options());
     facility.contains(':') && !asked.is_empty()
@@ -260,7 +287,7 @@ pub fn is_ambiguous(facility: &str, options: Options) -> bool {
 
 /// Whether a key in Redis could be a channel's name, of whatever prefix. A key with something from
 /// outside in it, such as a session's, must not, also if that something is the word `broadcast`.
-pub fn reads_as_channel(key: &str) -> bool {
+pub(crate) fn reads_as_channel(key: &str) -> bool {
     parts(key).is_some()
 }
 
@@ -337,7 +364,7 @@ pub struct Grant {
 /// Channels come in the order broadcast, groups (in the application's order), user, session, each
 /// once. An audience for which the identity has nothing, or an empty name, gives no channel; its
 /// options are then neither granted nor denied.
-pub fn channels(
+pub(crate) fn channels(
     prefix: &str,
     facility: &str,
     asked: Options,

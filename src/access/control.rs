@@ -11,14 +11,14 @@ use crate::access::identity::Identity;
 use crate::proto::ws::frame;
 
 /// The channel, behind the prefix.
-pub const CHANNEL: &str = "wsloop:control";
+pub(crate) const CHANNEL: &str = "wsloop:control";
 /// The close code, when none is given.
 const FORBIDDEN: u16 = 4403;
 const REASON: &str = "the application has closed this connection";
 
 /// Whose conns are to be closed, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disconnect {
+pub(crate) struct Disconnect {
     /// As [`Identity::owners`] names it.
     pub owner: String,
     /// The close code.
@@ -29,7 +29,7 @@ pub struct Disconnect {
 
 /// Why a message is not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ControlError {
+pub(crate) enum ControlError {
     /// It is no JSON object.
     NotAnObject,
     /// It has no `disconnect`, or that is not an object of one member.
@@ -43,13 +43,13 @@ pub enum ControlError {
 }
 
 /// The channel's name behind a prefix, which may be empty.
-pub fn channel(prefix: &str) -> String {
+pub(crate) fn channel(prefix: &str) -> String {
     let colon = if prefix.is_empty() { "" } else { ":" };
     format!("{prefix}{colon}{CHANNEL}")
 }
 
 /// Reads a message.
-pub fn parse(message: &[u8]) -> Result<Disconnect, ControlError> {
+pub(crate) fn parse(message: &[u8]) -> Result<Disconnect, ControlError> {
     let Ok(Value::Object(object)) = serde_json::from_slice(message) else {
         return Err(ControlError::NotAnObject);
     };

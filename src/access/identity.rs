@@ -12,7 +12,7 @@ use std::fmt;
 use crate::access::channel::Audience;
 
 /// Longest name of a user, a group or a session, in bytes of UTF-8.
-pub const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 /// Most groups that one may be in: each is a channel to be heard.
 pub const MAX_GROUPS: usize = 1000;
 /// How many characters of a refused name are kept for the log.

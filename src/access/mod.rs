@@ -2,13 +2,13 @@
 //!
 //! It knows names and rules; no conn, no hub, no broker.
 
-pub mod ask;
-pub mod channel;
-pub mod control;
-pub mod identity;
+pub(crate) mod ask;
+pub(crate) mod channel;
+pub(crate) mod control;
+pub(crate) mod identity;
 pub(crate) mod nearest;
-pub mod pattern;
-pub mod permissions;
-pub mod session;
-pub mod sources;
-pub mod token;
+pub(crate) mod pattern;
+pub(crate) mod permissions;
+pub(crate) mod session;
+pub(crate) mod sources;
+pub(crate) mod token;

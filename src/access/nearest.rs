@@ -1,13 +1,19 @@
 //! L1: the word that somebody probably meant who typed one that does not exist.
 
 /// The candidate that the fewest changes of one character lead to, the first among equals.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     candidates.into_iter().min_by_key(|candidate| distance(word, candidate))
 }
 
 /// The same, if at most a third of its characters had to change: close enough to be suggested as
 /// what was meant.
-pub fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn similar<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let found = nearest(word, candidates);
     found.filter(|found| distance(word, found) * 3 <= found.chars().count())
 }

@@ -4,7 +4,7 @@
 
 /// Whether the pattern stands for the text. What is between two stars is looked for from the left
 /// and never again, so that the time grows with the length of the two and not faster.
-pub fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, others)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut rest) = text.strip_prefix(first) else { return false };
     let (inner, last) = others.rsplit_once('*').unwrap_or(("", others));

@@ -77,7 +77,7 @@ impl Rule {
 }
 
 /// Whether somebody has logged in: a session alone is anybody's.
-pub fn is_logged_in(identity: &Identity) -> bool {
+pub(crate) fn is_logged_in(identity: &Identity) -> bool {
     identity.user.as_ref().is_some_and(|user| !user.is_empty())
 }
 

@@ -8,14 +8,13 @@
 
 use std::net::IpAddr;
 
-use crate::access::ask::AskSettings;
+use crate::access::ask::{self, AskSettings};
 use crate::access::channel::Allow;
 use crate::access::identity::{Identity, Named};
 use crate::access::session::{self, Entries, Format};
-use crate::access::token::{self, Key, TokenError};
+use crate::access::token::{self, TokenError, TokenKey};
 use crate::link::Metrics;
 use crate::proto::http::Head;
-use crate::proto::http::answer;
 use crate::proto::ws::upgrade;
 
 /// Where identities come from.
@@ -33,7 +32,7 @@ pub struct Sources {
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// What they are signed with.
-    pub key: Key,
+    pub key: TokenKey,
     /// Whom they must be for.
     pub audience: Option<String>,
 }
@@ -56,7 +55,7 @@ pub struct Sessions {
 /// Somebody, or nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Who it is.
+    /// WhoAsks it is.
     pub identity: Identity,
     /// What whoever told so narrows the permissions to.
     pub allow: Option<Allow>,
@@ -73,9 +72,9 @@ pub enum Unidentified {
     Unaskable,
 }
 
-/// Who asks, or what is to be looked up to know it.
+/// WhoAsks asks, or what is to be looked up to know it.
 #[derive(Debug)]
-pub enum Who {
+pub enum WhoAsks {
     /// It is known.
     Known(Known),
     /// It has to be looked up.
@@ -105,20 +104,19 @@ impl Sources {
         address: Option<IpAddr>,
         unix_ms: u64,
         metrics: &mut Metrics,
-    ) -> Result<Who, Unidentified> {
+    ) -> Result<WhoAsks, Unidentified> {
         if let Some(known) = self.by_token(head, unix_ms, metrics).map_err(Unidentified::Token)? {
-            return Ok(Who::Known(known));
+            return Ok(WhoAsks::Known(known));
         }
         let session = self.session.as_ref().and_then(|sessions| sessions.key_of(head, metrics));
         let ask = |auth: &AskSettings| {
-            let question =
-                address.and_then(|at| answer::question(&auth.host, &auth.path, head, at));
+            let question = address.and_then(|at| ask::question(&auth.host, &auth.path, head, at));
             question.ok_or(Unidentified::Unaskable)
         };
         let question = self.auth.as_ref().map(ask).transpose()?;
         match (&session, &question) {
-            (None, None) => Ok(Who::Known(Known::default())),
-            _ => Ok(Who::Unknown(Lookup { session, question })),
+            (None, None) => Ok(WhoAsks::Known(Known::default())),
+            _ => Ok(WhoAsks::Unknown(Lookup { session, question })),
         }
     }
 

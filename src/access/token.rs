@@ -32,13 +32,13 @@ const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// What a token is verified with. `Debug` shows the algorithm only.
 #[derive(Clone)]
-pub struct Key {
+pub struct TokenKey {
     algorithm: Algorithm,
     decoding: DecodingKey,
     short: bool,
 }
 
-impl Key {
+impl TokenKey {
     /// Reads a key file. A PEM public key means RS256 (2048 to 8192 bits), ES256 (P-256) or EdDSA
     /// (Ed25519) after what it is. Anything else is the HS256 secret: its bytes as they are, less
     /// one newline at their end.
@@ -84,28 +84,30 @@ impl Key {
         if !contains(file, b"PUBLIC KEY-----") {
             return Err(KeyError::Unreadable);
         }
-        type Read = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+        let der = pem_block(file).filter(|der| is_der_sequence(der)).ok_or(KeyError::Unreadable)?;
+        let key = rsa_key(&der);
+        type Read = fn(&[u8]) -> DecodingKey;
         let kinds: [(Algorithm, Read, &'static dyn crypto::VerificationAlgorithm); 3] = [
-            (Algorithm::EdDSA, DecodingKey::from_ed_pem, &crypto::ED25519),
-            (Algorithm::ES256, DecodingKey::from_ec_pem, &crypto::ECDSA_P256_SHA256_FIXED),
-            (Algorithm::RS256, DecodingKey::from_rsa_pem, &crypto::RSA_PKCS1_2048_8192_SHA256),
+            (Algorithm::EdDSA, DecodingKey::from_ed_der, &crypto::ED25519),
+            (Algorithm::ES256, DecodingKey::from_ec_der, &crypto::ECDSA_P256_SHA256_FIXED),
+            (Algorithm::RS256, DecodingKey::from_rsa_der, &crypto::RSA_PKCS1_2048_8192_SHA256),
         ];
         for (algorithm, read, verification) in kinds {
-            let Ok(decoding) = read(file) else { continue };
-            let bytes = decoding.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-            crypto::ParsedPublicKey::new(verification, bytes).map_err(|_| KeyError::Unsupported)?;
-            if algorithm == Algorithm::RS256 && !RSA_BITS.contains(&modulus_bits(bytes)) {
-                return Err(KeyError::Unsupported);
+            if crypto::ParsedPublicKey::new(verification, key).is_err() {
+                continue;
             }
-            return Ok(Self { algorithm, decoding, short: false });
+            if algorithm == Algorithm::RS256 && !RSA_BITS.contains(&modulus_bits(key)) {
+                break;
+            }
+            return Ok(Self { algorithm, decoding: read(key), short: false });
         }
-        Err(KeyError::Unreadable)
+        Err(KeyError::Unsupported)
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("algorithm", &self.algorithm).finish_non_exhaustive()
+        f.debug_struct("TokenKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 
@@ -227,7 +229,7 @@ pub fn find_token<'a>(
 /// (`now_ms`, milliseconds of Unix time).
 pub fn verify(
     token: &str,
-    key: &Key,
+    key: &TokenKey,
     audience: Option<&str>,
     now_ms: u64,
 ) -> Result<Claims, TokenError> {
@@ -261,7 +263,7 @@ pub fn verify(
 ///
 /// The crate's own `decode` would judge the claims as well, but it asks the clock of the machine,
 /// rounds times, and takes a claim of the wrong type for a broken token or for none.
-fn verified(token: &str, key: &Key) -> Result<Map<String, Value>, TokenError> {
+fn verified(token: &str, key: &TokenKey) -> Result<Map<String, Value>, TokenError> {
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
     let header = object(header)?;
@@ -350,6 +352,27 @@ fn of_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(plain).collect();
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     STANDARD_NO_PAD.decode(&text[..text.len() - padding]).ok()
+}
+
+/// The bytes of the first public key in a PEM file, in whichever of its two forms.
+fn pem_block(file: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(file);
+    let (label, rest) = text.split("-----BEGIN ").skip(1).find_map(|block| {
+        let (label, rest) = block.split_once("-----")?;
+        ["PUBLIC KEY", "RSA PUBLIC KEY"].contains(&label).then_some((label, rest))
+    })?;
+    let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
+    let body: String = body.split_ascii_whitespace().collect();
+    STANDARD_NO_PAD.decode(body.trim_end_matches('=')).ok()
+}
+
+/// The RSA key (PKCS #1) in what names its algorithm (RFC 5280); anything else as it is.
+fn rsa_key(der: &[u8]) -> &[u8] {
+    const RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+    match der.get(4..).and_then(|named| named.strip_prefix(RSA)) {
+        Some([0x03, 0x82, _, _, 0, key @ ..]) => key,
+        _ => der,
+    }
 }
 
 /// The size of an RSA public key (PKCS #1); 0 for one too small for lengths of two bytes.

@@ -6,7 +6,7 @@
 
 /// Whether the pattern stands for the text. After a mismatch only the last star is tried again, so
 /// that the time is at most the product of the two lengths.
-pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
     // What follows the last star, and what that star has not yet been tried to swallow.
     let mut again: Option<(&[u8], &[u8])> = None;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::store::Store;
-use super::{Ask, Delivery, Event};
+use super::{Ask, BrokerEvent, Delivery};
 use crate::link::LinkId;
 
 /// The embedded broker.
@@ -72,21 +72,23 @@ impl Local {
         self.events.push_back(Happened::Delivered { channel, payload, except });
     }
 
-    pub(super) fn next(&mut self) -> Option<Event<'_>> {
+    pub(super) fn next(&mut self) -> Option<BrokerEvent<'_>> {
         self.current = self.events.pop_front();
         if self.current.is_none() && self.events.capacity() > 1024 {
             self.events.shrink_to(0);
         }
         Some(match self.current.as_ref()? {
             Happened::Delivered { channel, payload, except } => {
-                Event::Delivery(Delivery { channel, payload, except: *except })
+                BrokerEvent::Delivery(Delivery { channel, payload, except: *except })
             }
             Happened::Announced { channel, payload } => {
-                Event::Announced(Delivery { channel, payload, except: None })
+                BrokerEvent::Announced(Delivery { channel, payload, except: None })
             }
-            Happened::Subscribed { channel } => Event::Subscribed { channel: channel.as_bytes() },
+            Happened::Subscribed { channel } => {
+                BrokerEvent::Subscribed { channel: channel.as_bytes() }
+            }
             Happened::Answered { ask, payload } => {
-                Event::Answer { ask: *ask, payload: payload.as_deref() }
+                BrokerEvent::Answer { ask: *ask, payload: payload.as_deref() }
             }
         })
     }
@@ -109,7 +111,7 @@ mod tests {
         local.ask(Ask::Stored(1), channel, now_ms);
         let mut answer = None;
         while let Some(event) = local.next() {
-            if let Event::Answer { payload, .. } = event {
+            if let BrokerEvent::Answer { payload, .. } = event {
                 answer = payload.map(<[u8]>::to_vec);
             }
         }
@@ -122,7 +124,7 @@ mod tests {
         let except = Some(LinkId { index: 1, generation: 2 });
         local.publish("c", b"one", except, 1000);
         let delivery = Delivery { channel: b"c", payload: b"one", except };
-        assert_eq!(local.next(), Some(Event::Delivery(delivery)));
+        assert_eq!(local.next(), Some(BrokerEvent::Delivery(delivery)));
         assert_eq!(local.next(), None);
         assert_eq!(fetched(&mut local, "c", 10_999).as_deref(), Some(&b"one"[..]));
         assert_eq!(fetched(&mut local, "c", 11_000), None);
@@ -165,8 +167,8 @@ mod tests {
         local.subscribe(vec![Arc::from("c")]);
         local.ask(Ask::Stored(7), "c", 0);
         local.publish("c", b"x", None, 0);
-        assert_eq!(local.next(), Some(Event::Subscribed { channel: b"c" }));
-        assert_eq!(local.next(), Some(Event::Answer { ask: Ask::Stored(7), payload: None }));
-        assert!(matches!(local.next(), Some(Event::Delivery(_))));
+        assert_eq!(local.next(), Some(BrokerEvent::Subscribed { channel: b"c" }));
+        assert_eq!(local.next(), Some(BrokerEvent::Answer { ask: Ask::Stored(7), payload: None }));
+        assert!(matches!(local.next(), Some(BrokerEvent::Delivery(_))));
     }
 }

@@ -1,8 +1,8 @@
 //! L1: where messages come from: `Redis`, or `Local` (in this process, the default).
 //!
 //! The rest of the code cannot tell which it has: it subscribes, publishes and fetches, and takes
-//! [`Event`]s. A broker knows channels by name, and conns by their links, which it gives back and
-//! never looks at. Its rules:
+//! [`BrokerEvent`]s. A broker knows channels by name, and conns by their links, which it gives back
+//! and never looks at. Its rules:
 //! * an answer carries its ask, once. When the broker goes down, what it has not answered is given
 //!   back unanswered;
 //! * asks of one kind are answered in the order in which they were made;
@@ -12,16 +12,16 @@
 //! somebody who looks around. `client` is about one of them, `store` about what they and the conns
 //! have stored, `glob` about their patterns.
 
-pub mod client;
+pub(crate) mod client;
 mod glob;
 mod local;
 mod redis;
-pub mod store;
+pub(crate) mod store;
 
 use std::sync::Arc;
 
-pub use local::Local;
-pub use redis::{Lost, Redis, RedisDue};
+pub(crate) use local::Local;
+pub(crate) use redis::{Redis, RedisDue};
 
 use crate::link::{LinkId, Target};
 
@@ -31,12 +31,12 @@ pub struct BrokerSettings {
     /// Seconds a published message stays stored for conns that come later; 0 stores nothing.
     pub expire_s: u64,
     /// Which broker.
-    pub kind: Kind,
+    pub kind: BrokerKind,
 }
 
 /// Which broker, with what only that one needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BrokerKind {
     /// In this process.
     Local {
         /// Bytes that stored messages and their names may take together.
@@ -48,10 +48,10 @@ pub enum Kind {
 
 impl BrokerSettings {
     /// How long an answer may take.
-    pub fn patience_ms(&self) -> u64 {
+    pub(crate) fn patience_ms(&self) -> u64 {
         match &self.kind {
-            Kind::Local { .. } => LOCAL_PATIENCE_MS,
-            Kind::Redis(redis) => redis.timeout_ms,
+            BrokerKind::Local { .. } => LOCAL_PATIENCE_MS,
+            BrokerKind::Redis(redis) => redis.timeout_ms,
         }
     }
 }
@@ -91,7 +91,7 @@ pub enum Status {
 
 /// What the broker has to say.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum BrokerEvent<'a> {
     /// A message arrived.
     Delivery(Delivery<'a>),
     /// A message arrived from a RESP client, and the RESP clients have been told of it.
@@ -188,10 +188,10 @@ impl Broker {
     /// jitter of its dialing.
     pub fn new(settings: BrokerSettings, max_value: usize, seed: u64) -> Self {
         match settings.kind {
-            Kind::Local { store_limit } => {
+            BrokerKind::Local { store_limit } => {
                 Broker::Local(Box::new(Local::new(settings.expire_s, store_limit)))
             }
-            Kind::Redis(redis) => {
+            BrokerKind::Redis(redis) => {
                 Broker::Redis(Box::new(Redis::new(redis, settings.expire_s, max_value, seed)))
             }
         }
@@ -213,7 +213,8 @@ impl Broker {
         }
     }
 
-    /// Asks for no more messages of the channel; `confirmed` is whether [`Event::Subscribed`] came.
+    /// Asks for no more messages of the channel; `confirmed` is whether
+    /// [`BrokerEvent::Subscribed`] came.
     pub fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
         match self {
             Broker::Local(_) => {}
@@ -230,7 +231,7 @@ impl Broker {
     }
 
     /// Whether it is to be asked for more stored messages now.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         match self {
             Broker::Local(_) => true,
             Broker::Redis(redis) => redis.has_room(),
@@ -256,7 +257,11 @@ impl Broker {
 
     /// Takes what arrived from the front of `input` until there is something to say; `None` when
     /// all is taken. Call it until then, with an empty input as well.
-    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], now_ms: u64) -> Option<Event<'a>> {
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        now_ms: u64,
+    ) -> Option<BrokerEvent<'a>> {
         match self {
             Broker::Local(local) => local.next(),
             Broker::Redis(redis) => redis.next(input, now_ms),

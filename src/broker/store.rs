@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The time of what never expires.
-pub const NEVER_MS: u64 = u64::MAX;
+pub(crate) const NEVER_MS: u64 = u64::MAX;
 
 /// What a value takes besides its name and bytes: its places in the three indexes.
-pub const OVERHEAD_BYTES: usize = 224;
+pub(crate) const OVERHEAD_BYTES: usize = 224;
 
 /// Stored values.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use crate::proto::ws::message::Reader;
 
 /// One browser connection, from its first byte to its last.
 #[derive(Debug)]
-pub struct Conn {
+pub(crate) struct Conn {
     /// The bytes that wait for it.
     pub outbox: Outbox,
     /// Who it belongs to, in the server's index of that.
@@ -101,7 +101,7 @@ pub(super) struct Joining {
 
 /// A conn that hears and speaks, or is about to.
 #[derive(Debug, Default)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its frames on their way to become messages.
     pub(super) reader: Reader,
     /// What it has sent that a turn had no time for.
@@ -132,7 +132,7 @@ pub struct Member {
 
 /// Bytes that were read, and how many of them were looked at.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// All of them.
     pub bytes: Vec<u8>,
     /// Those that were looked at.
@@ -150,7 +150,7 @@ pub(super) struct Closing {
 
 /// A channel that a conn publishes to.
 #[derive(Debug)]
-pub struct Publication {
+pub(crate) struct Publication {
     /// Its name.
     pub channel: Arc<str>,
     /// Whether the conn hears it too and does not want its own messages back.
@@ -162,7 +162,7 @@ const PONGS_LIMIT: u32 = 64 << 10;
 
 impl Conn {
     /// A conn that was accepted from `address`; `surplus` when there were too many already.
-    pub fn accepted(address: IpAddr, surplus: bool, cx: &mut Context) -> Self {
+    pub(crate) fn accepted(address: IpAddr, surplus: bool, cx: &mut Context) -> Self {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
@@ -177,7 +177,7 @@ impl Conn {
     }
 
     /// What the conn hears and how, from when it is subscribed until it begins to close.
-    pub fn member(&mut self) -> Option<&mut Member> {
+    pub(crate) fn member(&mut self) -> Option<&mut Member> {
         match &mut self.life {
             Life::Open(member) => Some(member),
             Life::Joining(joining) => Some(&mut joining.member),
@@ -186,7 +186,7 @@ impl Conn {
     }
 
     /// Its outbox together with [`Conn::member`], for the fan-out.
-    pub fn receiver(&mut self) -> Option<(&mut Outbox, &mut Member)> {
+    pub(crate) fn receiver(&mut self) -> Option<(&mut Outbox, &mut Member)> {
         match &mut self.life {
             Life::Open(member) => Some((&mut self.outbox, member)),
             Life::Joining(joining) => Some((&mut self.outbox, &mut joining.member)),
@@ -195,7 +195,7 @@ impl Conn {
     }
 
     /// The channels an open conn's messages go to.
-    pub fn publications(&self) -> &[Publication] {
+    pub(crate) fn publications(&self) -> &[Publication] {
         match &self.life {
             Life::Open(member) => &member.publications,
             _ => &[],
@@ -203,7 +203,7 @@ impl Conn {
     }
 
     /// What it hears.
-    pub fn subscriptions(&self) -> Subscriptions {
+    pub(crate) fn subscriptions(&self) -> Subscriptions {
         match &self.life {
             Life::Open(member) => member.subscriptions,
             Life::Joining(joining) => joining.member.subscriptions,
@@ -212,7 +212,7 @@ impl Conn {
     }
 
     /// Takes what an open conn has sent that a turn had no time for.
-    pub fn take_kept(&mut self) -> Option<Box<Kept>> {
+    pub(crate) fn take_kept(&mut self) -> Option<Box<Kept>> {
         match &mut self.life {
             Life::Open(member) => member.kept.take(),
             _ => None,
@@ -220,39 +220,39 @@ impl Conn {
     }
 
     /// Keeps what an open conn has sent for its next go.
-    pub fn keep(&mut self, kept: Box<Kept>) {
+    pub(crate) fn keep(&mut self, kept: Box<Kept>) {
         if let Life::Open(member) = &mut self.life {
             member.kept = Some(kept);
         }
     }
 
     /// Whether its question is still to be put to the application.
-    pub fn has_question(&self) -> bool {
+    pub(crate) fn has_question(&self) -> bool {
         self.asked() == Some(Source::Application(0))
     }
 
     /// Whether the application has been asked about it.
-    pub fn is_asked_about(&self) -> bool {
+    pub(crate) fn is_asked_about(&self) -> bool {
         matches!(self.asked(), Some(Source::Application(1..)))
     }
 
     /// Whether its handshake is under way.
-    pub fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         !matches!(self.life, Life::Open(_) | Life::Closing(_))
     }
 
     /// Whether it sends and hears.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.life, Life::Open(_))
     }
 
     /// Whether its last bytes are queued.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         matches!(self.life, Life::Closing(_))
     }
 
     /// Whether something waits for it that may go out.
-    pub fn has_unsent(&self) -> bool {
+    pub(crate) fn has_unsent(&self) -> bool {
         let held = match &self.life {
             Life::Joining(_) => true,
             Life::Closing(closing) => closing.held,
@@ -262,7 +262,7 @@ impl Conn {
     }
 
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
-    pub fn wish(&self) -> Wish {
+    pub(crate) fn wish(&self) -> Wish {
         match &self.life {
             Life::Open(member) if member.kept.is_some() => Wish::GoOn,
             Life::Open(member) if member.pongs >= PONGS_LIMIT => Wish::Rest,
@@ -271,7 +271,7 @@ impl Conn {
     }
 
     /// The kernel took `n` of its bytes.
-    pub fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) {
+    pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) {
         let rested = self.wish() == Wish::Rest;
         self.outbox.advance(n);
         if !self.outbox.is_empty() {
@@ -289,13 +289,13 @@ impl Conn {
     }
 
     /// Panics when what it says of itself disagrees with itself: a bug of ours.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         let known = !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_));
         assert!(known || self.owners == Subscriptions::default(), "a stranger is somebody's");
     }
 
     /// Whether it lets more wait than it may, when the kernel takes no more of it.
-    pub fn is_over(&self, limit: usize) -> bool {
+    pub(crate) fn is_over(&self, limit: usize) -> bool {
         self.outbox.cost() > limit
     }
 

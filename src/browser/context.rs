@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::settings::Settings;
 use crate::fanout::encoded::Encoder;
 use crate::link::timers::{self, Tick};
-use crate::link::{Frame, LinkId, Metrics, Now, SaidOnce};
+use crate::link::{Frame, LinkId, Metrics, Now, SaidOnce, SaidRarely};
 use crate::proto::ws::deflate::Inflater;
 use crate::proto::ws::frame;
 use crate::proto::ws::message::Limits;
@@ -64,6 +64,8 @@ pub(super) struct Said {
     pub slow: SaidOnce,
     pub token: SaidOnce,
     pub unanswered: SaidOnce,
+    pub origin: SaidRarely,
+    pub silent: SaidRarely,
 }
 
 impl Context {

@@ -50,7 +50,7 @@ pub enum Source {
 
 /// What a browser said that is not its own affair alone.
 #[derive(Debug)]
-pub enum Said<'a> {
+pub(crate) enum Said<'a> {
     /// A message to be published.
     Message(std::borrow::Cow<'a, [u8]>),
 }

@@ -4,13 +4,13 @@
 //! its hands. Its rules: every refusal is a complete response whose text says what to do, and
 //! nothing is granted that was not asked for, allowed and named.
 
+use super::context::Context;
 use super::settings::{Refuse, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::Identity;
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
-use crate::link::Frame;
-use crate::link::Metrics;
+use crate::link::{Frame, Now, SaidRarely};
 use crate::proto::http::{Head, HeadError};
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::frame;
@@ -22,6 +22,9 @@ const MAX_FACILITY_BYTES: usize = 4096;
 
 /// The header of a 101 that says which options were granted.
 const GRANTED: &str = "X-Wsloop-Granted";
+
+/// When to come back who was refused for the time being.
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -49,12 +52,16 @@ pub struct Pending {
     pub echoes: bool,
 }
 
-/// A good request for a WebSocket, before it is known who asks.
+/// A good request for a WebSocket, or about one, before it is known who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     facility: String,
     options: Options,
-    agreed: Agreed,
+    /// The page that asks, as it says.
+    origin: Option<String>,
+    /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
+    /// WebSocket would be granted.
+    agreed: Option<Agreed>,
 }
 
 /// What a 101 is made of.
@@ -67,9 +74,27 @@ struct Agreed {
 }
 
 impl Request {
-    /// The 101 that says nothing of what is granted, to be followed by a refusal.
-    pub fn accepted(&self) -> Frame {
-        self.agreed.accepted(None)
+    /// The 101 that says nothing of what is granted, to be followed by a refusal; nothing when no
+    /// WebSocket is asked for.
+    pub fn accepted(&self) -> Option<Frame> {
+        self.agreed.as_ref().map(|agreed| agreed.accepted(None))
+    }
+
+    /// The refusal of it.
+    fn refuse(
+        &self,
+        status: u16,
+        headers: &[(&str, &str)],
+        text: &str,
+        settings: &Settings,
+    ) -> Refusal {
+        let headers = [headers, &readable_by(self.plain_origin())].concat();
+        refuse(status, &headers, text.to_owned(), self.accepted().as_deref(), settings)
+    }
+
+    /// The origin of a page that reads the answer to plain HTTP.
+    fn plain_origin(&self) -> Option<&str> {
+        self.origin.as_deref().filter(|_| self.agreed.is_none())
     }
 }
 
@@ -116,7 +141,8 @@ impl Pending {
 }
 
 /// Decides about a request whose head is complete, as far as that can be without knowing who asks.
-pub fn examine(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> Examined {
+pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
+    let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let echoes = settings.echo_path.as_deref() == Some(head.path);
@@ -126,9 +152,9 @@ pub fn examine(head: &Head<'_>, settings: &Settings, metrics: &mut Metrics) -> E
             metrics_path: settings.metrics_path.as_deref(),
             url_prefix: &settings.url_prefix,
         };
-        return Examined::Decided(Decision::Answer(web::answer(head, &site, metrics)));
+        return Examined::Decided(Decision::Answer(web::answer(head, &site, &mut cx.metrics)));
     }
-    match check(head, facility, echoes, settings, metrics) {
+    match check(head, facility, echoes, cx) {
         Ok(examined) => examined,
         Err(refusal) => Examined::Decided(Decision::Refuse(refusal)),
     }
@@ -139,36 +165,38 @@ fn check(
     head: &Head<'_>,
     facility: Option<String>,
     echoes: bool,
-    settings: &Settings,
-    metrics: &mut Metrics,
+    cx: &mut Context,
 ) -> Result<Examined, Refusal> {
-    let upgrade = upgrade::check(head).map_err(|refusal| not_upgraded(&refusal, None, settings))?;
-    let spoken = settings.subprotocols.as_deref();
-    let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
+    let settings = &cx.settings;
+    let upgrade = match upgrade::check(head) {
+        // Echoes are asked for and given, nothing about them is to be found out.
+        Err(upgrade::UpgradeError::NoUpgrade) if facility.is_some() => None,
+        checked => Some(checked.map_err(|refusal| not_upgraded(&refusal, None, settings))?),
+    };
     let overflow = facility.as_deref().map_or(Overflow::Close, |name| settings.overflows.of(name));
-    let compression = match (settings.compression, overflow) {
-        // Of messages that refer to one another none can be skipped.
-        (Compression::Dedicated, Overflow::Latest) => Compression::Shared,
-        (compression, _) => compression,
+    let agreed = upgrade.as_ref().map(|upgrade| agree(head, upgrade, overflow, settings));
+    let upgrade = match upgrade {
+        Some(upgrade) => upgrade,
+        None => upgrade::inquiry(head).map_err(|error| not_upgraded(&error, None, settings))?,
     };
-    let agreed = Agreed {
-        accept: upgrade.accept,
-        protocol: protocol.map(str::to_owned),
-        deflate: deflate::negotiate(head.values(deflate::HEADER), compression),
-        overflow,
+    let accepted = agreed.as_ref().map(|agreed| agreed.accepted(None));
+    let plain_origin = upgrade.origin.filter(|_| agreed.is_none());
+    let refused = |status, text| {
+        let headers = readable_by(plain_origin);
+        Err(refuse(status, &headers, text, accepted.as_deref(), settings))
     };
-    let refused =
-        |status, text| Err(refuse(status, &[], text, Some(&agreed.accepted(None)), settings));
     if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins) {
-        metrics.origins_refused_total += 1;
-        if metrics.origins_refused_total == 1 {
-            tracing::warn!("a page was refused: {refusal} (said once; the rest is counted)");
+        cx.metrics.origins_refused_total += 1;
+        if let Some(left_out) = cx.said.origin.may(cx.now.mono_ms) {
+            tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
         }
-        return Err(not_upgraded(&refusal, Some(&agreed.accepted(None)), settings));
+        return refused(refusal.status(), refusal.to_string());
     }
     if echoes {
+        let (Some(agreed), Some(accepted)) = (agreed, accepted) else {
+            return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
+        };
         let (grant, agreement) = (Grant::default(), agreed.agreement());
-        let accepted = agreed.accepted(None);
         let pending = Pending { grant, accepted, agreement, overflow, echoes };
         return Ok(Examined::Decided(Decision::Open(pending)));
     }
@@ -181,12 +209,39 @@ fn check(
         let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
         return refused(414, text);
     }
+    if let Some((unknown, nearest)) = Options::unknown(upgrade.query) {
+        let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
+        return refused(400, text);
+    }
     let options = Options::parse(upgrade.query);
     if channel::is_ambiguous(&facility, options) {
         let text = "With user, group or session options, the facility must have no colon in it.";
         return refused(400, text.to_owned());
     }
-    Ok(Examined::Asked(Request { facility, options, agreed }))
+    let origin = upgrade.origin.map(str::to_owned);
+    Ok(Examined::Asked(Request { facility, options, origin, agreed }))
+}
+
+/// What a WebSocket is agreed on with who asks for it.
+fn agree(
+    head: &Head<'_>,
+    upgrade: &upgrade::Upgrade<'_>,
+    overflow: Overflow,
+    settings: &Settings,
+) -> Agreed {
+    let spoken = settings.subprotocols.as_deref();
+    let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
+    let compression = match (settings.compression, overflow) {
+        // Of messages that refer to one another none can be skipped.
+        (Compression::Dedicated, Overflow::Latest) => Compression::Shared,
+        (compression, _) => compression,
+    };
+    Agreed {
+        accept: upgrade.accept,
+        protocol: protocol.map(str::to_owned),
+        deflate: deflate::negotiate(head.values(deflate::HEADER), compression),
+        overflow,
+    }
 }
 
 /// Decides about a good request when it is known who asks. Whoever told that may have narrowed what
@@ -195,24 +250,25 @@ pub fn admit(
     request: Request,
     identity: &Identity,
     narrowed_by: Option<Allow>,
-    settings: &Settings,
-    metrics: &mut Metrics,
+    cx: &mut Context,
 ) -> Decision {
-    let Request { facility, options, agreed } = request;
+    let settings = &cx.settings;
     if settings.require_login && !permissions::is_logged_in(identity) {
         let text = "Only who is logged in may connect here (see --require-login): log in first.";
-        let accepted = agreed.accepted(None);
-        return Decision::Refuse(refuse(403, &[], text.to_owned(), Some(&accepted), settings));
+        return Decision::Refuse(request.refuse(403, &[], text, settings));
     }
-    let permitted = settings.rules.granted(&facility, options, identity, settings.allow);
-    let permitted = narrowed_by.map_or(permitted, |allow| allow.permitted(permitted));
-    let grant = channel::channels(&settings.prefix, &facility, options, permitted, identity);
-    metrics.options_denied_total += u64::from(grant.denied.len());
-    tracing::debug!(
-        "{facility:?}: granted [{}] of [{options}], denied [{}] (see --allow)",
-        grant.granted,
-        grant.denied
-    );
+    let Request { facility, options, .. } = &request;
+    let by_rule = settings.rules.granted(facility, *options, identity, settings.allow);
+    let permitted = narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
+    let grant = channel::channels(&settings.prefix, facility, *options, permitted, identity);
+    let Some(agreed) = &request.agreed else {
+        let text = told(&request, identity, by_rule, &grant);
+        return Decision::Refuse(inquired(&request, &grant, text));
+    };
+    cx.metrics.options_denied_total += u64::from(grant.denied.len());
+    if !grant.denied.is_empty() || grant.granted.is_silent() {
+        warn_of_silence(&request, &grant, &settings.url_prefix, &mut cx.said.silent, cx.now);
+    }
     Decision::Open(Pending {
         accepted: agreed.accepted(Some(grant.granted)),
         agreement: agreed.agreement(),
@@ -222,51 +278,143 @@ pub fn admit(
     })
 }
 
+/// A page may wonder why it hears nothing, or why nobody hears it.
+fn warn_of_silence(
+    request: &Request,
+    grant: &Grant,
+    url_prefix: &str,
+    said: &mut SaidRarely,
+    now: Now,
+) {
+    let Some(left_out) = said.may(now.mono_ms) else { return };
+    let page = request.origin.as_deref().unwrap_or("no origin");
+    let path = [url_prefix, &request.facility].concat();
+    let what = match grant.denied.is_empty() {
+        false => format!("is denied {}", grant.denied),
+        true if request.options.is_silent() => "asks for nothing to hear or say".to_owned(),
+        true => format!("is granted nothing of {}: it is nobody there", request.options),
+    };
+    tracing::warn!(
+        "a page of {page:?} {what} at {path:?}; a plain GET of its URL says why{}",
+        LeftOut(left_out)
+    );
+}
+
+/// What a developer is told who asks a WebSocket's URL with plain HTTP.
+fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant) -> String {
+    let mut text = upgrade::UpgradeError::NoUpgrade.to_string();
+    let facility = &request.facility;
+    text.push_str(&format!("\n\nWhat a WebSocket of this URL is granted ({facility:?}):\n"));
+    match &identity.user {
+        Some(user) => text.push_str(&format!("- you are the user {user:?}.\n")),
+        None => text.push_str("- you are nobody who is logged in.\n"),
+    }
+    if !identity.groups.is_empty() {
+        text.push_str(&format!("- you are in the groups {:?}.\n", identity.groups));
+    }
+    if request.options.is_silent() {
+        text.push_str(
+            "- nothing: its query has no option such as subscribe-broadcast or publish-user.\n",
+        );
+    }
+    for option in request.options.each() {
+        let verdict = if !grant.granted.intersection(option).is_empty() {
+            "granted"
+        } else if by_rule.intersection(option).is_empty() {
+            "denied: neither an [[allow]] rule nor --allow grants it"
+        } else if !grant.denied.intersection(option).is_empty() {
+            "denied: the token or the application allows less"
+        } else {
+            "no channel: nothing says which user, group or session this is"
+        };
+        text.push_str(&format!("- {option}: {verdict}.\n"));
+    }
+    text
+}
+
+/// The answer to that: 426, with what would be granted.
+fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
+    let granted = grant.granted.to_string();
+    let headers = [
+        upgrade::UpgradeError::NoUpgrade.headers(),
+        &[(GRANTED, &granted), ("Cache-Control", "no-store")],
+        &readable_by(request.plain_origin()),
+    ]
+    .concat();
+    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), false));
+    Refusal { status: 426, text, bytes }
+}
+
+/// The headers by which a page of that origin may read an answer, with its cookies.
+fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
+    let headers = |origin| {
+        vec![
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Vary", "Origin"),
+        ]
+    };
+    origin.map(headers).unwrap_or_default()
+}
+
+/// How many lines of the log were left out before this one.
+struct LeftOut(u64);
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            lines => write!(f, " ({lines} lines like this were left out)"),
+        }
+    }
+}
+
 /// The refusal of bytes that are no request head.
-pub fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
+pub(crate) fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
     refuse(error.status(), &[], error.to_string(), None, settings)
 }
 
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.
-pub fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
-    refuse(503, &[("Retry-After", "5")], text.to_string(), accepted, settings)
+pub(crate) fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+    refuse(503, &[RETRY_AFTER], text.to_string(), accepted, settings)
 }
 
 /// The refusal of a request whose token is not valid.
-pub fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
-    let headers = [("WWW-Authenticate", "Bearer")];
-    refuse(401, &headers, text.to_owned(), Some(&request.accepted()), settings)
+pub(crate) fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
+    request.refuse(401, &[("WWW-Authenticate", "Bearer")], text, settings)
 }
 
 /// The refusal of a request in the words of the application, or because of what was heard of it.
-pub fn turned_away(status: u16, text: &str, request: &Request, settings: &Settings) -> Refusal {
-    let accepted = request.accepted();
-    match status {
-        503 => unavailable(text, Some(&accepted), settings),
-        _ => refuse(status, &[], text.to_owned(), Some(&accepted), settings),
-    }
+pub(crate) fn turned_away(
+    status: u16,
+    text: &str,
+    request: &Request,
+    settings: &Settings,
+) -> Refusal {
+    let headers: &[_] = if status == 503 { &[RETRY_AFTER] } else { &[] };
+    request.refuse(status, headers, text, settings)
 }
 
 /// The refusal of a conn whose right to be here was withdrawn before it was open; `accepted` is the
 /// 101 it would have had.
-pub fn revoked(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn revoked(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     refuse(403, &[], "This connection may no longer be here.".to_owned(), accepted, settings)
 }
 
 /// The refusal of a request that took too long to arrive.
-pub fn too_late(settings: &Settings) -> Refusal {
+pub(crate) fn too_late(settings: &Settings) -> Refusal {
     let text = "The request did not arrive within the time that a handshake may take.";
     refuse(408, &[], text.to_string(), None, settings)
 }
 
 /// The refusal of a conn that sent too much before it had its 101.
-pub fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
+pub(crate) fn too_eager(accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
     let text = "Wait for the 101 before sending messages; too many came before it.";
     refuse(400, &[], text.to_string(), accepted, settings)
 }
 
 fn not_upgraded(
-    refusal: &upgrade::Refusal,
+    refusal: &upgrade::UpgradeError,
     accepted: Option<&[u8]>,
     settings: &Settings,
 ) -> Refusal {

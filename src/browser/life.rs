@@ -31,19 +31,19 @@ enum Due {
 
 impl Conn {
     /// A byte came from it.
-    pub fn heard(&mut self, cx: &Context) {
+    pub(crate) fn heard(&mut self, cx: &Context) {
         if let Life::Open(member) = &mut self.life {
             (member.heard, member.pinged) = (cx.now.tick(), 0);
         }
     }
 
     /// The tick at which [`Conn::look_after`] has something to do.
-    pub fn deadline(&self, cx: &Context) -> Option<Tick> {
+    pub(crate) fn deadline(&self, cx: &Context) -> Option<Tick> {
         self.due(&cx.pace).map(|(at, _)| at)
     }
 
     /// Does what is due.
-    pub fn look_after(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn look_after(&mut self, link: LinkId, cx: &mut Context) {
         let now = cx.now.tick();
         let Some((_, due)) = self.due(&cx.pace).filter(|(at, _)| *at <= now) else { return };
         match due {
@@ -70,7 +70,7 @@ impl Conn {
     }
 
     /// Its socket ended, so that what waits for it may still be sent, or failed.
-    pub fn hung_up(&mut self, link: LinkId, ended: bool, cx: &mut Context) {
+    pub(crate) fn hung_up(&mut self, link: LinkId, ended: bool, cx: &mut Context) {
         let unsent = ended && !self.outbox.is_empty();
         match &mut self.life {
             Life::Closing(closing) if unsent => closing.ended = true,
@@ -89,7 +89,7 @@ impl Conn {
 
     /// The kernel takes no more of it, and more waits than may: it skips to the latest messages, if
     /// that is what its facility wants and helps, or is closed.
-    pub fn overflowed(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn overflowed(&mut self, link: LinkId, cx: &mut Context) {
         if let Life::Open(member) = &mut self.life
             && member.overflow == Overflow::Latest
         {
@@ -104,7 +104,7 @@ impl Conn {
     }
 
     /// A disconnect names the conn: closes it, or refuses it while its handshake is under way.
-    pub fn disconnect(&mut self, link: LinkId, code: u16, reason: &str, cx: &mut Context) {
+    pub(crate) fn disconnect(&mut self, link: LinkId, code: u16, reason: &str, cx: &mut Context) {
         match self.is_pending() {
             true => {
                 let refusal = handshake::revoked(self.accepted_frame().as_deref(), &cx.settings);
@@ -115,7 +115,7 @@ impl Conn {
     }
 
     /// The server ends.
-    pub fn shut_down(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn shut_down(&mut self, link: LinkId, cx: &mut Context) {
         match &self.life {
             Life::Closing(_) => {}
             Life::Open(_) => self.close(link, Some(1001), "the server is shutting down", cx),
@@ -125,7 +125,7 @@ impl Conn {
     }
 
     /// The broker has answered what it published before its close.
-    pub fn settled(&mut self) {
+    pub(crate) fn settled(&mut self) {
         if let Life::Closing(closing) = &mut self.life {
             closing.held = false;
         }
@@ -160,7 +160,7 @@ impl Conn {
     }
 
     /// Closes its link at once, whatever waits.
-    pub fn drop_now(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn drop_now(&mut self, link: LinkId, cx: &mut Context) {
         if !self.is_closing() {
             self.leave(link, cx);
         }
@@ -232,7 +232,7 @@ impl Member {
 }
 
 /// Counts messages given up for newer ones.
-pub fn supersede(link: LinkId, messages: usize, cx: &mut Context) {
+pub(crate) fn supersede(link: LinkId, messages: usize, cx: &mut Context) {
     if messages > 0 && cx.said.superseded.first() {
         tracing::warn!(
             "{link} reads too slowly and skips messages, see --overflow (said once; then counted)"

@@ -6,12 +6,12 @@ mod conn;
 mod context;
 mod effect;
 mod frames;
-pub mod handshake;
+pub(crate) mod handshake;
 mod life;
 mod opening;
-pub mod settings;
+pub(crate) mod settings;
 
-pub use conn::{Conn, Kept, Member, Publication};
+pub(crate) use conn::{Conn, Kept};
 pub use context::Context;
-pub use effect::{Effect, Left, Said, Source};
-pub use life::supersede;
+pub(crate) use effect::{Effect, Left, Said, Source};
+pub(crate) use life::supersede;

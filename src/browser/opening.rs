@@ -12,7 +12,7 @@ use super::effect::{Effect, Said, Source};
 use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
-use crate::access::sources::{Known, Unidentified, Who};
+use crate::access::sources::{Known, Unidentified, WhoAsks};
 use crate::link::timers::{self, Tick};
 use crate::link::{Frame, LinkId, Now};
 use crate::proto::http;
@@ -26,7 +26,7 @@ impl Conn {
     /// Takes what arrived from the front of `input` until the browser has said something that
     /// concerns others; `None` when there is no more of it, or no more in this go: what is left in
     /// `input` is then to be given to [`Conn::keep`]. Call it until then.
-    pub fn received<'i>(
+    pub(crate) fn received<'i>(
         &mut self,
         link: LinkId,
         input: &mut &'i mut [u8],
@@ -45,7 +45,7 @@ impl Conn {
     }
 
     /// The answer of the broker about the session of who asks: what is stored, if it can be known.
-    pub fn on_session(
+    pub(crate) fn on_session(
         &mut self,
         link: LinkId,
         stored: Result<Option<&[u8]>, ()>,
@@ -69,7 +69,7 @@ impl Conn {
 
     /// The broker was not asked for the session, or went away before it answered: `down` when it is
     /// not being dialed either.
-    pub fn on_no_broker(&mut self, link: LinkId, down: bool, cx: &mut Context) {
+    pub(crate) fn on_no_broker(&mut self, link: LinkId, down: bool, cx: &mut Context) {
         match &mut self.life {
             Life::Asking(asking) if asking.asked == Some(Source::Session) => asking.asked = None,
             Life::Asking(asking) if asking.asked.is_some() => return,
@@ -82,7 +82,7 @@ impl Conn {
     }
 
     /// The broker is up: what the conn waited for can be asked.
-    pub fn on_broker_up(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn on_broker_up(&mut self, link: LinkId, cx: &mut Context) {
         match &self.life {
             Life::Asking(asking) if asking.asked.is_none() => self.look_up(link, cx),
             Life::Waiting(_) => cx.put(link, Effect::Join),
@@ -91,14 +91,20 @@ impl Conn {
     }
 
     /// The application has been asked, under this number.
-    pub fn on_asked(&mut self, number: u64) {
+    pub(crate) fn on_asked(&mut self, number: u64) {
         if let Life::Asking(asking) = &mut self.life {
             asking.asked = Some(Source::Application(number));
         }
     }
 
     /// The application's answer to the question of that number.
-    pub fn on_verdict(&mut self, link: LinkId, number: u64, verdict: Verdict, cx: &mut Context) {
+    pub(crate) fn on_verdict(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        verdict: Verdict,
+        cx: &mut Context,
+    ) {
         match &self.life {
             Life::Asking(asking) if asking.asked == Some(Source::Application(number)) => {}
             _ => return,
@@ -124,12 +130,12 @@ impl Conn {
     }
 
     /// The application cannot be asked: too many questions wait already.
-    pub fn on_busy_application(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn on_busy_application(&mut self, link: LinkId, cx: &mut Context) {
         self.on_no_verdict(link, &Failure::Busy, cx);
     }
 
     /// Begins to join: its 101 is queued, and the channels are returned that it is to hear.
-    pub fn join(&mut self, link: LinkId, cx: &mut Context) -> Option<Vec<String>> {
+    pub(crate) fn join(&mut self, link: LinkId, cx: &mut Context) -> Option<Vec<String>> {
         let Life::Waiting(waiting) = &mut self.life else { return None };
         let begun = std::mem::take(&mut waiting.begun);
         let (grant, accepted) = (std::mem::take(&mut waiting.grant), waiting.accepted.clone());
@@ -144,14 +150,14 @@ impl Conn {
     }
 
     /// Waits for one more confirmation of the broker before it opens.
-    pub fn await_confirmation(&mut self) {
+    pub(crate) fn await_confirmation(&mut self) {
         if let Life::Joining(joining) = &mut self.life {
             joining.awaiting += 1;
         }
     }
 
     /// The broker has confirmed one of the channels.
-    pub fn on_confirmed(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn on_confirmed(&mut self, link: LinkId, cx: &mut Context) {
         if let Life::Joining(joining) = &mut self.life {
             joining.awaiting -= 1;
             self.open_if_joined(link, cx);
@@ -160,7 +166,7 @@ impl Conn {
 
     /// Opens a conn whose channels are all confirmed: what waits for it goes out, unless its time
     /// is over.
-    pub fn open_if_joined(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn open_if_joined(&mut self, link: LinkId, cx: &mut Context) {
         let now = cx.now.tick();
         let Life::Joining(joining) = &mut self.life else { return };
         if joining.awaiting > 0 {
@@ -186,7 +192,7 @@ impl Conn {
     }
 
     /// The broker will not let the conn hear one of its channels.
-    pub fn on_denied(&mut self, link: LinkId, cx: &mut Context) {
+    pub(crate) fn on_denied(&mut self, link: LinkId, cx: &mut Context) {
         match self.is_pending() {
             true => self.refuse_waiting(link, 503, BROKER_DOWN, cx),
             false => self.close(link, Some(1011), "the server may not hear this channel", cx),
@@ -213,7 +219,7 @@ impl Conn {
     /// The 101 that a conn would have had whose handshake is under way.
     pub(super) fn accepted_frame(&self) -> Option<Frame> {
         match &self.life {
-            Life::Asking(asking) => Some(asking.request.accepted()),
+            Life::Asking(asking) => asking.request.accepted(),
             Life::Waiting(waiting) => Some(waiting.accepted.clone()),
             Life::Joining(joining) => Some(joining.accepted.clone()),
             Life::Head(_) | Life::Open(_) | Life::Closing(_) => None,
@@ -249,10 +255,10 @@ impl Conn {
     fn on_examined(&mut self, link: LinkId, known: Identified, begun: Begun, cx: &mut Context) {
         match known {
             Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
-            Identified::By(request, Who::Known(known)) => {
+            Identified::By(request, WhoAsks::Known(known)) => {
                 self.admit(link, request, known, begun, cx);
             }
-            Identified::By(request, Who::Unknown(lookup)) => {
+            Identified::By(request, WhoAsks::Unknown(lookup)) => {
                 let asking = Asking { begun, request, lookup, asked: None };
                 self.life = Life::Asking(Box::new(asking));
                 self.look_up(link, cx);
@@ -305,9 +311,8 @@ impl Conn {
         begun: Begun,
         cx: &mut Context,
     ) {
-        let (settings, metrics) = (&cx.settings, &mut cx.metrics);
         let Known { identity, allow, expires_ms } = known;
-        let decision = handshake::admit(request, &identity, allow, settings, metrics);
+        let decision = handshake::admit(request, &identity, allow, cx);
         if let Decision::Open(_) = decision {
             cx.put(link, Effect::Own(identity));
         }
@@ -331,7 +336,7 @@ impl Conn {
     }
 
     /// Whether a conn that waits to join needs the broker for it.
-    pub fn needs_broker(&self) -> bool {
+    pub(crate) fn needs_broker(&self) -> bool {
         match &self.life {
             Life::Waiting(waiting) => {
                 !waiting.grant.subscribe.is_empty() || !waiting.grant.publish.is_empty()
@@ -361,7 +366,7 @@ enum Identified {
     /// All that there is to decide.
     Decided(Decision),
     /// What is asked for, and who asks, or what is to be looked up to know that.
-    By(Request, Who),
+    By(Request, WhoAsks),
 }
 
 /// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
@@ -376,7 +381,7 @@ fn examine(
         .map_err(|error| handshake::bad_head(error, &cx.settings))?;
     let Some((head, length)) = head else { return Ok(None) };
     tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
-    let examined = handshake::examine(&head, &cx.settings, &mut cx.metrics);
+    let examined = handshake::examine(&head, cx);
     if conn.surplus {
         return Err(refuse_surplus(examined, cx));
     }
@@ -400,7 +405,7 @@ fn refuse_surplus(examined: Examined, cx: &mut Context) -> Refusal {
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
-        Examined::Asked(request) => Some(request.accepted()),
+        Examined::Asked(request) => request.accepted(),
     };
     handshake::unavailable(text, accepted.as_deref(), &cx.settings)
 }

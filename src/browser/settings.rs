@@ -3,7 +3,7 @@
 use crate::access::channel::Allow;
 use crate::access::permissions::Rules;
 use crate::access::sources::Sources;
-use crate::broker::{BrokerSettings, Kind};
+use crate::broker::{BrokerKind, BrokerSettings};
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
@@ -102,7 +102,10 @@ impl Settings {
             pages: Vec::new(),
             metrics_path: None,
             echo_path: None,
-            broker: BrokerSettings { expire_s: 3600, kind: Kind::Local { store_limit: 64 << 20 } },
+            broker: BrokerSettings {
+                expire_s: 3600,
+                kind: BrokerKind::Local { store_limit: 64 << 20 },
+            },
         }
     }
 }

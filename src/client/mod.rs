@@ -1,4 +1,4 @@
 //! L4: clients: the publisher for backends in Rust, and the WebSocket client of the tools.
 
-pub mod publisher;
-pub mod socket;
+pub(crate) mod publisher;
+pub(crate) mod socket;

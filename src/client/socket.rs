@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::publisher::stream::Stream;
 use crate::link::Target;
-use crate::proto::ws::client::{self, Answer};
+use crate::proto::ws::client::{self, ServerAnswer};
 use crate::proto::ws::frame::{self, Opcode, Role};
 use crate::proto::ws::message::{Event, Kind, Limits, Reader};
 use crate::tool::stress::Url;
@@ -31,7 +31,7 @@ const LIMITS: Limits = Limits {
 
 /// How a connection ended, or why there was none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// There is no connection, or it broke.
     Failed(String),
     /// What is there is no WebSocket server.
@@ -58,7 +58,7 @@ pub enum End {
 
 impl End {
     /// Whether trying again would change nothing.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         // A server that accepts to say why it refuses closes with 4000 + the status.
         let status = match self {
             End::Failed(_) => return false,
@@ -71,7 +71,7 @@ impl End {
     }
 
     /// Whether it ended as connections should.
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         matches!(self, End::OutputClosed | End::Closed { code: Some(1000 | 1001), .. })
     }
 }
@@ -99,16 +99,16 @@ impl fmt::Display for End {
 
 /// The system's randomness, for keys, masks and pauses.
 #[derive(Debug)]
-pub struct Random(File);
+pub(crate) struct Random(File);
 
 impl Random {
     /// Opens it.
-    pub fn new() -> io::Result<Random> {
+    pub(crate) fn new() -> io::Result<Random> {
         File::open("/dev/urandom").map(Random)
     }
 
     /// Any number.
-    pub fn word(&mut self) -> io::Result<u32> {
+    pub(crate) fn word(&mut self) -> io::Result<u32> {
         self.bytes().map(u32::from_ne_bytes)
     }
 
@@ -120,7 +120,7 @@ impl Random {
 
 /// An open WebSocket.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     stream: Stream,
     reader: Reader,
     /// What came behind the answer to the handshake.
@@ -130,7 +130,7 @@ pub struct Socket {
 
 impl Socket {
     /// Connects and shakes hands.
-    pub fn open(
+    pub(crate) fn open(
         url: &Url,
         headers: &[(String, String)],
         protocols: &[String],
@@ -153,16 +153,16 @@ impl Socket {
         write_all(&mut stream, &request, deadline).map_err(failed)?;
         let mut bytes = Vec::new();
         loop {
-            let no_websocket = |error: client::AnswerError| {
+            let no_websocket = |error: client::ServerAnswerError| {
                 End::NoWebSocket(format!("{} is no WebSocket: {error}", url.authority))
             };
             let answer = client::answer_to(&bytes, &key, MAX_HEAD, protocols);
             match answer.map_err(no_websocket)? {
-                Some((Answer::Open, length)) => {
+                Some((ServerAnswer::Open, length)) => {
                     let early = bytes.split_off(length);
                     return Ok(Socket { stream, reader: Reader::new(), early, quiet: QUIET });
                 }
-                Some((Answer::Refused { status, body }, length)) => {
+                Some((ServerAnswer::Refused { status, body }, length)) => {
                     let body_start = bytes.split_off(length);
                     let text = refusal(stream, body_start, body, deadline);
                     return Err(End::Refused { status, text });
@@ -179,7 +179,7 @@ impl Socket {
 
     /// Hands over message after message, and `None` whenever no more is there for now, until the
     /// connection ends or something cannot be handed over.
-    pub fn listen(
+    pub(crate) fn listen(
         &mut self,
         random: &mut Random,
         mut hand_over: impl FnMut(Option<(Kind, &[u8])>) -> io::Result<()>,

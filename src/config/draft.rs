@@ -4,7 +4,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::channel::Allow;
 use crate::access::permissions::Who;
-use crate::broker::{Kind, RedisSettings};
+use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::web::Page;
 
@@ -16,18 +16,18 @@ use super::{Config, Resp, pages, values};
 
 /// Descriptors that are no conn's: standard streams, epoll, wakers, listeners, Redis, and room for
 /// what libraries open.
-pub const RESERVED_DESCRIPTORS: usize = 64;
+pub(crate) const RESERVED_DESCRIPTORS: usize = 64;
 /// Where the embedded broker answers Redis clients when nothing is said: next to where Redis does,
 /// so that neither is taken for the other.
 const RESP: &str = "127.0.0.1:6380";
 /// What the demo's page needs besides the default of `--allow`.
-pub const DEMO_ALLOW: &str =
+pub(super) const DEMO_ALLOW: &str =
     "subscribe-broadcast,subscribe-group,subscribe-user,subscribe-session,publish-broadcast";
 /// How a server comes to know who a browser belongs to.
 const GIVE_A_SOURCE: &str = "give --token-key-file, --session-key or --auth-url";
 
 /// The values of the flags, in the settings where they stand alone.
-pub struct ServerDraft {
+pub(super) struct ServerDraft {
     pub settings: Settings,
     pub sources: SourcesDraft,
     pub listen: Vec<String>,
@@ -47,7 +47,7 @@ pub struct ServerDraft {
 
 impl ServerDraft {
     /// Nothing given, and no default of the table either.
-    pub fn new() -> ServerDraft {
+    pub(super) fn new() -> ServerDraft {
         ServerDraft {
             settings: Settings::base(),
             sources: SourcesDraft::default(),
@@ -67,7 +67,7 @@ impl ServerDraft {
     }
 
     /// Judges the values beside each other, and works out what depends on several.
-    pub fn finish(
+    pub(super) fn finish(
         mut self,
         given: &Given,
         file: &File,
@@ -100,13 +100,13 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
-            Some(redis) => Kind::Redis(RedisSettings {
+            Some(redis) => BrokerKind::Redis(RedisSettings {
                 timeout_ms: self.redis_timeout_ms,
                 buffer_limit: self.redis_buffer_limit,
                 window: self.redis_window,
                 ..redis
             }),
-            None => Kind::Local { store_limit: self.store_limit },
+            None => BrokerKind::Local { store_limit: self.store_limit },
         };
         let timeout_ms = self.settings.handshake_timeout_ms;
         let sources = self.sources.finish(given, self.settings.max_handshakes, timeout_ms)?;

@@ -5,7 +5,7 @@
 
 use crate::access::ask::auth_url;
 use crate::access::channel::Allow;
-use crate::access::token::Key;
+use crate::access::token::TokenKey;
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::upgrade::AllowedOrigins;
 
@@ -18,7 +18,7 @@ use super::values::{self, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
 use super::{redis_url, sources};
 
 /// The flags in the order of the help.
-pub static FLAGS: &[Flag<ServerDraft>] = &[
+pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "config",
         variable: "WSLOOP_CONFIG",
@@ -240,7 +240,7 @@ pub static FLAGS: &[Flag<ServerDraft>] = &[
         name: "token-key-file",
         variable: "WSLOOP_TOKEN_KEY_FILE",
         takes: Text("FILE", |draft, path| {
-            put(&mut draft.sources.token_key, sources::read(path, Key::from_file_bytes))
+            put(&mut draft.sources.token_key, sources::read(path, TokenKey::from_file_bytes))
         }),
         default: Words("off"),
         help: "Signed tokens (JWT) say who a browser belongs to: file with the key that they are \

@@ -123,7 +123,7 @@ mod tests {
 
     use crate::access::channel::Allow;
     use crate::access::permissions::Rules;
-    use crate::broker::{self, Kind, RedisSettings};
+    use crate::broker::{self, BrokerKind, RedisSettings};
     use crate::browser::settings::Refuse;
     use crate::link::Target;
     use crate::proto::ws::deflate::Compression;
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(settings.echo_path, None);
         assert_eq!(settings.compression, Compression::Shared);
         assert_eq!(settings.compression_min, 256);
-        let kind = Kind::Local { store_limit: 64 << 20 };
+        let kind = BrokerKind::Local { store_limit: 64 << 20 };
         assert_eq!(settings.broker, broker::BrokerSettings { expire_s: 3600, kind });
     }
 
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(settings.echo_path.as_deref(), Some("/echo"));
         assert_eq!(settings.compression, Compression::Dedicated);
         assert_eq!(settings.compression_min, 100);
-        let kind = Kind::Local { store_limit: 0 };
+        let kind = BrokerKind::Local { store_limit: 0 };
         assert_eq!(settings.broker, broker::BrokerSettings { expire_s: 0, kind });
     }
 
@@ -333,7 +333,7 @@ mod tests {
             buffer_limit: 5 << 20,
             window: 4 << 20,
         };
-        assert_eq!(settings.broker.kind, Kind::Redis(redis));
+        assert_eq!(settings.broker.kind, BrokerKind::Redis(redis));
     }
 
     #[test]
@@ -409,7 +409,7 @@ mod tests {
         let redis = loaded(&["--redis=redis://h", "--max-message-size=32MiB"]);
         assert!(matches!(
             redis.settings.broker.kind,
-            Kind::Redis(RedisSettings { buffer_limit, .. }) if buffer_limit == 128 << 20
+            BrokerKind::Redis(RedisSettings { buffer_limit, .. }) if buffer_limit == 128 << 20
         ));
         assert_eq!(
             redis.notes,

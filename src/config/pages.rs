@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::broker::{Kind, RedisSettings};
+use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::link::Target;
 use crate::web::{Page, PageContent};
@@ -30,7 +30,7 @@ const REDIS_PORT: u16 = 6379;
 
 /// What the chat's page is told.
 #[derive(Default)]
-pub struct Chat {
+pub(super) struct Chat {
     url_prefix: String,
     heartbeat: String,
     prefix: String,
@@ -39,7 +39,7 @@ pub struct Chat {
 }
 
 /// What plain GET requests are answered with. The embedded broker answers Redis clients at `resp`.
-pub fn pages(chat: Option<&Chat>, resp: &[SocketAddr]) -> Vec<Page> {
+pub(super) fn pages(chat: Option<&Chat>, resp: &[SocketAddr]) -> Vec<Page> {
     let mut pages = vec![
         file("/wsloop.js", SCRIPT, include_bytes!("../../clients/js/wsloop.js")),
         file("/wsloop.mjs", SCRIPT, include_bytes!("../../clients/js/wsloop.mjs")),
@@ -64,15 +64,15 @@ fn file(path: &'static str, content_type: &'static str, body: &'static [u8]) -> 
 
 impl Chat {
     /// What is in the settings for it.
-    pub fn of(settings: &Settings) -> Chat {
+    pub(super) fn of(settings: &Settings) -> Chat {
         let heartbeat = settings.heartbeat.as_deref().unwrap_or_default();
         Chat {
             url_prefix: settings.url_prefix.clone(),
             heartbeat: String::from_utf8_lossy(heartbeat).into_owned(),
             prefix: settings.prefix.clone(),
             redis: match &settings.broker.kind {
-                Kind::Redis(redis) => Some(redis.clone()),
-                Kind::Local { .. } => None,
+                BrokerKind::Redis(redis) => Some(redis.clone()),
+                BrokerKind::Local { .. } => None,
             },
         }
     }

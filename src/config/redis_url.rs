@@ -15,7 +15,7 @@ const FORM: &str =
 const DEFAULT_PORT: u16 = 6379;
 
 /// Reads a URL. It says nothing about time and room, which the caller fills in.
-pub fn parse(url: &str) -> Result<RedisSettings, String> {
+pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
     if url.is_empty() {
         return Err(format!("the URL is empty; leave it out for the embedded broker, or {FORM}"));
     }

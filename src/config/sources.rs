@@ -12,13 +12,13 @@ use crate::access::channel;
 use crate::access::identity::{MAX_NAME, secret};
 use crate::access::session::{Entries, Format};
 use crate::access::sources::{Sessions, Sources, Tokens};
-use crate::access::token::Key;
+use crate::access::token::TokenKey;
 use crate::link::Target;
 
 /// The values of the flags about sources.
 #[derive(Default)]
-pub struct SourcesDraft {
-    pub token_key: Option<Key>,
+pub(super) struct SourcesDraft {
+    pub token_key: Option<TokenKey>,
     pub token_audience: Option<String>,
     /// What comes before a session's own key in Redis, and behind it.
     pub session_key: Option<(String, String)>,
@@ -34,7 +34,7 @@ pub struct SourcesDraft {
 }
 
 /// Sources, checked, and what is to be said about them.
-pub struct Checked {
+pub(super) struct Checked {
     pub sources: Sources,
     pub warnings: Vec<String>,
     pub notes: Vec<String>,
@@ -42,12 +42,12 @@ pub struct Checked {
 
 impl SourcesDraft {
     /// Whether something is given that says who a browser belongs to.
-    pub fn has_any(&self, given: &Given) -> bool {
+    pub(super) fn has_any(&self, given: &Given) -> bool {
         ["token-key-file", "session-key", "auth-url"].into_iter().any(|flag| given.has(flag))
     }
 
     /// The sources. `waiting` is how many handshakes may be under way.
-    pub fn finish(
+    pub(super) fn finish(
         self,
         given: &Given,
         waiting: usize,
@@ -111,7 +111,7 @@ fn belongings(given: &Given) -> Result<(), Wrong> {
 }
 
 /// What a file says, read by `parse`.
-pub fn read<T, E: Display>(
+pub(super) fn read<T, E: Display>(
     path: &str,
     parse: impl FnOnce(&[u8]) -> Result<T, E>,
 ) -> Result<T, String> {
@@ -121,7 +121,7 @@ pub fn read<T, E: Display>(
 }
 
 /// The secret in a file's bytes.
-pub fn secret_of(file: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(super) fn secret_of(file: &[u8]) -> Result<Vec<u8>, &'static str> {
     match secret(file) {
         [] => Err("the file is empty; it must have the secret in it"),
         secret => Ok(secret.to_vec()),
@@ -129,7 +129,7 @@ pub fn secret_of(file: &[u8]) -> Result<Vec<u8>, &'static str> {
 }
 
 /// What comes before a session's own key in Redis, and behind it.
-pub fn template(text: &str) -> Result<(String, String), String> {
+pub(super) fn template(text: &str) -> Result<(String, String), String> {
     let Some((before, behind)) = text.split_once("{}").filter(|(_, rest)| !rest.contains("{}"))
     else {
         return Err(format!(
@@ -154,14 +154,14 @@ pub fn template(text: &str) -> Result<(String, String), String> {
 }
 
 /// How sessions are written.
-pub fn format(text: &str) -> Result<Format, String> {
+pub(super) fn format(text: &str) -> Result<Format, String> {
     let names = || Format::ALL.map(Format::name).join(", ");
     let wrong = || format!("{} is none of {}", quoted(text), names());
     Format::parse(text).ok_or_else(wrong)
 }
 
 /// The name of a cookie.
-pub fn cookie(text: &str) -> Result<String, String> {
+pub(super) fn cookie(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(is_token_byte) {
         true => Ok(text.to_owned()),
         false => Err(format!("{} is no name of a cookie, such as sessionid", quoted(text))),

@@ -23,7 +23,7 @@ use super::values;
 
 /// One flag of a command whose draft is a `D`.
 #[derive(Debug)]
-pub struct Flag<D: 'static> {
+pub(crate) struct Flag<D: 'static> {
     /// Its name, without dashes. In a configuration file it is the key.
     pub name: &'static str,
     /// The environment variable that stands for it; empty when there is none.
@@ -38,7 +38,7 @@ pub struct Flag<D: 'static> {
 
 /// What a flag takes, its range, and the setter of the value.
 #[derive(Debug)]
-pub enum Takes<D: 'static> {
+pub(crate) enum Takes<D: 'static> {
     /// A size in bytes.
     Bytes(RangeInclusive<usize>, fn(&mut D, usize)),
     /// Seconds that may have a fraction; range and value are in milliseconds.
@@ -64,11 +64,11 @@ pub enum Takes<D: 'static> {
 }
 
 /// Judges a text and stores what it means, or says what is wrong and how to mend it.
-pub type Setter<D> = fn(&mut D, &str) -> Result<(), String>;
+pub(crate) type Setter<D> = fn(&mut D, &str) -> Result<(), String>;
 
 /// What holds when a flag is not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
+pub(crate) enum Absent {
     /// This value, as it could have been given.
     Value(&'static str),
     /// What the words say. The draft has it from its beginning, or its owner works it out.
@@ -78,14 +78,14 @@ pub enum Absent {
 }
 
 /// Stores what was read, in a place for it or for an `Option` of it.
-pub fn put<T, P: From<T>>(place: &mut P, read: Result<T, String>) -> Result<(), String> {
+pub(crate) fn put<T, P: From<T>>(place: &mut P, read: Result<T, String>) -> Result<(), String> {
     *place = read?.into();
     Ok(())
 }
 
 /// A value that will not do.
 #[derive(Debug)]
-pub struct Wrong {
+pub(crate) struct Wrong {
     /// The flag, without its dashes; or what is no flag, in capitals as the usage has it.
     pub flag: &'static str,
     /// What is wrong and how to mend it.
@@ -94,7 +94,7 @@ pub struct Wrong {
 
 impl<D> Flag<D> {
     /// It, as clap is to see it.
-    pub fn arg(&self) -> clap::Arg {
+    pub(crate) fn arg(&self) -> clap::Arg {
         let arg = clap::Arg::new(self.name).long(self.name).help(self.help_text());
         let arg = match self.takes {
             Takes::Bare(_) => return arg.action(ArgAction::SetTrue),
@@ -152,7 +152,7 @@ impl<D> Flag<D> {
 
 impl<D> Takes<D> {
     /// What stands for the value in the help.
-    pub fn value_name(&self) -> &'static str {
+    pub(crate) fn value_name(&self) -> &'static str {
         match self {
             Takes::Bytes(..) => "BYTES",
             Takes::Seconds(..) | Takes::WholeSeconds(..) => "SECONDS",
@@ -169,7 +169,7 @@ impl<D> Takes<D> {
 }
 
 /// The table as Markdown, for the documentation.
-pub fn markdown<D>(flags: &[Flag<D>]) -> String {
+pub(crate) fn markdown<D>(flags: &[Flag<D>]) -> String {
     let mut text = "| flag | default | meaning |\n|---|---|---|\n".to_owned();
     for flag in flags {
         let name = match (&flag.takes, flag.takes.value_name()) {
@@ -191,11 +191,11 @@ pub fn markdown<D>(flags: &[Flag<D>]) -> String {
 
 /// What was given for the flags of one command, as text.
 #[derive(Debug, Default)]
-pub struct Given(BTreeMap<&'static str, (Vec<String>, Place)>);
+pub(crate) struct Given(BTreeMap<&'static str, (Vec<String>, Place)>);
 
 /// Where something was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// On the command line.
     CommandLine,
     /// In the environment variable of this name.
@@ -206,7 +206,7 @@ pub enum Place {
 
 impl Given {
     /// What the command line and the environment have for these flags.
-    pub fn of<'a, D: 'static>(
+    pub(crate) fn of<'a, D: 'static>(
         flags: impl IntoIterator<Item = &'a Flag<D>>,
         matches: &ArgMatches,
     ) -> Given {
@@ -227,27 +227,27 @@ impl Given {
     }
 
     /// Adds what a file has for a flag, unless it was given already.
-    pub fn add(&mut self, name: &'static str, text: String, place: String) {
+    pub(crate) fn add(&mut self, name: &'static str, text: String, place: String) {
         self.0.entry(name).or_insert_with(|| (vec![text], Place::File(place)));
     }
 
     /// Whether the flag was given, be it empty.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
     /// Whether the flag was given, and not as an empty text.
-    pub fn has_text(&self, name: &str) -> bool {
+    pub(crate) fn has_text(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|(texts, _)| texts.iter().any(|text| !text.is_empty()))
     }
 
     /// The text of a flag that was given once.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.0.first().map(String::as_str)
     }
 
     /// Judges what was given and stores it in the draft, and the default of everything else.
-    pub fn apply<'a, D: 'static>(
+    pub(crate) fn apply<'a, D: 'static>(
         &self,
         flags: impl IntoIterator<Item = &'a Flag<D>>,
         draft: &mut D,
@@ -266,7 +266,12 @@ impl Given {
     }
 
     /// Refuses what is given without the flag that it belongs to.
-    pub fn only_with(&self, main: &str, others: &[&'static str], mend: &str) -> Result<(), Wrong> {
+    pub(crate) fn only_with(
+        &self,
+        main: &str,
+        others: &[&'static str],
+        mend: &str,
+    ) -> Result<(), Wrong> {
         match others.iter().find(|other| self.has_text(other) && !self.has(main)) {
             Some(flag) => Err(Wrong { flag, why: mend.to_owned() }),
             None => Ok(()),
@@ -274,7 +279,7 @@ impl Given {
     }
 
     /// The one line, which names the flag, the variable or the file's line, whichever was used.
-    pub fn line(&self, wrong: &Wrong) -> String {
+    pub(crate) fn line(&self, wrong: &Wrong) -> String {
         let Wrong { flag, why } = wrong;
         let name = match self.0.get(flag) {
             Some((_, Place::Variable(name))) => (*name).to_owned(),

@@ -13,21 +13,21 @@ use crate::link::authority::host_and_port;
 use crate::proto::ws::deflate::Compression;
 
 /// 1024 bytes.
-pub const KIB: usize = 1 << 10;
+pub(crate) const KIB: usize = 1 << 10;
 /// 1024 KiB.
-pub const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 /// 1024 MiB.
-pub const GIB: usize = 1 << 30;
+pub(crate) const GIB: usize = 1 << 30;
 
 /// A year in milliseconds: longer waits are typing errors.
-pub const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
+pub(crate) const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
 /// A hundred years in seconds. Redis refuses an expiry whose milliseconds overflow.
-pub const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
+pub(crate) const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
 /// The largest number of things that anybody means.
-pub const MOST: usize = 1 << 30;
+pub(crate) const MOST: usize = 1 << 30;
 
 /// Bytes: a whole number, alone or with k, KiB, M, MiB, G or GiB (powers of 1024, any case).
-pub fn size(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+pub(crate) fn size(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let (number, unit) = text.split_at(text.len() - digits.len());
     let unit = unit.trim_start().to_ascii_lowercase();
@@ -55,7 +55,7 @@ pub fn size(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
 }
 
 /// A size as a person writes it: in the largest unit that leaves no fraction.
-pub fn in_units(bytes: usize) -> String {
+pub(crate) fn in_units(bytes: usize) -> String {
     let units = [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
     match units.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{}{name}", bytes / unit),
@@ -64,7 +64,7 @@ pub fn in_units(bytes: usize) -> String {
 }
 
 /// Seconds, with a fraction if need be, in milliseconds.
-pub fn seconds(text: &str, range_ms: RangeInclusive<u64>) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str, range_ms: RangeInclusive<u64>) -> Result<u64, String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let Some(number) = text.parse::<f64>().ok().filter(|_| plain) else {
         let why = "is no number of seconds; write one such as 30 or 0.5";
@@ -82,7 +82,7 @@ pub fn seconds(text: &str, range_ms: RangeInclusive<u64>) -> Result<u64, String>
 }
 
 /// Whole seconds.
-pub fn whole_seconds(text: &str, most: u64) -> Result<u64, String> {
+pub(crate) fn whole_seconds(text: &str, most: u64) -> Result<u64, String> {
     let Some(digits) = digits(text) else {
         let why = "is no whole number of seconds; write one such as 3600";
         return Err(format!("{} {why}", quoted(text)));
@@ -92,7 +92,7 @@ pub fn whole_seconds(text: &str, most: u64) -> Result<u64, String> {
 }
 
 /// How many.
-pub fn count(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+pub(crate) fn count(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let Some(digits) = digits(text) else {
         return Err(format!("{} is no whole number; write one such as 1000", quoted(text)));
     };
@@ -103,7 +103,7 @@ pub fn count(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> 
 }
 
 /// `on` or `off`, and what else means them.
-pub fn on_off(text: &str) -> Result<bool, String> {
+pub(crate) fn on_off(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "on" | "yes" | "true" | "1" => Ok(true),
         "off" | "no" | "false" | "0" => Ok(false),
@@ -112,7 +112,7 @@ pub fn on_off(text: &str) -> Result<bool, String> {
 }
 
 /// A level of the log.
-pub fn level(text: &str) -> Result<LevelFilter, String> {
+pub(crate) fn level(text: &str) -> Result<LevelFilter, String> {
     match text.to_ascii_lowercase().as_str() {
         "error" => Ok(LevelFilter::ERROR),
         "warn" => Ok(LevelFilter::WARN),
@@ -124,7 +124,7 @@ pub fn level(text: &str) -> Result<LevelFilter, String> {
 }
 
 /// What is done about compression.
-pub fn compression(text: &str) -> Result<Compression, String> {
+pub(crate) fn compression(text: &str) -> Result<Compression, String> {
     match text {
         "off" => Ok(Compression::Off),
         "shared" => Ok(Compression::Shared),
@@ -134,7 +134,7 @@ pub fn compression(text: &str) -> Result<Compression, String> {
 }
 
 /// How handshakes are refused.
-pub fn refuse(text: &str) -> Result<Refuse, String> {
+pub(crate) fn refuse(text: &str) -> Result<Refuse, String> {
     match text {
         "status" => Ok(Refuse::Status),
         "close" => Ok(Refuse::Close),
@@ -143,7 +143,7 @@ pub fn refuse(text: &str) -> Result<Refuse, String> {
 }
 
 /// An address to listen on, judged by its form only.
-pub fn listen(text: &str) -> Result<(), String> {
+pub(crate) fn listen(text: &str) -> Result<(), String> {
     let form = "write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080";
     if text.contains("://") {
         return Err(format!("{} is a URL; {form}", quoted(text)));
@@ -162,7 +162,7 @@ pub fn listen(text: &str) -> Result<(), String> {
 
 /// An address for Redis clients, which need no password and so may come from this machine alone;
 /// `None` is for `off`.
-pub fn resp(text: &str) -> Result<Option<String>, String> {
+pub(crate) fn resp(text: &str) -> Result<Option<String>, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
@@ -178,7 +178,7 @@ pub fn resp(text: &str) -> Result<Option<String>, String> {
 }
 
 /// The path that WebSocket paths begin with.
-pub fn url_prefix(text: &str) -> Result<String, String> {
+pub(crate) fn url_prefix(text: &str) -> Result<String, String> {
     if !is_path_text(text) {
         let why = "has characters that no path has; write it such as /ws/";
         return Err(format!("{} {why}", quoted(text)));
@@ -192,7 +192,7 @@ pub fn url_prefix(text: &str) -> Result<String, String> {
 }
 
 /// What Redis names begin with.
-pub fn prefix(text: &str) -> Result<String, String> {
+pub(crate) fn prefix(text: &str) -> Result<String, String> {
     if text.ends_with(':') {
         let why = "ends with a colon, which is put after it anyway; write";
         let mended = text.trim_end_matches(':');
@@ -207,7 +207,7 @@ pub fn prefix(text: &str) -> Result<String, String> {
 }
 
 /// A path of the server's own, such as `example`.
-pub fn own_path(text: &str, example: &str) -> Result<String, String> {
+pub(crate) fn own_path(text: &str, example: &str) -> Result<String, String> {
     match text.starts_with('/') && is_path_text(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("{} is no path; write one such as {example}", quoted(text))),
@@ -215,12 +215,12 @@ pub fn own_path(text: &str, example: &str) -> Result<String, String> {
 }
 
 /// Any text.
-pub fn any(text: &str) -> Result<String, String> {
+pub(crate) fn any(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
 /// Names of sub-protocols (RFC 6455 section 4.1: tokens), in the order given; none is a choice too.
-pub fn subprotocols(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn subprotocols(text: &str) -> Result<Vec<String>, String> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
     names
         .map(|name| match name.bytes().all(is_token_byte) {
@@ -235,7 +235,7 @@ pub fn subprotocols(text: &str) -> Result<Vec<String>, String> {
 
 /// A text as a message may repeat it: quoted, escaped, no longer than a line, and if it looks like
 /// a URL that somebody gave to the wrong flag, without its password.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     let text = without_password(text);
     match text.char_indices().nth(LONGEST) {
@@ -246,7 +246,7 @@ pub fn quoted(text: &str) -> String {
 
 /// Cuts out of a line everything from the first `://` (or, when there is none, the first quote) to
 /// the last `@`. It hides too much rather than too little: a password may hold any character.
-pub fn without_password(line: &str) -> String {
+pub(crate) fn without_password(line: &str) -> String {
     let Some(end) = line.rfind('@') else {
         return line.to_owned();
     };
@@ -260,7 +260,7 @@ pub fn without_password(line: &str) -> String {
 }
 
 /// The text without characters that would steer a terminal.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.replace(|c: char| c.is_control(), "?")
 }
 
@@ -282,7 +282,7 @@ fn is_path_text(text: &str) -> bool {
 }
 
 /// RFC 9110 section 5.6.2.
-pub fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -154,19 +154,19 @@ impl<'a> Encoded<'a> {
 
 /// Messages that go out together, and the runs of frames made of them so far.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     messages: Vec<Encoded<'a>>,
     joined: Vec<(Form, Frame)>,
 }
 
 impl<'a> Run<'a> {
     /// The messages in their order; not none.
-    pub fn new(payloads: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn new(payloads: impl Iterator<Item = &'a [u8]>) -> Self {
         Run { messages: payloads.map(Encoded::new).collect(), joined: Vec::new() }
     }
 
     /// The frames for a receiver, as [`Encoder::frame`] makes one.
-    pub fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+    pub(crate) fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
         if let [message] = &mut self.messages[..] {
             return encoder.frame(message, receiver, form);
         }
@@ -185,18 +185,18 @@ impl<'a> Run<'a> {
     }
 
     /// The frame of the last message alone.
-    pub fn last(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+    pub(crate) fn last(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
         let message = self.messages.last_mut().expect("there is a message");
         encoder.frame(message, receiver, form)
     }
 
     /// What the messages say.
-    pub fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
         self.messages.iter().map(|message| message.payload)
     }
 
     /// The number of messages.
-    pub fn messages(&self) -> usize {
+    pub(crate) fn messages(&self) -> usize {
         self.messages.len()
     }
 }

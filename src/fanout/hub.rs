@@ -14,7 +14,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 /// A channel's place in the hub; reused after its last subscriber has left.
-pub type ChannelId = u32;
+pub(crate) type ChannelId = u32;
 
 /// The first of a conn's subscriptions, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Default for Subscriptions {
 
 /// The channels and who hears them. `S` is what the owner keeps for each channel.
 #[derive(Debug)]
-pub struct Hub<S> {
+pub(crate) struct Hub<S> {
     channels: Slab<Channel<S>>,
     names: HashMap<Arc<str>, ChannelId, RandomState>,
     subscriptions: Slab<Subscription>,
@@ -69,14 +69,14 @@ const CATCH_UP: u8 = 4;
 
 impl<S: Default> Hub<S> {
     /// An empty hub, whose look-ups by name are hashed with `keys`.
-    pub fn new(keys: RandomState) -> Self {
+    pub(crate) fn new(keys: RandomState) -> Self {
         Hub { channels: Slab::new(), names: HashMap::with_hasher(keys), subscriptions: Slab::new() }
     }
 
     /// Lets `conn` hear `name`; `of` are its subscriptions so far, of which this becomes the last.
     /// If `waits` says so of the channel, the subscription is marked until [`Hub::take_waiting`].
     /// True is for the channel's first subscriber.
-    pub fn subscribe(
+    pub(crate) fn subscribe(
         &mut self,
         conn: u32,
         of: &mut Subscriptions,
@@ -109,7 +109,7 @@ impl<S: Default> Hub<S> {
 
     /// Takes one subscription from those in `of`; when it was the channel's last, the channel is
     /// forgotten and its name and state are returned. Call it until the outer `Option` is `None`.
-    pub fn unsubscribe(&mut self, of: &mut Subscriptions) -> Option<Option<(Arc<str>, S)>> {
+    pub(crate) fn unsubscribe(&mut self, of: &mut Subscriptions) -> Option<Option<(Arc<str>, S)>> {
         if of.0 == NONE {
             return None;
         }
@@ -132,52 +132,47 @@ impl<S: Default> Hub<S> {
     }
 
     /// The channel of that name, if anybody hears it.
-    pub fn find(&self, name: &str) -> Option<ChannelId> {
+    pub(crate) fn find(&self, name: &str) -> Option<ChannelId> {
         self.names.get(name).copied()
     }
 
     /// The channel's name.
-    pub fn name(&self, channel: ChannelId) -> &Arc<str> {
+    pub(crate) fn name(&self, channel: ChannelId) -> &Arc<str> {
         &self.channels[channel as usize].name
     }
 
     /// What the owner keeps for the channel.
-    pub fn state(&mut self, channel: ChannelId) -> &mut S {
+    pub(crate) fn state(&mut self, channel: ChannelId) -> &mut S {
         &mut self.channels[channel as usize].state
     }
 
     /// What the owner keeps, for each channel.
-    pub fn states(&self) -> impl Iterator<Item = &S> {
+    pub(crate) fn states(&self) -> impl Iterator<Item = &S> {
         self.channels.iter().map(|(_, channel)| &channel.state)
     }
 
     /// Whether the id still names a channel.
-    pub fn contains(&self, channel: ChannelId) -> bool {
+    pub(crate) fn contains(&self, channel: ChannelId) -> bool {
         self.channels.contains(channel as usize)
     }
 
     /// Every channel, in the order of their ids.
-    pub fn channels(&self) -> impl Iterator<Item = (ChannelId, &Arc<str>)> {
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (ChannelId, &Arc<str>)> {
         self.channels.iter().map(|(id, channel)| (id as ChannelId, &channel.name))
     }
 
     /// The number of channels.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// Whether nobody hears anything.
-    pub fn is_empty(&self) -> bool {
-        self.channels.is_empty()
-    }
-
     /// The conns that hear the channel.
-    pub fn subscribers(&self, channel: ChannelId) -> impl ExactSizeIterator<Item = u32> {
+    pub(crate) fn subscribers(&self, channel: ChannelId) -> impl ExactSizeIterator<Item = u32> {
         self.channels[channel as usize].subscribers.iter().map(|subscriber| subscriber.conn)
     }
 
     /// The conns that waited for the channel's confirmation; they wait no longer.
-    pub fn take_waiting(&mut self, channel: ChannelId) -> Vec<u32> {
+    pub(crate) fn take_waiting(&mut self, channel: ChannelId) -> Vec<u32> {
         let subscriptions = &mut self.subscriptions;
         let waited = |subscriber: &Subscriber| {
             let waits = &mut subscriptions[subscriber.subscription as usize].waits;
@@ -190,7 +185,7 @@ impl<S: Default> Hub<S> {
 
     /// Lets the conn that came to the channel last wait for its stored message. Returns the
     /// subscription, for [`Hub::release`].
-    pub fn hold(&mut self, channel: ChannelId) -> u32 {
+    pub(crate) fn hold(&mut self, channel: ChannelId) -> u32 {
         let last = self.channels[channel as usize].subscribers.last();
         let subscription = last.expect("somebody hears it").subscription;
         self.subscriptions[subscription as usize].waits |= STORED;
@@ -198,7 +193,7 @@ impl<S: Default> Hub<S> {
     }
 
     /// Lets everybody who hears the channel wait for its stored message.
-    pub fn hold_all(&mut self, channel: ChannelId) {
+    pub(crate) fn hold_all(&mut self, channel: ChannelId) {
         for subscriber in &self.channels[channel as usize].subscribers {
             self.subscriptions[subscriber.subscription as usize].waits |= CATCH_UP;
         }
@@ -206,7 +201,7 @@ impl<S: Default> Hub<S> {
 
     /// Lets a conn wait no more for the channel's stored message; false when it does not wait, or
     /// the subscription is another one by now.
-    pub fn release(&mut self, channel: ChannelId, subscription: u32, conn: u32) -> bool {
+    pub(crate) fn release(&mut self, channel: ChannelId, subscription: u32, conn: u32) -> bool {
         let Some(entry) = self.subscriptions.get_mut(subscription as usize) else { return false };
         let subscribers = &self.channels[channel as usize].subscribers;
         let stands = subscribers.get(entry.position as usize);
@@ -220,7 +215,7 @@ impl<S: Default> Hub<S> {
 
     /// The conns that waited for what was stored during an outage and for nothing else; they wait
     /// no longer.
-    pub fn release_all(&mut self, channel: ChannelId) -> Vec<u32> {
+    pub(crate) fn release_all(&mut self, channel: ChannelId) -> Vec<u32> {
         let subscriptions = &mut self.subscriptions;
         let waited = |subscriber: &Subscriber| {
             let waits = &mut subscriptions[subscriber.subscription as usize].waits;
@@ -232,7 +227,7 @@ impl<S: Default> Hub<S> {
     }
 
     /// The conns that hear the channel and do not wait for its stored message.
-    pub fn receivers(&self, channel: ChannelId) -> impl Iterator<Item = u32> {
+    pub(crate) fn receivers(&self, channel: ChannelId) -> impl Iterator<Item = u32> {
         let subscriptions = &self.subscriptions;
         let receives = |one: &&Subscriber| {
             subscriptions[one.subscription as usize].waits & (STORED | CATCH_UP) == 0
@@ -242,13 +237,13 @@ impl<S: Default> Hub<S> {
     }
 
     /// The channels of a conn, in the order of its subscribing.
-    pub fn channels_of(&self, of: Subscriptions) -> impl Iterator<Item = ChannelId> {
+    pub(crate) fn channels_of(&self, of: Subscriptions) -> impl Iterator<Item = ChannelId> {
         let entry = |at: u32| self.subscriptions.get(at as usize);
         std::iter::successors(entry(of.0), move |s| entry(s.next)).map(|s| s.channel)
     }
 
     /// Panics when the index disagrees with itself.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         assert_eq!(self.names.len(), self.channels.len());
         let mut seen = 0;
         for (id, channel) in &self.channels {
@@ -298,7 +293,7 @@ mod tests {
         assert_eq!(hub.unsubscribe(&mut a), Some(None));
         assert_eq!(hub.unsubscribe(&mut a), None);
         assert_eq!(hub.unsubscribe(&mut b), Some(Some((Arc::from("x"), 0))));
-        assert!(hub.is_empty() && hub.find("x").is_none());
+        assert!(hub.len() == 0 && hub.find("x").is_none());
         hub.check_invariants();
     }
 

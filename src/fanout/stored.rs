@@ -19,11 +19,11 @@ use super::hub::ChannelId;
 use crate::link::LinkId;
 
 /// What a held message takes besides its bytes.
-pub const HELD_COST: usize = 64;
+pub(crate) const HELD_COST: usize = 64;
 
 /// What is kept for each channel that somebody hears.
 #[derive(Debug, Default)]
-pub struct ChannelState {
+pub(crate) struct ChannelState {
     /// Whether the broker has confirmed the subscription.
     pub confirmed: bool,
     /// Counts deliveries, so that who joined before one can be told from who joined after.
@@ -51,7 +51,7 @@ struct Hold {
 
 /// A live message that waits until the stored one has gone out.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub(crate) struct Held {
     /// The message.
     pub payload: Arc<[u8]>,
     /// The conn that is not to have it.
@@ -61,7 +61,7 @@ pub struct Held {
 
 /// What is to go out when a fetch is over.
 #[derive(Debug, Default)]
-pub struct Released {
+pub(crate) struct Released {
     /// The messages that were held, oldest first.
     pub messages: Vec<Held>,
     /// The deliveries there had been before the first of them.
@@ -72,7 +72,7 @@ pub struct Released {
 
 /// The fetches that are not answered yet, by their numbers.
 #[derive(Debug, Default)]
-pub struct Fetches {
+pub(crate) struct Fetches {
     waiting: BTreeMap<u64, Fetch>,
     /// The number of the last fetch made; the first is 1.
     made: u64,
@@ -82,7 +82,7 @@ pub struct Fetches {
 
 /// One question for a channel's stored message.
 #[derive(Debug)]
-pub struct Fetch {
+pub(crate) struct Fetch {
     /// The channel's id when it was made.
     pub channel: ChannelId,
     /// Its name: the id may have come to name another.
@@ -95,7 +95,7 @@ pub struct Fetch {
 
 /// What everyone who hears a channel had when the broker came up.
 #[derive(Clone, Copy, Debug)]
-pub struct CatchUp {
+pub(crate) struct CatchUp {
     /// The deliveries so far.
     pub since: u32,
     known: [u64; 2],
@@ -103,7 +103,7 @@ pub struct CatchUp {
 
 /// A conn that waits for a channel's stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiter {
+pub(crate) struct Waiter {
     /// The conn.
     pub link: LinkId,
     /// Its subscription in the hub.
@@ -112,9 +112,25 @@ pub struct Waiter {
     pub since: u32,
 }
 
+/// Whose waiting for a fetch is over before it is answered.
+#[derive(Debug)]
+pub(crate) struct GivenUp {
+    /// Those who waited for it.
+    pub waiters: Vec<Waiter>,
+    /// Everyone else who heard the channel, after an outage.
+    pub everyone: Option<CatchUp>,
+    /// The deliveries there had been when the first of the others began to wait.
+    pub rest: u32,
+}
+
+/// Whether one count of deliveries is smaller than another; they wrap around.
+fn is_before(one: u32, other: u32) -> bool {
+    (other.wrapping_sub(one) as i32) > 0
+}
+
 impl ChannelState {
     /// Notes that a message of that hash was delivered; `fetches` are those of all channels.
-    pub fn delivered(&mut self, hash: u64, fetches: &Fetches) {
+    pub(crate) fn delivered(&mut self, hash: u64, fetches: &Fetches) {
         self.deliveries = self.deliveries.wrapping_add(1);
         self.last_delivered = hash;
         if let Some(hold) = &mut self.hold
@@ -125,12 +141,12 @@ impl ChannelState {
     }
 
     /// Whether somebody waits for the stored message, so that what is delivered is to be held.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.hold.is_some()
     }
 
     /// Holds the message that was just delivered. Returns the bytes it takes.
-    pub fn hold(&mut self, payload: &[u8], except: Option<LinkId>, at_ms: u64) -> usize {
+    pub(crate) fn hold(&mut self, payload: &[u8], except: Option<LinkId>, at_ms: u64) -> usize {
         let hold = self.hold.as_mut().expect("somebody waits");
         let bytes = payload.len() + HELD_COST;
         hold.bytes += bytes;
@@ -139,38 +155,46 @@ impl ChannelState {
     }
 
     /// Bytes that are held.
-    pub fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.hold.as_ref().map_or(0, |hold| hold.bytes)
     }
 
     /// Since when the oldest message is held.
-    pub fn held_since_ms(&self) -> Option<u64> {
+    pub(crate) fn held_since_ms(&self) -> Option<u64> {
         Some(self.hold.as_ref()?.messages.front()?.at_ms)
     }
 
-    /// The fetches for which messages are held that came at `at_ms` or earlier.
-    pub fn fetches_until(&self, at_ms: u64) -> Vec<u64> {
-        let Some(hold) = &self.hold else { return Vec::new() };
+    /// The deliveries up to the last message that is held since `at_ms` or earlier.
+    pub(crate) fn held_until(&self, at_ms: u64) -> Option<u32> {
+        let hold = self.hold.as_ref()?;
         let old = hold.messages.iter().take_while(|held| held.at_ms <= at_ms).count();
-        let behind = self.deliveries.wrapping_sub((hold.messages.len() - old) as u32);
-        // Those that began to wait before the last of the old ones came.
-        let waits = |since: u32| old > 0 && (behind.wrapping_sub(since) as i32) > 0;
-        hold.fetches.iter().filter(|(_, since)| waits(*since)).map(|(number, _)| *number).collect()
+        let rest = hold.messages.len() - old;
+        (old > 0).then(|| self.deliveries.wrapping_sub(rest as u32))
+    }
+
+    /// The fetches that somebody began to wait for before there were so many deliveries.
+    pub(crate) fn fetches_before(&self, deliveries: u32) -> Vec<u64> {
+        let fetches = self.hold.iter().flat_map(|hold| &hold.fetches);
+        fetches.filter(|(_, since)| is_before(*since, deliveries)).map(|(n, _)| *n).collect()
     }
 
     /// Notes a stored message.
-    pub fn saw_stored(&mut self, hash: u64) {
+    pub(crate) fn saw_stored(&mut self, hash: u64) {
         self.last_stored = hash;
     }
 
-    /// The fetch of that number is over: what was held for it, and is held no more unless others
-    /// wait for it.
-    pub fn release(&mut self, number: u64) -> Released {
+    /// The fetch of that number is over, or is so for those who came before there were `rest`
+    /// deliveries: what was held for it. It is held no more unless others wait for it.
+    pub(crate) fn release(&mut self, number: u64, rest: Option<u32>) -> Released {
         let Some(hold) = &mut self.hold else { return Released::default() };
         let Some(at) = hold.fetches.iter().position(|(known, _)| *known == number) else {
             return Released::default();
         };
-        let (_, since) = hold.fetches.remove(at).expect("it was found");
+        let since = hold.fetches[at].1;
+        match rest {
+            Some(rest) => hold.fetches[at].1 = rest,
+            None => drop(hold.fetches.remove(at)),
+        }
         let held = hold.messages.len();
         let own = (self.deliveries.wrapping_sub(since) as usize).min(held);
         let messages = hold.messages.iter().skip(held - own).cloned().collect();
@@ -181,28 +205,24 @@ impl ChannelState {
             let gone = hold.messages.pop_front().expect("there are more");
             hold.bytes -= gone.payload.len() + HELD_COST;
         }
-        let released = Released {
-            messages,
-            first: self.deliveries.wrapping_sub(own as u32),
-            freed: before - hold.bytes,
-        };
+        let freed = before - hold.bytes;
         if hold.fetches.is_empty() {
             self.hold = None;
         }
-        released
+        Released { messages, first: self.deliveries.wrapping_sub(own as u32), freed }
     }
 }
 
 impl Released {
     /// The place of the first message for who waited since that many deliveries.
-    pub fn start(&self, since: u32) -> usize {
+    pub(crate) fn start(&self, since: u32) -> usize {
         (since.wrapping_sub(self.first) as usize).min(self.messages.len())
     }
 }
 
 impl CatchUp {
     /// Whether a stored message of that hash is news to those who heard the channel before.
-    pub fn is_news(&self, hash: u64) -> bool {
+    pub(crate) fn is_news(&self, hash: u64) -> bool {
         !self.known.contains(&hash)
     }
 }
@@ -210,7 +230,7 @@ impl CatchUp {
 impl Fetches {
     /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
     /// `after`. Returns the fetch it waits for.
-    pub fn wait(
+    pub(crate) fn wait(
         &mut self,
         (link, subscription): (LinkId, u32),
         channel: ChannelId,
@@ -236,7 +256,7 @@ impl Fetches {
 
     /// Makes a fetch for everyone who hears the channel, in the place of those that the broker has
     /// forgotten.
-    pub fn catch_up(&mut self, channel: ChannelId, name: Arc<str>, state: &mut ChannelState) {
+    pub(crate) fn catch_up(&mut self, channel: ChannelId, name: Arc<str>, state: &mut ChannelState) {
         let since = state.deliveries;
         let known = [state.last_delivered, state.last_stored];
         let number = self.make(channel, name, Some(CatchUp { since, known }), Vec::new());
@@ -246,12 +266,12 @@ impl Fetches {
     }
 
     /// Lets those who waited for a forgotten fetch wait for the one that was made in its place.
-    pub fn wait_again(&mut self, forgotten: Fetch, state: &mut ChannelState) {
+    pub(crate) fn wait_again(&mut self, forgotten: Fetch, state: &mut ChannelState) {
         let Some(hold) = &mut state.hold else { return };
         let Some((number, since)) = hold.fetches.front_mut() else { return };
         let Some(fetch) = self.waiting.get_mut(number) else { return };
         for waiter in forgotten.waiters {
-            if (since.wrapping_sub(waiter.since) as i32) > 0 {
+            if is_before(waiter.since, *since) {
                 *since = waiter.since;
             }
             fetch.waiters.push(waiter);
@@ -259,19 +279,33 @@ impl Fetches {
     }
 
     /// The next fetch that the broker is to be asked for, with the channel's id and name.
-    pub fn next_to_ask(&mut self) -> Option<(u64, ChannelId, Arc<str>)> {
+    pub(crate) fn next_to_ask(&mut self) -> Option<(u64, ChannelId, Arc<str>)> {
         let (number, fetch) = self.waiting.range(self.asked + 1..).next()?;
         self.asked = *number;
         Some((*number, fetch.channel, fetch.name.clone()))
     }
 
     /// The fetch of that number: it is over.
-    pub fn take(&mut self, number: u64) -> Option<Fetch> {
+    pub(crate) fn take(&mut self, number: u64) -> Option<Fetch> {
         self.waiting.remove(&number)
     }
 
+    /// Those who wait for a fetch and came before there were `until` deliveries, and whether
+    /// everyone is among them: they wait no more.
+    pub(crate) fn give_up(&mut self, number: u64, until: u32) -> Option<GivenUp> {
+        let fetch = self.waiting.get_mut(&number)?;
+        let late = |since: u32| is_before(since, until);
+        let (waiters, rest) = fetch.waiters.drain(..).partition(|waiter| late(waiter.since));
+        fetch.waiters = rest;
+        let everyone = fetch.catch_up.take_if(|catch_up| late(catch_up.since));
+        let stay = fetch.waiters.iter().map(|waiter| waiter.since);
+        let stay = stay.chain(fetch.catch_up.map(|catch_up| catch_up.since));
+        let rest = stay.reduce(|one, other| if is_before(other, one) { other } else { one });
+        Some(GivenUp { waiters, everyone, rest: rest.unwrap_or(until) })
+    }
+
     /// Takes the fetches that a broker which went away has not answered.
-    pub fn forgotten(&mut self) -> BTreeMap<u64, Fetch> {
+    pub(crate) fn forgotten(&mut self) -> BTreeMap<u64, Fetch> {
         self.asked = self.made;
         std::mem::take(&mut self.waiting)
     }
@@ -308,7 +342,7 @@ mod tests {
     /// What was held for each who waited for the fetch.
     fn over(fetches: &mut Fetches, state: &mut ChannelState, number: u64) -> Vec<(u32, Vec<u8>)> {
         let fetch = fetches.take(number).expect("it waits");
-        let released = state.release(number);
+        let released = state.release(number, None);
         let messages = |since| {
             let messages = released.messages[released.start(since)..].iter();
             messages.map(|held| held.payload[0]).collect()
@@ -362,21 +396,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_too_long_is_for_the_fetches_that_are_as_old() {
+    fn who_has_waited_too_long_is_given_up_and_who_came_later_waits_on() {
         let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
         let name = Arc::from("c");
         let first = fetches.wait(conn(1), 0, &name, &mut state, 0);
-        assert!(state.fetches_until(100).is_empty(), "nothing is held");
-        fetches.next_to_ask();
+        assert_eq!(state.held_until(100), None, "nothing is held");
         deliver(&mut state, 1, 10, &fetches);
-        let second = fetches.wait(conn(2), 0, &name, &mut state, 0);
+        assert_eq!(fetches.wait(conn(2), 0, &name, &mut state, 0), first, "it is not asked yet");
         deliver(&mut state, 2, 20, &fetches);
-        assert_eq!(state.held_since_ms(), Some(10));
-        assert!(state.fetches_until(9).is_empty());
-        assert_eq!(state.fetches_until(10), [first]);
-        assert_eq!(state.fetches_until(20), [first, second]);
-        state.release(first);
-        assert_eq!(state.held_since_ms(), Some(20));
+        assert_eq!((state.held_since_ms(), state.held_until(9)), (Some(10), None));
+        let until = state.held_until(10).expect("a message is");
+        assert_eq!(state.fetches_before(until), [first]);
+        let gone = fetches.give_up(first, until).expect("it is under way");
+        assert_eq!(gone.waiters.iter().map(|one| one.link.index).collect::<Vec<_>>(), [1]);
+        let released = state.release(first, Some(gone.rest));
+        assert_eq!(released.messages.len(), 2);
+        assert_eq!(state.held_since_ms(), Some(20), "for the other");
+        assert_eq!(over(&mut fetches, &mut state, first), [(2, vec![2])]);
     }
 
     #[test]
@@ -389,7 +425,7 @@ mod tests {
         let fetch = fetches.take(1).expect("it waits");
         let catch_up = fetch.catch_up.expect("it is for everyone");
         assert_eq!([1, 2, 4].map(|hash| catch_up.is_news(hash)), [false, false, true]);
-        let released = state.release(1);
+        let released = state.release(1, None);
         assert_eq!(released.start(catch_up.since), 0, "3 came later");
         assert_eq!(released.messages.len(), 1);
     }

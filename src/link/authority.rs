@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use crate::link::Target;
 
 /// Longest path of a Unix socket, in bytes: the kernel's sun_path takes 108, the NUL included.
-pub const LONGEST_SOCKET: usize = 107;
+pub(crate) const LONGEST_SOCKET: usize = 107;
 
 /// Takes `host`, `host:port`, `[IPv6]` or `[IPv6]:port` apart; the host comes without brackets.
-pub fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
+pub(crate) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or("the bracket is not closed")?;
@@ -47,7 +47,7 @@ pub fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
 }
 
 /// What to dial for `host` or `host:port`.
-pub fn tcp(text: &str, default_port: u16) -> Result<Target, &'static str> {
+pub(crate) fn tcp(text: &str, default_port: u16) -> Result<Target, &'static str> {
     match host_and_port(text)? {
         (_, Some(0)) => Err("the port is 0"),
         (host, port) => {
@@ -57,7 +57,7 @@ pub fn tcp(text: &str, default_port: u16) -> Result<Target, &'static str> {
 }
 
 /// What to dial for the path of a Unix socket.
-pub fn unix(path: Vec<u8>) -> Result<Target, &'static str> {
+pub(crate) fn unix(path: Vec<u8>) -> Result<Target, &'static str> {
     if !path.starts_with(b"/") {
         return Err("the path of the socket must begin with a slash");
     }

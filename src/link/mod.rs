@@ -3,7 +3,7 @@
 //!
 //! It knows no party.
 
-pub mod authority;
+pub(crate) mod authority;
 mod contract;
 mod id;
 mod metrics;
@@ -11,12 +11,12 @@ mod now;
 mod outbox;
 mod said;
 mod target;
-pub mod timers;
+pub(crate) mod timers;
 
 pub use contract::{Cause, Input, Output, Wish};
 pub use id::LinkId;
 pub use metrics::Metrics;
 pub use now::Now;
-pub use outbox::{Frame, Label, Outbox};
-pub use said::SaidOnce;
+pub(crate) use outbox::{Frame, Outbox};
+pub(crate) use said::{SaidOnce, SaidRarely};
 pub use target::Target;

@@ -13,18 +13,18 @@ use std::sync::Arc;
 use crate::proto::ws::frame;
 
 /// Encoded bytes, one frame or a run of them, shared by everyone they are sent to.
-pub type Frame = Arc<[u8]>;
+pub(crate) type Frame = Arc<[u8]>;
 
 /// What a small frame of its own takes besides its bytes: a place in the queue, two counters, and
 /// what the allocator adds.
 const FRAME_COST: usize = 64;
 
 /// Tells frames apart that may take each other's place.
-pub type Label = u32;
+pub(crate) type Label = u32;
 
 /// The bytes that wait for one conn.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     waiting: Waiting,
 }
 
@@ -53,7 +53,7 @@ struct Many {
 
 impl Outbox {
     /// Bytes that wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.waiting {
             Waiting::Many(None) => 0,
             Waiting::One { frame, sent } => frame.len() - sent,
@@ -62,7 +62,7 @@ impl Outbox {
     }
 
     /// Frames that wait, one that is partly sent included. What was pushed as one counts as one.
-    pub fn frames(&self) -> usize {
+    pub(crate) fn frames(&self) -> usize {
         match &self.waiting {
             Waiting::One { .. } => 1,
             Waiting::Many(None) => 0,
@@ -71,17 +71,17 @@ impl Outbox {
     }
 
     /// Bytes of memory that what waits may take: an empty frame has its place in the queue, too.
-    pub fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         self.len() + self.frames() * FRAME_COST
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self.waiting, Waiting::Many(None))
     }
 
     /// Puts a frame last in line.
-    pub fn push(&mut self, frame: Frame) {
+    pub(crate) fn push(&mut self, frame: Frame) {
         if frame.is_empty() {
             return;
         }
@@ -96,7 +96,7 @@ impl Outbox {
     }
 
     /// Puts a frame last in line, under a label.
-    pub fn push_labelled(&mut self, frame: Frame, label: Option<Label>) {
+    pub(crate) fn push_labelled(&mut self, frame: Frame, label: Option<Label>) {
         if frame.is_empty() {
             return;
         }
@@ -114,7 +114,7 @@ impl Outbox {
 
     /// Puts a frame last in line in place of those of its label that are not started, and returns
     /// how many those were.
-    pub fn replace(&mut self, frame: Frame, label: Label) -> usize {
+    pub(crate) fn replace(&mut self, frame: Frame, label: Label) -> usize {
         let dropped = self.give_up(|frame, other| match other == Some(label) {
             true => None,
             false => Some(frame),
@@ -125,7 +125,7 @@ impl Outbox {
 
     /// Keeps of each label only the last frame, besides one that is started, and all that have no
     /// label. Returns how many frames were dropped.
-    pub fn keep_latest(&mut self) -> usize {
+    pub(crate) fn keep_latest(&mut self) -> usize {
         let mut seen = Vec::new();
         self.give_up(|frame, label| match label {
             None => Some(frame),
@@ -138,7 +138,7 @@ impl Outbox {
     }
 
     /// Fills `into` with what waits, first in line first, and returns how many slices it used.
-    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+    pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         match &self.waiting {
             Waiting::Many(None) => 0,
             Waiting::One { frame, sent } => match into.first_mut() {
@@ -161,7 +161,7 @@ impl Outbox {
     }
 
     /// Forgets the first `n` bytes: they are sent. `n` is at most [`Outbox::len`].
-    pub fn advance(&mut self, n: usize) {
+    pub(crate) fn advance(&mut self, n: usize) {
         let unsent = self.len();
         assert!(n <= unsent, "more bytes were sent than waited");
         match &mut self.waiting {
@@ -173,7 +173,7 @@ impl Outbox {
     }
 
     /// Drops every frame of which no byte has been sent, and returns how many those were.
-    pub fn drop_unstarted(&mut self) -> usize {
+    pub(crate) fn drop_unstarted(&mut self) -> usize {
         self.give_up(|_, _| None)
     }
 

@@ -12,23 +12,23 @@
 pub const TICK_MS: u64 = 50;
 
 /// A point in time in ticks since the start; 32 bits are good for six years.
-pub type Tick = u32;
+pub(crate) type Tick = u32;
 
 const SLOTS: usize = 1024;
 
 /// The tick that a time in milliseconds falls into.
-pub fn tick(now_ms: u64) -> Tick {
+pub(crate) fn tick(now_ms: u64) -> Tick {
     (now_ms / TICK_MS) as Tick
 }
 
 /// The number of ticks that last at least `ms`.
-pub fn ticks(ms: u64) -> Tick {
+pub(crate) fn ticks(ms: u64) -> Tick {
     ms.div_ceil(TICK_MS).min(u64::from(Tick::MAX / 2)) as Tick
 }
 
 /// Entries by the tick at which they fire.
 #[derive(Debug)]
-pub struct Wheel {
+pub(crate) struct Wheel {
     slots: Vec<Vec<u32>>,
     occupied: [u64; SLOTS / 64],
     /// Every entry fires after this tick and before this tick plus the number of slots.
@@ -44,7 +44,7 @@ impl Default for Wheel {
 impl Wheel {
     /// Lets `entry` fire at `due`, or a little later when that has passed, or at the horizon when
     /// it lies beyond; returns the tick it will fire at.
-    pub fn schedule(&mut self, due: Tick, entry: u32) -> Tick {
+    pub(crate) fn schedule(&mut self, due: Tick, entry: u32) -> Tick {
         let ahead = due.saturating_sub(self.last).clamp(1, SLOTS as Tick - 1);
         let at = self.last + ahead;
         let slot = at as usize % SLOTS;
@@ -54,7 +54,7 @@ impl Wheel {
     }
 
     /// Takes the entries of the earliest tick up to `now` that has any.
-    pub fn fire(&mut self, now: Tick) -> Option<(Tick, Vec<u32>)> {
+    pub(crate) fn fire(&mut self, now: Tick) -> Option<(Tick, Vec<u32>)> {
         let at = self.next().filter(|at| *at <= now);
         match at {
             Some(at) => {
@@ -71,7 +71,7 @@ impl Wheel {
     }
 
     /// The earliest tick at which something fires.
-    pub fn next(&self) -> Option<Tick> {
+    pub(crate) fn next(&self) -> Option<Tick> {
         let start = (self.last as usize + 1) % SLOTS;
         (0..=SLOTS / 64).find_map(|i| {
             let word = (start / 64 + i) % (SLOTS / 64);

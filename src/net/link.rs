@@ -11,9 +11,11 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use crate::link::LinkId;
+
 /// A stream of either family, or one that is still to be made.
 #[derive(Debug)]
-pub enum Stream {
+pub(super) enum Stream {
     /// A name is being looked up.
     Unmade,
     /// TCP.
@@ -24,7 +26,7 @@ pub enum Stream {
 
 /// One socket and what is known of its readiness.
 #[derive(Debug)]
-pub struct Link {
+pub(super) struct Socket {
     /// Which of the links that have had this place.
     pub generation: u32,
     /// Its socket.
@@ -45,10 +47,20 @@ pub struct Link {
     pub told_writable: bool,
 }
 
+/// The token under which a link's readiness is told.
+pub(super) fn token_of(link: LinkId) -> Token {
+    Token((link.generation as usize) << 32 | link.index as usize)
+}
+
+/// The link of such a token.
+pub(super) fn link_of(token: usize) -> LinkId {
+    LinkId { index: token as u32, generation: (token >> 32) as u32 }
+}
+
 /// The outcome of one read.
 #[derive(Debug)]
-pub enum Reading {
-    /// So many bytes; [`Link::has_more`] tells whether there may be more.
+pub(super) enum Reading {
+    /// So many bytes; [`Socket::has_more`] tells whether there may be more.
     Some(usize),
     /// None for now.
     Nothing,
@@ -58,11 +70,11 @@ pub enum Reading {
     Failed(io::Error),
 }
 
-impl Link {
+impl Socket {
     /// A link whose stream is not made yet.
-    pub fn unmade(generation: u32) -> Self {
+    pub(super) fn unmade(generation: u32) -> Self {
         let stream = Stream::Unmade;
-        Link {
+        Socket {
             generation,
             stream,
             dialed: true,
@@ -76,9 +88,9 @@ impl Link {
     }
 
     /// A link that was accepted.
-    pub fn accepted(generation: u32, stream: TcpStream) -> Self {
+    pub(super) fn accepted(generation: u32, stream: TcpStream) -> Self {
         let stream = Stream::Tcp(stream);
-        Link {
+        Socket {
             generation,
             stream,
             dialed: false,
@@ -92,7 +104,7 @@ impl Link {
     }
 
     /// Reads once.
-    pub fn read(&mut self, into: &mut [u8]) -> Reading {
+    pub(super) fn read(&mut self, into: &mut [u8]) -> Reading {
         let result = loop {
             let result = match &mut self.stream {
                 Stream::Unmade => return Reading::Nothing,
@@ -118,7 +130,7 @@ impl Link {
     }
 
     /// Writes once; `None` when the kernel takes nothing now.
-    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         loop {
             let result = match &mut self.stream {
                 Stream::Unmade => return Ok(None),
@@ -137,7 +149,7 @@ impl Link {
 
 impl Stream {
     /// Shuts the writing side. A failure means that the peer has gone, which reading will tell.
-    pub fn shut_writing(&mut self) {
+    pub(super) fn shut_writing(&mut self) {
         let _ = match self {
             Stream::Unmade => Ok(()),
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -146,14 +158,14 @@ impl Stream {
     }
 
     /// Lets small writes go out while others are on their way. Without, it would only be slower.
-    pub fn send_at_once(&self) {
+    pub(super) fn send_at_once(&self) {
         if let Stream::Tcp(stream) = self {
             let _ = stream.set_nodelay(true);
         }
     }
 
     /// Whether a dialed stream is made.
-    pub fn is_made(&self) -> io::Result<bool> {
+    pub(super) fn is_made(&self) -> io::Result<bool> {
         let (error, peer) = match self {
             Stream::Unmade => return Ok(false),
             Stream::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
@@ -168,7 +180,7 @@ impl Stream {
     }
 
     /// Has readiness told under this token.
-    pub fn register(
+    pub(super) fn register(
         &mut self,
         registry: &Registry,
         token: Token,
@@ -182,7 +194,7 @@ impl Stream {
     }
 
     /// Has other readiness told than before, and what is so already told again.
-    pub fn reregister(
+    pub(super) fn reregister(
         &mut self,
         registry: &Registry,
         token: Token,

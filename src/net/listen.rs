@@ -6,14 +6,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Error;
+use super::ReactorError;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
 const BACKLOG: i32 = 4096;
 
 /// A listening socket.
-pub struct Listener {
+pub(super) struct Listener {
     /// The socket.
     pub socket: TcpListener,
     /// There may be somebody to accept.
@@ -28,7 +28,7 @@ pub struct RespSockets(pub(super) Vec<Listener>);
 
 impl RespSockets {
     /// Binds every address that `given`, a host and a port, stands for.
-    pub fn bind(given: &str) -> Result<RespSockets, Error> {
+    pub fn bind(given: &str) -> Result<RespSockets, ReactorError> {
         listen_for(given, "--resp", Comers::Clients).map(RespSockets)
     }
 
@@ -40,7 +40,7 @@ impl RespSockets {
 
 /// Who comes to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comers {
+pub(super) enum Comers {
     /// Conns.
     Browsers,
     /// Redis clients of the embedded broker.
@@ -48,8 +48,12 @@ pub enum Comers {
 }
 
 /// Listens on every address that `given`, the value of a flag, stands for.
-pub fn listen_for(given: &str, flag: &'static str, comers: Comers) -> Result<Vec<Listener>, Error> {
-    let failed = |error| Error::Listen { address: given.to_owned(), flag, error };
+pub(super) fn listen_for(
+    given: &str,
+    flag: &'static str,
+    comers: Comers,
+) -> Result<Vec<Listener>, ReactorError> {
+    let failed = |error| ReactorError::Listen { address: given.to_owned(), flag, error };
     listen(given, comers).map_err(failed)
 }
 

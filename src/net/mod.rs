@@ -8,6 +8,7 @@ mod link;
 mod listen;
 mod reactor;
 mod signals;
+mod steps;
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -19,7 +20,7 @@ use crate::server::Server;
 
 /// Why the loop could not start, or ended.
 #[derive(Debug)]
-pub enum Error {
+pub enum ReactorError {
     /// An address could not be listened on.
     Listen {
         /// As it was given.
@@ -34,7 +35,7 @@ pub enum Error {
 }
 
 /// A loop that listens on the addresses and will serve until a signal asks for the end.
-pub fn listen(addresses: &[String], settings: Settings) -> Result<Reactor, Error> {
+pub fn listen(addresses: &[String], settings: Settings) -> Result<Reactor, ReactorError> {
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
     let mut reactor = Reactor::bind(addresses, Server::new(settings, keys, seed))?;
@@ -42,10 +43,10 @@ pub fn listen(addresses: &[String], settings: Settings) -> Result<Reactor, Error
     Ok(reactor)
 }
 
-impl std::fmt::Display for Error {
+impl std::fmt::Display for ReactorError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Listen { address, flag, error } => {
+            ReactorError::Listen { address, flag, error } => {
                 write!(f, "cannot listen on {address}: {error}")?;
                 match error.kind() {
                     std::io::ErrorKind::AddrInUse => {
@@ -58,15 +59,15 @@ impl std::fmt::Display for Error {
                     _ => write!(f, "; give {flag} an address of this machine, as 127.0.0.1:8080"),
                 }
             }
-            Error::System(error) => write!(f, "the system refused: {error}"),
+            ReactorError::System(error) => write!(f, "the system refused: {error}"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for ReactorError {}
 
-impl From<std::io::Error> for Error {
+impl From<std::io::Error> for ReactorError {
     fn from(error: std::io::Error) -> Self {
-        Error::System(error)
+        ReactorError::System(error)
     }
 }

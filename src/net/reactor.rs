@@ -22,9 +22,9 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
-use super::Error;
+use super::ReactorError;
 use super::dial::Dials;
-use super::link::{Link, Reading, Stream};
+use super::link::{Reading, Socket, Stream, link_of, token_of};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
@@ -49,19 +49,19 @@ const READ_BUDGET: Duration = Duration::from_millis(2);
 const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
-const EVENTS: usize = 1024;
+pub(super) const EVENTS: usize = 1024;
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Out of descriptors, accepting pauses for so long.
 const ACCEPT_PAUSE_MS: u64 = 500;
 
 /// The loop and all it owns.
 pub struct Reactor {
-    server: Server,
+    pub(super) server: Server,
     poll: Poll,
-    links: Slab<Link>,
+    links: Slab<Socket>,
     listeners: Vec<Listener>,
     signals: Option<Signals>,
-    dials: Dials,
+    pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
@@ -73,7 +73,7 @@ pub struct Reactor {
 
 impl Reactor {
     /// Listens on every address that the given ones stand for.
-    pub fn bind(addresses: &[String], server: Server) -> Result<Self, Error> {
+    pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mut reactor = Reactor {
@@ -103,36 +103,45 @@ impl Reactor {
     }
 
     /// Answers Redis clients of the embedded broker as well.
-    pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), Error> {
+    pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), ReactorError> {
         self.accept_from(sockets.0)
     }
 
     /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
     /// the end at once.
-    pub fn heed_signals(&mut self) -> Result<(), Error> {
+    pub fn heed_signals(&mut self) -> Result<(), ReactorError> {
         self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
         Ok(())
     }
 
     /// Serves until a shutdown that was asked for is complete.
-    pub fn run(&mut self) -> Result<(), Error> {
+    pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
-        self.now = self.now();
-        self.server.tick(self.now);
-        self.put_out();
         while !self.server.is_done() {
-            let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                other => other?,
-            }
-            self.now = self.now();
-            self.turn(&events);
+            self.turn(&mut events, None)?;
         }
         Ok(())
     }
 
-    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
+    /// One turn, which sleeps for `most` at most.
+    pub(super) fn turn(
+        &mut self,
+        events: &mut Events,
+        most: Option<Duration>,
+    ) -> Result<(), ReactorError> {
+        let timeout = self.timeout().into_iter().chain(most).min();
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        self.now = self.now();
+        self.hear(events);
+        self.server.tick(self.now);
+        self.put_out();
+        Ok(())
+    }
+
+    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), ReactorError> {
         for mut listener in listeners {
             let token = Token(LISTENERS - self.listeners.len());
             self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
@@ -141,7 +150,7 @@ impl Reactor {
         Ok(())
     }
 
-    fn turn(&mut self, events: &Events) {
+    fn hear(&mut self, events: &Events) {
         let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
@@ -178,18 +187,16 @@ impl Reactor {
             // After reading: what a browser had said by then is not lost.
             self.on_signal();
         }
-        self.server.tick(self.now);
-        self.put_out();
     }
 
-    /// Reads those that were dialed, then those that have something new to say, then those that
-    /// were left over, of whom at least one has its turn.
+    /// Reads those that were dialed, then those that have something new to say, then those that an
+    /// earlier turn has left over, of whom at least one has its turn.
     fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>) {
         let until = Instant::now() + READ_BUDGET;
+        let mut left = self.leftovers.len();
         for link in dialed {
             self.read(link, None);
         }
-        let mut left = self.leftovers.len();
         for link in fresh {
             match Instant::now() < until {
                 true => self.read(link, Some(until)),
@@ -251,6 +258,7 @@ impl Reactor {
         let Some(entry) = self.link(link) else { return };
         let idle = wish == Wish::Rest || wish == Wish::Read && (entry.over || !entry.has_more);
         if !idle && !std::mem::replace(&mut entry.left_over, true) {
+            debug_assert!(!self.leftovers.contains(&link), "a link is left over once");
             self.leftovers.push_back(link);
         }
     }
@@ -355,7 +363,7 @@ impl Reactor {
             Comers::Browsers => self.server.accept(peer, self.now),
             Comers::Clients => self.server.accept_client(&peer, self.now),
         };
-        self.insert(link, Link::accepted(link.generation, stream));
+        self.insert(link, Socket::accepted(link.generation, stream));
         self.register(link);
     }
 
@@ -377,7 +385,7 @@ impl Reactor {
     }
 
     fn dial(&mut self, link: LinkId, target: Target) {
-        self.insert(link, Link::unmade(link.generation));
+        self.insert(link, Socket::unmade(link.generation));
         match self.dials.begin(link, target) {
             Ok(None) => {}
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
@@ -471,7 +479,7 @@ impl Reactor {
 
     /// The core names places in the order in which they are taken and given up here, so the two
     /// slabs agree; if ever they did not, bytes would go to the wrong browser.
-    fn insert(&mut self, link: LinkId, entry: Link) {
+    fn insert(&mut self, link: LinkId, entry: Socket) {
         let index = self.links.insert(entry);
         assert_eq!(index, link.index as usize, "the core and the reactor disagree about places");
     }
@@ -486,15 +494,7 @@ impl Reactor {
         }
     }
 
-    fn link(&mut self, link: LinkId) -> Option<&mut Link> {
+    fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
         self.links.get_mut(link.index as usize).filter(|entry| entry.generation == link.generation)
     }
-}
-
-fn token_of(link: LinkId) -> Token {
-    Token((link.generation as usize) << 32 | link.index as usize)
-}
-
-fn link_of(token: usize) -> LinkId {
-    LinkId { index: token as u32, generation: (token >> 32) as u32 }
 }

@@ -14,7 +14,7 @@ use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Where signals arrive.
-pub struct Signals {
+pub(super) struct Signals {
     ends: UnixStream,
     hangups: UnixStream,
     asked: bool,
@@ -22,7 +22,7 @@ pub struct Signals {
 
 impl Signals {
     /// From now on these signals make `token` readable instead of ending the process.
-    pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
+    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
         let hangups: &[i32] = if is_ignored(SIGHUP) { &[] } else { &[SIGHUP] };
         let mut signals = Signals {
             ends: readable_at(&[SIGTERM, SIGINT])?,
@@ -36,7 +36,7 @@ impl Signals {
     }
 
     /// How often the end was asked for since the last call.
-    pub fn take(&mut self) -> usize {
+    pub(super) fn take(&mut self) -> usize {
         let mut times = arrived(&mut self.ends);
         if arrived(&mut self.hangups) > 0 && times == 0 && !self.asked {
             times = 1;

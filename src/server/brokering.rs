@@ -1,10 +1,10 @@
 //! What the broker says, and what becomes of its link.
 
-use super::Server;
 use super::table::Party;
+use super::{Said, Server};
 use crate::access::control;
-use crate::broker::{Ask, Event, Status};
-use crate::link::LinkId;
+use crate::broker::{Ask, BrokerEvent, Status};
+use crate::link::{LinkId, Metrics};
 
 /// What is left to do when an event has been handed on.
 enum Rest {
@@ -64,10 +64,10 @@ impl Server {
     fn next_event(&mut self, input: &mut &[u8]) -> Option<Rest> {
         let event = self.broker.next(input, self.cx.now.mono_ms)?;
         let (relay, table, cx) = (&mut self.relay, &mut self.table, &mut self.cx);
-        if let Event::Delivery(delivery) = &event {
+        if let BrokerEvent::Delivery(delivery) = &event {
             self.clients.hear(delivery.channel, delivery.payload, table, cx);
         }
-        if let Event::Delivery(delivery) | Event::Announced(delivery) = event {
+        if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
             let control = self.control.as_ref().map(|name| name.as_bytes());
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
@@ -76,79 +76,50 @@ impl Server {
             let slow = relay.take_slow();
             return Some(if slow.is_empty() { Rest::Nothing } else { Rest::After(slow) });
         }
-        if event == Event::Quiet {
+        if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
         }
         relay.deliver_arrived(table, cx);
         let mut touched = relay.take_slow();
         match event {
-            Event::Answer { ask: Ask::Stored(fetch), payload } => {
+            BrokerEvent::Answer { ask: Ask::Stored(fetch), payload } => {
                 relay.on_stored(fetch, payload, table, cx);
                 touched.extend(relay.take_slow());
             }
-            Event::Answer { ask: Ask::Session(link), payload } => {
+            BrokerEvent::Answer { ask: Ask::Session(link), payload } => {
                 table
                     .conn(link)
                     .into_iter()
                     .for_each(|conn| conn.on_session(link, Ok(payload), cx));
                 touched.push(link);
             }
-            Event::NoAnswer { ask: Ask::Stored(fetch), reason } => {
-                relay.on_stored(fetch, None, table, cx);
-                cx.metrics.stored_unreadable_total += 1;
-                if self.said.stored.first() {
-                    tracing::warn!("a stored message is not sent: {reason} (said once)");
+            BrokerEvent::NoAnswer { ask, reason } => {
+                self.said.no_answer(ask, &reason, &mut cx.metrics);
+                match ask {
+                    Ask::Stored(fetch) => relay.on_stored(fetch, None, table, cx),
+                    Ask::Session(link) => {
+                        let conn = table.conn(link).into_iter();
+                        conn.for_each(|conn| conn.on_session(link, Err(()), cx));
+                        touched.push(link);
+                    }
                 }
             }
-            Event::NoAnswer { ask: Ask::Session(link), reason } => {
-                cx.metrics.sessions_unreadable_total += 1;
-                if self.said.session.first() {
-                    tracing::error!(
-                        "a session cannot be read: {reason}; see --session-key, \
-                         --max-message-size (said once; then counted)"
-                    );
-                }
-                table.conn(link).into_iter().for_each(|conn| conn.on_session(link, Err(()), cx));
-                touched.push(link);
-            }
-            Event::Settled { conn: link } => {
+            BrokerEvent::Settled { conn: link } => {
                 table.conn(link).into_iter().for_each(|conn| conn.settled());
                 touched.push(link);
             }
-            Event::Subscribed { channel } => {
+            BrokerEvent::Subscribed { channel } => {
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
-            Event::Denied { channel, reason } => {
-                cx.metrics.broker_errors_total += 1;
-                if self.said.denied.first() {
-                    // A session's key is not for the log.
-                    let hidden = channel.contains("session:");
-                    let shown = if hidden { "a session's channel" } else { &channel };
-                    tracing::error!(
-                        "Redis does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said \
-                         once; then counted)"
-                    );
-                }
+            BrokerEvent::Denied { channel, reason } => {
+                self.said.denied(&channel, &reason, &mut cx.metrics);
                 touched.extend(relay.on_denied(&channel, table, cx));
             }
-            Event::Skipped => {
-                cx.metrics.deliveries_skipped_total += 1;
-                if self.said.skipped.first() {
-                    tracing::warn!(
-                        "a message from Redis was skipped, see --max-message-size (said once; then \
-                         counted)"
-                    );
-                }
-            }
-            Event::Refused { reason } => {
-                cx.metrics.broker_errors_total += 1;
-                if self.said.refused.first() {
-                    tracing::error!("Redis refused a command: {reason} (said once)");
-                }
-            }
-            Event::Up => return Some(Rest::Up),
-            Event::Broken { reason } => return Some(Rest::Broken(reason)),
-            Event::Delivery(_) | Event::Announced(_) | Event::Quiet => {}
+            BrokerEvent::Skipped => self.said.skipped(&mut cx.metrics),
+            BrokerEvent::Refused { reason } => self.said.refused(&reason, &mut cx.metrics),
+            BrokerEvent::Up => return Some(Rest::Up),
+            BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
+            BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
         Some(Rest::After(touched))
     }
@@ -241,6 +212,59 @@ impl Server {
         for link in links {
             let (code, reason) = (disconnect.code, &disconnect.reason);
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
+        }
+    }
+}
+
+/// What the broker could not do: counted, and said once.
+impl Said {
+    fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {
+        match ask {
+            Ask::Stored(_) => {
+                metrics.stored_unreadable_total += 1;
+                if self.stored.first() {
+                    tracing::warn!(
+                        "a stored message is not sent: {reason} (said once; then counted)"
+                    );
+                }
+            }
+            Ask::Session(_) => {
+                metrics.sessions_unreadable_total += 1;
+                if self.session.first() {
+                    tracing::error!(
+                        "a session cannot be read: {reason}; see --session-key, \
+                         --max-message-size (said once; then counted)"
+                    );
+                }
+            }
+        }
+    }
+
+    fn denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.denied.first() {
+            // A session's key is not for the log.
+            let shown = if channel.contains("session:") { "a session's channel" } else { channel };
+            tracing::error!(
+                "Redis does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said once; \
+                 then counted)"
+            );
+        }
+    }
+
+    fn skipped(&mut self, metrics: &mut Metrics) {
+        metrics.deliveries_skipped_total += 1;
+        if self.skipped.first() {
+            tracing::warn!(
+                "a message from Redis was skipped, see --max-message-size (said once; then counted)"
+            );
+        }
+    }
+
+    fn refused(&mut self, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.refused.first() {
+            tracing::error!("Redis refused a command: {reason} (said once)");
         }
     }
 }

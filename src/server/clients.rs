@@ -25,13 +25,19 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.links.len()
     }
 
     /// Tells every client of a message who hears its channel. What that makes counts as queued, so
     /// that a turn ends before it is very much.
-    pub fn hear(&mut self, channel: &[u8], payload: &[u8], table: &mut Table, cx: &mut Context) {
+    pub(super) fn hear(
+        &mut self,
+        channel: &[u8],
+        payload: &[u8],
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
         for link in &self.links {
             let Some(slot) = table.get(*link) else { continue };
             let Party::Client(client) = &mut slot.party else { continue };

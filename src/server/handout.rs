@@ -60,7 +60,7 @@ pub(super) fn hand_out(
 
 /// A stored message and what was held until it came, encoded once for all who get it.
 pub(super) struct Packet<'a> {
-    channel: ChannelId,
+    pub channel: ChannelId,
     stored: Option<Encoded<'a>>,
     /// Where the stored message is the last time among those that were held.
     twin: Option<usize>,
@@ -68,7 +68,7 @@ pub(super) struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    pub fn new(channel: ChannelId, stored: Option<&'a [u8]>, released: &'a Released) -> Self {
+    pub(super) fn new(channel: ChannelId, stored: Option<&'a [u8]>, released: &'a Released) -> Self {
         let held = released.messages.iter();
         let is_twin = |payload: &[u8]| Some(payload) == stored;
         Packet {
@@ -82,7 +82,7 @@ impl<'a> Packet<'a> {
     /// Hands to the conn of that index the stored message, if it is to have it and it does not come
     /// anyway, and what was held from `start` on. It is one of so many receivers.
     #[allow(clippy::too_many_arguments, reason = "they are parts of one that borrow each other")]
-    pub fn hand(
+    pub(super) fn hand(
         &mut self,
         index: u32,
         start: usize,

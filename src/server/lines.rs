@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 
 /// A message to more receivers than this makes them a crowd: writing to so many takes a turn's
 /// time.
-pub const CROWD: usize = 256;
+pub(super) const CROWD: usize = 256;
 /// After so many of the front line one of the back line has its turn.
-pub const FRONT_RUN: u32 = 16;
+pub(super) const FRONT_RUN: u32 = 16;
 
 /// Which line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub(super) enum Line {
     /// Redis and the application.
     First,
     /// Those who share what waits with few others.
@@ -25,19 +25,19 @@ pub enum Line {
 
 impl Line {
     /// The line for something that goes to so many receivers.
-    pub fn of(receivers: usize) -> Line {
+    pub(super) fn of(receivers: usize) -> Line {
         if receivers <= CROWD { Line::Front } else { Line::Back }
     }
 
     /// Its bit among those of a place.
-    pub fn bit(self) -> u8 {
+    pub(super) fn bit(self) -> u8 {
         1 << self as u8
     }
 }
 
 /// The lines, of places.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(super) struct Lines {
     lines: [VecDeque<u32>; 3],
     /// Those of the front line that went before those of the back line in one go.
     run: u32,
@@ -45,12 +45,12 @@ pub struct Lines {
 
 impl Lines {
     /// Puts a place last in a line.
-    pub fn stand(&mut self, index: u32, line: Line) {
+    pub(super) fn stand(&mut self, index: u32, line: Line) {
         self.lines[line as usize].push_back(index);
     }
 
     /// Takes the first place of a line.
-    pub fn take(&mut self, line: Line) -> Option<u32> {
+    pub(super) fn take(&mut self, line: Line) -> Option<u32> {
         let index = self.lines[line as usize].pop_front();
         match line {
             Line::Front if index.is_some() => self.run += 1,
@@ -61,7 +61,7 @@ impl Lines {
     }
 
     /// The line of browsers whose turn it is.
-    pub fn which(&self) -> Line {
+    pub(super) fn which(&self) -> Line {
         match self.run < FRONT_RUN || self.lines[Line::Back as usize].is_empty() {
             true if !self.lines[Line::Front as usize].is_empty() => Line::Front,
             _ => Line::Back,
@@ -69,7 +69,7 @@ impl Lines {
     }
 
     /// Whether nobody stands in line.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.lines.iter().all(VecDeque::is_empty)
     }
 }

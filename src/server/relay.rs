@@ -17,7 +17,7 @@ use crate::broker::Delivery;
 use crate::browser::{Conn, Context};
 use crate::fanout::encoded::Run;
 use crate::fanout::hub::{ChannelId, Hub};
-use crate::fanout::stored::{ChannelState, Fetches};
+use crate::fanout::stored::{ChannelState, Fetches, Released, Waiter};
 use crate::link::{LinkId, Metrics};
 
 /// Messages of more bytes than this are not joined with others, which would copy them.
@@ -26,6 +26,8 @@ const JOINED_MESSAGE: usize = 4 << 10;
 const JOINED_BYTES: usize = 64 << 10;
 /// Bytes that are held on all channels together before the one that passes this waits no longer.
 const HELD_BYTES: usize = 64 << 20;
+/// Bytes that may be held on a channel, however small an outbox is.
+const HELD_AT_LEAST: usize = 64 << 10;
 
 /// Who hears what.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ pub(super) struct Subscribed {
 }
 
 impl Relay {
-    pub fn new(keys: RandomState, patience_ms: u64) -> Self {
+    pub(super) fn new(keys: RandomState, patience_ms: u64) -> Self {
         Relay {
             hub: Hub::new(keys.clone()),
             owners: Hub::new(keys.clone()),
@@ -78,7 +80,7 @@ impl Relay {
     }
 
     /// Lets a conn hear a channel. Until the broker has confirmed it the conn does not open.
-    pub fn subscribe(&mut self, link: LinkId, conn: &mut Conn, name: &str) -> Option<Subscribed> {
+    pub(super) fn subscribe(&mut self, link: LinkId, conn: &mut Conn, name: &str) -> Option<Subscribed> {
         let of = &mut conn.member()?.subscriptions;
         let (channel, first) = self.hub.subscribe(link.index, of, name, |state| !state.confirmed);
         if !self.hub.state(channel).confirmed {
@@ -89,7 +91,7 @@ impl Relay {
 
     /// Lets the conn that came to the channel last wait for its stored message, which is to come
     /// after that of fetch `after`. Returns the fetch that it waits for.
-    pub fn wait_for_stored(&mut self, link: LinkId, channel: ChannelId, after: u64) -> u64 {
+    pub(super) fn wait_for_stored(&mut self, link: LinkId, channel: ChannelId, after: u64) -> u64 {
         let name = self.hub.name(channel).clone();
         let subscription = self.hub.hold(channel);
         let state = self.hub.state(channel);
@@ -97,7 +99,7 @@ impl Relay {
     }
 
     /// The next fetch to ask the broker for, with the name of its channel.
-    pub fn next_to_ask(&mut self) -> Option<(u64, Arc<str>)> {
+    pub(super) fn next_to_ask(&mut self) -> Option<(u64, Arc<str>)> {
         while let Some((number, channel, name)) = self.fetches.next_to_ask() {
             if self.is_current(channel, &name) {
                 return Some((number, name));
@@ -109,7 +111,7 @@ impl Relay {
 
     /// The broker has come up and knows nothing: the channels to be subscribed to. Everybody waits
     /// for what may have been stored meanwhile.
-    pub fn catch_up(&mut self, table: &Table) -> Vec<Arc<str>> {
+    pub(super) fn catch_up(&mut self, table: &Table) -> Vec<Arc<str>> {
         let forgotten = self.fetches.forgotten();
         let mut names = Vec::new();
         for channel in self.in_the_order_of_conns(table) {
@@ -130,28 +132,25 @@ impl Relay {
     }
 
     /// When [`Relay::release_overdue`] has something to do.
-    pub fn deadline_ms(&self) -> Option<u64> {
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
         self.due.first().map(|(at_ms, _)| *at_ms)
     }
 
     /// Lets go what has waited too long for a stored message.
-    pub fn release_overdue(&mut self, table: &mut Table, cx: &mut Context) {
+    pub(super) fn release_overdue(&mut self, table: &mut Table, cx: &mut Context) {
         let now_ms = cx.now.mono_ms;
         while let Some((_, channel)) = self.due.first().filter(|(at, _)| *at <= now_ms).copied() {
             self.due.pop_first();
             if !self.hub.contains(channel) {
                 continue;
             }
-            let overdue_ms = now_ms.saturating_sub(self.patience_ms);
-            for fetch in self.hub.state(channel).fetches_until(overdue_ms) {
-                self.give_up(fetch, table, cx);
-            }
+            self.give_up(channel, now_ms.saturating_sub(self.patience_ms), table, cx);
             self.note_deadline(channel);
         }
     }
 
     /// A channel is no more.
-    pub fn forget(&mut self, state: &ChannelState) {
+    pub(super) fn forget(&mut self, state: &ChannelState) {
         self.held -= state.held_bytes();
     }
 
@@ -159,7 +158,7 @@ impl Relay {
     /// channel its messages are the rest of an earlier subscription: who joins now gets what is
     /// stored, which is newer. The next may be for the same: after the last comes
     /// [`Relay::deliver_arrived`].
-    pub fn deliver(&mut self, delivery: Delivery<'_>, table: &mut Table, cx: &mut Context) {
+    pub(super) fn deliver(&mut self, delivery: Delivery<'_>, table: &mut Table, cx: &mut Context) {
         cx.metrics.deliveries_total += 1;
         let Delivery { channel: name, payload, except } = delivery;
         let Some(mut channel) = self.heard_channel(name).filter(|_| !payload.is_empty()) else {
@@ -179,7 +178,7 @@ impl Relay {
     }
 
     /// Hands out the messages that may have had to wait for others to go with.
-    pub fn deliver_arrived(&mut self, table: &mut Table, cx: &mut Context) {
+    pub(super) fn deliver_arrived(&mut self, table: &mut Table, cx: &mut Context) {
         if self.arrived.ends.is_empty() {
             return;
         }
@@ -191,13 +190,13 @@ impl Relay {
     }
 
     /// Takes the conns that were handed more than may wait for them: their timers have changed.
-    pub fn take_slow(&mut self) -> Vec<LinkId> {
+    pub(super) fn take_slow(&mut self) -> Vec<LinkId> {
         std::mem::take(&mut self.slow)
     }
 
     /// A fetch is answered: the stored message goes to those who wait for it, and, when it is news
     /// after an outage, to everyone; behind it what was held.
-    pub fn on_stored(
+    pub(super) fn on_stored(
         &mut self,
         number: u64,
         payload: Option<&[u8]>,
@@ -212,20 +211,52 @@ impl Relay {
         let payload = payload.filter(|payload| !payload.is_empty());
         let hash = payload.map(|payload| self.hash(payload));
         let state = self.hub.state(channel);
-        let released = state.release(number);
+        let released = state.release(number, None);
         hash.into_iter().for_each(|hash| state.saw_stored(hash));
+        let everyone = fetch.catch_up.map(|catch_up| {
+            (catch_up.since, hash.is_some_and(|hash| catch_up.is_news(hash)))
+        });
+        let packet = Packet::new(channel, payload, &released);
         self.held -= released.freed;
-        let mut packet = Packet::new(channel, payload, &released);
-        for waiter in &fetch.waiters {
-            let (link, subscription) = (waiter.link, waiter.subscription);
-            if table.peek(link).is_some() && self.hub.release(channel, subscription, link.index) {
-                let start = released.start(waiter.since);
-                packet.hand(waiter.link.index, start, true, 1, &mut self.slow, table, cx);
+        self.hand_over(packet, &released, &fetch.waiters, everyone, table, cx);
+    }
+
+    /// What is held on a channel since `at_ms` or earlier goes without the stored message, and so
+    /// does what is behind it for the same conns.
+    fn give_up(&mut self, channel: ChannelId, at_ms: u64, table: &mut Table, cx: &mut Context) {
+        let Some(until) = self.hub.state(channel).held_until(at_ms) else { return };
+        for number in self.hub.state(channel).fetches_before(until) {
+            let Some(gone) = self.fetches.give_up(number, until) else { continue };
+            let released = self.hub.state(channel).release(number, Some(gone.rest));
+            cx.metrics.stored_late_total += 1;
+            let everyone = gone.everyone.map(|catch_up| (catch_up.since, false));
+            let packet = Packet::new(channel, None, &released);
+            self.held -= released.freed;
+            self.hand_over(packet, &released, &gone.waiters, everyone, table, cx);
+        }
+    }
+
+    /// Hands a stored message and what was held behind it to those who waited, and to everyone else
+    /// who heard the channel since so many deliveries, if it is news to them.
+    fn hand_over(
+        &mut self,
+        mut packet: Packet<'_>,
+        released: &Released,
+        waiters: &[Waiter],
+        everyone: Option<(u32, bool)>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let channel = packet.channel;
+        for Waiter { link, subscription, since } in waiters {
+            if table.peek(*link).is_some() && self.hub.release(channel, *subscription, link.index)
+            {
+                let start = released.start(*since);
+                packet.hand(link.index, start, true, 1, &mut self.slow, table, cx);
             }
         }
-        if let Some(catch_up) = fetch.catch_up {
-            let news = hash.is_some_and(|hash| catch_up.is_news(hash));
-            let start = released.start(catch_up.since);
+        if let Some((since, news)) = everyone {
+            let start = released.start(since);
             let conns = self.hub.release_all(channel);
             let receivers = conns.len();
             for index in conns {
@@ -235,15 +266,9 @@ impl Relay {
         cx.metrics.compressions_total = cx.encoder.compressions();
     }
 
-    /// What waits for a fetch goes without the stored message.
-    fn give_up(&mut self, fetch: u64, table: &mut Table, cx: &mut Context) {
-        cx.metrics.stored_late_total += 1;
-        self.on_stored(fetch, None, table, cx);
-    }
-
     /// The broker has confirmed the channel: conns that waited for nothing else open. Returns those
     /// that waited.
-    pub fn on_subscribed(
+    pub(super) fn on_subscribed(
         &mut self,
         name: &[u8],
         table: &mut Table,
@@ -265,7 +290,7 @@ impl Relay {
     }
 
     /// The broker will not let us hear the channel: whoever counts on it is told, not left waiting.
-    pub fn on_denied(&mut self, name: &str, table: &mut Table, cx: &mut Context) -> Vec<LinkId> {
+    pub(super) fn on_denied(&mut self, name: &str, table: &mut Table, cx: &mut Context) -> Vec<LinkId> {
         let Some(channel) = self.hub.find(name) else { return Vec::new() };
         let mut links = Vec::new();
         for index in self.hub.subscribers(channel) {
@@ -281,14 +306,14 @@ impl Relay {
     }
 
     /// The conns of an owner.
-    pub fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
+    pub(super) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
         let Some(owner) = self.owners.find(owner) else { return Vec::new() };
         let conns = self.owners.subscribers(owner);
         conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
     }
 
     /// Panics when what is counted and indexed disagrees with what is there.
-    pub fn check_invariants(&self, metrics: &Metrics) {
+    pub(super) fn check_invariants(&self, metrics: &Metrics) {
         self.hub.check_invariants();
         self.owners.check_invariants();
         assert_eq!(metrics.channels, self.hub.len() as u64);
@@ -382,10 +407,9 @@ impl Relay {
     /// Lets go what is held on a channel when that is more than may wait.
     fn bound(&mut self, channel: ChannelId, table: &mut Table, cx: &mut Context) {
         let state = self.hub.state(channel);
-        if state.held_bytes() > cx.settings.outbox_limit || self.held > HELD_BYTES {
-            for fetch in self.hub.state(channel).fetches_until(u64::MAX) {
-                self.give_up(fetch, table, cx);
-            }
+        let most = cx.settings.outbox_limit.max(HELD_AT_LEAST);
+        if state.held_bytes() > most || self.held > HELD_BYTES {
+            self.give_up(channel, u64::MAX, table, cx);
         }
     }
 

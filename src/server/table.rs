@@ -18,7 +18,7 @@ use crate::link::{LinkId, Output, Target};
 
 /// Who is at the other end of a link.
 #[derive(Debug)]
-pub enum Party {
+pub(super) enum Party {
     /// A browser.
     Browser(Conn),
     /// The broker's server.
@@ -33,7 +33,7 @@ pub enum Party {
 
 /// The links by their places.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(super) struct Table {
     slots: Slab<Slot>,
     /// Links that have ever been named.
     named: u32,
@@ -51,7 +51,7 @@ enum Todo {
 
 /// One place.
 #[derive(Debug)]
-pub struct Slot {
+pub(super) struct Slot {
     generation: u32,
     /// The lines that it stands in.
     pub(super) lines: u8,
@@ -63,7 +63,7 @@ pub struct Slot {
 
 impl Table {
     /// Names a link.
-    pub fn name(&mut self, party: Party) -> LinkId {
+    pub(super) fn name(&mut self, party: Party) -> LinkId {
         self.named = self.named.wrapping_add(1);
         let generation = self.named;
         let slot = Slot { generation, lines: 0, blocked: false, party };
@@ -71,12 +71,12 @@ impl Table {
     }
 
     /// Has a link dialed, which is named when that is put out.
-    pub fn dial(&mut self, party: Party, target: Target) {
+    pub(super) fn dial(&mut self, party: Party, target: Target) {
         self.outputs.push_back(Todo::Dial(party, target));
     }
 
     /// Has a link closed: nobody is there from here on.
-    pub fn close(&mut self, link: LinkId) {
+    pub(super) fn close(&mut self, link: LinkId) {
         let Some(slot) = self.get(link) else { return };
         if !matches!(slot.party, Party::Gone(_)) {
             slot.party = Party::Gone(matches!(slot.party, Party::Browser(_)));
@@ -85,24 +85,24 @@ impl Table {
     }
 
     /// Puts something out.
-    pub fn put(&mut self, output: Output) {
+    pub(super) fn put(&mut self, output: Output) {
         self.outputs.push_back(Todo::Output(output));
     }
 
     /// Whose link it is.
-    pub fn get(&mut self, link: LinkId) -> Option<&mut Slot> {
+    pub(super) fn get(&mut self, link: LinkId) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(link.index as usize)?;
         (slot.generation == link.generation).then_some(slot)
     }
 
     /// Whose link it is, to be looked at.
-    pub fn peek(&self, link: LinkId) -> Option<&Slot> {
+    pub(super) fn peek(&self, link: LinkId) -> Option<&Slot> {
         let slot = self.slots.get(link.index as usize)?;
         (slot.generation == link.generation).then_some(slot)
     }
 
     /// The conn of that link.
-    pub fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
+    pub(super) fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
         match &mut self.get(link)?.party {
             Party::Browser(conn) => Some(conn),
             _ => None,
@@ -110,7 +110,7 @@ impl Table {
     }
 
     /// The Redis client of that link.
-    pub fn client(&mut self, link: LinkId) -> Option<&mut RespClient> {
+    pub(super) fn client(&mut self, link: LinkId) -> Option<&mut RespClient> {
         match &mut self.get(link)?.party {
             Party::Client(client) => Some(client),
             _ => None,
@@ -118,13 +118,13 @@ impl Table {
     }
 
     /// Who is at that place, with the name of the link.
-    pub fn at(&mut self, index: u32) -> Option<(LinkId, &mut Slot)> {
+    pub(super) fn at(&mut self, index: u32) -> Option<(LinkId, &mut Slot)> {
         let slot = self.slots.get_mut(index as usize)?;
         Some((LinkId { index, generation: slot.generation }, slot))
     }
 
     /// The links of all conns that are so, in the order of their places.
-    pub fn conns(&self, so: impl Fn(&Conn) -> bool) -> Vec<LinkId> {
+    pub(super) fn conns(&self, so: impl Fn(&Conn) -> bool) -> Vec<LinkId> {
         let conn = |(index, slot): (usize, &Slot)| match &slot.party {
             Party::Browser(conn) if so(conn) => {
                 Some(LinkId { index: index as u32, generation: slot.generation })
@@ -135,12 +135,12 @@ impl Table {
     }
 
     /// Everybody, in the order of their places.
-    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().map(|(_, slot)| slot)
     }
 
     /// Puts a link in line if something waits for it that may go out; it goes to so many receivers.
-    pub fn stand(&mut self, link: LinkId, receivers: usize) {
+    pub(super) fn stand(&mut self, link: LinkId, receivers: usize) {
         if let Some((at, slot, lines)) = self.at_and_lines(link.index)
             && at == link
         {
@@ -150,13 +150,13 @@ impl Table {
     }
 
     /// The same for who is at that place, in the midst of a fan-out.
-    pub fn at_and_lines(&mut self, index: u32) -> Option<(LinkId, &mut Slot, &mut Lines)> {
+    pub(super) fn at_and_lines(&mut self, index: u32) -> Option<(LinkId, &mut Slot, &mut Lines)> {
         let slot = self.slots.get_mut(index as usize)?;
         Some((LinkId { index, generation: slot.generation }, slot, &mut self.lines))
     }
 
     /// The next thing to do outside, and the number of frames that it flushes.
-    pub fn next_output(&mut self) -> Option<(Output, usize)> {
+    pub(super) fn next_output(&mut self) -> Option<(Output, usize)> {
         // What the broker and the application are asked goes before what browsers are told: when a
         // browser reads the answer to its close, what it said before has been sent on.
         if let Some(output) = self.flush(Line::First) {
@@ -174,7 +174,7 @@ impl Table {
     }
 
     /// Gives the place of a link up whose `Close` is put out; true when it was a browser's.
-    pub fn free(&mut self, link: LinkId) -> bool {
+    pub(super) fn free(&mut self, link: LinkId) -> bool {
         if self.peek(link).is_none() {
             return false;
         }
@@ -182,7 +182,7 @@ impl Table {
     }
 
     /// Whether something is still to be put out.
-    pub fn has_outputs(&self) -> bool {
+    pub(super) fn has_outputs(&self) -> bool {
         !self.outputs.is_empty() || !self.lines.is_empty()
     }
 
@@ -205,7 +205,7 @@ impl Table {
 
 impl Slot {
     /// Puts it in that line, unless it stands before the others of it already.
-    pub fn stand(&mut self, index: u32, line: Line, lines: &mut Lines) {
+    pub(super) fn stand(&mut self, index: u32, line: Line, lines: &mut Lines) {
         let ahead = self.lines & (Line::First.bit() | Line::Front.bit() | line.bit());
         if !self.blocked && ahead == 0 && self.has_unsent() {
             self.lines |= line.bit();
@@ -214,7 +214,7 @@ impl Slot {
     }
 
     /// The line for something that goes to so many receivers.
-    pub fn line(&self, receivers: usize) -> Line {
+    pub(super) fn line(&self, receivers: usize) -> Line {
         match self.party {
             Party::Redis | Party::App(_) => Line::First,
             _ => Line::of(receivers),
@@ -222,7 +222,7 @@ impl Slot {
     }
 
     /// Whether bytes wait for it that may go out.
-    pub fn has_unsent(&self) -> bool {
+    pub(super) fn has_unsent(&self) -> bool {
         match &self.party {
             Party::Browser(conn) => conn.has_unsent(),
             Party::Client(client) => !client.unsent().is_empty(),

@@ -1,8 +1,8 @@
 //! L4: what the program is asked for on the command line: to serve, to publish and listen, or to
 //! put load on a server.
 
-pub mod cli;
+pub(crate) mod cli;
 mod command;
-pub mod stress;
+pub(crate) mod stress;
 
 pub use command::{Command, Stop};

@@ -10,7 +10,7 @@ use crate::proto::http::{self, Head};
 
 /// What is answered to plain requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Site<'a> {
+pub(crate) struct Site<'a> {
     /// The pages.
     pub pages: &'a [Page],
     /// Path of the metrics.
@@ -43,7 +43,7 @@ pub enum PageContent {
 }
 
 /// The answer to a plain HTTP request: a page, the metrics, or what is wrong.
-pub fn answer(head: &Head<'_>, site: &Site<'_>, metrics: &mut Metrics) -> Frame {
+pub(crate) fn answer(head: &Head<'_>, site: &Site<'_>, metrics: &mut Metrics) -> Frame {
     metrics.requests_total += 1;
     let bare = head.method == "HEAD";
     if head.method != "GET" && !bare {
@@ -86,7 +86,12 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
     frame-ancestors 'none'";
 
 /// A response whose body is a line of text; without the body when it is `bare`.
-pub fn text_response(status: u16, headers: &[(&str, &str)], text: &str, bare: bool) -> Vec<u8> {
+pub(crate) fn text_response(
+    status: u16,
+    headers: &[(&str, &str)],
+    text: &str,
+    bare: bool,
+) -> Vec<u8> {
     let mut all = vec![("Content-Type", "text/plain; charset=utf-8")];
     all.extend_from_slice(headers);
     response(status, &all, format!("{text}\n").as_bytes(), bare)

@@ -1,7 +1,7 @@
 //! Any bytes as what an application answers: the outcome does not depend on how they arrived, what
 //! is held is bounded, and an answer ends where its own headers say.
 
-use wsloop::proto::http::answer::{Answer, AnswerError, MAX_ANSWER, MAX_BODY, Reader};
+use wsloop::proto::http::answer::{Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY};
 
 const WANTED: &[&str] = &["X-Wsloop-User", "Content-Length", "Transfer-Encoding"];
 
@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
 
 /// The answers of a stream that arrives in pieces of that size; behind it the peer hangs up.
 fn answers(stream: &[u8], piece: usize) -> Answers<'_> {
-    let mut reader = Reader::new(WANTED);
+    let mut reader = AnswerReader::new(WANTED);
     let mut answers = Vec::new();
     let (mut from, mut read) = (0, 0);
     for piece in stream.chunks(piece) {

@@ -2,7 +2,8 @@
 //!
 //! The first byte says which format, and whether there is a secret.
 
-use wsloop::access::session::{Format, SessionError, session_key};
+use wsloop::Format;
+use wsloop::internals::access::session::{SessionError, session_key};
 
 /// Panics when a cookie is read wrongly.
 pub fn check(data: &[u8]) {

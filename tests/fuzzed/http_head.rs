@@ -1,7 +1,7 @@
 //! Any bytes as a request head: the outcome does not depend on how they arrived, and whatever is
 //! accepted is sound.
 
-use wsloop::access::channel;
+use wsloop::internals::access::channel;
 use wsloop::proto::http;
 use wsloop::proto::ws::upgrade;
 

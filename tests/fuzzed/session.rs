@@ -6,8 +6,9 @@
 use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use wsloop::access::identity::{MAX_GROUPS, check_name};
-use wsloop::access::session::{Entries, Format, SessionError, decode};
+use wsloop::internals::access::identity::{MAX_GROUPS, check_name};
+use wsloop::internals::access::session::{SessionError, decode};
+use wsloop::{Entries, Format};
 
 const KEY: &str = "session-key";
 const SECRET: &[u8] = b"secret";

@@ -8,19 +8,20 @@ use std::sync::LazyLock;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use wsloop::access::identity::check_name;
-use wsloop::access::token::{Key, MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::TokenKey;
+use wsloop::internals::access::identity::check_name;
+use wsloop::internals::access::token::{MAX_TOKEN, TokenError, find_token, verify};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
 /// The keys of the committed tokens, so that a corpus of those gets to the claims.
-static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+static KEYS: LazyLock<Vec<TokenKey>> = LazyLock::new(|| {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../sessions/tokens.json")).expect("it is committed");
     let read = |text: &serde_json::Value| {
         let text = text.as_str().expect("a key is a text");
-        Key::from_file_bytes(text.as_bytes()).expect("the keys are good")
+        TokenKey::from_file_bytes(text.as_bytes()).expect("the keys are good")
     };
     vectors["keys"].as_object().expect("the keys have names").values().map(read).collect()
 });
@@ -34,7 +35,7 @@ pub fn check(data: &[u8]) {
         1 => request(rest),
         2 => {
             // Nobody's key, whatever it is.
-            if let Ok(key) = Key::from_file_bytes(rest) {
+            if let Ok(key) = TokenKey::from_file_bytes(rest) {
                 assert!(!rest.is_empty() && key.warning().is_some() == warned(&key, rest));
             }
         }
@@ -46,8 +47,8 @@ pub fn check(data: &[u8]) {
 }
 
 /// Whether a key is a secret shorter than 32 bytes, the newline aside.
-fn warned(key: &Key, file: &[u8]) -> bool {
-    key.algorithm() == "HS256" && wsloop::access::identity::secret(file).len() < 32
+fn warned(key: &TokenKey, file: &[u8]) -> bool {
+    key.algorithm() == "HS256" && wsloop::internals::access::identity::secret(file).len() < 32
 }
 
 fn claims(claims: &[u8], audience: Option<&str>) {
@@ -55,14 +56,14 @@ fn claims(claims: &[u8], audience: Option<&str>) {
     let body = body.join(".");
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), body.as_bytes());
     let token = format!("{body}.{}", URL_SAFE_NO_PAD.encode(tag));
-    let key = Key::from_file_bytes(SECRET).expect("a good secret");
+    let key = TokenKey::from_file_bytes(SECRET).expect("a good secret");
     let outcome = judge(&token, &key, audience);
     // It is signed, so that only what it says can be wrong with it.
     assert_ne!(outcome, Err(TokenError::Signature));
     assert_ne!(outcome, Err(TokenError::Algorithm));
 }
 
-fn judge(token: &str, key: &Key, audience: Option<&str>) -> Result<(), TokenError> {
+fn judge(token: &str, key: &TokenKey, audience: Option<&str>) -> Result<(), TokenError> {
     let claims = verify(token, key, audience, NOW_MS)?;
     assert!(token.len() <= MAX_TOKEN);
     assert!(claims.expires_ms.is_none_or(|expires_ms| expires_ms > NOW_MS));

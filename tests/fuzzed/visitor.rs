@@ -1,9 +1,10 @@
 //! Any bytes from a Redis client: nothing panics, what is held is bounded, and the answers do not
 //! depend on how the bytes arrived.
 
-use wsloop::broker::client::{RespClient, Step};
-use wsloop::broker::{Broker, BrokerSettings, Kind};
+use wsloop::internals::broker::Broker;
+use wsloop::internals::broker::client::{RespClient, Step};
 use wsloop::proto::resp::{Decoder, Item};
+use wsloop::{BrokerKind, BrokerSettings};
 
 const MAX_MESSAGE: usize = 256;
 const STORE_LIMIT: usize = 4096;
@@ -30,7 +31,7 @@ pub fn check(data: &[u8]) {
 
 /// What is answered to a stream that arrives in pieces of that size.
 fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
-    let kind = Kind::Local { store_limit: STORE_LIMIT };
+    let kind = BrokerKind::Local { store_limit: STORE_LIMIT };
     let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, MAX_MESSAGE, 0);
     let mut visitor = RespClient::new(7, MAX_MESSAGE);
     let mut sent = Vec::new();

@@ -4,8 +4,10 @@
 #![allow(dead_code, reason = "the corpus is played from bytes alone, the seeds from seeds alone")]
 
 pub mod action;
-pub mod guest;
+pub mod ask;
 pub mod model;
+pub mod outside;
+pub mod people;
 pub mod play;
 
 pub use play::play;

@@ -15,9 +15,12 @@ pub type View = Box<dyn Fn(&str) -> Option<String>>;
 #[derive(Debug)]
 pub enum Said {
     Connected,
-    Bytes(Vec<u8>),
-    HungUp(Cause),
+    Bytes(Vec<u8>, Option<Mark>),
+    HungUp(Cause, Option<Mark>),
 }
+
+/// What a script calls something that the application says, for whoever watches.
+pub type Mark = usize;
 
 /// One link to it.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct AppLink {
     /// What it was asked and has not answered.
     pub inbox: String,
     pub says: VecDeque<Said>,
+    /// The server knows that the dial succeeded.
+    pub connected: bool,
     /// The server has closed it.
     pub closed: bool,
 }
@@ -42,6 +47,8 @@ pub struct FakeApp {
     pub links: Vec<AppLink>,
     /// The most links that there were at one time.
     pub most: usize,
+    /// When a dial last came to nothing.
+    pub undialed_ms: Option<u64>,
 }
 
 impl FakeApp {
@@ -52,6 +59,7 @@ impl FakeApp {
             appetite: None,
             links: Vec::new(),
             most: 0,
+            undialed_ms: None,
         }
     }
 
@@ -69,14 +77,26 @@ impl FakeApp {
 
     /// It says this on a link; what it was asked there is answered with that.
     pub fn say(&mut self, link: usize, bytes: impl AsRef<[u8]>) {
+        self.say_as(link, bytes, None);
+    }
+
+    /// The same, under a name.
+    pub fn say_as(&mut self, link: usize, bytes: impl AsRef<[u8]>, mark: Option<Mark>) {
         let link = &mut self.links[link];
         link.inbox.clear();
-        link.says.push_back(Said::Bytes(bytes.as_ref().to_vec()));
+        link.says.push_back(Said::Bytes(bytes.as_ref().to_vec(), mark));
     }
 
     /// A link to it ends or fails.
     pub fn hang_up(&mut self, link: usize, cause: Cause) {
-        self.links[link].says.push_back(Said::HungUp(cause));
+        self.hang_up_as(link, cause, None);
+    }
+
+    /// The same, under a name; what it was asked there is not answered any more.
+    pub fn hang_up_as(&mut self, link: usize, cause: Cause, mark: Option<Mark>) {
+        let link = &mut self.links[link];
+        link.inbox.clear();
+        link.says.push_back(Said::HungUp(cause, mark));
     }
 
     /// Whether it has something to say.
@@ -87,17 +107,29 @@ impl FakeApp {
     pub(super) fn dialed(&mut self, link: LinkId) {
         let says = match self.reach {
             Reach::Answers => Some(Said::Connected),
-            Reach::Refuses => Some(Said::HungUp(Cause::Failed("Connection refused".to_string()))),
+            Reach::Refuses => {
+                Some(Said::HungUp(Cause::Failed("Connection refused".to_string()), None))
+            }
             Reach::Silent => None,
         };
         let says = says.into_iter().collect();
-        self.links.push(AppLink { link, inbox: String::new(), says, closed: false });
+        self.links.push(AppLink {
+            link,
+            inbox: String::new(),
+            says,
+            connected: false,
+            closed: false,
+        });
         self.most = self.most.max(self.open());
     }
 
-    pub(super) fn closed(&mut self, link: LinkId) {
+    pub(super) fn closed(&mut self, link: LinkId, now_ms: u64) {
         let known = self.links.iter_mut().find(|known| known.link == link && !known.closed);
-        known.expect("only what is open is closed").closed = true;
+        let known = known.expect("only what is open is closed");
+        known.closed = true;
+        if !known.connected {
+            self.undialed_ms = Some(now_ms);
+        }
     }
 
     /// Takes what it can of a question, and says how much.
@@ -118,7 +150,11 @@ impl FakeApp {
     /// The next thing that it says, and on which link.
     pub(super) fn speak(&mut self) -> Option<(LinkId, Said)> {
         let open = self.links.iter_mut().filter(|link| !link.closed);
-        open.map(|link| (link.link, &mut link.says))
-            .find_map(|(link, says)| says.pop_front().map(|said| (link, said)))
+        open.filter_map(|link| Some((link.says.pop_front()?, link)))
+            .map(|(said, link)| {
+                link.connected |= matches!(said, Said::Connected);
+                (link.link, said)
+            })
+            .next()
     }
 }

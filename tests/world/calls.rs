@@ -2,14 +2,19 @@
 
 use std::io::IoSlice;
 
+use super::app::Mark;
 use super::contract::{Cause, unsent};
 use super::redis::{self, Arrival};
+use super::resp_client::RespClientId;
 use super::{BrowserId, Seen, World};
 
 /// One thing that the server was told, and what it made of that at once.
 #[derive(Debug)]
 pub struct Call {
     pub told: Told,
+    /// The latest time that there has been, and the time of day.
+    pub now_ms: u64,
+    pub unix_ms: u64,
     /// Who has been given a 101 and nothing that ends it.
     pub opened: Vec<BrowserId>,
     /// Who is closed from here on, and with which last bytes.
@@ -20,8 +25,6 @@ pub struct Call {
     pub up: bool,
     /// Messages that have ever come from browsers.
     pub messages: u64,
-    /// When it was.
-    pub now_ms: u64,
 }
 
 /// What the server was told.
@@ -35,8 +38,22 @@ pub enum Told {
     Blocked(BrowserId),
     /// Redis said this.
     Redis(Vec<Arrival>),
-    /// The link to Redis is lost, or was given up.
+    /// Redis's link is being dialed.
+    Dialed,
+    /// The link to Redis is lost, or was given up; each is but once.
     Lost,
+    /// A link to the application is being dialed, and nothing will come of it.
+    AppSilent,
+    /// The application said something, which the script calls so.
+    App(Option<Mark>),
+    /// A link to the application has ended, failed or not been made.
+    AppHungUp(Option<Mark>),
+    /// So many bytes came from a RESP client.
+    Resp(RespClientId, usize),
+    /// A RESP client sends no more, and may still read; or its link has failed.
+    RespEnded(RespClientId, Cause),
+    /// The process is asked to end.
+    ShutDown,
     /// Time has passed.
     Tick,
     /// Anything else.
@@ -55,7 +72,24 @@ fn is_close_frame(bytes: &[u8]) -> bool {
     }
 }
 
+impl Call {
+    /// Whether nothing has come of it, nor need have.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.told, Told::Other | Told::Tick | Told::Blocked(_) | Told::App(None))
+            && self.opened.is_empty()
+            && self.closing.is_empty()
+            && self.commands.is_empty()
+    }
+}
+
 impl World {
+    /// Notes that Redis's link is lost, unless that is known.
+    pub(super) fn note_loss(&mut self) {
+        if !std::mem::replace(&mut self.loss_noted, true) {
+            self.note(Told::Lost);
+        }
+    }
+
     /// Notes what the server was told and what has come of it, when it is watched.
     pub(super) fn note(&mut self, told: Told) {
         if self.calls.is_none() {
@@ -64,8 +98,8 @@ impl World {
         let up = self.metrics().broker_up == 1;
         let (opened, closing, commands) = (Vec::new(), Vec::new(), Vec::new());
         let messages = self.metrics().messages_in_total;
-        let now_ms = self.latest_ms();
-        let mut call = Call { told, opened, closing, commands, up, messages, now_ms };
+        let (now_ms, unix_ms) = (self.latest_ms(), self.unix_ms());
+        let mut call = Call { told, now_ms, unix_ms, opened, closing, commands, up, messages };
         for id in 0..self.browsers.len() {
             let browser = &self.browsers[id];
             if browser.closed_ms.is_some() || browser.seen == Seen::Closing {

@@ -6,13 +6,11 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::browser::settings::Settings;
-use wsloop::link::{Metrics, Now, Wish};
-use wsloop::server::Server;
+use wsloop::{Metrics, Now, Server, Settings, Wish};
 
 use super::{BEGIN_MS, World};
 
-pub use wsloop::link::{Cause, Input, LinkId, Output};
+pub use wsloop::{Cause, Input, LinkId, Output};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
@@ -50,8 +48,12 @@ impl World {
 
     /// The time, as the server is told it.
     pub fn now(&self) -> Now {
-        let unix_ms = self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS);
-        Now { mono_ms: self.now_ms, unix_ms }
+        Now { mono_ms: self.now_ms, unix_ms: self.unix_ms() }
+    }
+
+    /// The time of day.
+    pub fn unix_ms(&self) -> u64 {
+        self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
     }
 
     pub(super) fn accept_browser(&mut self) -> LinkId {
@@ -68,29 +70,43 @@ impl World {
 
     pub(super) fn handle_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
         self.handle(Input::Received { link, bytes });
+        self.leave_over(link);
     }
 
     pub(super) fn tick(&mut self) {
         self.server.tick(self.now());
     }
 
-    /// Whether a link is to be read now.
-    pub(super) fn is_reading(&self, link: LinkId) -> bool {
-        self.server.wish(link) == Wish::Read
+    /// Whether a link is to be read now. One that rests is not asked again until the server names
+    /// it.
+    pub(super) fn is_reading(&mut self, link: LinkId) -> bool {
+        if self.resting.contains(&link) {
+            return false;
+        }
+        let wish = self.server.wish(link);
+        self.resting.extend((wish == Wish::Rest).then_some(link));
+        wish == Wish::Read
     }
 
-    /// Whether a link is not to be read until the server says so.
-    pub(super) fn is_resting(&self, link: LinkId) -> bool {
-        self.server.wish(link) == Wish::Rest
-    }
-
-    /// Whether a link goes on with what was read before.
-    pub(super) fn goes_on(&self, link: LinkId) -> bool {
-        self.server.wish(link) == Wish::GoOn
-    }
-
+    /// Lets a link that is among the leftovers go on, if that is what it wants.
     pub(super) fn go_on(&mut self, link: LinkId) {
-        self.handle(Input::WentOn { link });
+        if self.server.wish(link) == Wish::GoOn {
+            self.handle(Input::WentOn { link });
+        }
+        self.leave_over(link);
+    }
+
+    /// The server asks for a link's wish again.
+    pub(super) fn resume_reading(&mut self, link: LinkId) {
+        self.resting.retain(|resting| *resting != link);
+        self.leave_over(link);
+    }
+
+    fn leave_over(&mut self, link: LinkId) {
+        let more = matches!(self.server.wish(link), Wish::GoOn | Wish::Later);
+        if more && !self.leftovers.contains(&link) {
+            self.leftovers.push(link);
+        }
     }
 
     pub(super) fn next_output(&mut self) -> Option<Output> {

@@ -1,14 +1,13 @@
 //! How the server hears of what browsers, Redis and the application do.
 
 use super::app::Said;
-use super::contract::{Cause, Input, LinkId};
+use super::contract::{Cause, Input};
 use super::{BrowserId, News, Told, World};
 
 impl World {
     /// Who has something left that was read before, and no more of it than that.
     pub(super) fn hear_those_who_go_on(&mut self) {
-        let links: Vec<LinkId> = self.links().filter(|link| self.goes_on(*link)).collect();
-        for link in links {
+        for link in std::mem::take(&mut self.leftovers) {
             self.go_on(link);
             self.note(Told::Other);
         }
@@ -24,7 +23,7 @@ impl World {
             }
             Some(News::HungUp(cause)) => {
                 self.handle(Input::HungUp { link, cause });
-                self.note(Told::Lost);
+                self.note_loss();
             }
             None if !self.is_reading(link) => {}
             None => {
@@ -47,17 +46,21 @@ impl World {
     pub(super) fn hear_app(&mut self) {
         while let Some((link, said)) = self.app.speak() {
             self.flush(link);
-            match said {
-                Said::Connected => self.handle(Input::Connected { link }),
-                Said::Bytes(mut bytes) => {
-                    let bytes = &mut bytes[..];
-                    self.handle_bytes(link, bytes);
+            let told = match said {
+                Said::Connected => {
+                    self.handle(Input::Connected { link });
+                    Told::Other
                 }
-                Said::HungUp(cause) => {
+                Said::Bytes(mut bytes, mark) => {
+                    self.handle_bytes(link, &mut bytes);
+                    Told::App(mark)
+                }
+                Said::HungUp(cause, mark) => {
                     self.handle(Input::HungUp { link, cause });
+                    Told::AppHungUp(mark)
                 }
-            }
-            self.note(Told::Other);
+            };
+            self.note(told);
         }
     }
 

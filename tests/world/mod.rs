@@ -18,21 +18,25 @@ mod contract;
 mod hear;
 mod people;
 mod settings;
+mod setup;
 
 use std::io::IoSlice;
 
 use slab::Slab;
-use wsloop::browser::settings::Settings;
-use wsloop::server::Server;
+use wsloop::{Server, Settings};
 
-pub use app::FakeApp;
+pub use app::{FakeApp, Mark};
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use calls::{Call, Told};
 pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
-pub use settings::{EXPIRE_S, REDIS_TIMEOUT_MS, app_target, redis_of, settings, with_redis};
+pub use settings::{
+    AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
+    by_session, redis_of, sessions, settings, with_redis,
+};
+pub use setup::{Packing, Setup, token};
 
 /// The place of a browser among all that there ever were.
 pub type BrowserId = usize;
@@ -62,8 +66,14 @@ pub struct World {
     pub calls: Option<Vec<Call>>,
     /// Knob: links that are flushed in a turn, after which the loop goes on in the next.
     pub flushes: usize,
+    /// Knob: pulls from one link in a flush, after which the loop says that it has stopped.
+    pub pulls: usize,
     pings: bool,
     links: Slab<(u32, Party)>,
+    /// Links that go on in the next turn, whether or not they have something new to say.
+    leftovers: Vec<LinkId>,
+    /// Links that are not asked for their wish until the server names them.
+    resting: Vec<LinkId>,
     redis_link: Option<LinkId>,
     /// The latest time there has been: Redis has a clock of its own.
     latest_ms: u64,
@@ -73,6 +83,8 @@ pub struct World {
     carried: usize,
     /// What has happened to Redis's link and is still to be told.
     redis_news: Option<News>,
+    /// That Redis's link is lost is noted.
+    loss_noted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +130,17 @@ impl World {
             dials_ms: Vec::new(),
             calls,
             flushes: usize::MAX,
+            pulls: usize::MAX,
             pings,
             latest_ms: 0,
             peeked: 0,
             carried: 0,
             links: Slab::new(),
+            leftovers: Vec::new(),
+            resting: Vec::new(),
             redis_link: None,
             redis_news: None,
+            loss_noted: false,
         };
         world.run();
         world
@@ -133,7 +149,7 @@ impl World {
     /// The process is asked to end.
     pub fn shut_down(&mut self) {
         self.handle(Input::ShutdownAsked);
-        self.note(Told::Other);
+        self.note(Told::ShutDown);
         self.run();
     }
 
@@ -223,22 +239,16 @@ impl World {
         cut && self.next_deadline_ms().is_some_and(|at_ms| at_ms <= self.latest_ms)
     }
 
-    /// Every link there is.
-    pub(super) fn links(&self) -> impl Iterator<Item = LinkId> {
-        let link = |(index, (generation, _)): (usize, &(u32, Party))| LinkId {
-            index: index as u32,
-            generation: *generation,
-        };
-        self.links.iter().map(link)
-    }
-
     /// Whether somebody outside has something to say.
     fn is_busy(&self) -> bool {
         self.redis_news.is_some()
             || self.redis.has_to_speak()
             || self.app.has_to_speak()
-            || self.links().any(|link| self.goes_on(link))
-            || self.browsers.iter().any(|one| one.has_to_speak() && !self.is_resting(one.link))
+            || !self.leftovers.is_empty()
+            || self
+                .browsers
+                .iter()
+                .any(|one| one.has_to_speak() && !self.resting.contains(&one.link))
             || self.resp_clients.iter().any(RespClient::has_to_speak)
     }
 
@@ -249,6 +259,9 @@ impl World {
                 Output::Dial(link, target) if target == app_target() => {
                     self.insert(link, Party::App);
                     self.app.dialed(link);
+                    if self.app.reach == Reach::Silent {
+                        self.note(Told::AppSilent);
+                    }
                 }
                 Output::Dial(link, _) => self.dial(link),
                 Output::Flush(link) => {
@@ -258,8 +271,7 @@ impl World {
                         return true;
                     }
                 }
-                // Every turn asks everybody for their wish.
-                Output::Resume(_) => {}
+                Output::Resume(link) => self.resume_reading(link),
                 Output::Finish(link) => match self.party(link) {
                     Party::Browser(id) => self.browsers[id].finish(self.now_ms),
                     party => panic!("{party:?} is not finished with"),
@@ -281,12 +293,14 @@ impl World {
             Reach::Refuses => Some(News::HungUp(Cause::Failed("Connection refused".to_string()))),
             Reach::Silent => None,
         };
+        self.loss_noted = false;
+        self.note(Told::Dialed);
     }
 
     /// Pulls what waits for a link, as far as the other end takes it.
     fn flush(&mut self, link: LinkId) {
         let party = self.party(link);
-        loop {
+        for _ in 0..self.pulls {
             let mut slices = [IoSlice::new(&[]); 4];
             let used = unsent(&self.server, link, &mut slices);
             if used == 0 {
@@ -327,6 +341,8 @@ impl World {
                 });
             }
         }
+        self.handle(Input::Writable { link });
+        self.note(Told::Other);
     }
 
     fn close(&mut self, link: LinkId) {
@@ -341,12 +357,13 @@ impl World {
             Party::Redis if self.redis_link == Some(link) => {
                 self.redis.disconnected();
                 (self.redis_link, self.redis_news) = (None, None);
-                self.note(Told::Lost);
+                self.note_loss();
             }
             Party::Redis => {}
-            Party::App => self.app.closed(link),
+            Party::App => self.app.closed(link, self.latest_ms.max(self.now_ms)),
         }
         self.links.remove(link.index as usize);
+        self.resting.retain(|resting| *resting != link);
     }
 
     fn insert(&mut self, link: LinkId, party: Party) {

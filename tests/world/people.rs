@@ -74,6 +74,16 @@ impl World {
     /// A browser takes everything again.
     pub fn resume(&mut self, id: BrowserId) {
         self.browsers[id].appetite = None;
+        self.take_more(id);
+    }
+
+    /// A browser takes so many bytes of what waits for it.
+    pub fn resume_for(&mut self, id: BrowserId, bytes: usize) {
+        self.browsers[id].appetite = Some(bytes);
+        self.take_more(id);
+    }
+
+    fn take_more(&mut self, id: BrowserId) {
         if self.browsers[id].closed_ms.is_none() {
             self.flush(self.browsers[id].link);
         }

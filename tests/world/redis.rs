@@ -25,8 +25,8 @@ pub enum Arrival {
     Subscribed(Vec<u8>),
     /// A message; with the number of the PUBLISH on this link that it comes of, from 0, if any.
     Message { channel: Vec<u8>, payload: Vec<u8>, publish: Option<usize> },
-    /// The answer to a GET.
-    Answer(Option<Vec<u8>>),
+    /// The answer to a GET; whether that was for a session.
+    Answer { value: Option<Vec<u8>>, session: bool },
     /// The answer to a SET.
     Stored,
     /// An error, with the command that it answers.
@@ -67,10 +67,16 @@ pub struct FakeRedis {
     pub cut_after: Option<usize>,
     /// How many more bytes of commands its socket takes; `None` is all.
     pub appetite: Option<usize>,
+    /// Knob: keys that begin so, with no colon behind, are sessions'. A piece of what it says ends
+    /// with the answer about one, or with control messages right behind, so that it makes no
+    /// difference when in a piece such an answer takes effect.
+    pub sessions: Option<&'static str>,
     /// The commands it was given, in words, the greeting left out.
     pub commands: Vec<String>,
     /// Messages in the order in which they were published, since they were last taken.
     published: Vec<Vec<u8>>,
+    /// The same as the knob, for names that are drawn.
+    denied_names: Vec<(&'static str, String)>,
     store: BTreeMap<(u32, Vec<u8>), Stored>,
     client: Option<Client>,
     /// What has arrived since it was last taken.
@@ -121,6 +127,8 @@ impl FakeRedis {
             arrived: Vec::new(),
             commands: Vec::new(),
             published: Vec::new(),
+            sessions: None,
+            denied_names: Vec::new(),
             store: BTreeMap::new(),
             client: None,
             allowance: 0,
@@ -171,6 +179,22 @@ impl FakeRedis {
     /// Takes the commands noted so far.
     pub fn take_commands(&mut self) -> Vec<String> {
         std::mem::take(&mut self.commands)
+    }
+
+    /// Refuses a command for this channel or key from here on.
+    pub fn deny(&mut self, command: &'static str, channel: String) {
+        self.denied_names.push((command, channel));
+    }
+
+    /// Refuses nothing any more.
+    pub fn allow_all(&mut self) {
+        self.denied.clear();
+        self.denied_names.clear();
+    }
+
+    /// What is stored for a channel is forgotten.
+    pub fn remove(&mut self, channel: &str) {
+        self.store.remove(&(0, channel.as_bytes().to_vec()));
     }
 
     /// Takes the messages published since this was last called, in that order.
@@ -242,7 +266,7 @@ impl FakeRedis {
     pub fn speak(&mut self) -> Option<(Vec<u8>, bool)> {
         let client = self.client.as_mut().filter(|_| !self.held)?;
         let arrived = &mut self.arrived;
-        let length = client.outbox.len().min(self.piece);
+        let length = client.outbox.len().min(self.piece).min(client.breath());
         let breaks = self.cut_after.is_some_and(|after| after <= length);
         let length = self.cut_after.map_or(length, |after| after.min(length));
         if length == 0 && !breaks {
@@ -330,6 +354,10 @@ impl FakeRedis {
         let denied = self.denied.iter().any(|(command, channel)| {
             *command == name && (*channel == "*" || arguments.contains(channel))
         });
+        let denied = denied
+            || self.denied_names.iter().any(|(command, channel)| {
+                *command == name && (channel == "*" || arguments.contains(&channel.as_str()))
+            });
         let unheard_of = self.unknown.contains(&name);
         let error = match unheard_of {
             true => format!("ERR unknown command '{name}', with args beginning with: "),
@@ -365,17 +393,20 @@ impl FakeRedis {
                 self.store(db, &command[1], &command[2], expires_ms);
                 (b"+OK\r\n".to_vec(), Some(Arrival::Stored))
             }
-            "GETRANGE" => {
+            "GET" | "GETRANGE" => {
                 let value = self.read(db, &command[1], now_ms).map(<[u8]>::to_vec);
-                assert_eq!(number(&command[2]), 0, "from the start");
-                let most = number(&command[3]) as usize + 1;
-                let part = value.as_deref().unwrap_or_default();
-                (bulk(&part[..most.min(part.len())]), Some(Arrival::Answer(value)))
-            }
-            "GET" => {
-                let value = self.read(db, &command[1], now_ms).map(<[u8]>::to_vec);
-                let reply = value.as_deref().map_or(b"_\r\n".to_vec(), bulk);
-                (reply, Some(Arrival::Answer(value)))
+                let reply = match name {
+                    "GET" => value.as_deref().map_or(b"_\r\n".to_vec(), bulk),
+                    _ => {
+                        assert_eq!(number(&command[2]), 0, "from the start");
+                        let part = value.as_deref().unwrap_or_default();
+                        bulk(&part[..part.len().min(number(&command[3]) as usize + 1)])
+                    }
+                };
+                let session = self.sessions.and_then(|start| {
+                    command[1].strip_prefix(start.as_bytes()).map(|key| !key.contains(&b':'))
+                });
+                (reply, Some(Arrival::Answer { value, session: session == Some(true) }))
             }
             _ => (format!("-ERR unknown command '{name}'\r\n").into_bytes(), None),
         }]
@@ -396,6 +427,22 @@ impl Client {
         self.outbox.extend_from_slice(bytes);
         self.put += bytes.len();
         self.marks.extend(mark.map(|mark| (self.put, mark)));
+    }
+
+    /// How many bytes it may say in one piece.
+    fn breath(&self) -> usize {
+        let mut end = None;
+        for (at, mark) in &self.marks {
+            match (mark, end) {
+                (Arrival::Answer { session: true, .. }, None) => end = Some(*at),
+                (Arrival::Message { channel, .. }, Some(_)) if channel.ends_with(CONTROL) => {
+                    end = Some(*at);
+                }
+                (_, Some(_)) => break,
+                (_, None) => {}
+            }
+        }
+        end.map_or(usize::MAX, |end| end - self.spoken)
     }
 
     fn deliver(&mut self, channel: &[u8], payload: &[u8], publish: Option<usize>) {
@@ -427,6 +474,9 @@ impl Client {
         (push, mark)
     }
 }
+
+/// How the channel's name ends on which the application speaks to the servers.
+const CONTROL: &[u8] = b"wsloop:control";
 
 /// The answer of a Redis with a module, as deep as it gets.
 const HELLO: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\

@@ -13,11 +13,12 @@ pub struct RespClient {
     pub link: LinkId,
     /// What goes out in the next turns, a piece in each.
     sending: VecDeque<Vec<u8>>,
-    ending: Option<Cause>,
+    /// Knob: how it ends its side, when all has gone out.
+    pub ending: Option<Cause>,
     /// What has come, as it came.
     received: Vec<u8>,
     /// Knob: so many bytes are taken and no more.
-    appetite: Option<usize>,
+    pub appetite: Option<usize>,
     pub closed: bool,
 }
 
@@ -68,6 +69,11 @@ impl World {
         self.answers(id)
     }
 
+    /// Takes all that a RESP client was sent, as it came.
+    pub fn take_received(&mut self, id: RespClientId) -> Vec<u8> {
+        std::mem::take(&mut self.resp_clients[id].received)
+    }
+
     /// Takes all that a RESP client was sent, without the CRs.
     pub fn answers(&mut self, id: RespClientId) -> String {
         let received = std::mem::take(&mut self.resp_clients[id].received);
@@ -97,16 +103,21 @@ impl World {
     pub(super) fn hear_resp_client(&mut self, id: RespClientId) {
         let client = &self.resp_clients[id];
         let link = client.link;
-        if !client.has_to_speak() || !self.is_reading(link) {
+        if !client.has_to_speak() {
+            return;
+        }
+        self.flush(link);
+        if self.resp_clients[id].closed || !self.is_reading(link) {
             return;
         }
         let client = &mut self.resp_clients[id];
         if let Some(mut bytes) = client.sending.pop_front() {
-            let bytes = &mut bytes[..];
-            self.handle_bytes(link, bytes);
+            let length = bytes.len();
+            self.handle_bytes(link, &mut bytes);
+            self.note(Told::Resp(id, length));
         } else if let Some(cause) = client.ending.take() {
-            self.handle(Input::HungUp { link, cause });
+            self.handle(Input::HungUp { link, cause: cause.clone() });
+            self.note(Told::RespEnded(id, cause));
         }
-        self.note(Told::Other);
     }
 }

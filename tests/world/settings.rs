@@ -1,12 +1,15 @@
 //! The settings that most tests begin with.
 
-use wsloop::access::channel::Allow;
-use wsloop::broker::{BrokerSettings, Kind, RedisSettings};
-use wsloop::browser::settings::Settings;
-use wsloop::link::Target;
+use wsloop::{
+    Allow, AskSettings, BrokerKind, BrokerSettings, Entries, Format, RedisSettings, Sessions,
+    Settings, Sources, Target,
+};
 
 /// Seconds that stored messages live in [`settings`].
 pub const EXPIRE_S: u64 = 3600;
+
+/// Milliseconds that the application may take to answer in [`by_application`].
+pub const AUTH_TIMEOUT_MS: u64 = 3_000;
 
 /// Milliseconds after which a silent Redis is down in [`with_redis`].
 pub const REDIS_TIMEOUT_MS: u64 = 5_000;
@@ -20,7 +23,10 @@ pub fn settings() -> Settings {
         max_fragments: 128,
         max_connections: 20_000,
         max_handshakes: 20_000,
-        broker: BrokerSettings { expire_s: EXPIRE_S, kind: Kind::Local { store_limit: 64 << 20 } },
+        broker: BrokerSettings {
+            expire_s: EXPIRE_S,
+            kind: BrokerKind::Local { store_limit: 64 << 20 },
+        },
         ..Settings::base()
     }
 }
@@ -36,7 +42,7 @@ pub fn with_redis() -> Settings {
         buffer_limit: 16 << 20,
         window: 4 << 20,
     };
-    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: Kind::Redis(redis) };
+    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(redis) };
     Settings { broker, ..settings() }
 }
 
@@ -45,10 +51,48 @@ pub fn app_target() -> Target {
     Target::Unix("/app.sock".into())
 }
 
+/// How sessions are stored, and named by the cookie `sessionid`.
+pub fn sessions() -> Sessions {
+    Sessions {
+        cookie: "sessionid".to_owned(),
+        key: ("session:".to_owned(), String::new()),
+        format: Format::Json,
+        secret: None,
+        entries: Entries {
+            user: Some("wsloop:username".to_owned()),
+            groups: Some("ws4redis:memberof".to_owned()),
+        },
+    }
+}
+
+/// How the application is asked.
+pub fn application() -> AskSettings {
+    AskSettings {
+        target: app_target(),
+        host: "app".to_owned(),
+        path: "/auth?key=1".to_owned(),
+        timeout_ms: AUTH_TIMEOUT_MS,
+        connections: 2,
+        waiting: 20_000,
+    }
+}
+
+/// Redis, and sessions in it.
+pub fn by_session() -> Settings {
+    let sources = Sources { session: Some(sessions()), ..Sources::default() };
+    Settings { sources, ..with_redis() }
+}
+
+/// Redis, and the application is asked.
+pub fn by_application() -> Settings {
+    let sources = Sources { auth: Some(application()), ..Sources::default() };
+    Settings { sources, ..with_redis() }
+}
+
 /// The settings of Redis among them.
 pub fn redis_of(settings: &mut Settings) -> &mut RedisSettings {
     match &mut settings.broker.kind {
-        Kind::Redis(redis) => redis,
-        Kind::Local { .. } => panic!("these are not for Redis"),
+        BrokerKind::Redis(redis) => redis,
+        BrokerKind::Local { .. } => panic!("these are not for Redis"),
     }
 }

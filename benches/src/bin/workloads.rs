@@ -11,7 +11,7 @@ use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use wsloop::link::LinkId;
+use wsloop::LinkId;
 use wsloop_benches::live::{Counting, Live};
 use wsloop_benches::{Core, ECHO, OFFER, READ, hears, masked, push, speaks, text, upgrade};
 

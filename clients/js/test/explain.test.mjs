@@ -169,6 +169,13 @@ test('the question has the token, and the console has not', async (t) => {
     assert.deepEqual(sent, headers);
     assert.equal(server.said.at(-1), `warn wsloop: ${uri}: ${DENIED}`);
   }
+  const written = freshUri('subscribe-user&token=t0ken&echo');
+  new WSLoop(written);
+  FakeWebSocket.last.end(1006);
+  await settle();
+  assert.equal(server.requests.at(-1).url, written.replace('ws:', 'http:'));
+  const shown = written.replace('t0ken', '…');
+  assert.equal(server.said.at(-1), `warn wsloop: ${shown}: ${DENIED}`);
 });
 
 test('what is no short text about a refusal is not shown', async (t) => {

@@ -63,7 +63,7 @@ test('the wait grows to 1, 3, 7, 15, 30, 30 s at most and is 0 at least', (t) =>
     loop.addEventListener('close', (event) => waits.push(event.reconnectIn));
     for (let n = 0; n < 7; n += 1) {
       FakeWebSocket.last.end();
-      tick(30000);
+      tick(waits.at(-1));
     }
     loop.close();
     const bounds = [1000, 3000, 7000, 15000, 30000, 30000, 30000];
@@ -91,36 +91,160 @@ test('the next attempt begins when the announced wait is over, not before', (t) 
   assert.equal(loop.state, 'connecting');
 });
 
-test('a connection that worked resets the wait; one accepted to be refused does not', (t) => {
+test('a connection that stayed open for 10 s resets the wait, however it ends', (t) => {
   const { die } = install(t);
   die.value = 1;
-  for (const [code, expected] of [
-    [1006, 1000],
-    [1000, 1000],
-    [1001, 1000],
-    [4000, 1000],
-    [4399, 1000],
-    [4600, 1000],
-    [1013, 7000],
-    [4400, 7000],
-    [4503, 7000],
-    [4599, 7000],
-  ]) {
+  for (const code of [1000, 1001, 1006, 1008, 1011, 1013, 4000, 4400, 4503, 4599]) {
+    for (const [up, expected] of [
+      [0, 7000],
+      [9999, 7000],
+      [10000, 1000],
+      [3600000, 1000],
+    ]) {
+      const loop = new WSLoop(URI);
+      let wait;
+      loop.addEventListener('close', (event) => (wait = event.reconnectIn));
+      FakeWebSocket.last.end();
+      tick(1000);
+      FakeWebSocket.last.end();
+      tick(3000);
+      FakeWebSocket.last.accept();
+      tick(up);
+      FakeWebSocket.last.end(code);
+      assert.equal(wait, expected, `after code ${code} and ${up} ms`);
+      tick(wait);
+      FakeWebSocket.last.end();
+      assert.equal(wait, expected * 2 + 1000, `and then it grows again, after code ${code}`);
+      loop.close();
+    }
+  }
+});
+
+test('a server that accepts and then closes is tried ever more slowly', (t) => {
+  const { die } = install(t);
+  die.value = 1;
+  for (const code of [1006, 1008, 1011, 4503]) {
+    const before = FakeWebSocket.all.length;
     const loop = new WSLoop(URI);
-    let wait;
-    loop.addEventListener('close', (event) => (wait = event.reconnectIn));
-    FakeWebSocket.last.end();
-    tick(1000);
-    FakeWebSocket.last.end();
-    tick(3000);
+    const waits = [];
+    loop.addEventListener('close', (event) => waits.push(event.reconnectIn));
+    for (let n = 0; n < 8; n += 1) {
+      FakeWebSocket.last.accept();
+      FakeWebSocket.last.end(code);
+      tick(waits.at(-1));
+    }
+    loop.close();
+    assert.deepEqual(waits, [1000, 3000, 7000, 15000, 30000, 30000, 30000, 30000]);
+    assert.equal(FakeWebSocket.all.length - before, 9);
+  }
+});
+
+test('an attempt that is never answered is given up, its socket closed and not heard', (t) => {
+  install(t);
+  for (const [options, patience] of [
+    [{}, 15000],
+    [{ connectTimeout: undefined }, 15000],
+    [{ connectTimeout: 1 }, 1],
+    [{ connectTimeout: 60000 }, 60000],
+  ]) {
+    const loop = new WSLoop(URI, options);
+    const socket = FakeWebSocket.last;
+    let event;
+    loop.addEventListener('close', (closed) => (event = closed));
+    const seen = record(loop);
+    tick(patience - 1);
+    assert.deepEqual(seen, []);
+    tick(1);
+    assert.deepEqual(seen, ['close 1006', 'state waiting']);
+    assert.equal(event.reason, 'no answer');
+    assert.equal(event.wasClean, false);
+    assert.equal(socket.readyState, 2, 'the browser is told');
+    socket.readyState = 0;
+    socket.accept();
+    socket.receive('late');
+    socket.end(1006);
+    assert.deepEqual(seen, ['close 1006', 'state waiting']);
+    assert.equal(event.reconnectIn, 500);
+    tick(500);
+    assert.deepEqual(seen.slice(2), ['connecting', 'state connecting']);
     FakeWebSocket.last.accept();
-    FakeWebSocket.last.end(code);
-    assert.equal(wait, expected, `after code ${code}`);
-    tick(wait);
-    FakeWebSocket.last.end();
-    assert.equal(wait, expected * 2 + 1000, `and then it grows again, after code ${code}`);
+    tick(600000);
+    assert.equal(loop.state, 'open', 'an answered one is not given up');
     loop.close();
   }
+  for (const connectTimeout of [0, -1, NaN, Infinity, 2 ** 31, '15s', null]) {
+    assert.throws(() => new WSLoop(URI, { connectTimeout }), /connectTimeout is/);
+  }
+});
+
+test('URLs of any kind are those of a WebSocket, relative ones the page\'s own', (t) => {
+  install(t);
+  t.after(() => {
+    delete globalThis.location;
+    delete globalThis.document;
+  });
+  const cases = [
+    ['ws://host/ws/x?a&b', 'ws://host/ws/x?a&b'],
+    ['WSS://Host/ws/x', 'wss://host/ws/x'],
+    ['http://host/ws/x?a', 'ws://host/ws/x?a'],
+    ['https://host:8443/ws/x', 'wss://host:8443/ws/x'],
+    ['https://host/ws/x#part', 'wss://host/ws/x'],
+  ];
+  const relative = [
+    ['/ws/x?a', 'wss://shop.example:8443/ws/x?a'],
+    ['ws/x', 'wss://shop.example:8443/cart/ws/x'],
+    ['?subscribe-broadcast', 'wss://shop.example:8443/cart/?subscribe-broadcast'],
+    ['//other.example/ws/x', 'wss://other.example/ws/x'],
+    ['ws://shop.example/ws/x', 'ws://shop.example/ws/x'],
+  ];
+  const expectAll = (all) => {
+    for (const [uri, expected] of all) {
+      for (const args of [[uri], [{ uri }]]) {
+        new WSLoop(...args);
+        assert.equal(FakeWebSocket.last.url, expected, uri);
+      }
+      new WSLoop({ uri, token: 't', tokenIn: 'query' });
+      const query = `${expected.includes('?') ? '&' : '?'}token=t`;
+      assert.equal(FakeWebSocket.last.url, expected + query, uri);
+    }
+  };
+  expectAll(cases);
+  assert.throws(() => new WSLoop('not a uri'), SyntaxError, 'relative to nothing');
+  globalThis.location = { hostname: 'shop.example', href: 'https://shop.example:8443/cart/#top' };
+  expectAll([...cases, ...relative]);
+  globalThis.document = { baseURI: 'http://base.example/b/' };
+  expectAll([...cases, ['x', 'ws://base.example/b/x']]);
+});
+
+test('a URL may be an object, of another window as well', (t) => {
+  install(t);
+  const foreign = { href: URI, toString: () => URI };
+  for (const uri of [new URL(URI), foreign]) {
+    for (const args of [[uri], [uri, { tokenIn: 'protocol' }], [{ uri }]]) {
+      new WSLoop(...args);
+      assert.equal(FakeWebSocket.last.url, URI);
+    }
+    new WSLoop({ uri, token: 't', tokenIn: 'query' });
+    assert.equal(FakeWebSocket.last.url, `${URI}&token=t`);
+  }
+});
+
+test('a loop stays with the address that it was made for', (t) => {
+  install(t);
+  t.after(() => delete globalThis.location);
+  globalThis.location = { hostname: 'shop.example', href: 'http://shop.example/a/' };
+  const url = new URL('http://shop.example/ws/x');
+  const loops = [new WSLoop('ws'), new WSLoop(url)];
+  globalThis.location = { hostname: 'shop.example', href: 'http://shop.example/b/' };
+  url.pathname = '/ws/y';
+  const made = [...FakeWebSocket.all];
+  for (const socket of made) {
+    socket.end();
+  }
+  tick(500);
+  const urls = FakeWebSocket.all.slice(2).map((socket) => socket.url);
+  assert.deepEqual(urls, ['ws://shop.example/a/ws', 'ws://shop.example/ws/x']);
+  loops.forEach((loop) => loop.close());
 });
 
 test('4401 and 4403 end it; the codes beside them do not', (t) => {
@@ -139,7 +263,7 @@ test('4401 and 4403 end it; the codes beside them do not', (t) => {
     assert.equal(event.willReconnect, !stops);
     assert.equal(event.reconnectIn === null, stops);
     assert.equal(loop.state, stops ? 'closed' : 'waiting');
-    tick(60000);
+    tick(15000);
     assert.equal(FakeWebSocket.all.length, stops ? count : count + 1, `after code ${code}`);
     loop.close();
   }
@@ -304,7 +428,7 @@ test('heartbeats go out every 5 s and an answer is neither delivered nor missed'
   const loop = new WSLoop(URI, { heartbeat_msg: '--heartbeat--' });
   const seen = record(loop);
   const socket = FakeWebSocket.last;
-  tick(20000);
+  tick(14000);
   assert.deepEqual(socket.sent, [], 'none before the connection is open');
   socket.accept();
   assert.deepEqual(socket.sent, []);
@@ -350,7 +474,7 @@ test('a heartbeat resets the misses; so does a new connection, which has one tim
   first.end(1006);
   tick(500);
   const second = FakeWebSocket.last;
-  tick(30000);
+  tick(14000);
   assert.equal(second.closedWith, null, 'no heartbeat while connecting');
   second.accept();
   tick(15000);
@@ -374,17 +498,31 @@ test('without heartbeat_msg nothing is sent and everything is delivered', (t) =>
   }
 });
 
-test('an online browser tries at once, once, and from the shortest wait on', (t) => {
-  const { die } = install(t);
-  die.value = 1;
-  const online = new EventTarget();
-  globalThis.addEventListener = online.addEventListener.bind(online);
-  globalThis.removeEventListener = online.removeEventListener.bind(online);
+/** A window for the loops of one test: `fire(type)` is what happens to it, `count` its listeners. */
+function makeWindow(t) {
+  const target = new EventTarget();
+  const window = { count: 0 };
+  globalThis.addEventListener = (...args) => {
+    window.count += 1;
+    target.addEventListener(...args);
+  };
+  globalThis.removeEventListener = (...args) => {
+    window.count -= 1;
+    target.removeEventListener(...args);
+  };
   t.after(() => {
     delete globalThis.addEventListener;
     delete globalThis.removeEventListener;
   });
-  const goOnline = () => online.dispatchEvent(new Event('online'));
+  window.fire = (type, detail) => target.dispatchEvent(Object.assign(new Event(type), detail));
+  return window;
+}
+
+test('an online browser tries at once, once, and from the shortest wait on', (t) => {
+  const { die } = install(t);
+  die.value = 1;
+  const window = makeWindow(t);
+  const goOnline = () => window.fire('online');
   const loop = new WSLoop(URI);
   const waits = [];
   loop.addEventListener('close', (event) => waits.push(event.reconnectIn));
@@ -396,13 +534,89 @@ test('an online browser tries at once, once, and from the shortest wait on', (t)
   goOnline();
   goOnline();
   assert.equal(FakeWebSocket.all.length, 5);
-  tick(60000);
+  tick(14999);
   assert.equal(FakeWebSocket.all.length, 5, 'the timer is gone');
   FakeWebSocket.last.end();
   assert.deepEqual(waits, [1000, 3000, 7000, 15000, 1000]);
   loop.close();
   goOnline();
   assert.equal(FakeWebSocket.all.length, 5, 'a closed one stays closed');
+  assert.equal(window.count, 0, 'and leaves nothing behind');
+});
+
+test('an online browser does not trust the connection from before', (t) => {
+  const { die } = install(t);
+  die.value = 1;
+  const window = makeWindow(t);
+  const loop = new WSLoop(URI);
+  const [socket] = FakeWebSocket.all;
+  socket.accept();
+  tick(60000);
+  const seen = record(loop);
+  let event;
+  loop.addEventListener('close', (closed) => (event = closed));
+  window.fire('online');
+  assert.deepEqual(socket.closedWith, { code: 1000, reason: undefined });
+  assert.deepEqual(seen, ['close 1006', 'state waiting']);
+  assert.deepEqual([event.reason, event.reconnectIn], ['the network has changed', 0]);
+  socket.receive('late');
+  tick(0);
+  FakeWebSocket.last.accept();
+  assert.equal(loop.state, 'open');
+  assert.equal(FakeWebSocket.all.length, 2);
+
+  const asked = new WSLoop(URI, { heartbeat_msg: 'hb' });
+  const beating = FakeWebSocket.last;
+  beating.accept();
+  for (const answers of [true, false]) {
+    tick(4000);
+    const before = beating.sent.length;
+    window.fire('online');
+    assert.equal(beating.sent.length, before + 1, 'a heartbeat at once');
+    tick(4999);
+    assert.equal(asked.state, 'open');
+    if (answers) {
+      beating.receive('hb');
+      tick(1);
+      beating.receive('hb');
+      assert.equal(asked.state, 'open');
+    }
+  }
+  tick(1);
+  assert.deepEqual(beating.closedWith, { code: 3008, reason: 'heartbeat missed' });
+});
+
+test('a page in the back-forward cache has no connection, and one at once when it is back', (t) => {
+  const { die } = install(t);
+  die.value = 1;
+  const window = makeWindow(t);
+  const loop = new WSLoop(URI);
+  const waits = [];
+  loop.addEventListener('close', (event) => waits.push([event.reason, event.reconnectIn]));
+  window.fire('pageshow', { persisted: false });
+  FakeWebSocket.last.end();
+  window.fire('pageshow', { persisted: false });
+  window.fire('pagehide', { persisted: true });
+  assert.equal(FakeWebSocket.all.length, 1, 'a page that was loaded is not back');
+  window.fire('pageshow', { persisted: true });
+  assert.equal(FakeWebSocket.all.length, 2, 'the timer is not waited for');
+  for (const open of [true, false]) {
+    if (open) {
+      FakeWebSocket.last.accept();
+    }
+    window.fire('pagehide', { persisted: false });
+    assert.equal(FakeWebSocket.live.length, 1, 'a page that is unloaded needs no help');
+    window.fire('pagehide', { persisted: true });
+    assert.equal(FakeWebSocket.live.length, 0);
+    assert.equal(loop.state, 'waiting');
+    window.fire('pageshow', { persisted: true });
+    assert.equal(loop.state, 'connecting');
+  }
+  FakeWebSocket.last.end();
+  const left = 'the page was left';
+  assert.deepEqual(waits, [['', 1000], [left, 1000], [left, 1000], ['', 1000]]);
+  loop.close();
+  assert.equal(window.count, 0);
 });
 
 test('reconnect ends the wait, and does nothing else', (t) => {
@@ -417,7 +631,7 @@ test('reconnect ends the wait, and does nothing else', (t) => {
   loop.reconnect();
   assert.equal(count(), 2);
   assert.deepEqual(seen, ['connecting', 'state connecting']);
-  tick(60000);
+  tick(14999);
   assert.equal(count(), 2, 'the timer is gone');
   let wait;
   loop.addEventListener('close', (event) => (wait = event.reconnectIn));

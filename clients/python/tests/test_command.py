@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,10 +20,11 @@ from wsloop.django.front import is_websocket
 from .support import BINARY, Redis, RedisTestCase, Started, eventually, free_port
 
 PROJECT = Path(__file__).parent / "project"
+MANAGE = (str(PROJECT / "manage.py"),)
 
 
 class Command(RedisTestCase):
-    def start(self, *arguments, binary, environment=None, cwd=None, **settings):
+    def start(self, *arguments, binary, environment=None, cwd=None, by=MANAGE, **settings):
         settings = {"WSLOOP_BINARY": str(binary), **settings}
         environment = {
             **os.environ,
@@ -32,7 +34,7 @@ class Command(RedisTestCase):
             **(environment or {}),
         }
         process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "manage.py"), "wsloop", *arguments],
+            [sys.executable, *by, "wsloop", *arguments],
             env=environment,
             cwd=cwd,
             stdout=subprocess.PIPE,
@@ -202,6 +204,37 @@ class Command(RedisTestCase):
             self.assertEqual(process.wait(20), 0)
         # The group is gone when nothing of it is left.
         eventually("all of it has ended", lambda: not self.is_alive(process.pid))
+
+    def test_so_they_do_however_the_command_was_started(self):
+        root = str(PROJECT.parents[1])
+        environment = {"PYTHONPATH": "", "DJANGO_SETTINGS_MODULE": ""}
+        named = [f"--pythonpath={root}", "--settings=tests.project.settings"]
+        elsewhere = tempfile.TemporaryDirectory()
+        self.addCleanup(elsewhere.cleanup)
+        admin = shutil.which("django-admin", path=Path(sys.executable).parent)
+        for by, cwd, options in [
+            (["-W", "ignore", "-m", "django"], root, named[1:]),
+            (["-m", "django"], elsewhere.name, named),
+            ([admin], elsewhere.name, named),
+        ]:
+            with self.subTest(by):
+                port = free_port()
+                process = self.start(
+                    f"--runserver=127.0.0.1:{port}",
+                    *options,
+                    by=by,
+                    cwd=cwd,
+                    environment=environment,
+                    binary=BINARY,
+                    WSLOOP_REDIS=self.redis.url,
+                    DEBUG=True,
+                )
+                eventually("it listens", lambda: "Both answer" in process.stdout.readline())
+                page = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                page.request("GET", "/")
+                self.assertEqual(page.getresponse().read(), b"the project's page")
+                page.close()
+                self.end(process)
 
     def is_alive(self, group):
         try:

@@ -5,8 +5,9 @@ import json
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.staticfiles import finders
-from django.template import RequestContext, Template
-from django.test import RequestFactory, TestCase, TransactionTestCase, override_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.template import Context, RequestContext, Template
+from django.test import Client, RequestFactory, TestCase, TransactionTestCase, override_settings
 from wsloop import SELF, RedisPublisher
 from wsloop.django import conf
 
@@ -75,14 +76,16 @@ class Login(RedisTestCase, TransactionTestCase):
         self.assertNotIn("_auth_user_id", self.client.session)
 
 
-@override_settings(SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies")
 class SignedCookies(TestCase):
     def test_such_a_session_has_no_name(self):
         make_users()
-        self.client.login(username="john", password="secret")
-        answer = self.client.get("/wsloop/auth/", **ASKED)
-        self.assertEqual(answer["X-Wsloop-User"], "john")
-        self.assertNotIn("X-Wsloop-Session", answer)
+        for engine in ("django.contrib.sessions.backends.signed_cookies", "tests.project.signed"):
+            with self.subTest(engine), override_settings(SESSION_ENGINE=engine):
+                browser = Client()
+                browser.login(username="john", password="secret")
+                answer = browser.get("/wsloop/auth/", **ASKED)
+                self.assertEqual(answer["X-Wsloop-User"], "john")
+                self.assertNotIn("X-Wsloop-Session", answer)
 
 
 class Auth(TestCase):
@@ -132,10 +135,60 @@ class Auth(TestCase):
         with self.assertLogs("wsloop", "WARNING"):
             groups = self.ask()["X-Wsloop-Groups"]
         self.assertEqual(set(groups.encode("latin-1").decode().split(",")), {"chatusers", "grün"})
-        for name in ("john\n", " john", "a\0b", "a:b"):
-            User.objects.filter(pk=john.pk).update(username=name)
-            with self.assertLogs("wsloop", "ERROR"):
-                self.assertEqual(self.ask().status_code, 500, name)
+
+    def rename(self, name):
+        User.objects.filter(groups__name="chatusers").exclude(username="mary").update(username=name)
+
+    def test_a_user_whose_name_cannot_be_told_hears_what_needs_no_name(self):
+        self.login()
+        key = self.client.session.session_key
+        broadcast = {"HTTP_X_ORIGINAL_URI": "/ws/fac?subscribe-broadcast&subscribe-group"}
+        for name in ("john\n", " john", "john\u00a0", "a\0b", "a:b", "é" * 128):
+            self.rename(name)
+            with self.subTest(name), self.assertLogs("wsloop", "WARNING"):
+                answer = self.ask(**broadcast)
+                granted = {"Groups": "chatusers", "Session": key}
+                self.assertEqual((answer.status_code, self.granted(answer)), (200, granted))
+            for option in ("subscribe-user", "Publish-User"):
+                uri = {"HTTP_X_ORIGINAL_URI": f"/ws/fac?{option}&subscribe-broadcast"}
+                with self.assertLogs("wsloop", "WARNING"):
+                    answer = self.ask(**uri)
+                self.assertEqual((answer.status_code, self.granted(answer)), (403, {}))
+                self.assertContains(answer, "user name", status_code=403)
+                # What a callback takes away needs no name.
+                callback = CALLBACKS + "only_broadcast"
+                with override_settings(WSLOOP_ALLOWED_CHANNELS=callback):
+                    self.assertEqual(self.ask(**uri).status_code, 200)
+
+    def test_groups_whose_names_cannot_be_told_are_left_out(self):
+        self.login()
+        groups = {"HTTP_X_ORIGINAL_URI": "/ws/fac?subscribe-group"}
+        Group.objects.update(name="a:b")
+        with self.assertLogs("wsloop", "WARNING"):
+            self.assertEqual(self.ask().status_code, 200)
+        with self.assertLogs("wsloop", "WARNING"):
+            self.assertEqual(self.ask(**groups).status_code, 403)
+        User.objects.get(username="john").groups.add(Group.objects.create(name="staff"))
+        with self.assertLogs("wsloop", "WARNING"):
+            self.assertEqual(self.granted(self.ask(**groups))["Groups"], "staff")
+        User.objects.get(username="john").groups.clear()
+        self.assertEqual(self.ask(**groups).status_code, 200)
+
+    def test_names_that_only_look_unusual_are_told(self):
+        self.login()
+        for name in ("Zoë", "می\u200cخواهم", "👩\u200d🚀", "a, b", "voilà"):
+            self.rename(name)
+            answer = self.ask()
+            self.assertEqual(answer["X-Wsloop-User"].encode("latin-1").decode(), name)
+
+    @override_settings(WSLOOP_GROUPS=CALLBACKS + "odd_groups")
+    def test_groups_of_the_project_are_names_or_are_left_out(self):
+        with self.assertLogs("wsloop", "WARNING"):
+            self.login()
+        expected = ["lazy", "chatusers", "7"]
+        self.assertEqual(self.client.session["ws4redis:memberof"], expected)
+        with self.assertLogs("wsloop", "WARNING"):
+            self.assertEqual(self.ask()["X-Wsloop-Groups"], ",".join(expected))
 
     def test_callbacks_of_ws4redis_decide(self):
         self.login()
@@ -207,6 +260,13 @@ class Templates(TestCase):
         self.assertEqual(self.render("{% websocket_heartbeat %}"), escaped)
         script = '<script src="/static/wsloop/wsloop.js"></script>'
         self.assertEqual(self.render("{% wsloop_script %}"), script)
+
+    def test_a_page_without_a_request_is_told_what_it_needs(self):
+        page = Template("{% load wsloop %}{% websocket_uri %}")
+        with self.assertRaisesRegex(ImproperlyConfigured, "context_processors.request"):
+            page.render(Context())
+        with override_settings(WSLOOP_URI="wss://elsewhere/ws/"):
+            self.assertEqual(page.render(Context()), "wss://elsewhere/ws/")
 
     def test_the_scripts_are_static_files(self):
         for name, inside in [("wsloop.js", "WS4Redis"), ("wsloop.mjs", "export class WSLoop")]:

@@ -1,11 +1,14 @@
 """The publisher in plain Python, against a real Redis."""
 
+import enum
 import os
 import socket
 import subprocess
 import sys
 import threading
 import unittest
+import uuid
+from decimal import Decimal
 from types import SimpleNamespace as Object
 from unittest import mock
 
@@ -92,6 +95,118 @@ class Channels(unittest.TestCase):
                 self.names(**audience)
 
 
+class Text(str):
+    """A text by another text: what str() makes of it is not what it is."""
+
+    def __str__(self):
+        return f"<{super().__str__()}>"
+
+
+class Role(enum.Enum):
+    ADMIN = "admin"
+
+
+class TextRole(str, enum.Enum):
+    ADMIN = "admin"
+
+
+class Person:
+    """A user, as Django has them, with a text of its own."""
+
+    def __init__(self, name, is_authenticated=True):
+        self.name, self.is_authenticated = name, is_authenticated
+
+    def get_username(self):
+        return self.name
+
+    def __str__(self):
+        return f"{self.name} of Accounting"
+
+    def __repr__(self):
+        return f"<Person {self.name}>"
+
+
+class Names(unittest.TestCase):
+    """A name is never silently another."""
+
+    def names(self, **audiences):
+        return RedisPublisher(facility=audiences.pop("facility", "f"), **audiences).channels
+
+    def test_what_is_text_is_taken_by_its_text(self):
+        for name, expected in [
+            ("john", "john"),
+            (Text("john"), "john"),
+            (TextRole.ADMIN, "admin"),
+            (7, "7"),
+            (-7, "-7"),
+            ("7.0", "7.0"),
+        ]:
+            for audience in ("user", "group", "session"):
+                with self.subTest(name=repr(name), audience=audience):
+                    channel = f"{audience}:{expected}:f"
+                    self.assertEqual(self.names(**{f"{audience}s": [name]}), (channel,))
+            self.assertEqual(self.names(broadcast=True, facility=name), (f"broadcast:{expected}",))
+        self.assertEqual(self.names(groups=TextRole.ADMIN), ("group:admin:f",))
+        self.assertEqual(self.names(groups=TextRole), ("group:admin:f",))
+
+    def test_users_have_the_name_of_get_username(self):
+        john, nobody = Person("john"), Person("", is_authenticated=False)
+        self.assertEqual(self.names(users=[john, "mary"]), ("user:john:f", "user:mary:f"))
+        self.assertEqual(self.names(users=john), ("user:john:f",))
+        self.assertEqual(self.names(users=[nobody, "mary"]), ("user:mary:f",))
+        self.assertEqual(self.names(users=nobody), ())
+        self.assertEqual(self.names(users=Person("john", is_authenticated=False)), ())
+        self.assertEqual(self.names(users=Person(uuid.UUID(int=7))), (f"user:{uuid.UUID(int=7)}:f",))
+        with self.assertRaises(ValueError):
+            self.names(users=[Person("a:b")])
+
+    def test_what_has_no_text_is_named_and_refused(self):
+        wrong = [b"john", bytearray(b"john"), memoryview(b"john"), ("john",), ["john"], {"john"}]
+        wrong += [None, True, False, 7.0, Decimal(7), uuid.UUID(int=7), Role.ADMIN, object(), Person]
+        wrong += [Object(name="john"), {"name": "john"}, iter("john")]
+        for value in wrong:
+            for audience in ("users", "groups", "sessions"):
+                with self.subTest(value=value, audience=audience):
+                    with self.assertRaises(TypeError) as told:
+                        self.names(**{audience: ["mary", value]})
+                    self.assertIn(repr(value), str(told.exception))
+        for value in [b"f", bytearray(b"f"), Role.ADMIN, ("f",), True, 1.5, object(), Person("f")]:
+            with self.subTest(facility=value), self.assertRaises(TypeError) as told:
+                self.names(facility=value, broadcast=True)
+            self.assertIn(repr(value), str(told.exception))
+        # Each of these is a collection, of numbers or of letters, to Python.
+        for value in [b"john", bytearray(b"john"), memoryview(b"john")]:
+            with self.subTest(value=value), self.assertRaises(TypeError):
+                self.names(users=value)
+        for audience in ("groups", "sessions"):
+            with self.assertRaises(TypeError):
+                self.names(**{audience: [Person("john")]})
+
+    def test_the_same_goes_for_who_is_disconnected(self):
+        for value in [b"john", Role.ADMIN, ("john",), True, 1.5, object(), ["john"]]:
+            for audience in ("user", "group", "session"):
+                with self.subTest(value=value), self.assertRaises(TypeError) as told:
+                    disconnect(**{audience: value})
+                self.assertIn(repr(value), str(told.exception))
+        for whom in [{"user": "a:b"}, {"user": Person("", is_authenticated=False)}, {"group": ""}]:
+            with self.subTest(whom), self.assertRaises(ValueError):
+                disconnect(**whom)
+
+    def test_a_prefix_says_no_audience(self):
+        for prefix in ["site:", "user", "a:group", "session:a", "broadcast"]:
+            with self.subTest(prefix), self.assertRaises(ValueError):
+                self.names(users="john", prefix=prefix)
+        for prefix in [7, b"site", ["site"]]:
+            with self.subTest(prefix), self.assertRaises(TypeError):
+                self.names(users="john", prefix=prefix)
+        self.assertEqual(self.names(users="j", prefix="a:users"), ("a:users:user:j:f",))
+
+    def test_a_facility_is_as_long_as_the_server_takes_it(self):
+        self.assertEqual(len(self.names(facility="f" * 4096, broadcast=True)), 1)
+        with self.assertRaises(ValueError):
+            self.names(facility="é" * 2049, broadcast=True)
+
+
 class Messages(unittest.TestCase):
     def test_a_message_is_bytes(self):
         for value, expected in [
@@ -156,6 +271,24 @@ class Publishing(RedisTestCase):
             publisher.publish_message("not stored", expire=nothing)
             self.assertEqual(self.redis.client.get("broadcast:fac"), b"default")
 
+    def test_an_expiry_that_redis_would_refuse_is_refused_before_anything_is_sent(self):
+        pubsub = self.listen("broadcast:fac")
+        century = 100 * 365 * 24 * 3600
+        inf, nan = float("inf"), float("nan")
+        for wrong in [1.5, 0.4, 60.0, inf, -inf, nan, 10**20, century + 1, Decimal("1.5")]:
+            with self.subTest(wrong):
+                with self.assertRaisesRegex(ValueError, "expire"):
+                    self.publisher(broadcast=True).publish_message("a", expire=wrong)
+                with self.assertRaisesRegex(ValueError, "expire"):
+                    self.publisher(broadcast=True, expire=wrong)
+        for wrong in ["60", b"60", True, [60], object()]:
+            with self.subTest(wrong), self.assertRaisesRegex(TypeError, "expire"):
+                self.publisher(broadcast=True).publish_message("a", expire=wrong)
+        self.assertIsNone(pubsub.get_message(timeout=0.1))
+        self.publisher(broadcast=True).publish_message("b", expire=century)
+        self.assertEqual(self.heard(pubsub), b"b")
+        self.assertGreater(self.redis.client.ttl("broadcast:fac"), century - 5)
+
     def test_no_audience_publishes_nothing(self):
         self.assertEqual(self.publisher(facility=None).publish_message("a"), (0, 0))
         self.assertEqual(self.redis.client.dbsize(), 0)
@@ -189,6 +322,23 @@ class Publishing(RedisTestCase):
             with self.assertRaises(ValueError):
                 disconnect(redis=self.redis.url, **whom)
 
+    def test_a_disconnect_that_would_close_nobody_is_refused(self):
+        pubsub = self.listen("wsloop:control")
+        for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 99999, -4403]:
+            with self.subTest(code), self.assertRaisesRegex(ValueError, "code"):
+                disconnect(user="john", code=code, redis=self.redis.url)
+        for code in ["4403", True, 4403.0, b"4403"]:
+            with self.subTest(code), self.assertRaisesRegex(TypeError, "code"):
+                disconnect(user="john", code=code, redis=self.redis.url)
+        with self.assertRaisesRegex(ValueError, "123 bytes"):
+            disconnect(user="john", reason="é" * 62, redis=self.redis.url)
+        with self.assertRaisesRegex(TypeError, "reason"):
+            disconnect(user="john", reason=b"bye", redis=self.redis.url)
+        self.assertIsNone(pubsub.get_message(timeout=0.1))
+        for code in [1000, 1001, 1002, 1003, 1007, 1014, 3000, 4001, 4403, 4999, None]:
+            disconnect(user=7, code=code, reason="é" * 61, redis=self.redis.url)
+            self.assertIn(b'{"disconnect": {"user": "7"}', self.heard(pubsub))
+
     def test_redis_is_a_url_arguments_or_a_client(self):
         arguments = {"host": "127.0.0.1", "port": self.redis.port, "decode_responses": True}
         own = redis.Redis(port=self.redis.port)
@@ -214,6 +364,30 @@ class Publishing(RedisTestCase):
             with self.assertRaises(ValueError):
                 publisher.publish_message("--beat--")
         self.assertIn(self.redis.client.ttl("env:broadcast:fac"), (49, 50))
+
+    def test_what_is_wrong_with_a_setting_has_its_name(self):
+        for name, value in [
+            ("WSLOOP_REDIS", "redsi://127.0.0.1"),
+            ("WSLOOP_REDIS", "127.0.0.1:6379"),
+            ("WSLOOP_REDIS", "redis://127.0.0.1:port"),
+            ("WSLOOP_REDIS", "redis://127.0.0.1/zero"),
+            ("WSLOOP_PREFIX", "user"),
+            ("WSLOOP_EXPIRE", "1.5"),
+            ("WSLOOP_EXPIRE", "an hour"),
+        ]:
+            with self.subTest(value), mock.patch.dict(os.environ, {name: value}):
+                with mock.patch.dict(sys.modules):
+                    sys.modules.pop("django.conf", None)
+                    with self.assertRaisesRegex((ValueError, TypeError), name):
+                        RedisPublisher(facility="fac", broadcast=True)
+        with self.assertRaises(ValueError) as told:
+            RedisPublisher(facility="fac", broadcast=True, redis="redsi://:hush@127.0.0.1")
+        self.assertNotIn("hush", str(told.exception))
+        for wrong in [7, b"redis://127.0.0.1", ["redis://127.0.0.1"]]:
+            with self.assertRaises(TypeError):
+                RedisPublisher(facility="fac", broadcast=True, redis=wrong)
+        with self.assertRaises(TypeError):
+            RedisPublisher(facility="fac", broadcast=True, redis={"hots": "127.0.0.1"})
 
     def test_a_redis_that_is_away_is_an_error(self):
         gone = Redis()

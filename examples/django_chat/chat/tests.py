@@ -2,8 +2,9 @@
 
 import json
 
+import redis
+from django.conf import settings
 from django.test import Client, TestCase, override_settings
-from wsloop import RedisPublisher
 
 from .permissions import get_allowed_channels
 from .views import FACILITY
@@ -15,10 +16,10 @@ class Chats(TestCase):
         self.assertTrue(self.client.login(username=name, password="secret"))
 
     def stored(self, name):
-        client = RedisPublisher()._redis
         channel = f"demo-test:{name}:{FACILITY}"
-        value = client.get(channel)
-        client.delete(channel)
+        with redis.Redis.from_url(settings.WSLOOP_REDIS) as client:
+            value = client.get(channel)
+            client.delete(channel)
         return value
 
     def said(self, name):

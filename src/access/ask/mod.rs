@@ -15,18 +15,18 @@
 //! * an answer to a question from before somebody was disconnected does not let that one in again;
 //! * after a dial that failed there is a pause. When no link is left, nobody waits for its end.
 
+mod question;
 mod url;
 mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
-pub use url::auth_url;
+pub use question::question;
+pub(crate) use url::auth_url;
 pub use verdict::{Failure, Granted, Verdict, Wrong};
 
 use crate::link::{LinkId, Target};
-use crate::proto::http::Head;
-use crate::proto::http::answer::{self, Answer, Reader};
+use crate::proto::http::answer::{Answer, AnswerReader};
 
 /// A link that rests for so long is closed. Most applications close it earlier.
 const REST_MS: u64 = 30_000;
@@ -120,7 +120,7 @@ enum State {
 struct Exchange {
     question: Question,
     sent: usize,
-    reader: Reader,
+    reader: AnswerReader,
     /// Nobody waits for the answer any more.
     forgotten: bool,
 }
@@ -146,11 +146,6 @@ impl Application {
     /// Where it is to be dialed.
     pub fn target(&self) -> &Target {
         &self.settings.target
-    }
-
-    /// The question about this request; see [`answer::question`].
-    pub fn question(&self, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
-        answer::question(&self.settings.host, &self.settings.path, head, address)
     }
 
     /// Asks; the answer comes back with who asked and the number that is returned.
@@ -352,7 +347,7 @@ impl Application {
             let next = waiting.find(|question| link.fresh || !question.again);
             let Some(number) = next.map(|question| question.number) else { continue };
             if let Some(question) = self.waiting.remove(&number) {
-                let reader = Reader::new(verdict::WANTED);
+                let reader = AnswerReader::new(verdict::WANTED);
                 link.state = State::Asked(Box::new(Exchange {
                     question,
                     sent: 0,

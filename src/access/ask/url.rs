@@ -11,7 +11,7 @@ const FORM: &str = "write http://host[:port]/path or unix:/path/of/socket:/path"
 const DEFAULT_PORT: u16 = 80;
 
 /// Reads a URL: where to dial, the Host header, and the path with the query.
-pub fn auth_url(text: &str) -> Result<(Target, String, String), String> {
+pub(crate) fn auth_url(text: &str) -> Result<(Target, String, String), String> {
     if text.is_empty() {
         return Err(format!("the URL is empty; {FORM}"));
     }

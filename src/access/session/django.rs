@@ -20,7 +20,7 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 use super::{MAX_STORED, SessionError};
 
 /// The first byte of a zlib stream with a window of 32 KiB, which is the one that everybody uses.
-pub const ZLIB: u8 = 0x78;
+pub(super) const ZLIB: u8 = 0x78;
 const SALT: &str = "django.contrib.sessions.SessionStoresigner";
 const OLD_SALT: &str = "django.contrib.sessionsSessionStore";
 /// Bytes inflated at a time.
@@ -28,7 +28,7 @@ const CHUNK: usize = 16 * 1024;
 const WINDOW_BITS: u8 = 15;
 
 /// The JSON in a stored session, whose MAC must be right if there is a secret to tell by.
-pub fn unsign(stored: &[u8], secret: Option<&[u8]>) -> Result<Vec<u8>, SessionError> {
+pub(super) fn unsign(stored: &[u8], secret: Option<&[u8]>) -> Result<Vec<u8>, SessionError> {
     let text = std::str::from_utf8(stored).map_err(|_| SessionError::NotDjango)?;
     let Some((signed, mac)) = text.rsplit_once(':') else { return unsign_old(text, secret) };
     let (body, _timestamp) = signed.rsplit_once(':').ok_or(SessionError::NotDjango)?;
@@ -71,7 +71,7 @@ fn key(
 }
 
 /// Inflates a zlib stream that is [`MAX_STORED`] at most.
-pub fn inflate(mut input: &[u8]) -> Result<Vec<u8>, SessionError> {
+pub(super) fn inflate(mut input: &[u8]) -> Result<Vec<u8>, SessionError> {
     let mut inflate = Inflate::new(true, WINDOW_BITS);
     let mut inflated = Vec::new();
     let mut chunk = [0; CHUNK];

@@ -25,7 +25,7 @@ type Place = u32;
 
 /// A pickle that was read.
 #[derive(Debug)]
-pub struct Pickle<'a> {
+pub(super) struct Pickle<'a> {
     values: Vec<Plain<'a>>,
     root: Place,
 }
@@ -44,14 +44,14 @@ enum Plain<'a> {
 
 /// A value of a pickle.
 #[derive(Clone, Copy)]
-pub struct Node<'a> {
+pub(super) struct Node<'a> {
     pickle: &'a Pickle<'a>,
     place: Place,
 }
 
 impl<'a> Pickle<'a> {
     /// Reads to the pickle's end; what follows it does not matter, as it does not to Python.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, SessionError> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, SessionError> {
         let mut machine = Machine {
             rest: bytes,
             values: Vec::new(),
@@ -70,14 +70,14 @@ impl<'a> Pickle<'a> {
     }
 
     /// What was pickled.
-    pub fn root(&'a self) -> Node<'a> {
+    pub(super) fn root(&'a self) -> Node<'a> {
         Node { pickle: self, place: self.root }
     }
 }
 
 impl<'a> Node<'a> {
     /// Whether it is a map.
-    pub fn is_map(self) -> bool {
+    pub(super) fn is_map(self) -> bool {
         matches!(self.plain(), Plain::Map(_))
     }
 

@@ -100,8 +100,8 @@ struct Transaction {
 }
 
 impl RespClient {
-    /// A RESP client that has just come, under a number of its own. A message may have `max_message`
-    /// bytes.
+    /// A RESP client that has just come, under a number of its own. A message may have
+    /// `max_message` bytes.
     pub fn new(id: u64, max_message: usize) -> Self {
         let limit = max_message.saturating_mul(2).saturating_add(ROOM);
         RespClient {

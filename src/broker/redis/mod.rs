@@ -12,7 +12,7 @@ mod window;
 
 use std::sync::Arc;
 
-use super::{Ask, Event, PublishError, RedisSettings, Status};
+use super::{Ask, BrokerEvent, PublishError, RedisSettings, Status};
 use crate::link::{LinkId, Target};
 use crate::proto::resp::{Decoder, Item};
 use session::{Awaited, Session};
@@ -264,12 +264,12 @@ impl Redis {
         &'a mut self,
         input: &mut &'i [u8],
         now_ms: u64,
-    ) -> Option<Event<'a>> {
+    ) -> Option<BrokerEvent<'a>> {
         if matches!(self.state, State::Resting { .. } | State::Dialing { .. }) {
             return None;
         }
         if let Some(conn) = self.session.next_settled() {
-            return Some(Event::Settled { conn });
+            return Some(BrokerEvent::Settled { conn });
         }
         if !input.is_empty() {
             (self.session.heard_ms, self.session.due_ms) = (now_ms, now_ms);
@@ -281,9 +281,9 @@ impl Redis {
             }
             Ok(Some(Item::Push(push))) => self.session.on_push(push),
             Ok(Some(Item::Reply(reply))) => self.session.on_reply(reply),
-            Err(error) => Event::Broken { reason: error.to_string() },
+            Err(error) => BrokerEvent::Broken { reason: error.to_string() },
         };
-        if event == Event::Up {
+        if event == BrokerEvent::Up {
             self.state = State::Up { since_ms: now_ms };
             self.failed = false;
         }
@@ -327,7 +327,7 @@ mod tests {
         redis.connected(0);
         let reply = format!("-{error}\r\n");
         match redis.next(&mut reply.as_bytes(), 0) {
-            Some(Event::Broken { reason }) => reason,
+            Some(BrokerEvent::Broken { reason }) => reason,
             event => panic!("{event:?}"),
         }
     }

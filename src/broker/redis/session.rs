@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::Lost;
 use super::window::Window;
-use crate::broker::{Ask, Delivery, Event};
+use crate::broker::{Ask, BrokerEvent, Delivery};
 use crate::link::LinkId;
 use crate::proto::resp::{self, Push, Reply};
 
@@ -168,26 +168,26 @@ impl Session {
         }
     }
 
-    pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> Event<'a> {
+    pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> BrokerEvent<'a> {
         match push {
             Push::Message { channel, payload } => {
                 let except = self.take_own(channel, payload);
-                Event::Delivery(Delivery { channel, payload, except })
+                BrokerEvent::Delivery(Delivery { channel, payload, except })
             }
             Push::Subscribed { channel } => self.on_subscribed(channel),
             Push::Unsubscribed { channel } => match self.awaited.front() {
                 Some(Awaited::Unsubscribe(name)) if name.as_bytes() == channel => {
                     self.finish();
-                    Event::Quiet
+                    BrokerEvent::Quiet
                 }
                 _ => misfit("a confirmation of an UNSUBSCRIBE that was not due"),
             },
-            Push::TooLarge => Event::Skipped,
-            _ => Event::Quiet,
+            Push::TooLarge => BrokerEvent::Skipped,
+            _ => BrokerEvent::Quiet,
         }
     }
 
-    fn on_subscribed<'a>(&mut self, channel: &'a [u8]) -> Event<'a> {
+    fn on_subscribed<'a>(&mut self, channel: &'a [u8]) -> BrokerEvent<'a> {
         let Some(Awaited::Subscribe(channels)) = self.awaited.front_mut() else {
             return misfit("a confirmation of a SUBSCRIBE that was not due");
         };
@@ -196,13 +196,13 @@ impl Session {
                 if channels.is_empty() {
                     self.finish();
                 }
-                if wanted { Event::Subscribed { channel } } else { Event::Quiet }
+                if wanted { BrokerEvent::Subscribed { channel } } else { BrokerEvent::Quiet }
             }
             _ => misfit("a confirmation of another channel than was due"),
         }
     }
 
-    pub(super) fn on_reply<'a>(&mut self, reply: Reply<'a>) -> Event<'a> {
+    pub(super) fn on_reply<'a>(&mut self, reply: Reply<'a>) -> BrokerEvent<'a> {
         let Some(awaited) = self.awaited.pop_front() else {
             return misfit("a reply that nothing asked for");
         };
@@ -211,8 +211,8 @@ impl Session {
             (awaited, Reply::Error(reason)) => self.on_error(awaited, reason),
             (Awaited::Greeting, Reply::Status(_) | Reply::Aggregate) => {
                 match self.awaited.is_empty() {
-                    true => Event::Up,
-                    false => Event::Quiet,
+                    true => BrokerEvent::Up,
+                    false => BrokerEvent::Quiet,
                 }
             }
             (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
@@ -220,16 +220,16 @@ impl Session {
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
             (Awaited::Publish, Reply::Integer(_))
             | (Awaited::Set, Reply::Status(_))
-            | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => Event::Quiet,
+            | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),
         }
     }
 
-    fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> Event<'a> {
+    fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> BrokerEvent<'a> {
         // An unknown command is quoted with its arguments: a password, or what somebody wrote.
         let reason = reason.split(", with args beginning").next().unwrap_or(reason).to_string();
         match awaited {
-            Awaited::Greeting => Event::Broken { reason: greeting_refused(&reason) },
+            Awaited::Greeting => BrokerEvent::Broken { reason: greeting_refused(&reason) },
             Awaited::Subscribe(channels) => self.on_subscribe_denied(channels, &reason),
             // It answers nothing of use yet, and will when it is dialed again.
             Awaited::Get(get)
@@ -237,44 +237,44 @@ impl Session {
             {
                 // It is given back as one that is not answered.
                 self.awaited.push_front(Awaited::Get(get));
-                Event::Broken { reason }
+                BrokerEvent::Broken { reason }
             }
             Awaited::Get(get) => self.on_get_refused(get, reason),
             Awaited::Publish => {
                 self.forget_own(self.oldest);
-                Event::Refused { reason }
+                BrokerEvent::Refused { reason }
             }
-            Awaited::Set | Awaited::Unsubscribe(_) => Event::Refused { reason },
-            Awaited::Ping => Event::Quiet,
+            Awaited::Set | Awaited::Unsubscribe(_) => BrokerEvent::Refused { reason },
+            Awaited::Ping => BrokerEvent::Quiet,
         }
     }
 
     /// The value that was asked for; GETRANGE gives an empty one where there is none.
-    fn on_value<'a>(&mut self, get: Get, value: Option<&'a [u8]>) -> Event<'a> {
+    fn on_value<'a>(&mut self, get: Get, value: Option<&'a [u8]>) -> BrokerEvent<'a> {
         if value.is_some_and(|value| value.len() > self.largest) {
             return self.on_large_value(get.ask);
         }
         self.window.answered(value.map_or(0, <[u8]>::len));
         let payload = value.filter(|value| !get.ranged || !value.is_empty());
-        Event::Answer { ask: get.ask, payload }
+        BrokerEvent::Answer { ask: get.ask, payload }
     }
 
-    fn on_large_value<'a>(&mut self, ask: Ask) -> Event<'a> {
+    fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
         self.window.answered(self.largest);
         let reason = "the value is larger than a message may be".to_string();
-        Event::NoAnswer { ask, reason }
+        BrokerEvent::NoAnswer { ask, reason }
     }
 
     /// Who may not use GETRANGE, or has none, may have GET.
-    fn on_get_refused<'a>(&mut self, get: Get, reason: String) -> Event<'a> {
+    fn on_get_refused<'a>(&mut self, get: Get, reason: String) -> BrokerEvent<'a> {
         self.window.answered(0);
         let unknown = reason.contains("unknown command");
         if get.ranged && (unknown || reason.starts_with("NOPERM")) {
             self.plain |= unknown || reason.contains("command");
             self.again.push_back((get.ask, get.name));
-            return Event::Quiet;
+            return BrokerEvent::Quiet;
         }
-        Event::NoAnswer { ask: get.ask, reason }
+        BrokerEvent::NoAnswer { ask: get.ask, reason }
     }
 
     /// One error denies the whole batch, so each of its channels is asked for by itself; but not
@@ -283,18 +283,18 @@ impl Session {
         &mut self,
         mut channels: VecDeque<(Arc<str>, bool)>,
         reason: &str,
-    ) -> Event<'a> {
+    ) -> BrokerEvent<'a> {
         if channels.len() > 1 {
             for (channel, _) in channels.into_iter().filter(|(_, wanted)| *wanted) {
                 let command = [b"SUBSCRIBE", channel.as_bytes()];
                 resp::command(&mut self.out, &command);
                 self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
             }
-            return Event::Quiet;
+            return BrokerEvent::Quiet;
         }
         match channels.pop_front() {
-            Some((channel, true)) => Event::Denied { channel, reason: reason.to_string() },
-            _ => Event::Quiet,
+            Some((channel, true)) => BrokerEvent::Denied { channel, reason: reason.to_string() },
+            _ => BrokerEvent::Quiet,
         }
     }
 
@@ -383,8 +383,8 @@ fn hash(channel: &[u8], payload: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn misfit<'a>(what: &str) -> Event<'a> {
-    Event::Broken { reason: what.to_string() }
+fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
+    BrokerEvent::Broken { reason: what.to_string() }
 }
 
 fn greeting_refused(reason: &str) -> String {

@@ -19,7 +19,7 @@ const TRUSTED: Duration = Duration::from_secs(10);
 
 /// A link that is logged in.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     stream: Stream,
     decoder: Decoder,
     timeout: Duration,
@@ -28,7 +28,7 @@ pub struct Link {
 
 /// Why commands have no replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// There is no connection.
     Unreachable(String),
     /// The server will not serve us, in its words.
@@ -41,7 +41,7 @@ pub enum Fault {
 
 impl Link {
     /// Connects and logs in, within `timeout` altogether. Later each exchange may take as long.
-    pub fn dial(settings: &RedisSettings, timeout: Duration) -> Result<Link, Fault> {
+    pub(crate) fn dial(settings: &RedisSettings, timeout: Duration) -> Result<Link, Fault> {
         let now = Instant::now();
         let deadline = now + timeout;
         let stream = Stream::dial(&settings.target, deadline)
@@ -54,7 +54,7 @@ impl Link {
     }
 
     /// Whether the other end seems to be there still.
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         if !self.stream.is_quiet() {
             return false;
         }
@@ -63,7 +63,7 @@ impl Link {
     }
 
     /// Sends `commands`, which are `replies` in number, and hands over each reply with its place.
-    pub fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         commands: &[u8],
         replies: usize,

@@ -40,8 +40,7 @@
 //! - Nobody's name can spell another's channel: see [`Error::Name`] and [`Error::Facility`].
 
 mod error;
-pub(crate) mod json;
-mod link;
+pub(crate) mod link;
 pub(crate) mod stream;
 
 use std::time::Duration;
@@ -156,10 +155,10 @@ impl Publisher {
         if !may_be_sent(code) || reason.len() > MAX_REASON_BYTES {
             return Err(Error::Close { code, reason: reason.to_owned() });
         }
-        let (word, name, reason) = (word(audience), json::string(name), json::string(reason));
-        let message = format!(
-            r#"{{"disconnect": {{"{word}": {name}}}, "code": {code}, "reason": {reason}}}"#
-        );
+        let message = serde_json::json!({
+            "disconnect": { word(audience): name }, "code": code, "reason": reason,
+        });
+        let message = message.to_string();
         let channel = self.name("wsloop:control");
         let published = self.publish(&[channel], message.as_bytes(), 0)?;
         Ok(published.receivers)

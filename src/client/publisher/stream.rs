@@ -15,7 +15,7 @@ use crate::link::Target;
 
 /// A connected socket.
 #[derive(Debug)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Over TCP, without Nagle's delay.
     Tcp(TcpStream),
     /// Over a Unix socket.
@@ -25,7 +25,7 @@ pub enum Stream {
 impl Stream {
     /// Connects. The addresses of a name are tried one after another, each with its share of the
     /// time that is left, because one of them may swallow what is sent to it.
-    pub fn dial(target: &Target, deadline: Instant) -> io::Result<Stream> {
+    pub(crate) fn dial(target: &Target, deadline: Instant) -> io::Result<Stream> {
         let (host, port) = match target {
             Target::Unix(path) => return dial_unix(path, deadline),
             Target::Tcp { host, port } => (host, *port),
@@ -50,7 +50,7 @@ impl Stream {
     }
 
     /// Reads what there is, or waits for it; 0 bytes are the end.
-    pub fn read(&mut self, room: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, room: &mut [u8], deadline: Instant) -> io::Result<usize> {
         loop {
             let left = Some(left(deadline)?);
             let read = match self {
@@ -65,7 +65,7 @@ impl Stream {
     }
 
     /// Writes some of it. An error means that none of it was taken.
-    pub fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
+    pub(crate) fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
         loop {
             let left = Some(left(deadline)?);
             let written = match self {
@@ -81,7 +81,7 @@ impl Stream {
     }
 
     /// Whether there is nothing to read: no byte, no end, no failure. A byte is taken.
-    pub fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         let nothing = |read: io::Result<usize>| {
             read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
         };

@@ -1,4 +1,4 @@
-//! L0: HTTP/1.x from the side of who asks: a request is written, its response read as it arrives.
+//! L0: HTTP/1.x from the side of who asks: a response, read as it arrives.
 //!
 //! It knows the message format of RFC 9112, and nothing of who asks whom, nor why.
 //!
@@ -8,12 +8,8 @@
 //! - Where a response ends is certain, or the response is an error: two lengths, a length beside
 //!   a coding, a coding other than chunked, a line of a chunk that does not end in CR LF.
 //! - Nothing grows: head, whole response and the part of the body that is kept have their limits.
-//! - What goes into a request came out of a parsed one, and is still looked at for line ends.
 
 use std::fmt;
-use std::net::IpAddr;
-
-use super::Head;
 
 /// Longest head of a response, in bytes.
 pub const MAX_HEAD: usize = 16 << 10;
@@ -25,9 +21,6 @@ pub const MAX_BODY: usize = 1 << 10;
 const MAX_HEADERS: usize = 100;
 /// Most hexadecimal digits of a chunk's length: enough for any, without leading zeros for ever.
 const MAX_SIZE_DIGITS: u8 = 16;
-
-/// What of the browser's request is repeated as it came.
-const REPEATED: [&str; 3] = ["Authorization", "Origin", "User-Agent"];
 
 /// A response that has arrived whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +86,7 @@ impl std::error::Error for AnswerError {}
 
 /// Reads the responses of one connection, one after another.
 #[derive(Debug)]
-pub struct Reader {
+pub struct AnswerReader {
     wanted: &'static [&'static str],
     state: State,
     /// Bytes of the present response that were taken.
@@ -125,11 +118,11 @@ enum Chunked {
     LastEnd,
 }
 
-impl Reader {
+impl AnswerReader {
     /// Reads responses of which the values of these headers are wanted.
     pub fn new(wanted: &'static [&'static str]) -> Self {
         let answer = Answer { status: 0, keeps_alive: false, body: Vec::new(), values: Vec::new() };
-        Reader { wanted, state: State::Head, taken: 0, spilled: Vec::new(), answer }
+        AnswerReader { wanted, state: State::Head, taken: 0, spilled: Vec::new(), answer }
     }
 
     /// Takes what arrived from the front of `input`, until a response is whole; `None` when all is
@@ -163,7 +156,7 @@ impl Reader {
     }
 
     fn finish(&mut self) -> Answer {
-        let next = Reader::new(self.wanted);
+        let next = AnswerReader::new(self.wanted);
         std::mem::replace(self, next).answer
     }
 
@@ -258,57 +251,6 @@ impl Chunked {
             _ => return Err(AnswerError::Chunk),
         }))
     }
-}
-
-/// A GET of `path` at `host`, about the request of a browser at that address: with its Cookie,
-/// Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI, its
-/// address as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and with
-/// X-Forwarded-Proto if it has one that says http or https, for applications that redirect what is
-/// not. `None` if a value could end its line, which none can that was parsed.
-pub fn question(host: &str, path: &str, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(1 << 10);
-    out.extend_from_slice(b"GET ");
-    if path.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
-        return None;
-    }
-    out.extend_from_slice(path.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    let address = address.to_canonical().to_string();
-    push_line(&mut out, "Host", host.as_bytes())?;
-    push_line(&mut out, "Accept", b"*/*")?;
-    push_line(&mut out, "Accept-Encoding", b"identity")?;
-    // Never an authority: the application decides by what the path begins with.
-    let query = if head.query.is_empty() { "" } else { "?" };
-    let uri = [head.path, query, head.query].concat();
-    push_line(&mut out, "X-Original-URI", uri.as_bytes())?;
-    push_line(&mut out, "X-Real-IP", address.as_bytes())?;
-    push_line(&mut out, "X-Forwarded-For", address.as_bytes())?;
-    let scheme = head.header("X-Forwarded-Proto");
-    if let Some(scheme) = scheme.filter(|scheme| [&b"http"[..], b"https"].contains(scheme)) {
-        push_line(&mut out, "X-Forwarded-Proto", scheme)?;
-    }
-    for name in REPEATED {
-        for value in head.values(name) {
-            push_line(&mut out, name, value)?;
-        }
-    }
-    // Cookies may come in several lines (RFC 9113 section 8.2.3), but not to every framework.
-    let cookies: Vec<&[u8]> = head.values("Cookie").collect();
-    if !cookies.is_empty() {
-        push_line(&mut out, "Cookie", &cookies.join(&b"; "[..]))?;
-    }
-    out.extend_from_slice(b"\r\n");
-    Some(out)
-}
-
-fn push_line(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Option<()> {
-    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-        return None;
-    }
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
-    Some(())
 }
 
 /// The head at the start of `bytes` as an answer without its body, what follows it, and its

@@ -18,7 +18,7 @@ const MAX_HEADERS: usize = 64;
 
 /// What a server answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ServerAnswer {
     /// The WebSocket is open; its frames follow.
     Open,
     /// Another status than 101.
@@ -32,7 +32,7 @@ pub enum Answer {
 
 /// Why an answer is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerError {
+pub enum ServerAnswerError {
     /// It is not HTTP/1.x.
     NotHttp,
     /// It has more header lines than are read, or more bytes than the caller allows.
@@ -45,32 +45,34 @@ pub enum AnswerError {
     NotAsked,
 }
 
-impl fmt::Display for AnswerError {
+impl fmt::Display for ServerAnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            AnswerError::NotHttp => "the answer to the handshake is not HTTP",
-            AnswerError::TooLarge => "the answer to the handshake is too large",
-            AnswerError::NotUpgraded => "a 101 does not upgrade to a WebSocket",
-            AnswerError::WrongAccept => "a 101 has a Sec-WebSocket-Accept for another key",
-            AnswerError::NotAsked => "a 101 has an extension or sub-protocol nobody asked for",
+            ServerAnswerError::NotHttp => "the answer to the handshake is not HTTP",
+            ServerAnswerError::TooLarge => "the answer to the handshake is too large",
+            ServerAnswerError::NotUpgraded => "a 101 does not upgrade to a WebSocket",
+            ServerAnswerError::WrongAccept => "a 101 has a Sec-WebSocket-Accept for another key",
+            ServerAnswerError::NotAsked => {
+                "a 101 has an extension or sub-protocol nobody asked for"
+            }
         })
     }
 }
 
-impl std::error::Error for AnswerError {}
+impl std::error::Error for ServerAnswerError {}
 
 /// A Sec-WebSocket-Key as it is on the wire.
-pub type Key = [u8; 24];
+pub type ClientKey = [u8; 24];
 
 /// The key that stands for these bytes, which should not be guessable.
-pub fn key(nonce: [u8; 16]) -> Key {
+pub fn key(nonce: [u8; 16]) -> ClientKey {
     let mut key = [0; 24];
     STANDARD.encode_slice(nonce, &mut key).expect("16 bytes are 24 characters of base64");
     key
 }
 
 /// Appends the request for `target`, a path and query, to `host`, which may have a port.
-pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &Key) {
+pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &ClientKey) {
     request_with(out, host, target, key, &[]);
 }
 
@@ -79,7 +81,7 @@ pub fn request_with(
     out: &mut Vec<u8>,
     host: &str,
     target: &str,
-    key: &Key,
+    key: &ClientKey,
     headers: &[(&str, &str)],
 ) {
     out.extend_from_slice(b"GET ");
@@ -101,30 +103,30 @@ pub fn request_with(
 /// that has arrived whole, `None` while more is needed. `max_head` is the largest length.
 pub fn answer(
     bytes: &[u8],
-    key: &Key,
+    key: &ClientKey,
     max_head: usize,
-) -> Result<Option<(Answer, usize)>, AnswerError> {
+) -> Result<Option<(ServerAnswer, usize)>, ServerAnswerError> {
     answer_to(bytes, key, max_head, &[])
 }
 
 /// The same for a request that offered sub-protocols, of which the answer may choose one.
 pub fn answer_to(
     bytes: &[u8],
-    key: &Key,
+    key: &ClientKey,
     max_head: usize,
     protocols: &[String],
-) -> Result<Option<(Answer, usize)>, AnswerError> {
+) -> Result<Option<(ServerAnswer, usize)>, ServerAnswerError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let length = match response.parse(&bytes[..bytes.len().min(max_head)]) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if bytes.len() < max_head => return Ok(None),
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            return Err(AnswerError::TooLarge);
+            return Err(ServerAnswerError::TooLarge);
         }
-        Err(_) => return Err(AnswerError::NotHttp),
+        Err(_) => return Err(ServerAnswerError::NotHttp),
     };
-    let status = response.code.ok_or(AnswerError::NotHttp)?;
+    let status = response.code.ok_or(ServerAnswerError::NotHttp)?;
     let values = |name: &'static str| {
         let named = response.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name));
         named.map(|header| header.value)
@@ -136,13 +138,13 @@ pub fn answer_to(
     if status != 101 {
         let body = values("Content-Length").next();
         let body = body.and_then(|length| str::from_utf8(length).ok()?.parse().ok());
-        return Ok(Some((Answer::Refused { status, body }, length)));
+        return Ok(Some((ServerAnswer::Refused { status, body }, length)));
     }
     if !lists("Upgrade", b"websocket") || !lists("Connection", b"upgrade") {
-        return Err(AnswerError::NotUpgraded);
+        return Err(ServerAnswerError::NotUpgraded);
     }
     if !values("Sec-WebSocket-Accept").eq([&upgrade::accept(key)[..]]) {
-        return Err(AnswerError::WrongAccept);
+        return Err(ServerAnswerError::WrongAccept);
     }
     let asked = |chosen: &[u8]| {
         chosen.is_empty() || protocols.iter().any(|protocol| protocol.as_bytes() == chosen)
@@ -150,9 +152,9 @@ pub fn answer_to(
     if values("Sec-WebSocket-Extensions").any(|value| !value.is_empty())
         || !values("Sec-WebSocket-Protocol").all(asked)
     {
-        return Err(AnswerError::NotAsked);
+        return Err(ServerAnswerError::NotAsked);
     }
-    Ok(Some((Answer::Open, length)))
+    Ok(Some((ServerAnswer::Open, length)))
 }
 
 #[cfg(test)]
@@ -165,7 +167,7 @@ mod tests {
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
         \r\n";
 
-    fn read(bytes: &str) -> Result<Option<(Answer, usize)>, AnswerError> {
+    fn read(bytes: &str) -> Result<Option<(ServerAnswer, usize)>, ServerAnswerError> {
         answer(bytes.as_bytes(), &key(NONCE), 1024)
     }
 
@@ -178,7 +180,7 @@ mod tests {
         let asked = upgrade::check(&head).unwrap();
         assert_eq!((asked.host, asked.path, asked.query), ("h:1", "/ws/a", "echo"));
         let answered = upgrade::accepted(&asked.accept, None, None, &[]);
-        let expected = Ok(Some((Answer::Open, answered.len())));
+        let expected = Ok(Some((ServerAnswer::Open, answered.len())));
         assert_eq!(answer(&answered, &key(NONCE), 1024), expected);
     }
 
@@ -188,25 +190,33 @@ mod tests {
             assert_eq!(read(&OPEN[..end]), Ok(None), "{end}");
         }
         let with_frames = format!("{OPEN}frames");
-        assert_eq!(read(&with_frames), Ok(Some((Answer::Open, OPEN.len()))));
+        assert_eq!(read(&with_frames), Ok(Some((ServerAnswer::Open, OPEN.len()))));
     }
 
     #[test]
     fn answers_that_open_nothing() {
         let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\n";
-        let body = |body| Answer::Refused { status: 403, body };
+        let body = |body| ServerAnswer::Refused { status: 403, body };
         assert_eq!(read(refused), Ok(Some((body(Some(3)), refused.len()))));
         let endless = refused.replace("Content-Length: 3\r\n", "");
         assert_eq!(read(&endless), Ok(Some((body(None), endless.len()))));
         for (part, by, error) in [
-            ("HTTP/1.1 101", "SSH-2.0", AnswerError::NotHttp),
-            ("Upgrade: WebSocket", "Upgrade: h2c", AnswerError::NotUpgraded),
-            ("keep-alive, Upgrade", "keep-alive", AnswerError::NotUpgraded),
-            ("s3pPL", "s3ppL", AnswerError::WrongAccept),
-            ("Sec-WebSocket-Accept", "Accept", AnswerError::WrongAccept),
-            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a\r\n\r\n", AnswerError::NotAsked),
-            ("\r\n\r\n", &format!("\r\n{}\r\n", "A: b\r\n".repeat(62)), AnswerError::TooLarge),
-            ("\r\n\r\n", &format!("\r\nA: {}\r\n\r\n", "b".repeat(1024)), AnswerError::TooLarge),
+            ("HTTP/1.1 101", "SSH-2.0", ServerAnswerError::NotHttp),
+            ("Upgrade: WebSocket", "Upgrade: h2c", ServerAnswerError::NotUpgraded),
+            ("keep-alive, Upgrade", "keep-alive", ServerAnswerError::NotUpgraded),
+            ("s3pPL", "s3ppL", ServerAnswerError::WrongAccept),
+            ("Sec-WebSocket-Accept", "Accept", ServerAnswerError::WrongAccept),
+            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: a\r\n\r\n", ServerAnswerError::NotAsked),
+            (
+                "\r\n\r\n",
+                &format!("\r\n{}\r\n", "A: b\r\n".repeat(62)),
+                ServerAnswerError::TooLarge,
+            ),
+            (
+                "\r\n\r\n",
+                &format!("\r\nA: {}\r\n\r\n", "b".repeat(1024)),
+                ServerAnswerError::TooLarge,
+            ),
         ] {
             assert_eq!(read(&OPEN.replacen(part, by, 1)), Err(error), "{by}");
         }

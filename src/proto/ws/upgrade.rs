@@ -1,5 +1,5 @@
 //! L0: the server's half of the WebSocket opening handshake (RFC 6455 section 4.2): a request head
-//! becomes an [`Upgrade`] or a [`Refusal`], and an upgrade becomes the 101.
+//! becomes an [`Upgrade`] or a [`UpgradeError`], and an upgrade becomes the 101.
 //!
 //! It knows nothing of channels, identities or permissions; what a path means is others' business.
 //!
@@ -55,13 +55,15 @@ impl<'b> Upgrade<'b> {
 
     /// Refuses a page of an origin that may not connect. Without an Origin the client is not a
     /// browser and passes: it could have sent any.
-    pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), Refusal> {
+    pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), UpgradeError> {
         match self.origin {
             Some(origin) if is_origin_of(self.host, origin) => Ok(()),
-            Some(origin) if !allowed.permits(origin, self.host) => Err(Refusal::OriginRefused {
-                origin: origin.to_owned(),
-                host: self.host.to_owned(),
-            }),
+            Some(origin) if !allowed.permits(origin, self.host) => {
+                Err(UpgradeError::OriginRefused {
+                    origin: origin.to_owned(),
+                    host: self.host.to_owned(),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -69,7 +71,7 @@ impl<'b> Upgrade<'b> {
 
 /// Why a request does not become a WebSocket. `Display` is the body to answer with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum UpgradeError {
     /// The method is not GET.
     Method,
     /// The version is HTTP/1.0, which has no upgrades.
@@ -97,20 +99,19 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl UpgradeError {
     /// The HTTP status to refuse with.
     pub fn status(&self) -> u16 {
         match self {
             Self::Method
             | Self::HttpVersion
             | Self::Host
-            | Self::NoUpgrade
             | Self::NoConnectionUpgrade
             | Self::Key
             | Self::Protocols
             | Self::Origin => 400,
             Self::OriginRefused { .. } => 403,
-            Self::WebSocketVersion => 426,
+            Self::NoUpgrade | Self::WebSocketVersion => 426,
         }
     }
 
@@ -118,7 +119,7 @@ impl Refusal {
     /// (RFC 6455 section 4.4) and the protocol to upgrade to (RFC 9110 section 15.5.22).
     pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::WebSocketVersion => &[
+            Self::NoUpgrade | Self::WebSocketVersion => &[
                 ("Sec-WebSocket-Version", "13"),
                 ("Upgrade", "websocket"),
                 ("Connection", "Upgrade"),
@@ -128,7 +129,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for UpgradeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Method => "A WebSocket is opened with GET and no other HTTP method.",
@@ -177,34 +178,46 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for UpgradeError {}
 
 /// Checks everything that RFC 6455 section 4.2.1 asks of an opening handshake, in the order in
 /// which a request becomes less and less like a WebSocket's.
-pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, Refusal> {
+pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, UpgradeError> {
     if head.method != "GET" {
-        return Err(Refusal::Method);
+        return Err(UpgradeError::Method);
     }
     if head.minor_version < 1 {
-        return Err(Refusal::HttpVersion);
+        return Err(UpgradeError::HttpVersion);
     }
-    let host = host(head).ok_or(Refusal::Host)?;
+    let host = host(head).ok_or(UpgradeError::Host)?;
     if !lists(head, "Upgrade", "websocket") {
-        return Err(Refusal::NoUpgrade);
+        return Err(UpgradeError::NoUpgrade);
     }
     if !lists(head, "Connection", "upgrade") {
-        return Err(Refusal::NoConnectionUpgrade);
+        return Err(UpgradeError::NoConnectionUpgrade);
     }
     if only(head.values("Sec-WebSocket-Version")) != Some(b"13") {
-        return Err(Refusal::WebSocketVersion);
+        return Err(UpgradeError::WebSocketVersion);
     }
     let key = only(head.values("Sec-WebSocket-Key")).filter(|key| is_key(key));
-    let accept = accept(key.ok_or(Refusal::Key)?);
-    let protocols = protocols(head).ok_or(Refusal::Protocols)?;
+    let accept = accept(key.ok_or(UpgradeError::Key)?);
+    let protocols = protocols(head).ok_or(UpgradeError::Protocols)?;
     let origin = match head.header("Origin") {
-        Some(_) => Some(only_text(head, "Origin").ok_or(Refusal::Origin)?),
+        Some(_) => Some(only_text(head, "Origin").ok_or(UpgradeError::Origin)?),
         None => None,
     };
+    Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
+}
+
+/// A GET that does not ask for an upgrade where WebSockets are: a developer who looks. What a
+/// WebSocket would have to say besides is not asked of it.
+pub fn inquiry<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, UpgradeError> {
+    let host = host(head).ok_or(UpgradeError::Host)?;
+    let origin = match head.header("Origin") {
+        Some(_) => Some(only_text(head, "Origin").ok_or(UpgradeError::Origin)?),
+        None => None,
+    };
+    let (accept, protocols) = ([0; 28], Vec::new());
     Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
 }
 
@@ -504,7 +517,7 @@ mod tests {
     }
 
     /// The outcome of a whole head that arrives byte by byte, with a frame behind it.
-    fn replay(request: &str) -> Result<Upgrade<'_>, Refusal> {
+    fn replay(request: &str) -> Result<Upgrade<'_>, UpgradeError> {
         for end in 0..request.len() {
             assert_eq!(http::parse_head(&request.as_bytes()[..end], 8192), Ok(None), "{end}");
         }
@@ -565,7 +578,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        use Refusal::*;
+        use UpgradeError::*;
         let no_key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         for (part, by, expected) in [
             ("GET", "POST", Method),
@@ -631,34 +644,34 @@ mod tests {
         let bytes: Vec<u8> =
             request.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
         let (head, _) = http::parse_head(&bytes, 8192).unwrap().unwrap();
-        assert_eq!(check(&head), Err(Refusal::Origin));
+        assert_eq!(check(&head), Err(UpgradeError::Origin));
     }
 
     #[test]
     fn the_first_thing_wrong_is_told() {
         let (head, _) = http::parse_head(b"POST / HTTP/1.0\r\n\r\n", 8192).unwrap().unwrap();
-        assert_eq!(check(&head), Err(Refusal::Method));
+        assert_eq!(check(&head), Err(UpgradeError::Method));
         let plain = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
         let (head, _) = http::parse_head(plain, 8192).unwrap().unwrap();
-        assert_eq!(check(&head), Err(Refusal::NoUpgrade));
+        assert_eq!(check(&head), Err(UpgradeError::NoUpgrade));
     }
 
     #[test]
     fn refusals_say_what_to_do() {
-        let foreign = Refusal::OriginRefused { origin: "http://a".into(), host: "b".into() };
+        let foreign = UpgradeError::OriginRefused { origin: "http://a".into(), host: "b".into() };
         for (refusal, status, words) in [
-            (Refusal::Method, 400, "GET"),
-            (Refusal::HttpVersion, 400, "proxy_http_version 1.1"),
-            (Refusal::Host, 400, "Host"),
-            (Refusal::NoUpgrade, 400, "upgrade to a websocket"),
-            (Refusal::NoUpgrade, 400, "proxy_http_version 1.1"),
-            (Refusal::NoUpgrade, 400, "proxy_set_header Upgrade"),
-            (Refusal::NoUpgrade, 400, "proxy_set_header Connection"),
-            (Refusal::NoConnectionUpgrade, 400, "proxy_set_header Connection"),
-            (Refusal::WebSocketVersion, 426, "13"),
-            (Refusal::Key, 400, "16 random bytes"),
-            (Refusal::Protocols, 400, &MAX_PROTOCOLS.to_string()),
-            (Refusal::Origin, 400, "more than one Origin"),
+            (UpgradeError::Method, 400, "GET"),
+            (UpgradeError::HttpVersion, 400, "proxy_http_version 1.1"),
+            (UpgradeError::Host, 400, "Host"),
+            (UpgradeError::NoUpgrade, 426, "upgrade to a websocket"),
+            (UpgradeError::NoUpgrade, 426, "proxy_http_version 1.1"),
+            (UpgradeError::NoUpgrade, 426, "proxy_set_header Upgrade"),
+            (UpgradeError::NoUpgrade, 426, "proxy_set_header Connection"),
+            (UpgradeError::NoConnectionUpgrade, 400, "proxy_set_header Connection"),
+            (UpgradeError::WebSocketVersion, 426, "13"),
+            (UpgradeError::Key, 400, "16 random bytes"),
+            (UpgradeError::Protocols, 400, &MAX_PROTOCOLS.to_string()),
+            (UpgradeError::Origin, 400, "more than one Origin"),
             (foreign.clone(), 403, "\"http://a\""),
             (foreign.clone(), 403, "\"b\""),
             (foreign.clone(), 403, "pass Host on"),
@@ -674,7 +687,7 @@ mod tests {
     #[test]
     fn values_of_a_peer_are_quoted_and_cut() {
         let origin = format!("http://\u{e9}\"\r\n<{}", "a".repeat(5000));
-        let refusal = Refusal::OriginRefused { origin, host: "a".repeat(100) };
+        let refusal = UpgradeError::OriginRefused { origin, host: "a".repeat(100) };
         let text = refusal.to_string();
         assert!(text.contains(r#""http://\u{e9}\"\r\n<aaa"#), "{text}");
         assert!(text.contains(r#"aaa..." may"#), "{text}");
@@ -693,7 +706,7 @@ mod tests {
             let line = format!("Sec-WebSocket-Protocol: {}\r\nHost:", names.join(","));
             let request = request("Host:", &line);
             let outcome = replay(&request).map(|upgrade| upgrade.protocols().count());
-            assert_eq!(outcome, if expected { Ok(count) } else { Err(Refusal::Protocols) });
+            assert_eq!(outcome, if expected { Ok(count) } else { Err(UpgradeError::Protocols) });
         }
     }
 
@@ -867,7 +880,7 @@ mod tests {
         ] {
             let request = request("Host: h:8080", lines);
             let outcome = replay(&request).unwrap().check_origin(&listed);
-            let refusal = |origin: &str| Refusal::OriginRefused {
+            let refusal = |origin: &str| UpgradeError::OriginRefused {
                 origin: origin.to_owned(),
                 host: "h:8080".to_owned(),
             };

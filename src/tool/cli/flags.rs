@@ -199,7 +199,7 @@ fn flags(name: &str) -> impl Iterator<Item = &'static Flag<TaskDraft>> + Clone {
 }
 
 /// The commands as clap is to see them.
-pub fn commands() -> [clap::Command; 4] {
+pub(crate) fn commands() -> [clap::Command; 4] {
     let facility = Arg::new("FACILITY").value_name("FACILITY").required(true);
     let facility = facility.help("The facility: what follows /ws/ in the WebSocket's path");
     let message = Arg::new("MESSAGE").value_name("MESSAGE|-").required(true);
@@ -243,7 +243,7 @@ pub fn commands() -> [clap::Command; 4] {
 
 /// The task of the command `name`, one of [`commands`]. An error is the one line that says what is
 /// wrong.
-pub fn task(name: &str, matches: &ArgMatches) -> Result<Task, String> {
+pub(crate) fn task(name: &str, matches: &ArgMatches) -> Result<Task, String> {
     let given = Given::of(flags(name), matches);
     let mut draft = TaskDraft::default();
     let done = given.apply(flags(name), &mut draft);

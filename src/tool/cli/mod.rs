@@ -16,11 +16,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::access::channel::Audience;
-use crate::client::publisher::{Error, Expire, Publisher, Recipients, json};
+use crate::client::publisher::{Error, Expire, Publisher, Recipients};
 use crate::config::values::printable;
 
-pub use flags::{commands, task};
-pub use listen::Listen;
+pub(crate) use flags::{commands, task};
+pub(crate) use listen::Listen;
 
 const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
@@ -225,7 +225,9 @@ fn disconnected(receivers: u64, json: bool) -> Result<(), Failure> {
 /// Kind and data of a message as members of a JSON object: a text as it is, bytes in base64.
 fn json_of(message: &[u8], is_text: bool) -> String {
     match std::str::from_utf8(message) {
-        Ok(text) if is_text => format!("\"kind\":\"text\",\"data\":{}", json::string(text)),
+        Ok(text) if is_text => {
+            format!("\"kind\":\"text\",\"data\":{}", serde_json::Value::from(text))
+        }
         _ => format!("\"kind\":\"binary\",\"data\":\"{}\"", STANDARD.encode(message)),
     }
 }

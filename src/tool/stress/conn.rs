@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use socket2::Socket;
 
 use crate::proto::resp::{Decoder, Item, Reply};
-use crate::proto::ws::client::{self, Answer, Key};
+use crate::proto::ws::client::{self, ClientKey, ServerAnswer};
 use crate::proto::ws::frame::{Opcode, Role, encode_masked};
 use crate::proto::ws::message::{Event, Limits, Reader};
 
@@ -33,7 +33,7 @@ const LIMITS: Limits = Limits {
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
+pub(super) enum Task {
     /// One of the many: it listens, echoes, or is only there.
     Client,
     /// It publishes what the many hear.
@@ -45,7 +45,7 @@ pub enum Task {
 }
 
 /// What the conns work for.
-pub trait Work {
+pub(super) trait Work {
     /// A handshake is complete (or Redis has answered). What is appended to `out` is sent.
     fn opened(&mut self, conn: &mut Client, now_ns: u64, out: &mut Vec<u8>);
     /// A message came. What is appended to `out` is sent.
@@ -57,7 +57,7 @@ pub trait Work {
 
 /// What [`Work`] sees of a connection.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     /// What it is for.
     pub task: Task,
     /// Its number among all, and what it is to hear next.
@@ -70,7 +70,7 @@ pub struct Client {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Conn {
+pub(super) struct Conn {
     /// Its socket.
     pub socket: Socket,
     /// What others see of it.
@@ -94,14 +94,14 @@ enum State {
 
 #[derive(Debug)]
 struct Handshake {
-    key: Key,
+    key: ClientKey,
     /// What has arrived of the answer.
     answer: Vec<u8>,
 }
 
 /// Whether a connection goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// It does.
     Stays,
     /// It is to be dropped.
@@ -109,7 +109,7 @@ pub enum Fate {
 }
 
 /// What reading needs besides the conn: the shared room, and the time.
-pub struct Turn<'t> {
+pub(super) struct Turn<'t> {
     /// Room for what arrives.
     pub scratch: &'t mut [u8],
     /// Room for what goes out.
@@ -120,31 +120,36 @@ pub struct Turn<'t> {
 
 impl Conn {
     /// A conn that asks for a WebSocket.
-    pub fn handshaking(socket: Socket, client: Client, request: Vec<u8>, key: Key) -> Conn {
+    pub(super) fn handshaking(
+        socket: Socket,
+        client: Client,
+        request: Vec<u8>,
+        key: ClientKey,
+    ) -> Conn {
         let state = State::Handshake(Box::new(Handshake { key, answer: Vec::new() }));
         Conn { socket, client, state, unsent: request }
     }
 
     /// A link to Redis, which is open when the PING at the end of these commands is answered.
-    pub fn redis(socket: Socket, client: Client, commands: Vec<u8>) -> Conn {
+    pub(super) fn redis(socket: Socket, client: Client, commands: Vec<u8>) -> Conn {
         let state = State::Redis { decoder: Box::new(Decoder::new(1 << 16)), open: false };
         Conn { socket, client, state, unsent: commands }
     }
 
     /// Whether messages can be sent.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_) | State::Redis { open: true, .. })
     }
 
     /// Sends these bytes, after those that wait.
-    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let taken = if self.unsent.is_empty() { write(&self.socket, bytes)? } else { 0 };
         self.unsent.extend_from_slice(&bytes[taken..]);
         Ok(())
     }
 
     /// Sends what waits, as far as the kernel takes it.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         if !self.unsent.is_empty() {
             let taken = write(&self.socket, &self.unsent)?;
             self.unsent.drain(..taken);
@@ -156,7 +161,7 @@ impl Conn {
     }
 
     /// Takes what has arrived. `to_end` says that the peer will send no more.
-    pub fn read(
+    pub(super) fn read(
         &mut self,
         to_end: bool,
         turn: Turn<'_>,
@@ -211,7 +216,7 @@ impl Conn {
                 let answer = client::answer(&handshake.answer, &handshake.key, MAX_HEAD);
                 match answer.map_err(Error::Answer)? {
                     None => Ok(Fate::Stays),
-                    Some((Answer::Open, head)) => {
+                    Some((ServerAnswer::Open, head)) => {
                         let mut rest = handshake.answer.split_off(head);
                         let mut reader = Reader::new();
                         work.opened(&mut self.client, now_ns, out);
@@ -220,7 +225,7 @@ impl Conn {
                         self.state = State::Open(reader);
                         fate
                     }
-                    Some((Answer::Refused { status, body }, head)) => {
+                    Some((ServerAnswer::Refused { status, body }, head)) => {
                         let arrived = &handshake.answer[head..];
                         let whole = body.unwrap_or(MAX_BODY).min(MAX_BODY);
                         match arrived.len() < whole && !arrived.contains(&b'\n') {
@@ -240,7 +245,7 @@ impl Conn {
             State::Redis { .. } => return Err(Error::Redis("it hung up".to_owned())),
             State::Handshake(handshake) => {
                 let answer = client::answer(&handshake.answer, &handshake.key, MAX_HEAD);
-                if let Ok(Some((Answer::Refused { status, .. }, head))) = answer {
+                if let Ok(Some((ServerAnswer::Refused { status, .. }, head))) = answer {
                     return Err(Error::refused(status, &handshake.answer[head..]));
                 }
                 return Err(Error::HungUp(error));
@@ -278,14 +283,14 @@ fn messages(
 }
 
 /// Appends a close frame.
-pub fn close_frame(code: Option<u16>, now_ns: u64, out: &mut Vec<u8>) {
+pub(super) fn close_frame(code: Option<u16>, now_ns: u64, out: &mut Vec<u8>) {
     let code = code.map(u16::to_be_bytes);
     let payload = code.as_ref().map_or(&[][..], |code| code);
     encode_masked(Opcode::Close, payload, mask(now_ns), out);
 }
 
 /// A mask for a frame. It hides nothing from anybody here, but costs a proxy no less than any.
-pub fn mask(seed: u64) -> [u8; 4] {
+pub(super) fn mask(seed: u64) -> [u8; 4] {
     let mixed = (seed | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed >> 32) as u32).to_ne_bytes()
 }

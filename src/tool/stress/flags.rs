@@ -176,7 +176,7 @@ static FLAGS: &[Flag<StressDraft>] = &[
 ];
 
 /// The command line of `wsloop stress`.
-pub fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     let url = clap::Arg::new(URL).value_name(URL).help(
         "Where the clients connect: ws://HOST:PORT/path?query; with a path /ws/NAME and no query, \
          fanout subscribes to the broadcasts of NAME",
@@ -189,7 +189,7 @@ pub fn command() -> clap::Command {
 
 /// What was asked for, checked; an error is the one line that says what is wrong. `descriptors` is
 /// how many descriptors the tool may have open.
-pub fn plan(matches: &ArgMatches, descriptors: usize) -> Result<Plan, String> {
+pub(crate) fn plan(matches: &ArgMatches, descriptors: usize) -> Result<Plan, String> {
     let given = Given::of(FLAGS, matches);
     let mut draft = StressDraft::default();
     let done = given.apply(FLAGS, &mut draft);

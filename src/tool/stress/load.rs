@@ -11,7 +11,7 @@ use super::payload::{Payload, Received};
 use super::topic::{Tally, Topic};
 
 /// The state of a run, as far as it depends on what arrives.
-pub struct Load {
+pub(super) struct Load {
     mode: Mode,
     /// From dialing a conn to its being open.
     pub connect: Histogram,
@@ -34,7 +34,7 @@ pub struct Load {
 
 impl Load {
     /// A run at its beginning.
-    pub fn new(mode: Mode, topic: Topic, probe: Topic, echo: Echo) -> Load {
+    pub(super) fn new(mode: Mode, topic: Topic, probe: Topic, echo: Echo) -> Load {
         Load {
             mode,
             connect: Histogram::default(),
@@ -49,7 +49,7 @@ impl Load {
     }
 
     /// What grows whenever the run gets on.
-    pub fn life(&self) -> u64 {
+    pub(super) fn life(&self) -> u64 {
         let messages = self.topic.tally.received + self.echo.tally.received;
         self.connect.count() + self.extras_open as u64 + self.churned + messages
     }
@@ -106,7 +106,7 @@ impl Work for Load {
 
 /// Messages that each conn sends to have them back.
 #[derive(Debug)]
-pub struct Echo {
+pub(super) struct Echo {
     payload: Payload,
     messages: u32,
     window: u32,
@@ -119,19 +119,19 @@ pub struct Echo {
 
 impl Echo {
     /// So many messages for each conn, so many of them in flight.
-    pub fn new(payload: Payload, messages: u32, window: u32) -> Echo {
+    pub(super) fn new(payload: Payload, messages: u32, window: u32) -> Echo {
         Echo { payload, messages, window, settled: 0, tally: Tally::default(), text: Vec::new() }
     }
 
     /// Appends the first messages of a conn.
-    pub fn begin(&mut self, now_ns: u64, out: &mut Vec<u8>) {
+    pub(super) fn begin(&mut self, now_ns: u64, out: &mut Vec<u8>) {
         for number in 0..self.window.min(self.messages) {
             self.send(number, now_ns, out);
         }
     }
 
     /// Messages of all conns that need not be waited for.
-    pub fn settled(&self) -> u64 {
+    pub(super) fn settled(&self) -> u64 {
         self.settled
     }
 

@@ -27,14 +27,13 @@ use std::io;
 
 use crate::broker::RedisSettings;
 use crate::proto::resp::RespError;
-use crate::proto::ws::client::AnswerError;
+use crate::proto::ws::client::ServerAnswerError;
 use crate::proto::ws::frame::ProtocolError;
 
-pub use flags::{command, plan};
-pub use payload::LEAST as LEAST_SIZE;
-pub use report::Report;
+pub(crate) use flags::{command, plan};
+pub(crate) use payload::LEAST as LEAST_SIZE;
 pub use run::run;
-pub use url::{Url, url};
+pub(crate) use url::{Url, url};
 
 /// What the crowd does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +140,7 @@ pub enum Error {
         line: String,
     },
     /// A handshake was answered with something that opens no WebSocket.
-    Answer(AnswerError),
+    Answer(ServerAnswerError),
     /// The connection ended before the handshake was answered.
     HungUp(Option<io::Error>),
     /// A conn was closed while others were still connecting.

@@ -5,18 +5,18 @@
 //! broker may have stored, is told from one that was spoilt on its way.
 
 /// Bytes in front of the filler, and so of the smallest payload.
-pub const LEAST: usize = 32;
+pub(crate) const LEAST: usize = 32;
 
 /// Writes and reads the payloads of one run.
 #[derive(Clone, Debug)]
-pub struct Payload {
+pub(super) struct Payload {
     run: [u8; 8],
     filler: Vec<u8>,
 }
 
 /// What was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub(super) enum Received {
     /// A message of this run.
     Ours {
         /// Its number.
@@ -32,13 +32,13 @@ pub enum Received {
 
 impl Payload {
     /// Payloads of so many bytes, at least [`LEAST`].
-    pub fn new(run: u32, size: usize) -> Payload {
+    pub(super) fn new(run: u32, size: usize) -> Payload {
         let filler = (b'a'..=b'z').cycle().take(size.saturating_sub(LEAST)).collect();
         Payload { run: *hex(u64::from(run), &mut [0; 8]), filler }
     }
 
     /// Appends one.
-    pub fn write(&self, number: u32, sent_ns: u64, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, number: u32, sent_ns: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.run);
         out.extend_from_slice(hex(u64::from(number), &mut [0; 8]));
         out.extend_from_slice(hex(sent_ns, &mut [0; 16]));
@@ -46,7 +46,7 @@ impl Payload {
     }
 
     /// Reads one.
-    pub fn read(&self, bytes: &[u8]) -> Received {
+    pub(super) fn read(&self, bytes: &[u8]) -> Received {
         let parsed = bytes.split_at_checked(LEAST).and_then(|(head, filler)| {
             let (run, rest) = head.split_at(8);
             let (number, sent) = rest.split_at(8);

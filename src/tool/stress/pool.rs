@@ -33,7 +33,7 @@ const SOURCES: u32 = 250;
 
 /// Where to dial, and what to ask for there.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub(super) struct Door {
     address: SocketAddr,
     authority: String,
     target: String,
@@ -41,14 +41,14 @@ pub struct Door {
 
 impl Door {
     /// Looks up where a URL leads.
-    pub fn to(url: &Url) -> Result<Door, Error> {
+    pub(super) fn to(url: &Url) -> Result<Door, Error> {
         let (authority, target) = (url.authority.clone(), url.target());
         Ok(Door { address: url.resolve()?, authority, target })
     }
 }
 
 /// All connections.
-pub struct Pool {
+pub(super) struct Pool {
     poll: Poll,
     events: Events,
     start: Instant,
@@ -69,7 +69,7 @@ struct Links {
 
 impl Pool {
     /// A pool without connections. `seed` makes its keys unlike those of any other.
-    pub fn new(seed: u64) -> Result<Pool, Error> {
+    pub(super) fn new(seed: u64) -> Result<Pool, Error> {
         let start = Instant::now();
         let links = Links {
             conns: Slab::new(),
@@ -84,22 +84,22 @@ impl Pool {
     }
 
     /// Nanoseconds since the pool was made.
-    pub fn now_ns(&self) -> u64 {
+    pub(super) fn now_ns(&self) -> u64 {
         elapsed_ns(self.start)
     }
 
     /// Connections, in whatever state.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.links.conns.len()
     }
 
     /// Connections that are not open yet.
-    pub fn handshaking(&self) -> usize {
+    pub(super) fn handshaking(&self) -> usize {
         self.links.handshaking
     }
 
     /// Asks for a WebSocket, and returns the place of its conn.
-    pub fn dial(&mut self, door: &Door, task: Task) -> Result<usize, Error> {
+    pub(super) fn dial(&mut self, door: &Door, task: Task) -> Result<usize, Error> {
         let failed = |error| Error::Unreachable { what: door.authority.clone(), error };
         let client = self.links.client(task, self.now_ns());
         let id = client.place.id;
@@ -114,7 +114,7 @@ impl Pool {
     }
 
     /// Opens a link to Redis, and returns its place.
-    pub fn dial_redis(&mut self, redis: &RedisSettings, task: Task) -> Result<usize, Error> {
+    pub(super) fn dial_redis(&mut self, redis: &RedisSettings, task: Task) -> Result<usize, Error> {
         let failed = |error| Error::Unreachable { what: "Redis".to_owned(), error };
         let client = self.links.client(task, self.now_ns());
         let socket = match &redis.target {
@@ -159,14 +159,14 @@ impl Pool {
     }
 
     /// Sends bytes on an open conn. If its peer has gone, reading will tell.
-    pub fn send(&mut self, at: usize, bytes: &[u8]) {
+    pub(super) fn send(&mut self, at: usize, bytes: &[u8]) {
         if let Some(conn) = self.links.conns.get_mut(at) {
             let _ = conn.send(bytes);
         }
     }
 
     /// The open conns of the many, and a way to change what is kept of them.
-    pub fn clients(&mut self) -> impl Iterator<Item = (usize, &mut Client)> {
+    pub(super) fn clients(&mut self) -> impl Iterator<Item = (usize, &mut Client)> {
         let open = self.links.conns.iter_mut().filter(|(_, conn)| conn.is_open());
         let clients = open.map(|(at, conn)| (at, &mut conn.client));
         clients.filter(|(_, client)| client.task == Task::Client)
@@ -174,7 +174,7 @@ impl Pool {
 
     /// Waits until something happens, but not longer than until `until_ns`, and takes it. Says
     /// whether anything happened.
-    pub fn turn(&mut self, until_ns: u64, work: &mut impl Work) -> Result<bool, Error> {
+    pub(super) fn turn(&mut self, until_ns: u64, work: &mut impl Work) -> Result<bool, Error> {
         let left = Duration::from_nanos(until_ns.saturating_sub(self.now_ns()));
         match self.poll.poll(&mut self.events, Some(left)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(false),

@@ -70,7 +70,7 @@ impl Cpu {
 }
 
 /// Bytes of memory that these processes share with nobody.
-pub fn private_bytes(pids: &[u32]) -> Result<u64, Error> {
+pub(super) fn private_bytes(pids: &[u32]) -> Result<u64, Error> {
     let mut sum = 0;
     for pid in pids {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))

@@ -26,7 +26,7 @@ impl Usage {
 }
 
 /// A close frame's code and reason; `None` is hanging up without one.
-pub type Close = Option<(u16, String)>;
+pub(super) type Close = Option<(u16, String)>;
 
 /// Everything that was counted and timed.
 #[derive(Debug)]

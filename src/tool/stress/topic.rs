@@ -14,7 +14,7 @@ use super::payload::{Payload, Received};
 
 /// Who listens, and what is due next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// Different for all listeners.
     pub id: u32,
     /// One more than the highest number that came.
@@ -23,7 +23,7 @@ pub struct Place {
 
 /// What was received, and how.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Messages of the run, each counted once for a listener.
     pub received: u64,
     /// Messages that came again.
@@ -40,7 +40,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts a message that arrived, and returns the numbers that are settled by it.
-    pub fn judge(&mut self, place: &mut Place, number: u32, waited_ns: u64) -> Range<u32> {
+    pub(super) fn judge(&mut self, place: &mut Place, number: u32, waited_ns: u64) -> Range<u32> {
         let due = place.next;
         if number >= due {
             self.skipped.extend((due..number).map(|skipped| (place.id, skipped)));
@@ -59,7 +59,7 @@ impl Tally {
 
 /// One stream of messages to many listeners.
 #[derive(Debug)]
-pub struct Topic {
+pub(super) struct Topic {
     payload: Payload,
     /// Messages that somebody still has to receive or was sent after such a one, oldest first.
     under_way: VecDeque<Message>,
@@ -80,39 +80,39 @@ struct Message {
 
 impl Topic {
     /// A stream without messages and listeners.
-    pub fn new(payload: Payload) -> Topic {
+    pub(super) fn new(payload: Payload) -> Topic {
         let (tally, last) = (Tally::default(), Histogram::default());
         Topic { payload, under_way: VecDeque::new(), published: 0, listeners: 0, tally, last }
     }
 
     /// One more listens. All must before the first message.
-    pub fn join(&mut self) {
+    pub(super) fn join(&mut self) {
         self.listeners += 1;
     }
 
     /// A listener has gone: nothing more is awaited of it.
-    pub fn leave(&mut self, place: Place) {
+    pub(super) fn leave(&mut self, place: Place) {
         self.listeners -= 1;
         self.settle(place.next..self.published);
     }
 
     /// How many listen.
-    pub fn listeners(&self) -> u32 {
+    pub(super) fn listeners(&self) -> u32 {
         self.listeners
     }
 
     /// Messages sent so far.
-    pub fn published(&self) -> u32 {
+    pub(super) fn published(&self) -> u32 {
         self.published
     }
 
     /// Messages from the oldest that is still awaited to the newest.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.under_way.len()
     }
 
     /// A new message, to be sent now.
-    pub fn publish(&mut self, now_ns: u64) -> &[u8] {
+    pub(super) fn publish(&mut self, now_ns: u64) -> &[u8] {
         let mut payload = Vec::new();
         self.payload.write(self.published, now_ns, &mut payload);
         self.published += 1;
@@ -122,7 +122,7 @@ impl Topic {
 
     /// A listener received this.
     #[inline]
-    pub fn heard(&mut self, place: &mut Place, data: &[u8], now_ns: u64) {
+    pub(super) fn heard(&mut self, place: &mut Place, data: &[u8], now_ns: u64) {
         match self.awaited(place.next) {
             Some(message) if message.payload == data => {
                 message.awaited_by -= 1;

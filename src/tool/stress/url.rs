@@ -58,7 +58,7 @@ impl std::fmt::Display for Url {
 }
 
 /// Reads `ws://HOST[:PORT][/path][?query]`.
-pub fn url(text: &str) -> Result<Url, String> {
+pub(crate) fn url(text: &str) -> Result<Url, String> {
     let form = "write ws://HOST:PORT/path?query";
     let wrong = |why: &str| format!("{} {why}; {form}", values::quoted(text));
     let Some((scheme, rest)) = text.split_once("://") else {

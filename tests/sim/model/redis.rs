@@ -1,19 +1,33 @@
 //! What comes of what Redis says, and what it is asked.
 
-use std::collections::BTreeSet;
+use super::super::super::world::{Arrival, REDIS_TIMEOUT_MS};
+use super::guest::{End, Life};
+use super::{Model, Said};
 
-use super::super::super::world::Arrival;
-use super::{Model, PATIENCE_MS, is_for_browsers};
-
+/// A GET that is not answered.
 #[derive(Debug)]
-pub(super) struct Get {
-    number: usize,
-    pub(super) channel: String,
-    pub(super) era: u64,
+pub struct Get {
+    /// How many there were before it, and it.
+    pub number: u64,
+    /// When it was sent.
+    pub asked: u64,
+    pub subject: Subject,
 }
 
+/// What a GET is about.
 #[derive(Debug)]
-pub(super) struct Publish {
+pub enum Subject {
+    /// The session of a browser.
+    Session(usize),
+    /// A channel's stored message, perhaps for everybody who hears it.
+    Stored { channel: String, era: u64, catches_up: bool },
+    /// A channel that nobody hears any more.
+    Nothing,
+}
+
+/// A browser's message on its way through Redis.
+#[derive(Debug)]
+pub struct Publish {
     channel: String,
     payload: Vec<u8>,
     /// Who is not to hear it.
@@ -23,92 +37,120 @@ pub(super) struct Publish {
     twin: bool,
 }
 
+impl Get {
+    /// Whether its answer is about that channel.
+    pub fn is_for(&self, name: &str, time: u64) -> bool {
+        matches!(&self.subject, Subject::Stored { channel, era, .. } if channel == name && *era == time)
+    }
+}
+
 impl Model {
     /// Something has arrived from Redis.
     pub(super) fn arrive(&mut self, arrival: &Arrival) {
         self.event += 1;
         match arrival {
-            // What follows comes to nothing.
+            // What follows it comes to nothing.
+            _ if self.lost => {}
             Arrival::Blurt => self.lose(),
             Arrival::Greeted => self.greeted(),
             _ if !self.up => {}
             Arrival::Subscribed(name) => {
                 let (channel, era) = self.subscribes.pop_front().expect("it was subscribed to");
                 assert_eq!(channel.as_bytes(), name);
-                if let Some(channel) = self.channels.get_mut(&channel).filter(|c| c.era == era) {
-                    channel.confirmed = true;
-                }
+                self.confirmed(&channel, era);
             }
             Arrival::Message { channel, payload, publish } => {
                 let name = String::from_utf8_lossy(channel).into_owned();
-                let mut except = None;
-                for (number, own) in self.publishes.iter_mut().enumerate() {
-                    if Some(number) == *publish {
-                        own.arrived = true;
-                        except = own.except;
-                    } else if !own.arrived && own.channel == name && own.payload == *payload {
-                        own.twin = true;
-                    }
-                }
-                let comes_back = |id: &usize| {
-                    self.guests[*id].is_member() && self.guests[*id].own.contains_key(payload)
-                };
-                let back = except.filter(comes_back);
-                let fits = is_for_browsers(payload);
-                if fits && self.channels.get(&name).is_some_and(|channel| channel.confirmed) {
-                    self.deliver(&name, payload, except, back);
-                } else if let Some(id) = back {
-                    self.guests[id].own.entry(payload.clone()).or_default().1 += 1;
+                match self.control() == Some(name.clone()) {
+                    true => self.controlled(payload),
+                    false => self.message(&name, payload, *publish),
                 }
             }
-            Arrival::Answer(value) => {
-                let usable = value.as_deref().filter(|value| is_for_browsers(value));
-                self.answered(usable);
-            }
+            Arrival::Answer { value, .. } => self.answered(value.as_deref(), true),
             Arrival::Stored => self.stored(),
             Arrival::Refused(command) => self.refused(command),
         }
     }
 
-    fn greeted(&mut self) {
-        self.up = true;
-        let heard = self.heard_channels();
-        for name in &heard {
-            self.fetches += 1;
-            let number = self.fetches;
-            let channel = self.channels.get_mut(name).expect("it is heard");
-            channel.confirmed = false;
-            channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
-            channel.shared = Some((number, false));
-            let oldest = channel.fetches.iter().map(|(_, since)| *since).min();
-            let since = oldest.unwrap_or(channel.delivered);
-            channel.fetches = vec![(number, since)];
-            let (channel, era) = (name.clone(), channel.era);
-            self.unasked.push(Get { number, channel, era });
-            for (_, guest) in self.members(name) {
-                guest.waits = guest.waits.map(|_| number);
-                guest.catches_up = Some(number);
-            }
-        }
-        for id in 0..self.guests.len() {
-            let guest = &self.guests[id];
-            let waits = guest.asked && guest.joined.is_none() && !guest.closing;
-            if waits && guest.ask.bad.is_none() {
-                self.join(id);
-            }
+    fn confirmed(&mut self, name: &str, era: u64) {
+        let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.era == era) else {
+            return;
+        };
+        channel.confirmed = true;
+        for id in channel.members.clone() {
+            self.guests[id].awaits.remove(name);
+            self.open_if_joined(id);
         }
     }
 
+    fn message(&mut self, name: &str, payload: &[u8], publish: Option<usize>) {
+        let mut except = None;
+        for (number, own) in self.publishes.iter_mut().enumerate() {
+            if Some(number) == publish {
+                own.arrived = true;
+                except = own.except;
+            } else if !own.arrived && own.channel == name && own.payload == *payload {
+                own.twin = true;
+            }
+        }
+        let comes_back = |id: &usize| {
+            self.guests[*id].is_member() && self.guests[*id].own.contains_key(payload)
+        };
+        let back = except.filter(comes_back);
+        let confirmed = self.channels.get(name).is_some_and(|channel| channel.confirmed);
+        if confirmed && self.is_for_browsers(payload) {
+            self.deliver(name, payload, except, back);
+        } else if let Some((_, back)) = back.and_then(|id| self.guests[id].own.get_mut(payload)) {
+            *back += 1;
+        }
+    }
+
+    /// Redis is there, and knows nothing.
+    fn greeted(&mut self) {
+        (self.up, self.down, self.control_denied) = (true, false, false);
+        for channel in self.channels.values_mut() {
+            (channel.confirmed, channel.catches_up) = (false, true);
+            channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
+        }
+        for membership in self.guests.iter_mut().flat_map(|guest| &mut guest.memberships) {
+            membership.catches_up = true;
+        }
+        let mut waiting: Vec<usize> =
+            (0..self.guests.len()).filter(|id| self.guests[*id].life == Life::Waiting).collect();
+        waiting.sort_by_key(|id| self.guests[*id].place);
+        waiting.into_iter().for_each(|id| self.join(id));
+    }
+
+    /// Redis's link is being dialed.
+    pub(super) fn dialed(&mut self) {
+        self.lost = false;
+    }
+
+    /// Redis's link is lost.
     pub(super) fn lose(&mut self) {
+        if std::mem::replace(&mut self.lost, true) {
+            return;
+        }
+        self.down = !self.up;
         self.up = false;
         self.subscribes.clear();
         self.gets.clear();
-        self.unasked.clear();
         self.again.clear();
+        self.asked_for.clear();
         self.unstored = 0;
-        self.guests.iter_mut().for_each(|guest| guest.unstored = 0);
         for publish in std::mem::take(&mut self.publishes) {
             self.forget(&publish);
+        }
+        for id in 0..self.guests.len() {
+            let guest = &mut self.guests[id];
+            guest.unstored = 0;
+            guest.looked_up = false;
+            for membership in guest.memberships.iter_mut().filter(|m| !m.answered) {
+                membership.get = None;
+            }
+            if self.down && guest.waits_for_redis() && guest.due.is_none() {
+                self.end(id, End::Status(503));
+            }
         }
     }
 
@@ -123,81 +165,55 @@ impl Model {
         }
     }
 
-    /// A browser waits for what is stored on its channel.
-    pub(super) fn wait_for_stored(&mut self, id: usize, name: &str) {
-        let channel = self.channels.get_mut(name).expect("it is heard");
-        if let Some((number, _)) = channel.shared {
-            self.guests[id].waits = Some(number);
-            return;
-        }
-        self.fetches += 1;
-        let number = self.fetches;
-        channel.shared = Some((number, false));
-        channel.fetches.push((number, channel.delivered));
-        let (channel, era) = (name.to_string(), channel.era);
-        self.unasked.push(Get { number, channel, era });
-        self.guests[id].waits = Some(number);
-    }
-
-    /// A fetch is over: who waited for it hears what was stored, if anything, and what was held.
-    fn end_fetch(&mut self, name: &str, number: usize, value: Option<&[u8]>) {
-        let Some(channel) = self.channels.get_mut(name) else { return };
-        let Some(at) = channel.fetches.iter().position(|(known, _)| *known == number) else {
+    /// The oldest GET is answered, with something that can be read or not.
+    fn answered<'a>(&mut self, value: Option<&'a [u8]>, readable: bool) {
+        let get = self.gets.pop_front().expect("it was asked for");
+        let (name, era, catches_up) = match &get.subject {
+            Subject::Nothing => return,
+            Subject::Session(id) if readable => return self.looked_up(*id, value),
+            Subject::Session(id) => return self.no_session(*id),
+            Subject::Stored { channel, era, catches_up } => (channel, *era, *catches_up),
+        };
+        let value = value.filter(|value| self.is_for_browsers(value));
+        let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.era == era) else {
             return;
         };
-        channel.fetches.remove(at);
-        channel.shared = channel.shared.filter(|(shared, _)| *shared != number);
-        let wanted = channel.fetches.iter().map(|(_, since)| channel.delivered - since).max();
-        while channel.held.len() > wanted.unwrap_or(0) {
-            channel.held.pop_front();
-        }
-        let news = value
-            .is_some_and(|value| channel.known.iter().all(|known| known.as_deref() != Some(value)));
+        let news = value.filter(|value| {
+            catches_up && channel.known.iter().all(|known| known.as_deref() != Some(value))
+        });
         if let Some(value) = value {
             channel.last_stored = Some(value.to_vec());
         }
-        let published = value.and_then(|value| self.published.get(value));
-        let published = published.map(|(_, last)| *last);
-        let stored = value.map(|value| (value, published));
-        for (_, guest) in self.members(name) {
-            if guest.waits == Some(number) {
-                guest.go_on(stored);
-            } else if guest.catches_up == Some(number) {
-                guest.go_on(stored.filter(|_| news));
+        let published = |value: &[u8]| self.published.get(value).map(|(_, last)| *last);
+        let stored = |value: Option<&'a [u8]>| value.map(|value| (value, published(value)));
+        let (stored, news) = (stored(value), stored(news));
+        for id in &channel.members {
+            let guest = &mut self.guests[*id];
+            let at = guest.place_of(name).expect("a member hears the channel");
+            let membership = &guest.memberships[at];
+            if !membership.answered && membership.get == Some(get.number) {
+                guest.go_on(at, stored);
+            } else if membership.answered && membership.catches_up && catches_up {
+                guest.go_on(at, news);
             }
         }
     }
 
-    /// What waits on a channel behind the first so many messages that are held waits no longer.
-    pub(super) fn release(&mut self, name: &str, old: usize) {
-        let Some(channel) = self.channels.get(name) else { return };
-        let old = old.min(channel.held.len());
-        let behind = channel.delivered - (channel.held.len() - old);
-        let waits = |since: usize| old > 0 && since < behind;
-        let over = channel.fetches.iter().filter(|(_, since)| waits(*since));
-        let over: Vec<usize> = over.map(|(number, _)| *number).collect();
-        for number in over {
-            self.unasked.retain(|get| get.number != number);
-            self.end_fetch(name, number, None);
-        }
-    }
-
-    /// What has waited too long waits no longer.
+    /// What has waited too long for what is stored waits no longer.
     pub(super) fn release_overdue(&mut self) {
-        let names: Vec<String> = self.channels.keys().cloned().collect();
-        for name in names {
-            let held = &self.channels[&name].held;
-            let old = held.iter().take_while(|(_, at_ms)| at_ms + PATIENCE_MS <= self.now_ms);
-            let old = old.count();
-            self.release(&name, old);
+        for guest in self.guests.iter_mut().filter(|guest| guest.is_member()) {
+            for at in 0..guest.memberships.len() {
+                let oldest = guest.memberships[at].held.first().map(|held| held.at_ms);
+                if oldest.is_some_and(|at_ms| at_ms + REDIS_TIMEOUT_MS <= self.now_ms) {
+                    guest.go_on(at, None);
+                }
+            }
         }
     }
 
-    /// The oldest question is answered.
-    fn answered(&mut self, value: Option<&[u8]>) {
-        let get = self.gets.pop_front().expect("it was asked for");
-        if self.channels.get(&get.channel).is_some_and(|channel| channel.era == get.era) {
-            self.end_fetch(&get.channel, get.number, value);
+    fn no_session(&mut self, id: usize) {
+        if self.guests[id].life == Life::LookingUp {
+            self.end(id, End::Status(503));
         }
     }
 
@@ -211,14 +227,14 @@ impl Model {
 
     fn refused(&mut self, command: &[Vec<u8>]) {
         match &command[0][..] {
-            b"GET" => self.answered(None),
+            b"GET" => self.answered(None, false),
             b"GETRANGE" => self.again.extend(self.gets.pop_front()),
             b"SET" => self.stored(),
             b"SUBSCRIBE" => {
-                let names = command[1..].iter().map(|name| String::from_utf8_lossy(name));
-                for name in names {
-                    let denied = self.subscribes.pop_front().expect("it was subscribed to");
-                    assert_eq!(denied.0, name);
+                let alone = command.len() == 2;
+                for _ in &command[1..] {
+                    let (name, era) = self.subscribes.pop_front().expect("it was subscribed to");
+                    self.subscribe_refused(&name, era, alone);
                 }
             }
             b"PUBLISH" => {
@@ -229,29 +245,42 @@ impl Model {
                 };
                 let own = self.publishes.iter_mut().find(refused).expect("it was published");
                 own.arrived = true;
-                let own = Publish {
-                    arrived: false,
-                    channel: String::new(),
-                    payload: own.payload.clone(),
-                    ..*own
-                };
-                self.forget(&own);
+                let (except, payload) = (own.except, own.payload.clone());
+                let (channel, twin) = (String::new(), own.twin);
+                self.forget(&Publish { channel, payload, except, arrived: false, twin });
+            }
+            _ => {}
+        }
+    }
+
+    /// Redis does not let us hear a channel; or one of several, and then each is asked for alone.
+    fn subscribe_refused(&mut self, name: &str, era: u64, alone: bool) {
+        let control = self.control().as_deref() == Some(name);
+        let channel = self.channels.get(name).filter(|channel| channel.era == era);
+        match (alone, channel) {
+            (true, _) if control => self.control_denied = true,
+            (true, Some(channel)) => {
+                for id in channel.members.clone() {
+                    let end = match self.guests[id].life {
+                        Life::Open => End::Code(Some(1011)),
+                        _ => End::Status(503),
+                    };
+                    if self.guests[id].due.is_none() {
+                        self.end(id, end);
+                    }
+                }
+            }
+            (false, channel) if control || channel.is_some() => {
+                self.asked_for.remove(name);
             }
             _ => {}
         }
     }
 
     /// What Redis is asked to do follows from what has happened.
-    pub(super) fn follow(
-        &mut self,
-        commands: &[Vec<Vec<u8>>],
-        mut said: Vec<(usize, Vec<u8>)>,
-        heard_before: &BTreeSet<String>,
-        was_up: bool,
-    ) {
-        let heard = self.heard_channels();
-        let (mut subscribed, mut unsubscribed) = (BTreeSet::new(), BTreeSet::new());
-        let dropped = !self.up || self.may_drop;
+    pub(super) fn follow(&mut self, commands: &[Vec<Vec<u8>>], mut said: Vec<Said>) {
+        let dropped = !self.up || self.may_drop();
+        let mut wanted = self.to_publish(&mut said);
         let mut author = 0;
         for command in commands {
             let name = command.get(1).map_or("".into(), |name| String::from_utf8_lossy(name));
@@ -261,46 +290,87 @@ impl Model {
                         let name = String::from_utf8_lossy(name).into_owned();
                         let era = self.channels.get(&name).map_or(0, |channel| channel.era);
                         self.subscribes.push_back((name.clone(), era));
-                        assert!(subscribed.insert(name), "it is subscribed to once");
+                        assert!(self.asked_for.insert(name), "it is subscribed to once");
                     }
                 }
                 b"UNSUBSCRIBE" => {
-                    assert!(unsubscribed.insert(name.into_owned()), "it is unsubscribed from once");
+                    let was = self.asked_for.remove(&*name);
+                    assert!(was, "{name} is unsubscribed from once");
                 }
+                b"GETRANGE" => self.gets(&name),
                 b"GET" => self.gets.extend(self.again.pop_front()),
-                b"GETRANGE" => self.asked(&name),
                 b"SET" => {
                     self.unstored += 1;
                     self.guests[author].unstored = self.unstored;
                 }
-                b"PUBLISH" => author = self.published(&name, &command[2], &mut said, dropped),
+                b"PUBLISH" => author = self.published(&name, &command[2], &mut wanted, dropped),
                 _ => {}
             }
         }
-        let ended = said.iter().all(|(id, _)| self.guests[*id].cut_short);
-        assert!(said.is_empty() || dropped || ended, "not published: {said:?}");
+        let ended = wanted.iter().all(|(id, ..)| self.guests[*id].cut_short);
+        assert!(wanted.is_empty() || dropped || ended, "not published: {wanted:?}");
         if !self.up {
             return assert!(commands.iter().all(|command| command[0] == b"HELLO"), "Redis is down");
         }
-        if was_up && !self.denied {
-            let (came, went) = (&heard - heard_before, heard_before - &heard);
-            assert_eq!(subscribed, came, "what is heard now is subscribed to");
-            assert_eq!(unsubscribed, went, "and unsubscribed from what is not heard any more");
-        } else if !was_up {
-            assert_eq!(subscribed, heard, "what is heard is subscribed to when Redis is back");
-        }
+        let heard = self.channels.keys().cloned().chain(self.control()).collect();
+        assert_eq!(self.asked_for, heard, "what is heard is what Redis was asked for");
+        let waits = |id: &usize| {
+            let guest = &self.guests[*id];
+            guest.life == Life::LookingUp && !guest.looked_up && guest.due.is_none()
+        };
+        let waits = (0..self.guests.len()).find(waits);
+        assert_eq!(waits, None, "its session is not asked for");
     }
 
-    /// Redis is asked for what is stored on a channel.
-    fn asked(&mut self, name: &str) {
-        let at = self.unasked.iter().position(|get| get.channel == name);
-        let get = self.unasked.remove(at.expect("somebody waits for it"));
-        if let Some(channel) = self.channels.get_mut(name)
-            && let Some((number, asked)) = &mut channel.shared
-        {
-            *asked |= *number == get.number;
+    /// Redis is asked for a session or for a stored message.
+    fn gets(&mut self, name: &str) {
+        self.asked += 1;
+        let (number, asked) = (self.asked, self.event);
+        let session = |id: &usize| {
+            let guest = &self.guests[*id];
+            guest.life == Life::LookingUp && !guest.looked_up && self.session_name(*id) == name
+        };
+        // Those who waited until Redis was back are asked about in the order of their places.
+        let session =
+            (0..self.guests.len()).filter(session).min_by_key(|id| self.guests[*id].place);
+        let subject = match (session, self.channels.get_mut(name)) {
+            (Some(id), _) => {
+                self.guests[id].looked_up = true;
+                Subject::Session(id)
+            }
+            (None, None) => Subject::Nothing,
+            (None, Some(channel)) => {
+                for id in &channel.members {
+                    let memberships = &mut self.guests[*id].memberships;
+                    let mut before = Some(0);
+                    for membership in memberships {
+                        let next = membership.channel == name && membership.get.is_none();
+                        if next && before.is_some_and(|before| before < number) {
+                            membership.get = Some(number);
+                        }
+                        before = membership.get;
+                    }
+                }
+                let catches_up = std::mem::take(&mut channel.catches_up);
+                Subject::Stored { channel: name.to_owned(), era: channel.era, catches_up }
+            }
+        };
+        self.gets.push_back(Get { number, asked, subject });
+    }
+
+    /// What is to be published of what browsers have said: to each of their channels.
+    fn to_publish(&self, said: &mut Vec<Said>) -> Vec<(usize, String, Vec<u8>)> {
+        let mut wanted = Vec::new();
+        for (id, payload) in said.drain(..) {
+            let channels = self.guests[id].grant.publish.iter();
+            wanted.extend(channels.map(|name| (id, name.clone(), payload.clone())));
         }
-        self.gets.push_back(get);
+        wanted
+    }
+
+    /// Whether Redis may be so slow that publishing is refused.
+    fn may_drop(&self) -> bool {
+        self.setup.buffer_limit < 1 << 20
     }
 
     /// The server publishes: it is what somebody has just said. Returns who.
@@ -308,19 +378,18 @@ impl Model {
         &mut self,
         name: &str,
         payload: &[u8],
-        said: &mut Vec<(usize, Vec<u8>)>,
+        wanted: &mut Vec<(usize, String, Vec<u8>)>,
         dropped: bool,
     ) -> usize {
-        let at = said
-            .iter()
-            .position(|(id, said)| *said == payload && self.guests[*id].ask.channel() == name);
-        let at = at.unwrap_or_else(|| panic!("nobody said {:?}", payload.escape_ascii()));
-        let id = said[at].0;
-        let skipped = said[..at].iter().any(|(before, _)| *before == id);
+        let fits =
+            |(_, channel, said): &(usize, String, Vec<u8>)| channel == name && said == payload;
+        let at = wanted.iter().position(fits);
+        let at = at.unwrap_or_else(|| panic!("nobody said {:?} to {name}", payload.escape_ascii()));
+        let id = wanted[at].0;
+        let skipped = wanted[..at].iter().any(|(before, ..)| *before == id);
         assert!(!skipped || dropped, "published in the order in which it was said");
-        said.remove(at);
-        let ask = self.guests[id].ask;
-        let except = (ask.hears && !ask.echo).then_some(id);
+        wanted.remove(at);
+        let except = self.guests[id].withholds(name).then_some(id);
         if except.is_some() {
             self.guests[id].own.entry(payload.to_vec()).or_default().0 += 1;
         }

@@ -5,7 +5,8 @@
 """
 
 from ._channels import SELF
+from ._exchange import Published
 from ._message import RedisMessage
-from .publisher import Published, RedisPublisher, disconnect
+from .publisher import RedisPublisher, disconnect
 
 __all__ = ["SELF", "Published", "RedisMessage", "RedisPublisher", "disconnect"]

@@ -9,8 +9,11 @@ Rules:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Union
+from typing import Any, Optional, Union
+
+from ._names import Named, checked, facility_of, name_of_group, name_of_user, text_of
 
 #: The session entry with the user's name, written at login.
 SESSION_USER = "wsloop:username"
@@ -25,6 +28,8 @@ SEARCH_ORDER = ("session", "user", "group", "broadcast")
 # This engine keeps no session on the server, and its "key" is another one in each second.
 _KEYLESS = "django.contrib.sessions.backends.signed_cookies"
 
+_AUDIENCES = ("broadcast", "group", "user", "session")
+
 
 class SelfType:
     """The type of SELF."""
@@ -37,7 +42,7 @@ class SelfType:
 SELF = SelfType()
 
 #: One name, several, SELF, or True, which is SELF by its name in old ws4redis.
-Who = Union[str, SelfType, bool, None, Iterable[Any]]
+Who = Union[str, SelfType, bool, None, Iterable[Any], Named]
 
 
 def user_of(request: Any) -> str | None:
@@ -46,7 +51,7 @@ def user_of(request: Any) -> str | None:
     if user is None or not getattr(user, "is_authenticated", True):
         return None
     name = user.get_username() if hasattr(user, "get_username") else user.username
-    return str(name) or None
+    return str(name) if name is not None and name != "" else None
 
 
 def groups_of(request: Any) -> list[str]:
@@ -54,17 +59,24 @@ def groups_of(request: Any) -> list[str]:
     session = getattr(request, "session", None)
     if session is None or user_of(request) is None:
         return []
-    return [str(name) for name in session.get(SESSION_GROUPS, None) or [] if name]
+    names = (text_of(name) for name in session.get(SESSION_GROUPS, None) or [])
+    return [name for name in names if name]
 
 
 def session_of(request: Any) -> str | None:
     """The session's key, or None while the session is not stored."""
     session = getattr(request, "session", None)
-    if session is None or type(session).__module__ == _KEYLESS:
+    if session is None or is_keyless(session):
         return None
     # Only a session that was loaded knows whether it exists.
     session.get(SESSION_USER, None)
     return getattr(session, "session_key", None) or None
+
+
+def is_keyless(session: Any) -> bool:
+    """Whether it is a session in a signed cookie, of Django's engine or one made from it."""
+    engine = sys.modules.get(_KEYLESS)
+    return engine is not None and isinstance(session, engine.SessionStore)
 
 
 def named(prefix: str, name: str) -> str:
@@ -72,9 +84,19 @@ def named(prefix: str, name: str) -> str:
     return f"{prefix}:{name}" if prefix else name
 
 
+def checked_prefix(prefix: str, what: str = "prefix") -> str:
+    """A prefix after which no name can be taken for another's."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"{what} is a text, not {prefix!r}")
+    if prefix.endswith(":") or any(part in _AUDIENCES for part in prefix.split(":")):
+        words = ", ".join(_AUDIENCES)
+        raise ValueError(f"{what} {prefix!r} ends with a colon, or has one of {words} in it")
+    return prefix
+
+
 def channels(
     prefix: str,
-    facility: str | None,
+    facility: Any,
     request: Any = None,
     broadcast: bool = False,
     groups: Who = None,
@@ -84,29 +106,28 @@ def channels(
     """The channels of these audiences, each once.
 
     ValueError: no facility, a facility with a colon, an empty name, SELF without a request.
-    TypeError: a name that is None or neither one name nor several.
+    TypeError: what is no name, or neither one name nor several.
     """
     wanted: list[str] = []
-    if users:
-        wanted += [f"user:{name}" for name in _names("users", users, request, user_of)]
-    if groups:
-        wanted += [f"group:{name}" for name in _names("groups", groups, request, groups_of)]
-    if sessions:
-        wanted += [f"session:{name}" for name in _names("sessions", sessions, request, session_of)]
-    if not (broadcast or users or groups or sessions):
+    named_any = False
+    for audience, whos in (("user", users), ("group", groups), ("session", sessions)):
+        if not (whos is None or whos is False):
+            found = list(_names(audience, whos, request))
+            wanted += (f"{audience}:{name}" for name in found if name)
+            named_any = named_any or bool(found)
+    if not (broadcast or named_any):
         return ()
-    if facility is None:
-        raise ValueError("a facility is needed: the part of the socket's path behind /ws/")
-    facility = str(facility)
-    if ":" in facility and (users or groups or sessions):
+    facility = facility_of(facility)
+    if ":" in facility and named_any:
         raise ValueError(f"the facility {facility!r} of a user, group or session has a colon in it")
     if broadcast:
         wanted.insert(0, "broadcast")
     return tuple(dict.fromkeys(named(prefix, f"{name}:{facility}") for name in wanted))
 
 
-def stored_at(prefix: str, request: Any, facility: str, audience: str) -> tuple[str, ...]:
+def stored_at(prefix: str, request: Any, facility: Any, audience: str) -> tuple[str, ...]:
     """Where a message for this request may be stored, the best place first."""
+    facility = facility_of(facility)
     if audience not in (*SEARCH_ORDER, "any"):
         words = ", ".join(SEARCH_ORDER)
         raise ValueError(f"{audience!r} is no audience; it is one of {words}, any")
@@ -120,26 +141,60 @@ def stored_at(prefix: str, request: Any, facility: str, audience: str) -> tuple[
     return tuple(found)
 
 
-def _names(
-    what: str, who: Any, request: Any, own: Callable[[Any], str | list[str] | None]
-) -> Iterator[str]:
-    """The names in `who`; `own` tells what SELF is."""
-    if who is True:
-        who = SELF
-    if isinstance(who, (str, SelfType)):
-        who = [who]
-    elif isinstance(who, (bytes, int, float)) or not isinstance(who, Iterable):
-        raise TypeError(f"{what} is one name or several, not {who!r}")
-    for name in who:
-        if name is SELF:
-            if request is None:
-                raise ValueError(f"SELF in {what} needs the request: RedisPublisher(request=…)")
-            mine = own(request) or []
-            mine = [mine] if isinstance(mine, str) else mine
-            yield from (each for each in mine if ":" not in each)
-        elif name is None or isinstance(name, (bytes, bool)):
-            raise TypeError(f"{name!r} in {what} is no name")
-        elif not str(name) or ":" in str(name):
-            raise ValueError(f"{str(name)!r} in {what} is empty or has a colon in it")
-        else:
-            yield str(name)
+def owner(user: Any, group: Any, session: Any) -> tuple[str, str]:
+    """The one that is named, as audience and name."""
+    given = {"user": user, "group": group, "session": session}
+    named_ones = [(audience, who) for audience, who in given.items() if who is not None]
+    if len(named_ones) != 1:
+        raise ValueError("one of user, session and group says whose sockets are closed")
+    [(audience, who)] = named_ones
+    return audience, checked(audience, _name(audience, who))
+
+
+# What SELF is, and what else than text has a name.
+_OWN: dict[str, Callable[[Any], Union[str, list[str], None]]]
+_OWN = {"user": user_of, "group": groups_of, "session": session_of}
+_OBJECTS: dict[str, Callable[[Any], Optional[str]]]
+_OBJECTS = {"user": name_of_user, "group": name_of_group}
+
+
+def _names(audience: str, whos: Any, request: Any) -> Iterator[str]:
+    """The names; an empty one for somebody who was given and has none."""
+    for who in _several(audience, SELF if whos is True else whos):
+        if who is not SELF:
+            yield _name(audience, who)
+            continue
+        if request is None:
+            raise ValueError(f"SELF in {audience}s needs the request: RedisPublisher(request=…)")
+        own = _OWN[audience](request) or ""
+        # One that cannot be part of a channel's name is nobody's.
+        for name in [own] if isinstance(own, str) else own:
+            yield "" if ":" in name else name
+
+
+def _several(audience: str, whos: Any) -> Iterable[Any]:
+    """One by one, if there are several."""
+    kind = type(whos)
+    is_one = whos is SELF or _object(audience, whos) is not None or text_of(whos) is not None
+    # A number alone is rather a mistake than a name.
+    if is_one and not issubclass(kind, int):
+        return [whos]
+    if issubclass(kind, (bytes, bytearray, memoryview)) or not isinstance(whos, Iterable):
+        raise TypeError(f"{audience}s is one name or several, not {whos!r}")
+    return whos
+
+
+def _name(audience: str, who: Any) -> str:
+    """The name of what has one; empty for somebody who is not logged in."""
+    name = _object(audience, who)
+    if name == "":
+        return name
+    name = text_of(who) if name is None else name
+    if name is None:
+        raise TypeError(f"{who!r} is no name of a {audience}")
+    return checked(f"{audience}s", name)
+
+
+def _object(audience: str, who: Any) -> Optional[str]:
+    name_of = _OBJECTS.get(audience)
+    return name_of(who) if name_of is not None else None

@@ -6,10 +6,14 @@ Each setting is looked for by itself: an argument, then, in a Django project, ``
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Union
+from urllib.parse import urlsplit
+
+from ._channels import checked_prefix
 
 #: A URL, redis-py's keyword arguments, or a client of redis-py.
 Connection = Union[str, "dict[str, Any]", Any]
@@ -19,6 +23,8 @@ DEFAULT_REDIS = "redis://127.0.0.1:6379"
 #: Where wsloop's embedded broker answers Redis clients.
 DEFAULT_RESP = "127.0.0.1:6380"
 DEFAULT_EXPIRE = 3600
+#: Longest that a message is stored, in seconds: 100 years, as for the server.
+LONGEST_EXPIRE = 100 * 365 * 24 * 3600
 # A web request must not hang for as long as Redis does.
 _TIMEOUTS = {"socket_connect_timeout": 5, "socket_timeout": 5}
 
@@ -38,17 +44,66 @@ class Settings:
     def find(
         cls, redis: Connection = None, prefix: str | None = None, expire: int | None = None
     ) -> Settings:
-        """What is given, and the rest from where it is set."""
+        """What is given, and the rest from where it is set.
+
+        What is wrong with a setting is a ValueError or TypeError with its name.
+        """
+        name = "redis"
         if redis is None:
-            redis = redis_setting() or f"redis://{resp()}"
+            name, redis = found("REDIS", "CONNECTION", DEFAULT_REDIS)
+            redis = redis or f"redis://{resp()}"
+        check_place(redis, name)
+        name = "prefix"
         if prefix is None:
-            prefix = setting("PREFIX", "PREFIX", "")
+            name, prefix = found("PREFIX", "PREFIX", "")
+        prefix = checked_prefix(prefix or "", name)
+        name = "expire"
         if expire is None:
-            expire = setting("EXPIRE", "EXPIRE", DEFAULT_EXPIRE)
-        heartbeat = setting("HEARTBEAT", "HEARTBEAT", "") or ""
-        if isinstance(heartbeat, str):
-            heartbeat = heartbeat.encode()
-        return cls(redis, str(prefix or ""), int(expire or 0), heartbeat)
+            name, expire = found("EXPIRE", "EXPIRE", DEFAULT_EXPIRE)
+            expire = _from_text(expire)
+        # In ws4redis None is to store nothing.
+        expire = whole_seconds(0 if expire is None else expire, name)
+        name, heartbeat = found("HEARTBEAT", "HEARTBEAT", "")
+        if not isinstance(heartbeat, (str, bytes, type(None))):
+            raise TypeError(f"{name} is a text, not {heartbeat!r}")
+        heartbeat = heartbeat.encode() if isinstance(heartbeat, str) else heartbeat or b""
+        return cls(redis, prefix, expire, heartbeat)
+
+
+def whole_seconds(seconds: Any, name: str) -> int:
+    """How long a message is stored: whole seconds up to 100 years; 0 and less is not at all."""
+    if isinstance(seconds, (bool, str, bytes)) or not hasattr(seconds, "__int__"):
+        raise TypeError(f"{name} is a whole number of seconds, not {seconds!r}")
+    try:
+        whole = operator.index(seconds)
+    except TypeError:
+        raise ValueError(f"{name} is a whole number of seconds, not {seconds!r}") from None
+    if whole > LONGEST_EXPIRE:
+        raise ValueError(f"{name} is {whole} seconds, which is more than 100 years")
+    return whole
+
+
+def check_place(redis: Connection, name: str) -> None:
+    """Whether this can be where Redis is, as far as it can be seen from here."""
+    if isinstance(redis, dict):
+        return
+    if not isinstance(redis, str):
+        if hasattr(redis, "pipeline"):
+            return
+        kind = type(redis).__name__
+        raise TypeError(f"{name} is a URL, redis-py's arguments or its client, not {kind}")
+    # It may have a password in it, which is not for a message.
+    how = "redis://[user:password@]host[:port][/db], or redis+unix:///path?db=N"
+    try:
+        parts = urlsplit(_as_redis_py(redis))
+        if parts.scheme == "unix":
+            is_one = bool(parts.path)
+        else:
+            is_one = parts.scheme in ("redis", "rediss") and _is_db(parts.path) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ValueError(f"{name} is no URL of a Redis; write it such as {how}")
 
 
 def redis_setting() -> Connection:
@@ -58,13 +113,18 @@ def redis_setting() -> Connection:
 
 def setting(name: str, old_name: str, default: Any) -> Any:
     """``WSLOOP_name``, then ``WS4REDIS_old_name``. An empty environment variable is not set."""
+    return found(name, old_name, default)[1]
+
+
+def found(name: str, old_name: str, default: Any) -> tuple[str, Any]:
+    """The same, behind the name by which it was found."""
     django = _django()
     if django is not None:
         for full_name in (f"WSLOOP_{name}", f"WS4REDIS_{old_name}"):
             value = getattr(django, full_name, _ABSENT)
             if value is not _ABSENT:
-                return value
-    return os.environ.get(f"WSLOOP_{name}") or default
+                return full_name, value
+    return f"WSLOOP_{name}", os.environ.get(f"WSLOOP_{name}") or default
 
 
 def resp() -> str:
@@ -80,8 +140,7 @@ def arguments(redis: str | dict[str, Any], retry: Any) -> tuple[str | None, dict
     """
     usual = {**_TIMEOUTS, "retry": retry}
     if isinstance(redis, str):
-        # wsloop's own spelling of a Unix socket.
-        url = redis[len("redis+") :] if redis.startswith("redis+unix:") else redis
+        url = _as_redis_py(redis)
         if url.startswith("unix:"):
             # Older versions of redis-py refuse it there.
             del usual["socket_connect_timeout"]
@@ -96,3 +155,18 @@ def _django() -> Any:
         return None
     usable = conf.settings.configured or os.environ.get("DJANGO_SETTINGS_MODULE")
     return conf.settings if usable else None
+
+
+def _as_redis_py(url: str) -> str:
+    # wsloop's own spelling of a Unix socket.
+    return url[len("redis+") :] if url.startswith("redis+unix:") else url
+
+
+def _is_db(path: str) -> bool:
+    # redis-py takes what is no number for database 0.
+    return path in ("", "/") or path[1:].isdecimal()
+
+
+def _from_text(value: Any) -> Any:
+    """A number from the environment, which has texts only."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value

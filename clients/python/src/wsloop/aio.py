@@ -6,22 +6,17 @@ ask the database, which is done in a thread.
 
 from __future__ import annotations
 
-import asyncio
-import copy
 import sys
-import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
+from ._aio_pool import close, pool
 from ._channels import CONTROL, SELF, Who, channels, named, stored_at
+from ._exchange import Published, disconnecting, first, published, publishing
 from ._message import Publishable, RedisMessage
-from ._settings import Connection, Settings, arguments
-from .publisher import Published, disconnecting, first, published, publishing
+from ._names import HasName, HasUsername
+from ._settings import Connection, Settings
 
 __all__ = ["SELF", "Published", "RedisMessage", "RedisPublisher", "close", "disconnect"]
 
@@ -33,7 +28,7 @@ class RedisPublisher:
         self,
         *,
         request: Any = None,
-        facility: Optional[str] = None,
+        facility: Union[str, int, None] = None,
         broadcast: bool = False,
         groups: Who = None,
         users: Who = None,
@@ -64,25 +59,27 @@ class RedisPublisher:
         commands = publishing(self._settings, self._channels, message, expire)
         if not commands:
             return Published(0, 0)
-        pipeline = _client(self._settings.redis).pipeline(transaction=transaction)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return published(commands, await pipeline.execute())
+        connections = await pool(self._settings.redis)
+        return published(commands, await connections.exchange(commands, transaction))
 
     async def fetch_message(
-        self, request: Any, facility: str, audience: str = "any"
+        self, request: Any, facility: Union[str, int], audience: str = "any"
     ) -> Optional[bytes]:
         """The message stored for the request's session, user, groups or everybody."""
         prefix = self._settings.prefix
         names = await _in_thread(partial(stored_at, prefix, request, facility, audience))
-        return first(await _client(self._settings.redis).mget(names)) if names else None
+        if not names:
+            return None
+        connections = await pool(self._settings.redis)
+        [values] = await connections.exchange([("MGET", *names)])
+        return first(values)
 
 
 async def disconnect(
     *,
-    user: Optional[str] = None,
-    session: Optional[str] = None,
-    group: Optional[str] = None,
+    user: Union[str, int, HasUsername, None] = None,
+    session: Union[str, int, None] = None,
+    group: Union[str, int, HasName, None] = None,
     code: Optional[int] = None,
     reason: Optional[str] = None,
     redis: Connection = None,
@@ -91,14 +88,10 @@ async def disconnect(
     """Closes the sockets of one user, session or group; returns how many processes were told."""
     settings = Settings.find(redis, prefix)
     order = disconnecting(user, session, group, code, reason)
-    told: int = await _client(settings.redis).publish(named(settings.prefix, CONTROL), order)
-    return told
-
-
-async def close() -> None:
-    """Closes the connections that publishers opened in this event loop."""
-    for _, made in _clients.pop(asyncio.get_running_loop(), []):
-        await (made.aclose() if hasattr(made, "aclose") else made.close())
+    connections = await pool(settings.redis)
+    channel = named(settings.prefix, CONTROL)
+    [told] = await connections.exchange([("PUBLISH", channel, order)])
+    return int(told)
 
 
 async def _in_thread(ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
@@ -109,21 +102,3 @@ async def _in_thread(ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
         found: tuple[str, ...] = await sync_to_async(ask)()
         return found
     return ask()
-
-
-# A connection belongs to the event loop that opened it.
-_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[tuple[Any, Any]]]
-_clients = weakref.WeakKeyDictionary()
-
-
-def _client(redis: Connection) -> Any:
-    if not isinstance(redis, (str, dict)):
-        return redis
-    known = _clients.setdefault(asyncio.get_running_loop(), [])
-    for place, made in known:
-        if place == redis:
-            return made
-    url, options = arguments(redis, Retry(NoBackoff(), 0))
-    made = Redis.from_url(url, **options) if url else Redis(**options)
-    known.append((copy.copy(redis), made))
-    return made

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from django.core.exceptions import PermissionDenied
+from django.utils.translation import gettext_lazy
 
 
 def denies(request, channels):
@@ -54,3 +55,7 @@ def process_request(request):
 
 def more_groups(user):
     return ["everyone", f"own-{user.get_username()}"]
+
+
+def odd_groups(user):
+    return [gettext_lazy("lazy"), *user.groups.all(), 7, b"bytes", ("row",), None]

@@ -15,6 +15,7 @@ INSTALLED_APPS = [
     "wsloop.django",
 ]
 MIDDLEWARE = [
+    "wsloop.django.middleware.close_old_sockets",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
@@ -30,7 +31,10 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DATABASES = {
+    name: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    for name in ("default", "other")
+}
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STATIC_URL = "/static/"

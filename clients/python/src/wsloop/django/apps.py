@@ -11,7 +11,9 @@ class WsloopConfig(AppConfig):
     label = "wsloop"
 
     def ready(self) -> None:
-        """Listens for logins and logouts, and adds the system checks."""
-        from . import checks, signals  # noqa: F401
+        """Looks at the settings, listens for logins and logouts, and adds the system checks."""
+        from . import checks, signals, start  # noqa: F401
 
+        start.check_settings()
         register(checks.left_from_ws4redis, "wsloop")
+        register(checks.middleware, "wsloop")

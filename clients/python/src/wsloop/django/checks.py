@@ -1,4 +1,4 @@
-"""System checks: what ws4redis has left in a project, and what takes its place.
+"""System checks: what is missing, and what ws4redis has left in a project.
 
 ``manage.py check`` and ``runserver`` tell it. They see the settings and the modules that are
 loaded, not what stands in a page or in a script that is run elsewhere.
@@ -12,16 +12,38 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Warning
 from django.urls import get_resolver
+from django.utils.module_loading import import_string
 
 _OLD = "ws4redis"
+_OURS = "wsloop.django.middleware.close_old_sockets"
+_SIGNED_COOKIES = "django.contrib.sessions.backends.signed_cookies"
 _NAMES_OF_OURS = {"RedisMessage", "RedisPublisher", "SELF"}
 
 
 def left_from_ws4redis(**_: Any) -> list[CheckMessage]:
     """What still names ws4redis, each with its mend."""
     return [*_application(), *_middleware(), *_templates(), *_apps(), *_others(), *_imports()]
+
+
+def middleware(**_: Any) -> list[CheckMessage]:
+    """Whether old sockets are closed when a session gets another key."""
+    entries = list(settings.MIDDLEWARE)
+    sessions = [at for at, entry in enumerate(entries) if _is(entry, SessionMiddleware)]
+    if not sessions or settings.SESSION_ENGINE == _SIGNED_COOKIES:
+        return []
+    if _OURS in entries[: sessions[0]]:
+        return []
+    return [
+        Warning(
+            f"{_OURS} is not in MIDDLEWARE before the sessions' middleware: sockets from before a "
+            "login or a change of the password stay open, and hear what is for whoever that was.",
+            hint=f"Put it before {entries[sessions[0]]}.",
+            id="wsloop.W007",
+        )
+    ]
 
 
 def settings_of_ws4redis() -> list[str]:
@@ -128,3 +150,13 @@ def _comes_from_ws4redis(value: Any) -> bool:
 
 def _is_old(name: Any) -> bool:
     return isinstance(name, str) and name.startswith(f"{_OLD}.")
+
+
+def _is(entry: str, kind: type) -> bool:
+    """Whether the dotted name is that class, or one made from it."""
+    try:
+        value = import_string(entry)
+    except ImportError:
+        # Django says so, louder.
+        return False
+    return isinstance(value, type) and issubclass(value, kind)

@@ -1,9 +1,10 @@
 """What templates want to know, by its names in ws4redis."""
 
 import json
-from typing import Any
+from typing import Any, Optional
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils.safestring import SafeString, mark_safe
 
@@ -19,14 +20,21 @@ def default(request: HttpRequest) -> dict[str, Any]:
     return {"WEBSOCKET_URI": websocket_uri(request), "WS4REDIS_HEARTBEAT": heartbeat()}
 
 
-def websocket_uri(request: HttpRequest) -> str:
+def websocket_uri(request: Optional[HttpRequest]) -> str:
     """Where the page connects to, up to the facility.
 
     The page's own host, unless the setting WSLOOP_URI names another place.
     """
     elsewhere = getattr(settings, "WSLOOP_URI", None)
+    if elsewhere:
+        return str(elsewhere)
+    if request is None:
+        raise ImproperlyConfigured(
+            "{% websocket_uri %} needs the request, for its host: render the page with it, and have "
+            "django.template.context_processors.request in TEMPLATES; or set WSLOOP_URI"
+        )
     scheme = "wss" if request.is_secure() else "ws"
-    return elsewhere or f"{scheme}://{request.get_host()}{url_prefix()}"
+    return f"{scheme}://{request.get_host()}{url_prefix()}"
 
 
 def heartbeat() -> SafeString:

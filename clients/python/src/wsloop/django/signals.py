@@ -2,32 +2,45 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
+from typing import Any, Optional
 
-import redis
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db import transaction
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import router, transaction
 from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
-from .. import disconnect
-from .._channels import SESSION_GROUPS, SESSION_USER, session_of
+from .._channels import SESSION_GROUPS, SESSION_USER, is_keyless, session_of
+from .._names import name_of_group, text_of
+from .sockets import close_sockets
 
 logger = logging.getLogger("wsloop")
+
+#: Marks a request that logs out: the session's key, and the database that it waits for.
+_LEAVING = "_wsloop_leaving"
 
 
 def group_names(user: Any) -> list[str]:
     """The names of the user's groups.
 
     The setting WSLOOP_GROUPS, a callable or its dotted name, says it for groups that are not
-    Django's: it is called with the user and returns names.
+    Django's: it is called with the user and returns names, or groups of Django.
     """
     ask = getattr(settings, "WSLOOP_GROUPS", None)
     if ask is None:
         return list(user.groups.values_list("name", flat=True)) if hasattr(user, "groups") else []
-    names: Iterable[Any] = (import_string(ask) if isinstance(ask, str) else ask)(user)
-    return [str(name) for name in names]
+    groups: Iterable[Any] = (import_string(ask) if isinstance(ask, str) else ask)(user)
+    names = []
+    for group in groups:
+        name = name_of_group(group)
+        name = text_of(group) if name is None else name
+        if name is None:
+            logger.warning("%r of WSLOOP_GROUPS is no name of a group, and left out", group)
+        else:
+            names.append(name)
+    return names
 
 
 @receiver(user_logged_in, dispatch_uid="wsloop.login")
@@ -35,26 +48,52 @@ def note_user(request: Any, user: Any, **kwargs: Any) -> None:
     """Notes the name and the groups, as they are now, for as long as the login lasts."""
     session = getattr(request, "session", None)
     if session is not None:
-        session[SESSION_USER] = user.get_username()
+        session[SESSION_USER] = str(user.get_username())
         session[SESSION_GROUPS] = group_names(user)
 
 
 @receiver(user_logged_out, dispatch_uid="wsloop.logout")
-def close_sockets(request: Any, **kwargs: Any) -> None:
+def leave(request: Any, **kwargs: Any) -> None:
     """Closes this session's sockets, not those of the user's other devices.
 
     The stored session goes first, so that nobody comes back with it in between; Django's logout
     deletes it after the signal. What is in a transaction is deleted when that is committed.
     """
-    key = session_of(request)
-    if key is not None:
-        request.session.delete(key)
-        transaction.on_commit(lambda: _close(key))
-
-
-def _close(key: str) -> None:
+    session = getattr(request, "session", None)
+    if session is None or is_keyless(session):
+        return
     try:
-        disconnect(session=key, reason="logged out")
-    except redis.RedisError:
-        # Whoever wants to leave must be able to, whatever else is broken.
-        logger.exception("the sockets of a session that logged out could not be closed")
+        key = session_of(request)
+        if key is not None:
+            session.delete(key)
+    except Exception:
+        logger.exception("the session of somebody who logs out could not be deleted")
+        key = session.session_key
+    if key is not None:
+        close = partial(close_sockets, request, key, "logged out")
+        try:
+            _when_it_is_gone(request, key, close)
+        except Exception:
+            logger.exception("it is not known when a session is gone, so it counts as gone")
+            close()
+
+
+def is_leaving(request: Any, key: str) -> bool:
+    """Whether the session's sockets are going to be closed, when a transaction is committed."""
+    left, alias = getattr(request, _LEAVING, (None, None))
+    return left == key and bool(transaction.get_connection(alias).in_atomic_block)
+
+
+def _when_it_is_gone(request: Any, key: str, close: Any) -> None:
+    """Calls it when what was done to the session is seen by others."""
+    alias = _database(request.session)
+    if alias is not None and transaction.get_connection(alias).in_atomic_block:
+        setattr(request, _LEAVING, (key, alias))
+        transaction.on_commit(close, using=alias)
+    else:
+        close()
+
+
+def _database(session: Any) -> Optional[str]:
+    """The database that the session is in, if it is in one."""
+    return router.db_for_write(session.model) if isinstance(session, SessionStore) else None

@@ -6,6 +6,7 @@ of 2xx only, and every way through it that is not a plain yes ends with another.
 
 import copy
 import logging
+import unicodedata
 from typing import Any, Optional
 from urllib.parse import unquote_to_bytes
 
@@ -79,12 +80,20 @@ def _grant(asked: HttpRequest) -> HttpResponse:
     allowed = _allowed(asked)
     if allowed is not None:
         response["X-Wsloop-Allow"] = ",".join(allowed)
+    asks_for = {word for word in _options(asked) if allowed is None or word in allowed}
     user, session = user_of(asked), session_of(asked)
     if user is not None:
-        response["X-Wsloop-User"] = _field(user)
-        response["X-Wsloop-Groups"] = b",".join(_groups(asked.user))
-    if session is not None:
-        response["X-Wsloop-Session"] = _field(session)
+        groups = group_names(asked.user)
+        told = [name.encode() for name in groups if _is_told("group", name)]
+        response["X-Wsloop-Groups"] = b",".join(told)
+        if groups and not told and asks_for & {"subscribe-group", "publish-group"}:
+            raise PermissionDenied("No name of your groups can be part of a channel's name.")
+        if _is_told("user", user):
+            response["X-Wsloop-User"] = user.encode()
+        elif asks_for & {"subscribe-user", "publish-user"}:
+            raise PermissionDenied("Your user name cannot be part of a channel's name.")
+    if session is not None and _is_told("session", session):
+        response["X-Wsloop-Session"] = session.encode()
     return response
 
 
@@ -93,35 +102,33 @@ def _allowed(asked: HttpRequest) -> Optional[list[str]]:
     callback = setting("ALLOWED_CHANNELS", "ALLOWED_CHANNELS", None)
     if callback is None:
         return None
-    words = (name.strip().lower() for name in asked.GET)
-    left = _callable(callback)(asked, [word for word in words if word in OPTIONS])
+    left = _callable(callback)(asked, _options(asked))
     if left is None or isinstance(left, str):
         raise TypeError(f"{callback!r} has to return a list of channels, not {left!r}")
     return [option for option in OPTIONS if option in set(left)]
 
 
-def _groups(user: Any) -> list[bytes]:
-    """The groups as they are now, less those that cannot be told: they would be others there."""
-    told = []
-    for name in group_names(user):
-        if "," in name or not _can_be_told(name):
-            logger.warning("the group %r is unknown to wsloop, for its name's sake", name)
-        else:
-            told.append(name.encode())
-    return told
+def _options(asked: HttpRequest) -> list[str]:
+    """What the page asks for, in its own order."""
+    words = (name.strip().lower() for name in asked.GET)
+    return [word for word in words if word in OPTIONS]
 
 
-def _field(name: str) -> bytes:
-    """A name as the value of a header."""
-    if not _can_be_told(name):
-        raise ValueError(f"the name {name!r} cannot be told to wsloop")
-    return name.encode()
+def _is_told(audience: str, name: str) -> bool:
+    """Whether wsloop takes it for a name, and for this one. What it does not take is left out."""
+    # Between two groups is a comma.
+    parts = ":," if audience == "group" else ":"
+    is_whole = name == name.strip() and not any(each in parts or _is_control(each) for each in name)
+    if is_whole and 0 < len(name.encode(errors="replace")) <= MAX_NAME:
+        return True
+    shown = "" if audience == "session" else f" {name!r}"
+    logger.warning("the %s%s is unknown to wsloop, for its name's sake", audience, shown)
+    return False
 
 
-def _can_be_told(name: str) -> bool:
-    """Whether wsloop takes it for a name, and for this one."""
-    whole = name == name.strip() and name.isprintable() and ":" not in name
-    return whole and 0 < len(name.encode()) <= MAX_NAME
+def _is_control(character: str) -> bool:
+    # Surrogates are no characters, and no UTF-8.
+    return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def _callable(dotted: Any) -> Any:

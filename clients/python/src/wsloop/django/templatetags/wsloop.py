@@ -15,7 +15,7 @@ register = template.Library()
 @register.simple_tag(takes_context=True)
 def websocket_uri(context: Any) -> str:
     """Where the page connects to, up to the facility: ``ws://example.com/ws/``."""
-    return context_processors.websocket_uri(context["request"])
+    return context_processors.websocket_uri(context.get("request"))
 
 
 @register.simple_tag

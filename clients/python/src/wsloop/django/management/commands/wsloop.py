@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Optional
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.autoreload import get_child_arguments
 
 from ... import front, grants
 from ...conf import Command as Flags
@@ -85,7 +86,8 @@ class Command(BaseCommand):
                 return
             self.stdout.write(("WSLOOP_REDIS=… " if made.secret_redis else "") + shlex.join(line))
             self.stdout.flush()
-            status = self._run(line, made, front_address, sockets, pages)
+            runserver = _runserver(options, pages) if front_address else []
+            status = self._run(line, made, front_address, sockets, pages, runserver)
             if status:
                 raise SystemExit(status)
 
@@ -109,6 +111,7 @@ class Command(BaseCommand):
         front_address: Optional[front.Address],
         sockets: front.Address,
         pages: front.Address,
+        runserver: list[str],
     ) -> int:
         # One is for this command; the other is in the settings or was not meant for this project.
         not_for_it = ("WSLOOP_BINARY", "WSLOOP_REDIS")
@@ -121,8 +124,7 @@ class Command(BaseCommand):
             children.append(subprocess.Popen(line, env=environment))
             if front_address is None:
                 return children[0].wait()
-            own = [sys.executable, sys.argv[0], "runserver", f"{pages[0]}:{pages[1]}"]
-            children.append(subprocess.Popen(own))
+            children.append(subprocess.Popen(runserver))
             return asyncio.run(self._serve(children, front_address, sockets, pages))
         except KeyboardInterrupt:
             return 0
@@ -149,6 +151,16 @@ class Command(BaseCommand):
                     server.close()
                     return status or 1
             await asyncio.sleep(0.2)
+
+
+def _runserver(options: dict[str, Any], pages: front.Address) -> list[str]:
+    """The development server, started as this program was, as far as Django's reloader knows it."""
+    line = [str(part) for part in get_child_arguments()]
+    line = line[: len(line) - len(sys.argv[1:])]
+    # What --settings says is in the environment already.
+    path = options["pythonpath"]
+    more = [f"--pythonpath={path}"] if path else []
+    return [*line, "runserver", f"{pages[0]}:{pages[1]}", *more]
 
 
 def _end(*_: Any) -> NoReturn:

@@ -1,0 +1,124 @@
+"""What the blocking and the asyncio publisher send, what they take for an answer, and their limits.
+
+It has no connection. Everything that can be wrong with a call is found out here, before anything
+is sent: a message that was delivered and then makes an exception is published again by callers.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+from typing import Any, NamedTuple, Optional, Union
+from urllib.parse import parse_qs, urlsplit
+
+import redis
+
+from ._channels import owner
+from ._message import Publishable, RedisMessage
+from ._settings import Settings, whole_seconds
+
+#: Most connections to one Redis, of one process or event loop. Who comes when all are in use waits.
+MOST_CONNECTIONS = 20
+#: Longest wait for one of them, in seconds.
+LONGEST_WAIT = 5.0
+#: What a close frame has room for besides its code, in bytes.
+_MAX_REASON = 123
+
+Command = tuple[Any, ...]
+
+
+class Published(NamedTuple):
+    """What became of a message."""
+
+    #: How many channels it was published to.
+    channels: int
+    #: How many times a Redis client, such as a wsloop process, received it. Not browsers: a
+    #: process receives a message once for all of its browsers.
+    receivers: int
+
+
+def publishing(
+    settings: Settings, names: tuple[str, ...], message: Publishable, expire: Optional[int]
+) -> list[Command]:
+    """The commands that publish a message: for each channel first PUBLISH, then SETEX."""
+    message = RedisMessage(message)
+    if message and message == settings.heartbeat:
+        raise ValueError("this message is the heartbeat, which browsers do not take for a message")
+    expire = settings.expire if expire is None else whole_seconds(expire, "expire")
+    commands: list[Command] = []
+    for name in names:
+        commands.append(("PUBLISH", name, message))
+        if expire > 0:
+            commands.append(("SETEX", name, expire, message))
+    return commands
+
+
+def published(commands: list[Command], replies: list[Any]) -> Published:
+    """Counts the answers to these commands."""
+    counts = [reply for (word, *_), reply in zip(commands, replies) if word == "PUBLISH"]
+    return Published(len(counts), sum(counts))
+
+
+def first(values: list[Optional[bytes]]) -> Optional[bytes]:
+    """The first that is there and not empty."""
+    return next((value for value in values if value), None)
+
+
+def disconnecting(user: Any, session: Any, group: Any, code: Any, reason: Any) -> str:
+    """What wsloop is told on its control channel."""
+    audience, name = owner(user, group, session)
+    order: dict[str, Any] = {"disconnect": {audience: name}}
+    if code is not None:
+        order["code"] = _close_code(code)
+    if reason is not None:
+        if not isinstance(reason, str):
+            raise TypeError(f"reason is a text, not {reason!r}")
+        if len(reason.encode()) > _MAX_REASON:
+            raise ValueError(f"reason has more than {_MAX_REASON} bytes")
+        order["reason"] = reason
+    return json.dumps(order)
+
+
+def _close_code(code: Any) -> int:
+    """A code that a close frame can carry, RFC 6455 section 7.4."""
+    try:
+        number = operator.index(code)
+    except TypeError:
+        number = None
+    if number is None or isinstance(code, bool):
+        raise TypeError(f"code is a number such as 4403, not {code!r}")
+    if not (1000 <= number <= 1003 or 1007 <= number <= 1014 or 3000 <= number <= 4999):
+        raise ValueError(f"code {number} is none that a socket is closed with, such as 4403")
+    return number
+
+
+def framed(commands: list[Command], transaction: bool) -> list[Command]:
+    """The commands as they are sent."""
+    return [("MULTI",), *commands, ("EXEC",)] if transaction else commands
+
+
+def outcome(answers: list[Any], transaction: bool) -> list[Any]:
+    """The answers to the commands themselves; the first error among them is raised."""
+    executed = answers[-1] if transaction and isinstance(answers[-1], list) else []
+    for answer in (*answers, *executed):
+        if isinstance(answer, Exception):
+            raise answer
+    return executed if transaction else answers
+
+
+def most_connections(place: Union[str, dict[str, Any]]) -> int:
+    """How many connections there may be: redis-py's ``max_connections``, if it is given."""
+    if isinstance(place, str):
+        query = parse_qs(urlsplit(place).query)
+        given = query.get("max_connections", [MOST_CONNECTIONS])[0]
+    else:
+        given = place.get("max_connections") or MOST_CONNECTIONS
+    return int(given)
+
+
+def all_in_use(most: int) -> redis.ConnectionError:
+    """The error for who has waited long enough."""
+    return redis.ConnectionError(
+        f"all {most} connections to Redis were in use for {LONGEST_WAIT:g} s; nothing was "
+        "published. More of them are allowed by max_connections."
+    )

@@ -1,0 +1,61 @@
+//! What the program itself, its tests, fuzz targets and benchmarks need besides the public face.
+
+pub mod access {
+    pub mod ask {
+        pub use crate::access::ask::{
+            Application, AskSettings, Errand, Failure, Full, Granted, Verdict, Wrong, question,
+        };
+    }
+    pub mod channel {
+        pub use crate::access::channel::facility;
+    }
+    pub mod identity {
+        pub use crate::access::identity::{
+            Identity, MAX_GROUPS, NameError, Named, Refused, check_name, secret,
+        };
+    }
+    pub mod session {
+        pub use crate::access::session::{MAX_STORED, SessionError, decode, session_key};
+    }
+    pub mod token {
+        pub use crate::access::token::{Claims, MAX_TOKEN, TokenError, find_token, verify};
+    }
+}
+
+pub mod broker {
+    pub use crate::broker::{Broker, BrokerSettings};
+
+    pub mod client {
+        pub use crate::broker::client::{RespClient, Step};
+    }
+}
+
+pub mod browser {
+    pub use crate::browser::Context;
+
+    pub mod handshake {
+        pub use crate::browser::handshake::{Decision, Examined, admit, examine};
+    }
+}
+
+pub mod config {
+    pub use crate::config::Config;
+}
+
+pub mod link {
+    pub mod timers {
+        pub use crate::link::timers::TICK_MS;
+    }
+}
+
+pub mod net {
+    pub use crate::net::{ReactorError, RespSockets, listen};
+}
+
+pub mod tool {
+    pub use crate::tool::{Command, Stop};
+
+    pub mod stress {
+        pub use crate::tool::stress::{Plan, run};
+    }
+}

@@ -1,0 +1,120 @@
+/**
+ * A site with pages that use the client, and the server behind the same origin, as a proxy has it.
+ * The test has that proxy in its hand: it may hold connections, and cut them.
+ *
+ * The pages are in `site/`; `wsloop.mjs` and `wsloop.js` are those of clients/js. A page's query is
+ * `loop`, a JSON array of what `new WSLoop(…)` is given, and `csp`, a Content-Security-Policy.
+ */
+
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+const TYPES = { html: 'text/html', js: 'text/javascript', mjs: 'text/javascript' };
+const FOLDERS = ['site/', '../../clients/js/'];
+
+/** A frame of the server's. */
+const CLOSE_1011 = '\x88\x02\x03\xf3';
+
+function accepted(key) {
+  const guid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+  const accept = createHash('sha1').update(key + guid).digest('base64');
+  const head = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n';
+  return `${head}Sec-WebSocket-Accept: ${accept}\r\n\r\n`;
+}
+
+function file(path) {
+  for (const folder of FOLDERS) {
+    try {
+      return readFileSync(new URL(folder + path, import.meta.url));
+    } catch {
+      // It is in the next folder, or nowhere.
+    }
+  }
+  return null;
+}
+
+/** `backend` is the base URL of the server; `host` is the address to listen on. */
+export async function startSite(backend, { host = '127.0.0.1', port = 0 } = {}) {
+  const { hostname, port: backendPort } = new URL(backend);
+  const sockets = new Set();
+  const site = {
+    /** `pass`, `hold` (say nothing), `shut` (accept, and close with 1011) or `cut`. */
+    mode: 'pass',
+    /** What plain GETs below /ws/ are answered with: a function of response and request. */
+    answer: (response) => response.writeHead(404).end(),
+    /** How many asked for a WebSocket. */
+    asked: 0,
+    get connected() {
+      return sockets.size;
+    },
+    cut() {
+      sockets.forEach((socket) => socket.destroy());
+    },
+    async end() {
+      site.cut();
+      server.closeAllConnections();
+      await new Promise((done) => server.close(done));
+    },
+    /** The address of a page with a loop made of these arguments. */
+    page(args, { path = '/page.html', csp = '' } = {}) {
+      const url = new URL(path, site.url);
+      url.searchParams.set('loop', JSON.stringify(args));
+      url.searchParams.set('csp', csp);
+      return url.href;
+    },
+  };
+  const server = createServer((request, response) => {
+    const { pathname, searchParams } = new URL(request.url, 'http://site');
+    if (pathname.startsWith('/ws/')) {
+      return site.answer(response, request);
+    }
+    const body = file(pathname.slice(1));
+    if (body === null) {
+      return response.writeHead(404).end();
+    }
+    const csp = searchParams.get('csp');
+    response.writeHead(200, {
+      'Content-Type': `${TYPES[pathname.split('.').pop()]}; charset=utf-8`,
+      ...(csp ? { 'Content-Security-Policy': csp } : {}),
+    });
+    response.end(body);
+  });
+  server.on('upgrade', (request, socket) => {
+    site.asked += 1;
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    socket.on('error', () => socket.destroy());
+    if (site.mode === 'cut') {
+      socket.destroy();
+    }
+    if (site.mode === 'shut') {
+      socket.end(accepted(request.headers['sec-websocket-key']) + CLOSE_1011, 'latin1');
+    }
+    if (site.mode !== 'pass') {
+      // Only who reads hears of the end, and it is half of one only.
+      socket.resume().on('end', () => socket.end());
+      return;
+    }
+    const behind = connect(backendPort, hostname, () => {
+      const { rawHeaders } = request;
+      const lines = rawHeaders.map((text, n) => (n % 2 === 0 ? `${text}: ` : `${text}\r\n`));
+      behind.write(`GET ${request.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
+      behind.pipe(socket).pipe(behind);
+    });
+    behind.on('error', () => socket.destroy());
+    behind.on('close', () => socket.destroy());
+    socket.on('close', () => behind.destroy());
+  });
+  await new Promise((done) => server.listen(port, host, done));
+  site.url = `http://${host}:${server.address().port}`;
+  return site;
+}
+
+// By itself, for a browser on another network: backend, host and port.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [backend, host, port] = process.argv.slice(2);
+  await startSite(backend, { host, port });
+}

@@ -1,0 +1,98 @@
+//! The pages of the book that have nothing to be looked at in a browser: each is followed.
+
+use crate::browser::Browsers;
+use crate::follow::Reader;
+use crate::place;
+use crate::support::client::{Client, upgrade};
+
+#[test]
+#[ignore = "needs ip, redis-server and redis-cli"]
+fn channels_is_followed() {
+    follow("book::channels_is_followed", include_str!("../../docs/src/channels.md"), &[]);
+}
+
+#[test]
+#[ignore = "needs ip, openssl, redis-cli, python3 with venv and PyPI"]
+fn access_is_followed() {
+    let page = include_str!("../../docs/src/access.md");
+    let Some(mut reader) = follow("book::access_is_followed", page, &[]) else { return };
+    // The rules of the page, beside its token.
+    let serve = "wsloop --config wsloop.toml --token-key-file token.key --resp off";
+    reader.launch(&format!("{serve} --listen 127.0.0.1:8090"));
+    let token = reader.run("python3 sign.py john");
+    let address = "127.0.0.1:8090".parse().expect("an address");
+    let granted = |facility: &str, header: &str| {
+        let path = format!("{facility}?subscribe-broadcast&publish-broadcast");
+        let client = Client::open(address, &upgrade(&path, address, header)).expect("a 101");
+        client.response.header("x-wsloop-granted").expect("a header").to_owned()
+    };
+    let john = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(granted("news", ""), "subscribe-broadcast");
+    assert_eq!(granted("chat/1", ""), "subscribe-broadcast");
+    assert_eq!(granted("chat/1", &john), "subscribe-broadcast,publish-broadcast");
+    assert_eq!(granted("admin/1", &john), "");
+}
+
+#[test]
+#[ignore = "needs chromium, node, ip, redis-cli, PyPI, python3, ruby and php with redis"]
+fn clients_is_followed() {
+    let page = include_str!("../../docs/src/clients.md");
+    if !place::is_inside("book::clients_is_followed", page) {
+        return;
+    }
+    let mut reader = Reader::of(page);
+    let url = reader.go_on().expect("an address");
+    let mut browsers = Browsers::start();
+    browsers.ask(&["somebody", "open", &url]);
+    browsers.ask(&["somebody", "sees", "open"]);
+    assert_eq!(reader.go_on(), None);
+    browsers.ask(&["somebody", "sees", "hello, page"]);
+    browsers.expect_no_problems("somebody");
+}
+
+#[test]
+#[ignore = "needs ip, redis-server, redis-cli and curl"]
+fn operations_is_followed() {
+    let page = include_str!("../../docs/src/operations.md");
+    let skipped = [
+        // `proxy.rs` has it.
+        "location /ws/ {",
+        // Needs systemd as the first process, and a wsloop in /usr/local.
+        "[Unit]",
+    ];
+    let test = "book::operations_is_followed";
+    let Some(mut reader) = follow(test, page, &skipped) else { return };
+    // The rights are those that it needs.
+    let target = "news?subscribe-broadcast&publish-broadcast&echo";
+    let address = "127.0.0.1:8080".parse().expect("an address");
+    let mut client = Client::open(address, &upgrade(target, address, "")).expect("a 101");
+    client.send("hello");
+    client.expect(&["hello"]);
+    // What is stored is so after what is published.
+    while reader.run("redis-cli GET shop:broadcast:news") != "\"hello\"" {}
+}
+
+#[test]
+#[ignore = "needs ip"]
+fn flags_is_followed() {
+    follow("book::flags_is_followed", include_str!("../../docs/src/flags.md"), &[]);
+}
+
+#[test]
+#[ignore = "needs ip"]
+fn ws4redis_is_followed() {
+    // Lines for a project that the reader has; `tests/dropin` and `clients/python` run their like.
+    let skipped = ["@receiver(user_logged_in)", "from wsloop.django.views import auth"];
+    let page = include_str!("../../docs/src/ws4redis.md");
+    follow("book::ws4redis_is_followed", page, &skipped);
+}
+
+/// Follows a page to its end, but for the blocks that begin with these lines. Outside the namespace
+/// there is nobody to return.
+fn follow(test: &str, page: &str, skipped: &[&'static str]) -> Option<Reader> {
+    place::is_inside(test, page).then(|| {
+        let mut reader = Reader::of(page).skip(skipped);
+        assert_eq!(reader.go_on(), None);
+        reader
+    })
+}

@@ -1,0 +1,152 @@
+//! How conns are closed: what is to be, and what may be.
+
+use super::super::super::world::Cause;
+use super::super::people::option_names;
+use super::guest::{End, Guest, Life, Mark};
+use super::{Model, TICK_MS};
+
+/// The last bytes of a browser.
+type Closing = (usize, Vec<u8>);
+
+impl Model {
+    /// A browser is to be closed by what the server is told just now.
+    pub(super) fn end(&mut self, id: usize, end: End) {
+        assert_eq!(self.guests[id].due, None, "it ends but once");
+        self.leave(id);
+        self.guests[id].due = Some(end);
+        self.due.push(id);
+    }
+
+    /// A browser sends no more, or its link has failed.
+    pub(super) fn ended(&mut self, id: usize, cause: &Cause) {
+        let guest = &mut self.guests[id];
+        let reads_on = *cause == Cause::Ended && guest.life == Life::Open;
+        guest.reads_until_ms =
+            reads_on.then_some(self.now_ms + self.setup.close_timeout_ms - 2 * TICK_MS);
+        guest.excused = true;
+        self.leave(id);
+    }
+
+    /// The operator asks for the end. Who has sent nothing goes without a word.
+    pub(super) fn shut_down(&mut self) {
+        self.shut_down = true;
+        for id in 0..self.guests.len() {
+            match self.guests[id].life {
+                Life::Closing => {}
+                Life::Open => self.end(id, End::Code(Some(1001))),
+                Life::Head if self.guests[id].told == 0 => self.leave(id),
+                _ => self.end(id, End::Status(503)),
+            }
+        }
+        if let Some(local) = &mut self.local {
+            local.shut_down();
+        }
+    }
+
+    /// Browsers that are closed because they read too slowly hear nothing of what arrives in the
+    /// same breath: nothing of that can have gone out. But what one says in that breath is heard.
+    pub(super) fn give_up_slow(&mut self, closings: &[Closing], speaker: Option<usize>) {
+        for (id, last) in closings.iter().filter(|(id, _)| Some(*id) != speaker) {
+            let guest = &mut self.guests[*id];
+            let slow = read_end(last) == End::Code(Some(1008));
+            if slow && guest.life == Life::Open && guest.stalled && is_for_slowness(last) {
+                guest.cut_short = true;
+                self.leave(*id);
+            }
+        }
+    }
+
+    /// Who was to be closed is, and who is closed was to be, or there is a reason.
+    pub(super) fn check_ends(&mut self, closings: &[Closing]) {
+        for (id, last) in closings {
+            let end = read_end(last);
+            let guest = &mut self.guests[*id];
+            match guest.due.take() {
+                Some(due) => assert_eq!(end, due, "browser {id} is closed otherwise"),
+                None => self.check_reason(*id, &end, last),
+            }
+            self.guests[*id].answered = true;
+            self.leave(*id);
+        }
+        for id in std::mem::take(&mut self.due) {
+            let due = self.guests[id].due.take();
+            assert_eq!(due, None, "browser {id} is not closed");
+        }
+    }
+
+    fn check_reason(&self, id: usize, end: &End, last: &[u8]) {
+        let guest = &self.guests[id];
+        let just = match *end {
+            End::Status(status) => self.may_be_refused(guest, id, status),
+            End::Code(code) if guest.ended == Some(code) => {
+                assert!(guest.unstored == 0, "the close of browser {id} is answered too early");
+                true
+            }
+            End::Code(Some(1008)) => guest.cut_short,
+            End::Code(Some(1011)) => {
+                let (ping_ms, pong_ms) = (self.setup.ping_interval_ms, self.setup.pong_timeout_ms);
+                let silent_ms = self.now_ms - guest.heard_ms;
+                last.ends_with(b"nothing came in answer to a ping")
+                    && silent_ms + 2 * TICK_MS >= ping_ms + pong_ms
+            }
+            End::Code(Some(4401)) => guest.expires_ms.is_some_and(|at_ms| at_ms <= self.now_ms),
+            // What is wrong may show before the frame is whole.
+            End::Code(code) => {
+                let next = guest.script.front().map(|(_, mark)| mark);
+                matches!(next, Some(Mark::Bad(bad)) if Some(bad.code) == code)
+            }
+            End::Dropped => false,
+        };
+        let last = last.escape_ascii();
+        assert!(just, "browser {id}, {:?}, is closed with {end:?}: {last}", guest.life);
+    }
+
+    /// Whether a browser may be refused now though nothing was told that would have it refused.
+    fn may_be_refused(&self, guest: &Guest, id: usize, status: u16) -> bool {
+        let waited_ms = self.now_ms - guest.came_ms;
+        let late = waited_ms + TICK_MS >= self.setup.handshake_timeout_ms;
+        match (status, guest.life) {
+            (408, Life::Head) => late,
+            (503, Life::LookingUp | Life::Waiting | Life::Joining) => late || !self.up,
+            (503, Life::Asking) => {
+                let silent = self.now_ms <= self.app_silent_ms;
+                late || silent || guest.trouble || self.is_overdue(id)
+            }
+            // Garbage is no head long before it is whole, and a long one too long.
+            (status, Life::Head) => {
+                guest.ask.bad.is_some_and(|flaw| flaw.unreadable && flaw.status == status)
+            }
+            _ => false,
+        }
+    }
+
+    /// What the 101 of a browser says that it was granted.
+    pub fn granted(&self, id: usize) -> String {
+        let guest = &self.guests[id];
+        let mut options = guest.grant.options.clone();
+        options.extend(guest.ask.echo.then(|| "echo".to_owned()));
+        options.extend(guest.ask.binary.then(|| "binary".to_owned()));
+        debug_assert!(option_names(guest.ask.options).len() <= 8);
+        options.join(",")
+    }
+}
+
+fn is_for_slowness(last: &[u8]) -> bool {
+    last.ends_with(b"this connection reads too slowly")
+}
+
+/// How a browser is closed that is sent these bytes last.
+fn read_end(last: &[u8]) -> End {
+    if !last.starts_with(b"HTTP/") {
+        let code = last.get(2..4).map(|code| u16::from_be_bytes([code[0], code[1]]));
+        return End::Code(code);
+    }
+    let digits = std::str::from_utf8(&last[9..12]).expect("a status");
+    let status = digits.parse().expect("a status");
+    // Behind a 101 the close frame says it.
+    let head = last.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    match (status, last.get(head + 6..head + 8)) {
+        (101, Some(code)) => End::Status(u16::from_be_bytes([code[0], code[1]]) - 4000),
+        _ => End::Status(status),
+    }
+}

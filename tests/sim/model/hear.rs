@@ -1,0 +1,172 @@
+//! What a browser is to hear, and whether that is what it has heard.
+
+use std::collections::BTreeMap;
+
+use super::super::super::world::{Browser, Heard};
+use super::super::ask::{HEARTBEAT, Payload};
+use super::Model;
+use super::guest::{Guest, Held, Life};
+
+/// A message that it is to hear, unless it is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    payload: Vec<u8>,
+    own: bool,
+    /// The place of its channel among those of the browser.
+    channel: usize,
+}
+
+impl Model {
+    /// Compares what a browser has heard with what it was to hear.
+    pub fn check(&mut self, id: usize, browser: &mut Browser, idle: bool) {
+        let shut_down = self.shut_down;
+        let guest = &mut self.guests[id];
+        let held = guest.ended.is_some() && !guest.answered;
+        // It was closed without an answer because that came too late.
+        guest.excused |= held && browser.closed_ms.is_some();
+        let stays = guest.opened && guest.life != Life::Closing;
+        assert!(!(stays && browser.closed_ms.is_some()), "browser {id} is closed for nothing");
+        if browser.heard.is_empty() && guest.expected.is_empty() && guest.pongs.is_empty() {
+            return;
+        }
+        guest.listen(browser);
+        let served = |until_ms| browser.closed_ms.is_some_and(|at_ms| at_ms < until_ms);
+        let served = guest.reads_until_ms.is_some_and(served) && !shut_down;
+        let reads = browser.appetite.is_none() && idle && !held;
+        let closing = guest.life == Life::Closing;
+        let all =
+            reads && guest.opened && !guest.cut_short && (!closing || !guest.excused || served);
+        if let Err(fault) = guest.compare(all) {
+            panic!("browser {id}: {fault}");
+        }
+    }
+}
+
+impl Guest {
+    /// It is to hear a message on a channel, which was published then, unless it is its own.
+    pub fn expect(&mut self, channel: usize, payload: &[u8], own: bool, published: Option<usize>) {
+        self.expected.push_back(Expected { payload: payload.to_vec(), own, channel });
+        let newest = &mut self.memberships[channel].newest;
+        *newest = (*newest).max(published.unwrap_or_default());
+    }
+
+    /// A message has arrived for it on a channel.
+    pub fn live(&mut self, channel: usize, held: Held) {
+        let membership = &mut self.memberships[channel];
+        match !membership.answered || membership.catches_up {
+            true => membership.held.push(held),
+            false => self.hear(channel, held),
+        }
+    }
+
+    /// It waits no more for what is stored on a channel: it is to hear that, if it is anything, and
+    /// what has arrived meanwhile, of which that may be one.
+    pub fn go_on(&mut self, channel: usize, stored: Option<(&[u8], Option<usize>)>) {
+        let membership = &mut self.memberships[channel];
+        (membership.answered, membership.catches_up) = (true, false);
+        let held = std::mem::take(&mut membership.held);
+        if let Some((payload, published)) = stored
+            && held.iter().all(|held| held.payload != payload)
+        {
+            self.expect(channel, payload, false, published);
+        }
+        for held in held {
+            self.hear(channel, held);
+        }
+    }
+
+    fn hear(&mut self, channel: usize, held: Held) {
+        self.expect(channel, &held.payload, held.own, held.published);
+        if held.back && let Some((_, back)) = self.own.get_mut(&held.payload) {
+            *back += 1;
+        }
+    }
+
+    /// Takes what the browser has heard.
+    fn listen(&mut self, browser: &mut Browser) {
+        for (_, heard) in browser.heard.drain(..) {
+            match heard {
+                Heard::Text(text) if text.as_bytes() == HEARTBEAT => {
+                    self.beats = self.beats.saturating_sub(1);
+                }
+                Heard::Text(text) => self.heard.push_back((false, text.into_bytes())),
+                Heard::Binary(bytes) => self.heard.push_back((true, bytes)),
+                Heard::Pong(payload) => {
+                    assert_eq!(self.pongs.pop_front(), Some(payload), "a pong answers a ping");
+                }
+                Heard::Ping(_) | Heard::Close(..) => {}
+            }
+        }
+    }
+
+    /// Compares; `all` is whether all that there was must have been heard by now.
+    fn compare(&mut self, all: bool) -> Result<(), String> {
+        let skips = self.skips && self.stalled;
+        let mut missed: BTreeMap<&[u8], usize> = BTreeMap::new();
+        let mut expected = self.expected.iter();
+        for (binary, payload) in &self.heard {
+            let as_binary = self.ask.binary || std::str::from_utf8(payload).is_err();
+            if *binary != as_binary {
+                return Err(self.fault("text and binary"));
+            }
+            loop {
+                let Some(next) = expected.next() else {
+                    return Err(self.fault("something that was not to be heard"));
+                };
+                if next.payload == *payload {
+                    break;
+                }
+                *missed.entry(&next.payload).or_default() += 1;
+            }
+        }
+        if all {
+            expected.for_each(|rest| *missed.entry(&rest.payload).or_default() += 1);
+        }
+        let sent = |payload: &[u8]| self.own.get(payload).map_or(0, |(sent, _)| *sent);
+        if !skips && missed.iter().any(|(payload, missed)| *missed > sent(payload)) {
+            return Err(self.fault("something is missing"));
+        }
+        if all {
+            let missed = |payload: &[u8]| missed.get(payload).copied().unwrap_or_default();
+            if self.own.iter().any(|(payload, (_, back))| missed(payload) < *back) {
+                return Err(self.fault("its own came back"));
+            }
+            if !self.pongs.is_empty() || self.beats > 0 {
+                return Err(self.fault("a ping or a heartbeat is not answered"));
+            }
+            if skips && let Some(latest) = self.missing_latest() {
+                return Err(self.fault(&format!("the latest {latest} is missing")));
+            }
+        }
+        if all && self.own.values().all(|(sent, back)| sent == back) {
+            self.expected.clear();
+            self.heard.clear();
+            self.own.clear();
+        }
+        Ok(())
+    }
+
+    /// A message that was the last of its channel and was not heard, unless there may be another
+    /// like it. What was published to several channels is heard for each of them.
+    fn missing_latest(&self) -> Option<String> {
+        let mut last: BTreeMap<usize, &[u8]> = BTreeMap::new();
+        for expected in self.expected.iter().filter(|expected| !expected.own) {
+            last.insert(expected.channel, &expected.payload);
+        }
+        let count = |payload: &[u8]| last.values().filter(|other| **other == payload).count();
+        let heard =
+            |payload: &[u8]| self.heard.iter().filter(|(_, other)| other == payload).count();
+        let missing =
+            |payload: &&&[u8]| Payload::is_unique(payload) && heard(payload) < count(payload);
+        last.values().find(missing).map(|payload| payload.escape_ascii().to_string())
+    }
+
+    fn fault(&self, what: &str) -> String {
+        let heard: Vec<_> = self.heard.iter().map(|(_, p)| p.escape_ascii().to_string()).collect();
+        let expected = self.expected.iter().map(|expected| {
+            (expected.payload.escape_ascii().to_string(), expected.own, expected.channel)
+        });
+        let expected: Vec<_> = expected.collect();
+        format!("{what}\n heard:    {heard:?}\n expected: {expected:?}\n own: {:?}", self.own)
+    }
+}
