@@ -33,7 +33,7 @@ use percent_encoding::percent_decode_str;
 use crate::access::identity::Identity;
 use crate::access::nearest::nearest;
 
-/// Who a channel is for. The order is that of channels in a [`Grant`].
+/// Who a channel is for. Its order is that of a conn's channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// Everybody.

@@ -102,7 +102,7 @@ pub struct Refused {
 pub enum NameError {
     /// It is empty, and all who have none would share a channel.
     Empty,
-    /// It is longer than [`MAX_NAME`].
+    /// It is longer than 255 bytes.
     TooLong,
     /// It holds a colon, which is what separates the parts of a channel's name.
     Colon,
@@ -124,7 +124,7 @@ impl fmt::Display for NameError {
     }
 }
 
-/// Whether a user, a group or a session may have that name: not empty, at most [`MAX_NAME`] bytes,
+/// Whether a user, a group or a session may have that name: not empty, at most 255 bytes,
 /// without colons and without control characters.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.is_empty() {

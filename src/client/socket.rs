@@ -7,11 +7,11 @@ use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 use crate::client::publisher::stream::Stream;
+use crate::client::url::Url;
 use crate::link::Target;
 use crate::proto::ws::client::{self, ServerAnswer};
 use crate::proto::ws::frame::{self, Opcode, Role};
 use crate::proto::ws::message::{Event, Kind, Limits, Reader};
-use crate::tool::stress::Url;
 
 /// How long the handshake may take, from looking up the name to the answer; and a write later.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -256,7 +256,12 @@ impl Fetches {
 
     /// Makes a fetch for everyone who hears the channel, in the place of those that the broker has
     /// forgotten.
-    pub(crate) fn catch_up(&mut self, channel: ChannelId, name: Arc<str>, state: &mut ChannelState) {
+    pub(crate) fn catch_up(
+        &mut self,
+        channel: ChannelId,
+        name: Arc<str>,
+        state: &mut ChannelState,
+    ) {
         let since = state.deliveries;
         let known = [state.last_delivered, state.last_stored];
         let number = self.make(channel, name, Some(CatchUp { since, known }), Vec::new());

@@ -68,7 +68,11 @@ pub(super) struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    pub(super) fn new(channel: ChannelId, stored: Option<&'a [u8]>, released: &'a Released) -> Self {
+    pub(super) fn new(
+        channel: ChannelId,
+        stored: Option<&'a [u8]>,
+        released: &'a Released,
+    ) -> Self {
         let held = released.messages.iter();
         let is_twin = |payload: &[u8]| Some(payload) == stored;
         Packet {

@@ -80,7 +80,12 @@ impl Relay {
     }
 
     /// Lets a conn hear a channel. Until the broker has confirmed it the conn does not open.
-    pub(super) fn subscribe(&mut self, link: LinkId, conn: &mut Conn, name: &str) -> Option<Subscribed> {
+    pub(super) fn subscribe(
+        &mut self,
+        link: LinkId,
+        conn: &mut Conn,
+        name: &str,
+    ) -> Option<Subscribed> {
         let of = &mut conn.member()?.subscriptions;
         let (channel, first) = self.hub.subscribe(link.index, of, name, |state| !state.confirmed);
         if !self.hub.state(channel).confirmed {
@@ -213,9 +218,9 @@ impl Relay {
         let state = self.hub.state(channel);
         let released = state.release(number, None);
         hash.into_iter().for_each(|hash| state.saw_stored(hash));
-        let everyone = fetch.catch_up.map(|catch_up| {
-            (catch_up.since, hash.is_some_and(|hash| catch_up.is_news(hash)))
-        });
+        let everyone = fetch
+            .catch_up
+            .map(|catch_up| (catch_up.since, hash.is_some_and(|hash| catch_up.is_news(hash))));
         let packet = Packet::new(channel, payload, &released);
         self.held -= released.freed;
         self.hand_over(packet, &released, &fetch.waiters, everyone, table, cx);
@@ -249,8 +254,7 @@ impl Relay {
     ) {
         let channel = packet.channel;
         for Waiter { link, subscription, since } in waiters {
-            if table.peek(*link).is_some() && self.hub.release(channel, *subscription, link.index)
-            {
+            if table.peek(*link).is_some() && self.hub.release(channel, *subscription, link.index) {
                 let start = released.start(*since);
                 packet.hand(link.index, start, true, 1, &mut self.slow, table, cx);
             }
@@ -290,7 +294,12 @@ impl Relay {
     }
 
     /// The broker will not let us hear the channel: whoever counts on it is told, not left waiting.
-    pub(super) fn on_denied(&mut self, name: &str, table: &mut Table, cx: &mut Context) -> Vec<LinkId> {
+    pub(super) fn on_denied(
+        &mut self,
+        name: &str,
+        table: &mut Table,
+        cx: &mut Context,
+    ) -> Vec<LinkId> {
         let Some(channel) = self.hub.find(name) else { return Vec::new() };
         let mut links = Vec::new();
         for index in self.hub.subscribers(channel) {

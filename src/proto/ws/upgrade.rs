@@ -201,24 +201,20 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, UpgradeError> {
     }
     let key = only(head.values("Sec-WebSocket-Key")).filter(|key| is_key(key));
     let accept = accept(key.ok_or(UpgradeError::Key)?);
-    let protocols = protocols(head).ok_or(UpgradeError::Protocols)?;
-    let origin = match head.header("Origin") {
-        Some(_) => Some(only_text(head, "Origin").ok_or(UpgradeError::Origin)?),
-        None => None,
-    };
+    let (protocols, origin) = (protocols(head).ok_or(UpgradeError::Protocols)?, origin(head)?);
     Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
 }
 
-/// A GET that does not ask for an upgrade where WebSockets are: a developer who looks. What a
-/// WebSocket would have to say besides is not asked of it.
+/// A GET that does not ask for an upgrade where WebSockets are: a developer who looks.
 pub fn inquiry<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, UpgradeError> {
-    let host = host(head).ok_or(UpgradeError::Host)?;
-    let origin = match head.header("Origin") {
-        Some(_) => Some(only_text(head, "Origin").ok_or(UpgradeError::Origin)?),
-        None => None,
-    };
+    let (host, origin) = (host(head).ok_or(UpgradeError::Host)?, origin(head)?);
     let (accept, protocols) = ([0; 28], Vec::new());
     Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
+}
+
+fn origin<'b>(head: &Head<'b>) -> Result<Option<&'b str>, UpgradeError> {
+    let text = |_| only_text(head, "Origin").ok_or(UpgradeError::Origin);
+    head.header("Origin").map(text).transpose()
 }
 
 /// The sub-protocol to speak: the first one offered that is spoken here, or without a list simply

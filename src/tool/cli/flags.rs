@@ -11,12 +11,12 @@ use clap::{Arg, ArgGroup, ArgMatches};
 use super::{Listen, Task, To};
 use crate::access::channel::Audience;
 use crate::client::publisher::{Error, Expire, Publisher};
+use crate::client::url;
 use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Repeated, Text, WholeSeconds};
 use crate::config::table::{Flag, Given, Wrong, put};
 use crate::config::values::{self, LONGEST_EXPIRE_S, is_token_byte};
 use crate::proto::ws::frame::may_be_sent;
-use crate::tool::stress;
 
 /// The values of the flags of all these commands.
 #[derive(Default)]
@@ -287,7 +287,7 @@ impl TaskDraft {
 
     fn listen(self, matches: &ArgMatches) -> Result<Task, Wrong> {
         let url = matches.get_one::<String>("URL").expect("clap requires it");
-        let url = stress::url(url).map_err(|why| Wrong { flag: "URL", why })?;
+        let url = url::url(url).map_err(|why| Wrong { flag: "URL", why })?;
         let TaskDraft { headers, protocols, once, json, .. } = self;
         Ok(Task::Listen(Listen { url, headers, protocols, once, json }))
     }

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Failure, json_of, notice};
 use crate::client::socket::{End, Random, Socket};
+use crate::client::url::Url;
 use crate::proto::ws::message::Kind;
-use crate::tool::stress::Url;
 
 /// What to listen to, and how to print it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::proto::ws::client::{self, ClientKey, ServerAnswer};
 use crate::proto::ws::frame::{Opcode, Role, encode_masked};
 use crate::proto::ws::message::{Event, Limits, Reader};
 
-use super::Error;
+use super::StressError;
 use super::topic::Place;
 
 /// Largest head of an answer to a handshake.
@@ -166,7 +166,7 @@ impl Conn {
         to_end: bool,
         turn: Turn<'_>,
         work: &mut impl Work,
-    ) -> Result<Fate, Error> {
+    ) -> Result<Fate, StressError> {
         let Turn { scratch, out, now_ns } = turn;
         loop {
             let n = match (&self.socket).read(scratch) {
@@ -194,14 +194,16 @@ impl Conn {
         now_ns: u64,
         out: &mut Vec<u8>,
         work: &mut impl Work,
-    ) -> Result<Fate, Error> {
+    ) -> Result<Fate, StressError> {
         match &mut self.state {
             State::Open(reader) => messages(reader, &mut self.client, bytes, now_ns, out, work),
             State::Redis { decoder, open } => {
                 let mut input = &*bytes;
-                while let Some(item) = decoder.next(&mut input).map_err(Error::resp)? {
+                while let Some(item) = decoder.next(&mut input).map_err(StressError::resp)? {
                     match item {
-                        Item::Reply(Reply::Error(text)) => return Err(Error::Redis(text.into())),
+                        Item::Reply(Reply::Error(text)) => {
+                            return Err(StressError::Redis(text.into()));
+                        }
                         Item::Reply(Reply::Status("PONG")) if !*open => {
                             *open = true;
                             work.opened(&mut self.client, now_ns, out);
@@ -214,7 +216,7 @@ impl Conn {
             State::Handshake(handshake) => {
                 handshake.answer.extend_from_slice(bytes);
                 let answer = client::answer(&handshake.answer, &handshake.key, MAX_HEAD);
-                match answer.map_err(Error::Answer)? {
+                match answer.map_err(StressError::Answer)? {
                     None => Ok(Fate::Stays),
                     Some((ServerAnswer::Open, head)) => {
                         let mut rest = handshake.answer.split_off(head);
@@ -230,7 +232,7 @@ impl Conn {
                         let whole = body.unwrap_or(MAX_BODY).min(MAX_BODY);
                         match arrived.len() < whole && !arrived.contains(&b'\n') {
                             true => Ok(Fate::Stays),
-                            false => Err(Error::refused(status, arrived)),
+                            false => Err(StressError::refused(status, arrived)),
                         }
                     }
                 }
@@ -239,16 +241,20 @@ impl Conn {
     }
 
     /// The peer sends no more, or the socket has failed.
-    fn ended(&mut self, error: Option<io::Error>, work: &mut impl Work) -> Result<Fate, Error> {
+    fn ended(
+        &mut self,
+        error: Option<io::Error>,
+        work: &mut impl Work,
+    ) -> Result<Fate, StressError> {
         match &self.state {
             State::Open(_) => work.closed(&self.client, None),
-            State::Redis { .. } => return Err(Error::Redis("it hung up".to_owned())),
+            State::Redis { .. } => return Err(StressError::Redis("it hung up".to_owned())),
             State::Handshake(handshake) => {
                 let answer = client::answer(&handshake.answer, &handshake.key, MAX_HEAD);
                 if let Ok(Some((ServerAnswer::Refused { status, .. }, head))) = answer {
-                    return Err(Error::refused(status, &handshake.answer[head..]));
+                    return Err(StressError::refused(status, &handshake.answer[head..]));
                 }
-                return Err(Error::HungUp(error));
+                return Err(StressError::HungUp(error));
             }
         }
         Ok(Fate::Ends)
@@ -263,8 +269,8 @@ fn messages(
     now_ns: u64,
     out: &mut Vec<u8>,
     work: &mut impl Work,
-) -> Result<Fate, Error> {
-    while let Some(event) = reader.next(&mut bytes, &LIMITS).map_err(Error::Protocol)? {
+) -> Result<Fate, StressError> {
+    while let Some(event) = reader.next(&mut bytes, &LIMITS).map_err(StressError::Protocol)? {
         match event {
             Event::Message { data, .. } => work.heard(client, &data, now_ns, out),
             Event::Ping(payload) => encode_masked(Opcode::Pong, &payload, mask(now_ns), out),

@@ -2,9 +2,9 @@
 
 use clap::ArgMatches;
 
-use super::url::{Url, url};
 use super::{LEAST_SIZE, Mode, Plan, Probe, Way};
 use crate::broker::RedisSettings;
+use crate::client::url::{Url, url};
 use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Bytes, Count, Repeated, Seconds, Text};
 use crate::config::table::{Flag, Given, Wrong, put};

@@ -20,7 +20,6 @@ mod process;
 mod report;
 mod run;
 mod topic;
-mod url;
 
 use std::fmt;
 use std::io;
@@ -33,7 +32,8 @@ use crate::proto::ws::frame::ProtocolError;
 pub(crate) use flags::{command, plan};
 pub(crate) use payload::LEAST as LEAST_SIZE;
 pub use run::run;
-pub(crate) use url::{Url, url};
+
+use crate::client::url::Url;
 
 /// What the crowd does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +71,13 @@ pub struct Plan {
     pub clients: u32,
     /// Messages published in all, or echoed to each.
     pub messages: u32,
-    /// Bytes of a payload, at least [`LEAST_SIZE`].
+    /// Bytes of a payload, at least `LEAST_SIZE`.
     pub size: usize,
     /// Messages in flight, at least 1.
     pub window: u32,
     /// Most messages a second.
     pub rate: Option<f64>,
-    /// How the messages get to the server; of interest for [`Mode::Fanout`] only.
+    /// How the messages get to the server; of interest for `Mode::Fanout` only.
     pub publish: Way,
     /// A second, quiet stream of messages.
     pub probe: Option<Probe>,
@@ -122,7 +122,7 @@ pub struct Probe {
 
 /// Why a run ended without a report.
 #[derive(Debug)]
-pub enum Error {
+pub enum StressError {
     /// The system failed us.
     System(io::Error),
     /// Nobody answers there.
@@ -170,52 +170,56 @@ pub enum Error {
     },
 }
 
-impl Error {
-    fn refused(status: u16, body: &[u8]) -> Error {
+impl StressError {
+    fn refused(status: u16, body: &[u8]) -> StressError {
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line.trim_ascii_end());
-        Error::Refused { status, line: line.replace(|c: char| c.is_control(), "?") }
+        StressError::Refused { status, line: line.replace(|c: char| c.is_control(), "?") }
     }
 
-    fn resp(error: RespError) -> Error {
-        Error::Redis(error.to_string())
+    fn resp(error: RespError) -> StressError {
+        StressError::Redis(error.to_string())
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for StressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::System(error) => write!(f, "the system refused: {error}"),
-            Error::Unreachable { what, error } => write!(f, "cannot connect to {what}: {error}"),
-            Error::Refused { status, line } if line.is_empty() => {
+            StressError::System(error) => write!(f, "the system refused: {error}"),
+            StressError::Unreachable { what, error } => {
+                write!(f, "cannot connect to {what}: {error}")
+            }
+            StressError::Refused { status, line } if line.is_empty() => {
                 write!(f, "the server refuses with {status}")
             }
-            Error::Refused { status, line } => {
+            StressError::Refused { status, line } => {
                 write!(f, "the server refuses with {status}: {line}")
             }
-            Error::Answer(error) => error.fmt(f),
-            Error::HungUp(None) => f.write_str("the server hung up during a handshake"),
-            Error::HungUp(Some(error)) => write!(f, "a handshake failed: {error}"),
-            Error::Closed { code: None, .. } => f.write_str("the server hung up on an open conn"),
-            Error::Closed { code: Some(code), reason } => {
+            StressError::Answer(error) => error.fmt(f),
+            StressError::HungUp(None) => f.write_str("the server hung up during a handshake"),
+            StressError::HungUp(Some(error)) => write!(f, "a handshake failed: {error}"),
+            StressError::Closed { code: None, .. } => {
+                f.write_str("the server hung up on an open conn")
+            }
+            StressError::Closed { code: Some(code), reason } => {
                 write!(f, "the server closes an open conn with {code} {}", reason.escape_debug())
             }
-            Error::Protocol(error) => write!(f, "the server breaks the protocol: {error}"),
-            Error::Redis(text) => write!(f, "Redis: {text}"),
-            Error::Stalled { open, of } => {
+            StressError::Protocol(error) => write!(f, "the server breaks the protocol: {error}"),
+            StressError::Redis(text) => write!(f, "Redis: {text}"),
+            StressError::Stalled { open, of } => {
                 write!(f, "nothing arrives any more, with {open} of {of} conns open")
             }
-            Error::Process { pid, error } => {
+            StressError::Process { pid, error } => {
                 write!(f, "nothing can be read of process {pid}: {error}")
             }
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for StressError {}
 
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Error {
-        Error::System(error)
+impl From<io::Error> for StressError {
+    fn from(error: io::Error) -> StressError {
+        StressError::System(error)
     }
 }

@@ -19,10 +19,10 @@ use crate::link::Target;
 use crate::proto::resp::command;
 use crate::proto::ws::client::{self, key};
 
-use super::Error;
+use super::StressError;
 use super::conn::{Client, Conn, Fate, Task, Turn, Work};
 use super::topic::Place;
-use super::url::Url;
+use crate::client::url::Url;
 
 const SCRATCH_BYTES: usize = 64 << 10;
 const EVENTS: usize = 1024;
@@ -41,9 +41,10 @@ pub(super) struct Door {
 
 impl Door {
     /// Looks up where a URL leads.
-    pub(super) fn to(url: &Url) -> Result<Door, Error> {
+    pub(super) fn to(url: &Url) -> Result<Door, StressError> {
         let (authority, target) = (url.authority.clone(), url.target());
-        Ok(Door { address: url.resolve()?, authority, target })
+        let unreachable = |error| StressError::Unreachable { what: url.authority.clone(), error };
+        Ok(Door { address: url.resolve().map_err(unreachable)?, authority, target })
     }
 }
 
@@ -69,7 +70,7 @@ struct Links {
 
 impl Pool {
     /// A pool without connections. `seed` makes its keys unlike those of any other.
-    pub(super) fn new(seed: u64) -> Result<Pool, Error> {
+    pub(super) fn new(seed: u64) -> Result<Pool, StressError> {
         let start = Instant::now();
         let links = Links {
             conns: Slab::new(),
@@ -99,8 +100,8 @@ impl Pool {
     }
 
     /// Asks for a WebSocket, and returns the place of its conn.
-    pub(super) fn dial(&mut self, door: &Door, task: Task) -> Result<usize, Error> {
-        let failed = |error| Error::Unreachable { what: door.authority.clone(), error };
+    pub(super) fn dial(&mut self, door: &Door, task: Task) -> Result<usize, StressError> {
+        let failed = |error| StressError::Unreachable { what: door.authority.clone(), error };
         let client = self.links.client(task, self.now_ns());
         let id = client.place.id;
         let socket = connect_tcp(door.address, id).map_err(failed)?;
@@ -114,8 +115,12 @@ impl Pool {
     }
 
     /// Opens a link to Redis, and returns its place.
-    pub(super) fn dial_redis(&mut self, redis: &RedisSettings, task: Task) -> Result<usize, Error> {
-        let failed = |error| Error::Unreachable { what: "Redis".to_owned(), error };
+    pub(super) fn dial_redis(
+        &mut self,
+        redis: &RedisSettings,
+        task: Task,
+    ) -> Result<usize, StressError> {
+        let failed = |error| StressError::Unreachable { what: "Redis".to_owned(), error };
         let client = self.links.client(task, self.now_ns());
         let socket = match &redis.target {
             Target::Unix(path) => SockAddr::unix(path).and_then(|path| {
@@ -143,9 +148,9 @@ impl Pool {
         self.adopt(Conn::redis(socket.map_err(failed)?, client, commands))
     }
 
-    fn adopt(&mut self, mut conn: Conn) -> Result<usize, Error> {
+    fn adopt(&mut self, mut conn: Conn) -> Result<usize, StressError> {
         // Loopback connects at once, so that most requests go out here.
-        conn.flush().map_err(|error| Error::HungUp(Some(error)))?;
+        conn.flush().map_err(|error| StressError::HungUp(Some(error)))?;
         let entry = self.links.conns.vacant_entry();
         let at = entry.key();
         self.poll.registry().register(
@@ -174,7 +179,11 @@ impl Pool {
 
     /// Waits until something happens, but not longer than until `until_ns`, and takes it. Says
     /// whether anything happened.
-    pub(super) fn turn(&mut self, until_ns: u64, work: &mut impl Work) -> Result<bool, Error> {
+    pub(super) fn turn(
+        &mut self,
+        until_ns: u64,
+        work: &mut impl Work,
+    ) -> Result<bool, StressError> {
         let left = Duration::from_nanos(until_ns.saturating_sub(self.now_ns()));
         match self.poll.poll(&mut self.events, Some(left)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(false),
@@ -194,7 +203,7 @@ impl Links {
         Client { task, place: Place { id, next: 0 }, dialed_ns, closing: false }
     }
 
-    fn on_event(&mut self, event: &Event, work: &mut impl Work) -> Result<(), Error> {
+    fn on_event(&mut self, event: &Event, work: &mut impl Work) -> Result<(), StressError> {
         let Token(at) = event.token();
         let Some(conn) = self.conns.get_mut(at) else { return Ok(()) };
         let was_open = conn.is_open();

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 
-use super::Error;
+use super::StressError;
 
 /// The kernel's USER_HZ, which is 100 on every Linux that Rust runs on.
 const TICK_S: f64 = 0.01;
@@ -25,10 +25,10 @@ pub struct Cpu {
 
 impl Cpu {
     /// What these processes have used.
-    pub fn of(pids: &[u32]) -> Result<Cpu, Error> {
+    pub fn of(pids: &[u32]) -> Result<Cpu, StressError> {
         let mut cpu = Cpu::default();
         for pid in pids {
-            cpu.add(*pid).map_err(|error| Error::Process { pid: *pid, error })?;
+            cpu.add(*pid).map_err(|error| StressError::Process { pid: *pid, error })?;
         }
         Ok(cpu)
     }
@@ -70,11 +70,11 @@ impl Cpu {
 }
 
 /// Bytes of memory that these processes share with nobody.
-pub(super) fn private_bytes(pids: &[u32]) -> Result<u64, Error> {
+pub(super) fn private_bytes(pids: &[u32]) -> Result<u64, StressError> {
     let mut sum = 0;
     for pid in pids {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
-            .map_err(|error| Error::Process { pid: *pid, error })?;
+            .map_err(|error| StressError::Process { pid: *pid, error })?;
         for line in text.lines().filter(|line| line.starts_with("Private_")) {
             let mut fields = line.split_whitespace();
             let counted = ["Private_Clean:", "Private_Dirty:"].map(Some).contains(&fields.next());

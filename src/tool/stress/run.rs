@@ -14,14 +14,14 @@ use super::pool::{Door, Pool};
 use super::process::{Cpu, private_bytes};
 use super::report::{ProbeReport, Report, Usage};
 use super::topic::Topic;
-use super::{Error, Mode, Plan, Way};
+use super::{Mode, Plan, StressError, Way};
 
 const MS: u64 = 1_000_000;
 /// A wait is looked at again after so long at the latest, for the progress bar and the timeout.
 const LOOK_NS: u64 = 100 * MS;
 
 /// Does all of it.
-pub fn run(plan: &Plan) -> Result<Report, Error> {
+pub fn run(plan: &Plan) -> Result<Report, StressError> {
     let mut run = Run::new(plan)?;
     run.settle()?;
     let before = run.usage()?;
@@ -79,7 +79,7 @@ struct Run<'p> {
 }
 
 impl<'p> Run<'p> {
-    fn new(plan: &'p Plan) -> Result<Run<'p>, Error> {
+    fn new(plan: &'p Plan) -> Result<Run<'p>, StressError> {
         let keys = RandomState::new();
         let payload = |name: &str, size| Payload::new(keys.hash_one(name) as u32, size);
         let echo = Echo::new(payload("echo", plan.size), plan.messages, plan.window);
@@ -101,7 +101,7 @@ impl<'p> Run<'p> {
     }
 
     /// Opens the crowd's conns.
-    fn connect(&mut self) -> Result<(), Error> {
+    fn connect(&mut self) -> Result<(), StressError> {
         let start_ns = self.pool.now_ns();
         self.alive_ns = start_ns;
         let clients = self.plan.clients as usize;
@@ -113,11 +113,11 @@ impl<'p> Run<'p> {
             let open = self.load.connect.count() as usize;
             self.progress.show(self.pool.now_ns(), "connected", open, clients);
             if self.has_stalled() {
-                return Err(Error::Stalled { open, of: clients });
+                return Err(StressError::Stalled { open, of: clients });
             }
             if let Some(close) = self.load.closes.keys().next() {
                 let (code, reason) = close.clone().unzip();
-                return Err(Error::Closed { code, reason: reason.unwrap_or_default() });
+                return Err(StressError::Closed { code, reason: reason.unwrap_or_default() });
             }
         }
         self.handshakes = self.load.connect.count();
@@ -126,7 +126,7 @@ impl<'p> Run<'p> {
     }
 
     /// Opens whatever else is needed: publishers, and the probe's listener.
-    fn open_extras(&mut self) -> Result<[Option<Publisher<'p>>; 2], Error> {
+    fn open_extras(&mut self) -> Result<[Option<Publisher<'p>>; 2], StressError> {
         let plan = self.plan;
         if plan.mode != Mode::Fanout {
             return Ok([None, None]);
@@ -143,14 +143,14 @@ impl<'p> Run<'p> {
         while self.load.extras_open < wanted {
             self.turn(u64::MAX)?;
             if self.has_stalled() {
-                return Err(Error::Stalled { open: self.load.extras_open, of: wanted });
+                return Err(StressError::Stalled { open: self.load.extras_open, of: wanted });
             }
         }
         self.settle()?;
         Ok([publisher, probe])
     }
 
-    fn open_publisher(&mut self, way: &'p Way, task: Task) -> Result<Publisher<'p>, Error> {
+    fn open_publisher(&mut self, way: &'p Way, task: Task) -> Result<Publisher<'p>, StressError> {
         let at = match way {
             Way::WebSocket(url) => self.pool.dial(&Door::to(url)?, task)?,
             Way::Redis { redis, .. } => self.pool.dial_redis(redis, task)?,
@@ -159,7 +159,7 @@ impl<'p> Run<'p> {
     }
 
     /// Publishes as fast as the window and the rate allow, until all have all.
-    fn fan_out(&mut self, publishers: &[Option<Publisher<'p>>; 2]) -> Result<(), Error> {
+    fn fan_out(&mut self, publishers: &[Option<Publisher<'p>>; 2]) -> Result<(), StressError> {
         let [Some(main), probe] = publishers else { return Ok(()) };
         let start_ns = self.pool.now_ns();
         self.alive_ns = start_ns;
@@ -236,7 +236,7 @@ impl<'p> Run<'p> {
     }
 
     /// Has every client send its messages and wait for them.
-    fn echo(&mut self) -> Result<(), Error> {
+    fn echo(&mut self) -> Result<(), StressError> {
         let start_ns = self.pool.now_ns();
         self.alive_ns = start_ns;
         let places: Vec<usize> = self.pool.clients().map(|(at, _)| at).collect();
@@ -260,7 +260,7 @@ impl<'p> Run<'p> {
     }
 
     /// Lets time pass.
-    fn idle(&mut self) -> Result<(), Error> {
+    fn idle(&mut self) -> Result<(), StressError> {
         let start_ns = self.pool.now_ns();
         let end_ns = start_ns + self.plan.duration_ms * MS;
         while self.pool.now_ns() < end_ns {
@@ -278,7 +278,7 @@ impl<'p> Run<'p> {
     }
 
     /// Connects and closes, over and over.
-    fn churn(&mut self) -> Result<(), Error> {
+    fn churn(&mut self) -> Result<(), StressError> {
         let start_ns = self.pool.now_ns();
         self.alive_ns = start_ns;
         let end_ns = start_ns + self.plan.duration_ms * MS;
@@ -308,7 +308,7 @@ impl<'p> Run<'p> {
     }
 
     /// Some quiet, in which late messages and pings still count.
-    fn settle(&mut self) -> Result<(), Error> {
+    fn settle(&mut self) -> Result<(), StressError> {
         let end_ns = self.pool.now_ns() + self.plan.settle_ms * MS;
         while self.pool.now_ns() < end_ns {
             self.turn(end_ns)?;
@@ -327,7 +327,7 @@ impl<'p> Run<'p> {
 
     /// A turn of the loop. Only these count as life, for pings and the probe go on whatever is
     /// lost: handshakes, conns that were closed as they should be, and messages.
-    fn turn(&mut self, until_ns: u64) -> Result<(), Error> {
+    fn turn(&mut self, until_ns: u64) -> Result<(), StressError> {
         let before = self.load.life();
         let look_ns = self.pool.now_ns() + LOOK_NS;
         self.pool.turn(until_ns.min(look_ns), &mut self.load)?;
@@ -393,12 +393,12 @@ impl<'p> Run<'p> {
         }
     }
 
-    fn usage(&self) -> Result<Usage, Error> {
+    fn usage(&self) -> Result<Usage, StressError> {
         let server = Cpu::of(&self.plan.pids)?;
         Ok(Usage { server, tool: Cpu::of(&[std::process::id()])? })
     }
 
-    fn memory(&self) -> Result<u64, Error> {
+    fn memory(&self) -> Result<u64, StressError> {
         private_bytes(&self.plan.pids)
     }
 }

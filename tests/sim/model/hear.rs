@@ -77,7 +77,9 @@ impl Guest {
 
     fn hear(&mut self, channel: usize, held: Held) {
         self.expect(channel, &held.payload, held.own, held.published);
-        if held.back && let Some((_, back)) = self.own.get_mut(&held.payload) {
+        if held.back
+            && let Some((_, back)) = self.own.get_mut(&held.payload)
+        {
             *back += 1;
         }
     }

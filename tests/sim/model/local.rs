@@ -365,7 +365,9 @@ impl Model {
             let name = String::from_utf8_lossy(&name);
             match self.control().as_deref() == Some(&name) {
                 true => self.controlled(&payload),
-                false if self.is_for_browsers(&payload) => self.deliver(&name, &payload, None, None),
+                false if self.is_for_browsers(&payload) => {
+                    self.deliver(&name, &payload, None, None)
+                }
                 false => {}
             }
         }

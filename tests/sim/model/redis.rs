@@ -93,9 +93,8 @@ impl Model {
                 own.twin = true;
             }
         }
-        let comes_back = |id: &usize| {
-            self.guests[*id].is_member() && self.guests[*id].own.contains_key(payload)
-        };
+        let comes_back =
+            |id: &usize| self.guests[*id].is_member() && self.guests[*id].own.contains_key(payload);
         let back = except.filter(comes_back);
         let confirmed = self.channels.get(name).is_some_and(|channel| channel.confirmed);
         if confirmed && self.is_for_browsers(payload) {

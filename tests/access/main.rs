@@ -1,0 +1,5 @@
+//! Who somebody is: the application that is asked, sessions and tokens.
+
+mod application;
+mod sessions;
+mod tokens;

@@ -1,0 +1,17 @@
+//! The core without sockets and without a clock, in the world of `tests/world`.
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod alive;
+mod asks;
+mod deflate;
+mod fanout;
+mod grants;
+mod handshake;
+mod identity;
+mod limits;
+mod redis;
+mod resp_clients;
+mod stored;
+mod turns;

@@ -1,0 +1,4 @@
+//! The house rules.
+
+mod code;
+mod tidy;

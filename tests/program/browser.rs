@@ -1,0 +1,116 @@
+//! Pages in a real Chromium, the chat with both brokers among them: runs the tests in
+//! `tests/browser`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+
+use crate::support::redis::RedisServer;
+use crate::support::{Folder, Wsloop};
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn the_chat_with_the_embedded_broker() {
+    chat(&[]);
+}
+
+#[test]
+#[ignore = "needs chromium, node and redis-server"]
+fn the_chat_with_redis() {
+    let redis = RedisServer::start();
+    chat(&["--redis", &redis.url(), "--demo"]);
+}
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn the_page_of_the_chat() {
+    browse("page.test.mjs", &Wsloop::start(&["--resp", "127.0.0.1:0"]), &[]);
+}
+
+#[test]
+#[ignore = "needs chromium, node and redis-cli"]
+fn the_command_for_the_embedded_broker() {
+    let server = Wsloop::start(&["--resp", "127.0.0.1:0", "--prefix", "new:shop"]);
+    let redis_cli = format!("redis-cli -p {}", server.resp_address().port());
+    browse("command.test.mjs", &server, &[("WSLOOP_REDIS_CLI", &redis_cli)]);
+}
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn no_command_where_nothing_answers_redis_clients() {
+    browse("command.test.mjs", &Wsloop::start(&["--resp", "off"]), &[("WSLOOP_REDIS_CLI", "")]);
+}
+
+#[test]
+#[ignore = "needs chromium, node and redis-server"]
+fn the_command_for_a_redis_that_wants_a_password() {
+    let (redis, port) = RedisServer::start_on_tcp();
+    let rights = ["allcommands", "allkeys", "allchannels"];
+    redis.connect().command(&[&["ACL", "SETUSER", "web", "on", ">p w"], &rights[..]].concat());
+    redis.connect().command(&["ACL", "SETUSER", "default", "off"]);
+    let url = format!("redis://web:p%20w@127.0.0.1:{port}/3");
+    let redis_cli = format!("redis-cli -p {port} --user web --askpass");
+    let more = [("WSLOOP_REDIS_CLI", &*redis_cli), ("WSLOOP_REDIS_PASSWORD", "p w")];
+    browse("command.test.mjs", &Wsloop::start(&["--redis", &url, "--demo"]), &more);
+}
+
+#[test]
+#[ignore = "needs chromium, node and redis-server"]
+fn the_command_for_a_redis_on_a_socket() {
+    let redis = RedisServer::start();
+    let redis_cli = format!("redis-cli -s {}", redis.socket().display());
+    let server = Wsloop::start(&["--redis", &redis.url(), "--demo"]);
+    browse("command.test.mjs", &server, &[("WSLOOP_REDIS_CLI", &redis_cli)]);
+}
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn tokens_that_expire() {
+    tokens("status");
+}
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn tokens_that_expire_where_refusals_are_closes() {
+    tokens("close");
+}
+
+fn chat(args: &[&str]) {
+    browse("chat.test.mjs", &Wsloop::start(args), &[]);
+}
+
+fn tokens(refuse: &str) {
+    let folder = Folder::new();
+    let secret = folder.join("secret");
+    fs::write(&secret, "a secret of more than thirty-two bytes\n").expect("a file");
+    let secret = secret.to_str().expect("text");
+    let args = ["--token-key-file", secret, "--allow", "all", "--refuse", refuse];
+    let more = [("WSLOOP_TOKEN_KEY", secret), ("WSLOOP_REFUSE", refuse)];
+    browse("token.test.mjs", &Wsloop::start(&args), &more);
+}
+
+/// Has browser tests run against a server.
+fn browse(test: &str, server: &Wsloop, environment: &[(&str, &str)]) {
+    // One browser at a time, and the packages installed once.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    if !folder.join("node_modules").exists() {
+        run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder));
+    }
+    let url = format!("http://{}", server.address());
+    run(Command::new("node")
+        .args(["--test", test])
+        .current_dir(&folder)
+        .env("WSLOOP_URL", url)
+        .envs(environment.iter().copied()));
+}
+
+/// Runs a program to its end, and shows all that it said if it fails.
+fn run(command: &mut Command) {
+    let name = format!("{:?}", command.get_program());
+    let Output { status, stdout, stderr } = command.output().expect(&name);
+    let said = [stdout, stderr].concat();
+    assert!(status.success(), "{name} fails, {status}:\n{}", String::from_utf8_lossy(&said));
+}

@@ -1,0 +1,18 @@
+//! The program over real sockets, with the peers that it really has.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod browser;
+mod cli;
+mod fairness;
+mod grants;
+mod identity;
+mod publish;
+mod publisher;
+mod redis;
+mod regressions;
+mod resp_port;
+mod sockets;
+mod stress;
+mod stress_tool;
