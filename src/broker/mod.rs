@@ -21,7 +21,7 @@ pub(crate) mod store;
 use std::sync::Arc;
 
 pub(crate) use local::Local;
-pub(crate) use redis::{Redis, RedisDue};
+pub(crate) use redis::{Redis, RedisDue, is_condition};
 
 use crate::link::{LinkId, Target};
 

@@ -30,6 +30,7 @@ metrics! {
     gauge handshakes_pending "Conns that have not yet had their 101."
     gauge channels "Channels that somebody hears."
     gauge broker_up "1 when the broker answers."
+    gauge control_heard "1 when the application's disconnects are heard, see wsloop:control."
     gauge resp_clients "Redis clients of the embedded broker."
     counter conns_accepted_total "Conns accepted."
     counter conns_full_total "Conns answered 503 because of --max-connections."

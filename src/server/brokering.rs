@@ -3,7 +3,7 @@
 use super::table::Party;
 use super::{Said, Server};
 use crate::access::control;
-use crate::broker::{Ask, BrokerEvent, Status};
+use crate::broker::{Ask, BrokerEvent, Status, is_condition};
 use crate::link::{LinkId, Metrics};
 
 /// What is left to do when an event has been handed on.
@@ -16,6 +16,9 @@ enum Rest {
     Up,
     Broken(String),
 }
+
+/// How long it is until a channel is asked for again that guards security and was denied.
+const CONTROL_RETRY_MS: u64 = 5_000;
 
 impl Server {
     /// Bytes from the broker, or none when it goes on with those that were kept. Those behind what
@@ -79,6 +82,9 @@ impl Server {
         if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
         }
+        if matches!(event, BrokerEvent::Answer { .. }) && self.said.condition.ended() {
+            tracing::info!("Redis answers again");
+        }
         relay.deliver_arrived(table, cx);
         let mut touched = relay.take_slow();
         match event {
@@ -109,7 +115,15 @@ impl Server {
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
+                if self.control.as_ref().is_some_and(|name| name.as_bytes() == channel) {
+                    cx.metrics.control_heard = 1;
+                    self.said.control_heard();
+                }
                 touched.extend(relay.on_subscribed(channel, table, cx))
+            }
+            BrokerEvent::Denied { channel, reason } if self.control.as_ref() == Some(&channel) => {
+                self.said.control_denied(&channel, &reason, &mut cx.metrics);
+                self.control_retry_ms = Some(cx.now.mono_ms + CONTROL_RETRY_MS);
             }
             BrokerEvent::Denied { channel, reason } => {
                 self.said.denied(&channel, &reason, &mut cx.metrics);
@@ -124,6 +138,16 @@ impl Server {
         Some(Rest::After(touched))
     }
 
+    /// Asks again to hear the application, as it was denied.
+    pub(super) fn retry_control(&mut self) {
+        let now_ms = self.cx.now.mono_ms;
+        if let Some(name) = self.control.clone()
+            && self.control_retry_ms.take_if(|at_ms| *at_ms <= now_ms).is_some()
+        {
+            self.broker.subscribe(vec![name], now_ms);
+        }
+    }
+
     pub(super) fn dial_broker(&mut self) {
         let Some(target) = self.broker.redis().map(|redis| redis.target().clone()) else { return };
         self.table.dial(Party::Redis, target);
@@ -132,7 +156,9 @@ impl Server {
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again.
     fn on_broker_up(&mut self) {
-        tracing::info!("Redis is up, {} channels", self.relay.hub.len());
+        if !self.said.condition.is_said() {
+            tracing::info!("Redis is up, {} channels", self.relay.hub.len());
+        }
         for said in [&mut self.said.unreachable, &mut self.said.dropped, &mut self.said.refused] {
             said.ended();
         }
@@ -153,8 +179,17 @@ impl Server {
         let Some(redis) = self.broker.redis() else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
         let target = redis.target().clone();
-        if std::mem::take(&mut self.cx.metrics.broker_up) == 1 {
-            self.cx.metrics.broker_lost_total += 1;
+        (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
+        let was_up = std::mem::take(&mut self.cx.metrics.broker_up) == 1;
+        self.cx.metrics.broker_lost_total += u64::from(was_up);
+        if is_condition(reason) {
+            if self.said.condition.first() {
+                tracing::warn!(
+                    "Redis at {target} is in no state to answer: {reason}; browsers stay; dialing \
+                     until it is (said once)"
+                );
+            }
+        } else if was_up {
             tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again");
         } else if self.said.unreachable.first() {
             tracing::warn!(
@@ -237,6 +272,23 @@ impl Said {
                     );
                 }
             }
+        }
+    }
+
+    /// What guards security is named, and so is its end.
+    fn control_denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.unheard.first() {
+            tracing::error!(
+                "Redis does not let wsloop hear {channel:?}, so that nobody is disconnected who \
+                 logs out: {reason}; see ACL SETUSER (asked again every 5 s; said once)"
+            );
+        }
+    }
+
+    fn control_heard(&mut self) {
+        if self.unheard.ended() {
+            tracing::info!("disconnects of the application are heard");
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Server {
     clients: Clients,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
+    /// When it is asked for again, after it was denied.
+    control_retry_ms: Option<u64>,
     /// When a shutdown that was asked for must have ended.
     ends_ms: Option<u64>,
     said: Said,
@@ -62,6 +64,8 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Said {
     unreachable: SaidOnce,
+    condition: SaidOnce,
+    unheard: SaidOnce,
     dropped: SaidOnce,
     refused: SaidOnce,
     evicted: SaidOnce,
@@ -93,6 +97,7 @@ impl Server {
             application,
             clients: Clients::default(),
             control,
+            control_retry_ms: None,
             ends_ms: None,
             said: Said::default(),
         }
@@ -163,6 +168,7 @@ impl Server {
             Some(RedisDue::GiveUp) => self.on_broker_lost("it did not answer in time"),
             None => {}
         }
+        self.retry_control();
         if self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
             for link in self.table.conns(|_| true) {
                 self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
@@ -254,6 +260,7 @@ impl Server {
         let held = self.relay.deadline_ms();
         wake.into_iter()
             .chain(held)
+            .chain(self.control_retry_ms)
             .chain(broker)
             .chain(application)
             .chain(self.ends_ms)

@@ -1,5 +1,6 @@
 //! The core without sockets: what it asks of Redis, and how it bears Redis's absence.
 
+mod conditions;
 mod link;
 
 use crate::world::*;

@@ -49,6 +49,8 @@ pub struct FakeRedis {
     pub account: Option<(String, String)>,
     /// Commands refused, with the channel or key for which they are; `*` is for all.
     pub denied: Vec<(&'static str, &'static str)>,
+    /// What it answers to everything but the greeting.
+    pub condition: Option<&'static str>,
     /// Commands that it does not know.
     pub unknown: Vec<&'static str>,
     /// Most bytes of what it says that may wait for its client, which is cut past that.
@@ -115,6 +117,7 @@ impl FakeRedis {
             ancient: false,
             account: None,
             denied: Vec::new(),
+            condition: None,
             unknown: Vec::new(),
             output_limit: usize::MAX,
             most_unsaid: 0,
@@ -350,6 +353,9 @@ impl FakeRedis {
         }
         if self.loading && matches!(name, "GET" | "GETRANGE" | "SET") {
             return Some("LOADING Redis is loading the dataset in memory".to_string());
+        }
+        if let Some(condition) = self.condition {
+            return Some(condition.to_string());
         }
         let denied = self.denied.iter().any(|(command, channel)| {
             *command == name && (*channel == "*" || arguments.contains(channel))

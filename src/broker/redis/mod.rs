@@ -10,6 +10,8 @@
 mod session;
 mod window;
 
+pub(crate) use session::is_condition;
+
 use std::sync::Arc;
 
 use super::{Ask, BrokerEvent, PublishError, RedisSettings, Status};

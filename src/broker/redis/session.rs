@@ -230,11 +230,13 @@ impl Session {
         let reason = reason.split(", with args beginning").next().unwrap_or(reason).to_string();
         match awaited {
             Awaited::Greeting => BrokerEvent::Broken { reason: greeting_refused(&reason) },
-            Awaited::Subscribe(channels) => self.on_subscribe_denied(channels, &reason),
+            Awaited::Subscribe(channels) if is_denial(&reason) => {
+                self.on_subscribe_denied(channels, &reason)
+            }
+            // Whatever else it is says nothing about a channel: another dial may do better.
+            Awaited::Subscribe(_) => BrokerEvent::Broken { reason },
             // It answers nothing of use yet, and will when it is dialed again.
-            Awaited::Get(get)
-                if ["LOADING", "MASTERDOWN"].iter().any(|w| reason.starts_with(w)) =>
-            {
+            Awaited::Get(get) if is_condition(&reason) => {
                 // It is given back as one that is not answered.
                 self.awaited.push_front(Awaited::Get(get));
                 BrokerEvent::Broken { reason }
@@ -385,6 +387,17 @@ fn hash(channel: &[u8], payload: &[u8]) -> u64 {
 
 fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
     BrokerEvent::Broken { reason: what.to_string() }
+}
+
+/// Whether Redis refuses something to this user, now and later.
+fn is_denial(reason: &str) -> bool {
+    reason.starts_with("NOPERM")
+}
+
+/// Whether it is the server that is in no state to answer, and will be.
+pub(crate) fn is_condition(reason: &str) -> bool {
+    let conditions = ["LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"];
+    conditions.iter().any(|condition| reason.starts_with(condition))
 }
 
 fn greeting_refused(reason: &str) -> String {
