@@ -275,6 +275,13 @@ impl Fetches {
         let Some(hold) = &mut state.hold else { return };
         let Some((number, since)) = hold.fetches.front_mut() else { return };
         let Some(fetch) = self.waiting.get_mut(number) else { return };
+        // What everyone missed in an outage before is still to come, and is held since then.
+        if let Some(before) = forgotten.catch_up {
+            fetch.catch_up = Some(before);
+            if is_before(before.since, *since) {
+                *since = before.since;
+            }
+        }
         for waiter in forgotten.waiters {
             if is_before(waiter.since, *since) {
                 *since = waiter.since;
@@ -433,6 +440,22 @@ mod tests {
         let released = state.release(1, None);
         assert_eq!(released.start(catch_up.since), 0, "3 came later");
         assert_eq!(released.messages.len(), 1);
+    }
+
+    #[test]
+    fn what_is_held_for_everyone_when_the_broker_goes_again_is_held_on() {
+        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let name: Arc<str> = Arc::from("c");
+        deliver(&mut state, 1, 0, &fetches);
+        fetches.catch_up(0, name.clone(), &mut state);
+        deliver(&mut state, 2, 0, &fetches);
+        let forgotten = fetches.forgotten();
+        fetches.catch_up(0, name, &mut state);
+        forgotten.into_values().for_each(|fetch| fetches.wait_again(fetch, &mut state));
+        let catch_up = fetches.take(2).and_then(|fetch| fetch.catch_up).expect("for everyone");
+        assert!(!catch_up.is_news(1), "it was delivered before the first outage");
+        let released = state.release(2, None);
+        assert_eq!(released.messages[released.start(catch_up.since)..].len(), 1);
     }
 
     #[test]

@@ -41,7 +41,12 @@ impl Model {
             let before = guest.memberships.last().map_or(Some(0), |last| last.get);
             // Who comes while the stored message is being asked for shares that, as long as it is
             // no older than what has arrived.
-            let shared = self.gets.iter().rev().find(|get| get.is_for(&name, channel.era));
+            let shared = self
+                .again
+                .iter()
+                .chain(&self.gets)
+                .rev()
+                .find(|get| get.is_for(&name, channel.era));
             let shared = shared.filter(|get| channel.delivered < get.asked && !local);
             let get = shared.map(|get| get.number);
             let get = get.filter(|get| before.is_some_and(|before| *get > before));

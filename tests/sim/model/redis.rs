@@ -107,9 +107,16 @@ impl Model {
     /// Redis is there, and knows nothing.
     fn greeted(&mut self) {
         (self.up, self.down, self.control_denied) = (true, false, false);
-        for channel in self.channels.values_mut() {
+        for (name, channel) in &mut self.channels {
             (channel.confirmed, channel.catches_up) = (false, true);
-            channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
+            let waits = |id: &usize| {
+                let guest = &self.guests[*id];
+                let mut memberships = guest.memberships.iter();
+                memberships.any(|m| m.catches_up && m.channel == *name)
+            };
+            if !channel.members.iter().any(waits) {
+                channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
+            }
         }
         for membership in self.guests.iter_mut().flat_map(|guest| &mut guest.memberships) {
             membership.catches_up = true;
