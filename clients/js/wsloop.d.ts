@@ -57,12 +57,12 @@ export interface WSLoopOptions {
    * `wsloop`, because browsers need an answer and the server never answers with the token.
    */
   protocols?: string | string[] | null;
-  /** An attempt that the server does not answer for so many milliseconds has failed. Default 15000. */
+  /** An attempt without an answer has failed after so many milliseconds. Default 15000. */
   connectTimeout?: number;
   /**
    * Whether the server is asked what it makes of the URI when it refuses, or when nothing arrives
-   * within 2 s of an `open`, and what it says goes to the console. It is asked by pages on localhost
-   * only, once for each URI. Default true; `refused` is to ask after refusals only.
+   * within 2 s of an `open`, and what it says goes to the console. Only pages on localhost ask, once
+   * for each URI. Default true; `refused` is to ask after refusals only.
    */
   explain?: boolean | 'refused';
   /** What binary messages arrive as. Default `arraybuffer`. */
@@ -73,8 +73,8 @@ export interface WSLoopOptions {
 export class WSLoop extends EventTarget {
   /**
    * Connects at once. `http://` and `https://` are `ws://` and `wss://`, and a relative URI is the
-   * page's own. Throws on options that can never work: no URI, one that the browser refuses, a token
-   * that is no text. What comes of a function for tokens is known later, and never thrown.
+   * page's own. Throws on options that can never work: no URI, one that the browser refuses, a
+   * token that is no text. What comes of a function for tokens is known later, and never thrown.
    */
   constructor(uri: string | URL, options?: WSLoopOptions);
   constructor(options: WSLoopOptions & { uri: string | URL });

@@ -14,8 +14,8 @@
  *   unless the page can be asked for another token.
  * - The page is asked for a token once in each attempt, and for as long as it likes. No answer is a
  *   failed attempt; one that comes after `close()` is not used.
- * - Where a page is developed, on localhost, the server is asked why it refuses or is silent. What it
- *   says goes to the console, once for each URI and page.
+ * - Where a page is developed, on localhost, the server is asked why it refuses or is silent. What
+ *   it says goes to the console, once for each URI and page.
  * - What cannot be sent throws. Nothing is queued, so nothing is sent late or lost unseen.
  * - State changes first, then listeners hear of it: a listener may call any method.
  * - A page that goes into the back-forward cache leaves no connection behind, which some browsers

@@ -291,6 +291,11 @@ pub(crate) fn reads_as_channel(key: &str) -> bool {
     parts(key).is_some()
 }
 
+/// The facility in a channel's name, whatever its prefix.
+pub(crate) fn facility_of(name: &str) -> Option<&str> {
+    parts(name).map(|(_, _, _, facility)| facility)
+}
+
 /// Prefix, audience, who and facility of a channel's name; nothing if it is none.
 fn parts(name: &str) -> Option<(&str, Audience, &str, &str)> {
     let mut at = 0;

@@ -102,6 +102,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn codes_are_those_that_publishers_take() {
+        let rules = include_str!("../../clients/python/tests/rules.json");
+        let rules: Value = serde_json::from_str(rules).expect("JSON");
+        for (path, is_taken) in [("/codes/taken", true), ("/codes/refused", false)] {
+            for code in rules.pointer(path).and_then(Value::as_array).expect("a list") {
+                let message = format!(r#"{{"disconnect": {{"user": "john"}}, "code": {code}}}"#);
+                assert_eq!(parse(message.as_bytes()).is_ok(), is_taken, "{message}");
+            }
+        }
+    }
+
+    #[test]
     fn messages() {
         let closes = |owner: &str, code, reason: &str| {
             Ok(Disconnect { owner: owner.to_owned(), code, reason: reason.to_owned() })

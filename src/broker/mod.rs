@@ -127,7 +127,8 @@ pub enum BrokerEvent<'a> {
         /// The conn.
         conn: LinkId,
     },
-    /// A message was larger than allowed and has been skipped.
+    /// A message was larger than allowed and has been skipped; [`Broker::skipped_channel`] tells of
+    /// which channel.
     Skipped,
     /// A publish, the storing of its message, or an unsubscription failed.
     Refused {
@@ -321,6 +322,14 @@ impl Broker {
         match self {
             Broker::Local(_) => false,
             Broker::Redis(redis) => redis.has_kept(),
+        }
+    }
+
+    /// The channel of the message that was skipped last, if it is known.
+    pub fn skipped_channel(&self) -> Option<&str> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(redis) => redis.skipped_channel(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::Identity;
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
-use crate::link::{Frame, Now, SaidRarely};
+use crate::link::{Frame, LeftOut, Now, SaidRarely};
 use crate::proto::http::{Head, HeadError};
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::frame;
@@ -355,18 +355,6 @@ fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
         ]
     };
     origin.map(headers).unwrap_or_default()
-}
-
-/// How many lines of the log were left out before this one.
-struct LeftOut(u64);
-
-impl std::fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            lines => write!(f, " ({lines} lines like this were left out)"),
-        }
-    }
 }
 
 /// The refusal of bytes that are no request head.

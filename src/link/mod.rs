@@ -18,5 +18,5 @@ pub use id::LinkId;
 pub use metrics::Metrics;
 pub use now::Now;
 pub(crate) use outbox::{Frame, Outbox};
-pub(crate) use said::{SaidOnce, SaidRarely};
+pub(crate) use said::{LeftOut, SaidOnce, SaidRarely};
 pub use target::Target;

@@ -178,7 +178,8 @@ impl Outbox {
     }
 
     /// Keeps what `keep` makes of each entry, from the last to the first, and the rest of a frame
-    /// that is started. Returns how many frames were dropped.
+    /// that is started; what is behind that frame in its run is an entry of its own. Returns how
+    /// many frames were dropped.
     fn give_up(&mut self, mut keep: impl FnMut(Frame, Option<Label>) -> Option<Frame>) -> usize {
         let (mut frames, sent) = match std::mem::take(&mut self.waiting) {
             Waiting::Many(None) => return 0,
@@ -197,7 +198,11 @@ impl Outbox {
             }
         }
         if let Some((run, label)) = started {
-            kept.push_front((until_end_of_frame(&run, sent), label));
+            let (begun, rest) = split_behind(&run, sent);
+            if let Some(rest) = rest.and_then(|rest| keep(rest, label)) {
+                kept.push_front((rest, label));
+            }
+            kept.push_front((begun, label));
         }
         let dropped = before - count(&kept);
         let unsent = kept.iter().map(|(frame, _)| frame.len()).sum::<usize>() - sent;
@@ -208,8 +213,8 @@ impl Outbox {
     }
 }
 
-/// A run of frames up to the end of that which is partly sent.
-fn until_end_of_frame(run: &Frame, sent: usize) -> Frame {
+/// A run of frames up to the end of that which is partly sent, and what is behind it.
+fn split_behind(run: &Frame, sent: usize) -> (Frame, Option<Frame>) {
     let mut end = 0;
     for frame in frame::frames(run) {
         end += frame.len();
@@ -217,7 +222,10 @@ fn until_end_of_frame(run: &Frame, sent: usize) -> Frame {
             break;
         }
     }
-    if end == run.len() { run.clone() } else { Frame::from(&run[..end]) }
+    match end == run.len() {
+        true => (run.clone(), None),
+        false => (Frame::from(&run[..end]), Some(Frame::from(&run[end..]))),
+    }
 }
 
 impl Many {
@@ -356,6 +364,26 @@ mod tests {
         assert_eq!((kept.as_slice(), outbox.len()), (b"pfy".as_slice(), 9));
         outbox.advance(9);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn the_latest_stays_though_its_run_is_begun() {
+        let run = || Frame::from(*b"\x81\x01a\x81\x01b\x81\x01c");
+        let waiting = |outbox: &Outbox| {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let used = outbox.slices(&mut slices);
+            slices[..used].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>()
+        };
+        let mut outbox = Outbox::default();
+        outbox.push_labelled(run(), Some(1));
+        outbox.push_labelled(Frame::from(*b"\x81\x01x"), Some(2));
+        outbox.advance(1);
+        assert_eq!(outbox.keep_latest(), 1, "b");
+        assert_eq!(waiting(&outbox), b"\x01a\x81\x01c\x81\x01x");
+        assert_eq!(outbox.replace(Frame::from(*b"\x81\x01d"), 1), 1, "c");
+        assert_eq!(waiting(&outbox), b"\x01a\x81\x01x\x81\x01d");
+        assert_eq!(outbox.drop_unstarted(), 2, "x and d");
+        assert_eq!(waiting(&outbox), b"\x01a");
     }
 
     #[test]

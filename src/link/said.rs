@@ -55,6 +55,18 @@ impl SaidRarely {
     }
 }
 
+/// How many lines of the log were left out before this one, to end it with.
+pub(crate) struct LeftOut(pub(crate) u64);
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            lines => write!(f, " ({lines} lines like this were left out)"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

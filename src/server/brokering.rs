@@ -2,9 +2,9 @@
 
 use super::table::Party;
 use super::{Said, Server};
-use crate::access::control;
+use crate::access::{channel, control};
 use crate::broker::{Ask, BrokerEvent, Status, is_condition};
-use crate::link::{LinkId, Metrics};
+use crate::link::{LeftOut, LinkId, Metrics};
 
 /// What is left to do when an event has been handed on.
 enum Rest {
@@ -129,7 +129,10 @@ impl Server {
                 self.said.denied(&channel, &reason, &mut cx.metrics);
                 touched.extend(relay.on_denied(&channel, table, cx));
             }
-            BrokerEvent::Skipped => self.said.skipped(&mut cx.metrics),
+            BrokerEvent::Skipped => {
+                let channel = self.broker.skipped_channel();
+                self.said.skipped(channel, cx.now.mono_ms, &mut cx.metrics);
+            }
             BrokerEvent::Refused { reason } => self.said.refused(&reason, &mut cx.metrics),
             BrokerEvent::Up => return Some(Rest::Up),
             BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
@@ -304,13 +307,19 @@ impl Said {
         }
     }
 
-    fn skipped(&mut self, metrics: &mut Metrics) {
+    /// Its publisher cannot know it, and a developer looks for the facility. Who it was for is not
+    /// for the log.
+    fn skipped(&mut self, channel: Option<&str>, mono_ms: u64, metrics: &mut Metrics) {
         metrics.deliveries_skipped_total += 1;
-        if self.skipped.first() {
-            tracing::warn!(
-                "a message from Redis was skipped, see --max-message-size (said once; then counted)"
-            );
-        }
+        let Some(left_out) = self.skipped.may(mono_ms) else { return };
+        let of = match channel.and_then(channel::facility_of) {
+            Some(facility) => format!(" of the facility {facility:?}"),
+            None => String::new(),
+        };
+        tracing::warn!(
+            "a message{of} from Redis was skipped: it is larger than --max-message-size{}",
+            LeftOut(left_out)
+        );
     }
 
     fn refused(&mut self, reason: &str, metrics: &mut Metrics) {

@@ -30,7 +30,7 @@ use crate::broker::{Broker, Redis, RedisDue, Status};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::link::timers::{self, Wheel};
-use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, Wish};
+use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, SaidRarely, Wish};
 use clients::Clients;
 use relay::Relay;
 use table::{Party, Table};
@@ -72,7 +72,7 @@ struct Said {
     unrouted: SaidOnce,
     control: SaidOnce,
     denied: SaidOnce,
-    skipped: SaidOnce,
+    skipped: SaidRarely,
     stored: SaidOnce,
     session: SaidOnce,
 }

@@ -82,7 +82,7 @@ function commands(write) {
 /** Runs in the page, before the function: whatever comes of that is text. */
 const asText = (fn, args) =>
   `Promise.resolve((${fn})(...${JSON.stringify(args)}))` +
-  `.then((value) => JSON.stringify({ value }), (error) => JSON.stringify({ error: String(error) }))`;
+  '.then((value) => ({ value }), (error) => ({ error: String(error) })).then(JSON.stringify)';
 
 function fromText(text) {
   const { value, error } = JSON.parse(text);

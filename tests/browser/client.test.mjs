@@ -10,6 +10,7 @@ import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 
 import { chromium, eventually, firefox, sleep } from './browsers.mjs';
+import { expectToHear, seen, waitFor } from './pages.mjs';
 import { startSite } from './site.mjs';
 
 const { WSLOOP_URL, WSLOOP_HEARTBEAT } = process.env;
@@ -18,27 +19,7 @@ const { WSLOOP_URL, WSLOOP_HEARTBEAT } = process.env;
 const THROTTLE = '--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/2';
 
 const freshRoom = () => `/ws/test-${randomUUID()}?subscribe-broadcast&publish-broadcast&echo`;
-const seen = (tab, type) =>
-  tab.evaluate((wanted) => seen.filter((entry) => entry.type === wanted), type);
 const types = async (tab) => (await tab.evaluate(() => seen)).map(({ type }) => type);
-
-/** Waits until the page has seen so many of these, and gives the last of them. */
-const waitFor = async (tab, type, count = 1) => {
-  const all = await eventually(`${type}, ${count} times`, async () => {
-    const found = await seen(tab, type);
-    return found.length >= count && found;
-  });
-  return all[count - 1];
-};
-
-/** The page's own messages come back: it hears the room. */
-async function expectToHear(tab) {
-  const text = randomUUID();
-  await eventually('the loop is open', () => tab.evaluate(() => loop.state === 'open'));
-  await tab.evaluate((message) => loop.send(message), text);
-  await eventually('the echo', async () =>
-    (await seen(tab, 'message')).some(({ data }) => data === text));
-}
 
 for (const launch of [() => chromium([THROTTLE]), firefox]) {
   const name = launch === firefox ? 'firefox' : 'chromium';
@@ -162,7 +143,7 @@ for (const launch of [() => chromium([THROTTLE]), firefox]) {
 
     test('workers have loops, and a page under a service worker has one', async () => {
       const tab = await open(new URL('/worker.html', site.url).href);
-      await eventually('a service worker is in charge', () => tab.evaluate(() => window.controlled));
+      await eventually('it is in charge', () => tab.evaluate(() => window.controlled));
       await tab.goto(new URL('/worker.html', site.url).href);
       await eventually('it is in charge of this page', () =>
         tab.evaluate(() => navigator.serviceWorker.controller !== null));

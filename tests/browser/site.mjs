@@ -13,7 +13,7 @@ import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 const TYPES = { html: 'text/html', js: 'text/javascript', mjs: 'text/javascript' };
-const FOLDERS = ['site/', '../../clients/js/'];
+const OWN = ['site/', '../../clients/js/'].map((path) => new URL(path, import.meta.url));
 
 /** A frame of the server's. */
 const CLOSE_1011 = '\x88\x02\x03\xf3';
@@ -25,10 +25,10 @@ function accepted(key) {
   return `${head}Sec-WebSocket-Accept: ${accept}\r\n\r\n`;
 }
 
-function file(path) {
-  for (const folder of FOLDERS) {
+function file(folders, path) {
+  for (const folder of folders) {
     try {
-      return readFileSync(new URL(folder + path, import.meta.url));
+      return readFileSync(new URL(path, folder));
     } catch {
       // It is in the next folder, or nowhere.
     }
@@ -36,8 +36,16 @@ function file(path) {
   return null;
 }
 
-/** `backend` is the base URL of the server; `host` is the address to listen on. */
-export async function startSite(backend, { host = '127.0.0.1', port = 0 } = {}) {
+/** The address of a page with a loop made of these arguments. */
+export function pageUrl(site, args, { path = '/page.html', csp = '' } = {}) {
+  const url = new URL(path, site);
+  url.searchParams.set('loop', JSON.stringify(args));
+  url.searchParams.set('csp', csp);
+  return url.href;
+}
+
+/** `backend` is the base URL of the server; `folders` are URLs of what comes before its own. */
+export async function startSite(backend, { host = '127.0.0.1', port = 0, folders = [] } = {}) {
   const { hostname, port: backendPort } = new URL(backend);
   const sockets = new Set();
   const site = {
@@ -58,20 +66,14 @@ export async function startSite(backend, { host = '127.0.0.1', port = 0 } = {}) 
       server.closeAllConnections();
       await new Promise((done) => server.close(done));
     },
-    /** The address of a page with a loop made of these arguments. */
-    page(args, { path = '/page.html', csp = '' } = {}) {
-      const url = new URL(path, site.url);
-      url.searchParams.set('loop', JSON.stringify(args));
-      url.searchParams.set('csp', csp);
-      return url.href;
-    },
+    page: (args, more) => pageUrl(site.url, args, more),
   };
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url, 'http://site');
     if (pathname.startsWith('/ws/')) {
       return site.answer(response, request);
     }
-    const body = file(pathname.slice(1));
+    const body = file([...folders, ...OWN], pathname.slice(1));
     if (body === null) {
       return response.writeHead(404).end();
     }

@@ -39,6 +39,9 @@ async function enter(who) {
     // While one develops, wsloop's client asks with a plain request why it hears nothing.
     if (url.includes('/ws/') && !message.text().startsWith('WebSocket')) return;
     if (/Access to fetch at .*\/ws\/|wsloop: .* tells this page nothing/.test(message.text())) return;
+    // The answer is none of a problem where all is granted.
+    const isAnswer = /^wsloop: ws:.*is granted/s.test(message.text());
+    if (isAnswer && !/denied|no channel/.test(message.text())) return;
     problems.push(message.text());
   });
   page.on('pageerror', (error) => problems.push(String(error)));

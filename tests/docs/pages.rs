@@ -8,17 +8,14 @@ use crate::markdown::{self, Step};
 use crate::place::ROOT;
 use crate::support::Wsloop;
 
-/// Pages that tests follow, or that have nothing to follow.
-const FOLLOWED: [&str; 16] = [
+/// Pages that tests follow.
+const FOLLOWED: [&str; 13] = [
     "access.md",
-    "architecture.md",
     "channels.md",
     "clients.md",
     "flags.md",
     "htmx.md",
-    "index.md",
     "operations.md",
-    "security.md",
     "start/django.md",
     "start/express.md",
     "start/flask.md",

@@ -1,1 +1,103 @@
-//! Names, addresses and dials.
+//! Names with several addresses, or none, or that take their time to be looked up.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use wsloop::Target;
+
+use crate::turns::{Loop, RedisEnd};
+use crate::world::{redis_of, with_redis};
+
+/// A name here is a list of its addresses.
+fn listed(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let address = |word: &str| SocketAddr::new(word.parse().expect("an address"), port);
+    match name {
+        "nobody," => Err(io::ErrorKind::NotFound.into()),
+        "," => Ok(Vec::new()),
+        name => Ok(name.split(',').map(address).collect()),
+    }
+}
+
+/// A loop that is to dial Redis at that name.
+fn dialing(name: &str, port: u16, redis: Option<RedisEnd>) -> Loop {
+    let mut settings = with_redis();
+    redis_of(&mut settings).target = Target::Tcp { host: name.to_owned(), port };
+    let mut lp = Loop { redis, ..Loop::new(settings) };
+    lp.reactor.look_up_with(listed);
+    lp
+}
+
+#[test]
+fn the_next_address_of_a_name_is_dialed_when_one_fails() {
+    for name in ["127.0.0.2,127.0.0.1", "127.0.0.2,127.0.0.3,127.0.0.1", "127.0.0.1,127.0.0.2"] {
+        let redis = RedisEnd::at("127.0.0.1", 0);
+        let mut lp = dialing(name, redis.port(), Some(redis));
+        lp.until("Redis is up", |lp| lp.metrics().broker_up == 1);
+        assert_eq!(lp.metrics().broker_dials_total, 1, "{name} is one dial");
+    }
+}
+
+/// One that takes a link and does not answer would use up the time of every dial.
+#[test]
+fn each_dial_begins_with_another_address() {
+    let first = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = first.local_addr().expect("an address").port();
+    let second = TcpListener::bind(("127.0.0.2", port)).expect("the same port");
+    let listeners = [first, second];
+    listeners.iter().for_each(|one| one.set_nonblocking(true).expect("a socket"));
+    let mut lp = dialing("127.0.0.1,127.0.0.2", port, None);
+    for dial in 0..4 {
+        // It is let go at once, and dialed again.
+        lp.until("a dial", |_| listeners[dial % 2].accept().is_ok());
+        assert!(listeners[1 - dial % 2].accept().is_err(), "dial {dial}");
+    }
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_dialed_again_later_and_costs_nothing() {
+    for name in ["127.0.0.2,127.0.0.3", "nobody,", ","] {
+        let free = RedisEnd::at("127.0.0.1", 0);
+        let mut lp = dialing(name, free.port(), None);
+        lp.until("it was dialed", |lp| lp.metrics().broker_dials_total == 3);
+        lp.settle();
+        assert!(lp.metrics().broker_dials_total < 5, "there are pauses");
+        if name.starts_with("127") {
+            lp.redis = Some(RedisEnd::at("127.0.0.3", free.port()));
+            lp.until("Redis is up", |lp| lp.metrics().broker_up == 1);
+        }
+    }
+}
+
+/// Answers when it is let go.
+fn held(_: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    while HELD.load(Ordering::Acquire) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(vec![([127, 0, 0, 1], port).into()])
+}
+
+static HELD: AtomicBool = AtomicBool::new(true);
+
+/// Nobody waits for a name, and an answer that comes when its dial was given up is not taken for
+/// that of the next, which has its place.
+#[test]
+fn a_name_that_is_looked_up_slowly_keeps_nobody_waiting() {
+    let redis = RedisEnd::at("127.0.0.1", 0);
+    let mut settings = with_redis();
+    let of_redis = redis_of(&mut settings);
+    of_redis.target = Target::Tcp { host: "redis".to_owned(), port: redis.port() };
+    of_redis.timeout_ms = 100;
+    let mut lp = Loop { redis: Some(redis), ..Loop::new(settings) };
+    lp.reactor.look_up_with(held);
+    for dials in 1..=3 {
+        lp.until("it is dialed", |lp| lp.metrics().broker_dials_total == dials);
+        drop(lp.open("room"));
+    }
+    HELD.store(false, Ordering::Release);
+    lp.until("Redis is up", |lp| lp.metrics().broker_up == 1);
+    lp.settle();
+    assert_eq!(lp.metrics().broker_lost_total, 0);
+}

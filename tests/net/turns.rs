@@ -2,9 +2,10 @@
 
 use std::hash::RandomState;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::{Metrics, Reactor, Server, Settings, Target};
 
@@ -31,9 +32,10 @@ impl Loop {
 
     /// A loop whose Redis is up.
     pub fn with_redis(change: impl FnOnce(&mut Settings)) -> Loop {
-        let end = RedisEnd::new();
+        let end = RedisEnd::at("127.0.0.1", 0);
         let mut settings = with_redis();
-        redis_of(&mut settings).target = end.target();
+        redis_of(&mut settings).target =
+            Target::Tcp { host: "127.0.0.1".to_owned(), port: end.port() };
         change(&mut settings);
         let mut lp = Loop { redis: Some(end), ..Loop::new(settings) };
         lp.until("Redis is up", |lp| lp.metrics().broker_up == 1);
@@ -51,11 +53,6 @@ impl Loop {
         if let Some(redis) = &mut self.redis {
             redis.work();
         }
-    }
-
-    /// So many turns.
-    pub fn turns(&mut self, number: usize) {
-        (0..number).for_each(|_| self.turn());
     }
 
     /// Turns until it is so.
@@ -151,6 +148,27 @@ pub fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     written
 }
 
+/// Reads what the kernel has, and returns how much that was.
+pub fn read_some(stream: &mut TcpStream) -> usize {
+    stream.set_nonblocking(true).expect("a socket");
+    let mut room = vec![0; 64 << 10];
+    let mut bytes = 0;
+    while let Ok(n @ 1..) = stream.read(&mut room) {
+        bytes += n;
+    }
+    stream.set_nonblocking(false).expect("a socket");
+    bytes
+}
+
+/// A socket that takes little on its way to us.
+pub fn narrow(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(16 << 10).expect("a size");
+    socket.set_send_buffer_size(64 << 10).expect("a size");
+    socket.connect(&address.into()).expect("a connection");
+    socket.into()
+}
+
 /// A Redis at the other end of a socket.
 pub struct RedisEnd {
     listener: TcpListener,
@@ -159,19 +177,22 @@ pub struct RedisEnd {
     pub fake: FakeRedis,
     /// Knob: it neither reads nor answers.
     pub asleep: bool,
+    /// Links that were accepted.
+    pub accepted: usize,
 }
 
 impl RedisEnd {
-    fn new() -> RedisEnd {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    /// One that listens there.
+    pub fn at(host: &str, port: u16) -> RedisEnd {
+        let listener = TcpListener::bind((host, port)).expect("a port");
         listener.set_nonblocking(true).expect("a socket");
         let fake = FakeRedis::new();
-        RedisEnd { listener, link: None, unsent: Vec::new(), fake, asleep: false }
+        RedisEnd { listener, link: None, unsent: Vec::new(), fake, asleep: false, accepted: 0 }
     }
 
-    fn target(&self) -> Target {
-        let port = self.listener.local_addr().expect("an address").port();
-        Target::Tcp { host: IpAddr::V4(Ipv4Addr::LOCALHOST).to_string(), port }
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().expect("an address").port()
     }
 
     /// Somebody publishes this, and it is on its way.
@@ -185,13 +206,14 @@ impl RedisEnd {
         write_some(self.link.as_mut().expect("a client"), bytes)
     }
 
-    fn work(&mut self) {
+    pub fn work(&mut self) {
         if self.asleep {
             return;
         }
         if let Ok((stream, _)) = self.listener.accept() {
             stream.set_nodelay(true).expect("a socket");
             self.fake.connected();
+            self.accepted += 1;
             self.link = Some(stream);
         }
         let Some(link) = &mut self.link else { return };

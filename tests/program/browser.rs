@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::support::redis::RedisServer;
 use crate::support::{Folder, Wsloop};
 
+const HEARTBEAT: &str = "--heartbeat--";
+
 #[test]
 #[ignore = "needs chromium and node"]
 fn the_chat_with_the_embedded_broker() {
@@ -65,6 +67,32 @@ fn the_command_for_a_redis_on_a_socket() {
 }
 
 #[test]
+#[ignore = "needs chromium, firefox-esr and node"]
+fn the_client_in_browsers() {
+    let server = Wsloop::start(&["--heartbeat", HEARTBEAT]);
+    browse("client.test.mjs", &server, &[("WSLOOP_HEARTBEAT", HEARTBEAT)]);
+}
+
+#[test]
+#[ignore = "needs chromium, firefox-esr, node and ip"]
+fn the_client_when_the_network_changes() {
+    let mut command = Command::new("unshare");
+    command.arg("--net");
+    let user = Command::new("id").arg("-u").output().expect("id");
+    if user.stdout != b"0\n" {
+        command.arg("--map-root-user");
+    }
+    command.args(["./two-networks", env!("CARGO_BIN_EXE_wsloop"), "node", "--test"]);
+    run_in_turn(command.arg("network.test.mjs").env("WSLOOP_HEARTBEAT", HEARTBEAT));
+}
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn the_package_in_bundles_and_its_types() {
+    browse("bundles.test.mjs", &Wsloop::start(&[]), &[]);
+}
+
+#[test]
 #[ignore = "needs chromium and node"]
 fn tokens_that_expire() {
     tokens("status");
@@ -92,19 +120,24 @@ fn tokens(refuse: &str) {
 
 /// Has browser tests run against a server.
 fn browse(test: &str, server: &Wsloop, environment: &[(&str, &str)]) {
-    // One browser at a time, and the packages installed once.
+    let url = format!("http://{}", server.address());
+    let mut command = Command::new("node");
+    command.args(["--test", test]).env("WSLOOP_URL", url).envs(environment.iter().copied());
+    run_in_turn(&mut command);
+}
+
+/// Runs a program among the browser tests. There is one browser at a time, and the packages are
+/// installed once.
+fn run_in_turn(command: &mut Command) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
     if !folder.join("node_modules").exists() {
         run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder));
     }
-    let url = format!("http://{}", server.address());
-    run(Command::new("node")
-        .args(["--test", test])
-        .current_dir(&folder)
-        .env("WSLOOP_URL", url)
-        .envs(environment.iter().copied()));
+    // Debian keeps ip where only root's PATH looks.
+    let path = std::env::var("PATH").expect("a PATH");
+    run(command.current_dir(&folder).env("PATH", format!("{path}:/usr/sbin:/sbin")));
 }
 
 /// Runs a program to its end, and shows all that it said if it fails.

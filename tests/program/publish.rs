@@ -78,6 +78,31 @@ fn wrong_use_is_one_line_and_2() {
     assert!(!err.contains("hush"), "{err}");
 }
 
+/// What the Python package, the publisher and the server take and refuse, too.
+#[test]
+fn codes_and_seconds_are_those_of_everybody() {
+    let rules = include_str!("../../clients/python/tests/rules.json");
+    let rules: serde_json::Value = serde_json::from_str(rules).expect("JSON");
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    let check = |path: &str, args: &[&str], flag: &str, is_taken: bool| {
+        let values = rules.pointer(path).and_then(serde_json::Value::as_array).expect("a list");
+        for value in values {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let given = format!("--{flag}={value}");
+            let args = [args, &["--redis", &nobody, &given]].concat();
+            let (status, _, err) = ended(wsloop(&args).output().expect("it runs"));
+            // What is taken fails where nobody listens.
+            assert_eq!(status, if is_taken { 1 } else { 2 }, "{args:?}: {err}");
+        }
+    };
+    let (disconnect, publish) = (["disconnect", "--user=a"], ["publish", "--broadcast", "f", "m"]);
+    check("/codes/taken", &disconnect, "code", true);
+    check("/codes/refused", &disconnect, "code", false);
+    check("/expire/taken", &publish, "expire", true);
+    check("/expire/refused", &publish, "expire", false);
+    check("/not whole seconds", &publish, "expire", false);
+}
+
 #[test]
 fn help_says_the_exit_statuses_and_no_secret() {
     for command in ["publish", "fetch", "listen", "disconnect"] {

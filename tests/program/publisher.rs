@@ -408,3 +408,39 @@ fn a_disconnect_is_a_message_to_every_process() {
     drop(publisher);
     fake.finish();
 }
+
+/// What the Python package takes and refuses, too.
+#[test]
+fn the_rules_are_those_of_python() {
+    let rules = include_str!("../../clients/python/tests/rules.json");
+    let rules: serde_json::Value = serde_json::from_str(rules).expect("JSON");
+    let numbers = |path: &str| -> Vec<u64> {
+        let numbers = rules.pointer(path).and_then(serde_json::Value::as_array).expect("a list");
+        numbers.iter().filter_map(serde_json::Value::as_u64).collect()
+    };
+    // Nobody listens there: what is taken fails otherwise.
+    let url = format!("redis://127.0.0.1:{}", free_port());
+    let mut publisher = Publisher::new(&url).expect("a URL").timeout(SHORT);
+    for (path, is_taken) in [("/codes/taken", true), ("/codes/refused", false)] {
+        // More does not fit into the argument.
+        for code in numbers(path).into_iter().filter_map(|code| u16::try_from(code).ok()) {
+            let done = publisher.disconnect(Audience::User, "john", code, "");
+            assert_eq!(!matches!(done, Err(Error::Close { .. })), is_taken, "{code}");
+        }
+    }
+    let paths = [("/bytes of a reason/taken", true), ("/bytes of a reason/refused", false)];
+    for (path, is_taken) in paths {
+        for bytes in numbers(path) {
+            let reason = "r".repeat(bytes.try_into().expect("a small number"));
+            let done = publisher.disconnect(Audience::User, "john", 4403, &reason);
+            assert_eq!(!matches!(done, Err(Error::Close { .. })), is_taken, "{bytes}");
+        }
+    }
+    for (path, is_taken) in [("/expire/taken", true), ("/expire/refused", false)] {
+        for seconds in numbers(path) {
+            let to = publisher.to("f").broadcast();
+            let done = to.publish("hello", Expire::Seconds(seconds));
+            assert_eq!(!matches!(done, Err(Error::Expire(_))), is_taken, "{seconds}");
+        }
+    }
+}

@@ -411,7 +411,7 @@ fn a_message_that_is_too_large_is_skipped_and_the_link_stays() {
     }
     browser.expect(&["before", &full, "after"]);
     server.expect_metric("deliveries_skipped_total", |n| n == 1);
-    server.expect_log(&["WARN", "skipped", "--max-message-size"]);
+    server.expect_log(&["WARN", "facility \"room\"", "skipped", "--max-message-size"]);
     app.ok(&["SETEX", "broadcast:stored", "60", &large]);
     let mut late = server.connect(&format!("stored?{HEAR}"));
     app.publish("broadcast:stored", "live");

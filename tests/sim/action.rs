@@ -13,6 +13,8 @@ pub enum Action {
     Connect { ask: Ask, cuts: Vec<usize>, whole: bool, early: Vec<Say> },
     /// A browser sends these, in pieces cut at those places.
     Send { who: usize, says: Vec<Say>, cuts: Vec<usize> },
+    /// A browser sends so many small frames at once, and then what ends it or not.
+    Flood { who: usize, frames: usize, ends: bool },
     /// A browser sends the beginning of a frame and no more.
     Half { who: usize },
     /// A browser takes so many bytes more.
@@ -142,7 +144,8 @@ impl Action {
                 let cuts = (0..dice.below(3)).map(|_| dice.below(400)).collect();
                 Action::Send { who, says, cuts }
             }
-            30 => Action::Half { who },
+            30 if dice.once_in(2) => Action::Half { who },
+            30 => Action::Flood { who, frames: dice.below(400), ends: dice.once_in(3) },
             31..36 => Action::Stall { who, after: dice.below(400) },
             36..42 => Action::Resume { who },
             42 => Action::Mute { who },

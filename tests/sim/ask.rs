@@ -30,18 +30,29 @@ pub struct Ask {
 pub struct Flaw {
     what: &'static str,
     pub status: u16,
-    /// It is no request at all.
-    pub unreadable: bool,
+    pub kind: FlawKind,
 }
 
-const FLAWS: [Flaw; 7] = [
-    Flaw { what: "no path", status: 404, unreadable: false },
-    Flaw { what: "no upgrade", status: 400, unreadable: false },
-    Flaw { what: "bad version", status: 426, unreadable: false },
-    Flaw { what: "bad origin", status: 403, unreadable: false },
-    Flaw { what: "colon", status: 400, unreadable: false },
-    Flaw { what: "no head", status: 400, unreadable: true },
-    Flaw { what: "long head", status: 431, unreadable: true },
+/// When it is answered with that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlawKind {
+    /// As soon as it shows that it is no request at all.
+    Unreadable,
+    /// When it is whole.
+    Wrong,
+    /// When it is known who asks: it is plain HTTP, and is told what a WebSocket would be granted.
+    Inquiry,
+}
+
+const FLAWS: [Flaw; 8] = [
+    Flaw { what: "no path", status: 404, kind: FlawKind::Wrong },
+    Flaw { what: "no upgrade", status: 426, kind: FlawKind::Inquiry },
+    Flaw { what: "bad version", status: 426, kind: FlawKind::Wrong },
+    Flaw { what: "bad origin", status: 403, kind: FlawKind::Wrong },
+    Flaw { what: "colon", status: 400, kind: FlawKind::Wrong },
+    Flaw { what: "typing error", status: 400, kind: FlawKind::Wrong },
+    Flaw { what: "no head", status: 400, kind: FlawKind::Unreadable },
+    Flaw { what: "long head", status: 431, kind: FlawKind::Unreadable },
 ];
 
 /// One thing that a browser says.
@@ -138,6 +149,7 @@ impl Ask {
                 facility.push_str(":x");
                 query.push("subscribe-user".to_owned());
             }
+            "typing error" => query.push("subscribe-brodcast".to_owned()),
             "long head" => headers.push(format!("X: {}", "x".repeat(9_000))),
             "no head" => return b"\x16\x03\x01 hello\r\n\r\n".to_vec(),
             _ => {}

@@ -75,6 +75,12 @@ impl FakeApp {
         self.links.iter().filter(|link| !link.closed).count()
     }
 
+    /// Links that are dialed without anything coming of it.
+    pub fn silent(&self) -> usize {
+        let waits = |link: &&AppLink| !link.closed && !link.connected && link.says.is_empty();
+        self.links.iter().filter(waits).count()
+    }
+
     /// It says this on a link; what it was asked there is answered with that.
     pub fn say(&mut self, link: usize, bytes: impl AsRef<[u8]>) {
         self.say_as(link, bytes, None);

@@ -25,6 +25,8 @@ pub struct Call {
     pub up: bool,
     /// Messages that have ever come from browsers.
     pub messages: u64,
+    /// Some of the bytes of the browser that this is about are left over.
+    pub left_over: bool,
 }
 
 /// What the server was told.
@@ -32,6 +34,8 @@ pub struct Call {
 pub enum Told {
     /// So many bytes came from a browser.
     Bytes(BrowserId, usize),
+    /// A browser's bytes that were left over were gone on with.
+    WentOn(BrowserId),
     /// A browser sends no more, and may still read; or its link has failed.
     Ended(BrowserId, Cause),
     /// A browser takes no more.
@@ -42,8 +46,8 @@ pub enum Told {
     Dialed,
     /// The link to Redis is lost, or was given up; each is but once.
     Lost,
-    /// A link to the application is being dialed, and nothing will come of it.
-    AppSilent,
+    /// Links to the application are being dialed, so many of which will come to nothing.
+    AppSilent(usize),
     /// The application said something, which the script calls so.
     App(Option<Mark>),
     /// A link to the application has ended, failed or not been made.
@@ -99,7 +103,12 @@ impl World {
         let (opened, closing, commands) = (Vec::new(), Vec::new(), Vec::new());
         let messages = self.metrics().messages_in_total;
         let (now_ms, unix_ms) = (self.latest_ms(), self.unix_ms());
-        let mut call = Call { told, now_ms, unix_ms, opened, closing, commands, up, messages };
+        let left_over = match told {
+            Told::Bytes(id, _) | Told::WentOn(id) => self.is_left_over(id),
+            _ => false,
+        };
+        let mut call =
+            Call { told, now_ms, unix_ms, opened, closing, commands, up, messages, left_over };
         for id in 0..self.browsers.len() {
             let browser = &self.browsers[id];
             if browser.closed_ms.is_some() || browser.seen == Seen::Closing {

@@ -2,14 +2,17 @@
 
 use super::app::Said;
 use super::contract::{Cause, Input};
-use super::{BrowserId, News, Told, World};
+use super::{BrowserId, News, Party, Told, World};
 
 impl World {
     /// Who has something left that was read before, and no more of it than that.
     pub(super) fn hear_those_who_go_on(&mut self) {
         for link in std::mem::take(&mut self.leftovers) {
             self.go_on(link);
-            self.note(Told::Other);
+            self.note(match self.find_party(link) {
+                Some(Party::Browser(id)) => Told::WentOn(id),
+                _ => Told::Other,
+            });
         }
     }
 

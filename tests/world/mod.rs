@@ -259,9 +259,7 @@ impl World {
                 Output::Dial(link, target) if target == app_target() => {
                     self.insert(link, Party::App);
                     self.app.dialed(link);
-                    if self.app.reach == Reach::Silent {
-                        self.note(Told::AppSilent);
-                    }
+                    self.note(Told::AppSilent(self.app.silent()));
                 }
                 Output::Dial(link, _) => self.dial(link),
                 Output::Flush(link) => {
@@ -360,7 +358,10 @@ impl World {
                 self.note_loss();
             }
             Party::Redis => {}
-            Party::App => self.app.closed(link, self.latest_ms.max(self.now_ms)),
+            Party::App => {
+                self.app.closed(link, self.latest_ms());
+                self.note(Told::AppSilent(self.app.silent()));
+            }
         }
         self.links.remove(link.index as usize);
         self.resting.retain(|resting| *resting != link);
@@ -372,9 +373,16 @@ impl World {
     }
 
     fn party(&self, link: LinkId) -> Party {
-        match self.links.get(link.index as usize) {
-            Some((generation, party)) if *generation == link.generation => *party,
-            _ => panic!("{link:?} is not known"),
-        }
+        self.find_party(link).unwrap_or_else(|| panic!("{link:?} is not known"))
+    }
+
+    fn find_party(&self, link: LinkId) -> Option<Party> {
+        let known = self.links.get(link.index as usize);
+        known.filter(|(generation, _)| *generation == link.generation).map(|(_, party)| *party)
+    }
+
+    /// Whether bytes of a browser are left over that were read.
+    fn is_left_over(&self, id: BrowserId) -> bool {
+        self.leftovers.contains(&self.browsers[id].link)
     }
 }

@@ -75,8 +75,8 @@ pub struct FakeRedis {
     pub sessions: Option<&'static str>,
     /// The commands it was given, in words, the greeting left out.
     pub commands: Vec<String>,
-    /// Messages in the order in which they were published, since they were last taken.
-    published: Vec<Vec<u8>>,
+    /// Channels and messages in the order in which they were published, since they were last taken.
+    published: Vec<(Vec<u8>, Vec<u8>)>,
     /// The same as the knob, for names that are drawn.
     denied_names: Vec<(&'static str, String)>,
     store: BTreeMap<(u32, Vec<u8>), Stored>,
@@ -154,7 +154,7 @@ impl FakeRedis {
         now_ms: u64,
     ) {
         let (channel, payload) = (channel.as_bytes(), payload.as_ref());
-        self.published.push(payload.to_vec());
+        self.published.push((channel.to_vec(), payload.to_vec()));
         if let Some(client) = &mut self.client {
             client.deliver(channel, payload, None);
         }
@@ -200,8 +200,8 @@ impl FakeRedis {
         self.store.remove(&(0, channel.as_bytes().to_vec()));
     }
 
-    /// Takes the messages published since this was last called, in that order.
-    pub fn take_published(&mut self) -> Vec<Vec<u8>> {
+    /// Takes channels and messages published since this was last called, in that order.
+    pub fn take_published(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         std::mem::take(&mut self.published)
     }
 
@@ -314,7 +314,7 @@ impl FakeRedis {
     }
 
     fn publish_own(&mut self, channel: &[u8], payload: &[u8]) {
-        self.published.push(payload.to_vec());
+        self.published.push((channel.to_vec(), payload.to_vec()));
         let client = self.client.as_mut().expect("it has a client");
         let number = client.publishes;
         client.publishes += 1;

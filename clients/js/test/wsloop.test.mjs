@@ -498,7 +498,7 @@ test('without heartbeat_msg nothing is sent and everything is delivered', (t) =>
   }
 });
 
-/** A window for the loops of one test: `fire(type)` is what happens to it, `count` its listeners. */
+/** A window for the loops of one test: `fire(type)` is what happens, `count` are its listeners. */
 function makeWindow(t) {
   const target = new EventTarget();
   const window = { count: 0 };

@@ -1,8 +1,9 @@
 """ws4redis's own tests, by their names, with wsloop and this package in its place.
 
-Each way in which wsloop can learn who somebody is runs all of them. Three are other than there:
-what a test got only because another one had left it in Redis, it stores itself (3, 8 and 9), and
-the callback looks at the query, since wsloop passes on no headers that it does not know (17).
+Each way in which wsloop can learn who somebody is runs all of them. Four are other than there:
+what a test got only because another one had left it in Redis, it stores itself (3, 8 and 9), a GET
+without an upgrade is answered with 426 and what it would be granted (14), and the callback looks at
+the query, since wsloop passes on no headers that it does not know (17).
 """
 
 import base64
@@ -168,12 +169,15 @@ class Suite:
     # What else there is.
 
     def test_invalid_request(self):
-        for method, expected in [("GET", b"upgrade to a websocket"), ("POST", b"")]:
+        for method, status, expected in [
+            ("GET", b"426", b"upgrade to a websocket"),
+            ("POST", b"400", b""),
+        ]:
             with socket.create_connection(("127.0.0.1", self.server.port), timeout=5) as raw:
                 line = f"{method} /ws/foobar HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
                 raw.sendall(line.encode())
                 answer = raw.makefile("rb").read()
-            self.assertTrue(answer.startswith(b"HTTP/1.1 400"), answer)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), answer)
             self.assertIn(expected, answer.lower())
 
     def test_invalid_version(self):

@@ -186,6 +186,11 @@ impl Redis {
         !self.kept.is_empty()
     }
 
+    /// The channel of the message that was skipped last, if it is known.
+    pub(super) fn skipped_channel(&self) -> Option<&str> {
+        std::str::from_utf8(self.decoder.skipped_channel()?).ok()
+    }
+
     /// Bytes that wait to be sent.
     pub fn unsent(&self) -> &[u8] {
         self.session.unsent()

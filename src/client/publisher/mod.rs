@@ -139,8 +139,8 @@ impl Publisher {
     }
 
     /// Closes the conns of one user, group or session in every process of this prefix, with a
-    /// close code (1000, or 3000 to 4999, or another that RFC 6455 section 7.4 lets be sent) and a
-    /// reason of at most 123 bytes. Returns how many processes were told.
+    /// close code (1000 to 1003, 1007 to 1014, or 3000 to 4999: RFC 6455 section 7.4) and a reason
+    /// of at most 123 bytes. Returns how many processes were told.
     pub fn disconnect(
         &mut self,
         audience: Audience,

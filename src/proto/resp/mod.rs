@@ -34,6 +34,9 @@ use scan::Scanner;
 const MAX_TEXT: usize = 64 * 1024;
 /// Bytes of capacity that an idle decoder may keep.
 const IDLE_CAPACITY: usize = 4096;
+/// Bytes that are looked at for the channel of a message that is too large; a name that is longer
+/// stays unknown.
+const MAX_SKIPPED_HEAD: usize = 1024;
 
 /// One item at the top level of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +143,7 @@ impl std::error::Error for RespError {}
 
 /// Cuts a stream of bytes into items.
 ///
-/// Between items it owns at most 4 KiB; within one, at most the largest value and 193 KiB more.
+/// Between items it owns at most 5 KiB; within one, at most the largest value and 193 KiB more.
 #[derive(Debug)]
 pub struct Decoder {
     scanner: Scanner,
@@ -148,6 +151,10 @@ pub struct Decoder {
     spill: Vec<u8>,
     /// More than any item that is kept can have, in bytes.
     max_spill: usize,
+    /// The channel of the last message that was too large; empty if it is not known.
+    skipped: Vec<u8>,
+    /// Whether that is about the item that is being read.
+    knows_skipped: bool,
     failed: Option<RespError>,
     #[cfg(test)]
     copied: usize,
@@ -164,6 +171,8 @@ impl Decoder {
             scanner: Scanner::new(max_value_bytes),
             spill: Vec::new(),
             max_spill: max_value_bytes.saturating_add(3 * MAX_TEXT + 256),
+            skipped: Vec::new(),
+            knows_skipped: false,
             failed: None,
             #[cfg(test)]
             copied: 0,
@@ -184,6 +193,7 @@ impl Decoder {
         }
         if self.scanner.is_between_items() {
             self.forget();
+            self.knows_skipped = false;
         }
         let bytes: &'i [u8] = input;
         let (used, complete) =
@@ -192,6 +202,10 @@ impl Decoder {
         *input = rest;
 
         if let Some(item) = self.scanner.verdict {
+            // Without input the verdict is still that about the item before.
+            if item == Item::Push(Push::TooLarge) && !self.knows_skipped && !taken.is_empty() {
+                self.note_skipped(taken);
+            }
             self.forget();
             return Ok(complete.then_some(item));
         }
@@ -208,6 +222,25 @@ impl Decoder {
         let item = decode(raw);
         self.failed = item.err();
         item.map(Some)
+    }
+
+    /// The channel of the message that was last reported as [`Push::TooLarge`], if it is known.
+    pub fn skipped_channel(&self) -> Option<&[u8]> {
+        Some(self.skipped.as_slice()).filter(|name| !name.is_empty())
+    }
+
+    /// The payload is not kept; what came before it has the channel's name.
+    fn note_skipped(&mut self, taken: &[u8]) {
+        let head = &taken[..taken.len().min(MAX_SKIPPED_HEAD)];
+        let name = if self.spill.is_empty() {
+            channel_of_message(head)
+        } else {
+            self.keep(head);
+            channel_of_message(&self.spill)
+        };
+        let name = name.filter(|name| name.len() <= MAX_SKIPPED_HEAD).unwrap_or_default();
+        self.skipped = name.to_vec();
+        self.knows_skipped = true;
     }
 
     /// Appends to the spill. Its capacity doubles, so that the copying stays linear, but stops
@@ -235,6 +268,14 @@ impl Decoder {
             self.spill = Vec::new();
         }
     }
+}
+
+/// The channel in the first bytes of a message push.
+fn channel_of_message(head: &[u8]) -> Option<&[u8]> {
+    let rest = head.strip_prefix(b">3\r\n$7\r\nmessage\r\n$")?;
+    let digits = rest.iter().position(|byte| *byte == b'\r')?;
+    let length: usize = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
+    rest.get(digits + 2..)?.get(..length)
 }
 
 /// Appends a command: an array of bulk strings, the command's name first.
@@ -332,6 +373,31 @@ mod tests {
             most = most.max(decoder.spill.capacity());
         }
         (items, most)
+    }
+
+    #[test]
+    fn the_channel_of_what_is_too_large_is_known() {
+        let push = |name: &str| {
+            let start = format!(">3\r\n$7\r\nmessage\r\n${}\r\n{name}\r\n", name.len());
+            [start.into_bytes(), b"$9\r\n123456789\r\n".to_vec()].concat()
+        };
+        let long = "n".repeat(2 * MAX_SKIPPED_HEAD);
+        for (stream, known) in [
+            (push("broadcast:a"), Some(&b"broadcast:a"[..])),
+            (push(""), None),
+            (push(&long), None),
+            (b">3\r\n$7\r\nmessage\r\n*1\r\n$9\r\n123456789\r\n:1\r\n".to_vec(), None),
+        ] {
+            for piece in [1, 2, 3, 30, 4096] {
+                let mut decoder = Decoder::new(8);
+                drain(&mut decoder, &push("broadcast:before"), piece);
+                assert_eq!(drain(&mut decoder, &stream, piece).0, 1);
+                assert_eq!(decoder.skipped_channel(), known, "in pieces of {piece}");
+                // What comes after it changes nothing about it.
+                drain(&mut decoder, b"+OK\r\n$9\r\n123456789\r\n", piece);
+                assert_eq!(decoder.skipped_channel(), known);
+            }
+        }
     }
 
     #[test]

@@ -132,7 +132,7 @@ static DISCONNECT: Rows = &[
         variable: "",
         takes: Text("CODE", |draft, text| put(&mut draft.code, code(text))),
         default: Value("4403"),
-        help: "Close code: 1000, or 3000 to 4999",
+        help: "Close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999",
     },
     Flag {
         name: "reason",

@@ -81,6 +81,7 @@ impl Model {
         }
         (guest.life, guest.opened, guest.heard_ms) = (Life::Open, true, now_ms);
         self.opening.push(id);
+        self.read(id);
     }
 
     /// A browser leaves its channels: it hears nothing more.
@@ -88,6 +89,7 @@ impl Model {
         let guest = &mut self.guests[id];
         guest.life = Life::Closing;
         guest.awaits.clear();
+        self.kept.retain(|(of, _)| *of != id);
         for membership in &guest.memberships {
             let name = &membership.channel;
             let Some(channel) = self.channels.get_mut(name) else { continue };
@@ -106,7 +108,7 @@ impl Model {
         except: Option<usize>,
         back: Option<usize>,
     ) {
-        let published = self.published.get(payload).map(|(_, last)| *last);
+        let published = self.published_at(name, payload).map(|(_, last)| last);
         let Some(channel) = self.channels.get_mut(name) else { return };
         channel.delivered = self.event;
         channel.last_delivered = Some(payload.to_vec());
@@ -121,7 +123,7 @@ impl Model {
 
     /// A stored message is for one browser.
     pub(super) fn expect_stored(&mut self, id: usize, name: &str, payload: &[u8]) {
-        let published = self.published.get(payload).map(|(_, last)| *last);
+        let published = self.published_at(name, payload).map(|(_, last)| last);
         if self.is_for_browsers(payload) {
             let guest = &mut self.guests[id];
             let at = guest.place_of(name).expect("it hears the channel");

@@ -1,7 +1,7 @@
 //! How conns are closed: what is to be, and what may be.
 
 use super::super::super::world::Cause;
-use super::super::people::option_names;
+use super::super::ask::{Flaw, FlawKind};
 use super::guest::{End, Guest, Life, Mark};
 use super::{Model, TICK_MS};
 
@@ -61,7 +61,9 @@ impl Model {
         for (id, last) in closings {
             let end = read_end(last);
             let guest = &mut self.guests[*id];
-            match guest.due.take() {
+            // It may have been too slow for what it said before it ended.
+            guest.cut_short |= guest.stalled && guest.ended.is_some() && is_for_slowness(last);
+            match guest.due.take().filter(|_| !guest.cut_short) {
                 Some(due) => assert_eq!(end, due, "browser {id} is closed otherwise"),
                 None => self.check_reason(*id, &end, last),
             }
@@ -109,25 +111,15 @@ impl Model {
             (408, Life::Head) => late,
             (503, Life::LookingUp | Life::Waiting | Life::Joining) => late || !self.up,
             (503, Life::Asking) => {
-                let silent = self.now_ms <= self.app_silent_ms;
-                late || silent || guest.trouble || self.is_overdue(id)
+                late || self.app_silent > 0 || guest.trouble || self.is_overdue(id)
             }
             // Garbage is no head long before it is whole, and a long one too long.
             (status, Life::Head) => {
-                guest.ask.bad.is_some_and(|flaw| flaw.unreadable && flaw.status == status)
+                let fits = |flaw: Flaw| flaw.kind == FlawKind::Unreadable && flaw.status == status;
+                guest.ask.bad.is_some_and(fits)
             }
             _ => false,
         }
-    }
-
-    /// What the 101 of a browser says that it was granted.
-    pub fn granted(&self, id: usize) -> String {
-        let guest = &self.guests[id];
-        let mut options = guest.grant.options.clone();
-        options.extend(guest.ask.echo.then(|| "echo".to_owned()));
-        options.extend(guest.ask.binary.then(|| "binary".to_owned()));
-        debug_assert!(option_names(guest.ask.options).len() <= 8);
-        options.join(",")
     }
 }
 

@@ -115,6 +115,8 @@ pub struct Guest {
     pub looked_up: bool,
     /// The application was to be asked about it.
     pub asks: bool,
+    /// What its 101 says of that was looked at.
+    pub granted: bool,
     /// It was open at some time.
     pub opened: bool,
     /// It has said what ends it, and is to be closed with that.
@@ -168,6 +170,7 @@ impl Guest {
             trouble: false,
             looked_up: false,
             asks: false,
+            granted: false,
             opened: false,
             ended: None,
             unstored: 0,

@@ -1,6 +1,6 @@
 //! Requests, who asks, and what is done about that.
 
-use super::super::ask::Flaw;
+use super::super::ask::{Flaw, FlawKind};
 use super::super::outside::Reply;
 use super::super::people::{ALLOWS, FACILITIES, Grant, Identity, KEYS, Options, Session};
 use super::Model;
@@ -25,12 +25,14 @@ impl Model {
         let guest = &self.guests[id];
         let (ask, surplus) = (guest.ask, guest.surplus);
         match ask.bad {
-            Some(Flaw { status, unreadable: true, .. }) => {
+            Some(Flaw { status, kind: FlawKind::Unreadable, .. }) => {
                 return self.end(id, End::Status(status));
             }
             _ if surplus => return self.end(id, End::Status(503)),
-            Some(Flaw { status, .. }) => return self.end(id, End::Status(status)),
-            None => {}
+            Some(Flaw { status, kind: FlawKind::Wrong, .. }) => {
+                return self.end(id, End::Status(status));
+            }
+            Some(Flaw { kind: FlawKind::Inquiry, .. }) | None => {}
         }
         if let Some(token) = ask.token.filter(|_| self.setup.tokens) {
             let expires_unix_ms = self.guests[id].expires_unix_ms;
@@ -153,6 +155,9 @@ impl Model {
     fn admit(&mut self, id: usize, identity: Identity, narrowed_to: Option<usize>) {
         if self.setup.require_login && identity.user.is_none() {
             return self.end(id, End::Status(403));
+        }
+        if let Some(Flaw { status, .. }) = self.guests[id].ask.bad {
+            return self.end(id, End::Status(status));
         }
         let allowed = |list: &str| ALLOWS.iter().find(|(known, _)| *known == list).map(|(_, o)| *o);
         let mut permitted: Options = allowed(self.setup.allow).expect("a list that is known");

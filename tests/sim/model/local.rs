@@ -361,7 +361,7 @@ impl Model {
         let local = self.local.as_mut().expect("it has RESP clients");
         for (name, payload) in std::mem::take(&mut local.announced) {
             self.event += 1;
-            self.note_published(vec![payload.clone()]);
+            self.note_published(vec![(name.clone(), payload.clone())]);
             let name = String::from_utf8_lossy(&name);
             match self.control().as_deref() == Some(&name) {
                 true => self.controlled(&payload),
@@ -377,7 +377,7 @@ impl Model {
     pub(super) fn publish_here(&mut self, id: usize, payload: Vec<u8>) {
         for name in self.guests[id].grant.publish.clone() {
             self.event += 1;
-            self.note_published(vec![payload.clone()]);
+            self.note_published(vec![(name.clone().into_bytes(), payload.clone())]);
             self.local.as_mut().expect("it is here").published(&name, &payload);
             if self.channels.contains_key(&name) {
                 let withheld = self.guests[id].withholds(&name);

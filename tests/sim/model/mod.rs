@@ -57,8 +57,8 @@ pub struct Model {
     /// What the application says, by the names that the script gave it.
     pub app_news: Vec<AppNews>,
     pub local: Option<Local>,
-    /// Until when a dial to the application may come to nothing.
-    app_silent_ms: u64,
+    /// How many dials to the application will come to nothing.
+    app_silent: usize,
     now_ms: u64,
     unix_ms: u64,
     /// Redis greets us and is not lost, or there is none.
@@ -73,8 +73,8 @@ pub struct Model {
     messages: u64,
     /// Messages published, from wherever.
     publications: usize,
-    /// When a message was published: of identical ones the first, and the last.
-    published: BTreeMap<Vec<u8>, (usize, usize)>,
+    /// When messages were published on each channel: of identical ones the first, and the last.
+    published: BTreeMap<String, BTreeMap<Vec<u8>, (usize, usize)>>,
     channels: BTreeMap<String, Channel>,
     /// Channels for which Redis was last asked to send their messages, and not to cease.
     asked_for: BTreeSet<String>,
@@ -89,6 +89,11 @@ pub struct Model {
     publishes: Vec<Publish>,
     /// Messages that Redis was asked to store and has not answered.
     unstored: usize,
+    /// What browsers have said just now, and what they said before that is left over.
+    said: Vec<Said>,
+    kept: Vec<Said>,
+    /// The browser of whose bytes some are left over.
+    left_over: Option<usize>,
     /// Guests that are to be closed by what the server is told just now.
     due: Vec<usize>,
     /// Guests that have been let in just now, and those that are closed.
@@ -109,7 +114,7 @@ impl Model {
             hindered: false,
             app_news: Vec::new(),
             local: (!setup.redis).then(|| Local::new(setup)),
-            app_silent_ms: 0,
+            app_silent: 0,
             now_ms: 0,
             unix_ms: 0,
             up: !setup.redis,
@@ -128,6 +133,9 @@ impl Model {
             asked: 0,
             publishes: Vec::new(),
             unstored: 0,
+            said: Vec::new(),
+            kept: Vec::new(),
+            left_over: None,
             due: Vec::new(),
             opening: Vec::new(),
             closing: BTreeSet::new(),
@@ -163,15 +171,22 @@ impl Model {
         self.setup.identifies().then(|| format!("{prefix}{colon}wsloop:control"))
     }
 
-    /// These were published, in this order.
-    pub fn note_published(&mut self, payloads: Vec<Vec<u8>>) {
-        for payload in payloads {
+    /// These were published on those channels, in this order.
+    pub fn note_published(&mut self, messages: Vec<(Vec<u8>, Vec<u8>)>) {
+        for (channel, payload) in messages {
             if self.is_for_browsers(&payload) {
                 self.publications += 1;
                 let at = self.publications;
-                self.published.entry(payload).or_insert((at, at)).1 = at;
+                let name = String::from_utf8_lossy(&channel).into_owned();
+                let messages = self.published.entry(name).or_default();
+                messages.entry(payload).or_insert((at, at)).1 = at;
             }
         }
+    }
+
+    /// When a message was first and last published on a channel.
+    fn published_at(&self, name: &str, payload: &[u8]) -> Option<(usize, usize)> {
+        self.published.get(name)?.get(payload).copied()
     }
 
     /// Something was told to the server, which made this of it.
@@ -192,41 +207,42 @@ impl Model {
         }
         self.closing = call.closing.iter().map(|(id, _)| *id).collect();
         let reads = match call.told {
-            Told::Bytes(id, _) => Some(id),
+            Told::Bytes(id, _) | Told::WentOn(id) => Some(id),
             _ => None,
         };
+        self.left_over = reads.filter(|_| call.left_over);
+        let (said, kept) = self.kept.drain(..).partition(|(id, _)| Some(*id) == reads);
+        (self.said, self.kept) = (said, kept);
         self.give_up_slow(&call.closing, reads);
-        let mut said: Vec<Said> = Vec::new();
-        self.hear(&call.told, &mut said);
+        self.hear(&call.told);
         if self.up && !call.up {
             assert!(self.hindered, "Redis is given up for nothing");
             self.lose();
         }
         assert_eq!(self.up, call.up, "Redis is up, or it is not");
-        self.read_early(call, &mut said);
+        self.check_opened(call);
         self.give_up_slow(&call.closing, None);
         self.check_ends(&call.closing);
-        self.count(&mut said, call.messages);
+        let said = self.count(call.messages);
         match self.local {
             Some(_) => said.into_iter().for_each(|(id, payload)| self.publish_here(id, payload)),
             None => self.follow(&call.commands, said),
         }
     }
 
-    fn hear(&mut self, told: &Told, said: &mut Vec<Said>) {
+    fn hear(&mut self, told: &Told) {
         match told {
             Told::Bytes(id, length) => {
                 self.guests[*id].told += length;
                 self.guests[*id].heard_ms = self.now_ms;
-                self.read(*id, said);
+                self.read(*id);
             }
+            Told::WentOn(id) => self.read(*id),
             Told::Ended(id, cause) => self.ended(*id, cause),
             Told::Redis(arrivals) => arrivals.iter().for_each(|arrival| self.arrive(arrival)),
             Told::Dialed => self.dialed(),
             Told::Lost => self.lose(),
-            Told::AppSilent => {
-                self.app_silent_ms = self.now_ms + self.setup.auth_timeout_ms + TICK_MS;
-            }
+            Told::AppSilent(links) => self.app_silent = *links,
             Told::App(news) => self.app_said(*news),
             Told::AppHungUp(news) => self.app_hung_up(*news),
             Told::Resp(..) => self.deliver_announced(),
@@ -239,7 +255,7 @@ impl Model {
     }
 
     /// A browser has said something more.
-    fn read(&mut self, id: usize, said: &mut Vec<Said>) {
+    fn read(&mut self, id: usize) {
         loop {
             let redis = self.local.is_none();
             let guest = &mut self.guests[id];
@@ -247,10 +263,15 @@ impl Model {
             if !reads || guest.script.front().is_none_or(|(end, _)| *end > guest.told) {
                 return;
             }
+            // What ends it may not have been looked at yet.
+            let ends = matches!(guest.script.front(), Some((_, Mark::Close(_) | Mark::Bad(_))));
+            if ends && self.left_over == Some(id) {
+                return;
+            }
             let Some((_, mark)) = guest.script.pop_front() else { return };
             match mark {
                 Mark::Head => self.knock(id),
-                Mark::Message(payload) => said.push((id, payload)),
+                Mark::Message(payload) => self.said.push((id, payload)),
                 Mark::Ping(payload) => guest.pongs.push_back(payload),
                 Mark::Heartbeat => guest.beats += 1,
                 Mark::Close(code) => {
@@ -269,12 +290,9 @@ impl Model {
         }
     }
 
-    /// What those who were let in said early is read, and others are not let in.
-    fn read_early(&mut self, call: &Call, said: &mut Vec<Said>) {
+    /// Those who are to be let in are, and nobody else.
+    fn check_opened(&mut self, call: &Call) {
         for id in std::mem::take(&mut self.opening) {
-            if self.guests[id].life == Life::Open {
-                self.read(id, said);
-            }
             let guest = &self.guests[id];
             let held = guest.polite && !guest.answered && self.local.is_none();
             let seen = call.opened.contains(&id) || held;
@@ -287,18 +305,26 @@ impl Model {
     }
 
     /// What was said is what the server has counted, except that nobody listens to a browser any
-    /// more which was closed for reading too slowly. What goes nowhere is taken out.
-    fn count(&mut self, said: &mut Vec<Said>, messages: u64) {
+    /// more which was closed for reading too slowly; and that what is left over is counted later.
+    /// What goes nowhere is taken out.
+    fn count(&mut self, messages: u64) -> Vec<Said> {
         let counted = (messages - self.messages) as usize;
         self.messages = messages;
+        let mut said = std::mem::take(&mut self.said);
         while said.len() > counted {
-            let unheard = said.iter().rposition(|(id, _)| self.guests[*id].cut_short);
-            said.remove(unheard.expect("every message is counted"));
+            let left = |(id, _): &Said| Some(*id) == self.left_over;
+            let unheard = |(id, _): &Said| self.guests[*id].cut_short;
+            let last = said.iter().rposition(|said| left(said) || unheard(said));
+            let last = said.remove(last.expect("every message is counted"));
+            if left(&last) {
+                self.kept.insert(0, last);
+            }
         }
         assert_eq!(said.len(), counted, "messages that nobody sent");
         said.retain(|(id, payload)| {
             !self.guests[*id].grant.publish.is_empty() && !payload.is_empty()
         });
+        said
     }
 
     /// When nothing is under way any more: who knocked is let in, and has had what is stored, or
@@ -313,9 +339,9 @@ impl Model {
             }
             for membership in &guest.memberships {
                 let Some(value) = stored(&membership.channel) else { continue };
-                let at = self.published.get(&value);
+                let at = self.published_at(&membership.channel, &value);
                 let newest = at.is_none_or(|(first, last)| {
-                    first != last || *first <= membership.newest || !Payload::is_unique(&value)
+                    first != last || first <= membership.newest || !Payload::is_unique(&value)
                 });
                 let (name, value) = (&membership.channel, value.escape_ascii());
                 assert!(newest, "browser {id} has had nothing on {name} since {value}");

@@ -190,7 +190,8 @@ impl Model {
         if let Some(value) = value {
             channel.last_stored = Some(value.to_vec());
         }
-        let published = |value: &[u8]| self.published.get(value).map(|(_, last)| *last);
+        let there = self.published.get(name);
+        let published = |value: &[u8]| there.and_then(|at| at.get(value)).map(|(_, last)| *last);
         let stored = |value: Option<&'a [u8]>| value.map(|value| (value, published(value)));
         let (stored, news) = (stored(value), stored(news));
         for id in &channel.members {
@@ -276,7 +277,7 @@ impl Model {
                     }
                 }
             }
-            (false, channel) if control || channel.is_some() => {
+            (false, _) if !self.subscribes.iter().any(|(later, _)| later == name) => {
                 self.asked_for.remove(name);
             }
             _ => {}

@@ -4,7 +4,7 @@ use super::super::super::world::{Cause, Reach};
 use super::super::Dice;
 use super::super::action::{Action, Place, Turn};
 use super::super::ask::{Payload, Say};
-use super::super::model::guest::{Guest, Mark};
+use super::super::model::guest::{Guest, Life, Mark};
 use super::Game;
 
 /// What fits nothing that Redis was asked for.
@@ -34,6 +34,7 @@ impl Game {
             Action::ShutDown => self.world.shut_down(),
             Action::Idle => {}
             Action::Send { who, .. }
+            | Action::Flood { who, .. }
             | Action::Half { who }
             | Action::HalfClose { who }
             | Action::Vanish { who }
@@ -45,6 +46,16 @@ impl Game {
     fn act_as_browser(&mut self, action: Action) {
         match action {
             Action::Send { who, says, cuts } => self.say(who, &says, Vec::new(), &cuts),
+            Action::Flood { who, .. } if self.model.guests[who].life != Life::Open => {}
+            Action::Flood { who, frames, ends } => {
+                let says = (0..frames).map(|at| match at % 5 {
+                    0 => Say::Message { payload: Payload::Own(0), fragments: 1 + at % 2 },
+                    1 => Say::Pong,
+                    at => Say::Ping(at as u8),
+                });
+                let end = ends.then_some(Say::Close(Some(1000)));
+                self.say(who, &says.chain(end).collect::<Vec<_>>(), Vec::new(), &[]);
+            }
             Action::Half { who } if self.model.guests[who].silent => {}
             Action::Half { who } => {
                 // Nothing may follow, which would be taken for the rest.

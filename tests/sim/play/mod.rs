@@ -98,6 +98,7 @@ impl Game {
         let model = Model::new(&setup);
         let mut world = World::watched(setup.settings(), fake);
         world.flushes = dice.pick(&[usize::MAX, usize::MAX, 1, 3]);
+        world.pulls = dice.pick(&[usize::MAX, usize::MAX, usize::MAX, 1]);
         let prompt = !dice.once_in(3);
         let mut game = Game { world, model, setup, prompt, messages: 0, journal };
         game.digest();

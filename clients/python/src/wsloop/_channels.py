@@ -148,7 +148,11 @@ def owner(user: Any, group: Any, session: Any) -> tuple[str, str]:
     if len(named_ones) != 1:
         raise ValueError("one of user, session and group says whose sockets are closed")
     [(audience, who)] = named_ones
-    return audience, checked(audience, _name(audience, who))
+    name = _name(audience, who)
+    if not name:
+        raise ValueError(f"{who!r} is nobody whose sockets could be closed")
+    # A colon is let through, as in the server and its command line: it makes no channel here.
+    return audience, name
 
 
 # What SELF is, and what else than text has a name.
@@ -162,7 +166,9 @@ def _names(audience: str, whos: Any, request: Any) -> Iterator[str]:
     """The names; an empty one for somebody who was given and has none."""
     for who in _several(audience, SELF if whos is True else whos):
         if who is not SELF:
-            yield _name(audience, who)
+            name = _name(audience, who)
+            nobody = name == "" and text_of(who) is None
+            yield "" if nobody else checked(f"{audience}s", name)
             continue
         if request is None:
             raise ValueError(f"SELF in {audience}s needs the request: RedisPublisher(request=…)")
@@ -187,12 +193,10 @@ def _several(audience: str, whos: Any) -> Iterable[Any]:
 def _name(audience: str, who: Any) -> str:
     """The name of what has one; empty for somebody who is not logged in."""
     name = _object(audience, who)
-    if name == "":
-        return name
     name = text_of(who) if name is None else name
     if name is None:
         raise TypeError(f"{who!r} is no name of a {audience}")
-    return checked(f"{audience}s", name)
+    return name
 
 
 def _object(audience: str, who: Any) -> Optional[str]:
