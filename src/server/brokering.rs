@@ -67,30 +67,26 @@ impl Server {
     fn next_event(&mut self, input: &mut &[u8]) -> Option<Rest> {
         let event = self.broker.next(input, self.cx.now.mono_ms)?;
         let (relay, table, cx) = (&mut self.relay, &mut self.table, &mut self.cx);
+        let control = self.control.as_ref().map(|name| name.as_bytes());
         if let BrokerEvent::Delivery(delivery) = &event {
             self.clients.hear(delivery.channel, delivery.payload, table, cx);
         }
         if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
-            let control = self.control.as_ref().map(|name| name.as_bytes());
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
             relay.deliver(delivery, table, cx);
-            let slow = relay.take_slow();
-            return Some(if slow.is_empty() { Rest::Nothing } else { Rest::After(slow) });
+            return Some(Rest::After(relay.take_slow()));
         }
         if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
         }
-        if matches!(event, BrokerEvent::Answer { .. }) && self.said.condition.ended() {
-            tracing::info!("Redis answers again");
-        }
+        self.said.answered(&event);
         relay.deliver_arrived(table, cx);
-        let mut touched = relay.take_slow();
+        let mut touched = Vec::new();
         match event {
             BrokerEvent::Answer { ask: Ask::Stored(fetch), payload } => {
                 relay.on_stored(fetch, payload, table, cx);
-                touched.extend(relay.take_slow());
             }
             BrokerEvent::Answer { ask: Ask::Session(link), payload } => {
                 table
@@ -115,10 +111,7 @@ impl Server {
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
-                if self.control.as_ref().is_some_and(|name| name.as_bytes() == channel) {
-                    cx.metrics.control_heard = 1;
-                    self.said.control_heard();
-                }
+                self.said.subscribed(control == Some(channel), &mut cx.metrics);
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
             BrokerEvent::Denied { channel, reason } if self.control.as_ref() == Some(&channel) => {
@@ -138,6 +131,7 @@ impl Server {
             BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
             BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
+        touched.extend(relay.take_slow());
         Some(Rest::After(touched))
     }
 
@@ -289,8 +283,17 @@ impl Said {
         }
     }
 
-    fn control_heard(&mut self) {
-        if self.unheard.ended() {
+    /// Redis has answered something, so that it is in no bad condition.
+    fn answered(&mut self, event: &BrokerEvent<'_>) {
+        if matches!(event, BrokerEvent::Answer { .. }) && self.condition.ended() {
+            tracing::info!("Redis answers again");
+        }
+    }
+
+    /// A channel is heard: perhaps the application's own.
+    fn subscribed(&mut self, control: bool, metrics: &mut Metrics) {
+        metrics.control_heard |= u64::from(control);
+        if control && self.unheard.ended() {
             tracing::info!("disconnects of the application are heard");
         }
     }
