@@ -254,7 +254,7 @@ class WSLoop extends EventTarget {
       this.#startHeartbeat();
     }
     if (this.#options.explain === true) {
-      this.#silenceTimer = setTimeout(() => this.#explain(), SILENCE);
+      this.#silenceTimer = setTimeout(() => this.#explain('info'), SILENCE);
     }
     this.#become('open', new Event('open'));
   }
@@ -272,7 +272,7 @@ class WSLoop extends EventTarget {
     const neverOpened = this.#openedAt === null && this.#socket !== null;
     const isRefusal = code === 1008 || Math.floor(code / 100) === 44;
     if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
-      this.#explain();
+      this.#explain('warn');
     }
     this.#dropSocket();
     if (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY) {
@@ -369,12 +369,12 @@ class WSLoop extends EventTarget {
   }
 
   /** Has the server say what it makes of the URI, for whoever develops the page. */
-  #explain() {
+  #explain(level) {
     const { uri, explain, tokenIn } = this.#options;
     if (explain !== false && typeof location === 'object' && LOCALHOST.test(location.hostname)) {
       const inQuery = this.#token !== null && tokenIn === 'query';
       const address = inQuery ? withQuery(uri, this.#token) : uri;
-      explainOnce(uri, address, inQuery ? null : this.#token);
+      explainOnce(uri, address, inQuery ? null : this.#token, level);
     }
   }
 
@@ -450,7 +450,7 @@ const questions = new Map();
  * Asks for what the server answers to the same request without an upgrade: browsers show no page
  * the answer to a WebSocket's. No token goes to the console.
  */
-async function explainOnce(uri, address, token) {
+async function explainOnce(uri, address, token, level) {
   const shown = uri.replace(/([?&]token=)[^&]*/, '$1…');
   const asked = questions.get(uri) ?? 0;
   if (asked >= MAX_QUESTIONS) {
@@ -465,7 +465,7 @@ async function explainOnce(uri, address, token) {
       headers: token === null ? {} : { Authorization: `Bearer ${token}` },
       signal: AbortSignal.timeout(EXPLANATION_WAIT),
     });
-    await explainWith(answer, shown);
+    await explainWith(answer, shown, level);
   } catch {
     // The server is away, or the page may not read what it says.
     questions.set(uri, asked + 1);
@@ -476,7 +476,8 @@ async function explainOnce(uri, address, token) {
   }
 }
 
-async function explainWith(answer, shown) {
+/** What is missing is worth a warning, whatever the level. */
+async function explainWith(answer, shown, level) {
   const isText = /^text\//i.test(answer.headers.get('Content-Type'));
   const body = await answer.arrayBuffer();
   const isRefusal = answer.status >= 400 && answer.status <= 499;
@@ -485,7 +486,7 @@ async function explainWith(answer, shown) {
     const granted = (answer.headers.get('X-Wsloop-Granted') ?? '').split(',');
     const isGood = wished.length > 0 && wished.every((option) => granted.includes(option));
     const text = new TextDecoder().decode(body).trim();
-    console[isGood ? 'info' : 'warn'](`wsloop: ${shown}: ${text}`);
+    console[isGood ? level : 'warn'](`wsloop: ${shown}: ${text}`);
   }
 }
 

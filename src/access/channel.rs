@@ -116,7 +116,7 @@ impl Options {
     ///
     /// Names are trimmed and compared without regard to case. Their values do not matter
     /// (`echo=0` asks for echo), and names that mean nothing here are ignored; see
-    /// [`Options::unknown`] for those that were probably meant to.
+    /// [`Options::read`] for those that were probably meant to.
     pub fn parse(query: &str) -> Self {
         let named = |(name, _value): (std::borrow::Cow<'_, str>, _)| bit(&NAMES, name.trim());
         Self(
@@ -126,17 +126,31 @@ impl Options {
         )
     }
 
-    /// The first name in a raw query string that begins like an option to subscribe or to publish
-    /// and is none, with the option that it is nearest to: a typing error, most likely, which would
-    /// leave a page deaf or mute without a word.
-    pub fn unknown(query: &str) -> Option<(String, &'static str)> {
-        let unknown = form_urlencoded::parse(query.as_bytes()).find_map(|(name, _value)| {
-            let name = name.trim().to_ascii_lowercase();
-            let begins = ["subscribe-", "publish-"].iter().any(|start| name.starts_with(start));
-            (begins && bit(&NAMES, &name).is_none()).then_some(name)
-        })?;
-        let nearest = nearest(&unknown, NAMES[..GRANTABLE].iter().copied())?;
-        Some((unknown, nearest))
+    /// Reads a raw query string as [`Options::parse`] does, or returns the first name in it that
+    /// begins like an option to subscribe or to publish and is none, with the option that it is
+    /// nearest to: a typing error, most likely, which would leave a page deaf or mute without a
+    /// word.
+    pub(crate) fn read(query: &str) -> Result<Self, (String, &'static str)> {
+        let begins = |name: &str| {
+            ["subscribe-", "publish-"].iter().any(|start| {
+                let head = name.as_bytes().get(..start.len());
+                head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+            })
+        };
+        let mut options = 0;
+        for (name, _value) in form_urlencoded::parse(query.as_bytes()) {
+            let name = name.trim();
+            match bit(&NAMES, name) {
+                Some(bit) => options |= bit,
+                None if begins(name) => {
+                    let unknown = name.to_ascii_lowercase();
+                    let nearest = nearest(&unknown, NAMES[..GRANTABLE].iter().copied());
+                    return Err((unknown, nearest.unwrap_or(NAMES[0])));
+                }
+                None => {}
+            }
+        }
+        Ok(Self(options))
     }
 
     /// Whether there is nothing in the set that gives a channel.

@@ -101,6 +101,12 @@ pub enum BrokerEvent<'a> {
         /// Its name.
         channel: &'a [u8],
     },
+    /// These channels are asked for once more, each by itself: what is stored is to be asked for
+    /// behind that.
+    AskedAgain {
+        /// Their names.
+        channels: Vec<Arc<str>>,
+    },
     /// The broker will not let us hear the channel.
     Denied {
         /// Its name.

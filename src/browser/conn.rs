@@ -185,11 +185,12 @@ impl Conn {
         }
     }
 
-    /// Its outbox together with [`Conn::member`], for the fan-out.
-    pub(crate) fn receiver(&mut self) -> Option<(&mut Outbox, &mut Member)> {
+    /// Its outbox together with [`Conn::member`], for the fan-out, and whether that may go out.
+    #[inline]
+    pub(crate) fn receiver(&mut self) -> Option<(&mut Outbox, &mut Member, bool)> {
         match &mut self.life {
-            Life::Open(member) => Some((&mut self.outbox, member)),
-            Life::Joining(joining) => Some((&mut self.outbox, &mut joining.member)),
+            Life::Open(member) => Some((&mut self.outbox, member, true)),
+            Life::Joining(joining) => Some((&mut self.outbox, &mut joining.member, false)),
             _ => None,
         }
     }
@@ -251,14 +252,13 @@ impl Conn {
         matches!(self.life, Life::Closing(_))
     }
 
-    /// Whether something waits for it that may go out.
-    pub(crate) fn has_unsent(&self) -> bool {
-        let held = match &self.life {
-            Life::Joining(_) => true,
-            Life::Closing(closing) => closing.held,
-            _ => false,
-        };
-        !held && !self.outbox.is_empty()
+    /// The number of frames that wait for it and may go out.
+    #[inline]
+    pub(crate) fn unsent_frames(&self) -> usize {
+        match &self.life {
+            Life::Joining(_) | Life::Closing(Closing { held: true, .. }) => 0,
+            _ => self.outbox.frames(),
+        }
     }
 
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
@@ -272,19 +272,20 @@ impl Conn {
 
     /// The kernel took `n` of its bytes.
     pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) {
-        let rested = self.wish() == Wish::Rest;
         self.outbox.advance(n);
         if !self.outbox.is_empty() {
             return;
         }
         match &mut self.life {
-            Life::Open(member) => (member.skips, member.pongs) = (false, 0),
+            Life::Open(member) => {
+                if member.pongs >= PONGS_LIMIT {
+                    cx.put(link, Effect::Resume);
+                }
+                (member.skips, member.pongs) = (false, 0);
+            }
             Life::Closing(Closing { ended: true, .. }) => cx.put(link, Effect::Drop),
             Life::Closing(_) => cx.put(link, Effect::Finish),
             _ => {}
-        }
-        if rested {
-            cx.put(link, Effect::Resume);
         }
     }
 

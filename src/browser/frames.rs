@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use super::conn::{Conn, Life};
 use super::context::Context;
 use super::effect::{Effect, Said};
-use crate::fanout::encoded::Encoded;
+use crate::fanout::encoded::{Encoded, Form};
 use crate::link::{Frame, LinkId};
 use crate::proto::ws::frame::{self, Opcode};
-use crate::proto::ws::message::{Event, Limits};
+use crate::proto::ws::message::{Event, Kind, Limits};
 
-/// Frames that are larger go out by themselves, because joining them is copying them.
-const JOINED_FRAME: usize = 4 << 10;
+/// Messages that are larger go out by themselves, because joining them is copying them.
+const JOINED_MESSAGE: usize = 4 << 10;
 
 impl Conn {
     /// Takes the frames at the front of `input` until one of them concerns others; `None` when all
@@ -50,20 +50,17 @@ impl Conn {
                         cx.inflated(data.len());
                     }
                     if member.echoes {
-                        cx.metrics.messages_in_total += 1;
+                        member.spoken = cx.now.tick();
                         let form = member.form;
-                        let frame =
-                            cx.encoder.frame(&mut Encoded::of(kind, &data), link.index, form);
-                        cx.metrics.compressions_total = cx.encoder.compressions();
-                        cx.metrics.messages_out_total += 1;
-                        self.reply(frame, cx);
+                        self.echo(link, kind, &data, form, cx);
                     } else if let Some(said) = self.on_message(data, cx) {
                         return Some(said);
                     }
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     member.pongs += (payload.len() + frame::MAX_HEADER) as u32;
-                    self.reply(frame::encode(Opcode::Pong, &payload), cx);
+                    cx.queued(1);
+                    frame::append(Opcode::Pong, &payload, &mut cx.replies);
                 }
                 Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(close))) => {
@@ -106,22 +103,23 @@ impl Conn {
         member.spoken = cx.now.tick();
         cx.metrics.heartbeats_total += 1;
         let frame = Encoded::new(text).frame(false);
-        self.reply(frame, cx);
+        cx.queued(1);
         self.send_replies(cx);
+        self.outbox.push(frame);
     }
 
-    /// Puts a frame last in line, joined with those before it while all are small.
-    fn reply(&mut self, frame: Frame, cx: &mut Context) {
+    /// Sends a message back: with those before it while all are small, and not compressed.
+    fn echo(&mut self, link: LinkId, kind: Kind, data: &[u8], form: Form, cx: &mut Context) {
+        cx.metrics.messages_in_total += 1;
+        cx.metrics.messages_out_total += 1;
         cx.queued(1);
-        if let Life::Open(member) = &mut self.life
-            && member.echoes
-        {
-            member.spoken = cx.now.tick();
+        let compressed = form.window_bits > 0 && data.len() >= cx.settings.compression_min;
+        if !compressed && data.len() <= JOINED_MESSAGE {
+            let opcode = if kind == Kind::Text { Opcode::Text } else { Opcode::Binary };
+            return frame::append(opcode, data, &mut cx.replies);
         }
-        if frame.len() <= JOINED_FRAME {
-            cx.replies.extend_from_slice(&frame);
-            return;
-        }
+        let frame = cx.encoder.frame(&mut Encoded::of(kind, data), link.index, form);
+        cx.metrics.compressions_total = cx.encoder.compressions();
         self.send_replies(cx);
         self.outbox.push(frame);
     }

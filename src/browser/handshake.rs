@@ -209,11 +209,13 @@ fn check(
         let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
         return refused(414, text);
     }
-    if let Some((unknown, nearest)) = Options::unknown(upgrade.query) {
-        let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
-        return refused(400, text);
-    }
-    let options = Options::parse(upgrade.query);
+    let options = match Options::read(upgrade.query) {
+        Ok(options) => options,
+        Err((unknown, nearest)) => {
+            let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
+            return refused(400, text);
+        }
+    };
     if channel::is_ambiguous(&facility, options) {
         let text = "With user, group or session options, the facility must have no colon in it.";
         return refused(400, text.to_owned());

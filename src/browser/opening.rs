@@ -12,6 +12,7 @@ use super::effect::{Effect, Said, Source};
 use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
+use crate::access::identity::Identity;
 use crate::access::sources::{Known, Unidentified, WhoAsks};
 use crate::link::timers::{self, Tick};
 use crate::link::{Frame, LinkId, Now};
@@ -313,7 +314,7 @@ impl Conn {
     ) {
         let Known { identity, allow, expires_ms } = known;
         let decision = handshake::admit(request, &identity, allow, cx);
-        if let Decision::Open(_) = decision {
+        if let (Decision::Open(_), true) = (&decision, identity != Identity::default()) {
             cx.put(link, Effect::Own(identity));
         }
         self.on_decision(link, decision, begun, cx);

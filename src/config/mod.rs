@@ -111,7 +111,8 @@ fn text_of(path: &str) -> Result<String, String> {
 fn unknown_variables() -> impl Iterator<Item = String> {
     let unknown = env::vars_os().filter(|(name, text)| {
         let name = name.to_string_lossy();
-        let is_known = FLAGS.iter().any(|flag| flag.variable == name);
+        // The token is for `wsloop listen`, in an environment that both may have.
+        let is_known = name == "WSLOOP_TOKEN" || FLAGS.iter().any(|flag| flag.variable == name);
         name.starts_with("WSLOOP_") && !is_known && !text.is_empty()
     });
     unknown.map(|(name, _)| format!("{} is no setting; wsloop --help lists them", name.display()))

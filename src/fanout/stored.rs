@@ -322,6 +322,12 @@ impl Fetches {
         std::mem::take(&mut self.waiting)
     }
 
+    /// Takes the fetches of a channel that come too early to be of use.
+    pub(crate) fn overtaken(&mut self, state: &ChannelState) -> Vec<Fetch> {
+        let numbers = state.hold.iter().flat_map(|hold| &hold.fetches);
+        numbers.filter_map(|(number, _)| self.waiting.remove(number)).collect()
+    }
+
     fn make(
         &mut self,
         channel: ChannelId,

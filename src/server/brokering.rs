@@ -1,5 +1,7 @@
 //! What the broker says, and what becomes of its link.
 
+use std::sync::Arc;
+
 use super::table::Party;
 use super::{Said, Server};
 use crate::access::{channel, control};
@@ -14,6 +16,8 @@ enum Rest {
     /// The application has something to say to us.
     Control(Vec<u8>),
     Up,
+    /// What is stored for these channels is to be asked for again.
+    FetchAgain(Vec<Arc<str>>),
     Broken(String),
 }
 
@@ -46,6 +50,7 @@ impl Server {
                 Rest::After(links) => links.into_iter().for_each(|link| self.after(link)),
                 Rest::Control(message) => self.on_control(&message),
                 Rest::Up => self.on_broker_up(),
+                Rest::FetchAgain(channels) => self.fetch_again(&channels),
                 Rest::Broken(reason) => {
                     *input = &[];
                     self.on_broker_lost(&reason);
@@ -89,10 +94,8 @@ impl Server {
                 relay.on_stored(fetch, payload, table, cx);
             }
             BrokerEvent::Answer { ask: Ask::Session(link), payload } => {
-                table
-                    .conn(link)
-                    .into_iter()
-                    .for_each(|conn| conn.on_session(link, Ok(payload), cx));
+                let conn = table.conn(link).into_iter();
+                conn.for_each(|conn| conn.on_session(link, Ok(payload), cx));
                 touched.push(link);
             }
             BrokerEvent::NoAnswer { ask, reason } => {
@@ -128,6 +131,7 @@ impl Server {
             }
             BrokerEvent::Refused { reason } => self.said.refused(&reason, &mut cx.metrics),
             BrokerEvent::Up => return Some(Rest::Up),
+            BrokerEvent::AskedAgain { channels } => return Some(Rest::FetchAgain(channels)),
             BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
             BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
@@ -167,6 +171,14 @@ impl Server {
         for link in self.table.conns(|conn| conn.is_pending()) {
             self.on_conn(link, |conn, cx| conn.on_broker_up(link, cx));
         }
+    }
+
+    /// Channels are subscribed to only now, after what is stored for them was asked for.
+    fn fetch_again(&mut self, channels: &[Arc<str>]) {
+        for name in channels {
+            self.relay.catch_up_with(name);
+        }
+        self.ask_for_stored();
     }
 
     /// Browsers stay; who has no 101 yet waits for the dial that follows, or is refused.

@@ -3,6 +3,7 @@
 //!
 //! It knows outboxes and what is done when one is full; not who hears what.
 
+use super::lines::Line;
 use super::table::{Party, Table};
 use crate::browser::{self, Context};
 use crate::fanout::encoded::{Encoded, Run};
@@ -24,6 +25,7 @@ pub(super) fn hand_out(
     cx: &mut Context,
 ) {
     let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
+    let line = Line::of(receivers);
     let messages = run.messages();
     for index in conns {
         let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
@@ -31,7 +33,7 @@ pub(super) fn hand_out(
             continue;
         }
         let Party::Browser(conn) = &mut slot.party else { continue };
-        let Some((outbox, member)) = conn.receiver() else { continue };
+        let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
         member.spoken = now;
         if member.skips {
             let frame = run.last(&mut cx.encoder, index, member.form);
@@ -51,9 +53,8 @@ pub(super) fn hand_out(
                 conn.overflowed(link, cx);
                 slow.push(link);
             }
-        } else {
-            let line = slot.line(receivers);
-            slot.stand(index, line, lines);
+        } else if goes_out {
+            slot.enter(index, line, lines);
         }
     }
 }
@@ -98,7 +99,7 @@ impl<'a> Packet<'a> {
     ) {
         let Some((link, slot, lines)) = table.at_and_lines(index) else { return };
         let Party::Browser(conn) = &mut slot.party else { return };
-        let Some((outbox, member)) = conn.receiver() else { return };
+        let Some((outbox, member, _)) = conn.receiver() else { return };
         let stored = stored && self.twin.is_none_or(|twin| twin < start);
         if let Some(stored) = self.stored.as_mut().filter(|_| stored) {
             outbox.push(cx.encoder.frame(stored, index, member.form));
@@ -129,8 +130,7 @@ impl<'a> Packet<'a> {
                 slow.push(link);
             }
         } else {
-            let line = slot.line(receivers);
-            slot.stand(index, line, lines);
+            slot.stand(index, Line::of(receivers), lines);
         }
     }
 }

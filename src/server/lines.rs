@@ -60,11 +60,19 @@ impl Lines {
         index
     }
 
-    /// The line of browsers whose turn it is.
-    pub(super) fn which(&self) -> Line {
-        match self.run < FRONT_RUN || self.lines[Line::Back as usize].is_empty() {
-            true if !self.lines[Line::Front as usize].is_empty() => Line::Front,
-            _ => Line::Back,
+    /// Whether somebody stands in that line.
+    #[inline]
+    pub(super) fn has(&self, line: Line) -> bool {
+        !self.lines[line as usize].is_empty()
+    }
+
+    /// The line of browsers whose turn it is, if somebody stands in one.
+    #[inline]
+    pub(super) fn which(&self) -> Option<Line> {
+        match (self.has(Line::Front), self.has(Line::Back)) {
+            (true, back) if self.run < FRONT_RUN || !back => Some(Line::Front),
+            (_, true) => Some(Line::Back),
+            (_, false) => None,
         }
     }
 

@@ -216,7 +216,7 @@ impl Server {
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
         match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) if conn.has_unsent() => conn.outbox.slices(into),
+            Some(Party::Browser(conn)) if conn.unsent_frames() > 0 => conn.outbox.slices(into),
             Some(Party::Redis) => fill(into, self.broker.unsent()),
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
@@ -244,7 +244,9 @@ impl Server {
         };
         let is_client = matches!(slot.party, Party::Client(_));
         slot.blocked &= !sent;
-        self.route_effects();
+        if self.cx.has_effects() {
+            self.route_effects();
+        }
         if is_client {
             self.after_client(link);
         }

@@ -159,6 +159,20 @@ impl Relay {
         self.held -= state.held_bytes();
     }
 
+    /// Redis was asked for a channel's messages once more, behind the asks that were made:
+    /// everybody waits for what is stored behind that.
+    pub(super) fn catch_up_with(&mut self, name: &str) {
+        let Some(channel) = self.hub.find(name) else { return };
+        let name = self.hub.name(channel).clone();
+        self.hub.hold_all(channel);
+        let state = self.hub.state(channel);
+        let overtaken = self.fetches.overtaken(state);
+        self.fetches.catch_up(channel, name, state);
+        for fetch in overtaken {
+            self.fetches.wait_again(fetch, state);
+        }
+    }
+
     /// Hands a message to everyone who hears its channel. Until the broker has confirmed the
     /// channel its messages are the rest of an earlier subscription: who joins now gets what is
     /// stored, which is newer. The next may be for the same: after the last comes

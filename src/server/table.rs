@@ -157,20 +157,32 @@ impl Table {
 
     /// The next thing to do outside, and the number of frames that it flushes.
     pub(super) fn next_output(&mut self) -> Option<(Output, usize)> {
-        // What the broker and the application are asked goes before what browsers are told: when a
-        // browser reads the answer to its close, what it said before has been sent on.
-        if let Some(output) = self.flush(Line::First) {
-            return Some(output);
-        }
-        match self.outputs.pop_front() {
-            Some(Todo::Output(output)) => return Some((output, 0)),
-            Some(Todo::Dial(party, target)) => {
-                return Some((Output::Dial(self.name(party), target), 0));
+        loop {
+            // What the broker and the application are asked goes before what browsers are told:
+            // when a browser reads the answer to its close, what it said before has been sent on.
+            let line = match self.lines.has(Line::First) {
+                true => Line::First,
+                false => match self.outputs.pop_front() {
+                    Some(Todo::Output(output)) => return Some((output, 0)),
+                    Some(Todo::Dial(party, target)) => {
+                        return Some((Output::Dial(self.name(party), target), 0));
+                    }
+                    None => self.lines.which()?,
+                },
+            };
+            let Some(index) = self.lines.take(line) else { continue };
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            // Another link may have come to that place, or another line was faster.
+            let stood = slot.lines & line.bit() != 0;
+            slot.lines &= !line.bit();
+            if stood && !slot.blocked {
+                let frames = slot.unsent_frames();
+                if frames > 0 {
+                    let link = LinkId { index, generation: slot.generation };
+                    return Some((Output::Flush(link), frames));
+                }
             }
-            None => {}
         }
-        let line = self.lines.which();
-        self.flush(line).or_else(|| self.flush(Line::Back)).or_else(|| self.flush(Line::Front))
     }
 
     /// Gives the place of a link up whose `Close` is put out; true when it was a browser's.
@@ -185,29 +197,21 @@ impl Table {
     pub(super) fn has_outputs(&self) -> bool {
         !self.outputs.is_empty() || !self.lines.is_empty()
     }
-
-    /// The next of that line for whom something waits.
-    fn flush(&mut self, line: Line) -> Option<(Output, usize)> {
-        while let Some(index) = self.lines.take(line) {
-            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
-            // Another link may have come to that place, or another line was faster.
-            let stood = slot.lines & line.bit() != 0;
-            slot.lines &= !line.bit();
-            let frames = slot.unsent_frames();
-            if stood && !slot.blocked && frames > 0 {
-                let link = LinkId { index, generation: slot.generation };
-                return Some((Output::Flush(link), frames));
-            }
-        }
-        None
-    }
 }
 
 impl Slot {
     /// Puts it in that line, unless it stands before the others of it already.
     pub(super) fn stand(&mut self, index: u32, line: Line, lines: &mut Lines) {
+        if !self.blocked && self.has_unsent() {
+            self.enter(index, line, lines);
+        }
+    }
+
+    /// The same for whom something waits that may go out, and whose socket takes bytes.
+    #[inline]
+    pub(super) fn enter(&mut self, index: u32, line: Line, lines: &mut Lines) {
         let ahead = self.lines & (Line::First.bit() | Line::Front.bit() | line.bit());
-        if !self.blocked && ahead == 0 && self.has_unsent() {
+        if ahead == 0 {
             self.lines |= line.bit();
             lines.stand(index, line);
         }
@@ -223,19 +227,17 @@ impl Slot {
 
     /// Whether bytes wait for it that may go out.
     pub(super) fn has_unsent(&self) -> bool {
-        match &self.party {
-            Party::Browser(conn) => conn.has_unsent(),
-            Party::Client(client) => !client.unsent().is_empty(),
-            // The server knows, and has them stand only when something waits.
-            Party::Redis | Party::App(_) => true,
-            Party::Gone(_) => false,
-        }
+        self.unsent_frames() > 0
     }
 
+    /// The number of frames that wait for it and may go out.
     fn unsent_frames(&self) -> usize {
         match &self.party {
-            Party::Browser(conn) if conn.has_unsent() => conn.outbox.frames(),
-            _ => usize::from(self.has_unsent() && !matches!(self.party, Party::Browser(_))),
+            Party::Browser(conn) => conn.unsent_frames(),
+            Party::Client(client) => usize::from(!client.unsent().is_empty()),
+            // The server knows, and has them stand only when something waits.
+            Party::Redis | Party::App(_) => 1,
+            Party::Gone(_) => 0,
         }
     }
 }

@@ -42,7 +42,7 @@ export const sleep = (milliseconds) => new Promise((done) => setTimeout(done, mi
 /** A browser's process with a folder of its own, both gone after `end()`. */
 function start(program, args, stdio) {
   const folder = mkdtempSync(join(tmpdir(), 'wsloop-browser-'));
-  const env = { ...process.env, HOME: folder };
+  const env = { ...process.env, HOME: folder, TMPDIR: folder };
   const child = spawn(program, args(folder), { env, stdio });
   const ended = new Promise((done, fail) => {
     child.on('exit', done);

@@ -242,6 +242,19 @@ for (const launch of [() => chromium([THROTTLE]), firefox]) {
       await eventually('it is open', () => tab.evaluate(() => other.state === 'open'));
     });
 
+    test('on localhost the console says why, in the words of the server', async () => {
+      for (const [option, level, words] of [
+        ['subscribe-user', 'warn', /subscribe-user: no channel: nothing says which user/],
+        ['subscribe-brodcast', 'warn', /^wsloop: .*: There is no option "subscribe-brodcast"/],
+        ['subscribe-broadcast', 'info', /subscribe-broadcast: granted/],
+      ]) {
+        const tab = await open(site.page([`/ws/x?${option}`]));
+        const said = await waitFor(tab, level);
+        assert.match(said.text, words);
+        await tab.evaluate(() => loop.close());
+      }
+    });
+
     test('on localhost the console says why, on the same site and on another', async () => {
       const other = await startSite(WSLOOP_URL);
       const uri = (on, options) => `${on.url.replace('http', 'ws')}/ws/x?${options}`;

@@ -8,7 +8,7 @@
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, get } from 'node:http';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
@@ -51,8 +51,13 @@ export async function startSite(backend, { host = '127.0.0.1', port = 0, folders
   const site = {
     /** `pass`, `hold` (say nothing), `shut` (accept, and close with 1011) or `cut`. */
     mode: 'pass',
-    /** What plain GETs below /ws/ are answered with: a function of response and request. */
-    answer: (response) => response.writeHead(404).end(),
+    /** What plain GETs below /ws/ are answered with; the server's own answer unless it is set. */
+    answer(response, { url, headers }) {
+      get(new URL(url, backend), { headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+    },
     /** How many asked for a WebSocket. */
     asked: 0,
     get connected() {

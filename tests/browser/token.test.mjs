@@ -23,7 +23,7 @@ import { chromium } from 'playwright-core';
 const { WSLOOP_URL, WSLOOP_TOKEN_KEY, WSLOOP_CHROMIUM = '/usr/bin/chromium' } = process.env;
 const { WSLOOP_REFUSE = 'status' } = process.env;
 /** How long a token is good for, in seconds. */
-const LIFETIME = 1.5;
+const LIFETIME = 3;
 
 let browser;
 let secret;

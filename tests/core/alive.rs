@@ -287,7 +287,8 @@ fn a_slow_reader_is_closed_at_the_limit_and_harms_nobody() {
         world.stall(slow, 1_500);
         for n in 0..20 {
             world.say(speaker, &text(n));
-            // Nine messages and the rest of the second one are just over the limit, at 64 bytes more
+            // Nine messages and the rest of the second one are just over the limit, at 64 bytes
+            // more
             // than its own for each frame.
             assert_eq!(world.metrics().slow_total, u64::from(n >= 10), "after message {n}");
         }

@@ -181,6 +181,26 @@ fn one_denied_channel_does_not_take_its_batch_with_it() {
     assert_eq!(world.metrics().conns, 8);
 }
 
+/// The channels of a batch are subscribed to only when each is asked for alone, and that is after
+/// what is stored for them was asked for.
+#[test]
+fn what_is_published_until_a_batch_is_asked_for_again_is_fetched() {
+    let mut world = World::new(with_redis());
+    let (id, _) = (world.open(&hears(1)), world.open(&hears(2)));
+    world.redis.denied = vec![("SUBSCRIBE", "broadcast:2")];
+    world.kill_redis();
+    world.redis.paused = true;
+    world.redis.reach = Reach::Answers;
+    world.pass(200);
+    // HELLO, the batch, and a GET for each of its channels.
+    world.redis.serve(4);
+    world.run();
+    world.publish("broadcast:1", "meanwhile");
+    world.redis.paused = false;
+    world.run();
+    assert_eq!(world.texts(id), ["meanwhile"]);
+}
+
 #[test]
 fn an_error_where_it_may_come_does_not_cost_the_link() {
     for denied in ["GET", "GETRANGE", "SET", "PUBLISH", "UNSUBSCRIBE", "PING"] {

@@ -25,7 +25,8 @@ impl Browsers {
         Browsers { driver, stdin, stdout }
     }
 
-    /// Has somebody do something, as `["john", "press", "Send"]`; an error is a failure of the test.
+    /// Has somebody do something, as `["john", "press", "Send"]`; an error is a failure of the
+    /// test.
     #[track_caller]
     pub fn ask(&mut self, command: &[&str]) -> Value {
         eprintln!("{command:?}");

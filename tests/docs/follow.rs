@@ -121,8 +121,8 @@ impl Reader {
         self.terminals.remove(at.expect("it runs already"));
     }
 
-    /// Sees that the block is what was printed: by the commands before it, or by the program that is
-    /// named in the lead.
+    /// Sees that the block is what was printed: by the commands before it, or by the program that
+    /// is named in the lead.
     #[track_caller]
     fn compare(&mut self, block: &Block) {
         let named = |(command, _): &&mut (String, Terminal)| {

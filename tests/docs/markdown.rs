@@ -1,10 +1,11 @@
-//! A page as a reader follows it: what to write into which file, what to type, what that prints, and
-//! which address to open.
+//! A page as a reader follows it: what to write into which file, what to type, what that prints,
+//! and which address to open.
 //!
 //! The reader and this go by the same words, those of the paragraph before a block (its *lead*):
 //! - A block of any language whose lead ends in a name, as "the application, `app.py`:", is that
 //!   file. "Add to the end of" in the lead appends instead of writing it anew.
-//! - A block of `sh` is typed, line by line. "terminal of its own" in the lead opens a new terminal,
+//! - A block of `sh` is typed, line by line. "terminal of its own" in the lead opens a new
+//!   terminal,
 //!   in which the last line goes on running. "again in its terminal" stops what runs there before.
 //! - A block of `text` is what the commands before it print, an ellipsis standing for anything. Its
 //!   lead may name what else has printed it, as in "`wsloop listen` prints:".

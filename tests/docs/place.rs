@@ -20,8 +20,8 @@ const INSIDE: &str = "DOCS_NAMESPACE";
 /// Debian's own, whatever else of their names is first on PATH: their packages are what is there.
 const INTERPRETERS: [&str; 4] = ["python3", "ruby", "php", "rails"];
 
-/// RubyGems is not reached by any test, so gems are those of Debian: what is added is written into the
-/// Gemfile, as Bundler does, and then looked for on this machine.
+/// RubyGems is not reached by any test, so gems are those of Debian: what is added is written into
+/// the Gemfile, as Bundler does, and then looked for on this machine.
 const BUNDLE: &str = "#!/bin/sh
 if [ \"$1\" = add ]; then
     shift

@@ -114,7 +114,8 @@ fn stranger(browsers: &mut Browsers, url: &str, server: &str) {
     assert_eq!(browsers.texts("john", "#news li").len(), 3, "what was sent without a login");
 }
 
-/// A framework's own WebSocket, without a script: HTML that the application publishes is in the page.
+/// A framework's own WebSocket, without a script: HTML that the application publishes is in the
+/// page.
 #[test]
 #[ignore = "needs chromium, node, npm, ip, python3 with venv, PyPI"]
 fn htmx_is_started() {

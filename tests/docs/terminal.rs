@@ -79,8 +79,8 @@ impl Terminal {
         (status, printed.join("\n").trim_end_matches('\n').to_owned())
     }
 
-    /// Types a command that goes on running, and returns when it is ready: when it listens on a port,
-    /// or has connected to one.
+    /// Types a command that goes on running, and returns when it is ready: when it listens on a
+    /// port, or has connected to one.
     pub fn launch(&mut self, command: &str) {
         let before = sockets();
         self.type_in(command);

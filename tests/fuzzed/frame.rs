@@ -31,8 +31,8 @@ enum Seen {
     Refused(Option<ProtocolError>),
 }
 
-/// Records of a first byte, a form, a length and so many bytes, as masked frames: random bytes alone
-/// would seldom be a second frame.
+/// Records of a first byte, a form, a length and so many bytes, as masked frames: random bytes
+/// alone would seldom be a second frame.
 fn frames(data: &[u8]) -> Vec<u8> {
     let mut stream = Vec::new();
     let mut rest = data;

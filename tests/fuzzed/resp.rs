@@ -61,7 +61,7 @@ fn compare(item: &Item<'_>, taken: &[u8]) {
     // RESP2's nulls are streams to redis-protocol, so they are not shown to it.
     let nil = matches!(item, Item::Reply(Reply::Null));
     let aggregate = matches!(item, Item::Reply(Reply::Aggregate) | Item::Push(Push::Other));
-    // An error may quote bytes that are not UTF-8, which the decoder cuts and redis-protocol refuses.
+    // An error may quote bytes that are not UTF-8: the decoder cuts, redis-protocol refuses them.
     let quoting = matches!(item, Item::Reply(Reply::Error(_))) && taken.is_ascii().not();
     if nil || aggregate || quoting {
         return;

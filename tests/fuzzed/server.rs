@@ -6,7 +6,14 @@ pub mod sim;
 #[path = "../world/mod.rs"]
 pub mod world;
 
-/// Panics when something went otherwise than the model of the simulation says.
+use std::panic::{catch_unwind, resume_unwind};
+
+/// Panics when something went otherwise than the model of the simulation says, and then says what
+/// happened.
 pub fn check(data: &[u8]) {
-    sim::play("these bytes", &mut sim::Dice::Bytes(data), usize::MAX, false);
+    let play = |trace| sim::play(&mut sim::Dice::Bytes(data), usize::MAX, trace);
+    if let Err(panic) = catch_unwind(|| play(false)) {
+        play(true);
+        resume_unwind(panic);
+    }
 }

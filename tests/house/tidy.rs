@@ -158,7 +158,13 @@ fn files_are_short_begin_with_their_purpose_and_fit_the_screen() {
     ];
     let passed = [("src/fanout/hub.rs", tested.as_str()), ("src/fanout/hub.rs", full.as_str())];
     check(shape, &caught, &passed, &program());
-    check(shape, &caught, &passed, &tests());
+    // What a test expects of a program to print is a line as it is.
+    let mut tests = tests();
+    for file in &mut tests {
+        let lines = file.text.lines().map(|line| if is_printed(line) { "" } else { line });
+        file.text = lines.collect::<Vec<_>>().join("\n");
+    }
+    check(shape, &caught, &passed, &tests);
 }
 
 #[test]
@@ -440,6 +446,11 @@ fn program() -> Vec<File> {
     let mut files = repository();
     files.retain(|file| file.path.starts_with("src/") && file.path.ends_with(".rs"));
     files
+}
+
+/// Whether a line of a test is a Redis error in full.
+fn is_printed(line: &str) -> bool {
+    line.trim_start().starts_with("-ERR ")
 }
 
 /// The files that its tests are made of.

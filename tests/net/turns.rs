@@ -1,5 +1,6 @@
 //! A loop that takes its turns when it is told to, with a Redis and browsers at the other ends.
 
+use std::fs;
 use std::hash::RandomState;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,6 +21,8 @@ const SLEEP: Duration = Duration::from_millis(2);
 pub struct Loop {
     pub reactor: Reactor,
     pub redis: Option<RedisEnd>,
+    /// The system calls that wrote, of each turn, when they are counted.
+    pub writes: Option<Vec<usize>>,
 }
 
 impl Loop {
@@ -27,7 +30,8 @@ impl Loop {
     pub fn new(settings: Settings) -> Loop {
         let server = Server::new(settings, RandomState::new(), 1);
         let listen = ["127.0.0.1:0".to_owned()];
-        Loop { reactor: Reactor::bind(&listen, server).expect("a loop"), redis: None }
+        let reactor = Reactor::bind(&listen, server).expect("a loop");
+        Loop { reactor, redis: None, writes: None }
     }
 
     /// A loop whose Redis is up.
@@ -49,7 +53,11 @@ impl Loop {
 
     /// The same, which sleeps for so long if nothing happens.
     pub fn turn_for(&mut self, most: Duration) {
+        let before = self.writes.as_ref().map(|_| writes());
         self.reactor.turn_once(most).expect("the system is with us");
+        if let (Some(turns), Some(before)) = (&mut self.writes, before) {
+            turns.push(writes() - before);
+        }
         if let Some(redis) = &mut self.redis {
             redis.work();
         }
@@ -68,11 +76,12 @@ impl Loop {
     /// Turns until nothing has happened for some.
     pub fn settle(&mut self) {
         let mut idle = 0;
-        while idle < 5 {
-            let began = Instant::now();
-            self.turn();
+        let mut began = Instant::now();
+        self.until("the loop sleeps", |_| {
             idle = if began.elapsed() < SLEEP { 0 } else { idle + 1 };
-        }
+            began = Instant::now();
+            idle > 5
+        });
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -121,6 +130,13 @@ impl Loop {
             assert!(event == Event::Text(text.clone()), "{event:.80?} and not {text:.80}");
         }
     }
+}
+
+/// System calls of this thread that write.
+fn writes() -> usize {
+    let io = fs::read_to_string("/proc/thread-self/io").expect("proc");
+    let line = io.lines().find_map(|line| line.strip_prefix("syscw: ")).expect("a count");
+    line.parse().expect("a number")
 }
 
 /// Text messages, one behind the other.

@@ -256,7 +256,9 @@ fn what_is_probably_a_mistake_is_a_warning_at_the_start() {
     let file = TomlFile::new("nobody", "\n[[allow]]\nwho = \"group:staff\"\n");
     let args = ["--listen=127.0.0.1:0", "--resp=off", "--log=warn", "--require-login"];
     let args = [&args[..], &["--config", file.path()]].concat();
-    let mut command = wsloop(&args, &[("WSLOOP_EXPIRY", "60"), ("WSLOOP_NOTHING", "")]);
+    // The token is for another command, in an environment that both have.
+    let variables = [("WSLOOP_NOTHING", ""), ("WSLOOP_TOKEN", "t"), ("WSLOOP_TTL", "60")];
+    let mut command = wsloop(&args, &variables);
     let mut serving =
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
     let stderr = BufReader::new(serving.stderr.take().expect("a pipe"));
@@ -266,7 +268,7 @@ fn what_is_probably_a_mistake_is_a_warning_at_the_start() {
     serving.kill().expect("a child");
     serving.wait().expect("a child");
     let rule = format!("{}:2: [[allow]] who = \"group:staff\" fits nobody", file.path());
-    for words in ["every handshake is refused with 403", &rule, "WSLOOP_EXPIRY is no setting"] {
+    for words in ["every handshake is refused with 403", &rule, "WSLOOP_TTL is no setting"] {
         let found = warnings.iter().any(|line| line.contains("WARN") && line.contains(words));
         assert!(found, "no {words:?} in {warnings:#?}");
     }

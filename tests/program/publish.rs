@@ -1,5 +1,6 @@
 //! The commands for scripts, as a script sees them: what they print, where, and how they end.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -8,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::redis::RedisServer;
-use crate::support::{PATIENCE, Wsloop, eventually, free_port};
+use crate::support::{Folder, PATIENCE, Wsloop, eventually, free_port};
 
 fn wsloop(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
@@ -45,7 +46,7 @@ fn complains(args: &[&str], status: i32, words: &str) -> String {
 #[test]
 fn wrong_use_is_one_line_and_2() {
     let long = "r".repeat(124);
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["publish"], "required arguments were not provided: <FACILITY>; <MESSAGE|->"),
         (&["publish", "chat", "hi"], "give --broadcast, --user NAME, --group NAME or"),
         (&["fetch", "chat"], "give --broadcast, --user NAME, --group NAME or"),
@@ -67,6 +68,9 @@ fn wrong_use_is_one_line_and_2() {
         (&["listen", "h:80/ws/f"], "has no scheme; write ws://"),
         (&["listen", "--header", "hush", "ws://h"], "--header: no colon"),
         (&["listen", "--token", "a b", "ws://h"], "--token: "),
+        (&["listen", "--token-file", "/nowhere", "ws://h"], "--token-file: \"/nowhere\" cannot be"),
+        (&["listen", "--token-file", "/dev/null", "ws://h"], "--token-file: the token is empty"),
+        (&["listen", "--token-file=/dev/null", "--token=t", "ws://h"], "--token-file: "),
     ];
     for (args, words) in cases {
         complains(args, 2, words);
@@ -404,6 +408,29 @@ fn headers_token_and_subprotocols_are_sent() {
     ] {
         assert_eq!(request.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {request}");
     }
+
+    // Nobody else is to see a token, whether it is in the variable or in a file.
+    let folder = Folder::new();
+    let file = folder.join("token");
+    fs::write(&file, "t.o.k\r\n").expect("a file");
+    let file = file.to_str().expect("text");
+    let cases: [(&[&str], &str); 3] =
+        [(&[], "t.o.k"), (&["--token-file", file], ""), (&["--token-file", file], "another")];
+    for (args, variable) in cases {
+        let (address, server) = answering("HTTP/1.1 401 Unauthorized\r\n\r\n");
+        let url = format!("ws://{address}/ws/a");
+        let mut command = wsloop(&[&["listen"], args, &[&*url]].concat());
+        let (code, _, _) = ended(command.env("WSLOOP_TOKEN", variable).output().expect("it runs"));
+        assert_eq!(code, 1);
+        let request = server.join().expect("a request");
+        let line = "\r\nAuthorization: Bearer t.o.k\r\n";
+        assert_eq!(request.matches(line).count(), 1, "{args:?} {variable}: {request}");
+        assert_eq!(request.matches("Authorization").count(), 1, "{args:?} {variable}: {request}");
+    }
+    let given = wsloop(&["listen", "ws://h"]).env("WSLOOP_TOKEN", "hu sh").output();
+    let (code, _, err) = ended(given.expect("it runs"));
+    assert!(code == 2 && err.starts_with("wsloop: WSLOOP_TOKEN: the token"), "{err}");
+    assert!(!err.contains("hu"), "{err}");
 
     let server = Wsloop::start(&["--subprotocols", "v2,v1"]);
     let url = format!("ws://{}/ws/a", server.address());

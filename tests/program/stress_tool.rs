@@ -295,7 +295,8 @@ enum Fault {
 }
 
 /// A server that gives what arrives on `?publish` to all of `?hear`, and what arrives on `?echo`
-/// back, with one fault; `?refuse` and `?close` are let in not at all and not for long. It lives as long as the test.
+/// back, with one fault; `?refuse` and `?close` are let in not at all and not for long. It lives as
+/// long as the test.
 fn faulty(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");

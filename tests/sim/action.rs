@@ -189,7 +189,10 @@ impl Action {
             false => Place::Heard(dice.below(256), channel),
         };
         let many = if dice.once_in(3) { 2 + dice.below(3) } else { 1 };
-        let payloads = (0..many).map(|_| Payload::draw(dice, true)).collect();
+        // A few long ones are more than may wait for a browser.
+        let long = many > 1 && dice.once_in(3);
+        let payload = |_| if long { Payload::Longest } else { Payload::draw(dice, true) };
+        let payloads = (0..many).map(payload).collect();
         Action::Publish { place, payloads, stored: !dice.once_in(5) }
     }
 }

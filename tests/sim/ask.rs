@@ -167,10 +167,10 @@ impl Ask {
     }
 }
 
-/// The number of the browser that a request repeats somewhere.
+/// The number of the browser that a request repeats somewhere, if it has come that far.
 pub fn number_in(request: &str) -> Option<usize> {
     let (_, rest) = request.split_once("browser=")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
     rest[..end].parse().ok()
 }
 

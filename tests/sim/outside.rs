@@ -22,6 +22,8 @@ pub enum AppTurn {
         which: usize,
         fails: bool,
     },
+    /// It hangs up on all its links: it is started again.
+    Restart,
     /// It says what nobody asked for.
     Blurt {
         which: usize,
@@ -54,8 +56,10 @@ pub struct Manner {
     /// After so many bytes it hangs up instead.
     pub ends_after: Option<usize>,
     pub fails: bool,
-    /// Twice, in one breath.
+    /// Twice, the second time perhaps in two breaths.
     pub twice: bool,
+    /// So many milliseconds pass before anybody hears of it.
+    pub takes_ms: u64,
     /// It closes the connection, and says so.
     pub closes: bool,
 }
@@ -92,7 +96,8 @@ impl AppTurn {
             14 => AppTurn::Reach(dice.pick(&[Reach::Refuses, Reach::Silent])),
             15 => AppTurn::Reach(Reach::Answers),
             16 => AppTurn::HangUp { which, fails: dice.below(2) == 0 },
-            17 => AppTurn::Blurt { which },
+            17 if dice.once_in(2) => AppTurn::Blurt { which },
+            17 => AppTurn::Restart,
             18 => AppTurn::Stall(dice.below(300)),
             _ => AppTurn::Resume,
         }
@@ -119,6 +124,11 @@ impl Reply {
                 allow: dice.once_in(4).then(|| dice.below(ALLOWS.len())),
             },
         }
+    }
+
+    /// Whether it is an answer as it should be.
+    pub fn is_sensible(self) -> bool {
+        matches!(self, Reply::Yes { .. } | Reply::No(_))
     }
 
     /// Who it is, if it is somebody.
@@ -164,6 +174,7 @@ impl Manner {
             ends_after: dice.once_in(10).then(|| dice.pick(&[0, 0, 1, 20])),
             fails: dice.below(2) == 0,
             twice: dice.once_in(10),
+            takes_ms: if dice.once_in(8) { dice.below(3_000) as u64 } else { 0 },
             closes: dice.once_in(5),
         }
     }

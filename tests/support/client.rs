@@ -250,8 +250,8 @@ impl Client {
         assert_eq!(self.next(), Event::End);
     }
 
-    /// All that arrives before the answer to a ping sent now, and so all that was sent before; or up
-    /// to the end of the connection, which is the last of it.
+    /// All that arrives before the answer to a ping sent now, and so all that was sent before; or
+    /// up to the end of the connection, which is the last of it.
     #[track_caller]
     pub fn arrived(&mut self) -> Vec<Event> {
         let question = b"all of it?".to_vec();

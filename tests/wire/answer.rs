@@ -242,8 +242,9 @@ fn asked(lines: &str, address: &str) -> String {
 
 #[test]
 fn a_question_repeats_what_the_browser_said_of_itself() {
-    let head = "Host: h\r\nCookie: a=\"b c\"; d\r\nAuthorization: Basic eA==\r\nUser-Agent: U (\u{e9})\r\n\
-                Origin: https://h\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\n\
+    let head = "Host: h\r\nCookie: a=\"b c\"; d\r\nAuthorization: Basic eA==\r\n\
+                User-Agent: U (\u{e9})\r\nOrigin: https://h\r\nX-Real-IP: 6.6.6.6\r\n\
+                X-Forwarded-For: 6.6.6.6\r\n\
                 X-Wsloop-User: root\r\nContent-Length: 5\r\ncookie: \te=f\r\n";
     assert_eq!(
         asked(head, "::ffff:127.0.0.1"),

@@ -15,7 +15,8 @@ pub type View = Box<dyn Fn(&str) -> Option<String>>;
 #[derive(Debug)]
 pub enum Said {
     Connected,
-    Bytes(Vec<u8>, Option<Mark>),
+    /// Bytes, and whether they are the end of an answer after which the link may be used again.
+    Bytes(Vec<u8>, Option<Mark>, bool),
     HungUp(Cause, Option<Mark>),
 }
 
@@ -31,8 +32,19 @@ pub struct AppLink {
     pub says: VecDeque<Said>,
     /// The server knows that the dial succeeded.
     pub connected: bool,
+    /// It has brought an answer.
+    pub rested: bool,
+    /// The other end is gone, which the server knows.
+    pub dead: bool,
     /// The server has closed it.
     pub closed: bool,
+}
+
+impl AppLink {
+    /// Whether the application may still say something on it.
+    pub fn is_open(&self) -> bool {
+        !self.closed && !self.says.iter().any(|said| matches!(said, Said::HungUp(..)))
+    }
 }
 
 /// The application. Its knobs are its first fields.
@@ -65,7 +77,7 @@ impl FakeApp {
 
     /// The whole questions that it has not answered, each with the number of its link.
     pub fn questions(&self) -> Vec<(usize, &str)> {
-        let open = self.links.iter().enumerate().filter(|(_, link)| !link.closed);
+        let open = self.links.iter().enumerate().filter(|(_, link)| link.is_open());
         let whole = open.filter(|(_, link)| link.inbox.ends_with("\r\n\r\n"));
         whole.map(|(number, link)| (number, link.inbox.as_str())).collect()
     }
@@ -81,16 +93,27 @@ impl FakeApp {
         self.links.iter().filter(waits).count()
     }
 
-    /// It says this on a link; what it was asked there is answered with that.
-    pub fn say(&mut self, link: usize, bytes: impl AsRef<[u8]>) {
-        self.say_as(link, bytes, None);
+    /// It says what nobody asked for; what it was asked there is not answered with that.
+    pub fn blurt(&mut self, link: usize, bytes: &[u8]) {
+        self.links[link].says.push_back(Said::Bytes(bytes.to_vec(), None, false));
     }
 
-    /// The same, under a name.
-    pub fn say_as(&mut self, link: usize, bytes: impl AsRef<[u8]>, mark: Option<Mark>) {
+    /// It says this on a link; what it was asked there is answered with that.
+    pub fn say(&mut self, link: usize, bytes: impl AsRef<[u8]>) {
+        self.say_as(link, bytes, None, false);
+    }
+
+    /// The same, under a name; whether the link may be used again.
+    pub fn say_as(
+        &mut self,
+        link: usize,
+        bytes: impl AsRef<[u8]>,
+        mark: Option<Mark>,
+        rests: bool,
+    ) {
         let link = &mut self.links[link];
         link.inbox.clear();
-        link.says.push_back(Said::Bytes(bytes.as_ref().to_vec(), mark));
+        link.says.push_back(Said::Bytes(bytes.as_ref().to_vec(), mark, rests));
     }
 
     /// A link to it ends or fails.
@@ -98,11 +121,9 @@ impl FakeApp {
         self.hang_up_as(link, cause, None);
     }
 
-    /// The same, under a name; what it was asked there is not answered any more.
+    /// The same, under a name.
     pub fn hang_up_as(&mut self, link: usize, cause: Cause, mark: Option<Mark>) {
-        let link = &mut self.links[link];
-        link.inbox.clear();
-        link.says.push_back(Said::HungUp(cause, mark));
+        self.links[link].says.push_back(Said::HungUp(cause, mark));
     }
 
     /// Whether it has something to say.
@@ -124,6 +145,8 @@ impl FakeApp {
             inbox: String::new(),
             says,
             connected: false,
+            rested: false,
+            dead: false,
             closed: false,
         });
         self.most = self.most.max(self.open());
@@ -153,12 +176,19 @@ impl FakeApp {
         taken
     }
 
+    /// The link of that name.
+    pub(super) fn link(&mut self, link: LinkId) -> &mut AppLink {
+        let known = self.links.iter_mut().find(|known| known.link == link && !known.closed);
+        known.expect("only what is open is heard")
+    }
+
     /// The next thing that it says, and on which link.
     pub(super) fn speak(&mut self) -> Option<(LinkId, Said)> {
         let open = self.links.iter_mut().filter(|link| !link.closed);
         open.filter_map(|link| Some((link.says.pop_front()?, link)))
             .map(|(said, link)| {
                 link.connected |= matches!(said, Said::Connected);
+                link.dead |= matches!(said, Said::HungUp(..));
                 (link.link, said)
             })
             .next()

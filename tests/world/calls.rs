@@ -29,6 +29,18 @@ pub struct Call {
     pub left_over: bool,
 }
 
+/// What the application said, or that it is gone, and what there was to it.
+#[derive(Debug, Default)]
+pub struct AppTold {
+    /// What the script calls it.
+    pub mark: Option<Mark>,
+    /// What it was asked on that link, and has not begun to answer.
+    pub question: String,
+    /// The link was there, and had brought an answer before.
+    pub connected: bool,
+    pub rested: bool,
+}
+
 /// What the server was told.
 #[derive(Debug)]
 pub enum Told {
@@ -48,10 +60,10 @@ pub enum Told {
     Lost,
     /// Links to the application are being dialed, so many of which will come to nothing.
     AppSilent(usize),
-    /// The application said something, which the script calls so.
-    App(Option<Mark>),
+    /// The application said something.
+    App(AppTold),
     /// A link to the application has ended, failed or not been made.
-    AppHungUp(Option<Mark>),
+    AppHungUp(AppTold),
     /// So many bytes came from a RESP client.
     Resp(RespClientId, usize),
     /// A RESP client sends no more, and may still read; or its link has failed.
@@ -79,7 +91,7 @@ fn is_close_frame(bytes: &[u8]) -> bool {
 impl Call {
     /// Whether nothing has come of it, nor need have.
     pub fn is_idle(&self) -> bool {
-        matches!(self.told, Told::Other | Told::Tick | Told::Blocked(_) | Told::App(None))
+        matches!(self.told, Told::Other | Told::Tick | Told::Blocked(_))
             && self.opened.is_empty()
             && self.closing.is_empty()
             && self.commands.is_empty()

@@ -1,6 +1,7 @@
 //! How the server hears of what browsers, Redis and the application do.
 
 use super::app::Said;
+use super::calls::AppTold;
 use super::contract::{Cause, Input};
 use super::{BrowserId, News, Party, Told, World};
 
@@ -49,18 +50,26 @@ impl World {
     pub(super) fn hear_app(&mut self) {
         while let Some((link, said)) = self.app.speak() {
             self.flush(link);
+            let known = self.app.link(link);
+            let told = AppTold {
+                question: known.inbox.clone(),
+                connected: known.connected,
+                rested: known.rested,
+                ..AppTold::default()
+            };
             let told = match said {
                 Said::Connected => {
                     self.handle(Input::Connected { link });
                     Told::Other
                 }
-                Said::Bytes(mut bytes, mark) => {
+                Said::Bytes(mut bytes, mark, rests) => {
                     self.handle_bytes(link, &mut bytes);
-                    Told::App(mark)
+                    self.app.link(link).rested |= rests;
+                    Told::App(AppTold { mark, ..told })
                 }
                 Said::HungUp(cause, mark) => {
                     self.handle(Input::HungUp { link, cause });
-                    Told::AppHungUp(mark)
+                    Told::AppHungUp(AppTold { mark, ..told })
                 }
             };
             self.note(told);

@@ -27,7 +27,7 @@ use wsloop::{Server, Settings};
 
 pub use app::{FakeApp, Mark};
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
-pub use calls::{Call, Told};
+pub use calls::{AppTold, Call, Told};
 pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
 pub use redis::{Arrival, FakeRedis, Reach};
@@ -233,6 +233,8 @@ impl World {
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.redis.work(self.latest_ms);
         self.server.check_invariants();
+        let kept = self.app.links.iter().any(|link| link.dead && !link.closed);
+        assert!(!kept || cut, "a link to the application is kept that has ended");
         let is_conn = |party: &Party| matches!(party, Party::Browser(_));
         let conns = self.links.iter().filter(|(_, (_, party))| is_conn(party)).count();
         assert_eq!(self.metrics().conns as usize, conns);

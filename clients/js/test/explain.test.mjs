@@ -104,7 +104,7 @@ test('silence after an open is explained, a message or an end of it is not silen
   assert.equal(server.requests.length, 1);
 });
 
-test('it is a warning only if something is missing', async (t) => {
+test('it is a warning if something is missing', async (t) => {
   const server = localhost(t);
   for (const [options, list, level] of [
     ['subscribe-broadcast', 'subscribe-broadcast', 'info'],
@@ -120,6 +120,11 @@ test('it is a warning only if something is missing', async (t) => {
     tick(2000);
     await settle();
     assert.equal(server.said.at(-1), `${level} wsloop: ${uri}: granted [${list}]`);
+    const refused = freshUri(options);
+    new WSLoop(refused);
+    FakeWebSocket.last.end(1006);
+    await settle();
+    assert.equal(server.said.at(-1), `warn wsloop: ${refused}: granted [${list}]`, 'or refused');
   }
 });
 

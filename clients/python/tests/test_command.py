@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from django.core import signing
 from websockets.sync.client import connect
 from wsloop import RedisPublisher
-from wsloop.django.front import is_websocket
+from wsloop.django.front import is_below, is_websocket, only_one
 
 from .support import BINARY, Redis, RedisTestCase, Started, eventually, free_port
 
@@ -193,7 +194,15 @@ class Command(RedisTestCase):
         for _ in range(2):
             page.request("GET", "/")
             self.assertEqual(page.getresponse().read(), b"the project's page")
+        # What the browser client asks, to explain a refusal in the console.
+        page.request("GET", "/ws/fac?subscribe-broadcast")
+        answer = page.getresponse()
+        self.assertEqual((answer.status, answer.headers["Connection"]), (426, "close"))
+        self.assertIn(b"subscribe-broadcast: granted", answer.read())
+        page.request("POST", "/", body=b"x" * 300_000, headers={"Connection": "keep-alive"})
+        self.assertEqual(page.getresponse().read(), b"the project's page")
         page.close()
+        self.assert_a_body_is_asked_for(port)
         uri = f"ws://127.0.0.1:{port}/ws/fac?subscribe-broadcast"
         with connect(uri, proxy=None, origin=f"http://127.0.0.1:{port}") as browser:
             publisher = RedisPublisher(facility="fac", broadcast=True, redis=self.redis.url)
@@ -204,6 +213,15 @@ class Command(RedisTestCase):
             self.assertEqual(process.wait(20), 0)
         # The group is gone when nothing of it is left.
         eventually("all of it has ended", lambda: not self.is_alive(process.pid))
+
+    def assert_a_body_is_asked_for(self, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+            raw.sendall(head + b"Expect: 100-continue\r\n\r\n")
+            self.assertIn(b"100 Continue", raw.recv(4096))
+            raw.sendall(b"x")
+            said = raw.makefile("rb").read()
+        self.assertRegex(said, rb"(?s)^HTTP/1.1 200 .*\r\nConnection: close\r\n\r\nthe project's page$")
 
     def test_so_they_do_however_the_command_was_started(self):
         root = str(PROJECT.parents[1])
@@ -270,3 +288,24 @@ class Front(unittest.TestCase):
             (b"", False),
         ]:
             self.assertEqual(is_websocket(head, "/ws/"), expected, head)
+
+    def test_all_below_the_prefix_goes_to_wsloop(self):
+        for head, expected in [
+            (b"GET /ws/fac HTTP/1.1\r\nHost: a\r\n\r\n", True),
+            (b"POST /ws/ HTTP/1.1\r\n\r\n", True),
+            (b"GET /ws HTTP/1.1\r\n\r\n", False),
+            (b"GET / HTTP/1.1\r\nReferer: /ws/\r\n\r\n", False),
+            (b"", False),
+        ]:
+            self.assertEqual(is_below(head, "/ws/"), expected, head)
+
+    def test_a_head_says_that_its_connection_ends(self):
+        for head, expected in [
+            (b"GET / HTTP/1.1\r\n\r\nmore", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\nmore"),
+            (
+                b"GET / HTTP/1.1\r\ncONNECTION: keep-alive\r\nA: b\r\n\r\nConnection: x\r\n",
+                b"GET / HTTP/1.1\r\nA: b\r\nConnection: close\r\n\r\nConnection: x\r\n",
+            ),
+            (b"\x16\x03\x01", b"\x16\x03\x01"),
+        ]:
+            self.assertEqual(only_one(head), expected)

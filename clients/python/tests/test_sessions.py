@@ -122,19 +122,34 @@ class Keys(SocketsTestCase, TransactionTestCase):
         Client().get("/enter/mary/")
         self.assertEqual(self.closed(), [])
 
+    def test_a_session_that_has_expired_closes_nothing_by_itself(self):
+        key = self.enter("john")
+        self.client.session.delete(key)
+        self.client.get("/wsloop/auth/", headers={"X-Original-URI": "/ws/f?subscribe-user"})
+        self.assertEqual(self.closed(), [])
+        # That response has taken the cookie away.
+        self.client.cookies["sessionid"] = key
+        self.client.get("/cart/")
+        self.assertEqual(self.closed(), [(key, 4001)])
+
+    def changed(self, key):
+        session = SessionStore(key)
+        session.modified = True
+        return session
+
     def test_a_cookie_that_is_no_key_closes_nothing(self):
         for cookie in ["", "short", "a:b" * 8, "wsloop:control", "ü\n" * 8]:
             with self.subTest(cookie), self.assertNoLogs("wsloop"):
                 request = RequestFactory().get("/")
                 request.COOKIES["sessionid"] = cookie
-                request.session = SessionStore("k" * 32)
+                request.session = self.changed("k" * 32)
                 close_old_sockets(lambda request: HttpResponse())(request).close()
         self.assertEqual(self.closed(), [])
 
     def test_the_response_goes_first(self):
         request = RequestFactory().get("/")
         request.COOKIES["sessionid"] = "a" * 32
-        request.session = SessionStore("b" * 32)
+        request.session = self.changed("b" * 32)
         response = close_old_sockets(lambda request: HttpResponse())(request)
         self.assertEqual(self.closed(), [])
         response.close()
@@ -159,7 +174,7 @@ class Keys(SocketsTestCase, TransactionTestCase):
 
     def test_who_hangs_up_before_the_response_has_logged_in_all_the_same(self):
         async def get_response(request):
-            request.session = SessionStore("b" * 32)
+            request.session = self.changed("b" * 32)
             raise asyncio.CancelledError
 
         async def scenario():

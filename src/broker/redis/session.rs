@@ -287,12 +287,14 @@ impl Session {
         reason: &str,
     ) -> BrokerEvent<'a> {
         if channels.len() > 1 {
-            for (channel, _) in channels.into_iter().filter(|(_, wanted)| *wanted) {
+            let wanted = channels.into_iter().filter(|(_, wanted)| *wanted);
+            let channels: Vec<Arc<str>> = wanted.map(|(channel, _)| channel).collect();
+            for channel in &channels {
                 let command = [b"SUBSCRIBE", channel.as_bytes()];
                 resp::command(&mut self.out, &command);
                 self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
             }
-            return BrokerEvent::Quiet;
+            return BrokerEvent::AskedAgain { channels };
         }
         match channels.pop_front() {
             Some((channel, true)) => BrokerEvent::Denied { channel, reason: reason.to_string() },

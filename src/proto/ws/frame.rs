@@ -241,6 +241,15 @@ pub fn encode(opcode: Opcode, payload: &[u8]) -> Arc<[u8]> {
     frame
 }
 
+/// Appends a whole unmasked frame, as a server sends it, to others that go out with it.
+///
+/// A control frame's payload must not exceed [`MAX_CONTROL`] bytes.
+pub fn append(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    let (head, head_len) = head(opcode, payload.len(), None);
+    out.extend_from_slice(&head[..head_len]);
+    out.extend_from_slice(payload);
+}
+
 /// Encodes a whole unmasked data frame whose payload is a compressed message (RFC 7692 section 6).
 pub fn encode_deflated(opcode: Opcode, payload: &[u8]) -> Arc<[u8]> {
     debug_assert!(!opcode.is_control(), "control frames are not compressed");

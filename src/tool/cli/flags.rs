@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgGroup, ArgMatches};
 
 use super::{Listen, Task, To};
@@ -32,6 +33,7 @@ struct TaskDraft {
     code: u16,
     reason: String,
     headers: Vec<(String, String)>,
+    token: Option<String>,
     protocols: Vec<String>,
     once: bool,
 }
@@ -155,10 +157,18 @@ static LISTEN: Rows = &[
     },
     Flag {
         name: "token",
-        variable: "",
-        takes: Text("TOKEN", |draft, text| token(text).map(|header| draft.headers.push(header))),
+        variable: "WSLOOP_TOKEN",
+        takes: Text("TOKEN", |draft, text| put(&mut draft.token, token(text))),
         default: Nothing,
-        help: "Signed token, sent as 'Authorization: Bearer …'",
+        help: "Signed token, sent as 'Authorization: Bearer …'; every user of this machine can see \
+               it in the list of processes, unless it is in the variable",
+    },
+    Flag {
+        name: "token-file",
+        variable: "",
+        takes: Text("FILE", |draft, path| put(&mut draft.token, token_in(path))),
+        default: Nothing,
+        help: "File with the token",
     },
     Flag {
         name: "subprotocol",
@@ -288,7 +298,14 @@ impl TaskDraft {
     fn listen(self, matches: &ArgMatches) -> Result<Task, Wrong> {
         let url = matches.get_one::<String>("URL").expect("clap requires it");
         let url = url::url(url).map_err(|why| Wrong { flag: "URL", why })?;
-        let TaskDraft { headers, protocols, once, json, .. } = self;
+        // A file is chosen over the variable, and nobody means it beside the flag.
+        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        if is_flag("token") && is_flag("token-file") {
+            let why = "--token is given as well; leave one of them out".to_owned();
+            return Err(Wrong { flag: "token-file", why });
+        }
+        let TaskDraft { mut headers, token, protocols, once, json, .. } = self;
+        headers.extend(token.map(|token| ("Authorization".to_owned(), format!("Bearer {token}"))));
         Ok(Task::Listen(Listen { url, headers, protocols, once, json }))
     }
 
@@ -325,12 +342,21 @@ fn code(text: &str) -> Result<u16, String> {
     code.ok_or_else(|| format!("{} is no close code such as 4403", values::quoted(text)))
 }
 
-/// The header of a token, which is not repeated, for it is a secret.
-fn token(text: &str) -> Result<(String, String), String> {
+/// A token that a header can carry. It is not repeated, for it is a secret.
+fn token(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(("Authorization".to_owned(), format!("Bearer {text}"))),
+        true => Ok(text.to_owned()),
         false => Err("the token is empty or has a character that no token has".to_owned()),
     }
+}
+
+/// The token in a file, whose line end is none of it.
+fn token_in(path: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let path = values::quoted(path);
+        format!("{path} cannot be read: {error}; give the path of a file with a token")
+    })?;
+    token(text.trim_end_matches(['\r', '\n']))
 }
 
 /// `Name: value`. What it says is not repeated, for it may be a secret.

@@ -75,7 +75,7 @@ impl Model {
             return;
         }
         let (expires_ms, now_ms) = (guest.expires_ms.unwrap_or(u64::MAX), self.now_ms);
-        let closed = self.closing.contains(&id);
+        let closed = self.closing.get(&id) == Some(&End::Status(401));
         if now_ms >= expires_ms && (closed || now_ms >= expires_ms + 2 * TICK_MS) {
             return self.end(id, End::Status(401));
         }

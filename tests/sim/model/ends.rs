@@ -49,7 +49,11 @@ impl Model {
         for (id, last) in closings.iter().filter(|(id, _)| Some(*id) != speaker) {
             let guest = &mut self.guests[*id];
             let slow = read_end(last) == End::Code(Some(1008));
-            if slow && guest.life == Life::Open && guest.stalled && is_for_slowness(last) {
+            if slow
+                && guest.life == Life::Open
+                && guest.stalled_ms.is_some()
+                && is_for_slowness(last)
+            {
                 guest.cut_short = true;
                 self.leave(*id);
             }
@@ -62,7 +66,8 @@ impl Model {
             let end = read_end(last);
             let guest = &mut self.guests[*id];
             // It may have been too slow for what it said before it ended.
-            guest.cut_short |= guest.stalled && guest.ended.is_some() && is_for_slowness(last);
+            guest.cut_short |=
+                guest.stalled_ms.is_some() && guest.ended.is_some() && is_for_slowness(last);
             match guest.due.take().filter(|_| !guest.cut_short) {
                 Some(due) => assert_eq!(end, due, "browser {id} is closed otherwise"),
                 None => self.check_reason(*id, &end, last),
@@ -128,7 +133,7 @@ fn is_for_slowness(last: &[u8]) -> bool {
 }
 
 /// How a browser is closed that is sent these bytes last.
-fn read_end(last: &[u8]) -> End {
+pub(super) fn read_end(last: &[u8]) -> End {
     if !last.starts_with(b"HTTP/") {
         let code = last.get(2..4).map(|code| u16::from_be_bytes([code[0], code[1]]));
         return End::Code(code);

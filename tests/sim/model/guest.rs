@@ -113,6 +113,8 @@ pub struct Guest {
     pub trouble: bool,
     /// Redis has been asked for its session.
     pub looked_up: bool,
+    /// The application is asked about it once more.
+    pub asked_again: bool,
     /// The application was to be asked about it.
     pub asks: bool,
     /// What its 101 says of that was looked at.
@@ -133,8 +135,10 @@ pub struct Guest {
     pub silent: bool,
     /// Some of what waited for it was given up.
     pub cut_short: bool,
-    /// It has been slow at some time.
-    pub stalled: bool,
+    /// Since when it may have been slow, unless it has read all since.
+    pub stalled_ms: Option<u64>,
+    /// Bytes that what answers its pings and heartbeats may take, since it has read all.
+    pub replies: usize,
     /// It does not see to it that it stays.
     pub excused: bool,
     /// It skips to the latest when it is slow.
@@ -169,6 +173,7 @@ impl Guest {
             revoked: BTreeSet::new(),
             trouble: false,
             looked_up: false,
+            asked_again: false,
             asks: false,
             granted: false,
             opened: false,
@@ -179,7 +184,8 @@ impl Guest {
             reads_until_ms: None,
             silent: false,
             cut_short: false,
-            stalled: false,
+            stalled_ms: None,
+            replies: 0,
             excused: false,
             skips: false,
             expected: VecDeque::new(),

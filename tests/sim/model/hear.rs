@@ -7,6 +7,11 @@ use super::super::ask::{HEARTBEAT, Payload};
 use super::Model;
 use super::guest::{Guest, Held, Life};
 
+/// What a small frame may take while it waits.
+pub const FRAME_COST: usize = 80;
+/// Pings and heartbeats are no more frequent.
+const SIGN_MS: u64 = 3_000;
+
 /// A message that it is to hear, unless it is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -39,8 +44,13 @@ impl Model {
         let closing = guest.life == Life::Closing;
         let all =
             reads && guest.opened && !guest.cut_short && (!closing || !guest.excused || served);
-        if let Err(fault) = guest.compare(all) {
+        let (now_ms, limit) = (self.now_ms, self.setup.outbox_limit);
+        let slow = guest.stalled_ms.is_some_and(|at_ms| guest.most_waiting(now_ms - at_ms) > limit);
+        if let Err(fault) = guest.compare(all, guest.skips && slow) {
             panic!("browser {id}: {fault}");
+        }
+        if all && guest.expected.is_empty() {
+            (guest.stalled_ms, guest.replies) = (None, 0);
         }
     }
 }
@@ -113,9 +123,16 @@ impl Guest {
         }
     }
 
-    /// Compares; `all` is whether all that there was must have been heard by now.
-    fn compare(&mut self, all: bool) -> Result<(), String> {
-        let skips = self.skips && self.stalled;
+    /// The most that may have waited for it since it has read all, if it was slow for so long.
+    fn most_waiting(&self, slow_ms: u64) -> usize {
+        let messages = self.expected.iter().map(|expected| expected.payload.len() + FRAME_COST);
+        let signs = slow_ms / SIGN_MS * 2 + 4;
+        messages.sum::<usize>() + self.replies + signs as usize * FRAME_COST
+    }
+
+    /// Compares; `all` is whether all that there was must have been heard by now, and `skips`
+    /// whether it may have skipped to the latest.
+    fn compare(&mut self, all: bool, skips: bool) -> Result<(), String> {
         let mut missed: BTreeMap<&[u8], usize> = BTreeMap::new();
         let mut expected = self.expected.iter();
         for (binary, payload) in &self.heard {

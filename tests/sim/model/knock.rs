@@ -1,6 +1,7 @@
 //! Requests, who asks, and what is done about that.
 
-use super::super::ask::{Flaw, FlawKind};
+use super::super::super::world::AppTold;
+use super::super::ask::{Flaw, FlawKind, number_in};
 use super::super::outside::Reply;
 use super::super::people::{ALLOWS, FACILITIES, Grant, Identity, KEYS, Options, Session};
 use super::Model;
@@ -13,8 +14,8 @@ pub enum AppNews {
     Answer { about: usize, reply: Reply },
     /// It leaves a browser without an answer.
     Spoils { about: usize },
-    /// It may leave a browser without an answer, or any, or that is asked about once more.
-    Shakes(Option<usize>),
+    /// It is no response, which may show before it is whole.
+    Shakes { about: usize },
     /// It is no answer to anything.
     Nothing,
 }
@@ -92,35 +93,50 @@ impl Model {
     }
 
     /// The application has said something.
-    pub(super) fn app_said(&mut self, news: Option<usize>) {
-        match news.map(|news| self.app_news[news]) {
+    pub(super) fn app_said(&mut self, told: &AppTold) {
+        match told.mark.map(|news| self.app_news[news]) {
+            Some(AppNews::Answer { about, reply: Reply::GaveUp }) => self.lost_by(about, told),
             Some(AppNews::Answer { about, reply }) if self.is_asking(about) => {
                 self.answered_about(about, reply);
             }
-            Some(AppNews::Spoils { about }) if self.is_asking(about) => {
-                self.end(about, End::Status(503));
-            }
-            Some(AppNews::Shakes(Some(about))) => self.guests[about].trouble = true,
-            Some(AppNews::Shakes(None)) => {
-                self.guests
-                    .iter_mut()
-                    .for_each(|guest| guest.trouble |= guest.life == Life::Asking);
-            }
-            _ => {}
+            Some(AppNews::Shakes { about }) => self.guests[about].trouble = true,
+            Some(AppNews::Answer { .. } | AppNews::Spoils { .. } | AppNews::Nothing) => {}
+            // What nobody asked for.
+            None => match number_in(&told.question) {
+                Some(about) => self.guests[about].trouble = true,
+                None => self.trouble_anybody(told),
+            },
         }
     }
 
     /// A link to the application has ended; or could not be made, and then nobody knows who would
     /// have had it.
-    pub(super) fn app_hung_up(&mut self, news: Option<usize>) {
-        match news {
-            Some(news) => self.app_said(Some(news)),
-            None => {
-                self.guests
-                    .iter_mut()
-                    .for_each(|guest| guest.trouble |= guest.life == Life::Asking);
+    pub(super) fn app_hung_up(&mut self, told: &AppTold) {
+        match told.mark.map(|news| self.app_news[news]) {
+            Some(AppNews::Spoils { about }) if self.is_asking(about) => {
+                self.end(about, End::Status(503));
             }
+            Some(_) => {}
+            None => match number_in(&told.question) {
+                Some(about) => self.lost_by(about, told),
+                None => self.trouble_anybody(told),
+            },
         }
+    }
+
+    /// A link is lost of which nobody knows who had it, if anybody had.
+    fn trouble_anybody(&mut self, told: &AppTold) {
+        if !told.connected || self.app_stalls {
+            self.guests.iter_mut().for_each(|guest| guest.trouble |= guest.asks);
+        }
+    }
+
+    /// The link on which the application was asked about a browser is lost before an answer began.
+    /// If it had rested, that may be why, and it is asked about once more.
+    fn lost_by(&mut self, about: usize, told: &AppTold) {
+        let guest = &mut self.guests[about];
+        let again = told.rested && !guest.asked_again;
+        (guest.asked_again, guest.trouble) = (true, guest.trouble || !again);
     }
 
     fn is_asking(&self, id: usize) -> bool {
@@ -134,7 +150,7 @@ impl Model {
         match reply {
             Reply::No(status) => self.end(id, End::Status(status)),
             Reply::Useless(_) => self.end(id, End::Status(503)),
-            Reply::GaveUp => self.guests[id].trouble = true,
+            Reply::GaveUp => {}
             Reply::Yes { allow, .. } => {
                 let identity = reply.identity().expect("it is somebody");
                 let revoked = &self.guests[id].revoked;

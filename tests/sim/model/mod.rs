@@ -32,10 +32,12 @@ mod redis;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::world::{Call, Setup, Told};
+use super::super::world::{Call, REDIS_TIMEOUT_MS, Setup, Told};
 use super::ask::Payload;
 use channels::Channel;
+use ends::read_end;
 use guest::{End, Guest, Life, Mark};
+use hear::FRAME_COST;
 pub use knock::{AppNews, write_control};
 use local::Local;
 use redis::{Get, Publish};
@@ -52,11 +54,11 @@ pub struct Model {
     pub shut_down: bool,
     /// Redis has been told to refuse to say what is stored.
     pub denied: bool,
-    /// Redis has been hindered from answering in time.
-    pub hindered: bool,
     /// What the application says, by the names that the script gave it.
     pub app_news: Vec<AppNews>,
     pub local: Option<Local>,
+    /// The application may not have been given what it was asked.
+    pub app_stalls: bool,
     /// How many dials to the application will come to nothing.
     app_silent: usize,
     now_ms: u64,
@@ -67,6 +69,8 @@ pub struct Model {
     down: bool,
     /// Redis's link is lost, and none was dialed since.
     lost: bool,
+    /// When the server last heard of Redis.
+    redis_ms: u64,
     /// Counts what happens.
     event: u64,
     /// Messages from browsers.
@@ -98,7 +102,7 @@ pub struct Model {
     due: Vec<usize>,
     /// Guests that have been let in just now, and those that are closed.
     opening: Vec<usize>,
-    closing: BTreeSet<usize>,
+    closing: BTreeMap<usize, End>,
 }
 
 /// Something that a browser has said: who, and what.
@@ -111,15 +115,16 @@ impl Model {
             guests: Vec::new(),
             shut_down: false,
             denied: false,
-            hindered: false,
             app_news: Vec::new(),
             local: (!setup.redis).then(|| Local::new(setup)),
+            app_stalls: false,
             app_silent: 0,
             now_ms: 0,
             unix_ms: 0,
             up: !setup.redis,
             down: false,
             lost: false,
+            redis_ms: 0,
             event: 0,
             messages: 0,
             publications: 0,
@@ -138,7 +143,7 @@ impl Model {
             left_over: None,
             due: Vec::new(),
             opening: Vec::new(),
-            closing: BTreeSet::new(),
+            closing: BTreeMap::new(),
             setup: setup.clone(),
         }
     }
@@ -146,6 +151,12 @@ impl Model {
     /// Whether Redis is up, or there is none.
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// How long Redis has said nothing on a link that is up.
+    pub fn silent_ms(&self, now_ms: u64) -> u64 {
+        let matters = self.up && self.setup.redis && !self.shut_down;
+        if matters { now_ms - self.redis_ms } else { 0 }
     }
 
     /// Whether everything that Redis was asked for has been answered.
@@ -205,7 +216,7 @@ impl Model {
         if let Told::Resp(id, length) = call.told {
             self.resp_said(id, length);
         }
-        self.closing = call.closing.iter().map(|(id, _)| *id).collect();
+        self.closing = call.closing.iter().map(|(id, last)| (*id, read_end(last))).collect();
         let reads = match call.told {
             Told::Bytes(id, _) | Told::WentOn(id) => Some(id),
             _ => None,
@@ -216,7 +227,8 @@ impl Model {
         self.give_up_slow(&call.closing, reads);
         self.hear(&call.told);
         if self.up && !call.up {
-            assert!(self.hindered, "Redis is given up for nothing");
+            let silent_ms = self.now_ms - self.redis_ms;
+            assert!(silent_ms >= REDIS_TIMEOUT_MS, "Redis is given up after {silent_ms} ms");
             self.lose();
         }
         assert_eq!(self.up, call.up, "Redis is up, or it is not");
@@ -239,12 +251,15 @@ impl Model {
             }
             Told::WentOn(id) => self.read(*id),
             Told::Ended(id, cause) => self.ended(*id, cause),
-            Told::Redis(arrivals) => arrivals.iter().for_each(|arrival| self.arrive(arrival)),
+            Told::Redis(arrivals) => {
+                self.redis_ms = self.now_ms;
+                arrivals.iter().for_each(|arrival| self.arrive(arrival));
+            }
             Told::Dialed => self.dialed(),
             Told::Lost => self.lose(),
             Told::AppSilent(links) => self.app_silent = *links,
-            Told::App(news) => self.app_said(*news),
-            Told::AppHungUp(news) => self.app_hung_up(*news),
+            Told::App(told) => self.app_said(told),
+            Told::AppHungUp(told) => self.app_hung_up(told),
             Told::Resp(..) => self.deliver_announced(),
             Told::RespEnded(id, _) => {
                 self.local.as_mut().expect("it has RESP clients").ended(*id);
@@ -272,8 +287,14 @@ impl Model {
             match mark {
                 Mark::Head => self.knock(id),
                 Mark::Message(payload) => self.said.push((id, payload)),
-                Mark::Ping(payload) => guest.pongs.push_back(payload),
-                Mark::Heartbeat => guest.beats += 1,
+                Mark::Ping(payload) => {
+                    guest.replies += payload.len() + FRAME_COST;
+                    guest.pongs.push_back(payload);
+                }
+                Mark::Heartbeat => {
+                    guest.replies += FRAME_COST;
+                    guest.beats += 1;
+                }
                 Mark::Close(code) => {
                     (guest.ended, guest.polite) = (Some(code), true);
                     // The answer may have to wait until what was published is stored.

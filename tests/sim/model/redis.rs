@@ -40,7 +40,10 @@ pub struct Publish {
 impl Get {
     /// Whether its answer is about that channel.
     pub fn is_for(&self, name: &str, time: u64) -> bool {
-        matches!(&self.subject, Subject::Stored { channel, era, .. } if channel == name && *era == time)
+        match &self.subject {
+            Subject::Stored { channel, era, .. } => channel == name && *era == time,
+            _ => false,
+        }
     }
 }
 
@@ -279,6 +282,10 @@ impl Model {
             }
             (false, _) if !self.subscribes.iter().any(|(later, _)| later == name) => {
                 self.asked_for.remove(name);
+                // What is stored is asked for again, behind that.
+                if let Some(channel) = self.channels.get_mut(name) {
+                    channel.catches_up = true;
+                }
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! What actions do: those of browsers, of Redis and of the clock.
 
-use super::super::super::world::{Cause, Reach};
+use super::super::super::world::Cause;
 use super::super::Dice;
 use super::super::action::{Action, Place, Turn};
 use super::super::ask::{Payload, Say};
@@ -12,6 +12,8 @@ const MISFIT: &[u8] = b">3\r\n$9\r\nsubscribe\r\n$6\r\nnobody\r\n:1\r\n";
 
 impl Game {
     pub(super) fn act(&mut self, action: Action, dice: &mut Dice<'_>) {
+        // What was done before may have had the loop turn.
+        self.digest();
         let now_ms = self.world.now_ms;
         self.journal.say(|| format!("{now_ms} {action:?}"));
         match action {
@@ -23,12 +25,7 @@ impl Game {
             Action::App(turn) => self.turn_app(turn, dice),
             Action::Resp(turn) => self.turn_resp(turn),
             Action::Pass(ms) => self.pass(ms),
-            Action::Jump(ms) => {
-                self.world.now_ms = self.world.latest_ms() + ms;
-                // Whoever was slow to answer has had no chance to be quicker.
-                self.model.hindered = true;
-                self.model.guests.iter_mut().for_each(|guest| guest.excused = true);
-            }
+            Action::Jump(ms) => self.jump(self.world.latest_ms() + ms),
             Action::Back(ms) => self.world.now_ms -= ms,
             Action::Clock(ms) => self.world.begin_unix_ms = self.world.begin_unix_ms + ms - 1_000,
             Action::ShutDown => self.world.shut_down(),
@@ -41,6 +38,12 @@ impl Game {
                 if self.world.browsers[who].ended => {}
             action => self.act_as_browser(action),
         }
+    }
+
+    /// It is later at once, without a turn at the deadlines until then.
+    pub(super) fn jump(&mut self, to_ms: u64) {
+        self.world.now_ms = to_ms;
+        self.jumped_ms = self.jumped_ms.max(to_ms);
     }
 
     fn act_as_browser(&mut self, action: Action) {
@@ -67,8 +70,10 @@ impl Game {
             }
             Action::Stall { who, after } => {
                 self.world.stall(who, after);
+                let now_ms = self.world.latest_ms();
                 let guest = &mut self.model.guests[who];
-                (guest.stalled, guest.excused) = (true, true);
+                guest.stalled_ms.get_or_insert(now_ms);
+                guest.excused = true;
             }
             Action::Resume { who } => self.world.resume(who),
             Action::Mute { who } => {
@@ -186,8 +191,6 @@ impl Game {
     }
 
     fn turn_redis(&mut self, turn: Turn) {
-        self.model.hindered |=
-            matches!(turn, Turn::Pause(true) | Turn::Hold(true) | Turn::Stall(_));
         let redis = &mut self.world.redis;
         match turn {
             Turn::Pause(paused) => redis.paused = paused,
@@ -200,10 +203,7 @@ impl Game {
                 redis.push_first = push_first;
                 self.world.kill_redis();
             }
-            Turn::Reach(reach) => {
-                redis.reach = reach;
-                self.model.hindered |= reach == Reach::Silent;
-            }
+            Turn::Reach(reach) => redis.reach = reach,
             Turn::Deny { command, channel } => {
                 redis.deny(command, channel);
                 self.model.denied |= command == "GET" || command == "GETRANGE" || command == "SET";

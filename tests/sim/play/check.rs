@@ -1,5 +1,6 @@
 //! What is compared after every step, after time has passed, and at the end.
 
+use super::super::super::world::REDIS_TIMEOUT_MS;
 use super::super::model::guest::Life;
 use super::{CLOSE_MS, Game, HANDSHAKE_MS, PING_MS};
 
@@ -61,6 +62,9 @@ impl Game {
         if now_ms < self.world.latest_ms() {
             return;
         }
+        let silent_ms = self.model.silent_ms(now_ms).min(now_ms - self.jumped_ms.min(now_ms));
+        let most_ms = 2 * REDIS_TIMEOUT_MS;
+        assert!(silent_ms <= most_ms, "Redis is not given up after {silent_ms} ms");
         for (id, browser) in self.world.browsers.iter().enumerate() {
             let guest = &self.model.guests[id];
             if browser.closed_ms.is_some() {

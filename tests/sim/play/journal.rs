@@ -1,32 +1,23 @@
 //! What has happened in a game, for somebody who has to find out why.
 
-use super::super::super::world::{Arrival, Call};
+use super::super::super::world::{Arrival, Call, Told};
 
-/// What has happened.
+/// Says what happens as it happens, if anybody wants to know.
 pub struct Journal {
-    pub name: String,
-    /// It is said as it happens.
     pub trace: bool,
-    said: Vec<String>,
 }
 
 impl Journal {
-    pub fn new(name: &str, trace: bool) -> Journal {
-        Journal { name: name.to_string(), trace, said: Vec::new() }
-    }
-
-    pub fn say(&mut self, line: impl FnOnce() -> String) {
-        let line = line();
+    pub fn say(&self, line: impl FnOnce() -> String) {
         if self.trace {
-            println!("{line}");
+            println!("{}", line());
         }
-        self.said.push(line);
     }
 
-    /// Notes what the server was told, unless nothing has come of it.
-    pub fn note(&mut self, call: &Call) {
-        if self.trace && !call.is_idle() {
-            println!("    {}", readable(call));
+    /// Says what the server was told, unless nothing has come of it.
+    pub fn note(&self, call: &Call) {
+        if !call.is_idle() {
+            self.say(|| format!("    {}", readable(call)));
         }
     }
 }
@@ -36,7 +27,7 @@ fn readable(call: &Call) -> String {
         words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
     };
     let told = match &call.told {
-        super::super::super::world::Told::Redis(arrivals) => {
+        Told::Redis(arrivals) => {
             let arrivals = arrivals.iter().map(|arrival| match arrival {
                 Arrival::Subscribed(name) => format!("subscribed {}", name.escape_ascii()),
                 Arrival::Message { channel, payload, publish } => {
@@ -58,15 +49,4 @@ fn readable(call: &Call) -> String {
         call.closing.iter().map(|(id, last)| format!("{id} {}", last.escape_ascii())).collect();
     let (at_ms, opened) = (call.now_ms, &call.opened);
     format!("{at_ms} {told}: opens {opened:?}, closes {closing:?}, asks {commands:?}")
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("\n{}: the last of {} steps:", self.name, self.said.len());
-            for line in self.said.iter().rev().take(40).rev() {
-                println!("  {line}");
-            }
-        }
-    }
 }

@@ -22,18 +22,20 @@ const PONG_MS: [u64; 2] = [2_000, 7_000];
 const SMALL: (usize, usize) = (300, 700);
 const LARGE: (usize, usize) = (5_000, 12_000);
 
-/// Plays `steps` actions, or as many as the dice have numbers for. `name` is said when something
-/// is wrong, with the last actions; with `trace` every action is said as it happens.
-pub fn play(name: &str, dice: &mut Dice<'_>, steps: usize, trace: bool) {
-    let mut game = Game::new(name, dice, trace);
+/// Plays `steps` actions, or as many as the dice have numbers for; with `trace` everything is said
+/// as it happens. Panics when something is otherwise than the model says.
+pub fn play(dice: &mut Dice<'_>, steps: usize, trace: bool) {
+    let mut game = Game::new(dice, trace);
     for _ in 0..steps {
         if dice.is_over() || game.world.is_done() {
             break;
         }
         let action = Action::draw(dice, &game.scene());
         game.act(action, dice);
-        match dice.below(4) {
-            0 => game.turn(),
+        match dice.below(8) {
+            0..2 => game.turn(),
+            // The next comes at the same time.
+            2 => {}
             _ => game.run(),
         }
         game.answer_at_once(dice);
@@ -49,6 +51,8 @@ struct Game {
     prompt: bool,
     /// Messages thought of so far.
     messages: usize,
+    /// When it was last later at once.
+    jumped_ms: u64,
     journal: Journal,
 }
 
@@ -75,7 +79,7 @@ fn draw(dice: &mut Dice<'_>) -> Setup {
         shutdown_timeout_ms: 3_000,
         max_message,
         outbox_limit,
-        max_connections: 16,
+        max_connections: dice.pick(&[16, 16, 6]),
         max_handshakes: 12,
         packing: dice.pick(&[Packing::Shared, Packing::Dedicated, Packing::Off]),
         refuses_by_closing: dice.below(2) == 0,
@@ -86,11 +90,11 @@ fn draw(dice: &mut Dice<'_>) -> Setup {
 }
 
 impl Game {
-    fn new(name: &str, dice: &mut Dice<'_>, trace: bool) -> Self {
+    fn new(dice: &mut Dice<'_>, trace: bool) -> Self {
         let setup = draw(dice);
         let push_first = dice.below(2) == 0;
-        let mut journal = Journal::new(name, trace);
-        journal.say(|| format!("{name}: push first: {push_first}, {setup:?}"));
+        let journal = Journal { trace };
+        journal.say(|| format!("push first: {push_first}, {setup:?}"));
         let fake = FakeRedis::with(|fake| {
             fake.push_first = push_first;
             fake.sessions = setup.sessions.then_some("session:");
@@ -100,7 +104,7 @@ impl Game {
         world.flushes = dice.pick(&[usize::MAX, usize::MAX, 1, 3]);
         world.pulls = dice.pick(&[usize::MAX, usize::MAX, usize::MAX, 1]);
         let prompt = !dice.once_in(3);
-        let mut game = Game { world, model, setup, prompt, messages: 0, journal };
+        let mut game = Game { world, model, setup, prompt, messages: 0, jumped_ms: 0, journal };
         game.digest();
         if !game.setup.redis {
             // Whoever publishes from outside.

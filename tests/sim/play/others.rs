@@ -1,6 +1,6 @@
 //! What actions do: those of the application and of RESP clients, and what they do for others.
 
-use super::super::super::world::{Cause, Reach};
+use super::super::super::world::{Cause, Mark, Reach};
 use super::super::Dice;
 use super::super::action::RespTurn;
 use super::super::ask::number_in;
@@ -14,6 +14,14 @@ use super::act::pieces;
 
 /// Who publishes from outside, where there is no Redis to publish to.
 const OPERATOR: usize = 0;
+/// What is no answer to anything.
+const BLURT: &[u8] = b"hello?\r\n\r\n";
+
+/// How a link ends.
+fn cause(fails: bool) -> Cause {
+    if fails { Cause::Failed("reset".to_owned()) } else { Cause::Ended }
+}
+
 /// Most RESP clients at one time.
 const RESP_CLIENTS: usize = 4;
 
@@ -22,7 +30,7 @@ impl Game {
 
     pub(super) fn turn_app(&mut self, turn: AppTurn, dice: &mut Dice<'_>) {
         let app = &mut self.world.app;
-        let open: Vec<usize> = (0..app.links.len()).filter(|at| !app.links[*at].closed).collect();
+        let open: Vec<usize> = (0..app.links.len()).filter(|at| app.links[*at].is_open()).collect();
         match turn {
             AppTurn::Answer { which, reply, manner } => {
                 let questions = self.questions();
@@ -35,24 +43,29 @@ impl Game {
                 self.answer_at_once(dice);
             }
             AppTurn::Reach(reach) => app.reach = reach,
-            AppTurn::Stall(after) => app.appetite = Some(after),
+            AppTurn::Stall(after) => {
+                app.appetite = Some(after);
+                self.model.app_stalls = true;
+            }
             AppTurn::Resume => self.resume_app(),
-            AppTurn::HangUp { .. } | AppTurn::Blurt { .. } if open.is_empty() => {}
+            AppTurn::Restart => open.iter().for_each(|link| app.hang_up(*link, Cause::Ended)),
+            _ if open.is_empty() => {}
             AppTurn::HangUp { which, fails } => {
-                let link = open[which % open.len()];
-                let news = self.trouble_on(link);
-                self.hang_up(link, fails, news);
+                app.hang_up(open[which % open.len()], cause(fails));
             }
             AppTurn::Blurt { which } => {
                 let link = open[which % open.len()];
-                let news = self.trouble_on(link);
-                self.say_as_app(link, b"hello?\r\n\r\n", news);
+                match number_in(&app.links[link].inbox) {
+                    Some(about) => self.say_as_app(link, BLURT, AppNews::Shakes { about }),
+                    None => app.blurt(link, BLURT),
+                }
             }
         }
     }
 
     /// The application answers all that it is asked, if that is its way.
     pub(super) fn answer_at_once(&mut self, dice: &mut Dice<'_>) {
+        self.digest();
         while self.prompt && !self.questions().is_empty() {
             for (link, about) in self.questions() {
                 self.answer(link, about, Reply::draw(dice), Manner::default());
@@ -72,21 +85,20 @@ impl Game {
         assert!(guest.asks, "the application is asked about browser {about} for nothing");
         let bytes = reply.bytes(manner.closes);
         self.journal.say(|| format!("  the application about {about}: {reply:?} {manner:?}"));
+        self.jump(self.world.now_ms + manner.takes_ms);
         // What is no response shows before it is whole.
         let begun = match reply {
-            Reply::Useless(_) => AppNews::Shakes(Some(about)),
+            Reply::Useless(_) => AppNews::Shakes { about },
             _ => AppNews::Nothing,
         };
         if let Some(after) = manner.ends_after {
             let said = &bytes[..after.min(bytes.len() - 1)];
+            let mut mark = None;
             if !said.is_empty() {
                 self.say_as_app(link, said, begun);
+                mark = Some(self.mark(AppNews::Spoils { about }));
             }
-            let news = match said.is_empty() {
-                true => AppNews::Shakes(Some(about)),
-                false => AppNews::Spoils { about },
-            };
-            return self.hang_up(link, manner.fails, news);
+            return self.world.app.hang_up_as(link, cause(manner.fails), mark);
         }
         let cut = manner.cut.filter(|cut| *cut < bytes.len());
         let (first, rest) = bytes.split_at(cut.unwrap_or(0));
@@ -94,36 +106,34 @@ impl Game {
             self.say_as_app(link, first, begun);
         }
         let mut rest = rest.to_vec();
-        if manner.twice {
-            rest.extend(&bytes);
-        }
-        self.say_as_app(link, &rest, AppNews::Answer { about, reply });
-        if manner.closes {
-            self.hang_up(link, false, AppNews::Nothing);
+        let more = if manner.twice { &bytes[..] } else { &[] };
+        let again = more.split_at(manner.cut.unwrap_or(usize::MAX).min(more.len()));
+        rest.extend(again.0);
+        let rests = !manner.closes && !manner.twice && reply.is_sensible();
+        let mark = self.mark(AppNews::Answer { about, reply });
+        self.world.app.say_as(link, &rest, Some(mark), rests);
+        if !again.1.is_empty() {
+            self.say_as_app(link, again.1, AppNews::Nothing);
+        } else if manner.closes {
+            let mark = self.mark(AppNews::Nothing);
+            self.world.app.hang_up_as(link, Cause::Ended, Some(mark));
         }
     }
 
-    /// What it means when something goes wrong on a link. If it is not known to have a question, it
-    /// may get one just before.
-    fn trouble_on(&self, link: usize) -> AppNews {
-        AppNews::Shakes(number_in(&self.world.app.links[link].inbox))
-    }
-
-    fn hang_up(&mut self, link: usize, fails: bool, news: AppNews) {
-        let cause = if fails { Cause::Failed("reset".to_owned()) } else { Cause::Ended };
-        let mark = self.model.app_news.len();
+    /// A name for something that the application says.
+    fn mark(&mut self, news: AppNews) -> Mark {
         self.model.app_news.push(news);
-        self.world.app.hang_up_as(link, cause, Some(mark));
+        self.model.app_news.len() - 1
     }
 
     fn say_as_app(&mut self, link: usize, bytes: &[u8], news: AppNews) {
-        let mark = self.model.app_news.len();
-        self.model.app_news.push(news);
-        self.world.app.say_as(link, bytes, Some(mark));
+        let mark = self.mark(news);
+        self.world.app.say_as(link, bytes, Some(mark), false);
     }
 
     pub(super) fn resume_app(&mut self) {
         self.world.app.appetite = None;
+        self.model.app_stalls = false;
         for link in 0..self.world.app.links.len() {
             if !self.world.app.links[link].closed {
                 self.world.resume_app(link);
@@ -135,6 +145,7 @@ impl Game {
     pub(super) fn check_questions(&self) {
         let Some(connections) = self.setup.application else { return };
         let app = &self.world.app;
+        assert!(app.open() <= connections, "{} links to the application", app.open());
         let paused = app.undialed_ms.is_some_and(|at_ms| self.world.latest_ms() < at_ms + 300);
         let dialing = app.links.iter().any(|link| !link.closed && !link.connected);
         if paused || dialing || app.reach != Reach::Answers || app.appetite.is_some() {
@@ -208,8 +219,7 @@ impl Game {
                 let id = clients - who(at, clients);
                 // Who ends its side is served until it has read all.
                 let fails = fails || local.clients[id].stalled;
-                let cause = if fails { Cause::Failed("reset".to_owned()) } else { Cause::Ended };
-                self.world.resp_clients[id].ending.get_or_insert(cause);
+                self.world.resp_clients[id].ending.get_or_insert(cause(fails));
             }
         }
     }

@@ -1,15 +1,22 @@
 """One port for the development server and wsloop.
 
-Reads the head of a connection's first request and joins the connection to wsloop, when it is the
-handshake of a WebSocket, and to Django otherwise; from then on bytes go through as they are. A
-connection that was once joined stays so: browsers open another one for each WebSocket.
+Reads the head of a connection's first request. When that is the handshake of a WebSocket, the
+connection is joined to wsloop, and from then on bytes go through as they are. Any other request is
+the only one of its connection, which both sides are told, so that the next one may go elsewhere: one
+below wsloop's prefix to wsloop, as with a proxy in production, and the rest to Django.
 
 For development only: it knows no limits but the head's.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 Address = tuple[str, int]
+#: How bytes go between the two that were joined, each a reader and a writer.
+Copy = Callable[
+    [asyncio.StreamReader, asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamWriter],
+    Awaitable[None],
+]
 
 #: Largest head that is read before it is decided, in bytes. Django refuses it past that.
 MAX_HEAD = 64 * 1024
@@ -34,6 +41,20 @@ def is_websocket(head: bytes, url_prefix: str) -> bool:
     return any(name == b"upgrade" and b"websocket" in value for name, _, value in pairs)
 
 
+def is_below(head: bytes, url_prefix: str) -> bool:
+    """Whether this is a request for one of wsloop's paths."""
+    return head.partition(b" ")[2].startswith(url_prefix.encode())
+
+
+def only_one(head: bytes) -> bytes:
+    """The head of a request or a response, after which the connection ends."""
+    start, end, more = head.partition(b"\r\n\r\n")
+    if not end:
+        return head
+    lines = [line for line in start.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+    return b"\r\n".join([*lines, b"Connection: close"]) + end + more
+
+
 async def start(
     listen: Address, url_prefix: str, websockets: Address, pages: Address
 ) -> asyncio.AbstractServer:
@@ -42,9 +63,11 @@ async def start(
     async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await asyncio.wait_for(_head(reader), HEAD_TIMEOUT)
-            if head:
-                target = websockets if is_websocket(head, url_prefix) else pages
-                await _join(head, reader, writer, target)
+            if is_websocket(head, url_prefix):
+                await _join(head, reader, writer, websockets, _both_ways)
+            elif head:
+                target = websockets if is_below(head, url_prefix) else pages
+                await _join(only_one(head), reader, writer, target, _one_response)
         except (OSError, asyncio.TimeoutError):
             # A peer that is gone needs no answer.
             pass
@@ -54,9 +77,8 @@ async def start(
     return await asyncio.start_server(joined, *listen, limit=MAX_HEAD)
 
 
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    """The first request's head, with whatever came with it; empty if there was none."""
-    head = b""
+async def _head(reader: asyncio.StreamReader, head: bytes = b"") -> bytes:
+    """A head, with whatever came with it; empty if there was none."""
     while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
         more = await reader.read(MAX_HEAD)
         if not more:
@@ -66,7 +88,11 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _join(
-    head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Address
+    head: bytes,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    target: Address,
+    copy: Copy,
 ) -> None:
     try:
         to_reader, to_writer = await asyncio.wait_for(_connect(target), CONNECT_TIMEOUT)
@@ -76,10 +102,39 @@ async def _join(
         return
     try:
         to_writer.write(head)
-        # One side may have no more to say while the other still has.
-        await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
+        await copy(reader, writer, to_reader, to_writer)
     finally:
         to_writer.close()
+
+
+async def _both_ways(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    to_reader: asyncio.StreamReader,
+    to_writer: asyncio.StreamWriter,
+) -> None:
+    # One side may have no more to say while the other still has.
+    await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
+
+
+async def _one_response(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    to_reader: asyncio.StreamReader,
+    to_writer: asyncio.StreamWriter,
+) -> None:
+    body = asyncio.ensure_future(_copy(reader, to_writer))
+    try:
+        head = await _head(to_reader)
+        while head.startswith(b"HTTP/1.1 1"):
+            # Such as "100 Continue", after which the response is still to come.
+            interim, end, head = head.partition(b"\r\n\r\n")
+            writer.write(interim + end)
+            head = await _head(to_reader, head)
+        writer.write(only_one(head))
+        await _copy(to_reader, writer)
+    finally:
+        body.cancel()
 
 
 async def _connect(target: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -76,4 +76,7 @@ def _close(request: Any, before: Optional[str]) -> None:
 
 def _has_changed(request: Any, before: Optional[str]) -> bool:
     session = getattr(request, "session", None)
-    return before is not None and session is not None and session.session_key != before
+    if before is None or session is None:
+        return False
+    # A session that has expired loses its key as well, when somebody looks at it.
+    return bool(session.modified) and session.session_key != before
