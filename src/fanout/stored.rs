@@ -56,7 +56,16 @@ pub(crate) struct Held {
     pub payload: Arc<[u8]>,
     /// The conn that is not to have it.
     pub except: Option<LinkId>,
-    at_ms: u64,
+    since: Since,
+}
+
+/// When a message began to wait: its place among all that ever did, and the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Since {
+    /// Its place.
+    pub place: u64,
+    /// The time.
+    pub at_ms: u64,
 }
 
 /// What is to go out when a fetch is over.
@@ -146,11 +155,11 @@ impl ChannelState {
     }
 
     /// Holds the message that was just delivered. Returns the bytes it takes.
-    pub(crate) fn hold(&mut self, payload: &[u8], except: Option<LinkId>, at_ms: u64) -> usize {
+    pub(crate) fn hold(&mut self, payload: &[u8], except: Option<LinkId>, since: Since) -> usize {
         let hold = self.hold.as_mut().expect("somebody waits");
         let bytes = payload.len() + HELD_COST;
         hold.bytes += bytes;
-        hold.messages.push_back(Held { payload: Arc::from(payload), except, at_ms });
+        hold.messages.push_back(Held { payload: Arc::from(payload), except, since });
         bytes
     }
 
@@ -160,14 +169,14 @@ impl ChannelState {
     }
 
     /// Since when the oldest message is held.
-    pub(crate) fn held_since_ms(&self) -> Option<u64> {
-        Some(self.hold.as_ref()?.messages.front()?.at_ms)
+    pub(crate) fn held_since(&self) -> Option<Since> {
+        Some(self.hold.as_ref()?.messages.front()?.since)
     }
 
-    /// The deliveries up to the last message that is held since `at_ms` or earlier.
-    pub(crate) fn held_until(&self, at_ms: u64) -> Option<u32> {
+    /// The deliveries up to the message of that place, or the last one before it.
+    pub(crate) fn held_until(&self, place: u64) -> Option<u32> {
         let hold = self.hold.as_ref()?;
-        let old = hold.messages.iter().take_while(|held| held.at_ms <= at_ms).count();
+        let old = hold.messages.iter().take_while(|held| held.since.place <= place).count();
         let rest = hold.messages.len() - old;
         (old > 0).then(|| self.deliveries.wrapping_sub(rest as u32))
     }
@@ -353,7 +362,7 @@ mod tests {
     fn deliver(state: &mut ChannelState, message: u8, at_ms: u64, fetches: &Fetches) {
         state.delivered(u64::from(message), fetches);
         if state.holds() {
-            state.hold(&[message], None, at_ms);
+            state.hold(&[message], None, Since { place: at_ms, at_ms });
         }
     }
 
@@ -422,14 +431,15 @@ mod tests {
         deliver(&mut state, 1, 10, &fetches);
         assert_eq!(fetches.wait(conn(2), 0, &name, &mut state, 0), first, "it is not asked yet");
         deliver(&mut state, 2, 20, &fetches);
-        assert_eq!((state.held_since_ms(), state.held_until(9)), (Some(10), None));
+        let oldest = Since { place: 10, at_ms: 10 };
+        assert_eq!((state.held_since(), state.held_until(9)), (Some(oldest), None));
         let until = state.held_until(10).expect("a message is");
         assert_eq!(state.fetches_before(until), [first]);
         let gone = fetches.give_up(first, until).expect("it is under way");
         assert_eq!(gone.waiters.iter().map(|one| one.link.index).collect::<Vec<_>>(), [1]);
         let released = state.release(first, Some(gone.rest));
         assert_eq!(released.messages.len(), 2);
-        assert_eq!(state.held_since_ms(), Some(20), "for the other");
+        assert_eq!(state.held_since().map(|since| since.at_ms), Some(20), "for the other");
         assert_eq!(over(&mut fetches, &mut state, first), [(2, vec![2])]);
     }
 

@@ -17,7 +17,7 @@ use crate::broker::Delivery;
 use crate::browser::{Conn, Context};
 use crate::fanout::encoded::Run;
 use crate::fanout::hub::{ChannelId, Hub};
-use crate::fanout::stored::{ChannelState, Fetches, Released, Waiter};
+use crate::fanout::stored::{ChannelState, Fetches, Released, Since, Waiter};
 use crate::link::{LinkId, Metrics};
 
 /// Messages of more bytes than this are not joined with others, which would copy them.
@@ -40,8 +40,10 @@ pub(super) struct Relay {
     held: usize,
     /// How long a live message waits for the stored one.
     patience_ms: u64,
-    /// When that is over for the oldest message of a channel, or earlier.
-    due: BTreeSet<(u64, ChannelId)>,
+    /// Since when the oldest message of a channel waits, or one before it.
+    due: BTreeSet<(Since, ChannelId)>,
+    /// Messages that have ever been held.
+    waited: u64,
     arrived: Arrived,
     /// Conns that were handed more than may wait for them.
     slow: Vec<LinkId>,
@@ -73,6 +75,7 @@ impl Relay {
             held: 0,
             patience_ms,
             due: BTreeSet::new(),
+            waited: 0,
             arrived: Arrived::default(),
             slow: Vec::new(),
             keys,
@@ -138,19 +141,18 @@ impl Relay {
 
     /// When [`Relay::release_overdue`] has something to do.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.due.first().map(|(at_ms, _)| *at_ms)
+        self.due.first().map(|(since, _)| since.at_ms + self.patience_ms)
     }
 
     /// Lets go what has waited too long for a stored message.
     pub(super) fn release_overdue(&mut self, table: &mut Table, cx: &mut Context) {
-        let now_ms = cx.now.mono_ms;
-        while let Some((_, channel)) = self.due.first().filter(|(at, _)| *at <= now_ms).copied() {
-            self.due.pop_first();
-            if !self.hub.contains(channel) {
-                continue;
+        while self.deadline_ms().is_some_and(|at_ms| at_ms <= cx.now.mono_ms)
+            && let Some((since, channel)) = self.due.pop_first()
+        {
+            if self.hub.contains(channel) {
+                self.give_up(channel, since.place, table, cx);
+                self.note_deadline(channel);
             }
-            self.give_up(channel, now_ms.saturating_sub(self.patience_ms), table, cx);
-            self.note_deadline(channel);
         }
     }
 
@@ -240,10 +242,10 @@ impl Relay {
         self.hand_over(packet, &released, &fetch.waiters, everyone, table, cx);
     }
 
-    /// What is held on a channel since `at_ms` or earlier goes without the stored message, and so
-    /// does what is behind it for the same conns.
-    fn give_up(&mut self, channel: ChannelId, at_ms: u64, table: &mut Table, cx: &mut Context) {
-        let Some(until) = self.hub.state(channel).held_until(at_ms) else { return };
+    /// What is held on a channel up to that place goes without the stored message, and so does what
+    /// is behind it for the same conns.
+    fn give_up(&mut self, channel: ChannelId, place: u64, table: &mut Table, cx: &mut Context) {
+        let Some(until) = self.hub.state(channel).held_until(place) else { return };
         for number in self.hub.state(channel).fetches_before(until) {
             let Some(gone) = self.fetches.give_up(number, until) else { continue };
             let released = self.hub.state(channel).release(number, Some(gone.rest));
@@ -401,7 +403,9 @@ impl Relay {
             let state = self.hub.state(channel);
             state.delivered(hash, &self.fetches);
             if holds {
-                self.held += state.hold(payload, except, cx.now.mono_ms);
+                self.waited += 1;
+                let since = Since { place: self.waited, at_ms: cx.now.mono_ms };
+                self.held += state.hold(payload, except, since);
             }
         }
         let receivers = self.hub.subscribers(channel).len();
@@ -422,8 +426,8 @@ impl Relay {
 
     /// Notes until when the oldest message of the channel may be held.
     fn note_deadline(&mut self, channel: ChannelId) {
-        if let Some(since_ms) = self.hub.state(channel).held_since_ms() {
-            self.due.insert((since_ms + self.patience_ms, channel));
+        if let Some(since) = self.hub.state(channel).held_since() {
+            self.due.insert((since, channel));
         }
     }
 

@@ -117,7 +117,10 @@ impl Model {
             let at = guest.place_of(name).expect("a member hears the channel");
             let (own, back) = (except == Some(*id), back == Some(*id));
             let payload = payload.to_vec();
-            guest.live(at, Held { payload, own, back, published, at_ms: self.now_ms });
+            guest.live(
+                at,
+                Held { payload, own, back, published, at_ms: self.now_ms, event: self.event },
+            );
         }
     }
 

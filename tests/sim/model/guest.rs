@@ -78,6 +78,8 @@ pub struct Held {
     pub back: bool,
     pub published: Option<usize>,
     pub at_ms: u64,
+    /// What had happened when it arrived.
+    pub event: u64,
 }
 
 /// One browser.

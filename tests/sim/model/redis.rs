@@ -76,6 +76,7 @@ impl Model {
     }
 
     fn confirmed(&mut self, name: &str, era: u64) {
+        self.control_denied &= self.control().as_deref() != Some(name);
         let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.era == era) else {
             return;
         };
@@ -110,24 +111,39 @@ impl Model {
     /// Redis is there, and knows nothing.
     fn greeted(&mut self) {
         (self.up, self.down, self.control_denied) = (true, false, false);
-        for (name, channel) in &mut self.channels {
-            (channel.confirmed, channel.catches_up) = (false, true);
-            let waits = |id: &usize| {
-                let guest = &self.guests[*id];
-                let mut memberships = guest.memberships.iter();
-                memberships.any(|m| m.catches_up && m.channel == *name)
-            };
-            if !channel.members.iter().any(waits) {
-                channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
-            }
-        }
-        for membership in self.guests.iter_mut().flat_map(|guest| &mut guest.memberships) {
-            membership.catches_up = true;
+        for name in self.channels.keys().cloned().collect::<Vec<_>>() {
+            self.catch_up(&name);
         }
         let mut waiting: Vec<usize> =
             (0..self.guests.len()).filter(|id| self.guests[*id].life == Life::Waiting).collect();
         waiting.sort_by_key(|id| self.guests[*id].place);
         waiting.into_iter().for_each(|id| self.join(id));
+    }
+
+    /// What is stored for a channel is asked for once more, for everybody who hears it; what comes
+    /// of earlier asks is of no use.
+    fn catch_up(&mut self, name: &str) {
+        let channel = self.channels.get_mut(name).expect("somebody hears it");
+        (channel.confirmed, channel.catches_up) = (false, true);
+        let waits = |id: &usize| {
+            let guest = &self.guests[*id];
+            let mut memberships = guest.memberships.iter();
+            memberships.any(|m| m.catches_up && m.channel == name)
+        };
+        if !channel.members.iter().any(waits) {
+            channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
+        }
+        for id in &channel.members {
+            let memberships = self.guests[*id].memberships.iter_mut();
+            for membership in memberships.filter(|m| m.channel == name) {
+                membership.catches_up = true;
+                membership.get = membership.get.filter(|_| membership.answered);
+            }
+        }
+        let era = channel.era;
+        for get in self.gets.iter_mut().chain(&mut self.again).filter(|get| get.is_for(name, era)) {
+            get.subject = Subject::Nothing;
+        }
     }
 
     /// Redis's link is being dialed.
@@ -212,12 +228,12 @@ impl Model {
     /// What has waited too long for what is stored waits no longer.
     pub(super) fn release_overdue(&mut self) {
         for guest in self.guests.iter_mut().filter(|guest| guest.is_member()) {
-            for at in 0..guest.memberships.len() {
-                let oldest = guest.memberships[at].held.first().map(|held| held.at_ms);
-                if oldest.is_some_and(|at_ms| at_ms + REDIS_TIMEOUT_MS <= self.now_ms) {
-                    guest.go_on(at, None);
-                }
-            }
+            let oldest = |at: usize| guest.memberships[at].held.first().map(|held| (held, at));
+            let oldest = (0..guest.memberships.len()).filter_map(oldest);
+            let overdue = oldest.filter(|(held, _)| held.at_ms + REDIS_TIMEOUT_MS <= self.now_ms);
+            let mut overdue: Vec<_> = overdue.map(|(held, at)| (held.event, at)).collect();
+            overdue.sort_unstable();
+            overdue.into_iter().for_each(|(_, at)| guest.go_on(at, None));
         }
     }
 
@@ -268,7 +284,11 @@ impl Model {
         let control = self.control().as_deref() == Some(name);
         let channel = self.channels.get(name).filter(|channel| channel.era == era);
         match (alone, channel) {
-            (true, _) if control => self.control_denied = true,
+            // It is asked for again after a while.
+            (true, _) if control => {
+                self.control_denied = true;
+                self.asked_for.remove(name);
+            }
             (true, Some(channel)) => {
                 for id in channel.members.clone() {
                     let end = match self.guests[id].life {
@@ -283,8 +303,8 @@ impl Model {
             (false, _) if !self.subscribes.iter().any(|(later, _)| later == name) => {
                 self.asked_for.remove(name);
                 // What is stored is asked for again, behind that.
-                if let Some(channel) = self.channels.get_mut(name) {
-                    channel.catches_up = true;
+                if self.channels.contains_key(name) {
+                    self.catch_up(name);
                 }
             }
             _ => {}
@@ -326,13 +346,16 @@ impl Model {
         if !self.up {
             return assert!(commands.iter().all(|command| command[0] == b"HELLO"), "Redis is down");
         }
-        let heard = self.channels.keys().cloned().chain(self.control()).collect();
+        let control = self.control();
+        let control = control.filter(|name| !self.control_denied || self.asked_for.contains(name));
+        let heard = self.channels.keys().cloned().chain(control).collect();
         assert_eq!(self.asked_for, heard, "what is heard is what Redis was asked for");
         let waits = |id: &usize| {
             let guest = &self.guests[*id];
             guest.life == Life::LookingUp && !guest.looked_up && guest.due.is_none()
         };
-        let waits = (0..self.guests.len()).find(waits);
+        // What is asked otherwise comes first, when all that was asked before is answered.
+        let waits = (0..self.guests.len()).find(waits).filter(|_| self.again.is_empty());
         assert_eq!(waits, None, "its session is not asked for");
     }
 
