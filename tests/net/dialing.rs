@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use wsloop::link::Target;
+use wsloop::Target;
 
 use crate::turns::{Loop, RedisEnd};
 use crate::world::{redis_of, with_redis};
