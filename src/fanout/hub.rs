@@ -56,16 +56,13 @@ struct Subscription {
     position: u32,
     /// The conn's next subscription, or `NONE`.
     next: u32,
-    /// What the conn waits for.
-    waits: u8,
+    /// The conn waits for the broker to confirm the channel.
+    joins: bool,
+    /// It waits for the channel's stored message.
+    awaits_stored: bool,
+    /// It waits, with everyone who heard the channel before, for what was stored during an outage.
+    catches_up: bool,
 }
-
-/// It waits for the broker to confirm the channel.
-const CONFIRMATION: u8 = 1;
-/// It waits for the channel's stored message.
-const STORED: u8 = 2;
-/// It waits, with everyone who heard the channel before, for what was stored during an outage.
-const CATCH_UP: u8 = 4;
 
 impl<S: Default> Hub<S> {
     /// An empty hub, whose look-ups by name are hashed with `keys`.
@@ -96,8 +93,10 @@ impl<S: Default> Hub<S> {
         };
         let Channel { subscribers, state, .. } = &mut self.channels[channel as usize];
         let position = subscribers.len() as u32;
-        let waits = if waits(state) { CONFIRMATION } else { 0 };
-        let entry = Subscription { channel, position, next: NONE, waits };
+        let joins = waits(state);
+        let (awaits_stored, catches_up) = (false, false);
+        let entry =
+            Subscription { channel, position, next: NONE, joins, awaits_stored, catches_up };
         let subscription = self.subscriptions.insert(entry) as u32;
         subscribers.push(Subscriber { conn, subscription });
         match self.last_of(*of) {
@@ -175,10 +174,8 @@ impl<S: Default> Hub<S> {
     pub(crate) fn take_waiting(&mut self, channel: ChannelId) -> Vec<u32> {
         let subscriptions = &mut self.subscriptions;
         let waited = |subscriber: &Subscriber| {
-            let waits = &mut subscriptions[subscriber.subscription as usize].waits;
-            let waited = *waits & CONFIRMATION != 0;
-            *waits &= !CONFIRMATION;
-            waited.then_some(subscriber.conn)
+            let entry = &mut subscriptions[subscriber.subscription as usize];
+            std::mem::take(&mut entry.joins).then_some(subscriber.conn)
         };
         self.channels[channel as usize].subscribers.iter().filter_map(waited).collect()
     }
@@ -188,14 +185,14 @@ impl<S: Default> Hub<S> {
     pub(crate) fn hold(&mut self, channel: ChannelId) -> u32 {
         let last = self.channels[channel as usize].subscribers.last();
         let subscription = last.expect("somebody hears it").subscription;
-        self.subscriptions[subscription as usize].waits |= STORED;
+        self.subscriptions[subscription as usize].awaits_stored = true;
         subscription
     }
 
     /// Lets everybody who hears the channel wait for its stored message.
     pub(crate) fn hold_all(&mut self, channel: ChannelId) {
         for subscriber in &self.channels[channel as usize].subscribers {
-            self.subscriptions[subscriber.subscription as usize].waits |= CATCH_UP;
+            self.subscriptions[subscriber.subscription as usize].catches_up = true;
         }
     }
 
@@ -206,9 +203,9 @@ impl<S: Default> Hub<S> {
         let subscribers = &self.channels[channel as usize].subscribers;
         let stands = subscribers.get(entry.position as usize);
         let same = stands.is_some_and(|one| (one.conn, one.subscription) == (conn, subscription));
-        let waited = same && entry.channel == channel && entry.waits & STORED != 0;
+        let waited = same && entry.channel == channel && entry.awaits_stored;
         if waited {
-            entry.waits &= !(STORED | CATCH_UP);
+            (entry.awaits_stored, entry.catches_up) = (false, false);
         }
         waited
     }
@@ -218,9 +215,8 @@ impl<S: Default> Hub<S> {
     pub(crate) fn release_all(&mut self, channel: ChannelId) -> Vec<u32> {
         let subscriptions = &mut self.subscriptions;
         let waited = |subscriber: &Subscriber| {
-            let waits = &mut subscriptions[subscriber.subscription as usize].waits;
-            let waited = *waits & (STORED | CATCH_UP) == CATCH_UP;
-            *waits &= !CATCH_UP;
+            let entry = &mut subscriptions[subscriber.subscription as usize];
+            let waited = std::mem::take(&mut entry.catches_up) && !entry.awaits_stored;
             waited.then_some(subscriber.conn)
         };
         self.channels[channel as usize].subscribers.iter().filter_map(waited).collect()
@@ -230,7 +226,8 @@ impl<S: Default> Hub<S> {
     pub(crate) fn receivers(&self, channel: ChannelId) -> impl Iterator<Item = u32> {
         let subscriptions = &self.subscriptions;
         let receives = |one: &&Subscriber| {
-            subscriptions[one.subscription as usize].waits & (STORED | CATCH_UP) == 0
+            let entry = &subscriptions[one.subscription as usize];
+            !entry.awaits_stored && !entry.catches_up
         };
         let subscribers = &self.channels[channel as usize].subscribers;
         subscribers.iter().filter(receives).map(|subscriber| subscriber.conn)
@@ -279,6 +276,7 @@ mod tests {
     #[test]
     fn a_subscription_is_small() {
         assert_eq!(size_of::<Subscription>(), 16);
+        assert_eq!(size_of::<Option<Subscription>>(), 16, "a free place costs no more");
         assert_eq!(size_of::<Subscriber>(), 8);
     }
 

@@ -299,9 +299,18 @@ impl Fetches {
         }
     }
 
+    /// Whether the broker is yet to be asked for one.
+    #[inline]
+    pub(crate) fn has_to_ask(&self) -> bool {
+        self.asked < self.made
+    }
+
     /// The next fetch that the broker is to be asked for, with the channel's id and name.
     pub(crate) fn next_to_ask(&mut self) -> Option<(u64, ChannelId, Arc<str>)> {
-        let (number, fetch) = self.waiting.range(self.asked + 1..).next()?;
+        let Some((number, fetch)) = self.waiting.range(self.asked + 1..).next() else {
+            self.asked = self.made;
+            return None;
+        };
         self.asked = *number;
         Some((*number, fetch.channel, fetch.name.clone()))
     }

@@ -106,6 +106,12 @@ impl Relay {
         self.fetches.wait((link, subscription), channel, &name, state, after)
     }
 
+    /// Whether [`Relay::next_to_ask`] may have one.
+    #[inline]
+    pub(super) fn has_to_ask(&self) -> bool {
+        self.fetches.has_to_ask()
+    }
+
     /// The next fetch to ask the broker for, with the name of its channel.
     pub(super) fn next_to_ask(&mut self) -> Option<(u64, Arc<str>)> {
         while let Some((number, channel, name)) = self.fetches.next_to_ask() {

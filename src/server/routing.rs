@@ -161,8 +161,10 @@ impl Server {
     }
 
     /// Asks for stored messages that somebody waits for, as many as the broker has room for.
+    #[inline]
     pub(super) fn ask_for_stored(&mut self) {
-        while self.broker.has_room()
+        while self.relay.has_to_ask()
+            && self.broker.has_room()
             && let Some((fetch, name)) = self.relay.next_to_ask()
         {
             self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
