@@ -14,4 +14,5 @@ mod identity;
 mod limits;
 mod redis;
 mod resp_clients;
+mod stored;
 mod turns;

@@ -74,6 +74,7 @@ const WRONG: [(&str, &str, &str); 45] = [
     ("--max-handshakes", "many", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),
     ("--redis-timeout", "0", "give 0.001 to"),
+    ("--redis-window-size", "0", "give 1 to"),
     ("--redis-buffer-limit", "1MiB", "give at least 4MiB"),
     ("--allow", "everything", "subscribe-broadcast"),
     ("--require-login", "perhaps", "on nor off"),
