@@ -44,6 +44,9 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
 /// quiet one its answer within some milliseconds.
 const READ_BUDGET: Duration = Duration::from_millis(2);
+/// A turn that began so much later than it was meant to comes after a pause: of the process, of its
+/// container or of the whole machine.
+const PAUSE_MS: u64 = 1000;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
 pub(super) const EVENTS: usize = 1024;
@@ -136,14 +139,48 @@ impl Reactor {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
+        let since = self.now.mono_ms;
         self.now = self.now();
-        self.hear(events);
+        let meant_ms = timeout.map_or(u64::MAX, |timeout| timeout.as_millis() as u64);
+        let paused = self.now.mono_ms - since > meant_ms.saturating_add(PAUSE_MS);
+        match paused {
+            true => self.sweep(events)?,
+            false => self.hear(events, Some(Instant::now() + READ_BUDGET)),
+        }
         self.server.tick(self.now);
         self.put_out();
         Ok(())
     }
 
-    fn hear(&mut self, events: &Events) {
+    /// The process did not run for a while. Whatever peers have said in the meantime is read,
+    /// however much that is, before anybody is judged by what was not read: by a ping that was
+    /// answered long ago. Nobody is read more often than a turn allows, twice at most.
+    fn sweep(&mut self, events: &mut Events) -> io::Result<()> {
+        let since = Instant::now();
+        // What arrives meanwhile has no end; whoever was there at the end of the pause has one.
+        for _ in 0..=self.links.len() / EVENTS {
+            self.hear(events, None);
+            self.put_out();
+            match self.poll.poll(events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                other => other?,
+            }
+            if events.is_empty() {
+                break;
+            }
+        }
+        self.hear(events, None);
+        self.read_leftovers(self.leftovers.len(), None);
+        tracing::info!(
+            "the process was paused; what had arrived was read in {} ms",
+            since.elapsed().as_millis()
+        );
+        Ok(())
+    }
+
+    /// Hands on what the events say; links are read until that time, or all of them once in a
+    /// sweep, which leaves the leftovers for its end.
+    fn hear(&mut self, events: &Events, until: Option<Instant>) {
         let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
@@ -174,7 +211,11 @@ impl Reactor {
                 }
             }
         }
-        self.read_all(dialed, fresh);
+        let were_left = self.leftovers.len();
+        self.read_all(dialed, fresh, until);
+        if until.is_some() {
+            self.read_leftovers(were_left, until);
+        }
         self.accept();
         if signalled {
             // After reading: what a browser had said by then is not lost.
@@ -182,20 +223,21 @@ impl Reactor {
         }
     }
 
-    /// Reads those that were dialed, then those that have something new to say, then those that an
-    /// earlier turn has left over, of whom at least one has its turn.
-    fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>) {
-        let until = Instant::now() + READ_BUDGET;
-        let mut left = self.leftovers.len();
+    /// Reads those that were dialed, then those that have something new to say.
+    fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>, until: Option<Instant>) {
         for link in dialed {
             self.read(link, None);
         }
         for link in fresh {
-            match Instant::now() < until {
-                true => self.read(link, Some(until)),
+            match until.is_none_or(|until| Instant::now() < until) {
+                true => self.read(link, until),
                 false => self.leave_over(link),
             }
         }
+    }
+
+    /// Reads those that an earlier turn has left over, of whom at least one has its turn.
+    fn read_leftovers(&mut self, mut left: usize, until: Option<Instant>) {
         let mut first = true;
         while left > 0
             && let Some(link) = self.leftovers.pop_front()
@@ -205,9 +247,10 @@ impl Reactor {
             entry.left_over = false;
             match entry.dialed {
                 true => self.read(link, None),
-                false => self.read(link, Some(until)),
+                false => self.read(link, until),
             }
-            if !std::mem::take(&mut first) && Instant::now() >= until {
+            let over = until.is_some_and(|until| Instant::now() >= until);
+            if !std::mem::take(&mut first) && over {
                 break;
             }
         }
