@@ -56,11 +56,20 @@ pub(super) enum Life {
     Closing(Closing),
 }
 
+/// Why a conn is accepted only to be told that it is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unserved {
+    /// There are as many conns as may be.
+    Full,
+    /// The server ends.
+    Ending,
+}
+
 #[derive(Debug)]
 pub(super) struct Head {
     pub began: Tick,
-    /// It was accepted beyond the limit, to be told so.
-    pub surplus: bool,
+    /// It was accepted to be told that it is not served, and why.
+    pub unserved: Option<Unserved>,
     /// The incomplete head, and where it comes from if the application is to be told.
     pub rest: Option<Box<(Vec<u8>, Option<IpAddr>)>>,
 }
@@ -174,8 +183,8 @@ pub(crate) struct Publication {
 const PONGS_LIMIT: u32 = 64 << 10;
 
 impl Conn {
-    /// A conn that was accepted from `address`; `surplus` when there were too many already.
-    pub(crate) fn accepted(address: IpAddr, surplus: bool, cx: &mut Context) -> Self {
+    /// A conn that was accepted from `address`, perhaps only to be told that it is not served.
+    pub(crate) fn accepted(address: IpAddr, unserved: Option<Unserved>, cx: &mut Context) -> Self {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
@@ -185,7 +194,7 @@ impl Conn {
             outbox: Outbox::default(),
             owners: Subscriptions::default(),
             wake: 0,
-            life: Life::Head(Head { began: cx.now.tick(), surplus, rest }),
+            life: Life::Head(Head { began: cx.now.tick(), unserved, rest }),
         }
     }
 

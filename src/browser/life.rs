@@ -1,6 +1,6 @@
 //! L2: a conn's deadlines and its end.
 
-use super::conn::{Closing, Conn, Last, Life, Member};
+use super::conn::{Closing, Conn, Head, Last, Life, Member, Unserved};
 use super::context::{Context, Pace};
 use super::effect::Effect;
 use super::handshake::{self, Refusal};
@@ -10,6 +10,8 @@ use crate::link::{Frame, LinkId};
 use crate::proto::ws::frame::{self, Opcode};
 
 const EXPIRED: &str = "the token has expired";
+/// What is said to requests when the server ends.
+pub(super) const ENDING: &str = "The server is shutting down; try again.";
 const TOO_LATE: &str = "The handshake took too long on the server's side; try again later.";
 
 /// What a conn's deadline was about.
@@ -119,8 +121,13 @@ impl Conn {
         match &self.life {
             Life::Closing(_) => {}
             Life::Open(_) => self.close(link, Some(1001), "the server is shutting down", cx),
-            Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
-            _ => self.refuse_waiting(link, 503, "The server is shutting down; try again.", cx),
+            // Its request may be on its way, and a socket that is shut then is reset.
+            Life::Head(_) if !self.has_begun() => {
+                if let Life::Head(head) = &mut self.life {
+                    (head.began, head.unserved) = (cx.now.tick(), Some(Unserved::Ending));
+                }
+            }
+            _ => self.refuse_waiting(link, 503, ENDING, cx),
         }
     }
 
@@ -200,9 +207,13 @@ impl Conn {
     }
 
     fn handshake_timed_out(&mut self, link: LinkId, cx: &mut Context) {
-        cx.metrics.handshake_timeouts_total += 1;
+        let ends = matches!(self.life, Life::Head(Head { unserved: Some(Unserved::Ending), .. }));
+        cx.metrics.handshake_timeouts_total += u64::from(!ends);
         match &self.life {
             Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
+            Life::Head(Head { unserved: Some(Unserved::Ending), .. }) => {
+                self.refuse_waiting(link, 503, ENDING, cx);
+            }
             Life::Head(_) => {
                 let refusal = handshake::too_late(&cx.settings);
                 self.refuse(link, refusal, cx);
@@ -232,6 +243,9 @@ impl Conn {
         let since = match &self.life {
             Life::Open(member) => return member.due(pace),
             Life::Closing(Closing { since, .. }) => return Some((since + pace.close, Due::Close)),
+            Life::Head(head) if head.unserved == Some(Unserved::Ending) => {
+                return Some((head.began + pace.ending, Due::Handshake));
+            }
             Life::Head(head) => head.began,
             Life::Asking(asking) => asking.begun.since,
             Life::Waiting(waiting) => waiting.begun.since,

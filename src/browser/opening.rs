@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 
 use super::conn::{
-    Asking, Begun, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Waiting,
+    Asking, Begun, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved, Waiting,
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
 use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
-use super::life::is_bare;
+use super::life::{ENDING, is_bare};
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::Identity;
@@ -402,8 +402,8 @@ fn examine(
     tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
     let examined = handshake::examine(&head, cx);
     let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
-    if conn.surplus {
-        return refused(refuse_surplus(examined, cx));
+    if let Some(why) = conn.unserved {
+        return refused(refuse_unserved(why, examined, cx));
     }
     let address = conn.rest.as_ref().and_then(|rest| rest.1);
     let identified = match examined {
@@ -421,9 +421,14 @@ fn examine(
     Ok(Some((identified, length)))
 }
 
-fn refuse_surplus(examined: Examined, cx: &mut Context) -> Refusal {
-    cx.metrics.conns_full_total += 1;
-    let text = "All connections are taken (see --max-connections); try again later.";
+fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
+    let text = match why {
+        Unserved::Full => {
+            cx.metrics.conns_full_total += 1;
+            "All connections are taken (see --max-connections); try again later."
+        }
+        Unserved::Ending => ENDING,
+    };
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,

@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use super::ReactorError;
+use super::accepting::Ending;
 use super::dial::Dials;
 use super::link::{Reading, Socket, Stream, link_of, token_of};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
@@ -67,6 +68,8 @@ pub struct Reactor {
     pub(super) now: Now,
     pub(super) accept_after_ms: u64,
     pub(super) said_no_descriptors: bool,
+    /// The end was asked for.
+    pub(super) ending: Option<Ending>,
 }
 
 impl Reactor {
@@ -96,6 +99,7 @@ impl Reactor {
             now: Now::default(),
             accept_after_ms: 0,
             said_no_descriptors: false,
+            ending: None,
         };
         reactor.accept_from(listen_for(addresses, "--listen", Comers::Browsers, taken)?)?;
         Ok(reactor)
@@ -122,7 +126,7 @@ impl Reactor {
     /// Serves until a shutdown that was asked for is complete.
     pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.server.is_done() {
+        while !self.server.is_done() || self.ends_listening() {
             self.turn(&mut events, None)?;
         }
         Ok(())
@@ -221,6 +225,7 @@ impl Reactor {
             // After reading: what a browser had said by then is not lost.
             self.on_signal();
         }
+        self.end_listening_when_quiet();
     }
 
     /// Reads those that were dialed, then those that have something new to say.
@@ -435,8 +440,7 @@ impl Reactor {
         if times == 0 {
             return;
         }
-        // Who comes now is refused by the kernel and can try another process at once.
-        self.listeners.clear();
+        self.end_listening(times);
     }
 
     fn hung_up(&mut self, link: LinkId, cause: Cause) {
@@ -458,7 +462,8 @@ impl Reactor {
         let waiting = self.listeners.iter().any(accepts);
         let accept_ms = waiting.then_some(self.accept_after_ms);
         let read_ms = (!self.leftovers.is_empty()).then_some(0);
-        let deadlines = self.server.next_deadline_ms().into_iter().chain(accept_ms).chain(read_ms);
+        let others = accept_ms.into_iter().chain(read_ms).chain(self.quiet_at_ms());
+        let deadlines = self.server.next_deadline_ms().into_iter().chain(others);
         let now_ms = self.start.elapsed().as_millis() as u64;
         deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
     }

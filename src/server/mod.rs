@@ -27,7 +27,7 @@ use crate::access::ask::Application;
 use crate::access::control;
 use crate::broker::{Broker, Redis, RedisDue, Status};
 use crate::browser::settings::Settings;
-use crate::browser::{Conn, Context};
+use crate::browser::{Conn, Context, Unserved};
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, SaidRarely, Wish};
 use clients::Clients;
@@ -96,20 +96,23 @@ impl Server {
         }
     }
 
-    /// Whether a conn may be accepted now. If not, it is to wait where it is.
+    /// Whether a conn may be accepted now. If not, it is to wait where it is. Who comes when the
+    /// server ends is told so, and the loop decides when nobody comes any more.
     pub fn accepting(&self) -> bool {
         let settings = &self.cx.settings;
         let pending = self.cx.metrics.handshakes_pending as usize;
-        self.ends_ms.is_none()
-            && self.conns() < settings.max_connections + SURPLUS
-            && pending < settings.max_handshakes
+        self.conns() < settings.max_connections + SURPLUS && pending < settings.max_handshakes
     }
 
     /// Names the link of a conn that was accepted from `peer`.
     pub fn accept(&mut self, peer: SocketAddr, now: Now) -> LinkId {
         self.set_now(now);
-        let surplus = self.conns() >= self.cx.settings.max_connections;
-        let conn = Conn::accepted(peer.ip(), surplus, &mut self.cx);
+        let full = self.conns() >= self.cx.settings.max_connections;
+        let unserved = match self.ends_ms {
+            Some(_) => Some(Unserved::Ending),
+            None => full.then_some(Unserved::Full),
+        };
+        let conn = Conn::accepted(peer.ip(), unserved, &mut self.cx);
         let link = self.table.name(Party::Browser(conn));
         tracing::debug!("{link} accepted from {peer}");
         self.after(link);

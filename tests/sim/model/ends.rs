@@ -27,14 +27,14 @@ impl Model {
         self.leave(id);
     }
 
-    /// The operator asks for the end. Who has sent nothing goes without a word.
+    /// The operator asks for the end. Who has sent nothing may still do so, and is told then.
     pub(super) fn shut_down(&mut self) {
         self.shut_down = true;
         for id in 0..self.guests.len() {
             match self.guests[id].life {
                 Life::Closing => {}
                 Life::Open => self.end(id, End::Code(Some(1001))),
-                Life::Head if self.guests[id].told == 0 => self.leave(id),
+                Life::Head if self.guests[id].told == 0 => self.guests[id].surplus = true,
                 _ => self.end(id, End::Status(503)),
             }
         }
@@ -114,6 +114,7 @@ impl Model {
         let late = waited_ms + TICK_MS >= self.setup.handshake_timeout_ms;
         match (status, guest.life) {
             (408, Life::Head) => late,
+            (503, Life::Head) => self.shut_down,
             (503, Life::LookingUp | Life::Waiting | Life::Joining) => late || !self.up,
             (503, Life::Asking) => {
                 late || self.app_silent > 0 || guest.trouble || self.is_overdue(id)

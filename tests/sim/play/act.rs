@@ -94,7 +94,8 @@ impl Game {
         if !self.world.accepting() {
             return;
         }
-        let surplus = self.world.metrics().conns as usize >= self.setup.max_connections;
+        let full = self.world.metrics().conns as usize >= self.setup.max_connections;
+        let surplus = full || self.model.shut_down;
         let id = self.world.accept();
         let place = self.world.browsers[id].link.index;
         let now_ms = self.world.latest_ms();
