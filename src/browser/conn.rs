@@ -61,6 +61,8 @@ pub(super) enum Life {
 pub(crate) enum Unserved {
     /// There are as many conns as may be.
     Full,
+    /// There are as many conns of its address as may be.
+    Crowded,
     /// The server ends.
     Ending,
 }
@@ -68,10 +70,12 @@ pub(crate) enum Unserved {
 #[derive(Debug)]
 pub(super) struct Head {
     pub began: Tick,
+    /// Where it comes from.
+    pub address: IpAddr,
     /// It was accepted to be told that it is not served, and why.
     pub unserved: Option<Unserved>,
-    /// The incomplete head, and where it comes from if the application is to be told.
-    pub rest: Option<Box<(Vec<u8>, Option<IpAddr>)>>,
+    /// The incomplete head.
+    pub rest: Vec<u8>,
 }
 
 /// What a handshake has from its head on until its 101 goes out.
@@ -188,13 +192,11 @@ impl Conn {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
-        let told = cx.settings.sources.auth.is_some().then_some(address);
-        let rest = told.map(|address| Box::new((Vec::new(), Some(address))));
         Conn {
             outbox: Outbox::default(),
             owners: Subscriptions::default(),
             wake: 0,
-            life: Life::Head(Head { began: cx.now.tick(), unserved, rest }),
+            life: Life::Head(Head { began: cx.now.tick(), address, unserved, rest: Vec::new() }),
         }
     }
 
@@ -262,6 +264,19 @@ impl Conn {
     /// Whether its handshake is under way.
     pub(crate) fn is_pending(&self) -> bool {
         !matches!(self.life, Life::Open(_) | Life::Closing(_))
+    }
+
+    /// Where it comes from while its request is not whole.
+    pub(crate) fn stranger(&self) -> Option<IpAddr> {
+        match &self.life {
+            Life::Head(head) => Some(head.address),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one that may be served, and has been a stranger since that tick.
+    pub(crate) fn is_late(&self, since: Tick) -> bool {
+        matches!(&self.life, Life::Head(head) if head.unserved.is_none() && head.began <= since)
     }
 
     /// Whether it sends and hears.
@@ -365,7 +380,7 @@ impl Conn {
         let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
-            Life::Head(_) => {}
+            Life::Head(head) => left.stranger = Some(head.address),
             Life::Asking(asking) => left.asked = asking.asked,
             Life::Waiting(_) => {}
             Life::Joining(joining) => left.subscriptions = joining.member.subscriptions,

@@ -17,6 +17,9 @@ use super::{Config, Resp, pages, values};
 /// Descriptors that are no conn's: standard streams, epoll, wakers, listeners, Redis, and room for
 /// what libraries open.
 pub(crate) const RESERVED_DESCRIPTORS: usize = 64;
+/// Most handshakes when nothing is said; of fewer conns it is half, so that who says nothing leaves
+/// room for who does.
+const HANDSHAKES: usize = 4096;
 /// Where the embedded broker answers Redis clients when nothing is said: next to where Redis does,
 /// so that neither is taken for the other.
 const RESP: &str = "127.0.0.1:6380";
@@ -40,6 +43,7 @@ pub(super) struct ServerDraft {
     pub store_limit: usize,
     pub heartbeat: String,
     pub max_connections: Option<usize>,
+    pub max_handshakes: Option<usize>,
     pub allow: Option<Allow>,
     pub demo: Option<bool>,
 }
@@ -59,6 +63,7 @@ impl ServerDraft {
             store_limit: 0,
             heartbeat: String::new(),
             max_connections: None,
+            max_handshakes: None,
             allow: None,
             demo: None,
         }
@@ -84,6 +89,9 @@ impl ServerDraft {
             None => Allow::default(),
         };
         self.settings.max_connections = max_connections(self.max_connections, descriptors)?;
+        self.settings.max_handshakes = self
+            .max_handshakes
+            .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
         let message = self.settings.max_message_size;
         for (flag, times, limit) in [
             ("outbox-limit", 2, &mut self.settings.outbox_limit),

@@ -7,12 +7,14 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `table` is about links and lines, `routing` about what conns want, `brokering` about what the
+//! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want, `brokering` about what the
 //! broker says, `relay` about who hears it, `clients` about the Redis clients of the embedded
 //! broker.
 
+mod accepting;
 mod brokering;
 mod clients;
+mod comers;
 mod lines;
 mod relay;
 mod routing;
@@ -20,22 +22,19 @@ mod table;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::access::ask::Application;
 use crate::access::control;
 use crate::broker::{Broker, Redis, RedisDue, Status};
 use crate::browser::settings::Settings;
-use crate::browser::{Conn, Context, Unserved};
+use crate::browser::{Conn, Context};
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, SaidRarely, Wish};
 use clients::Clients;
+use comers::{Crowds, Strangers};
 use relay::Relay;
 use table::{Party, Table};
-
-/// Conns beyond `--max-connections` that are accepted to be told so.
-const SURPLUS: usize = 32;
 
 /// The server.
 #[derive(Debug)]
@@ -50,6 +49,8 @@ pub struct Server {
     /// The application, if it is asked about handshakes.
     application: Option<Application>,
     clients: Clients,
+    strangers: Strangers,
+    crowds: Crowds,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
     /// When a shutdown that was asked for must have ended.
@@ -67,6 +68,7 @@ struct Said {
     unrouted: SaidOnce,
     control: SaidOnce,
     denied: SaidOnce,
+    strangers: SaidOnce,
     skipped: SaidRarely,
     stored: SaidOnce,
     session: SaidOnce,
@@ -79,6 +81,7 @@ impl Server {
         let sources = &settings.sources;
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
+        let crowds = Crowds::new(settings.max_per_address);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
@@ -90,33 +93,12 @@ impl Server {
             broker_link: None,
             application,
             clients: Clients::default(),
+            strangers: Strangers::default(),
+            crowds,
             control,
             ends_ms: None,
             said: Said::default(),
         }
-    }
-
-    /// Whether a conn may be accepted now. If not, it is to wait where it is. Who comes when the
-    /// server ends is told so, and the loop decides when nobody comes any more.
-    pub fn accepting(&self) -> bool {
-        let settings = &self.cx.settings;
-        let pending = self.cx.metrics.handshakes_pending as usize;
-        self.conns() < settings.max_connections + SURPLUS && pending < settings.max_handshakes
-    }
-
-    /// Names the link of a conn that was accepted from `peer`.
-    pub fn accept(&mut self, peer: SocketAddr, now: Now) -> LinkId {
-        self.set_now(now);
-        let full = self.conns() >= self.cx.settings.max_connections;
-        let unserved = match self.ends_ms {
-            Some(_) => Some(Unserved::Ending),
-            None => full.then_some(Unserved::Full),
-        };
-        let conn = Conn::accepted(peer.ip(), unserved, &mut self.cx);
-        let link = self.table.name(Party::Browser(conn));
-        tracing::debug!("{link} accepted from {peer}");
-        self.after(link);
-        link
     }
 
     /// Takes note of what happened.
@@ -198,7 +180,12 @@ impl Server {
         self.cx.flushed(frames);
         match &output {
             Output::Dial(link, _) => self.on_dialing(*link),
-            Output::Close(link) => self.cx.metrics.conns -= u64::from(self.table.free(*link)),
+            Output::Close(link) => {
+                if self.table.free(*link) {
+                    self.cx.metrics.conns -= 1;
+                    self.crowds.leave(*link);
+                }
+            }
             Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
         }
         Some(output)
@@ -271,6 +258,7 @@ impl Server {
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
+        assert_eq!(self.strangers.count() as u64, count(|conn| conn.stranger().is_some()));
         let (mut clients, mut asked) = (0, 0);
         for slot in self.table.slots() {
             match &slot.party {

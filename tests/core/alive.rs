@@ -360,7 +360,7 @@ fn everyone_is_told_that_the_server_ends() {
         }
         assert_eq!((world.status(half), world.status(silent)), (Some(503), None));
         assert!(!world.server.is_done(), "its request may be on its way");
-        world.pass(550);
+        world.pass(1_050);
         assert_eq!(world.status(silent), None);
         assert!(world.browsers[silent].closed_ms.is_some());
         assert!(world.server.is_done(), "all have hung up");
@@ -384,7 +384,7 @@ fn who_comes_as_the_server_ends_is_told_so() {
     }
     let half = world.ask(b"GET /ws/fo");
     assert_eq!(world.status(half), None);
-    world.pass(550);
+    world.pass(1_050);
     assert_eq!(world.status(half), Some(503), "it has little time");
     world.send_frame(open, Opcode::Close, b"");
     world.hang_up(open);

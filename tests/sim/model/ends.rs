@@ -5,6 +5,9 @@ use super::super::ask::{Flaw, FlawKind};
 use super::guest::{End, Guest, Life, Mark};
 use super::{Model, TICK_MS};
 
+/// Who is not served has so long to say its request.
+const UNSERVED_MS: u64 = 1_000;
+
 /// The last bytes of a browser.
 type Closing = (usize, Vec<u8>);
 
@@ -24,6 +27,12 @@ impl Model {
         guest.reads_until_ms =
             reads_on.then_some(self.now_ms + self.setup.close_timeout_ms - 2 * TICK_MS);
         guest.excused = true;
+        self.leave(id);
+    }
+
+    /// A browser has given way to others, without a word.
+    pub fn given_way(&mut self, id: usize) {
+        self.guests[id].excused = true;
         self.leave(id);
     }
 
@@ -114,7 +123,9 @@ impl Model {
         let late = waited_ms + TICK_MS >= self.setup.handshake_timeout_ms;
         match (status, guest.life) {
             (408, Life::Head) => late,
-            (503, Life::Head) => self.shut_down,
+            (503, Life::Head) => {
+                self.shut_down || guest.surplus && waited_ms + TICK_MS >= UNSERVED_MS
+            }
             (503, Life::LookingUp | Life::Waiting | Life::Joining) => late || !self.up,
             (503, Life::Asking) => {
                 late || self.app_silent > 0 || guest.trouble || self.is_overdue(id)
