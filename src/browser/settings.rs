@@ -59,6 +59,8 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// Most conns of one IPv4 address or IPv6 /64; 0 is any number.
     pub max_per_address: usize,
+    /// Most Redis clients of the embedded broker; a few more are told so.
+    pub max_resp_clients: usize,
     /// The sub-protocols spoken here; `None` takes the first one offered.
     pub subprotocols: Option<Vec<String>>,
     /// Which pages may connect besides those of the same host.
@@ -103,6 +105,7 @@ impl Settings {
             max_connections: 1000,
             max_handshakes: 4096,
             max_per_address: 0,
+            max_resp_clients: 128,
             subprotocols: None,
             allowed_origins: AllowedOrigins::Listed(Vec::new()),
             refuse: Refuse::Status,

@@ -189,7 +189,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         name: "max-connections",
         variable: "WSLOOP_MAX_CONNECTIONS",
         takes: Count(1..=usize::MAX, |draft, count| draft.max_connections = Some(count)),
-        default: Words("the descriptor limit less 64"),
+        default: Words("the descriptor limit less what else can be open"),
         help: "Most connections; more get 503",
     },
     Flag {

@@ -2,6 +2,7 @@
 //! the many ways in which a connection ends.
 
 mod closing;
+mod descriptors;
 mod listening;
 mod shutdown;
 
