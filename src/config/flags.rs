@@ -89,7 +89,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_PING_INTERVAL",
         takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.ping_interval_ms = ms),
         default: Value("30"),
-        help: "A browser that sent nothing for so long gets a ping; 0 is off",
+        help: "A browser that sent nothing for so long gets a ping; 0 is off, and then who has \
+               vanished is noticed by TCP within some five minutes",
     },
     Flag {
         name: "pong-timeout",

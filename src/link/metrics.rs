@@ -72,6 +72,7 @@ metrics! {
     counter resp_clients_total "Redis clients that came to the embedded broker."
     counter resp_clients_closed_total "Redis clients closed for not reading, or refused."
     counter handshake_timeouts_total "Conns closed because their handshake took too long."
+    counter log_lines_dropped_total "Lines of the log dropped because nobody read them."
     counter strangers_evicted_total "Conns without a request closed to make room for others."
 }
 

@@ -16,6 +16,8 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -27,6 +29,7 @@ use super::dial::Dials;
 use super::link::{Reading, Socket, Stream, link_of, token_of};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
+use super::sweep::is_after_pause;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
 use crate::server::Server;
 
@@ -45,9 +48,6 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
 /// quiet one its answer within some milliseconds.
 const READ_BUDGET: Duration = Duration::from_millis(2);
-/// A turn that began so much later than it was meant to comes after a pause: of the process, of its
-/// container or of the whole machine.
-const PAUSE_MS: u64 = 1000;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
 pub(super) const EVENTS: usize = 1024;
@@ -62,7 +62,7 @@ pub struct Reactor {
     signals: Option<Signals>,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
-    leftovers: VecDeque<LinkId>,
+    pub(super) leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
     start: Instant,
     pub(super) now: Now,
@@ -70,6 +70,7 @@ pub struct Reactor {
     pub(super) said_no_descriptors: bool,
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
+    lost_lines: Arc<AtomicU64>,
 }
 
 impl Reactor {
@@ -100,8 +101,11 @@ impl Reactor {
             accept_after_ms: 0,
             said_no_descriptors: false,
             ending: None,
+            lost_lines: Arc::default(),
         };
-        reactor.accept_from(listen_for(addresses, "--listen", Comers::Browsers, taken)?)?;
+        let asks_the_kernel = !reactor.server.pings();
+        let (flag, comers) = ("--listen", Comers::Browsers);
+        reactor.accept_from(listen_for(addresses, flag, comers, taken, asks_the_kernel)?)?;
         Ok(reactor)
     }
 
@@ -114,6 +118,12 @@ impl Reactor {
     /// Answers Redis clients of the embedded broker as well.
     pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), ReactorError> {
         self.accept_from(sockets.0)
+    }
+
+    /// Has the metrics say how many lines of the log were lost, as is counted there.
+    #[doc(hidden)]
+    pub fn count_lost_lines(&mut self, lines: Arc<AtomicU64>) {
+        self.lost_lines = lines;
     }
 
     /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
@@ -145,46 +155,19 @@ impl Reactor {
         }
         let since = self.now.mono_ms;
         self.now = self.now();
-        let meant_ms = timeout.map_or(u64::MAX, |timeout| timeout.as_millis() as u64);
-        let paused = self.now.mono_ms - since > meant_ms.saturating_add(PAUSE_MS);
-        match paused {
+        match is_after_pause(self.now.mono_ms - since, timeout) {
             true => self.sweep(events)?,
             false => self.hear(events, Some(Instant::now() + READ_BUDGET)),
         }
+        self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
         self.server.tick(self.now);
         self.put_out();
         Ok(())
     }
 
-    /// The process did not run for a while. Whatever peers have said in the meantime is read,
-    /// however much that is, before anybody is judged by what was not read: by a ping that was
-    /// answered long ago. Nobody is read more often than a turn allows, twice at most.
-    fn sweep(&mut self, events: &mut Events) -> io::Result<()> {
-        let since = Instant::now();
-        // What arrives meanwhile has no end; whoever was there at the end of the pause has one.
-        for _ in 0..=self.links.len() / EVENTS {
-            self.hear(events, None);
-            self.put_out();
-            match self.poll.poll(events, Some(Duration::ZERO)) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-                other => other?,
-            }
-            if events.is_empty() {
-                break;
-            }
-        }
-        self.hear(events, None);
-        self.read_leftovers(self.leftovers.len(), None);
-        tracing::info!(
-            "the process was paused; what had arrived was read in {} ms",
-            since.elapsed().as_millis()
-        );
-        Ok(())
-    }
-
     /// Hands on what the events say; links are read until that time, or all of them once in a
     /// sweep, which leaves the leftovers for its end.
-    fn hear(&mut self, events: &Events, until: Option<Instant>) {
+    pub(super) fn hear(&mut self, events: &Events, until: Option<Instant>) {
         let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
@@ -242,7 +225,7 @@ impl Reactor {
     }
 
     /// Reads those that an earlier turn has left over, of whom at least one has its turn.
-    fn read_leftovers(&mut self, mut left: usize, until: Option<Instant>) {
+    pub(super) fn read_leftovers(&mut self, mut left: usize, until: Option<Instant>) {
         let mut first = true;
         while left > 0
             && let Some(link) = self.leftovers.pop_front()
@@ -347,7 +330,7 @@ impl Reactor {
         self.server.handle(Input::Blocked { link }, self.now);
     }
 
-    fn put_out(&mut self) {
+    pub(super) fn put_out(&mut self) {
         let until = Instant::now() + WRITE_BUDGET;
         while let Some(output) = self.server.poll_output() {
             match output {

@@ -249,6 +249,16 @@ impl Server {
         self.conns() == 0 && (settled || ends_ms <= self.cx.now.mono_ms)
     }
 
+    /// Whether silent browsers are pinged.
+    pub(crate) fn pings(&self) -> bool {
+        self.cx.settings.ping_interval_ms > 0
+    }
+
+    /// So many lines of the log were lost so far.
+    pub(crate) fn note_lost_lines(&mut self, lines: u64) {
+        self.cx.metrics.log_lines_dropped_total = lines;
+    }
+
     /// What was counted so far.
     pub fn metrics(&self) -> &Metrics {
         &self.cx.metrics

@@ -4,6 +4,7 @@
 mod closing;
 mod descriptors;
 mod listening;
+mod logging;
 mod shutdown;
 
 use std::fs;
