@@ -10,13 +10,13 @@
 //! [`handshake`](super::handshake) decides about a request, `opening` is about the states up to
 //! Open, `frames` about what an open conn sends, `life` about deadlines and the end.
 
+use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::context::Context;
 use super::effect::{Effect, Left, Source};
 use super::handshake::Request;
-use crate::access::channel::Grant;
 use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
 use crate::fanout::hub::Subscriptions;
@@ -47,7 +47,7 @@ pub(super) enum Life {
     /// Its request is good; it is being found out who asks.
     Asking(Box<Asking>),
     /// It is known who asks; the conn waits until the broker can be asked for its channels.
-    Waiting(Box<Waiting>),
+    Waiting(Waiting),
     /// It is subscribed; its 101 is queued, and held until the broker has confirmed its channels.
     Joining(Box<Joining>),
     /// It sends and hears.
@@ -97,10 +97,10 @@ pub(super) struct Asking {
 
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub begun: Begun,
-    pub grant: Grant,
-    pub accepted: Frame,
-    pub member: Member,
+    /// The channels that it is to hear.
+    pub subscribe: Vec<String>,
+    /// What it goes on with when it joins.
+    pub joining: Box<Joining>,
 }
 
 #[derive(Debug)]
@@ -153,7 +153,7 @@ pub(crate) struct Kept {
     pub done: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Closing {
     pub since: Tick,
     /// The peer's end of the socket is shut.
@@ -292,10 +292,13 @@ impl Conn {
     /// The number of frames that wait for it and may go out.
     #[inline]
     pub(crate) fn unsent_frames(&self) -> usize {
-        match &self.life {
-            Life::Joining(_) | Life::Closing(Closing { held: true, .. }) => 0,
-            _ => self.outbox.frames(),
-        }
+        if self.may_send() { self.outbox.frames() } else { 0 }
+    }
+
+    /// What may go out, as [`Outbox::slices`] gives it.
+    #[inline]
+    pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        if self.may_send() { self.outbox.slices(into) } else { 0 }
     }
 
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
@@ -307,23 +310,24 @@ impl Conn {
         }
     }
 
-    /// The kernel took `n` of its bytes.
-    pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) {
+    /// The kernel took `n` of its bytes. Returns whether nothing waits any more.
+    #[inline]
+    pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) -> bool {
         self.outbox.advance(n);
-        if !self.outbox.is_empty() {
-            return;
-        }
-        match &mut self.life {
-            Life::Open(member) => {
-                if member.pongs >= PONGS_LIMIT {
-                    cx.put(link, Effect::Resume);
-                }
-                (member.skips, member.pongs) = (false, 0);
+        let sent = self.outbox.is_empty();
+        if sent && let Life::Open(member) = &mut self.life {
+            if member.pongs >= PONGS_LIMIT {
+                cx.put(link, Effect::Resume);
             }
-            Life::Closing(Closing { ended: true, .. }) => cx.put(link, Effect::Drop),
-            Life::Closing(Closing { awaited: None, .. }) => cx.put(link, Effect::Finish),
-            _ => {}
+            (member.skips, member.pongs) = (false, 0);
+        } else if sent && let Life::Closing(closing) = &self.life {
+            match closing {
+                Closing { ended: true, .. } => cx.put(link, Effect::Drop),
+                Closing { awaited: None, .. } => cx.put(link, Effect::Finish),
+                _ => {}
+            }
         }
+        sent
     }
 
     /// A conn that is closing sends more: nothing of it is looked at but the answer to our close.
@@ -358,11 +362,18 @@ impl Conn {
                 (member.reader.skim(), kept.map_or(&[][..], |kept| &kept.bytes[kept.done..]))
             }
             Life::Asking(asking) => (Skim::default(), &asking.begun.early[..]),
-            Life::Waiting(waiting) => (Skim::default(), &waiting.begun.early[..]),
+            Life::Waiting(waiting) => (Skim::default(), &waiting.joining.begun.early[..]),
             Life::Joining(joining) => (Skim::default(), &joining.begun.early[..]),
             Life::Head(_) | Life::Closing(_) => (Skim::default(), &[][..]),
         };
         (!skim.pass(bytes)).then_some(skim)
+    }
+
+    /// Whether what waits for it may go out. Of all who are asked most are open.
+    #[inline]
+    fn may_send(&self) -> bool {
+        matches!(self.life, Life::Open(_))
+            || !matches!(self.life, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
     }
 
     fn asked(&self) -> Option<Source> {

@@ -166,9 +166,9 @@ impl Pending {
 pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
-    let wants_upgrade = head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
+    let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let echoes = settings.echo_path.as_deref() == Some(head.path);
-    if facility.is_none() && !wants_upgrade && !echoes {
+    if facility.is_none() && !echoes && !wants_upgrade() {
         if !upgrade::has_host(head) {
             let refusal = not_upgraded(&upgrade::UpgradeError::Host, None, settings);
             return Examined::Decided(Decision::Refuse(refusal));
@@ -205,9 +205,9 @@ fn check(
         Some(upgrade) => upgrade,
         None => upgrade::inquiry(head).map_err(|error| not_upgraded(&error, None, settings))?,
     };
-    let accepted = agreed.as_ref().map(|agreed| agreed.accepted(None));
     let plain_origin = upgrade.origin.filter(|_| agreed.is_none());
-    let refused = |status, text| {
+    let refused = |agreed: Option<Agreed>, status, text| {
+        let accepted = agreed.map(|agreed| agreed.accepted(None));
         let headers = readable_by(plain_origin);
         Err(refuse(status, &headers, text, accepted.as_deref(), settings))
     };
@@ -216,35 +216,36 @@ fn check(
         if let Some(left_out) = cx.said.origin.may(cx.now.mono_ms) {
             tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
         }
-        return refused(refusal.status(), refusal.to_string());
+        return refused(agreed, refusal.status(), refusal.to_string());
     }
     if echoes {
-        let (Some(agreed), Some(accepted)) = (agreed, accepted) else {
+        let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
         let (grant, agreement) = (Grant::default(), agreed.agreement());
+        let accepted = agreed.accepted(None);
         let pending = Pending { grant, accepted, agreement, overflow, echoes };
         return Ok(Examined::Decided(Decision::Open(pending)));
     }
     let Some(facility) = facility else {
         let prefix = &settings.url_prefix;
         let text = format!("WebSockets are served below {prefix} (see --url-prefix).");
-        return refused(404, text);
+        return refused(agreed, 404, text);
     };
     if facility.len() > MAX_FACILITY_BYTES {
         let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
-        return refused(414, text);
+        return refused(agreed, 414, text);
     }
     let options = match Options::read(upgrade.query) {
         Ok(options) => options,
         Err((unknown, nearest)) => {
             let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
-            return refused(400, text);
+            return refused(agreed, 400, text);
         }
     };
     if channel::is_ambiguous(&facility, options) {
         let text = "With user, group or session options, the facility must have no colon in it.";
-        return refused(400, text.to_owned());
+        return refused(agreed, 400, text.to_owned());
     }
     let origin = upgrade.origin.map(str::to_owned);
     let bare = head.method == "HEAD";

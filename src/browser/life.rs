@@ -273,7 +273,7 @@ impl Conn {
             }
             Life::Head(head) => head.began,
             Life::Asking(asking) => asking.begun.since,
-            Life::Waiting(waiting) => waiting.begun.since,
+            Life::Waiting(waiting) => waiting.joining.begun.since,
             Life::Joining(joining) => joining.begun.since,
         };
         Some((since + pace.handshake, Due::Handshake))

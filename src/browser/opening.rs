@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use super::conn::{
-    Asking, Begun, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved, Waiting,
+    Asking, Begun, Closing, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved,
+    Waiting,
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
@@ -146,17 +147,19 @@ impl Conn {
 
     /// Begins to join: its 101 is queued, and the channels are returned that it is to hear.
     pub(crate) fn join(&mut self, link: LinkId, cx: &mut Context) -> Option<Vec<String>> {
-        let Life::Waiting(waiting) = &mut self.life else { return None };
-        let begun = std::mem::take(&mut waiting.begun);
-        let (grant, accepted) = (std::mem::take(&mut waiting.grant), waiting.accepted.clone());
-        let mut member = std::mem::take(&mut waiting.member);
-        member.form.binary = grant.binary;
-        member.publications = publications(&grant);
-        self.outbox.push(accepted.clone());
+        if !matches!(self.life, Life::Waiting(_)) {
+            return None;
+        }
+        let left = Life::Closing(Closing::default());
+        let Life::Waiting(Waiting { subscribe, joining }) = std::mem::replace(&mut self.life, left)
+        else {
+            unreachable!("it was looked at")
+        };
+        self.outbox.push(joining.accepted.clone());
         cx.queued(1);
-        tracing::trace!("{link} joins {} channels", grant.subscribe.len());
-        self.life = Life::Joining(Box::new(Joining { begun, accepted, awaiting: 0, member }));
-        Some(grant.subscribe)
+        tracing::trace!("{link} joins {} channels", subscribe.len());
+        self.life = Life::Joining(joining);
+        Some(subscribe)
     }
 
     /// Waits for one more confirmation of the broker before it opens.
@@ -230,7 +233,7 @@ impl Conn {
     pub(super) fn accepted_frame(&self) -> Option<Frame> {
         match &self.life {
             Life::Asking(asking) => asking.request.accepted(),
-            Life::Waiting(waiting) => Some(waiting.accepted.clone()),
+            Life::Waiting(waiting) => Some(waiting.joining.accepted.clone()),
             Life::Joining(joining) => Some(joining.accepted.clone()),
             Life::Head(_) | Life::Open(_) | Life::Closing(_) => None,
         }
@@ -335,7 +338,7 @@ impl Conn {
         }
         self.on_decision(link, decision, begun, cx);
         if let (Life::Waiting(waiting), Some(at_ms)) = (&mut self.life, expires_ms) {
-            waiting.member.expires = tick_behind(at_ms, cx.now);
+            waiting.joining.member.expires = tick_behind(at_ms, cx.now);
         }
     }
 
@@ -345,8 +348,11 @@ impl Conn {
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;
-                let member = Member::new(agreement, overflow, echoes);
-                self.life = Life::Waiting(Box::new(Waiting { begun, grant, accepted, member }));
+                let mut member = Member::new(agreement, overflow, echoes);
+                member.form.binary = grant.binary;
+                member.publications = publications(&grant);
+                let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
+                self.life = Life::Waiting(Waiting { subscribe: grant.subscribe, joining });
                 cx.put(link, Effect::Join);
             }
         }
@@ -356,7 +362,7 @@ impl Conn {
     pub(crate) fn needs_broker(&self) -> bool {
         match &self.life {
             Life::Waiting(waiting) => {
-                !waiting.grant.subscribe.is_empty() || !waiting.grant.publish.is_empty()
+                !waiting.subscribe.is_empty() || !waiting.joining.member.publications.is_empty()
             }
             _ => false,
         }
@@ -366,7 +372,7 @@ impl Conn {
     fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let begun = match &mut self.life {
             Life::Asking(asking) => &mut asking.begun,
-            Life::Waiting(waiting) => &mut waiting.begun,
+            Life::Waiting(waiting) => &mut waiting.joining.begun,
             Life::Joining(joining) => &mut joining.begun,
             Life::Closing(_) => return self.pass_over(link, bytes, cx),
             Life::Head(_) | Life::Open(_) => return,

@@ -193,7 +193,7 @@ mod tests {
         crowds.leave(link(7));
         crowds.leave(link(7));
         assert_eq!(excess(&crowds), 2);
-        [0, 3, 4].map(|index| crowds.leave(link(index)));
+        [0, 3, 4].into_iter().for_each(|index| crowds.leave(link(index)));
         assert_eq!((excess(&crowds), crowds.counts.len()), (0, 0));
         let mut any = Crowds::new(0);
         any.enter(link(0), here);

@@ -7,9 +7,9 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want, `brokering` about what the
-//! broker says, `relay` about who hears it, `clients` about the Redis clients of the embedded
-//! broker.
+//! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want,
+//! `brokering` about what the broker says, `relay` about who hears it, `clients` about the Redis
+//! clients of the embedded broker.
 
 mod accepting;
 mod brokering;
@@ -36,7 +36,7 @@ use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
 use comers::{Crowds, Strangers};
 use relay::Relay;
-use table::{Party, Table};
+use table::{Next, Party, Table};
 
 /// The server.
 #[derive(Debug)]
@@ -175,34 +175,32 @@ impl Server {
     /// another method. What a loop leaves for its next turn, after as much writing as a turn may
     /// take, comes then, behind what is more urgent.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let Some((output, frames)) = self.table.next_output() else {
-            self.cx.all_flushed();
-            return None;
-        };
-        self.cx.flushed(frames);
-        match &output {
-            Output::Dial(link, _) => self.on_dialing(*link),
-            Output::Close(link) => {
-                if self.table.free(*link) {
-                    self.cx.metrics.conns -= 1;
-                    self.crowds.leave(*link);
-                }
+        match self.table.next() {
+            Some(Next::Flush(link, frames)) => {
+                self.cx.flushed(frames);
+                Some(Output::Flush(link))
             }
-            Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
+            Some(Next::Output(output)) => {
+                self.before(&output);
+                Some(output)
+            }
+            None => {
+                self.cx.all_flushed();
+                None
+            }
         }
-        Some(output)
     }
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
         match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) if conn.unsent_frames() > 0 => conn.outbox.slices(into),
+            Some(Party::Browser(conn)) => conn.slices(into),
             Some(Party::Redis) => fill(into, self.broker.unsent()),
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
             Some(Party::Client(client)) => fill(into, client.unsent()),
-            Some(Party::Browser(_) | Party::Gone(_)) | None => 0,
+            Some(Party::Gone(_)) | None => 0,
         }
     }
 
@@ -210,10 +208,7 @@ impl Server {
     pub fn advance(&mut self, link: LinkId, n: usize) {
         let Some(slot) = self.table.get(link) else { return };
         let sent = match &mut slot.party {
-            Party::Browser(conn) => {
-                conn.advance(link, n, &mut self.cx);
-                conn.outbox.is_empty()
-            }
+            Party::Browser(conn) => conn.advance(link, n, &mut self.cx),
             Party::Redis => self.broker.advance(n),
             Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
             Party::Client(client) => {
@@ -300,6 +295,20 @@ impl Server {
 
     fn party(&mut self, link: LinkId) -> Option<&mut Party> {
         self.table.get(link).map(|slot| &mut slot.party)
+    }
+
+    /// Something is about to be put out.
+    fn before(&mut self, output: &Output) {
+        match output {
+            Output::Dial(link, _) => self.on_dialing(*link),
+            Output::Close(link) => {
+                if self.table.free(*link) {
+                    self.cx.metrics.conns -= 1;
+                    self.crowds.leave(*link);
+                }
+            }
+            Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
+        }
     }
 
     /// A link has its name and is being dialed.

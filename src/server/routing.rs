@@ -16,11 +16,10 @@ impl Server {
     pub(super) fn route(&mut self) {
         loop {
             self.route_effects();
-            self.broker_events(&mut &[][..]);
-            let full = self.cx.is_full() || !self.broker.has_more();
-            if full && !self.cx.has_effects() {
+            if self.cx.is_full() || !self.broker.has_more() {
                 break;
             }
+            self.broker_events(&mut &[][..]);
         }
         self.close_slow_clients();
         self.run_errands();

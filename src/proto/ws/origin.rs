@@ -2,6 +2,7 @@
 //!
 //! Rule: both are parsed, never searched: a name either equals another whole or does not.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 
@@ -56,13 +57,13 @@ impl AllowedOrigins {
 /// default port. Some clients say the socket's scheme, which stands for the page's: `ws://host` is
 /// `http://host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Origin {
+struct Origin<'a> {
     scheme: String,
-    authority: Authority,
+    authority: Authority<'a>,
 }
 
-impl Origin {
-    fn parse(text: &str) -> Option<Self> {
+impl<'a> Origin<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
@@ -98,7 +99,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.authority.host)?;
         match self.authority.port {
@@ -111,27 +112,33 @@ impl fmt::Display for Origin {
 
 /// Host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
+pub(super) struct Authority<'a> {
     /// In lower case; an IPv6 address in its one normal form, with brackets. A trailing dot stays:
     /// to browsers too that is another host.
-    host: String,
+    host: Cow<'a, str>,
     port: Option<u16>,
 }
 
-impl Authority {
+impl<'a> Authority<'a> {
     /// Takes `host[:port]` with a DNS name (underscores are in use), an IPv4 address or a bracketed
     /// IPv6 address; nothing else, so neither user names, blanks, paths, nor percent escapes.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (host, rest) = if let Some(inner) = text.strip_prefix('[') {
             let (address, rest) = inner.split_once(']')?;
-            (format!("[{}]", address.parse::<Ipv6Addr>().ok()?), rest)
+            (format!("[{}]", address.parse::<Ipv6Addr>().ok()?).into(), rest)
         } else {
-            let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            let (name, rest) =
+                text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
+            let legal =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
             if name.is_empty() || !name.bytes().all(legal) {
                 return None;
             }
-            (name.to_ascii_lowercase(), rest)
+            let mut name = Cow::Borrowed(name);
+            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                name.to_mut().make_ascii_lowercase();
+            }
+            (name, rest)
         };
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
