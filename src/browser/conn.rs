@@ -56,13 +56,26 @@ pub(super) enum Life {
     Closing(Closing),
 }
 
+/// Why a conn is accepted only to be told that it is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unserved {
+    /// There are as many conns as may be.
+    Full,
+    /// There are as many conns of its address as may be.
+    Crowded,
+    /// The server ends.
+    Ending,
+}
+
 #[derive(Debug)]
 pub(super) struct Head {
     pub began: Tick,
-    /// It was accepted beyond the limit, to be told so.
-    pub surplus: bool,
-    /// The incomplete head, and where it comes from if the application is to be told.
-    pub rest: Option<Box<(Vec<u8>, Option<IpAddr>)>>,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// It was accepted to be told that it is not served, and why.
+    pub unserved: Option<Unserved>,
+    /// The incomplete head.
+    pub rest: Vec<u8>,
 }
 
 /// What a handshake has from its head on until its 101 goes out.
@@ -140,7 +153,7 @@ pub(crate) struct Kept {
     pub done: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Closing {
     pub since: Tick,
     /// The peer's end of the socket is shut.
@@ -174,18 +187,16 @@ pub(crate) struct Publication {
 const PONGS_LIMIT: u32 = 64 << 10;
 
 impl Conn {
-    /// A conn that was accepted from `address`; `surplus` when there were too many already.
-    pub(crate) fn accepted(address: IpAddr, surplus: bool, cx: &mut Context) -> Self {
+    /// A conn that was accepted from `address`, perhaps only to be told that it is not served.
+    pub(crate) fn accepted(address: IpAddr, unserved: Option<Unserved>, cx: &mut Context) -> Self {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
-        let told = cx.settings.sources.auth.is_some().then_some(address);
-        let rest = told.map(|address| Box::new((Vec::new(), Some(address))));
         Conn {
             outbox: Outbox::default(),
             owners: Subscriptions::default(),
             wake: 0,
-            life: Life::Head(Head { began: cx.now.tick(), surplus, rest }),
+            life: Life::Head(Head { began: cx.now.tick(), address, unserved, rest: Vec::new() }),
         }
     }
 
@@ -255,6 +266,19 @@ impl Conn {
         !matches!(self.life, Life::Open(_) | Life::Closing(_))
     }
 
+    /// Where it comes from while its request is not whole.
+    pub(crate) fn stranger(&self) -> Option<IpAddr> {
+        match &self.life {
+            Life::Head(head) => Some(head.address),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one that may be served, and has been a stranger since that tick.
+    pub(crate) fn is_late(&self, since: Tick) -> bool {
+        matches!(&self.life, Life::Head(head) if head.unserved.is_none() && head.began <= since)
+    }
+
     /// Whether it sends and hears.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.life, Life::Open(_))
@@ -297,10 +321,10 @@ impl Conn {
             }
             (member.skips, member.pongs) = (false, 0);
         } else if sent && let Life::Closing(closing) = &self.life {
-            if closing.ended {
-                cx.put(link, Effect::Drop);
-            } else if closing.awaited.is_none() {
-                cx.put(link, Effect::Finish);
+            match closing {
+                Closing { ended: true, .. } => cx.put(link, Effect::Drop),
+                Closing { awaited: None, .. } => cx.put(link, Effect::Finish),
+                _ => {}
             }
         }
         sent
@@ -329,13 +353,6 @@ impl Conn {
         self.outbox.cost() > limit
     }
 
-    /// Whether what waits for it may go out. Of all who are asked most are open.
-    #[inline]
-    fn may_send(&self) -> bool {
-        matches!(self.life, Life::Open(_))
-            || !matches!(self.life, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
-    }
-
     /// Where its frames are when it begins to close; `None` when a close frame has come already,
     /// behind what a turn had time for.
     fn unjudged(&self) -> Option<Skim> {
@@ -350,6 +367,13 @@ impl Conn {
             Life::Head(_) | Life::Closing(_) => (Skim::default(), &[][..]),
         };
         (!skim.pass(bytes)).then_some(skim)
+    }
+
+    /// Whether what waits for it may go out. Of all who are asked most are open.
+    #[inline]
+    fn may_send(&self) -> bool {
+        matches!(self.life, Life::Open(_))
+            || !matches!(self.life, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
     }
 
     fn asked(&self) -> Option<Source> {
@@ -367,7 +391,7 @@ impl Conn {
         let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
-            Life::Head(_) => {}
+            Life::Head(head) => left.stranger = Some(head.address),
             Life::Asking(asking) => left.asked = asking.asked,
             Life::Waiting(_) => {}
             Life::Joining(joining) => left.subscriptions = joining.member.subscriptions,

@@ -405,7 +405,17 @@ pub(crate) fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
 
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.
 pub(crate) fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
-    refuse(503, &[RETRY_AFTER], text.to_string(), accepted, settings)
+    unserved(503, text, accepted, settings)
+}
+
+/// The refusal of who may come again; `accepted` is the 101 it would have had.
+pub(crate) fn unserved(
+    status: u16,
+    text: &str,
+    accepted: Option<&[u8]>,
+    settings: &Settings,
+) -> Refusal {
+    refuse(status, &[RETRY_AFTER], text.to_string(), accepted, settings)
 }
 
 /// The refusal of a request whose token is not valid.

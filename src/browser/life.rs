@@ -1,6 +1,6 @@
 //! L2: a conn's deadlines and its end.
 
-use super::conn::{Closing, Conn, Last, Life, Member};
+use super::conn::{Closing, Conn, Last, Life, Member, Unserved};
 use super::context::{Context, Pace};
 use super::effect::Effect;
 use super::handshake::{self, Refusal};
@@ -27,6 +27,28 @@ enum Due {
     Heartbeat,
     /// What let it in is no longer valid.
     Expired,
+}
+
+impl Unserved {
+    /// The status that says it.
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Unserved::Full | Unserved::Ending => 503,
+            Unserved::Crowded => 429,
+        }
+    }
+
+    /// What is said besides.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Unserved::Full => "All connections are taken (see --max-connections); try again later.",
+            Unserved::Crowded => {
+                "There are as many connections from your address as may be (see \
+                 --max-per-address); try again later."
+            }
+            Unserved::Ending => "The server is shutting down; try again.",
+        }
+    }
 }
 
 impl Conn {
@@ -119,8 +141,13 @@ impl Conn {
         match &self.life {
             Life::Closing(_) => {}
             Life::Open(_) => self.close(link, Some(1001), "the server is shutting down", cx),
-            Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
-            _ => self.refuse_waiting(link, 503, "The server is shutting down; try again.", cx),
+            // Its request may be on its way, and a socket that is shut then is reset.
+            Life::Head(_) if !self.has_begun() => {
+                if let Life::Head(head) = &mut self.life {
+                    (head.began, head.unserved) = (cx.now.tick(), Some(Unserved::Ending));
+                }
+            }
+            _ => self.refuse_waiting(link, 503, Unserved::Ending.text(), cx),
         }
     }
 
@@ -200,6 +227,15 @@ impl Conn {
     }
 
     fn handshake_timed_out(&mut self, link: LinkId, cx: &mut Context) {
+        if let Life::Head(head) = &self.life
+            && let Some(why) = head.unserved
+        {
+            match self.has_begun() {
+                true => self.refuse_waiting(link, why.status(), why.text(), cx),
+                false => self.drop_now(link, cx),
+            }
+            return;
+        }
         cx.metrics.handshake_timeouts_total += 1;
         match &self.life {
             Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
@@ -214,7 +250,7 @@ impl Conn {
     /// Whether its request is with HEAD, as far as can be told.
     fn is_bare(&self) -> bool {
         match &self.life {
-            Life::Head(head) => head.rest.as_ref().is_some_and(|rest| is_bare(&rest.0)),
+            Life::Head(head) => is_bare(&head.rest),
             Life::Asking(asking) => asking.request.is_bare(),
             _ => false,
         }
@@ -223,7 +259,7 @@ impl Conn {
     /// Whether a part of its request head has come.
     fn has_begun(&self) -> bool {
         match &self.life {
-            Life::Head(head) => head.rest.as_ref().is_some_and(|rest| !rest.0.is_empty()),
+            Life::Head(head) => !head.rest.is_empty(),
             _ => true,
         }
     }
@@ -232,6 +268,9 @@ impl Conn {
         let since = match &self.life {
             Life::Open(member) => return member.due(pace),
             Life::Closing(Closing { since, .. }) => return Some((since + pace.close, Due::Close)),
+            Life::Head(head) if head.unserved.is_some() => {
+                return Some((head.began + pace.unserved, Due::Handshake));
+            }
             Life::Head(head) => head.began,
             Life::Asking(asking) => asking.begun.since,
             Life::Waiting(waiting) => waiting.joining.begun.since,

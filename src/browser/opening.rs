@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use super::conn::{
-    Asking, Begun, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Waiting,
+    Asking, Begun, Closing, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved,
+    Waiting,
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
@@ -149,7 +150,7 @@ impl Conn {
         if !matches!(self.life, Life::Waiting(_)) {
             return None;
         }
-        let left = Life::Head(Head { began: 0, surplus: false, rest: None });
+        let left = Life::Closing(Closing::default());
         let Life::Waiting(Waiting { subscribe, joining }) = std::mem::replace(&mut self.life, left)
         else {
             unreachable!("it was looked at")
@@ -246,16 +247,16 @@ impl Conn {
     fn on_head(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let Life::Head(head) = &mut self.life else { return };
         let since = head.began;
-        let mut kept = head.rest.as_mut().map(|rest| std::mem::take(&mut rest.0));
-        let whole = match kept.take_if(|kept| !kept.is_empty()) {
-            None => Cow::Borrowed(bytes),
-            Some(mut kept) => {
+        let mut kept = std::mem::take(&mut head.rest);
+        let whole = match kept.is_empty() {
+            true => Cow::Borrowed(bytes),
+            false => {
                 kept.extend_from_slice(bytes);
                 Cow::Owned(kept)
             }
         };
         match examine(link, &whole, head, cx) {
-            Ok(None) => head.rest.get_or_insert_default().0 = whole.into_owned(),
+            Ok(None) => head.rest = whole.into_owned(),
             Ok(Some((examined, length))) => {
                 let examined = match examined {
                     Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
@@ -407,10 +408,10 @@ fn examine(
     tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
     let examined = handshake::examine(&head, cx);
     let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
-    if conn.surplus {
-        return refused(refuse_surplus(examined, cx));
+    if let Some(why) = conn.unserved {
+        return refused(refuse_unserved(why, examined, cx));
     }
-    let address = conn.rest.as_ref().and_then(|rest| rest.1);
+    let address = cx.settings.sources.auth.is_some().then_some(conn.address);
     let identified = match examined {
         Examined::Decided(decision) => Identified::Decided(decision),
         Examined::Asked(request) => {
@@ -426,15 +427,15 @@ fn examine(
     Ok(Some((identified, length)))
 }
 
-fn refuse_surplus(examined: Examined, cx: &mut Context) -> Refusal {
-    cx.metrics.conns_full_total += 1;
-    let text = "All connections are taken (see --max-connections); try again later.";
+fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
+    cx.metrics.conns_full_total += u64::from(why == Unserved::Full);
+    cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
         Examined::Asked(request) => request.accepted(),
     };
-    handshake::unavailable(text, accepted.as_deref(), &cx.settings)
+    handshake::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
 }
 
 fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -> Refusal {

@@ -54,8 +54,13 @@ pub struct Settings {
     pub overflows: Overflows,
     /// Most conns; a few more are answered 503, and the rest wait to be accepted.
     pub max_connections: usize,
-    /// Most conns that have not yet had their 101; more wait to be accepted.
+    /// Most conns that have not yet had their 101. When one more comes, one gives way whose
+    /// request is not whole; where there is none, it waits to be accepted.
     pub max_handshakes: usize,
+    /// Most conns of one IPv4 address or IPv6 /64; 0 is any number.
+    pub max_per_address: usize,
+    /// Most Redis clients of the embedded broker; a few more are told so.
+    pub max_resp_clients: usize,
     /// The sub-protocols spoken here; `None` takes the first one offered.
     pub subprotocols: Option<Vec<String>>,
     /// Which pages may connect besides those of the same host.
@@ -99,6 +104,8 @@ impl Settings {
             overflows: Overflows::default(),
             max_connections: 1000,
             max_handshakes: 4096,
+            max_per_address: 0,
+            max_resp_clients: 128,
             subprotocols: None,
             allowed_origins: AllowedOrigins::Listed(Vec::new()),
             refuse: Refuse::Status,

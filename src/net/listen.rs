@@ -2,15 +2,23 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::ReactorError;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
 const BACKLOG: i32 = 4096;
+
+/// Who is not pinged and says nothing for so long is probed by the kernel, and so often.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+/// Who acknowledges neither probes nor data for so long has vanished. Since Linux 5.11 that also
+/// ends who acknowledges and does not read, so that it may not be short.
+const VANISHED_AFTER: Duration = Duration::from_secs(300);
 
 /// Free ports that are tried until one is free on all addresses of a name.
 const PORTS_TRIED: usize = 20;
@@ -35,7 +43,7 @@ pub struct RespSockets(pub(super) Vec<Listener>);
 impl RespSockets {
     /// Binds every address that `given`, a host and a port, stands for.
     pub fn bind(given: &str) -> Result<RespSockets, ReactorError> {
-        listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[]).map(RespSockets)
+        listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], true).map(RespSockets)
     }
 
     /// Where they are: the ports chosen, where 0 was given.
@@ -54,12 +62,14 @@ pub(super) enum Comers {
 }
 
 /// Listens on every address that `given`, the values of a flag, stand for; `taken` are those that
-/// this process listens on already.
+/// this process listens on already. Of those who are not pinged the kernel may be asked who has
+/// vanished.
 pub(super) fn listen_for(
     given: &[String],
     flag: &'static str,
     comers: Comers,
     taken: &[SocketAddr],
+    asks_the_kernel: bool,
 ) -> Result<Vec<Listener>, ReactorError> {
     let failed = |address: &String, ours, error| ReactorError::Listen {
         address: address.clone(),
@@ -83,6 +93,9 @@ pub(super) fn listen_for(
             let own = [addresses_of(&bound), taken.to_vec()].concat();
             failed(text, own.iter().any(|own| overlap(*own, address)), error)
         })?;
+        if asks_the_kernel {
+            sockets.iter().try_for_each(keep_alive).map_err(|error| failed(text, false, error))?;
+        }
         bound.extend(sockets.into_iter().map(|socket| Listener { socket, ready: true, comers }));
     }
     Ok(bound)
@@ -141,6 +154,15 @@ fn bind_with_one_port(
         Some(unavailable) if sockets.is_empty() => Err(unavailable),
         _ => Ok(sockets),
     }
+}
+
+/// Has the kernel notice who has vanished, of all who are accepted from this socket.
+fn keep_alive(socket: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY),
+    )?;
+    socket.set_tcp_user_timeout(Some(VANISHED_AFTER))
 }
 
 /// Whether this machine has no such address, or its kernel no such family.

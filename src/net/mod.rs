@@ -10,6 +10,7 @@ mod listen;
 mod reactor;
 mod signals;
 mod steps;
+mod sweep;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;

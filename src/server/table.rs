@@ -118,6 +118,14 @@ impl Table {
         }
     }
 
+    /// The same, to be looked at.
+    pub(super) fn peek_conn(&self, link: LinkId) -> Option<&Conn> {
+        match &self.peek(link)?.party {
+            Party::Browser(conn) => Some(conn),
+            _ => None,
+        }
+    }
+
     /// The Redis client of that link.
     pub(super) fn client(&mut self, link: LinkId) -> Option<&mut RespClient> {
         match &mut self.get(link)?.party {

@@ -6,6 +6,7 @@ mod world;
 mod alive;
 mod asks;
 mod closing;
+mod comers;
 mod deflate;
 mod fanout;
 mod grants;

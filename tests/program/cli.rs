@@ -50,7 +50,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 46] = [
+const WRONG: &[(&str, &str, &str)] = &[
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -72,6 +72,7 @@ const WRONG: [(&str, &str, &str); 46] = [
     ("--overflow", "drop", "neither close nor latest"),
     ("--max-connections", "0", "give at least 1"),
     ("--max-handshakes", "many", "such as 1000"),
+    ("--max-per-address", "many", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),
     ("--redis-timeout", "0", "give 0.001 to"),
     ("--redis-window-size", "0", "give 1 to"),
@@ -330,7 +331,7 @@ fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
         ("SECONDS", &["expire", "interval", "timeout"][..]),
         ("BYTES", &["size", "limit", "min"]),
-        ("COUNT", &["fragments", "connections", "handshakes"]),
+        ("COUNT", &["fragments", "connections", "handshakes", "address"]),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {
         let output = run(args, &[]);

@@ -2,7 +2,9 @@
 //! the many ways in which a connection ends.
 
 mod closing;
+mod descriptors;
 mod listening;
+mod logging;
 mod shutdown;
 
 use std::fs;

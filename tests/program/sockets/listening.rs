@@ -149,3 +149,25 @@ fn other_system(folder: &Folder) -> String {
     assert!(compiler.status().expect("the C compiler that Rust links with").success());
     library.to_str().expect("text").to_owned()
 }
+
+/// The timer of the kernel for a connection that is accepted at that port: 0 is none.
+fn kernel_timer(port: u16) -> u8 {
+    let table = fs::read_to_string("/proc/net/tcp").expect("proc");
+    let local = format!("0100007F:{port:04X}");
+    let of_us = |line: &&str| line.split_whitespace().nth(1) == Some(&local);
+    let is_open = |line: &&str| line.split_whitespace().nth(3) == Some("01");
+    let line = table.lines().filter(of_us).find(is_open).expect("a connection");
+    let timer = line.split_whitespace().nth(5).expect("a timer");
+    timer[..2].parse().expect("a number")
+}
+
+#[test]
+fn who_is_not_pinged_and_vanishes_is_noticed_by_the_kernel() {
+    for (interval, timer) in [("30", 0), ("0", 2)] {
+        let server = Wsloop::start(&["--ping-interval", interval]);
+        let _client = server.connect("room");
+        // An answer that is not acknowledged yet has a timer too.
+        let port = server.address().port();
+        eventually("a timer", || (kernel_timer(port) == timer).then_some(()));
+    }
+}
