@@ -71,6 +71,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether somebody may publish whom nobody else grants it.
+    pub(crate) fn grants_publishing(&self) -> bool {
+        let rules = self.rules.0.iter().filter(|rule| rule.grant);
+        rules.map(|rule| rule.options).chain([self.allow]).any(Allow::publishes)
+    }
+
     /// The defaults of the program, for the embedded broker and without pages, with room for 1000
     /// conns: where the settings of a test or of a server of one's own begin.
     pub fn base() -> Settings {

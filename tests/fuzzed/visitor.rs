@@ -32,7 +32,7 @@ pub fn check(data: &[u8]) {
 /// What is answered to a stream that arrives in pieces of that size.
 fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
     let kind = BrokerKind::Local { store_limit: STORE_LIMIT };
-    let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, MAX_MESSAGE, 0);
+    let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, MAX_MESSAGE, true, 0);
     let mut visitor = RespClient::new(7, MAX_MESSAGE);
     let mut sent = Vec::new();
     for mut input in stream.chunks(piece) {

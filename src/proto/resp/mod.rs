@@ -20,6 +20,7 @@
 
 pub mod reply;
 pub mod request;
+mod scalars;
 mod scan;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use std::io::Write;
 use redis_protocol::resp3::decode::complete::decode_range;
 use redis_protocol::resp3::types::RangeFrame;
 
+pub(crate) use scalars::scalars;
 use scan::Scanner;
 
 /// Most bytes of a line or blob error, and of the kind and the channel in a push.
