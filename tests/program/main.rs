@@ -11,6 +11,7 @@ mod identity;
 mod publish;
 mod publisher;
 mod redis;
+mod redis_conditions;
 mod regressions;
 mod resp_port;
 mod sockets;

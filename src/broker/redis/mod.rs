@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::{Ask, BrokerEvent, Notice, PublishError, RedisSettings, Status};
 use crate::link::{LinkId, Target};
-use crate::proto::resp::{Decoder, Item, Push};
+use crate::proto::resp::{Decoder, Item, Push, Reply};
 use errors::Ill;
 use health::Health;
 use kind::Role;
@@ -394,7 +394,10 @@ impl Redis {
                 let confirms = matches!(push, Push::Subscribed { .. });
                 (self.session.on_push(push), if confirms { cured } else { &[] })
             }
-            Ok(Some(Item::Reply(reply))) => (self.session.on_reply(reply, &self.inside), cured),
+            Ok(Some(Item::Reply(reply))) => {
+                let good = !matches!(reply, Reply::Error(_));
+                (self.session.on_reply(reply, &self.inside), if good { cured } else { &[] })
+            }
             Err(error) => (BrokerEvent::Broken { reason: error.to_string() }, &[][..]),
         };
         self.inside.clear();
