@@ -78,6 +78,17 @@ pub struct RedisSettings {
     pub window: usize,
 }
 
+/// What a broker is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uses {
+    /// Messages of more bytes are skipped.
+    pub max_message: usize,
+    /// Sessions of more bytes are not read.
+    pub max_session: usize,
+    /// Somebody may publish.
+    pub publishes: bool,
+}
+
 /// Whether the broker can be asked anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -228,16 +239,15 @@ pub enum Broker {
 }
 
 impl Broker {
-    /// The broker of these settings. Values over `max_value` bytes are skipped; `publishes` is
-    /// whether somebody may publish; `seed` is for the jitter of its dialing.
-    pub fn new(settings: BrokerSettings, max_value: usize, publishes: bool, seed: u64) -> Self {
+    /// The broker of these settings; `seed` is for the jitter of its dialing.
+    pub fn new(settings: BrokerSettings, uses: Uses, seed: u64) -> Self {
         match settings.kind {
             BrokerKind::Local { store_limit } => {
                 Broker::Local(Box::new(Local::new(settings.expire_s, store_limit)))
             }
             BrokerKind::Redis(redis) => {
                 let expire_s = settings.expire_s;
-                Broker::Redis(Box::new(Redis::new(redis, expire_s, max_value, publishes, seed)))
+                Broker::Redis(Box::new(Redis::new(redis, expire_s, uses, seed)))
             }
         }
     }

@@ -40,6 +40,8 @@ pub struct Settings {
     pub max_head_size: usize,
     /// Largest message from a browser or from the broker.
     pub max_message_size: usize,
+    /// Largest session of the application that is read.
+    pub max_session_size: usize,
     /// Most fragments of one message.
     pub max_fragments: usize,
     /// What is done about permessage-deflate.
@@ -95,6 +97,7 @@ impl Settings {
             shutdown_timeout_ms: 10_000,
             max_head_size: 8 << 10,
             max_message_size: 1 << 20,
+            max_session_size: 1 << 20,
             max_fragments: 131_072,
             compression: Compression::Shared,
             compression_min: 256,

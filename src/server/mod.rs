@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use crate::access::ask::Application;
 use crate::access::control;
-use crate::broker::{Broker, Redis, RedisDue, Status};
+use crate::broker::{Broker, Redis, RedisDue, Status, Uses};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::link::timers::{self, Wheel};
@@ -66,8 +66,12 @@ pub struct Server {
 impl Server {
     /// A server of these settings. Look-ups are hashed with `keys`; `seed` is for jitter.
     pub fn new(settings: Settings, keys: RandomState, seed: u64) -> Self {
-        let (most, publishes) = (settings.max_message_size, settings.grants_publishing());
-        let broker = Broker::new(settings.broker.clone(), most, publishes, seed);
+        let uses = Uses {
+            max_message: settings.max_message_size,
+            max_session: settings.max_session_size,
+            publishes: settings.grants_publishing(),
+        };
+        let broker = Broker::new(settings.broker.clone(), uses, seed);
         let sources = &settings.sources;
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));

@@ -128,7 +128,7 @@ impl Said {
                 if self.session.first() {
                     tracing::error!(
                         "a session cannot be read: {reason}; see --session-key, \
-                         --max-message-size (said once; then counted)"
+                         --max-session-size (said once; then counted)"
                     );
                 }
             }

@@ -50,7 +50,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 45] = [
+const WRONG: [(&str, &str, &str); 46] = [
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -64,6 +64,7 @@ const WRONG: [(&str, &str, &str); 45] = [
     ("--shutdown-timeout", "soon", "such as 30 or 0.5"),
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
+    ("--max-session-size", "64MiB", "give 1 to 16MiB"),
     ("--max-fragments", "0", "give 1 to"),
     ("--compression", "on", "off, shared or dedicated"),
     ("--compression-min", "small", "such as 65536"),

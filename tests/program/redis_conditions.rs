@@ -1,5 +1,5 @@
-//! A real Redis through what it goes through in its life, under load: it is busy, loads, is demoted,
-//! cuts, pauses, is full. No browser is closed, and no news are lost: what is stored reaches
+//! A real Redis through what it goes through in its life, under load: busy, loading, demoted,
+//! cutting, pausing, full. No browser is closed, and no news are lost: what is stored reaches
 //! everybody, also when its publication was in vain.
 
 use std::thread;

@@ -27,26 +27,21 @@ impl Session {
             let next = if again { self.again.pop_front() } else { self.asks.pop_front() };
             let Some((ask, name)) = next else { return };
             let ranged = !again && !self.plain;
-            let last = self.largest.to_string();
-            match ranged {
-                true => {
-                    let get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
-                    self.command(
-                        &get,
-                        Awaited::Get(Get { ask, name: name.clone(), ranged }),
-                        now_ms,
-                    )
-                }
-                false => {
-                    let get = [b"GET", name.as_bytes()];
-                    self.command(
-                        &get,
-                        Awaited::Get(Get { ask, name: name.clone(), ranged }),
-                        now_ms,
-                    )
-                }
-            }
+            let last = self.largest(ask).to_string();
+            let ranged_get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
+            let get = [b"GET", name.as_bytes()];
+            let command: &[&[u8]] = if ranged { &ranged_get } else { &get };
+            let awaited = Awaited::Get(Get { ask, name: name.clone(), ranged });
+            self.command(command, awaited, now_ms);
             self.window.asked();
+        }
+    }
+
+    /// The most bytes that are of use of what is asked for.
+    fn largest(&self, ask: Ask) -> usize {
+        match ask {
+            Ask::Stored(_) => self.uses.max_message,
+            Ask::Session(_) => self.uses.max_session,
         }
     }
 
@@ -61,7 +56,7 @@ impl Session {
 
     /// The value that was asked for; GETRANGE gives an empty one where there is none.
     pub(super) fn on_value<'a>(&mut self, get: Get, value: Option<&'a [u8]>) -> BrokerEvent<'a> {
-        if value.is_some_and(|value| value.len() > self.largest) {
+        if value.is_some_and(|value| value.len() > self.largest(get.ask)) {
             return self.on_large_value(get.ask);
         }
         self.window.answered(value.map_or(0, <[u8]>::len));
@@ -70,8 +65,11 @@ impl Session {
     }
 
     pub(super) fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
-        self.window.answered(self.largest);
-        let reason = "the value is larger than a message may be".to_string();
+        self.window.answered(self.largest(ask));
+        let reason = match ask {
+            Ask::Stored(_) => "the value is larger than a message may be".to_string(),
+            Ask::Session(_) => "it is larger than --max-session-size".to_string(),
+        };
         BrokerEvent::NoAnswer { ask, reason }
     }
 

@@ -21,7 +21,7 @@ mod window;
 
 use std::sync::Arc;
 
-use super::{Ask, BrokerEvent, Notice, PublishError, RedisSettings, Status};
+use super::{Ask, BrokerEvent, Notice, PublishError, RedisSettings, Status, Uses};
 use crate::link::{LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use errors::Ill;
@@ -48,7 +48,7 @@ const INSIDE: usize = 64 << 10;
 pub struct Redis {
     settings: RedisSettings,
     expire_s: u64,
-    max_value: usize,
+    uses: Uses,
     state: State,
     /// Whether the last dial failed.
     failed: bool,
@@ -65,8 +65,6 @@ pub struct Redis {
     settling: Vec<LinkId>,
     /// What this link was first asked to subscribe to is answered.
     ready: bool,
-    /// Somebody may publish.
-    publishes: bool,
     /// When a server was last left because it was a replica.
     left_ms: Option<u64>,
     /// When ROLE is to be asked.
@@ -107,28 +105,21 @@ pub enum RedisDue {
 }
 
 impl Redis {
-    pub(super) fn new(
-        settings: RedisSettings,
-        expire_s: u64,
-        max_value: usize,
-        publishes: bool,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(settings: RedisSettings, expire_s: u64, uses: Uses, seed: u64) -> Self {
         Redis {
             expire_s,
-            max_value,
+            uses,
             state: State::Resting { until_ms: 0 },
             failed: false,
             attempts: 0,
             random: seed | 1,
-            decoder: Decoder::new(max_value),
-            session: new_session(&settings, max_value),
+            decoder: new_decoder(uses),
+            session: new_session(&settings, uses),
             settings,
             kept: Vec::new(),
             later: Later::default(),
             settling: Vec::new(),
             ready: false,
-            publishes,
             left_ms: None,
             role_ms: 0,
             inside: Vec::new(),
@@ -208,13 +199,13 @@ impl Redis {
     /// When a replica is left.
     fn leave_ms(&self) -> Option<u64> {
         let State::Up { since_ms } = self.state else { return None };
-        (self.publishes && self.session.is_replica()).then_some(since_ms + REPLICA_MS)
+        (self.uses.publishes && self.session.is_replica()).then_some(since_ms + REPLICA_MS)
     }
 
     /// When the server is asked for its role: where nothing is stored nobody says READONLY.
     fn ask_role_ms(&self) -> Option<u64> {
         let State::Up { .. } = self.state else { return None };
-        let matters = self.publishes && (self.expire_s == 0 || self.session.is_replica());
+        let matters = self.uses.publishes && (self.expire_s == 0 || self.session.is_replica());
         (matters && self.session.may_ask_role).then_some(self.role_ms)
     }
 
@@ -245,8 +236,8 @@ impl Redis {
         let pause_ms = if steady { 0 } else { self.backoff_ms() };
         self.state = State::Resting { until_ms: now_ms + pause_ms };
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
-        self.decoder = Decoder::new(self.max_value);
-        let session = new_session(&self.settings, self.max_value);
+        self.decoder = new_decoder(self.uses);
+        let session = new_session(&self.settings, self.uses);
         let (mut lost, unsent) = std::mem::replace(&mut self.session, session).lost();
         lost.settled.append(&mut self.settling);
         unsent.into_iter().for_each(|publication| self.later.push(publication));
@@ -335,7 +326,7 @@ impl Redis {
         now_ms: u64,
     ) -> Result<(), PublishError> {
         let up = matches!(self.state, State::Up { .. });
-        if !std::mem::replace(&mut self.publishes, true) {
+        if !std::mem::replace(&mut self.uses.publishes, true) {
             self.health.say(role_notice(true, &self.session));
         }
         let waiting = self.unsent().len() + self.later.bytes();
@@ -402,25 +393,20 @@ impl Redis {
         };
         self.inside.clear();
         let left_lately = self.left_ms.is_some_and(|at_ms| now_ms < at_ms + REPLICA_MS);
-        match &event {
-            BrokerEvent::Up => {
-                (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
-                self.role_ms = now_ms + ROLE_MS;
-                let role = &mut self.session.kind.role;
-                *role = role.or(left_lately.then_some(Role::Replica));
-                self.health.say(role_notice(self.publishes, &self.session));
-                if self.health.has(Ill::All) {
-                    self.session.command(&[b"PING"], Awaited::Ping, now_ms);
-                }
-                return Some(BrokerEvent::Up);
+        if event == BrokerEvent::Up {
+            (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
+            self.role_ms = now_ms + ROLE_MS;
+            let role = &mut self.session.kind.role;
+            *role = role.or(left_lately.then_some(Role::Replica));
+            self.health.say(role_notice(self.uses.publishes, &self.session));
+            if self.health.has(Ill::All) {
+                self.session.command(&[b"PING"], Awaited::Ping, now_ms);
             }
-            // It was the best that there was.
-            BrokerEvent::Demoted { reason } if left_lately => {
-                self.session.kind.role = Some(Role::Replica);
-                event = BrokerEvent::Notice(Notice::Unstored { reason: reason.clone() });
-            }
-            BrokerEvent::Demoted { .. } => self.left_ms = Some(now_ms),
-            _ => {}
+            return Some(event);
+        }
+        if let BrokerEvent::Demoted { reason } = event {
+            event = self.session.demoted(reason, left_lately);
+            self.left_ms = Some(self.left_ms.filter(|_| left_lately).unwrap_or(now_ms));
         }
         self.health.note(&event, cured);
         Some(event)
@@ -444,8 +430,13 @@ fn role_notice(publishes: bool, session: &Session) -> Notice {
 }
 
 /// A link on which nothing is awaited.
-fn new_session(settings: &RedisSettings, max_value: usize) -> Session {
-    Session::new(max_value.min(settings.window.saturating_mul(4)), settings.window)
+fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
+    let max_message = uses.max_message.min(settings.window.saturating_mul(4));
+    Session::new(Uses { max_message, ..uses }, settings.window)
+}
+
+fn new_decoder(uses: Uses) -> Decoder {
+    Decoder::with_limits(uses.max_session.max(uses.max_message), uses.max_message)
 }
 
 #[cfg(test)]
@@ -463,7 +454,8 @@ mod tests {
             buffer_limit: 1 << 20,
             window: 1 << 20,
         };
-        let mut redis = Redis::new(settings, 0, 1 << 20, true, 1);
+        let uses = Uses { max_message: 1 << 20, max_session: 1 << 20, publishes: true };
+        let mut redis = Redis::new(settings, 0, uses, 1);
         assert_eq!(redis.tick(0), Some(RedisDue::Dial));
         redis.connected(0);
         let reply = format!("-{error}\r\n");

@@ -17,7 +17,7 @@ use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
 use super::kind::{self, Kind, Role};
 use super::later::{Later, Publication};
 use super::window::Window;
-use crate::broker::{Ask, BrokerEvent, Delivery, Notice};
+use crate::broker::{Ask, BrokerEvent, Delivery, Notice, Uses};
 use crate::link::LinkId;
 use crate::proto::resp::{self, Push, Reply, scalars};
 
@@ -48,8 +48,8 @@ pub(super) struct Session {
     pub(super) again: VecDeque<(Ask, Box<str>)>,
     /// GETRANGE is not to be had.
     pub(super) plain: bool,
-    /// The most bytes that are of use of a value.
-    pub(super) largest: usize,
+    /// Which values are of use.
+    pub(super) uses: Uses,
     pub(super) heard_ms: u64,
     /// Since when an answer is due without a byte having arrived.
     pub(super) due_ms: u64,
@@ -101,9 +101,10 @@ struct Own {
 }
 
 impl Session {
-    /// A link on which nothing is awaited. Of a value at most `largest` bytes are of use, and
-    /// `window` bytes of answers are to be expected at one time.
-    pub(super) fn new(largest: usize, window: usize) -> Self {
+    /// A link on which nothing is awaited, and on which `window` bytes of answers are to be
+    /// expected at one time.
+    pub(super) fn new(uses: Uses, window: usize) -> Self {
+        let largest = uses.max_message.max(uses.max_session);
         Session {
             out: Vec::new(),
             sent: 0,
@@ -119,7 +120,7 @@ impl Session {
             asks: VecDeque::new(),
             again: VecDeque::new(),
             plain: false,
-            largest,
+            uses,
             heard_ms: 0,
             due_ms: 0,
         }
@@ -296,6 +297,15 @@ impl Session {
             }
             Awaited::Ping | Awaited::Slots => BrokerEvent::Quiet,
         }
+    }
+
+    /// It has become a replica; if one was left lately, this is the best that there is.
+    pub(super) fn demoted<'a>(&mut self, reason: String, left_lately: bool) -> BrokerEvent<'a> {
+        if !left_lately {
+            return BrokerEvent::Demoted { reason };
+        }
+        self.kind.role = Some(Role::Replica);
+        BrokerEvent::Notice(Notice::Unstored { reason })
     }
 
     /// Whether it repeats what another server has.

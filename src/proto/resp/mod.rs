@@ -169,8 +169,14 @@ impl Decoder {
     /// Larger ones are skipped and reported as `TooLarge`. Strings within aggregates may have
     /// 64 KiB in any case, so that a low limit does not hide HELLO's answer.
     pub fn new(max_value_bytes: usize) -> Decoder {
+        Decoder::with_limits(max_value_bytes, max_value_bytes)
+    }
+
+    /// The same with a limit for replies and one for messages.
+    pub(crate) fn with_limits(max_reply: usize, max_message: usize) -> Decoder {
+        let max_value_bytes = max_reply.max(max_message);
         Decoder {
-            scanner: Scanner::new(max_value_bytes),
+            scanner: Scanner::new(max_reply, max_message),
             spill: Vec::new(),
             max_spill: max_value_bytes.saturating_add(3 * MAX_TEXT + 256),
             skipped: Vec::new(),
