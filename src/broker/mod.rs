@@ -352,7 +352,7 @@ impl Broker {
     pub fn has_more(&self) -> bool {
         match self {
             Broker::Local(local) => local.has_more(),
-            Broker::Redis(_) => false,
+            Broker::Redis(redis) => redis.has_more(),
         }
     }
 

@@ -11,7 +11,7 @@ mod life;
 mod opening;
 pub(crate) mod settings;
 
-pub(crate) use conn::{Conn, Kept};
+pub(crate) use conn::{Conn, Kept, Unserved};
 pub use context::Context;
 pub(crate) use effect::{Effect, Left, Said, Source};
 pub(crate) use life::supersede;

@@ -34,6 +34,7 @@ metrics! {
     gauge resp_clients "Redis clients of the embedded broker."
     counter conns_accepted_total "Conns accepted."
     counter conns_full_total "Conns answered 503 because of --max-connections."
+    counter conns_crowded_total "Conns answered 429 or closed because of --max-per-address."
     counter handshakes_total "Handshakes answered 101."
     counter handshakes_refused_total "Handshakes refused, whatever the status."
     counter origins_refused_total "Handshakes refused for their Origin."
@@ -73,6 +74,8 @@ metrics! {
     counter resp_clients_total "Redis clients that came to the embedded broker."
     counter resp_clients_closed_total "Redis clients closed for not reading, or refused."
     counter handshake_timeouts_total "Conns closed because their handshake took too long."
+    counter log_lines_dropped_total "Lines of the log dropped because nobody read them."
+    counter strangers_evicted_total "Conns without a request closed to make room for others."
 }
 
 fn metric(text: &mut String, kind: &str, name: &str, help: &str, value: u64) {

@@ -16,12 +16,11 @@ impl Server {
     pub(super) fn route(&mut self) {
         loop {
             self.route_effects();
-            self.broker_events(&mut &[][..]);
             self.ask_for_stored();
-            let full = self.cx.is_full() || !self.broker.has_more();
-            if full && !self.cx.has_effects() {
+            if self.cx.is_full() || !self.broker.has_more() {
                 break;
             }
+            self.broker_events(&mut &[][..]);
         }
         self.close_slow_clients();
         self.run_errands();
@@ -51,6 +50,7 @@ impl Server {
     pub(super) fn browser_received(&mut self, link: LinkId, bytes: &mut [u8]) {
         self.cx.begin_go();
         let Some(conn) = self.table.conn(link) else { return };
+        let stranger = conn.stranger();
         if !bytes.is_empty() {
             conn.heard(&self.cx);
         }
@@ -75,6 +75,13 @@ impl Server {
                 kept.unwrap_or_else(|| Box::new(Kept { bytes: bytes.to_vec(), done: 0 }));
             rest.done = rest.bytes.len() - left;
             conn.keep(rest);
+        }
+        if let Some(address) = stranger
+            && let Some(conn) = self.table.peek_conn(link)
+            && conn.stranger().is_none()
+            && !conn.is_closing()
+        {
+            self.met(address);
         }
         self.after(link);
     }
@@ -176,6 +183,9 @@ impl Server {
         if let (Some(Source::Application(number)), Some(app)) = (left.asked, &mut self.application)
         {
             app.forget(number);
+        }
+        if let Some(address) = left.stranger {
+            self.met(address);
         }
         self.cx.encoder.forget(link.index);
         while self.relay.owners.unsubscribe(&mut left.owners).is_some() {}

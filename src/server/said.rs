@@ -23,6 +23,7 @@ pub(super) struct Said {
     stored: SaidOnce,
     session: SaidOnce,
     pub evicted: SaidOnce,
+    pub strangers: SaidOnce,
     pub unrouted: SaidOnce,
     pub control: SaidOnce,
 }

@@ -5,6 +5,8 @@ mod world;
 
 mod alive;
 mod asks;
+mod closing;
+mod comers;
 mod deflate;
 mod fanout;
 mod grants;

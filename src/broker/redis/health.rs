@@ -28,6 +28,11 @@ impl Health {
         self.notices.push_back(notice);
     }
 
+    /// Whether something is to be said.
+    pub(super) fn has_more(&self) -> bool {
+        !self.notices.is_empty()
+    }
+
     /// What is to be said next.
     pub(super) fn next(&mut self) -> Option<Notice> {
         self.notices.pop_front()

@@ -313,6 +313,11 @@ impl Redis {
         self.session.ask(ask, name, now_ms);
     }
 
+    /// Whether there is something to say that nothing more need arrive for.
+    pub(super) fn has_more(&self) -> bool {
+        self.health.has_more()
+    }
+
     /// Whether one more ask would be made at once.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.state, State::Up { .. }) && self.session.has_room()

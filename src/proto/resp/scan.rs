@@ -78,6 +78,11 @@ impl Scanner {
         }
     }
 
+    /// The most that a payload may have, in bytes.
+    pub(super) fn max_message(&self) -> usize {
+        self.max_message
+    }
+
     pub(super) fn is_between_items(&self) -> bool {
         self.depth == 0 && matches!(self.state, State::Kind)
     }

@@ -44,7 +44,7 @@ use local::Local;
 use redis::{Get, Publish, Waiting};
 
 /// Deadlines are kept to within a tick.
-const TICK_MS: u64 = 50;
+pub(super) const TICK_MS: u64 = 50;
 
 /// The model.
 #[derive(Debug)]
