@@ -258,6 +258,11 @@ impl Allow {
         Self(u8::try_from(bits.fold(0, |all, bit| all | bit)).expect("they are the low eight"))
     }
 
+    /// Whether something may be published that it grants.
+    pub fn publishes(self) -> bool {
+        self.0 & Self::of(&Audience::ALL, &[Direction::Publish]).0 != 0
+    }
+
     /// Its options as a set.
     pub fn options(self) -> Options {
         Options(u16::from(self.0))

@@ -12,6 +12,7 @@ mod identity;
 mod publish;
 mod publisher;
 mod redis;
+mod redis_conditions;
 mod regressions;
 mod resp_port;
 mod sockets;
