@@ -10,7 +10,7 @@ use crate::world::*;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use wsloop::proto::ws::frame::Opcode;
-use wsloop::{Allow, Refuse, Rule, Rules, Settings, Sources, TokenKey, Tokens, Who};
+use wsloop::{Allow, Refuse, Rule, Rules, Settings, Sources, TokenKeys, Tokens, Who};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const ALL: &str = "subscribe-broadcast&subscribe-group&subscribe-user&subscribe-session";
@@ -20,7 +20,8 @@ const YES: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n";
 const NOBODY: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 fn tokens() -> Tokens {
-    Tokens { key: TokenKey::from_file_bytes(SECRET).expect("a key"), audience: None }
+    let keys = TokenKeys::from_file_bytes(SECRET, &[]).expect("a key");
+    Tokens { keys, audience: None, leeway_ms: 0 }
 }
 
 /// Redis, and tokens.

@@ -50,7 +50,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 44] = [
+const WRONG: [(&str, &str, &str); 46] = [
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -78,7 +78,9 @@ const WRONG: [(&str, &str, &str); 44] = [
     ("--allow", "everything", "subscribe-broadcast"),
     ("--require-login", "perhaps", "on nor off"),
     ("--token-key-file", "/nowhere/key.pem", "cannot be read"),
+    ("--token-algorithm", "none", "is none of HS256, RS256, ES256, EdDSA"),
     ("--token-audience", "app", "give --token-key-file as well"),
+    ("--token-leeway", "301", "give 0, or 0.001 to 300 seconds"),
     ("--session-key", "session", "such as session:{}"),
     ("--session-cookie", "a b", "such as sessionid"),
     ("--session-format", "xml", "none of django, django-pickle, json, express"),
@@ -326,7 +328,7 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
 #[test]
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
-        ("SECONDS", &["expire", "interval", "timeout"][..]),
+        ("SECONDS", &["expire", "interval", "timeout", "leeway"][..]),
         ("BYTES", &["size", "limit", "min"]),
         ("COUNT", &["fragments", "connections", "handshakes"]),
     ];

@@ -8,6 +8,7 @@ mod cli;
 mod fairness;
 mod grants;
 mod identity;
+mod keys;
 mod publish;
 mod publisher;
 mod redis;

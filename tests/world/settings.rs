@@ -56,7 +56,7 @@ pub fn sessions() -> Sessions {
         cookie: "sessionid".to_owned(),
         key: ("session:".to_owned(), String::new()),
         format: Format::Json,
-        secret: None,
+        secrets: Vec::new(),
         entries: Entries {
             user: Some("wsloop:username".to_owned()),
             groups: Some("ws4redis:memberof".to_owned()),
