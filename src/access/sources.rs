@@ -113,7 +113,7 @@ impl Sources {
         }
         let session = self.session.as_ref().and_then(|sessions| sessions.key_of(head, metrics));
         let ask = |auth: &AskSettings| {
-            let question = address.and_then(|at| ask::question(&auth.host, &auth.path, head, at));
+            let question = address.and_then(|at| ask::question(auth, head, at));
             question.ok_or(Unidentified::Unaskable)
         };
         let question = self.auth.as_ref().map(ask).transpose()?;

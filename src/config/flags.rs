@@ -334,6 +334,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Most connections to the application",
     },
     Flag {
+        name: "auth-keep-alive",
+        variable: "WSLOOP_AUTH_KEEP_ALIVE",
+        takes: Switch(|draft, on| draft.sources.auth_keep_alive = on),
+        default: Value("off"),
+        help: "Ask one question after another on a connection: only where nothing between here and \
+               the application ever answers one twice",
+    },
+    Flag {
         name: "allowed-origins",
         variable: "WSLOOP_ALLOWED_ORIGINS",
         takes: List("LIST", |draft, text| {

@@ -35,6 +35,7 @@ pub(super) struct SourcesDraft {
     pub auth_url: Option<(Target, String, String)>,
     pub auth_timeout_ms: u64,
     pub auth_connections: usize,
+    pub auth_keep_alive: bool,
 }
 
 /// Sources, checked, and what is to be said about them.
@@ -101,6 +102,7 @@ impl SourcesDraft {
                 path,
                 timeout_ms: self.auth_timeout_ms,
                 connections: self.auth_connections,
+                keep_alive: self.auth_keep_alive,
                 waiting,
             }),
         };
@@ -123,7 +125,7 @@ fn belongings(given: &Given) -> Result<(), Wrong> {
     let mend = "give --session-key as well, such as session:{}";
     given.only_with("session-key", &of_sessions, mend)?;
     let mend = "give --auth-url as well, such as http://127.0.0.1:8000/wsloop/auth/";
-    given.only_with("auth-url", &["auth-timeout", "auth-connections"], mend)
+    given.only_with("auth-url", &["auth-timeout", "auth-connections", "auth-keep-alive"], mend)
 }
 
 /// Most bytes of a file with keys: a set of the largest keys has fewer.

@@ -36,13 +36,19 @@ fn id(number: u32) -> LinkId {
 }
 
 impl World {
+    /// One that keeps its links.
     fn new(connections: usize, waiting: usize) -> Self {
+        Self::keeping(true, connections, waiting)
+    }
+
+    fn keeping(keep_alive: bool, connections: usize, waiting: usize) -> Self {
         let auth = Application::new(AskSettings {
             target: Target::Unix("/app.sock".into()),
             host: "app".to_owned(),
             path: "/auth".to_owned(),
             timeout_ms: TIMEOUT_MS,
             connections,
+            keep_alive,
             waiting,
         });
         let links = BTreeMap::new();

@@ -50,7 +50,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 46] = [
+const WRONG: [(&str, &str, &str); 47] = [
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -90,6 +90,7 @@ const WRONG: [(&str, &str, &str); 46] = [
     ("--auth-url", "https://h", "TLS to the application is not spoken"),
     ("--auth-timeout", "soon", "such as 30 or 0.5"),
     ("--auth-connections", "0", "give 1 to"),
+    ("--auth-keep-alive", "perhaps", "on nor off"),
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),

@@ -72,6 +72,7 @@ pub fn application() -> AskSettings {
         path: "/auth?key=1".to_owned(),
         timeout_ms: AUTH_TIMEOUT_MS,
         connections: 2,
+        keep_alive: false,
         waiting: 20_000,
     }
 }
@@ -79,6 +80,15 @@ pub fn application() -> AskSettings {
 /// Redis, and sessions in it.
 pub fn by_session() -> Settings {
     let sources = Sources { session: Some(sessions()), ..Sources::default() };
+    Settings { sources, ..with_redis() }
+}
+
+/// The same, one question after another on a link.
+pub fn on_kept_links() -> Settings {
+    let sources = Sources {
+        auth: Some(AskSettings { keep_alive: true, ..application() }),
+        ..Sources::default()
+    };
     Settings { sources, ..with_redis() }
 }
 

@@ -111,6 +111,7 @@ impl Setup {
             path: "/auth".to_owned(),
             timeout_ms: self.auth_timeout_ms,
             connections,
+            keep_alive: connections % 2 == 1,
             waiting: 64,
         };
         let keys = || TokenKeys::from_file_bytes(SECRET, &[]).expect("a key");
