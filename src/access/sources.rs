@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::access::ask::{self, AskSettings};
 use crate::access::channel::Allow;
-use crate::access::identity::{Identity, Named};
+use crate::access::identity::{Identity, Named, Refused};
 use crate::access::key::TokenKeys;
 use crate::access::session::{self, Entries, Format};
 use crate::access::token::{self, Judge, TokenError};
@@ -58,8 +58,10 @@ pub struct Sessions {
 /// Somebody, or nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// WhoAsks it is.
+    /// Who it is.
     pub identity: Identity,
+    /// Names that the identity cannot have: who needs them is refused.
+    pub refused: Vec<Refused>,
     /// What whoever told so narrows the permissions to.
     pub allow: Option<Allow>,
     /// When that is no longer true, in milliseconds of Unix time.
@@ -91,6 +93,24 @@ pub struct Lookup {
     pub session: Option<String>,
     /// The question for the application.
     pub question: Option<Vec<u8>>,
+}
+
+impl Known {
+    /// Who has these names. What cannot be one is noted.
+    pub fn by_names(named: Named, metrics: &mut Metrics) -> Known {
+        for refused in &named.refused {
+            metrics.names_refused_total += 1;
+            if metrics.names_refused_total == 1 {
+                tracing::warn!(
+                    "{} {:?} is left out: it {} (said once; then counted)",
+                    refused.audience.word(),
+                    refused.name,
+                    refused.why
+                );
+            }
+        }
+        Known { identity: named.identity, refused: named.refused, ..Known::default() }
+    }
 }
 
 impl Sources {
@@ -139,9 +159,9 @@ impl Sources {
         let judge = Judge { keys, audience: audience.as_deref(), leeway_ms: *leeway_ms };
         let claims = token::verify(&token, &judge, unix_ms)?;
         Ok(Some(Known {
-            identity: named(claims.named, metrics),
             allow: claims.allow,
             expires_ms: claims.expires_ms,
+            ..Known::by_names(claims.named, metrics)
         }))
     }
 }
@@ -156,7 +176,7 @@ impl Sessions {
     /// Reads a session that is stored; nobody when it says nothing that can be believed.
     pub fn read(&self, key: &str, stored: &[u8], metrics: &mut Metrics) -> Option<Known> {
         match session::decode(self.format, stored, &self.secrets, key, &self.entries) {
-            Ok(read) => Some(Known { identity: named(read, metrics), ..Known::default() }),
+            Ok(read) => Some(Known::by_names(read, metrics)),
             Err(error) => {
                 metrics.sessions_refused_total += 1;
                 if metrics.sessions_refused_total == 1 {
@@ -186,22 +206,6 @@ impl Sessions {
             }
         }
     }
-}
-
-/// The identity, and a note of the names that it cannot have.
-fn named(named: Named, metrics: &mut Metrics) -> Identity {
-    for refused in &named.refused {
-        metrics.names_refused_total += 1;
-        if metrics.names_refused_total == 1 {
-            tracing::warn!(
-                "{} {:?} is left out: {} (said once; then counted)",
-                refused.audience.word(),
-                refused.name,
-                refused.why
-            );
-        }
-    }
-    named.identity
 }
 
 impl std::fmt::Debug for Sessions {

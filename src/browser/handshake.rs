@@ -6,8 +6,8 @@
 
 use super::context::Context;
 use super::settings::{Refuse, Settings};
-use crate::access::channel::{self, Allow, Grant, Options};
-use crate::access::identity::Identity;
+use crate::access::channel::{self, Allow, Audience, Grant, Options};
+use crate::access::identity::{Identity, NameError, Refused};
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LeftOut, Now, SaidRarely};
@@ -246,15 +246,22 @@ fn agree(
     }
 }
 
-/// Decides about a good request when it is known who asks. Whoever told that may have narrowed what
-/// can be granted. The echo path never gets here: nobody else is to be heard there.
+/// Decides about a good request when it is known who asks, and which names of that one were refused.
+/// Whoever told that may have narrowed what can be granted. The echo path never gets here: nobody else is to be heard there.
 pub fn admit(
     request: Request,
     identity: &Identity,
+    refused: &[Refused],
     narrowed_by: Option<Allow>,
     cx: &mut Context,
 ) -> Decision {
     let settings = &cx.settings;
+    if request.agreed.is_some()
+        && let Some(name) = needed(&request, identity, refused, settings)
+    {
+        let text = format!("{} {}.", whose(name.audience), name.why);
+        return Decision::Refuse(request.refuse(403, &[], &text, settings));
+    }
     if settings.require_login && !permissions::is_logged_in(identity) {
         let text = "Only who is logged in may connect here (see --require-login): log in first.";
         return Decision::Refuse(request.refuse(403, &[], text, settings));
@@ -264,7 +271,7 @@ pub fn admit(
     let permitted = narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
     let grant = channel::channels(&settings.prefix, facility, *options, permitted, identity);
     let Some(agreed) = &request.agreed else {
-        let text = told(&request, identity, by_rule, &grant);
+        let text = told(&request, (identity, refused), by_rule, &grant);
         return Decision::Refuse(inquired(&request, &grant, text));
     };
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
@@ -278,6 +285,51 @@ pub fn admit(
         grant,
         echoes: false,
     })
+}
+
+/// The refused name that the request cannot do without: it asks for what only that has channels
+/// for, or what it may depends on it.
+fn needed<'a>(
+    request: &Request,
+    identity: &Identity,
+    refused: &'a [Refused],
+    settings: &Settings,
+) -> Option<&'a Refused> {
+    // Who has an empty name is nobody, and has lost nothing.
+    let mut refused = refused.iter().filter(|name| name.why != NameError::Empty);
+    refused.find(|name| {
+        let (mut whole, has_other) = (identity.clone(), !identity.groups.is_empty());
+        let lost = if name.name.is_empty() { "?" } else { &name.name };
+        let lacks = match name.audience {
+            Audience::User => {
+                whole.user = Some(lost.to_owned());
+                true
+            }
+            Audience::Group => {
+                whole.groups.push(lost.to_owned());
+                !has_other
+            }
+            Audience::Session => true,
+            Audience::Broadcast => false,
+        };
+        let (options, of) = (request.options, name.audience);
+        let asks = options.subscribe(of) || options.publish(of);
+        let may = |identity: &Identity| {
+            let Request { facility, options, .. } = request;
+            let may = settings.rules.granted(facility, *options, identity, settings.allow);
+            (may, !settings.require_login || permissions::is_logged_in(identity))
+        };
+        lacks && asks || may(identity) != may(&whole)
+    })
+}
+
+/// What a refused name was to be, as a sentence begins.
+fn whose(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Group => "The name of a group of yours cannot be part of a channel's name: it",
+        Audience::Session => "The key of your session cannot be part of a channel's name: it",
+        _ => "Your user name cannot be part of a channel's name: it",
+    }
 }
 
 /// A page may wonder why it hears nothing, or why nobody hears it.
@@ -303,7 +355,12 @@ fn warn_of_silence(
 }
 
 /// What a developer is told who asks a WebSocket's URL with plain HTTP.
-fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant) -> String {
+fn told(
+    request: &Request,
+    (identity, refused): (&Identity, &[Refused]),
+    by_rule: Options,
+    grant: &Grant,
+) -> String {
     let mut text = upgrade::UpgradeError::NoUpgrade.to_string();
     let facility = &request.facility;
     text.push_str(&format!("\n\nWhat a WebSocket of this URL is granted ({facility:?}):\n"));
@@ -313,6 +370,10 @@ fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant)
     }
     if !identity.groups.is_empty() {
         text.push_str(&format!("- you are in the groups {:?}.\n", identity.groups));
+    }
+    for name in refused.iter().filter(|name| name.why != NameError::Empty) {
+        let whose = whose(name.audience);
+        text.push_str(&format!("- {whose} {}: a WebSocket that needs it is refused.\n", name.why));
     }
     if request.options.is_silent() {
         text.push_str(

@@ -11,11 +11,11 @@ use crate::proto::http::Head;
 /// What of the browser's request is repeated as it came.
 const REPEATED: [&str; 3] = ["Authorization", "Origin", "User-Agent"];
 
-/// A GET of the URL of the settings, about the request of a browser at that address: with its Cookie,
-/// Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI, its
-/// address as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and with
-/// X-Forwarded-Proto if it has one that says http or https, for applications that redirect what is
-/// not. `None` if a value could end its line, which none can that was parsed.
+/// A GET of the URL of the settings, about the request of a browser at that address: with its
+/// Cookie, Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI,
+/// its address as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and
+/// with X-Forwarded-Proto if it has one that says http or https, for applications that redirect
+/// what is not. `None` if a value could end its line, which none can that was parsed.
 pub fn question(settings: &AskSettings, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
     let AskSettings { host, path, .. } = settings;
     let mut out = Vec::with_capacity(1 << 10);

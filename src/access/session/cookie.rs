@@ -22,7 +22,8 @@ const LONGEST_KEY: usize = 128;
 /// The session key in the cookie of that name, or `None` without such a cookie.
 ///
 /// With secrets, the MAC of an Express cookie must be by one of them. Without any the key is taken
-/// as it is, which is as safe as a session key is secret. Of other formats the cookie is not signed.
+/// as it is, which is as safe as a session key is secret. Of other formats the cookie is not
+/// signed.
 pub fn session_key<'a>(
     headers: impl IntoIterator<Item = &'a [u8]>,
     name: &str,
