@@ -246,8 +246,9 @@ fn agree(
     }
 }
 
-/// Decides about a good request when it is known who asks, and which names of that one were refused.
-/// Whoever told that may have narrowed what can be granted. The echo path never gets here: nobody else is to be heard there.
+/// Decides about a good request when it is known who asks, and which names of that one were
+/// refused. Whoever told that may have narrowed what can be granted. The echo path never gets here:
+/// nobody else is to be heard there.
 pub fn admit(
     request: Request,
     identity: &Identity,

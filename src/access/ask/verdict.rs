@@ -4,8 +4,8 @@
 //! - a plain header is taken as its bytes are, which must be UTF-8, and decoded no further, so that
 //!   no name stands for another;
 //! - its `-Encoded` form is percent-encoded UTF-8, and a list in it is split before it is decoded;
-//! - a header that cannot be read, or that comes in both forms, makes the whole answer worth nothing,
-//!   and never a grant of the rest;
+//! - a header that cannot be read, or that comes in both forms, makes the whole answer worth
+//!   nothing, and never a grant of the rest;
 //! - a name that can be read and not be part of a channel's name is left out, as of other sources.
 
 use std::borrow::Cow;
