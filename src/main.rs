@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     let log = Log::start(config.log);
-    match serve(config) {
+    match serve(config, log.lines.lost.clone()) {
         Ok(()) => {
             log.finish(None);
             ExitCode::SUCCESS
@@ -51,15 +51,17 @@ fn main() -> ExitCode {
 }
 
 /// Says where it listens, and serves.
-fn serve(mut config: Config) -> Result<(), net::ReactorError> {
+fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::ReactorError> {
     let resp = config.resp.as_ref().map(|resp| (RespSockets::bind(&resp.address), resp.given));
     let resp = match resp {
         Some((Err(error), true)) => return Err(error),
         bound => bound.map(|(bound, _)| bound),
     };
     let clients = resp.as_ref().and_then(|bound| bound.as_ref().ok());
-    config.redis_clients_are_answered_at(&clients.map(RespSockets::addresses).unwrap_or_default());
-    let mut reactor = net::listen(&config.listen, config.settings)?;
+    let taken = clients.map(RespSockets::addresses).unwrap_or_default();
+    config.redis_clients_are_answered_at(&taken);
+    let mut reactor = net::listen(&config.listen, &taken, config.settings)?;
+    reactor.count_lost_lines(lost_lines);
     let addresses = reactor.addresses();
     // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
     std::thread::spawn(move || {
@@ -124,7 +126,7 @@ struct Log {
 struct Lines {
     /// `None` is the end.
     queue: SyncSender<Option<Vec<u8>>>,
-    lost: Arc<AtomicUsize>,
+    lost: Arc<AtomicU64>,
 }
 
 impl Write for Lines {
@@ -149,14 +151,20 @@ impl Log {
     fn start(level: LevelFilter) -> Log {
         let (queue, waiting) = mpsc::sync_channel::<Option<Vec<u8>>>(Log::WAITING_LINES);
         let (say, written) = mpsc::channel();
+        let lost = Arc::<AtomicU64>::default();
+        let lines = Lines { queue, lost: lost.clone() };
         std::thread::spawn(move || {
-            for line in waiting.iter().map_while(|line| line) {
-                // There is nowhere to complain that nobody reads the log.
+            let mut said = 0;
+            // There is nowhere to complain that nobody reads the log.
+            while let Ok(Some(line)) = next(&waiting, &lost, &mut said) {
                 let _ = io::stderr().write_all(&line);
+            }
+            let lines = lost.load(Ordering::Relaxed) - said;
+            if lines > 0 {
+                let _ = writeln!(io::stderr(), "{}", dropped(lines));
             }
             let _ = say.send(());
         });
-        let lines = Lines { queue, lost: Arc::default() };
         let writer = lines.clone();
         tracing_subscriber::fmt()
             .compact()
@@ -168,13 +176,9 @@ impl Log {
         Log { lines, written }
     }
 
-    /// Writes what is left, then how many lines went missing and the last line. It takes the way of
-    /// all lines, because writing to a full pipe from here would wait for its reader.
+    /// Writes what is left, and the last line. It takes the way of all lines, because writing to a
+    /// full pipe from here would wait for its reader.
     fn finish(mut self, last_line: Option<&str>) {
-        let lost = self.lines.lost.load(Ordering::Relaxed);
-        if lost > 0 {
-            tracing::warn!("{lost} log lines were dropped because standard error was not read");
-        }
         if let Some(line) = last_line {
             let _ = self.lines.write_all(line.as_bytes());
         }
@@ -183,4 +187,26 @@ impl Log {
             let _ = self.written.recv_timeout(Log::PATIENCE);
         }
     }
+}
+
+/// The next line of the log. When all that waited is written, standard error is read again, and
+/// lines that found no room since it was not are said to be missing.
+fn next(
+    waiting: &Receiver<Option<Vec<u8>>>,
+    lost: &AtomicU64,
+    said: &mut u64,
+) -> Result<Option<Vec<u8>>, mpsc::RecvError> {
+    if let Ok(line) = waiting.try_recv() {
+        return Ok(line);
+    }
+    let lines = lost.load(Ordering::Relaxed) - *said;
+    if lines > 0 {
+        *said += lines;
+        tracing::warn!("{}", dropped(lines));
+    }
+    waiting.recv()
+}
+
+fn dropped(lines: u64) -> String {
+    format!("{lines} lines dropped: standard error was not read")
 }

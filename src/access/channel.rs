@@ -403,13 +403,16 @@ pub(crate) fn channels(
             continue;
         }
         let names = names(prefix, audience, facility, identity);
-        if hears && !names.is_empty() {
-            grant.granted.0 |= audience.subscribe_bit();
-            grant.subscribe.extend_from_slice(&names);
+        if names.is_empty() {
+            continue;
         }
-        if speaks && !names.is_empty() {
+        if speaks {
             grant.granted.0 |= audience.publish_bit();
-            grant.publish.extend(names);
+            grant.publish.extend_from_slice(&names);
+        }
+        if hears {
+            grant.granted.0 |= audience.subscribe_bit();
+            grant.subscribe.extend(names);
         }
     }
     grant

@@ -10,13 +10,13 @@
 //! [`handshake`](super::handshake) decides about a request, `opening` is about the states up to
 //! Open, `frames` about what an open conn sends, `life` about deadlines and the end.
 
+use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::context::Context;
 use super::effect::{Effect, Left, Source};
 use super::handshake::Request;
-use crate::access::channel::Grant;
 use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
 use crate::fanout::hub::Subscriptions;
@@ -25,6 +25,7 @@ use crate::link::timers::Tick;
 use crate::link::{Frame, LinkId, Outbox, Wish};
 use crate::proto::ws::deflate::Agreement;
 use crate::proto::ws::message::Reader;
+use crate::proto::ws::skim::Skim;
 
 /// One browser connection, from its first byte to its last.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(super) enum Life {
     /// Its request is good; it is being found out who asks.
     Asking(Box<Asking>),
     /// It is known who asks; the conn waits until the broker can be asked for its channels.
-    Waiting(Box<Waiting>),
+    Waiting(Waiting),
     /// It is subscribed; its 101 is queued, and held until the broker has confirmed its channels.
     Joining(Box<Joining>),
     /// It sends and hears.
@@ -55,13 +56,26 @@ pub(super) enum Life {
     Closing(Closing),
 }
 
+/// Why a conn is accepted only to be told that it is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unserved {
+    /// There are as many conns as may be.
+    Full,
+    /// There are as many conns of its address as may be.
+    Crowded,
+    /// The server ends.
+    Ending,
+}
+
 #[derive(Debug)]
 pub(super) struct Head {
     pub began: Tick,
-    /// It was accepted beyond the limit, to be told so.
-    pub surplus: bool,
-    /// The incomplete head, and where it comes from if the application is to be told.
-    pub rest: Option<Box<(Vec<u8>, Option<IpAddr>)>>,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// It was accepted to be told that it is not served, and why.
+    pub unserved: Option<Unserved>,
+    /// The incomplete head.
+    pub rest: Vec<u8>,
 }
 
 /// What a handshake has from its head on until its 101 goes out.
@@ -83,10 +97,10 @@ pub(super) struct Asking {
 
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub begun: Begun,
-    pub grant: Grant,
-    pub accepted: Frame,
-    pub member: Member,
+    /// The channels that it is to hear.
+    pub subscribe: Vec<String>,
+    /// What it goes on with when it joins.
+    pub joining: Box<Joining>,
 }
 
 #[derive(Debug)]
@@ -139,13 +153,25 @@ pub(crate) struct Kept {
     pub done: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Closing {
     pub since: Tick,
     /// The peer's end of the socket is shut.
     pub ended: bool,
     /// The answer to the browser's close waits for the broker's to what it published last.
     pub held: bool,
+    /// We close, and the browser's close frame has not come: the frames before it.
+    pub awaited: Option<Box<Skim>>,
+}
+
+/// What the last bytes of a conn are, and so when its end is shut behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// A response to plain HTTP, or the answer to the browser's close: when they are sent.
+    Answer,
+    /// A close frame of ours: when the browser's has come too. To a browser that has not said its
+    /// own the close would else be unclean.
+    Close,
 }
 
 /// A channel that a conn publishes to.
@@ -161,18 +187,16 @@ pub(crate) struct Publication {
 const PONGS_LIMIT: u32 = 64 << 10;
 
 impl Conn {
-    /// A conn that was accepted from `address`; `surplus` when there were too many already.
-    pub(crate) fn accepted(address: IpAddr, surplus: bool, cx: &mut Context) -> Self {
+    /// A conn that was accepted from `address`, perhaps only to be told that it is not served.
+    pub(crate) fn accepted(address: IpAddr, unserved: Option<Unserved>, cx: &mut Context) -> Self {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
-        let told = cx.settings.sources.auth.is_some().then_some(address);
-        let rest = told.map(|address| Box::new((Vec::new(), Some(address))));
         Conn {
             outbox: Outbox::default(),
             owners: Subscriptions::default(),
             wake: 0,
-            life: Life::Head(Head { began: cx.now.tick(), surplus, rest }),
+            life: Life::Head(Head { began: cx.now.tick(), address, unserved, rest: Vec::new() }),
         }
     }
 
@@ -242,6 +266,19 @@ impl Conn {
         !matches!(self.life, Life::Open(_) | Life::Closing(_))
     }
 
+    /// Where it comes from while its request is not whole.
+    pub(crate) fn stranger(&self) -> Option<IpAddr> {
+        match &self.life {
+            Life::Head(head) => Some(head.address),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one that may be served, and has been a stranger since that tick.
+    pub(crate) fn is_late(&self, since: Tick) -> bool {
+        matches!(&self.life, Life::Head(head) if head.unserved.is_none() && head.began <= since)
+    }
+
     /// Whether it sends and hears.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.life, Life::Open(_))
@@ -255,10 +292,13 @@ impl Conn {
     /// The number of frames that wait for it and may go out.
     #[inline]
     pub(crate) fn unsent_frames(&self) -> usize {
-        match &self.life {
-            Life::Joining(_) | Life::Closing(Closing { held: true, .. }) => 0,
-            _ => self.outbox.frames(),
-        }
+        if self.may_send() { self.outbox.frames() } else { 0 }
+    }
+
+    /// What may go out, as [`Outbox::slices`] gives it.
+    #[inline]
+    pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        if self.may_send() { self.outbox.slices(into) } else { 0 }
     }
 
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
@@ -270,22 +310,35 @@ impl Conn {
         }
     }
 
-    /// The kernel took `n` of its bytes.
-    pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) {
+    /// The kernel took `n` of its bytes. Returns whether nothing waits any more.
+    #[inline]
+    pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) -> bool {
         self.outbox.advance(n);
-        if !self.outbox.is_empty() {
-            return;
-        }
-        match &mut self.life {
-            Life::Open(member) => {
-                if member.pongs >= PONGS_LIMIT {
-                    cx.put(link, Effect::Resume);
-                }
-                (member.skips, member.pongs) = (false, 0);
+        let sent = self.outbox.is_empty();
+        if sent && let Life::Open(member) = &mut self.life {
+            if member.pongs >= PONGS_LIMIT {
+                cx.put(link, Effect::Resume);
             }
-            Life::Closing(Closing { ended: true, .. }) => cx.put(link, Effect::Drop),
-            Life::Closing(_) => cx.put(link, Effect::Finish),
-            _ => {}
+            (member.skips, member.pongs) = (false, 0);
+        } else if sent && let Life::Closing(closing) = &self.life {
+            match closing {
+                Closing { ended: true, .. } => cx.put(link, Effect::Drop),
+                Closing { awaited: None, .. } => cx.put(link, Effect::Finish),
+                _ => {}
+            }
+        }
+        sent
+    }
+
+    /// A conn that is closing sends more: nothing of it is looked at but the answer to our close.
+    pub(super) fn pass_over(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
+        if let Life::Closing(closing) = &mut self.life
+            && closing.awaited.as_mut().is_some_and(|skim| skim.pass(bytes))
+        {
+            closing.awaited = None;
+            if self.outbox.is_empty() {
+                cx.put(link, Effect::Finish);
+            }
         }
     }
 
@@ -300,6 +353,29 @@ impl Conn {
         self.outbox.cost() > limit
     }
 
+    /// Where its frames are when it begins to close; `None` when a close frame has come already,
+    /// behind what a turn had time for.
+    fn unjudged(&self) -> Option<Skim> {
+        let (mut skim, bytes) = match &self.life {
+            Life::Open(member) => {
+                let kept = member.kept.as_deref();
+                (member.reader.skim(), kept.map_or(&[][..], |kept| &kept.bytes[kept.done..]))
+            }
+            Life::Asking(asking) => (Skim::default(), &asking.begun.early[..]),
+            Life::Waiting(waiting) => (Skim::default(), &waiting.joining.begun.early[..]),
+            Life::Joining(joining) => (Skim::default(), &joining.begun.early[..]),
+            Life::Head(_) | Life::Closing(_) => (Skim::default(), &[][..]),
+        };
+        (!skim.pass(bytes)).then_some(skim)
+    }
+
+    /// Whether what waits for it may go out. Of all who are asked most are open.
+    #[inline]
+    fn may_send(&self) -> bool {
+        matches!(self.life, Life::Open(_))
+            || !matches!(self.life, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
+    }
+
     fn asked(&self) -> Option<Source> {
         match &self.life {
             Life::Asking(asking) => asking.asked,
@@ -308,13 +384,14 @@ impl Conn {
     }
 
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
-    pub(super) fn leave(&mut self, link: LinkId, cx: &mut Context) {
-        let closing = Closing { since: cx.now.tick(), ended: false, held: false };
+    pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
+        let awaited = (last == Last::Close).then(|| self.unjudged()).flatten().map(Box::new);
+        let closing = Closing { since: cx.now.tick(), ended: false, held: false, awaited };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
         let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
-            Life::Head(_) => {}
+            Life::Head(head) => left.stranger = Some(head.address),
             Life::Asking(asking) => left.asked = asking.asked,
             Life::Waiting(_) => {}
             Life::Joining(joining) => left.subscriptions = joining.member.subscriptions,

@@ -20,6 +20,8 @@ const FRAMES_PER_TURN: usize = 1 << 20;
 const FRAMES_PER_GO: u32 = 128;
 /// Bytes of a place in an outbox.
 const PLACE: usize = size_of::<Frame>();
+/// Who is accepted only to be told that it is not served has so long to say its request.
+const UNSERVED_MS: u64 = 1_000;
 /// A heartbeat goes out when nothing did for so long: browsers expect one every 4 s.
 const HEARTBEAT_MS: u64 = 3_900;
 
@@ -52,6 +54,8 @@ pub struct Context {
 pub(super) struct Pace {
     pub handshake: Tick,
     pub close: Tick,
+    /// For the request of who is not served.
+    pub unserved: Tick,
     pub ping: Option<Tick>,
     pub pong: Tick,
     pub heartbeat: Option<Tick>,
@@ -75,6 +79,7 @@ impl Context {
         let pace = Pace {
             handshake: timers::ticks(settings.handshake_timeout_ms),
             close: timers::ticks(settings.close_timeout_ms),
+            unserved: timers::ticks(UNSERVED_MS.min(settings.handshake_timeout_ms)),
             ping: (ping_ms > 0).then(|| timers::ticks(ping_ms)),
             pong: timers::ticks(settings.pong_timeout_ms),
             heartbeat: settings.heartbeat.is_some().then(|| timers::ticks(HEARTBEAT_MS)),

@@ -1,5 +1,7 @@
 //! L2: what a conn wants of others, as values that the server routes.
 
+use std::net::IpAddr;
+
 use crate::access::identity::Identity;
 use crate::fanout::hub::Subscriptions;
 
@@ -37,6 +39,8 @@ pub struct Left {
     pub owners: Subscriptions,
     /// Who was asked about it.
     pub asked: Option<Source>,
+    /// Where it came from, if its request was not whole.
+    pub stranger: Option<IpAddr>,
 }
 
 /// Who is asked about a conn.

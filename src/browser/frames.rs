@@ -68,7 +68,11 @@ impl Conn {
                 }
                 Err(error) => {
                     cx.metrics.protocol_errors_total += 1;
-                    self.close(link, Some(error.close_code()), &error.to_string(), cx);
+                    let (code, why) = (Some(error.close_code()), error.to_string());
+                    match error.is_of_a_close() {
+                        true => self.answer_close(link, code, &why, cx),
+                        false => self.close(link, code, &why, cx),
+                    }
                 }
             }
         }
@@ -88,7 +92,7 @@ impl Conn {
     /// stored.
     fn on_close(&mut self, link: LinkId, code: Option<u16>, cx: &mut Context) {
         let published = !self.publications().is_empty();
-        self.close(link, code, "", cx);
+        self.answer_close(link, code, "", cx);
         if published && let Life::Closing(closing) = &mut self.life {
             closing.held = true;
             cx.put(link, Effect::Settle);

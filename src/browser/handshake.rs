@@ -5,8 +5,9 @@
 //! nothing is granted that was not asked for, allowed and named.
 
 use super::context::Context;
-use super::settings::{Refuse, Settings};
-use crate::access::channel::{self, Allow, Audience, Grant, Options};
+use super::lost;
+use super::settings::{CompressionFor, Refuse, Settings};
+use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::{Identity, NameError, Refused};
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
@@ -59,6 +60,8 @@ pub struct Request {
     options: Options,
     /// The page that asks, as it says.
     origin: Option<String>,
+    /// It asks with HEAD: no answer has a body.
+    bare: bool,
     /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
     /// WebSocket would be granted.
     agreed: Option<Agreed>,
@@ -80,6 +83,11 @@ impl Request {
         self.agreed.as_ref().map(|agreed| agreed.accepted(None))
     }
 
+    /// Whether it asks with HEAD.
+    pub fn is_bare(&self) -> bool {
+        self.bare
+    }
+
     /// The refusal of it.
     fn refuse(
         &self,
@@ -89,7 +97,9 @@ impl Request {
         settings: &Settings,
     ) -> Refusal {
         let headers = [headers, &readable_by(self.plain_origin())].concat();
-        refuse(status, &headers, text.to_owned(), self.accepted().as_deref(), settings)
+        let accepted = self.accepted();
+        let refusal = refuse(status, &headers, text.to_owned(), accepted.as_deref(), settings);
+        if self.bare { refusal.without_body() } else { refusal }
     }
 
     /// The origin of a page that reads the answer to plain HTTP.
@@ -131,6 +141,19 @@ pub struct Refusal {
     pub text: String,
     /// Everything to send.
     pub bytes: Frame,
+    /// What is sent ends with a close frame.
+    pub closes: bool,
+}
+
+impl Refusal {
+    /// The same to who has asked with HEAD.
+    pub fn without_body(mut self) -> Refusal {
+        let end = self.bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = end.filter(|_| !self.closes) {
+            self.bytes = Frame::from(&self.bytes[..end + 4]);
+        }
+        self
+    }
 }
 
 impl Pending {
@@ -144,9 +167,13 @@ impl Pending {
 pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
-    let wants_upgrade = head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
+    let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let echoes = settings.echo_path.as_deref() == Some(head.path);
-    if facility.is_none() && !wants_upgrade && !echoes {
+    if facility.is_none() && !echoes && !wants_upgrade() {
+        if !upgrade::has_host(head) {
+            let refusal = not_upgraded(&upgrade::UpgradeError::Host, None, settings);
+            return Examined::Decided(Decision::Refuse(refusal));
+        }
         let site = Site {
             pages: &settings.pages,
             metrics_path: settings.metrics_path.as_deref(),
@@ -179,9 +206,9 @@ fn check(
         Some(upgrade) => upgrade,
         None => upgrade::inquiry(head).map_err(|error| not_upgraded(&error, None, settings))?,
     };
-    let accepted = agreed.as_ref().map(|agreed| agreed.accepted(None));
     let plain_origin = upgrade.origin.filter(|_| agreed.is_none());
-    let refused = |status, text| {
+    let refused = |agreed: Option<Agreed>, status, text| {
+        let accepted = agreed.map(|agreed| agreed.accepted(None));
         let headers = readable_by(plain_origin);
         Err(refuse(status, &headers, text, accepted.as_deref(), settings))
     };
@@ -190,38 +217,40 @@ fn check(
         if let Some(left_out) = cx.said.origin.may(cx.now.mono_ms) {
             tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
         }
-        return refused(refusal.status(), refusal.to_string());
+        return refused(agreed, refusal.status(), refusal.to_string());
     }
     if echoes {
-        let (Some(agreed), Some(accepted)) = (agreed, accepted) else {
+        let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
         let (grant, agreement) = (Grant::default(), agreed.agreement());
+        let accepted = agreed.accepted(None);
         let pending = Pending { grant, accepted, agreement, overflow, echoes };
         return Ok(Examined::Decided(Decision::Open(pending)));
     }
     let Some(facility) = facility else {
         let prefix = &settings.url_prefix;
         let text = format!("WebSockets are served below {prefix} (see --url-prefix).");
-        return refused(404, text);
+        return refused(agreed, 404, text);
     };
     if facility.len() > MAX_FACILITY_BYTES {
         let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
-        return refused(414, text);
+        return refused(agreed, 414, text);
     }
     let options = match Options::read(upgrade.query) {
         Ok(options) => options,
         Err((unknown, nearest)) => {
             let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
-            return refused(400, text);
+            return refused(agreed, 400, text);
         }
     };
     if channel::is_ambiguous(&facility, options) {
         let text = "With user, group or session options, the facility must have no colon in it.";
-        return refused(400, text.to_owned());
+        return refused(agreed, 400, text.to_owned());
     }
     let origin = upgrade.origin.map(str::to_owned);
-    Ok(Examined::Asked(Request { facility, options, origin, agreed }))
+    let bare = head.method == "HEAD";
+    Ok(Examined::Asked(Request { facility, options, origin, bare, agreed }))
 }
 
 /// What a WebSocket is agreed on with who asks for it.
@@ -234,6 +263,9 @@ fn agree(
     let spoken = settings.subprotocols.as_deref();
     let protocol = upgrade::choose_protocol(upgrade.protocols(), spoken);
     let compression = match (settings.compression, overflow) {
+        _ if settings.compression_for == CompressionFor::Browsers && !is_browsers(head) => {
+            Compression::Off
+        }
         // Of messages that refer to one another none can be skipped.
         (Compression::Dedicated, Overflow::Latest) => Compression::Shared,
         (compression, _) => compression,
@@ -244,6 +276,14 @@ fn agree(
         deflate: deflate::negotiate(head.values(deflate::HEADER), compression),
         overflow,
     }
+}
+
+/// Whether a browser asks, by a sign that all of them leave and hardly any other client.
+fn is_browsers(head: &Head<'_>) -> bool {
+    let is_browser = |agent: &[u8]| agent.starts_with(b"Mozilla/");
+    head.header("Origin").is_some()
+        || head.header("Sec-Fetch-Mode").is_some()
+        || head.header("User-Agent").is_some_and(is_browser)
 }
 
 /// Decides about a good request when it is known who asks, and which names of that one were
@@ -258,9 +298,10 @@ pub fn admit(
 ) -> Decision {
     let settings = &cx.settings;
     if request.agreed.is_some()
-        && let Some(name) = needed(&request, identity, refused, settings)
+        && let Some(name) =
+            lost::needed(&request.facility, request.options, identity, refused, settings)
     {
-        let text = format!("{} {}.", whose(name.audience), name.why);
+        let text = format!("{} {}.", lost::whose(name.audience), name.why);
         return Decision::Refuse(request.refuse(403, &[], &text, settings));
     }
     if settings.require_login && !permissions::is_logged_in(identity) {
@@ -286,51 +327,6 @@ pub fn admit(
         grant,
         echoes: false,
     })
-}
-
-/// The refused name that the request cannot do without: it asks for what only that has channels
-/// for, or what it may depends on it.
-fn needed<'a>(
-    request: &Request,
-    identity: &Identity,
-    refused: &'a [Refused],
-    settings: &Settings,
-) -> Option<&'a Refused> {
-    // Who has an empty name is nobody, and has lost nothing.
-    let mut refused = refused.iter().filter(|name| name.why != NameError::Empty);
-    refused.find(|name| {
-        let (mut whole, has_other) = (identity.clone(), !identity.groups.is_empty());
-        let lost = if name.name.is_empty() { "?" } else { &name.name };
-        let lacks = match name.audience {
-            Audience::User => {
-                whole.user = Some(lost.to_owned());
-                true
-            }
-            Audience::Group => {
-                whole.groups.push(lost.to_owned());
-                !has_other
-            }
-            Audience::Session => true,
-            Audience::Broadcast => false,
-        };
-        let (options, of) = (request.options, name.audience);
-        let asks = options.subscribe(of) || options.publish(of);
-        let may = |identity: &Identity| {
-            let Request { facility, options, .. } = request;
-            let may = settings.rules.granted(facility, *options, identity, settings.allow);
-            (may, !settings.require_login || permissions::is_logged_in(identity))
-        };
-        lacks && asks || may(identity) != may(&whole)
-    })
-}
-
-/// What a refused name was to be, as a sentence begins.
-fn whose(audience: Audience) -> &'static str {
-    match audience {
-        Audience::Group => "The name of a group of yours cannot be part of a channel's name: it",
-        Audience::Session => "The key of your session cannot be part of a channel's name: it",
-        _ => "Your user name cannot be part of a channel's name: it",
-    }
 }
 
 /// A page may wonder why it hears nothing, or why nobody hears it.
@@ -373,7 +369,7 @@ fn told(
         text.push_str(&format!("- you are in the groups {:?}.\n", identity.groups));
     }
     for name in refused.iter().filter(|name| name.why != NameError::Empty) {
-        let whose = whose(name.audience);
+        let whose = lost::whose(name.audience);
         text.push_str(&format!("- {whose} {}: a WebSocket that needs it is refused.\n", name.why));
     }
     if request.options.is_silent() {
@@ -405,8 +401,8 @@ fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
         &readable_by(request.plain_origin()),
     ]
     .concat();
-    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), false));
-    Refusal { status: 426, text, bytes }
+    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), request.bare));
+    Refusal { status: 426, text, bytes, closes: false }
 }
 
 /// The headers by which a page of that origin may read an answer, with its cookies.
@@ -428,7 +424,17 @@ pub(crate) fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
 
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.
 pub(crate) fn unavailable(text: &str, accepted: Option<&[u8]>, settings: &Settings) -> Refusal {
-    refuse(503, &[RETRY_AFTER], text.to_string(), accepted, settings)
+    unserved(503, text, accepted, settings)
+}
+
+/// The refusal of who may come again; `accepted` is the 101 it would have had.
+pub(crate) fn unserved(
+    status: u16,
+    text: &str,
+    accepted: Option<&[u8]>,
+    settings: &Settings,
+) -> Refusal {
+    refuse(status, &[RETRY_AFTER], text.to_string(), accepted, settings)
 }
 
 /// The refusal of a request whose token is not valid.
@@ -480,13 +486,13 @@ fn refuse(
     accepted: Option<&[u8]>,
     settings: &Settings,
 ) -> Refusal {
-    let bytes = match (settings.refuse, accepted) {
+    let (bytes, closes) = match (settings.refuse, accepted) {
         (Refuse::Close, Some(accepted)) => {
             let mut bytes = accepted.to_vec();
             bytes.extend_from_slice(&frame::encode_close(Some(4000 + status), &text));
-            bytes
+            (bytes, true)
         }
-        _ => web::text_response(status, headers, &text, false),
+        _ => (web::text_response(status, headers, &text, false), false),
     };
-    Refusal { status, text, bytes: Frame::from(bytes) }
+    Refusal { status, text, bytes: Frame::from(bytes), closes }
 }

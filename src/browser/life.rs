@@ -1,6 +1,6 @@
 //! L2: a conn's deadlines and its end.
 
-use super::conn::{Closing, Conn, Life, Member};
+use super::conn::{Closing, Conn, Last, Life, Member, Unserved};
 use super::context::{Context, Pace};
 use super::effect::Effect;
 use super::handshake::{self, Refusal};
@@ -27,6 +27,28 @@ enum Due {
     Heartbeat,
     /// What let it in is no longer valid.
     Expired,
+}
+
+impl Unserved {
+    /// The status that says it.
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Unserved::Full | Unserved::Ending => 503,
+            Unserved::Crowded => 429,
+        }
+    }
+
+    /// What is said besides.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Unserved::Full => "All connections are taken (see --max-connections); try again later.",
+            Unserved::Crowded => {
+                "There are as many connections from your address as may be (see \
+                 --max-per-address); try again later."
+            }
+            Unserved::Ending => "The server is shutting down; try again.",
+        }
+    }
 }
 
 impl Conn {
@@ -75,7 +97,7 @@ impl Conn {
         match &mut self.life {
             Life::Closing(closing) if unsent => closing.ended = true,
             Life::Open(_) if unsent => {
-                self.finish(link, Frame::default(), cx);
+                self.finish(link, Frame::default(), Last::Answer, cx);
                 if let Life::Closing(closing) = &mut self.life {
                     closing.ended = true;
                 }
@@ -119,8 +141,13 @@ impl Conn {
         match &self.life {
             Life::Closing(_) => {}
             Life::Open(_) => self.close(link, Some(1001), "the server is shutting down", cx),
-            Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
-            _ => self.refuse_waiting(link, 503, "The server is shutting down; try again.", cx),
+            // Its request may be on its way, and a socket that is shut then is reset.
+            Life::Head(_) if !self.has_begun() => {
+                if let Life::Head(head) = &mut self.life {
+                    (head.began, head.unserved) = (cx.now.tick(), Some(Unserved::Ending));
+                }
+            }
+            _ => self.refuse_waiting(link, 503, Unserved::Ending.text(), cx),
         }
     }
 
@@ -135,18 +162,32 @@ impl Conn {
     pub(super) fn refuse(&mut self, link: LinkId, refusal: Refusal, cx: &mut Context) {
         tracing::debug!("{link} refused: {} {}", refusal.status, refusal.text);
         cx.metrics.handshakes_refused_total += 1;
-        self.finish(link, refusal.bytes, cx);
+        let refusal = if self.is_bare() { refusal.without_body() } else { refusal };
+        let last = if refusal.closes { Last::Close } else { Last::Answer };
+        self.finish(link, refusal.bytes, last, cx);
     }
 
-    /// Sends a close frame, and closes.
+    /// Sends a close frame, and closes when the browser has answered it.
     pub(super) fn close(&mut self, link: LinkId, code: Option<u16>, why: &str, cx: &mut Context) {
         tracing::debug!("{link} closes: {code:?} {why:?}");
-        self.finish(link, frame::encode_close(code, why), cx);
+        self.finish(link, frame::encode_close(code, why), Last::Close, cx);
+    }
+
+    /// Answers the browser's close frame, and closes.
+    pub(super) fn answer_close(
+        &mut self,
+        link: LinkId,
+        code: Option<u16>,
+        why: &str,
+        cx: &mut Context,
+    ) {
+        tracing::debug!("{link} is closed: {code:?} {why:?}");
+        self.finish(link, frame::encode_close(code, why), Last::Answer, cx);
     }
 
     /// Sends its last bytes. Then its end is shut and what it still sends discarded, so that no
     /// reset destroys those bytes on their way.
-    pub(super) fn finish(&mut self, link: LinkId, last: Frame, cx: &mut Context) {
+    pub(super) fn finish(&mut self, link: LinkId, bytes: Frame, last: Last, cx: &mut Context) {
         self.send_replies(cx);
         match self.life {
             Life::Closing(_) => return,
@@ -154,15 +195,15 @@ impl Conn {
             Life::Joining(_) => drop(self.outbox.drop_unstarted()),
             _ => {}
         }
-        self.leave(link, cx);
-        self.outbox.push(last);
+        self.leave(link, last, cx);
+        self.outbox.push(bytes);
         cx.queued(1);
     }
 
     /// Closes its link at once, whatever waits.
     pub(crate) fn drop_now(&mut self, link: LinkId, cx: &mut Context) {
         if !self.is_closing() {
-            self.leave(link, cx);
+            self.leave(link, Last::Answer, cx);
         }
         cx.put(link, Effect::Drop);
     }
@@ -186,6 +227,15 @@ impl Conn {
     }
 
     fn handshake_timed_out(&mut self, link: LinkId, cx: &mut Context) {
+        if let Life::Head(head) = &self.life
+            && let Some(why) = head.unserved
+        {
+            match self.has_begun() {
+                true => self.refuse_waiting(link, why.status(), why.text(), cx),
+                false => self.drop_now(link, cx),
+            }
+            return;
+        }
         cx.metrics.handshake_timeouts_total += 1;
         match &self.life {
             Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
@@ -197,10 +247,19 @@ impl Conn {
         }
     }
 
+    /// Whether its request is with HEAD, as far as can be told.
+    fn is_bare(&self) -> bool {
+        match &self.life {
+            Life::Head(head) => is_bare(&head.rest),
+            Life::Asking(asking) => asking.request.is_bare(),
+            _ => false,
+        }
+    }
+
     /// Whether a part of its request head has come.
     fn has_begun(&self) -> bool {
         match &self.life {
-            Life::Head(head) => head.rest.as_ref().is_some_and(|rest| !rest.0.is_empty()),
+            Life::Head(head) => !head.rest.is_empty(),
             _ => true,
         }
     }
@@ -209,9 +268,12 @@ impl Conn {
         let since = match &self.life {
             Life::Open(member) => return member.due(pace),
             Life::Closing(Closing { since, .. }) => return Some((since + pace.close, Due::Close)),
+            Life::Head(head) if head.unserved.is_some() => {
+                return Some((head.began + pace.unserved, Due::Handshake));
+            }
             Life::Head(head) => head.began,
             Life::Asking(asking) => asking.begun.since,
-            Life::Waiting(waiting) => waiting.begun.since,
+            Life::Waiting(waiting) => waiting.joining.begun.since,
             Life::Joining(joining) => joining.begun.since,
         };
         Some((since + pace.handshake, Due::Handshake))
@@ -229,6 +291,11 @@ impl Member {
         let end = (self.expires > 0).then_some((self.expires, Due::Expired));
         alive.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
     }
+}
+
+/// Whether these are the first bytes of a request with HEAD. Empty lines may go before it.
+pub(super) fn is_bare(head: &[u8]) -> bool {
+    head.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 /// Counts messages given up for newer ones.

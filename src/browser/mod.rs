@@ -8,10 +8,11 @@ mod effect;
 mod frames;
 pub(crate) mod handshake;
 mod life;
+mod lost;
 mod opening;
 pub(crate) mod settings;
 
-pub(crate) use conn::{Conn, Kept};
+pub(crate) use conn::{Conn, Kept, Unserved};
 pub use context::Context;
 pub(crate) use effect::{Effect, Left, Said, Source};
 pub(crate) use life::supersede;

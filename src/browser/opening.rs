@@ -6,10 +6,14 @@
 
 use std::borrow::Cow;
 
-use super::conn::{Asking, Begun, Conn, Head, Joining, Kept, Life, Member, Publication, Waiting};
+use super::conn::{
+    Asking, Begun, Closing, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved,
+    Waiting,
+};
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
 use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
+use super::life::is_bare;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::{Identity, Named};
@@ -34,12 +38,18 @@ impl Conn {
         cx: &mut Context,
     ) -> Option<Said<'i>> {
         match &mut self.life {
-            Life::Open(_) => return self.frames(link, input, cx),
+            Life::Open(_) => {
+                let said = self.frames(link, input, cx);
+                if said.is_some() || !self.is_closing() {
+                    return said;
+                }
+                self.pass_over(link, input, cx);
+            }
             Life::Head(_) => self.on_head(link, input, cx),
             Life::Asking(_) | Life::Waiting(_) | Life::Joining(_) => {
                 self.keep_early(link, input, cx);
             }
-            Life::Closing(_) => {}
+            Life::Closing(_) => self.pass_over(link, input, cx),
         }
         *input = &mut [];
         None
@@ -139,17 +149,19 @@ impl Conn {
 
     /// Begins to join: its 101 is queued, and the channels are returned that it is to hear.
     pub(crate) fn join(&mut self, link: LinkId, cx: &mut Context) -> Option<Vec<String>> {
-        let Life::Waiting(waiting) = &mut self.life else { return None };
-        let begun = std::mem::take(&mut waiting.begun);
-        let (grant, accepted) = (std::mem::take(&mut waiting.grant), waiting.accepted.clone());
-        let mut member = std::mem::take(&mut waiting.member);
-        member.form.binary = grant.binary;
-        member.publications = publications(&grant);
-        self.outbox.push(accepted.clone());
+        if !matches!(self.life, Life::Waiting(_)) {
+            return None;
+        }
+        let left = Life::Closing(Closing::default());
+        let Life::Waiting(Waiting { subscribe, joining }) = std::mem::replace(&mut self.life, left)
+        else {
+            unreachable!("it was looked at")
+        };
+        self.outbox.push(joining.accepted.clone());
         cx.queued(1);
-        tracing::trace!("{link} joins {} channels", grant.subscribe.len());
-        self.life = Life::Joining(Box::new(Joining { begun, accepted, awaiting: 0, member }));
-        Some(grant.subscribe)
+        tracing::trace!("{link} joins {} channels", subscribe.len());
+        self.life = Life::Joining(joining);
+        Some(subscribe)
     }
 
     /// Waits for one more confirmation of the broker before it opens.
@@ -179,7 +191,7 @@ impl Conn {
             cx.metrics.expired_total += 1;
             let mut last = joining.accepted.to_vec();
             last.extend_from_slice(&frame::encode_close(Some(4401), EXPIRED));
-            return self.finish(link, Frame::from(last), cx);
+            return self.finish(link, Frame::from(last), Last::Close, cx);
         }
         let mut member = std::mem::take(&mut joining.member);
         let early = std::mem::take(&mut joining.begun.early);
@@ -223,7 +235,7 @@ impl Conn {
     pub(super) fn accepted_frame(&self) -> Option<Frame> {
         match &self.life {
             Life::Asking(asking) => asking.request.accepted(),
-            Life::Waiting(waiting) => Some(waiting.accepted.clone()),
+            Life::Waiting(waiting) => Some(waiting.joining.accepted.clone()),
             Life::Joining(joining) => Some(joining.accepted.clone()),
             Life::Head(_) | Life::Open(_) | Life::Closing(_) => None,
         }
@@ -237,20 +249,27 @@ impl Conn {
     fn on_head(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let Life::Head(head) = &mut self.life else { return };
         let since = head.began;
-        let mut kept = head.rest.as_mut().map(|rest| std::mem::take(&mut rest.0));
-        let whole = match kept.take_if(|kept| !kept.is_empty()) {
-            None => Cow::Borrowed(bytes),
-            Some(mut kept) => {
+        let mut kept = std::mem::take(&mut head.rest);
+        let whole = match kept.is_empty() {
+            true => Cow::Borrowed(bytes),
+            false => {
                 kept.extend_from_slice(bytes);
                 Cow::Owned(kept)
             }
         };
         match examine(link, &whole, head, cx) {
-            Ok(None) => head.rest.get_or_insert_default().0 = whole.into_owned(),
+            Ok(None) => head.rest = whole.into_owned(),
             Ok(Some((examined, length))) => {
+                let examined = match examined {
+                    Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
+                        Identified::Decided(Decision::Refuse(refusal.without_body()))
+                    }
+                    examined => examined,
+                };
                 self.on_examined(link, examined, Begun { since, early: Vec::new() }, cx);
                 self.keep_early(link, &whole[length..], cx);
             }
+            Err(refusal) if is_bare(&whole) => self.refuse(link, refusal.without_body(), cx),
             Err(refusal) => self.refuse(link, refusal, cx),
         }
     }
@@ -321,18 +340,21 @@ impl Conn {
         }
         self.on_decision(link, decision, begun, cx);
         if let (Life::Waiting(waiting), Some(at_ms)) = (&mut self.life, expires_ms) {
-            waiting.member.expires = tick_behind(at_ms, cx.now);
+            waiting.joining.member.expires = tick_behind(at_ms, cx.now);
         }
     }
 
     fn on_decision(&mut self, link: LinkId, decision: Decision, begun: Begun, cx: &mut Context) {
         match decision {
-            Decision::Answer(answer) => self.finish(link, answer, cx),
+            Decision::Answer(answer) => self.finish(link, answer, Last::Answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;
-                let member = Member::new(agreement, overflow, echoes);
-                self.life = Life::Waiting(Box::new(Waiting { begun, grant, accepted, member }));
+                let mut member = Member::new(agreement, overflow, echoes);
+                member.form.binary = grant.binary;
+                member.publications = publications(&grant);
+                let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
+                self.life = Life::Waiting(Waiting { subscribe: grant.subscribe, joining });
                 cx.put(link, Effect::Join);
             }
         }
@@ -342,7 +364,7 @@ impl Conn {
     pub(crate) fn needs_broker(&self) -> bool {
         match &self.life {
             Life::Waiting(waiting) => {
-                !waiting.grant.subscribe.is_empty() || !waiting.grant.publish.is_empty()
+                !waiting.subscribe.is_empty() || !waiting.joining.member.publications.is_empty()
             }
             _ => false,
         }
@@ -352,15 +374,17 @@ impl Conn {
     fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let begun = match &mut self.life {
             Life::Asking(asking) => &mut asking.begun,
-            Life::Waiting(waiting) => &mut waiting.begun,
+            Life::Waiting(waiting) => &mut waiting.joining.begun,
             Life::Joining(joining) => &mut joining.begun,
-            Life::Head(_) | Life::Open(_) | Life::Closing(_) => return,
+            Life::Closing(_) => return self.pass_over(link, bytes, cx),
+            Life::Head(_) | Life::Open(_) => return,
         };
         if begun.early.len() + bytes.len() <= cx.settings.max_head_size {
             return begun.early.extend_from_slice(bytes);
         }
         let refusal = handshake::too_eager(self.accepted_frame().as_deref(), &cx.settings);
         self.refuse(link, refusal, cx);
+        self.pass_over(link, bytes, cx);
     }
 }
 
@@ -385,32 +409,35 @@ fn examine(
     let Some((head, length)) = head else { return Ok(None) };
     tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
     let examined = handshake::examine(&head, cx);
-    if conn.surplus {
-        return Err(refuse_surplus(examined, cx));
+    let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
+    if let Some(why) = conn.unserved {
+        return refused(refuse_unserved(why, examined, cx));
     }
-    let address = conn.rest.as_ref().and_then(|rest| rest.1);
+    let address = cx.settings.sources.auth.is_some().then_some(conn.address);
     let identified = match examined {
         Examined::Decided(decision) => Identified::Decided(decision),
         Examined::Asked(request) => {
             let sources = &cx.settings.sources;
             match sources.identify(&head, address, cx.now.unix_ms, &mut cx.metrics) {
                 Ok(who) => Identified::By(request, who),
-                Err(unidentified) => return Err(refuse_unidentified(unidentified, &request, cx)),
+                Err(unidentified) => {
+                    return refused(refuse_unidentified(unidentified, &request, cx));
+                }
             }
         }
     };
     Ok(Some((identified, length)))
 }
 
-fn refuse_surplus(examined: Examined, cx: &mut Context) -> Refusal {
-    cx.metrics.conns_full_total += 1;
-    let text = "All connections are taken (see --max-connections); try again later.";
+fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
+    cx.metrics.conns_full_total += u64::from(why == Unserved::Full);
+    cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
         Examined::Asked(request) => request.accepted(),
     };
-    handshake::unavailable(text, accepted.as_deref(), &cx.settings)
+    handshake::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
 }
 
 fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -> Refusal {

@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_fragments: usize,
     /// What is done about permessage-deflate.
     pub compression: Compression,
+    /// Who is given permessage-deflate.
+    pub compression_for: CompressionFor,
     /// Messages to browsers that are smaller are not compressed.
     pub compression_min: usize,
     /// Most bytes that may wait for a conn whose socket takes no more.
@@ -52,8 +54,13 @@ pub struct Settings {
     pub overflows: Overflows,
     /// Most conns; a few more are answered 503, and the rest wait to be accepted.
     pub max_connections: usize,
-    /// Most conns that have not yet had their 101; more wait to be accepted.
+    /// Most conns that have not yet had their 101. When one more comes, one gives way whose
+    /// request is not whole; where there is none, it waits to be accepted.
     pub max_handshakes: usize,
+    /// Most conns of one IPv4 address or IPv6 /64; 0 is any number.
+    pub max_per_address: usize,
+    /// Most Redis clients of the embedded broker; a few more are told so.
+    pub max_resp_clients: usize,
     /// The sub-protocols spoken here; `None` takes the first one offered.
     pub subprotocols: Option<Vec<String>>,
     /// Which pages may connect besides those of the same host.
@@ -91,11 +98,14 @@ impl Settings {
             max_message_size: 1 << 20,
             max_fragments: 131_072,
             compression: Compression::Shared,
+            compression_for: CompressionFor::All,
             compression_min: 256,
             outbox_limit: 4 << 20,
             overflows: Overflows::default(),
             max_connections: 1000,
             max_handshakes: 4096,
+            max_per_address: 0,
+            max_resp_clients: 128,
             subprotocols: None,
             allowed_origins: AllowedOrigins::Listed(Vec::new()),
             refuse: Refuse::Status,
@@ -108,6 +118,16 @@ impl Settings {
             },
         }
     }
+}
+
+/// Who is given permessage-deflate, of those who offer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionFor {
+    /// Everybody.
+    All,
+    /// Who is a browser by a sign that browsers leave. Some other clients offer what they do not
+    /// do, as is said in the book.
+    Browsers,
 }
 
 /// How a WebSocket handshake is refused.

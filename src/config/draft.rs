@@ -6,6 +6,7 @@ use crate::access::channel::Allow;
 use crate::access::permissions::Who;
 use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
+use crate::server;
 use crate::web::Page;
 
 use super::file::File;
@@ -14,9 +15,18 @@ use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::{Config, Resp, pages, values};
 
-/// Descriptors that are no conn's: standard streams, epoll, wakers, listeners, Redis, and room for
-/// what libraries open.
-pub(crate) const RESERVED_DESCRIPTORS: usize = 64;
+/// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
+/// looking up names and libraries open.
+const OWN_DESCRIPTORS: usize = 24;
+/// Sockets to Redis: one, and while it is replaced another.
+const REDIS_DESCRIPTORS: usize = 2;
+/// Addresses that a name stands for.
+const ADDRESSES: usize = 2;
+/// Most Redis clients of the embedded broker, where there are descriptors enough.
+const RESP_CLIENTS: usize = 128;
+/// Most handshakes when nothing is said; of fewer conns it is half, so that who says nothing leaves
+/// room for who does.
+const HANDSHAKES: usize = 4096;
 /// Where the embedded broker answers Redis clients when nothing is said: next to where Redis does,
 /// so that neither is taken for the other.
 const RESP: &str = "127.0.0.1:6380";
@@ -37,9 +47,11 @@ pub(super) struct ServerDraft {
     pub redis: Option<RedisSettings>,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
+    pub redis_window: usize,
     pub store_limit: usize,
     pub heartbeat: String,
     pub max_connections: Option<usize>,
+    pub max_handshakes: Option<usize>,
     pub allow: Option<Allow>,
     pub demo: Option<bool>,
 }
@@ -56,12 +68,30 @@ impl ServerDraft {
             redis: None,
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
+            redis_window: 0,
             store_limit: 0,
             heartbeat: String::new(),
             max_connections: None,
+            max_handshakes: None,
             allow: None,
             demo: None,
         }
+    }
+
+    /// All that can be open besides conns, so that accepting them never uses the descriptors up.
+    fn reserved_descriptors(&self) -> usize {
+        let resp = match (&self.redis, &self.resp) {
+            (Some(_), _) => REDIS_DESCRIPTORS,
+            (None, Some(None)) => 0,
+            (None, _) => ADDRESSES + self.settings.max_resp_clients + server::SURPLUS_CLIENTS,
+        };
+        let application = match &self.sources.auth_url {
+            // One that is closed may be there until the turn ends.
+            Some(_) => 2 * self.sources.auth_connections,
+            None => 0,
+        };
+        let listeners = ADDRESSES * self.listen.len();
+        OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application
     }
 
     /// Judges the values beside each other, and works out what depends on several.
@@ -83,7 +113,13 @@ impl ServerDraft {
             None if demo => Allow::parse(DEMO_ALLOW).expect("a list of known options"),
             None => Allow::default(),
         };
-        self.settings.max_connections = max_connections(self.max_connections, descriptors)?;
+        self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
+        let reserved = self.reserved_descriptors();
+        let asked = self.max_connections;
+        self.settings.max_connections = max_connections(asked, descriptors, reserved)?;
+        self.settings.max_handshakes = self
+            .max_handshakes
+            .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
         let message = self.settings.max_message_size;
         for (flag, times, limit) in [
             ("outbox-limit", 2, &mut self.settings.outbox_limit),
@@ -101,6 +137,7 @@ impl ServerDraft {
             Some(redis) => BrokerKind::Redis(RedisSettings {
                 timeout_ms: self.redis_timeout_ms,
                 buffer_limit: self.redis_buffer_limit,
+                window: self.redis_window,
                 ..redis
             }),
             None => BrokerKind::Local { store_limit: self.store_limit },
@@ -131,12 +168,16 @@ fn demo_note(allow_is_given: bool) -> &'static str {
     }
 }
 
-fn max_connections(asked: Option<usize>, descriptors: usize) -> Result<usize, Wrong> {
+fn max_connections(
+    asked: Option<usize>,
+    descriptors: usize,
+    reserved: usize,
+) -> Result<usize, Wrong> {
     let flag = "max-connections";
-    let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
+    let most = descriptors.saturating_sub(reserved);
     let limit = format!(
         "the limit of {descriptors} open files leaves room for {most} conns \
-         ({RESERVED_DESCRIPTORS} are reserved); raise it (ulimit -n, systemd's LimitNOFILE=)"
+         ({reserved} are for what else can be open); raise it (ulimit -n, systemd's LimitNOFILE=)"
     );
     match asked {
         None if most == 0 => Err(Wrong { flag, why: limit }),

@@ -88,7 +88,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_PING_INTERVAL",
         takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.ping_interval_ms = ms),
         default: Value("30"),
-        help: "A browser that sent nothing for so long gets a ping; 0 is off",
+        help: "A browser that sent nothing for so long gets a ping; 0 is off, and then who has \
+               vanished is noticed by TCP within some five minutes",
     },
     Flag {
         name: "pong-timeout",
@@ -150,6 +151,16 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Smallest message to browsers that is compressed",
     },
     Flag {
+        name: "compression-for",
+        variable: "WSLOOP_COMPRESSION_FOR",
+        takes: Text("all|browsers", |draft, text| {
+            put(&mut draft.settings.compression_for, values::compression_for(text))
+        }),
+        default: Value("all"),
+        help: "Who is given permessage-deflate: `all` who offer it, or only `browsers`, for other \
+               clients are often wrong about it",
+    },
+    Flag {
         name: "max-head-size",
         variable: "WSLOOP_MAX_HEAD_SIZE",
         takes: Bytes(256..=MIB, |draft, size| draft.settings.max_head_size = size),
@@ -178,15 +189,24 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         name: "max-connections",
         variable: "WSLOOP_MAX_CONNECTIONS",
         takes: Count(1..=usize::MAX, |draft, count| draft.max_connections = Some(count)),
-        default: Words("the descriptor limit less 64"),
+        default: Words("the descriptor limit less what else can be open"),
         help: "Most connections; more get 503",
     },
     Flag {
         name: "max-handshakes",
         variable: "WSLOOP_MAX_HANDSHAKES",
-        takes: Count(1..=MOST, |draft, count| draft.settings.max_handshakes = count),
-        default: Value("4096"),
-        help: "Most connections without an answer to their request; more wait in the kernel",
+        takes: Count(1..=MOST, |draft, count| draft.max_handshakes = Some(count)),
+        default: Words("4096, or half of --max-connections"),
+        help: "Most connections without an answer to their request; for one more, the oldest \
+               without a request is closed of the address that has most of those",
+    },
+    Flag {
+        name: "max-per-address",
+        variable: "WSLOOP_MAX_PER_ADDRESS",
+        takes: Count(0..=usize::MAX, |draft, count| draft.settings.max_per_address = count),
+        default: Value("0"),
+        help: "Most connections of one IPv4 address or IPv6 /64; more get 429; 0 is any number, as \
+               behind a proxy, which is one address",
     },
     Flag {
         name: "store-limit",
@@ -210,6 +230,15 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("64MiB"),
         help: "Most bytes of commands that may wait for Redis; past it publishes are refused; at \
                least four times the message limit, which raises the default",
+    },
+    Flag {
+        name: "redis-window-size",
+        variable: "WSLOOP_REDIS_WINDOW_SIZE",
+        takes: Bytes(1..=256 * MIB, |draft, size| draft.redis_window = size),
+        default: Value("4MiB"),
+        help: "Bytes of stored messages and sessions that Redis is expected to owe at one time; at \
+               worst it is four times as many, and a larger stored message is not fetched; keep \
+               that below half of Redis's client-output-buffer-limit for pubsub, 32 MB by default",
     },
     Flag {
         name: "allow",
@@ -349,7 +378,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         }),
         default: Words("none"),
         help: "Origins that may connect besides the host's own, separated by commas, as \
-               `https://example.com`; `*` is all",
+               `https://example.com` or, of apps whose pages are files, `file://`; `*` is all",
     },
     Flag {
         name: "subprotocols",

@@ -24,7 +24,6 @@ use tracing::level_filters::LevelFilter;
 
 use crate::browser::settings::Settings;
 
-pub(crate) use draft::RESERVED_DESCRIPTORS;
 use draft::ServerDraft;
 use file::File;
 use flags::FLAGS;
@@ -200,7 +199,8 @@ mod tests {
         assert_eq!(settings.max_message_size, 1 << 20);
         assert_eq!(settings.max_fragments, 131_072);
         assert_eq!(settings.outbox_limit, 4 << 20);
-        assert_eq!(settings.max_connections, DESCRIPTORS - 64);
+        // 24 of its own, 2 for a listener, 32 to be told, 138 for Redis clients.
+        assert_eq!(settings.max_connections, DESCRIPTORS - 196);
         assert_eq!(settings.max_handshakes, 4096);
         assert_eq!(settings.subprotocols, None);
         assert_eq!((settings.require_login, settings.rules), (false, Rules::default()));
@@ -332,6 +332,7 @@ mod tests {
             db: 2,
             timeout_ms: 5_000,
             buffer_limit: 5 << 20,
+            window: 4 << 20,
         };
         assert_eq!(settings.broker.kind, BrokerKind::Redis(redis));
     }
@@ -426,10 +427,18 @@ mod tests {
         let conns = |args: &[&str], descriptors| {
             load_with(args, descriptors).map(|config| config.settings.max_connections)
         };
-        assert_eq!(conns(&[], 1024), Ok(960));
-        assert_eq!(conns(&["--max-connections=960"], 1024), Ok(960));
+        assert_eq!(conns(&[], 1024), Ok(828));
+        assert_eq!(conns(&["--max-connections=828"], 1024), Ok(828));
+        // What cannot be open needs no room.
+        assert_eq!(conns(&["--resp=off"], 1024), Ok(966));
+        assert_eq!(conns(&["--redis=redis://h"], 1024), Ok(964));
+        let asking = ["--redis=redis://h", "--auth-url=http://h/", "--auth-connections=10"];
+        assert_eq!(conns(&asking, 1024), Ok(944));
+        assert_eq!(conns(&["--listen=a:1,b:2,c:3", "--resp=off"], 1024), Ok(962));
+        // Where there are few, Redis clients leave some to browsers.
+        assert_eq!(conns(&[], 256), Ok(156));
         let refusals: [(&[&str], usize); 3] =
-            [(&["--max-connections=961"], 1024), (&[], 64), (&["--max-connections=1"], 0)];
+            [(&["--max-connections=829"], 1024), (&[], 64), (&["--max-connections=1"], 0)];
         for (args, descriptors) in refusals {
             match conns(args, descriptors) {
                 Err(line) => assert!(line.contains("ulimit -n"), "{line}"),

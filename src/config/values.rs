@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use tracing::level_filters::LevelFilter;
 
 use crate::access::channel;
-use crate::browser::settings::Refuse;
+use crate::browser::settings::{CompressionFor, Refuse};
 use crate::link::authority::host_and_port;
 use crate::proto::ws::deflate::Compression;
 
@@ -130,6 +130,15 @@ pub(crate) fn compression(text: &str) -> Result<Compression, String> {
         "shared" => Ok(Compression::Shared),
         "dedicated" => Ok(Compression::Dedicated),
         _ => Err(format!("{} is no compression; write off, shared or dedicated", quoted(text))),
+    }
+}
+
+/// Who is given permessage-deflate.
+pub(crate) fn compression_for(text: &str) -> Result<CompressionFor, String> {
+    match text {
+        "all" => Ok(CompressionFor::All),
+        "browsers" => Ok(CompressionFor::Browsers),
+        _ => Err(format!("{} is nobody; write all or browsers", quoted(text))),
     }
 }
 
@@ -418,6 +427,14 @@ mod tests {
                 ("WARN", Ok(LevelFilter::WARN)),
                 ("trace", Ok(LevelFilter::TRACE)),
                 ("loud", Err("error, warn, info, debug or trace")),
+            ],
+        );
+        table(
+            compression_for,
+            &[
+                ("all", Ok(CompressionFor::All)),
+                ("browsers", Ok(CompressionFor::Browsers)),
+                ("Browsers", Err("all or browsers")),
             ],
         );
         table(

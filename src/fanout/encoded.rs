@@ -157,16 +157,31 @@ impl<'a> Encoded<'a> {
 pub(crate) struct Run<'a> {
     messages: Vec<Encoded<'a>>,
     joined: Vec<(Form, Frame)>,
+    /// What the last receiver wanted; the next mostly wants the same. The second one's is kept:
+    /// many messages have one receiver.
+    last: Option<(Form, Option<Frame>)>,
 }
 
 impl<'a> Run<'a> {
     /// The messages in their order; not none.
     pub(crate) fn new(payloads: impl Iterator<Item = &'a [u8]>) -> Self {
-        Run { messages: payloads.map(Encoded::new).collect(), joined: Vec::new() }
+        Run { messages: payloads.map(Encoded::new).collect(), joined: Vec::new(), last: None }
     }
 
     /// The frames for a receiver, as [`Encoder::frame`] makes one.
+    #[inline]
     pub(crate) fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+        let again = match &self.last {
+            Some((known, Some(frames))) if *known == form => return frames.clone(),
+            Some((known, None)) => *known == form && !form.takeover,
+            _ => false,
+        };
+        let frames = self.encode(encoder, receiver, form);
+        self.last = Some((form, again.then(|| frames.clone())));
+        frames
+    }
+
+    fn encode(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
         if let [message] = &mut self.messages[..] {
             return encoder.frame(message, receiver, form);
         }

@@ -30,9 +30,11 @@ metrics! {
     gauge handshakes_pending "Conns that have not yet had their 101."
     gauge channels "Channels that somebody hears."
     gauge broker_up "1 when the broker answers."
+    gauge control_heard "1 when the application's disconnects are heard, see wsloop:control."
     gauge resp_clients "Redis clients of the embedded broker."
     counter conns_accepted_total "Conns accepted."
     counter conns_full_total "Conns answered 503 because of --max-connections."
+    counter conns_crowded_total "Conns answered 429 or closed because of --max-per-address."
     counter handshakes_total "Handshakes answered 101."
     counter handshakes_refused_total "Handshakes refused, whatever the status."
     counter origins_refused_total "Handshakes refused for their Origin."
@@ -47,6 +49,7 @@ metrics! {
     counter deliveries_total "Messages that arrived from the broker."
     counter deliveries_skipped_total "Messages from the broker larger than --max-message-size."
     counter stored_unreadable_total "Stored messages that could not be read or were too large."
+    counter stored_late_total "Times live messages waited no longer for a stored one."
     counter stored_evicted_total "Stored messages given up because of --store-limit."
     counter broker_errors_total "Commands that the broker answered with an error."
     counter broker_dials_total "Times the broker was dialed."
@@ -71,6 +74,8 @@ metrics! {
     counter resp_clients_total "Redis clients that came to the embedded broker."
     counter resp_clients_closed_total "Redis clients closed for not reading, or refused."
     counter handshake_timeouts_total "Conns closed because their handshake took too long."
+    counter log_lines_dropped_total "Lines of the log dropped because nobody read them."
+    counter strangers_evicted_total "Conns without a request closed to make room for others."
 }
 
 fn metric(text: &mut String, kind: &str, name: &str, help: &str, value: u64) {

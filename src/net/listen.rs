@@ -2,15 +2,29 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::ReactorError;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
 const BACKLOG: i32 = 4096;
+
+/// Who is not pinged and says nothing for so long is probed by the kernel, and so often.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+/// Who acknowledges neither probes nor data for so long has vanished. Since Linux 5.11 that also
+/// ends who acknowledges and does not read, so that it may not be short.
+const VANISHED_AFTER: Duration = Duration::from_secs(300);
+
+/// Free ports that are tried until one is free on all addresses of a name.
+const PORTS_TRIED: usize = 20;
+
+/// EAFNOSUPPORT of Linux, which has no kind of its own.
+const NO_SUCH_FAMILY: i32 = 97;
 
 /// A listening socket.
 pub(super) struct Listener {
@@ -29,7 +43,7 @@ pub struct RespSockets(pub(super) Vec<Listener>);
 impl RespSockets {
     /// Binds every address that `given`, a host and a port, stands for.
     pub fn bind(given: &str) -> Result<RespSockets, ReactorError> {
-        listen_for(given, "--resp", Comers::Clients).map(RespSockets)
+        listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], true).map(RespSockets)
     }
 
     /// Where they are: the ports chosen, where 0 was given.
@@ -47,34 +61,122 @@ pub(super) enum Comers {
     Clients,
 }
 
-/// Listens on every address that `given`, the value of a flag, stands for.
+/// Listens on every address that `given`, the values of a flag, stand for; `taken` are those that
+/// this process listens on already. Of those who are not pinged the kernel may be asked who has
+/// vanished.
 pub(super) fn listen_for(
-    given: &str,
+    given: &[String],
     flag: &'static str,
     comers: Comers,
+    taken: &[SocketAddr],
+    asks_the_kernel: bool,
 ) -> Result<Vec<Listener>, ReactorError> {
-    let failed = |error| ReactorError::Listen { address: given.to_owned(), flag, error };
-    listen(given, comers).map_err(failed)
+    let failed = |address: &String, ours, error| ReactorError::Listen {
+        address: address.clone(),
+        flag,
+        ours,
+        error,
+    };
+    let mut named = Vec::new();
+    for text in given {
+        let addresses = text.to_socket_addrs().map_err(|error| failed(text, false, error))?;
+        named.push((text, addresses.collect::<Vec<SocketAddr>>()));
+    }
+    let every: Vec<SocketAddr> = named.iter().flat_map(|(_, all)| all.iter().copied()).collect();
+    let mut bound = Vec::new();
+    for (text, mut addresses) in named {
+        addresses.retain(|address| address.port() == 0 || !addresses_of(&bound).contains(address));
+        if addresses.is_empty() {
+            continue;
+        }
+        let sockets = bind_all(&addresses, &every).map_err(|(address, error)| {
+            let own = [addresses_of(&bound), taken.to_vec()].concat();
+            failed(text, own.iter().any(|own| overlap(*own, address)), error)
+        })?;
+        if asks_the_kernel {
+            sockets.iter().try_for_each(keep_alive).map_err(|error| failed(text, false, error))?;
+        }
+        bound.extend(sockets.into_iter().map(|socket| Listener { socket, ready: true, comers }));
+    }
+    Ok(bound)
 }
 
-fn listen(given: &str, comers: Comers) -> io::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    let mut unavailable = io::Error::from(ErrorKind::AddrNotAvailable);
-    for address in given.to_socket_addrs()? {
-        match bind(address) {
-            Ok(socket) => listeners.push(Listener { socket, ready: true, comers }),
-            // A name may stand for an address of a family that this machine lacks.
-            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => unavailable = error,
-            Err(error) => return Err(error),
+fn addresses_of(listeners: &[Listener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
+}
+
+/// Whether nobody else can listen on one while somebody listens on the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (any || one.ip() == other.ip())
+}
+
+/// Binds all addresses of one name. Where any free port is wanted they have the same one, for a
+/// browser tries whichever address of the name it likes.
+fn bind_all(
+    addresses: &[SocketAddr],
+    every: &[SocketAddr],
+) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
+    for _ in 0..PORTS_TRIED {
+        match bind_with_one_port(addresses, every) {
+            // The port that was free on one address is taken on another.
+            Err((address, error))
+                if error.kind() == ErrorKind::AddrInUse && address.port() == 0 => {}
+            other => return other,
         }
     }
-    if listeners.is_empty() { Err(unavailable) } else { Ok(listeners) }
+    bind_with_one_port(addresses, every)
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_with_one_port(
+    addresses: &[SocketAddr],
+    every: &[SocketAddr],
+) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
+    let mut sockets: Vec<TcpListener> = Vec::new();
+    let mut unavailable = None;
+    for given in addresses {
+        let mut address = *given;
+        if address.port() == 0
+            && let Some(first) = sockets.first().and_then(|socket| socket.local_addr().ok())
+        {
+            address.set_port(first.port());
+        }
+        // An IPv6 socket for every address would take the port of the IPv4 one too.
+        let beside = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        match bind(address, address.is_ipv6() && every.iter().any(beside)) {
+            Ok(socket) => sockets.push(socket),
+            // A name may stand for an address of a family that this machine lacks.
+            Err(error) if is_lacking(&error) => unavailable = Some((*given, error)),
+            Err(error) => return Err((*given, error)),
+        }
+    }
+    match unavailable {
+        Some(unavailable) if sockets.is_empty() => Err(unavailable),
+        _ => Ok(sockets),
+    }
+}
+
+/// Has the kernel notice who has vanished, of all who are accepted from this socket.
+fn keep_alive(socket: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY),
+    )?;
+    socket.set_tcp_user_timeout(Some(VANISHED_AFTER))
+}
+
+/// Whether this machine has no such address, or its kernel no such family.
+fn is_lacking(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
+}
+
+fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
+    if only_v6 {
+        socket.set_only_v6(true)?;
+    }
     // Accepted sockets inherit it, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;

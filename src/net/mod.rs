@@ -3,14 +3,17 @@
 //! The only home of mio, sockets, threads and `Instant::now`. It knows links and bytes, not what
 //! they mean: that is [`crate::server`]'s.
 
+mod accepting;
 mod dial;
 mod link;
 mod listen;
 mod reactor;
 mod signals;
 mod steps;
+mod sweep;
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 
 pub use listen::RespSockets;
 pub use reactor::Reactor;
@@ -27,6 +30,8 @@ pub enum ReactorError {
         address: String,
         /// By which flag.
         flag: &'static str,
+        /// This process itself listens there.
+        ours: bool,
         /// What the system said.
         error: std::io::Error,
     },
@@ -34,11 +39,17 @@ pub enum ReactorError {
     System(std::io::Error),
 }
 
-/// A loop that listens on the addresses and will serve until a signal asks for the end.
-pub fn listen(addresses: &[String], settings: Settings) -> Result<Reactor, ReactorError> {
+/// A loop that listens on the addresses and will serve until a signal asks for the end. This
+/// process listens on those that are taken already.
+pub fn listen(
+    addresses: &[String],
+    taken: &[SocketAddr],
+    settings: Settings,
+) -> Result<Reactor, ReactorError> {
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
-    let mut reactor = Reactor::bind(addresses, Server::new(settings, keys, seed))?;
+    let server = Server::new(settings, keys, seed);
+    let mut reactor = Reactor::bind_beside(taken, addresses, server)?;
     reactor.heed_signals()?;
     Ok(reactor)
 }
@@ -46,9 +57,14 @@ pub fn listen(addresses: &[String], settings: Settings) -> Result<Reactor, React
 impl std::fmt::Display for ReactorError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            ReactorError::Listen { address, flag, error } => {
+            ReactorError::Listen { address, flag, ours, error } => {
                 write!(f, "cannot listen on {address}: {error}")?;
                 match error.kind() {
+                    std::io::ErrorKind::AddrInUse if *ours => write!(
+                        f,
+                        "; wsloop itself listens there, by another --listen or by --resp: choose \
+                         another with {flag}"
+                    ),
                     std::io::ErrorKind::AddrInUse => {
                         let mend = "another program listens there: stop it, or choose another with";
                         write!(f, "; {mend} {flag}")

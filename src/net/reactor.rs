@@ -16,24 +16,27 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use super::ReactorError;
+use super::accepting::Ending;
 use super::dial::Dials;
 use super::link::{Reading, Socket, Stream, link_of, token_of};
 use super::listen::{Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
+use super::sweep::is_after_pause;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Listeners have the tokens from here downwards; no link has so high a place.
-const LISTENERS: usize = usize::MAX - 2;
+pub(super) const LISTENERS: usize = usize::MAX - 2;
 
 /// Bytes read at a time, from whichever link.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -45,35 +48,43 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
 /// quiet one its answer within some milliseconds.
 const READ_BUDGET: Duration = Duration::from_millis(2);
-/// Conns accepted in a turn.
-const ACCEPTS: usize = 256;
 /// Buffers handed to one write.
 const SLICES: usize = 16;
 pub(super) const EVENTS: usize = 1024;
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
-/// Out of descriptors, accepting pauses for so long.
-const ACCEPT_PAUSE_MS: u64 = 500;
 
 /// The loop and all it owns.
 pub struct Reactor {
     pub(super) server: Server,
-    poll: Poll,
-    links: Slab<Socket>,
-    listeners: Vec<Listener>,
+    pub(super) poll: Poll,
+    pub(super) links: Slab<Socket>,
+    pub(super) listeners: Vec<Listener>,
     signals: Option<Signals>,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
-    leftovers: VecDeque<LinkId>,
+    pub(super) leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
     start: Instant,
-    now: Now,
-    accept_after_ms: u64,
-    said_no_descriptors: bool,
+    pub(super) now: Now,
+    pub(super) accept_after_ms: u64,
+    pub(super) said_no_descriptors: bool,
+    /// The end was asked for.
+    pub(super) ending: Option<Ending>,
+    lost_lines: Arc<AtomicU64>,
 }
 
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
+        Reactor::bind_beside(&[], addresses, server)
+    }
+
+    /// The same, where this process listens on some addresses already.
+    pub(super) fn bind_beside(
+        taken: &[SocketAddr],
+        addresses: &[String],
+        server: Server,
+    ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let mut reactor = Reactor {
@@ -89,10 +100,12 @@ impl Reactor {
             now: Now::default(),
             accept_after_ms: 0,
             said_no_descriptors: false,
+            ending: None,
+            lost_lines: Arc::default(),
         };
-        for given in addresses {
-            reactor.accept_from(listen_for(given, "--listen", Comers::Browsers)?)?;
-        }
+        let asks_the_kernel = !reactor.server.pings();
+        let (flag, comers) = ("--listen", Comers::Browsers);
+        reactor.accept_from(listen_for(addresses, flag, comers, taken, asks_the_kernel)?)?;
         Ok(reactor)
     }
 
@@ -107,6 +120,12 @@ impl Reactor {
         self.accept_from(sockets.0)
     }
 
+    /// Has the metrics say how many lines of the log were lost, as is counted there.
+    #[doc(hidden)]
+    pub fn count_lost_lines(&mut self, lines: Arc<AtomicU64>) {
+        self.lost_lines = lines;
+    }
+
     /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
     /// the end at once.
     pub fn heed_signals(&mut self) -> Result<(), ReactorError> {
@@ -117,7 +136,7 @@ impl Reactor {
     /// Serves until a shutdown that was asked for is complete.
     pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.server.is_done() {
+        while !self.server.is_done() || self.ends_listening() {
             self.turn(&mut events, None)?;
         }
         Ok(())
@@ -134,23 +153,21 @@ impl Reactor {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
+        let since = self.now.mono_ms;
         self.now = self.now();
-        self.hear(events);
+        match is_after_pause(self.now.mono_ms - since, timeout) {
+            true => self.sweep(events)?,
+            false => self.hear(events, Some(Instant::now() + READ_BUDGET)),
+        }
+        self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
         self.server.tick(self.now);
         self.put_out();
         Ok(())
     }
 
-    fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), ReactorError> {
-        for mut listener in listeners {
-            let token = Token(LISTENERS - self.listeners.len());
-            self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
-            self.listeners.push(listener);
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self, events: &Events) {
+    /// Hands on what the events say; links are read until that time, or all of them once in a
+    /// sweep, which leaves the leftovers for its end.
+    pub(super) fn hear(&mut self, events: &Events, until: Option<Instant>) {
         let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
@@ -181,28 +198,34 @@ impl Reactor {
                 }
             }
         }
-        self.read_all(dialed, fresh);
+        let were_left = self.leftovers.len();
+        self.read_all(dialed, fresh, until);
+        if until.is_some() {
+            self.read_leftovers(were_left, until);
+        }
         self.accept();
         if signalled {
             // After reading: what a browser had said by then is not lost.
             self.on_signal();
         }
+        self.end_listening_when_quiet();
     }
 
-    /// Reads those that were dialed, then those that have something new to say, then those that an
-    /// earlier turn has left over, of whom at least one has its turn.
-    fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>) {
-        let until = Instant::now() + READ_BUDGET;
-        let mut left = self.leftovers.len();
+    /// Reads those that were dialed, then those that have something new to say.
+    fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>, until: Option<Instant>) {
         for link in dialed {
             self.read(link, None);
         }
         for link in fresh {
-            match Instant::now() < until {
-                true => self.read(link, Some(until)),
+            match until.is_none_or(|until| Instant::now() < until) {
+                true => self.read(link, until),
                 false => self.leave_over(link),
             }
         }
+    }
+
+    /// Reads those that an earlier turn has left over, of whom at least one has its turn.
+    pub(super) fn read_leftovers(&mut self, mut left: usize, until: Option<Instant>) {
         let mut first = true;
         while left > 0
             && let Some(link) = self.leftovers.pop_front()
@@ -212,9 +235,10 @@ impl Reactor {
             entry.left_over = false;
             match entry.dialed {
                 true => self.read(link, None),
-                false => self.read(link, Some(until)),
+                false => self.read(link, until),
             }
-            if !std::mem::take(&mut first) && Instant::now() >= until {
+            let over = until.is_some_and(|until| Instant::now() >= until);
+            if !std::mem::take(&mut first) && over {
                 break;
             }
         }
@@ -306,7 +330,7 @@ impl Reactor {
         self.server.handle(Input::Blocked { link }, self.now);
     }
 
-    fn put_out(&mut self) {
+    pub(super) fn put_out(&mut self) {
         let until = Instant::now() + WRITE_BUDGET;
         while let Some(output) = self.server.poll_output() {
             match output {
@@ -329,56 +353,6 @@ impl Reactor {
                         self.dials.end(link);
                         self.accept_after_ms = 0;
                     }
-                }
-            }
-        }
-    }
-
-    fn accept(&mut self) {
-        for at in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
-                let paused = self.now.mono_ms < self.accept_after_ms;
-                let listener = &self.listeners[at];
-                if paused || !listener.ready || !self.accepts(listener.comers) {
-                    break;
-                }
-                let comers = listener.comers;
-                match listener.socket.accept() {
-                    Ok((stream, peer)) => self.accepted(stream, peer, comers),
-                    Err(error) => self.on_accept_error(at, &error),
-                }
-            }
-        }
-    }
-
-    fn accepts(&self, comers: Comers) -> bool {
-        match comers {
-            Comers::Browsers => self.server.accepting(),
-            Comers::Clients => self.server.accepting_clients(),
-        }
-    }
-
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr, comers: Comers) {
-        let link = match comers {
-            Comers::Browsers => self.server.accept(peer, self.now),
-            Comers::Clients => self.server.accept_client(&peer, self.now),
-        };
-        self.insert(link, Socket::accepted(link.generation, stream));
-        self.register(link);
-    }
-
-    fn on_accept_error(&mut self, at: usize, error: &io::Error) {
-        match error.kind() {
-            ErrorKind::WouldBlock => self.listeners[at].ready = false,
-            ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
-            _ => {
-                self.accept_after_ms = self.now.mono_ms + ACCEPT_PAUSE_MS;
-                self.listeners[at].ready = true;
-                if !std::mem::replace(&mut self.said_no_descriptors, true) {
-                    tracing::warn!(
-                        "accepting pauses: {error}; raise the limit (ulimit -n) or lower \
-                         --max-connections (said once)"
-                    );
                 }
             }
         }
@@ -449,8 +423,7 @@ impl Reactor {
         if times == 0 {
             return;
         }
-        // Who comes now is refused by the kernel and can try another process at once.
-        self.listeners.clear();
+        self.end_listening(times);
     }
 
     fn hung_up(&mut self, link: LinkId, cause: Cause) {
@@ -472,19 +445,20 @@ impl Reactor {
         let waiting = self.listeners.iter().any(accepts);
         let accept_ms = waiting.then_some(self.accept_after_ms);
         let read_ms = (!self.leftovers.is_empty()).then_some(0);
-        let deadlines = self.server.next_deadline_ms().into_iter().chain(accept_ms).chain(read_ms);
+        let others = accept_ms.into_iter().chain(read_ms).chain(self.quiet_at_ms());
+        let deadlines = self.server.next_deadline_ms().into_iter().chain(others);
         let now_ms = self.start.elapsed().as_millis() as u64;
         deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
     }
 
     /// The core names places in the order in which they are taken and given up here, so the two
     /// slabs agree; if ever they did not, bytes would go to the wrong browser.
-    fn insert(&mut self, link: LinkId, entry: Socket) {
+    pub(super) fn insert(&mut self, link: LinkId, entry: Socket) {
         let index = self.links.insert(entry);
         assert_eq!(index, link.index as usize, "the core and the reactor disagree about places");
     }
 
-    fn register(&mut self, link: LinkId) {
+    pub(super) fn register(&mut self, link: LinkId) {
         let Some(entry) = self.links.get_mut(link.index as usize) else { return };
         // Every socket can be written to at first. To be told so is one more turn for each.
         let interest = if entry.told_writable { BOTH } else { Interest::READABLE };

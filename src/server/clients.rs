@@ -10,8 +10,8 @@ use crate::broker::client::{RespClient, Step};
 use crate::browser::Context;
 use crate::link::{LinkId, Now, Output, SaidOnce, Wish};
 
-/// Most RESP clients; who comes then is told so.
-const MOST: usize = 128;
+/// RESP clients beyond the most there may be that are accepted to be told so.
+pub(crate) const SURPLUS_CLIENTS: usize = 8;
 
 /// The RESP clients there are.
 #[derive(Debug, Default)]
@@ -55,14 +55,16 @@ impl Server {
     /// Whether a RESP client may be accepted now: there is an embedded broker to come to, and no
     /// end.
     pub fn accepting_clients(&self) -> bool {
-        self.ends_ms.is_none() && matches!(self.broker, Broker::Local(_))
+        let most = self.cx.settings.max_resp_clients + SURPLUS_CLIENTS;
+        let has_room = self.clients.len() < most;
+        has_room && self.ends_ms.is_none() && matches!(self.broker, Broker::Local(_))
     }
 
     /// Names the link of a RESP client that was accepted: a Redis client of the embedded broker.
     pub fn accept_client(&mut self, peer: &dyn std::fmt::Display, now: Now) -> LinkId {
         self.set_now(now);
-        let full = self.clients.len() >= MOST
-            || self.conns() + self.clients.len() >= self.cx.settings.max_connections;
+        let most = self.cx.settings.max_resp_clients;
+        let full = self.clients.len() >= most;
         let client = RespClient::refused("ERR max number of clients reached");
         let link = self.table.name(Party::Client(Box::new(client)));
         if let Some(client) = self.table.client(link).filter(|_| !full) {
@@ -77,8 +79,7 @@ impl Server {
             self.cx.metrics.resp_clients_closed_total += 1;
             if self.clients.said_full.first() {
                 tracing::warn!(
-                    "Redis clients are refused: there are {MOST} of them, or as many links as \
-                     --max-connections allows (said once; then counted)"
+                    "Redis clients are refused: there are {most} of them (said once; then counted)"
                 );
             }
         }

@@ -66,9 +66,12 @@ impl Lines {
         !self.lines[line as usize].is_empty()
     }
 
-    /// The line of browsers whose turn it is, if somebody stands in one.
+    /// The line whose turn it is, if somebody stands in one.
     #[inline]
     pub(super) fn which(&self) -> Option<Line> {
+        if self.has(Line::First) {
+            return Some(Line::First);
+        }
         match (self.has(Line::Front), self.has(Line::Back)) {
             (true, back) if self.run < FRONT_RUN || !back => Some(Line::Front),
             (_, true) => Some(Line::Back),

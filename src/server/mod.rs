@@ -7,12 +7,15 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `table` is about links and lines, `routing` about what conns want, `brokering` about what the
-//! broker says, `relay` about who hears it, `clients` about the Redis clients of the embedded
-//! broker.
+//! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want,
+//! `brokering` about what the broker says, `relay` about who hears it, `handout` about how it gets
+//! into outboxes, `clients` about the Redis clients of the embedded broker.
 
+mod accepting;
 mod brokering;
 mod clients;
+mod comers;
+mod handout;
 mod lines;
 mod relay;
 mod routing;
@@ -20,7 +23,6 @@ mod table;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::access::ask::Application;
@@ -30,12 +32,12 @@ use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, SaidRarely, Wish};
+pub(crate) use accepting::SURPLUS;
 use clients::Clients;
+pub(crate) use clients::SURPLUS_CLIENTS;
+use comers::{Crowds, Strangers};
 use relay::Relay;
-use table::{Party, Table};
-
-/// Conns beyond `--max-connections` that are accepted to be told so.
-const SURPLUS: usize = 32;
+use table::{Next, Party, Table};
 
 /// The server.
 #[derive(Debug)]
@@ -50,8 +52,12 @@ pub struct Server {
     /// The application, if it is asked about handshakes.
     application: Option<Application>,
     clients: Clients,
+    strangers: Strangers,
+    crowds: Crowds,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
+    /// When it is asked for again, after it was denied.
+    control_retry_ms: Option<u64>,
     /// When a shutdown that was asked for must have ended.
     ends_ms: Option<u64>,
     said: Said,
@@ -61,12 +67,15 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Said {
     unreachable: SaidOnce,
+    condition: SaidOnce,
+    unheard: SaidOnce,
     dropped: SaidOnce,
     refused: SaidOnce,
     evicted: SaidOnce,
     unrouted: SaidOnce,
     control: SaidOnce,
     denied: SaidOnce,
+    strangers: SaidOnce,
     skipped: SaidRarely,
     stored: SaidOnce,
     session: SaidOnce,
@@ -79,41 +88,26 @@ impl Server {
         let sources = &settings.sources;
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
+        let patience_ms = settings.broker.patience_ms();
+        let crowds = Crowds::new(settings.max_per_address);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
             table: Table::default(),
-            relay: Relay::new(keys),
+            relay: Relay::new(keys, patience_ms),
             cx,
             wheel: Wheel::default(),
             broker,
             broker_link: None,
             application,
             clients: Clients::default(),
+            strangers: Strangers::default(),
+            crowds,
             control,
+            control_retry_ms: None,
             ends_ms: None,
             said: Said::default(),
         }
-    }
-
-    /// Whether a conn may be accepted now. If not, it is to wait where it is.
-    pub fn accepting(&self) -> bool {
-        let settings = &self.cx.settings;
-        let pending = self.cx.metrics.handshakes_pending as usize;
-        self.ends_ms.is_none()
-            && self.conns() < settings.max_connections + SURPLUS
-            && pending < settings.max_handshakes
-    }
-
-    /// Names the link of a conn that was accepted from `peer`.
-    pub fn accept(&mut self, peer: SocketAddr, now: Now) -> LinkId {
-        self.set_now(now);
-        let surplus = self.conns() >= self.cx.settings.max_connections;
-        let conn = Conn::accepted(peer.ip(), surplus, &mut self.cx);
-        let link = self.table.name(Party::Browser(conn));
-        tracing::debug!("{link} accepted from {peer}");
-        self.after(link);
-        link
     }
 
     /// Takes note of what happened.
@@ -149,6 +143,10 @@ impl Server {
         self.set_now(now);
         let now_ms = self.cx.now.mono_ms;
         self.fire_timers();
+        self.relay.release_overdue(&mut self.table, &mut self.cx);
+        for link in self.relay.take_slow() {
+            self.after(link);
+        }
         if let Some(application) = &mut self.application {
             application.tick(now_ms);
         }
@@ -157,6 +155,7 @@ impl Server {
             Some(RedisDue::GiveUp) => self.on_broker_lost("it did not answer in time"),
             None => {}
         }
+        self.retry_control();
         if self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
             for link in self.table.conns(|_| true) {
                 self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
@@ -188,29 +187,32 @@ impl Server {
     /// another method. What a loop leaves for its next turn, after as much writing as a turn may
     /// take, comes then, behind what is more urgent.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let Some((output, frames)) = self.table.next_output() else {
-            self.cx.all_flushed();
-            return None;
-        };
-        self.cx.flushed(frames);
-        match &output {
-            Output::Dial(link, _) => self.on_dialing(*link),
-            Output::Close(link) => self.cx.metrics.conns -= u64::from(self.table.free(*link)),
-            Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
+        match self.table.next() {
+            Some(Next::Flush(link, frames)) => {
+                self.cx.flushed(frames);
+                Some(Output::Flush(link))
+            }
+            Some(Next::Output(output)) => {
+                self.before(&output);
+                Some(output)
+            }
+            None => {
+                self.cx.all_flushed();
+                None
+            }
         }
-        Some(output)
     }
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
         match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) if conn.unsent_frames() > 0 => conn.outbox.slices(into),
+            Some(Party::Browser(conn)) => conn.slices(into),
             Some(Party::Redis) => fill(into, self.broker.unsent()),
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
             Some(Party::Client(client)) => fill(into, client.unsent()),
-            Some(Party::Browser(_) | Party::Gone(_)) | None => 0,
+            Some(Party::Gone(_)) | None => 0,
         }
     }
 
@@ -218,10 +220,7 @@ impl Server {
     pub fn advance(&mut self, link: LinkId, n: usize) {
         let Some(slot) = self.table.get(link) else { return };
         let sent = match &mut slot.party {
-            Party::Browser(conn) => {
-                conn.advance(link, n, &mut self.cx);
-                conn.outbox.is_empty()
-            }
+            Party::Browser(conn) => conn.advance(link, n, &mut self.cx),
             Party::Redis => self.broker.advance(n),
             Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
             Party::Client(client) => {
@@ -247,7 +246,15 @@ impl Server {
         let at_once = self.table.has_outputs() || self.broker.has_more();
         let at_once = at_once.then_some(self.cx.now.mono_ms);
         let application = self.application.as_ref().and_then(Application::deadline_ms);
-        wake.into_iter().chain(broker).chain(application).chain(self.ends_ms).chain(at_once).min()
+        let held = self.relay.deadline_ms();
+        wake.into_iter()
+            .chain(held)
+            .chain(self.control_retry_ms)
+            .chain(broker)
+            .chain(application)
+            .chain(self.ends_ms)
+            .chain(at_once)
+            .min()
     }
 
     /// Whether a shutdown that was asked for is complete.
@@ -255,6 +262,16 @@ impl Server {
         let Some(ends_ms) = self.ends_ms else { return false };
         let settled = self.broker.redis().is_none_or(|redis| redis.is_settled());
         self.conns() == 0 && (settled || ends_ms <= self.cx.now.mono_ms)
+    }
+
+    /// Whether silent browsers are pinged.
+    pub(crate) fn pings(&self) -> bool {
+        self.cx.settings.ping_interval_ms > 0
+    }
+
+    /// So many lines of the log were lost so far.
+    pub(crate) fn note_lost_lines(&mut self, lines: u64) {
+        self.cx.metrics.log_lines_dropped_total = lines;
     }
 
     /// What was counted so far.
@@ -268,6 +285,7 @@ impl Server {
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
+        assert_eq!(self.strangers.count() as u64, count(|conn| conn.stranger().is_some()));
         let (mut clients, mut asked) = (0, 0);
         for slot in self.table.slots() {
             match &slot.party {
@@ -297,6 +315,20 @@ impl Server {
 
     fn party(&mut self, link: LinkId) -> Option<&mut Party> {
         self.table.get(link).map(|slot| &mut slot.party)
+    }
+
+    /// Something is about to be put out.
+    fn before(&mut self, output: &Output) {
+        match output {
+            Output::Dial(link, _) => self.on_dialing(*link),
+            Output::Close(link) => {
+                if self.table.free(*link) {
+                    self.cx.metrics.conns -= 1;
+                    self.crowds.leave(*link);
+                }
+            }
+            Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}
+        }
     }
 
     /// A link has its name and is being dialed.

@@ -41,6 +41,15 @@ pub(super) struct Table {
     outputs: VecDeque<Todo>,
 }
 
+/// What is to be done next outside.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// So many frames of this link are to be flushed.
+    Flush(LinkId, usize),
+    /// Something else.
+    Output(Output),
+}
+
 /// Something to be put out.
 #[derive(Debug)]
 enum Todo {
@@ -109,6 +118,14 @@ impl Table {
         }
     }
 
+    /// The same, to be looked at.
+    pub(super) fn peek_conn(&self, link: LinkId) -> Option<&Conn> {
+        match &self.peek(link)?.party {
+            Party::Browser(conn) => Some(conn),
+            _ => None,
+        }
+    }
+
     /// The Redis client of that link.
     pub(super) fn client(&mut self, link: LinkId) -> Option<&mut RespClient> {
         match &mut self.get(link)?.party {
@@ -155,21 +172,16 @@ impl Table {
         Some((LinkId { index, generation: slot.generation }, slot, &mut self.lines))
     }
 
-    /// The next thing to do outside, and the number of frames that it flushes.
-    pub(super) fn next_output(&mut self) -> Option<(Output, usize)> {
+    /// The next thing to do outside. What the broker and the application are asked goes before what
+    /// browsers are told: when a browser reads the answer to its close, what it said before has
+    /// been sent on.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Next> {
         loop {
-            // What the broker and the application are asked goes before what browsers are told:
-            // when a browser reads the answer to its close, what it said before has been sent on.
-            let line = match self.lines.has(Line::First) {
-                true => Line::First,
-                false => match self.outputs.pop_front() {
-                    Some(Todo::Output(output)) => return Some((output, 0)),
-                    Some(Todo::Dial(party, target)) => {
-                        return Some((Output::Dial(self.name(party), target), 0));
-                    }
-                    None => self.lines.which()?,
-                },
-            };
+            if !self.outputs.is_empty() && !self.lines.has(Line::First) {
+                return self.next_output().map(Next::Output);
+            }
+            let line = self.lines.which()?;
             let Some(index) = self.lines.take(line) else { continue };
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             // Another link may have come to that place, or another line was faster.
@@ -178,10 +190,19 @@ impl Table {
             if stood && !slot.blocked {
                 let frames = slot.unsent_frames();
                 if frames > 0 {
-                    let link = LinkId { index, generation: slot.generation };
-                    return Some((Output::Flush(link), frames));
+                    return Some(Next::Flush(
+                        LinkId { index, generation: slot.generation },
+                        frames,
+                    ));
                 }
             }
+        }
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        match self.outputs.pop_front()? {
+            Todo::Output(output) => Some(output),
+            Todo::Dial(party, target) => Some(Output::Dial(self.name(party), target)),
         }
     }
 
@@ -201,6 +222,7 @@ impl Table {
 
 impl Slot {
     /// Puts it in that line, unless it stands before the others of it already.
+    #[inline]
     pub(super) fn stand(&mut self, index: u32, line: Line, lines: &mut Lines) {
         if !self.blocked && self.has_unsent() {
             self.enter(index, line, lines);
@@ -261,8 +283,8 @@ mod tests {
     }
 
     fn next(table: &mut Table) -> Option<u32> {
-        match table.next_output()? {
-            (Output::Flush(link), 1) => Some(link.index),
+        match table.next()? {
+            Next::Flush(link, 1) => Some(link.index),
             other => panic!("{other:?}"),
         }
     }
@@ -291,8 +313,8 @@ mod tests {
         table.close(links[0]);
         assert!(matches!(table.get(links[0]), Some(Slot { party: Party::Gone(false), .. })));
         assert_ne!(table.name(somebody()).index, links[0].index);
-        assert_eq!(table.next_output(), Some((Output::Close(links[0]), 0)));
-        assert_eq!(table.next_output(), None, "it is closed once");
+        assert_eq!(table.next(), Some(Next::Output(Output::Close(links[0]))));
+        assert_eq!(table.next(), None, "it is closed once");
     }
 
     #[test]
@@ -300,9 +322,9 @@ mod tests {
         let (mut table, links) = table(1);
         table.close(links[0]);
         table.dial(Party::Redis, Target::Unix("/redis.sock".into()));
-        assert_eq!(table.next_output(), Some((Output::Close(links[0]), 0)));
+        assert_eq!(table.next(), Some(Next::Output(Output::Close(links[0]))));
         table.free(links[0]);
-        let Some((Output::Dial(link, _), 0)) = table.next_output() else { panic!("no dial") };
+        let Some(Next::Output(Output::Dial(link, _))) = table.next() else { panic!("no dial") };
         assert_eq!(link.index, links[0].index, "the place that was given up");
     }
 
@@ -343,10 +365,10 @@ mod tests {
             table.stand(*link, 1);
         }
         table.close(links[1]);
-        assert_eq!(table.next_output(), Some((Output::Close(links[1]), 0)));
+        assert_eq!(table.next(), Some(Next::Output(Output::Close(links[1]))));
         table.free(links[1]);
         table.name(somebody());
         assert_eq!(next(&mut table), Some(2));
-        assert_eq!(table.next_output(), None);
+        assert_eq!(table.next(), None);
     }
 }

@@ -64,9 +64,9 @@ pub(crate) fn answer(head: &Head<'_>, site: &Site<'_>, metrics: &mut Metrics) ->
             let headers = [
                 ("Content-Type", *content_type),
                 ("Cache-Control", "no-cache"),
-                ("X-Content-Type-Options", "nosniff"),
                 // The same for everybody: pages of any origin may import the scripts.
                 ("Access-Control-Allow-Origin", "*"),
+                ("Cross-Origin-Resource-Policy", "cross-origin"),
                 ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
             ];
             Frame::from(response(200, &headers, body, bare))
@@ -98,8 +98,10 @@ pub(crate) fn text_response(
 }
 
 fn response(status: u16, headers: &[(&str, &str)], body: &[u8], bare: bool) -> Vec<u8> {
+    // No browser is to take an answer for something else than it says, a refusal neither.
+    let headers = [headers, &[("X-Content-Type-Options", "nosniff")]].concat();
     match bare {
-        true => http::response_head(status, headers, body.len()),
-        false => http::response(status, headers, body),
+        true => http::response_head(status, &headers, body.len()),
+        false => http::response(status, &headers, body),
     }
 }

@@ -262,7 +262,7 @@ fn each_breach_of_the_protocol_has_its_close_code() {
             world.send(id, &masked(Opcode::Text, b"ignored"));
             world.run();
             assert_eq!(closed_with(&world.heard(id)), Some(code), "{bytes:x?} cut at {cut}");
-            assert!(world.browsers[id].finished_ms.is_some());
+            assert_eq!(world.browsers[id].finished_ms.is_some(), bytes[0] == 0x88);
             assert_eq!(world.metrics().protocol_errors_total, 1);
             assert_eq!((world.metrics().conns_open, world.heard(other)), (1, vec![]));
             world.vanish(id);
@@ -354,16 +354,43 @@ fn everyone_is_told_that_the_server_ends() {
         let (silent, half) = (world.accept(), world.ask(b"GET /ws/fo"));
         assert!(!world.server.is_done());
         world.shut_down();
-        assert!(!world.server.accepting());
         for id in open {
             assert_eq!(closed_with(&world.heard(id)), Some(1001));
             assert!(world.browsers[id].closed_ms.is_some());
         }
         assert_eq!((world.status(half), world.status(silent)), (Some(503), None));
+        assert!(!world.server.is_done(), "its request may be on its way");
+        world.pass(1_050);
+        assert_eq!(world.status(silent), None);
         assert!(world.browsers[silent].closed_ms.is_some());
         assert!(world.server.is_done(), "all have hung up");
         assert_eq!(world.metrics().conns, 0);
     }
+}
+
+#[test]
+fn who_comes_as_the_server_ends_is_told_so() {
+    let mut world = World::new(Settings { max_connections: 3, ..settings() });
+    let (open, early) = (world.open(HEARS), world.accept());
+    world.browsers[open].polite = false;
+    world.shut_down();
+    let late = world.accept();
+    for id in [early, late] {
+        world.send(id, &upgrade(HEARS, &[]));
+        world.run();
+        assert_eq!(world.status(id), Some(503));
+        assert_eq!(world.response(id).header("Retry-After"), Some("5"));
+        assert!(world.response(id).text().contains("shutting down"));
+    }
+    let half = world.ask(b"GET /ws/fo");
+    assert_eq!(world.status(half), None);
+    world.pass(1_050);
+    assert_eq!(world.status(half), Some(503), "it has little time");
+    world.send_frame(open, Opcode::Close, b"");
+    world.hang_up(open);
+    assert!(world.server.is_done());
+    let metrics = world.metrics();
+    assert_eq!((metrics.conns_full_total, metrics.handshake_timeouts_total), (0, 0));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The core without sockets: compressed messages in both directions, and the echo.
 
 use crate::world::*;
-use wsloop::Settings;
 use wsloop::proto::ws::deflate::{Compression, Deflater, Window};
 use wsloop::proto::ws::frame::Opcode;
+use wsloop::{CompressionFor, Settings};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const BOTH: &str = "/ws/foo?subscribe-broadcast&publish-broadcast&echo";
@@ -53,6 +53,24 @@ fn what_is_answered_is_what_the_settings_say() {
         assert_eq!(extensions(&world, id), None);
         let id = world.open(HEARS);
         assert_eq!(extensions(&world, id), None);
+    }
+}
+
+#[test]
+fn clients_that_are_no_browsers_may_be_given_none() {
+    let agents = ["User-Agent: Mozilla/5.0 (X11)", "User-Agent: Tornado/6.6"];
+    for (compression_for, line, compresses) in [
+        (CompressionFor::All, agents[1], true),
+        (CompressionFor::All, "X: y", true),
+        (CompressionFor::Browsers, "Origin: http://example.com", true),
+        (CompressionFor::Browsers, "Sec-Fetch-Mode: websocket", true),
+        (CompressionFor::Browsers, agents[0], true),
+        (CompressionFor::Browsers, agents[1], false),
+        (CompressionFor::Browsers, "X: y", false),
+    ] {
+        let mut world = World::new(Settings { compression_for, ..settings() });
+        let id = world.ask(&upgrade(HEARS, &[OFFER, line]));
+        assert_eq!(extensions(&world, id), compresses.then_some(SHARED), "{line}");
     }
 }
 

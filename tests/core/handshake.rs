@@ -1,5 +1,6 @@
 //! The core without sockets: requests, refusals, pages, limits, and what comes before the 101.
 
+mod http;
 mod limits;
 
 use std::borrow::Cow;
@@ -9,7 +10,7 @@ use wsloop::internals::access::identity::Identity;
 use wsloop::internals::browser::Context;
 use wsloop::internals::browser::handshake;
 use wsloop::internals::browser::handshake::{Decision, Examined};
-use wsloop::proto::http;
+use wsloop::proto::http::parse_head;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::proto::ws::upgrade::AllowedOrigins;
 use wsloop::{Allow, Page, PageContent, Refuse, Rule, Rules, Settings, Who};
@@ -91,8 +92,8 @@ fn every_refusal_is_a_whole_response_and_the_link_outlives_it() {
         (403, upgrade("/ws/foo", &["Origin: http://elsewhere.com"])),
         (400, upgrade("/ws/foo", &["Origin: http://a", "Origin: http://b"])),
         (404, upgrade("/elsewhere", &[])),
-        (404, request("GET", "/elsewhere", &[])),
-        (405, request("POST", "/elsewhere", &[])),
+        (404, request("GET", "/elsewhere", &["Host: h"])),
+        (405, request("POST", "/elsewhere", &["Host: h"])),
         (431, upgrade("/ws/foo", &[&long])),
         (431, upgrade("/ws/foo", &many)),
     ] {
@@ -109,7 +110,7 @@ fn every_refusal_is_a_whole_response_and_the_link_outlives_it() {
         let metrics = world.metrics();
         assert_eq!((metrics.conns, metrics.handshakes_pending, metrics.conns_open), (0, 0, 0));
         assert_eq!(metrics.origins_refused_total, u64::from(status == 403));
-        let plain = bytes.ends_with(b"/elsewhere HTTP/1.1\r\n\r\n");
+        let plain = bytes.ends_with(b"/elsewhere HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(metrics.requests_total, u64::from(plain));
         assert_eq!(metrics.handshakes_refused_total, u64::from(!plain), "{status}");
     }
@@ -153,6 +154,8 @@ fn refusing_by_close_is_a_101_and_a_close_code_that_the_page_sees() {
         let id = ask(&mut world, &bytes);
         assert_eq!(world.status(id), Some(101));
         assert!(matches!(&world.heard(id)[..], [Heard::Close(Some(c), _)] if *c == code));
+        assert!(world.browsers[id].finished_ms.is_none() && world.browsers[id].closed_ms.is_none());
+        world.send_frame(id, Opcode::Close, &code.to_be_bytes());
         assert!(world.browsers[id].finished_ms.is_some() && world.browsers[id].closed_ms.is_none());
     }
     world.kill_redis();
@@ -371,7 +374,7 @@ fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
         let allow = Allow::default();
         let settings = Settings { require_login, allow, ..settings() };
         let bytes = upgrade(asking, &[]);
-        let (head, _) = http::parse_head(&bytes, 8192).expect("a head").expect("all of it");
+        let (head, _) = parse_head(&bytes, 8192).expect("a head").expect("all of it");
         let mut cx = Context::new(settings);
         let asked = match handshake::examine(&head, &mut cx) {
             Examined::Asked(asked) => asked,
@@ -410,7 +413,7 @@ fn redis_names_are_those_of_ws4redis() {
     ] {
         let mut world = World::new(Settings { prefix: prefix.to_string(), ..with_redis() });
         world.open(target);
-        let expected = [format!("SUBSCRIBE {name}"), format!("GET {name}")];
+        let expected = [format!("SUBSCRIBE {name}"), format!("GETRANGE {name} 0 1048576")];
         assert_eq!(world.redis.take_commands(), expected, "{target}");
     }
     let mut world = World::new(Settings { prefix: "demo".to_string(), ..with_redis() });

@@ -5,6 +5,8 @@ mod world;
 
 mod alive;
 mod asks;
+mod closing;
+mod comers;
 mod deflate;
 mod fanout;
 mod grants;
@@ -13,4 +15,5 @@ mod identity;
 mod limits;
 mod redis;
 mod resp_clients;
+mod stored;
 mod turns;

@@ -9,6 +9,7 @@ mod support;
 mod world;
 
 mod dialing;
+mod pauses;
 mod reading;
 mod turns;
 mod writing;

@@ -74,6 +74,22 @@ fn the_client_in_browsers() {
 }
 
 #[test]
+#[ignore = "needs chromium, firefox-esr and node"]
+fn closes_that_the_server_begins_are_clean() {
+    let folder = Folder::new();
+    let secret = folder.join("secret");
+    fs::write(&secret, "a secret of more than thirty-two bytes\n").expect("a file");
+    let secret = secret.to_str().expect("text");
+    let args = ["--token-key-file", secret, "--allow", "all", "--resp", "127.0.0.1:0"];
+    let server = Wsloop::start(&args);
+    let (port, pid) = (server.resp_address().port(), server.process().id());
+    let more = [("WSLOOP_RESP_PORT", port.to_string()), ("WSLOOP_PID", pid.to_string())];
+    let more = more.each_ref().map(|(name, value)| (*name, &**value));
+    let more = [&more[..], &[("WSLOOP_TOKEN_KEY", secret)]].concat();
+    browse("closes.test.mjs", &server, &more);
+}
+
+#[test]
 #[ignore = "needs chromium, firefox-esr, node and ip"]
 fn the_client_when_the_network_changes() {
     let mut command = Command::new("unshare");

@@ -50,7 +50,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 47] = [
+const WRONG: &[(&str, &str, &str)] = &[
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -72,8 +72,10 @@ const WRONG: [(&str, &str, &str); 47] = [
     ("--overflow", "drop", "neither close nor latest"),
     ("--max-connections", "0", "give at least 1"),
     ("--max-handshakes", "many", "such as 1000"),
+    ("--max-per-address", "many", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),
     ("--redis-timeout", "0", "give 0.001 to"),
+    ("--redis-window-size", "0", "give 1 to"),
     ("--redis-buffer-limit", "1MiB", "give at least 4MiB"),
     ("--allow", "everything", "subscribe-broadcast"),
     ("--require-login", "perhaps", "on nor off"),
@@ -94,6 +96,7 @@ const WRONG: [(&str, &str, &str); 47] = [
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),
+    ("--compression-for", "me", "all or browsers"),
     ("--demo", "perhaps", "on nor off"),
     ("--metrics", "metrics", "/metrics"),
     ("--echo", "echo", "/echo"),
@@ -109,7 +112,7 @@ fn every_flag_has_a_wrong_value() {
     let flags = rows.map(|row| row.split([' ', '[', '`']).next().expect("a first part"));
     let mut flags: Vec<&str> = flags.filter(|flag| *flag != "--heartbeat").collect();
     flags.sort_unstable();
-    let mut wrong = WRONG.map(|(flag, ..)| flag);
+    let mut wrong = WRONG.iter().map(|(flag, ..)| *flag).collect::<Vec<_>>();
     wrong.sort_unstable();
     assert_eq!(flags, wrong);
 }
@@ -120,7 +123,7 @@ fn variable(flag: &str) -> String {
 
 #[test]
 fn a_wrong_value_is_one_line_with_the_way_to_mend_it_from_flag_and_environment_alike() {
-    for (flag, value, words) in WRONG {
+    for (flag, value, words) in WRONG.iter().copied() {
         let variable = variable(flag);
         let by_flag = complaint(&[&format!("{flag}={value}")], &[]);
         assert!(by_flag.starts_with(&format!("{flag}: ")), "{by_flag}");
@@ -205,7 +208,7 @@ impl Drop for TomlFile {
 
 #[test]
 fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
-    for (flag, value, words) in WRONG {
+    for (flag, value, words) in WRONG.iter().copied() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
@@ -331,7 +334,7 @@ fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
         ("SECONDS", &["expire", "interval", "timeout", "leeway"][..]),
         ("BYTES", &["size", "limit", "min"]),
-        ("COUNT", &["fragments", "connections", "handshakes"]),
+        ("COUNT", &["fragments", "connections", "handshakes", "address"]),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {
         let output = run(args, &[]);

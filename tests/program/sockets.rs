@@ -1,6 +1,10 @@
 //! The program over real sockets, with the embedded broker: handshakes, pages, limits, signals and
 //! the many ways in which a connection ends.
 
+mod closing;
+mod descriptors;
+mod listening;
+mod logging;
 mod shutdown;
 
 use std::fs;
@@ -192,7 +196,7 @@ fn a_second_sighup_does_not_hurry() {
     let mut server = Wsloop::start(&["--shutdown-timeout", "3600", "--close-timeout", "3600"]);
     let mut silent = server.connect("room");
     server.process().signal("HUP");
-    silent.expect_close(1001, "");
+    silent.hear_close(1001, "");
     server.process().signal("HUP");
     thread::sleep(Duration::from_millis(200));
     assert!(server.is_running(), "the silent client has an hour");

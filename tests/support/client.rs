@@ -128,6 +128,7 @@ pub struct Client {
     stream: TcpStream,
     reader: Reader,
     events: VecDeque<Event>,
+    said_close: bool,
     /// The head of the 101.
     pub response: Response,
 }
@@ -150,7 +151,8 @@ impl Client {
         }
         assert_eq!(response.header("sec-websocket-accept"), Some(ACCEPT));
         let events = VecDeque::new();
-        let mut client = Client { stream, reader: Reader::new(), events, response };
+        let (reader, said_close) = (Reader::new(), false);
+        let mut client = Client { stream, reader, events, said_close, response };
         client.decode(rest);
         Ok(client)
     }
@@ -171,6 +173,7 @@ impl Client {
 
     #[track_caller]
     pub fn frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) {
+        self.said_close |= opcode == Opcode::Close;
         self.raw(&frame_bytes(fin, opcode, payload));
     }
 
@@ -240,14 +243,24 @@ impl Client {
         }
     }
 
-    /// The server closes with this code, in words that contain these, and then ends its side.
+    /// The server closes with this code, in words that contain these, and ends its side when it
+    /// has the answer.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16, words: &str) {
+        self.hear_close(code, words);
+        if !self.said_close {
+            self.frame(true, Opcode::Close, &code.to_be_bytes());
+        }
+        assert_eq!(self.next(), Event::End);
+    }
+
+    /// The server says a close with this code, in words that contain these; it is not answered.
+    #[track_caller]
+    pub fn hear_close(&mut self, code: u16, words: &str) {
         match self.message() {
             Event::Close(Some(got), reason) if got == code && reason.contains(words) => {}
             event => panic!("not a close with {code} and {words:?}: {event:?}"),
         }
-        assert_eq!(self.next(), Event::End);
     }
 
     /// All that arrives before the answer to a ping sent now, and so all that was sent before; or

@@ -103,6 +103,11 @@ impl Process {
         self.0.stdout.take().expect("a pipe")
     }
 
+    /// What it complains of, if that was piped.
+    pub fn stderr(&mut self) -> std::process::ChildStderr {
+        self.0.stderr.take().expect("a pipe")
+    }
+
     /// Sends a signal, as `TERM`.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.0.id());

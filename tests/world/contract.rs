@@ -56,8 +56,9 @@ impl World {
         self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
     }
 
-    pub(super) fn accept_browser(&mut self) -> LinkId {
-        self.server.accept(SOMEWHERE, self.now())
+    pub(super) fn accept_browser(&mut self, from: Option<IpAddr>) -> LinkId {
+        let peer = from.map_or(SOMEWHERE, |address| SocketAddr::new(address, 4321));
+        self.server.accept(peer, self.now())
     }
 
     pub(super) fn accept_resp_client(&mut self) -> LinkId {

@@ -8,7 +8,16 @@ use super::{Browser, BrowserId, EXPIRE_S, Heard, News, Party, Reach, Response, W
 impl World {
     /// A browser connects.
     pub fn accept(&mut self) -> BrowserId {
-        let link = self.accept_browser();
+        self.accept_at(None)
+    }
+
+    /// A browser connects from that address.
+    pub fn accept_from(&mut self, address: &str) -> BrowserId {
+        self.accept_at(Some(address.parse().expect("an address")))
+    }
+
+    fn accept_at(&mut self, address: Option<std::net::IpAddr>) -> BrowserId {
+        let link = self.accept_browser(address);
         let id = self.browsers.len();
         self.insert(link, Party::Browser(id));
         let mut browser = Browser::new(link);

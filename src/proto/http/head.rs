@@ -191,7 +191,7 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 /// Authority (of an absolute URL), path and query of a request target. Neither a fragment nor the
 /// targets that CONNECT and `OPTIONS *` have are for this server.
 fn split_target(target: &str) -> Option<(Option<&str>, &str, &str)> {
-    if target.contains('#') {
+    if target.as_bytes().contains(&b'#') {
         return None;
     }
     let (authority, rest) = if target.starts_with('/') {

@@ -7,7 +7,8 @@
 //! - The scanner here finds the end of an item: it goes on where it stopped, looks at no byte
 //!   twice, does not recurse, and enforces every limit. Only complete items that passed it, at most
 //!   one level deep, are given to redis-protocol, which takes nesting and sizes on trust and starts
-//!   an incomplete item over. What an [`Item`] holds was decoded by redis-protocol.
+//!   an incomplete item over. What an [`Item`] holds was decoded by redis-protocol, but for a
+//!   message that is whole in the input: it is two lengths and two slices, and most of what comes.
 //! - Bytes are kept for what will be decoded: scalars, and pushes of three plain elements. All else
 //!   streams by: aggregates, whose contents nobody here needs, and values that are too large.
 //! - An item that is whole in the input is borrowed from it. An incomplete one is kept in a buffer
@@ -194,6 +195,14 @@ impl Decoder {
         if self.scanner.is_between_items() {
             self.forget();
             self.knows_skipped = false;
+            if let Some((push, used)) = whole_message(input, self.scanner.max_value()) {
+                #[cfg(test)]
+                {
+                    self.scanner.scanned += used;
+                }
+                *input = &input[used..];
+                return Ok(Some(Item::Push(push)));
+            }
         }
         let bytes: &'i [u8] = input;
         let (used, complete) =
@@ -270,12 +279,48 @@ impl Decoder {
     }
 }
 
+/// How a message push begins, up to its channel.
+const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+
+/// The message at the front of `input` and its length there, if it is one, whole and within the
+/// limits. Everything else is for the scanner to judge.
+fn whole_message(input: &[u8], max_value: usize) -> Option<(Push<'_>, usize)> {
+    let rest = input.strip_prefix(MESSAGE)?;
+    let (channel, rest) = bulk(rest, MAX_TEXT)?;
+    let (payload, rest) = bulk(rest, max_value)?;
+    Some((Push::Message { channel, payload }, input.len() - rest.len()))
+}
+
+/// The bulk string at the front of `input`, and what is behind it.
+fn bulk(input: &[u8], limit: usize) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bulk_length(input)?;
+    let (text, rest) = rest.split_at_checked(length).filter(|_| length <= limit)?;
+    Some((text, rest.strip_prefix(b"\r\n")?))
+}
+
+/// The length of the bulk string at the front of `input`, and what is behind its line.
+fn bulk_length(input: &[u8]) -> Option<(usize, &[u8])> {
+    let mut rest = input.strip_prefix(b"$")?;
+    let mut length = 0;
+    // More digits than any length here has are for the scanner to refuse.
+    for _ in 0..10 {
+        let (&byte, behind) = rest.split_first()?;
+        match byte {
+            b'0'..=b'9' => length = length * 10 + usize::from(byte - b'0'),
+            b'\r' if rest.len() < input.len() - 1 => {
+                return Some((length, behind.strip_prefix(b"\n")?));
+            }
+            _ => return None,
+        }
+        rest = behind;
+    }
+    None
+}
+
 /// The channel in the first bytes of a message push.
 fn channel_of_message(head: &[u8]) -> Option<&[u8]> {
-    let rest = head.strip_prefix(b">3\r\n$7\r\nmessage\r\n$")?;
-    let digits = rest.iter().position(|byte| *byte == b'\r')?;
-    let length: usize = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
-    rest.get(digits + 2..)?.get(..length)
+    let (length, rest) = bulk_length(head.strip_prefix(MESSAGE)?)?;
+    rest.get(..length)
 }
 
 /// Appends a command: an array of bulk strings, the command's name first.

@@ -75,6 +75,11 @@ impl Scanner {
         }
     }
 
+    /// The most that a payload may have, in bytes.
+    pub(super) fn max_value(&self) -> usize {
+        self.max_value
+    }
+
     pub(super) fn is_between_items(&self) -> bool {
         self.depth == 0 && matches!(self.state, State::Kind)
     }

@@ -143,6 +143,16 @@ impl ProtocolError {
         }
     }
 
+    /// Whether it is a close frame that is wrong, behind which no other one comes.
+    pub fn is_of_a_close(self) -> bool {
+        matches!(
+            self,
+            ProtocolError::CloseTooShort
+                | ProtocolError::CloseCodeNotAllowed
+                | ProtocolError::CloseReasonNotUtf8
+        )
+    }
+
     fn sentence(self) -> &'static str {
         match self {
             ProtocolError::ReservedBit => "a frame has a reserved bit set that was not negotiated",

@@ -22,6 +22,7 @@ use std::str;
 
 use super::deflate::{self, Inflater, Inflating, Window};
 use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, may_be_sent, unmask};
+use super::skim::Skim;
 
 /// What a peer may send; shared by all conns to which the same applies, so none of them keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,11 +120,22 @@ impl Reader {
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         let result = self.advance(input, limits, inflater, frames);
         if let Err(error) = result {
-            self.0 = Some(Box::new(Partial { stage: Stage::Failed(error), ..Partial::default() }));
+            let stage = Stage::Failed(error, self.skim());
+            self.0 = Some(Box::new(Partial { stage, ..Partial::default() }));
         } else if self.0.as_ref().is_some_and(|partial| partial.is_empty()) {
             self.0 = None;
         }
         result
+    }
+
+    /// Where the stream is, for who judges no more of it: also behind an error.
+    pub fn skim(&self) -> Skim {
+        match self.0.as_ref().map(|partial| &partial.stage) {
+            None => Skim::default(),
+            Some(Stage::Head(head)) => Skim::in_header(&head.bytes[..head.len]),
+            Some(Stage::Payload { header, done }) => Skim::in_payload(header.len - done),
+            Some(Stage::Failed(_, skim)) => skim.clone(),
+        }
     }
 
     fn advance<'a>(
@@ -168,7 +180,7 @@ impl Reader {
         limits: &Limits,
     ) -> Result<Option<(Header, u64)>, ProtocolError> {
         let decoded = match self.0.as_deref_mut().map(|partial| &mut partial.stage) {
-            Some(Stage::Failed(error)) => return Err(*error),
+            Some(Stage::Failed(error, _)) => return Err(*error),
             _ if input.is_empty() => return Ok(None),
             Some(Stage::Payload { header, done }) => return Ok(Some((*header, *done))),
             Some(Stage::Head(head)) if head.len > 0 => head.complete(input, limits)?,
@@ -185,7 +197,10 @@ impl Reader {
             }
             return Ok(None);
         };
-        self.admit(&header, limits)?;
+        if let Err(error) = self.admit(&header, limits) {
+            self.partial().stage = Stage::Payload { header, done: 0 };
+            return Err(error);
+        }
         Ok(Some((header, 0)))
     }
 
@@ -333,8 +348,8 @@ enum Stage {
     Head(Head),
     /// In its payload, of which `done` bytes, fewer than all, have been taken.
     Payload { header: Header, done: u64 },
-    /// Behind an error.
-    Failed(ProtocolError),
+    /// Behind an error, of which the rest of the frame may still come.
+    Failed(ProtocolError, Skim),
 }
 
 impl Default for Stage {
@@ -367,7 +382,8 @@ impl Head {
     ) -> Result<Option<Header>, ProtocolError> {
         let before = self.len;
         self.fill(input);
-        let decoded = decode(&self.bytes[..self.len], limits.role, limits.compression)?;
+        let decoded = decode(&self.bytes[..self.len], limits.role, limits.compression)
+            .inspect_err(|_| self.len = before)?;
         // The bytes held before were too few for a header, so its end is behind them.
         let end = decoded.map_or(self.len, |(_, len)| len);
         take_front(input, end - before);

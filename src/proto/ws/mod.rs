@@ -4,4 +4,6 @@ pub mod client;
 pub mod deflate;
 pub mod frame;
 pub mod message;
+pub mod origin;
+pub mod skim;
 pub mod upgrade;

@@ -5,11 +5,11 @@ use clap::ArgMatches;
 use super::{LEAST_SIZE, Mode, Plan, Probe, Way};
 use crate::broker::RedisSettings;
 use crate::client::url::{Url, url};
+use crate::config::redis_url;
 use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Bytes, Count, Repeated, Seconds, Text};
 use crate::config::table::{Flag, Given, Wrong, put};
 use crate::config::values::{self, LONGEST_MS, MIB, MOST};
-use crate::config::{RESERVED_DESCRIPTORS, redis_url};
 
 /// The argument that is no flag.
 const URL: &str = "URL";
@@ -315,6 +315,9 @@ fn subscribing(url: Url) -> Url {
         _ => url,
     }
 }
+
+/// Descriptors that are no client's.
+const RESERVED_DESCRIPTORS: usize = 64;
 
 fn clients(clients: usize, descriptors: usize) -> Result<u32, Wrong> {
     let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS);

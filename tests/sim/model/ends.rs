@@ -5,6 +5,9 @@ use super::super::ask::{Flaw, FlawKind};
 use super::guest::{End, Guest, Life, Mark};
 use super::{Model, TICK_MS};
 
+/// Who is not served has so long to say its request.
+const UNSERVED_MS: u64 = 1_000;
+
 /// The last bytes of a browser.
 type Closing = (usize, Vec<u8>);
 
@@ -27,14 +30,20 @@ impl Model {
         self.leave(id);
     }
 
-    /// The operator asks for the end. Who has sent nothing goes without a word.
+    /// A browser has given way to others, without a word.
+    pub fn given_way(&mut self, id: usize) {
+        self.guests[id].excused = true;
+        self.leave(id);
+    }
+
+    /// The operator asks for the end. Who has sent nothing may still do so, and is told then.
     pub(super) fn shut_down(&mut self) {
         self.shut_down = true;
         for id in 0..self.guests.len() {
             match self.guests[id].life {
                 Life::Closing => {}
                 Life::Open => self.end(id, End::Code(Some(1001))),
-                Life::Head if self.guests[id].told == 0 => self.leave(id),
+                Life::Head if self.guests[id].told == 0 => self.guests[id].surplus = true,
                 _ => self.end(id, End::Status(503)),
             }
         }
@@ -114,6 +123,9 @@ impl Model {
         let late = waited_ms + TICK_MS >= self.setup.handshake_timeout_ms;
         match (status, guest.life) {
             (408, Life::Head) => late,
+            (503, Life::Head) => {
+                self.shut_down || guest.surplus && waited_ms + TICK_MS >= UNSERVED_MS
+            }
             (503, Life::LookingUp | Life::Waiting | Life::Joining) => late || !self.up,
             (503, Life::Asking) => {
                 late || self.app_silent > 0 || guest.trouble || self.is_overdue(id)

@@ -4,6 +4,7 @@ use super::super::super::world::Cause;
 use super::super::Dice;
 use super::super::action::{Action, Place, Turn};
 use super::super::ask::{Payload, Say};
+use super::super::model::TICK_MS;
 use super::super::model::guest::{Guest, Life, Mark};
 use super::Game;
 
@@ -94,8 +95,14 @@ impl Game {
         if !self.world.accepting() {
             return;
         }
-        let surplus = self.world.metrics().conns as usize >= self.setup.max_connections;
+        let full = self.world.metrics().conns as usize >= self.setup.max_connections;
+        let evicted = self.world.metrics().strangers_evicted_total;
         let id = self.world.accept();
+        let evicts = self.world.metrics().strangers_evicted_total > evicted;
+        let surplus = full && !evicts || self.model.shut_down;
+        if evicts {
+            self.give_way(full);
+        }
         let place = self.world.browsers[id].link.index;
         let now_ms = self.world.latest_ms();
         let mut guest = Guest::new(ask, place, surplus, now_ms);
@@ -119,6 +126,19 @@ impl Game {
         let end = bytes.len();
         self.model.guests[id].script.push_back((end, Mark::Head));
         self.say(id, early, bytes, cuts);
+    }
+
+    /// The oldest whose request is not whole has given way to others: where all conns are taken,
+    /// one that was to be served and has not said it for a while.
+    fn give_way(&mut self, full: bool) {
+        let now_ms = self.world.now().mono_ms.max(self.world.latest_ms());
+        let late = |came_ms: u64| now_ms / TICK_MS >= came_ms / TICK_MS + 1_000 / TICK_MS;
+        let guests = self.model.guests.iter().zip(&self.world.browsers);
+        let first = guests.enumerate().position(|(_, (guest, browser))| {
+            let is_stranger = guest.life == Life::Head && browser.closed_ms.is_none();
+            is_stranger && (!full || !guest.surplus && late(guest.came_ms))
+        });
+        self.model.given_way(first.expect("nobody is to give way"));
     }
 
     /// A browser sends, after `first`, all of this in pieces.
@@ -206,7 +226,7 @@ impl Game {
             Turn::Reach(reach) => redis.reach = reach,
             Turn::Deny { command, channel } => {
                 redis.deny(command, channel);
-                self.model.denied |= command == "GET" || command == "SET";
+                self.model.denied |= command == "GET" || command == "GETRANGE" || command == "SET";
             }
             Turn::Allow => redis.allow_all(),
             Turn::Stall(after) => redis.appetite = Some(after),

@@ -1,0 +1,91 @@
+//! L2: who comes: whom there is room for, and who gives way.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Server;
+use super::comers::Network;
+use super::table::Party;
+use crate::browser::{Conn, Unserved};
+use crate::link::{LinkId, Now, timers};
+
+/// Conns beyond `--max-connections` that are accepted to be told so.
+pub(crate) const SURPLUS: usize = 32;
+/// So many of one address are told that it has too many; more are closed without a word.
+const TOLD: usize = 8;
+/// Where all connections are taken, who has said nothing for so long gives way.
+const PATIENCE_MS: u64 = 1_000;
+
+impl Server {
+    /// Whether a conn may be accepted now. If not, it is to wait where it is. Who comes when the
+    /// server ends is told so, and the loop decides when nobody comes any more.
+    pub fn accepting(&self) -> bool {
+        let settings = &self.cx.settings;
+        let pending = self.cx.metrics.handshakes_pending as usize;
+        self.conns() < settings.max_connections + SURPLUS
+            && (pending < settings.max_handshakes || self.strangers.count() > 0)
+    }
+
+    /// Names the link of a conn that was accepted from `peer`.
+    pub fn accept(&mut self, peer: SocketAddr, now: Now) -> LinkId {
+        self.set_now(now);
+        let network = Network::of(peer.ip());
+        let has_room = self.make_room();
+        let excess = self.crowds.excess(network);
+        let unserved = match self.ends_ms {
+            Some(_) => Some(Unserved::Ending),
+            None if excess > 0 => Some(Unserved::Crowded),
+            None => (!has_room).then_some(Unserved::Full),
+        };
+        let conn = Conn::accepted(peer.ip(), unserved, &mut self.cx);
+        let link = self.table.name(Party::Browser(conn));
+        self.strangers.enter(link, network);
+        self.crowds.enter(link, network);
+        tracing::debug!("{link} accepted from {peer}");
+        self.after(link);
+        if excess > TOLD {
+            self.cx.metrics.conns_crowded_total += 1;
+            self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
+            self.route_effects();
+        }
+        link
+    }
+
+    /// Has a stranger give way where there are as many handshakes as may be, or as many conns.
+    /// Whether one more has room then.
+    fn make_room(&mut self) -> bool {
+        let settings = &self.cx.settings;
+        let pending = self.cx.metrics.handshakes_pending as usize;
+        let full = self.conns() >= settings.max_connections;
+        if pending < settings.max_handshakes && !full {
+            return true;
+        }
+        let patience = timers::ticks(PATIENCE_MS);
+        let late = self.cx.now.tick().saturating_sub(patience);
+        let table = &self.table;
+        let first = self.strangers.first_to_go(|link| {
+            let conn = table.peek_conn(link);
+            conn.is_some_and(
+                |conn| if full { conn.is_late(late) } else { conn.stranger().is_some() },
+            )
+        });
+        let Some(first) = first else { return !full };
+        self.cx.metrics.strangers_evicted_total += 1;
+        if self.said.strangers.first() {
+            tracing::warn!(
+                "connections that have not sent their request give way to others, see \
+                 --max-handshakes and --max-per-address (said once; then counted)"
+            );
+        }
+        self.on_conn(first, |conn, cx| conn.drop_now(first, cx));
+        self.route_effects();
+        true
+    }
+
+    /// Somebody who came from there is a stranger no more.
+    pub(super) fn met(&mut self, address: IpAddr) {
+        let table = &self.table;
+        let is_stranger =
+            |link| table.peek_conn(link).is_some_and(|conn| conn.stranger().is_some());
+        self.strangers.leave(Network::of(address), is_stranger);
+    }
+}
