@@ -70,6 +70,7 @@ pub(super) struct Said {
     pub slow: SaidOnce,
     pub token: SaidOnce,
     pub unanswered: SaidOnce,
+    pub host: SaidRarely,
     pub origin: SaidRarely,
     pub silent: SaidRarely,
 }

@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod fairness;
 mod grants;
+mod hosts;
 mod identity;
 mod keys;
 mod publish;

@@ -280,6 +280,16 @@ pub fn has_host(head: &Head<'_>) -> bool {
     host(head).is_some() || head.minor_version < 1 && head.header("Host").is_none()
 }
 
+/// The host that a valid request is for, without its port.
+pub fn host_name<'b>(head: &Head<'b>) -> Option<&'b str> {
+    let host = host(head)?;
+    let end = match host.starts_with('[') {
+        true => host.find(']')? + 1,
+        false => host.find(':').unwrap_or(host.len()),
+    };
+    Some(&host[..end])
+}
+
 /// Whether a body is announced.
 fn has_body(head: &Head<'_>) -> bool {
     head.header("Transfer-Encoding").is_some()

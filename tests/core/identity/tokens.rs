@@ -236,6 +236,57 @@ fn a_token_can_narrow_what_is_granted() {
 // Permissions.
 
 #[test]
+fn echoes_and_metrics_are_for_nobody_who_must_log_in_first() {
+    let mut settings = by_token();
+    settings.echo_path = Some("/echo".to_owned());
+    settings.metrics_path = Some("/metrics".to_owned());
+    for require_login in [false, true] {
+        let mut world = World::new(Settings { require_login, ..settings.clone() });
+        let good = token(r#"{"sub":"john"}"#);
+        let (bearer, forged) =
+            (format!("Authorization: Bearer {good}"), "Authorization: Bearer a.b.c".to_owned());
+        for (header, echo, metrics) in
+            [("Accept: */*", 101, 200), (&bearer, 101, 200), (&forged, 101, 200)]
+        {
+            let refused = match header {
+                _ if !require_login || header == bearer => None,
+                _ if header == forged => Some(401),
+                _ => Some(403),
+            };
+            let id = world.ask(&upgrade("/echo", &[header]));
+            assert_eq!(world.status(id), Some(refused.unwrap_or(echo)), "{header}");
+            if refused.is_none() {
+                world.say(id, "back");
+                assert_eq!(world.texts(id), ["back"]);
+            }
+            let request = format!("GET /metrics HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n");
+            let id = world.ask(request.as_bytes());
+            assert_eq!(world.status(id), Some(refused.unwrap_or(metrics)), "{header}");
+            let has_numbers = world.response(id).text().contains("wsloop_conns_open");
+            assert_eq!(has_numbers, refused.is_none(), "{header}");
+        }
+    }
+}
+
+#[test]
+fn the_application_is_asked_who_wants_echoes_and_metrics_where_that_matters() {
+    let mut settings = Settings { require_login: true, ..by_application() };
+    settings.echo_path = Some("/echo".to_owned());
+    settings.metrics_path = Some("/metrics".to_owned());
+    for (answer, expected) in [(YES, [101, 200]), (NOBODY, [403, 403])] {
+        let mut world = World::new(settings.clone());
+        let requests =
+            [upgrade("/echo", &[]), b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".to_vec()];
+        for (request, status) in requests.iter().zip(expected) {
+            let id = world.ask(request);
+            assert_eq!(world.status(id), None);
+            world.answer(answer);
+            assert_eq!(world.status(id), Some(status));
+        }
+    }
+}
+
+#[test]
 fn who_must_be_logged_in_is() {
     for settings in [by_session(), by_application(), by_token(), with_redis()] {
         let mut world = with_john(Settings { require_login: true, ..settings });
