@@ -19,3 +19,4 @@ mod resp_port;
 mod sockets;
 mod stress;
 mod stress_tool;
+mod terminal;
