@@ -64,6 +64,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--shutdown-timeout", "soon", "such as 30 or 0.5"),
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
+    ("--max-session-size", "64MiB", "give 1 to 16MiB"),
     ("--max-fragments", "0", "give 1 to"),
     ("--compression", "on", "off, shared or dedicated"),
     ("--compression-min", "small", "such as 65536"),
@@ -113,7 +114,7 @@ fn every_flag_has_a_wrong_value() {
     let flags = rows.map(|row| row.split([' ', '[', '`']).next().expect("a first part"));
     let mut flags: Vec<&str> = flags.filter(|flag| *flag != "--heartbeat").collect();
     flags.sort_unstable();
-    let mut wrong = WRONG.iter().map(|(flag, ..)| *flag).collect::<Vec<_>>();
+    let mut wrong: Vec<&str> = WRONG.iter().map(|(flag, ..)| *flag).collect();
     wrong.sort_unstable();
     assert_eq!(flags, wrong);
 }
@@ -124,7 +125,7 @@ fn variable(flag: &str) -> String {
 
 #[test]
 fn a_wrong_value_is_one_line_with_the_way_to_mend_it_from_flag_and_environment_alike() {
-    for (flag, value, words) in WRONG.iter().copied() {
+    for (flag, value, words) in WRONG {
         let variable = variable(flag);
         let by_flag = complaint(&[&format!("{flag}={value}")], &[]);
         assert!(by_flag.starts_with(&format!("{flag}: ")), "{by_flag}");
@@ -209,11 +210,11 @@ impl Drop for TomlFile {
 
 #[test]
 fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
-    for (flag, value, words) in WRONG.iter().copied() {
+    for (flag, value, words) in WRONG {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
-        if flag == "--config" {
+        if *flag == "--config" {
             let line = complaint(&["--config", path], &[]);
             assert!(line.starts_with(&format!("{path}:3: config cannot be a key")), "{line}");
             continue;
