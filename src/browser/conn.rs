@@ -124,7 +124,8 @@ pub(crate) struct Member {
     pub publications: Box<[Publication]>,
     /// What it hears.
     pub subscriptions: Subscriptions,
-    /// The moment at which it may stay no longer, as [`crate::link::DayClock::moment`] has it; 0 is none.
+    /// The moment of the day at which it may stay no longer, in ticks of a
+    /// [`DayClock`](crate::link::DayClock); 0 is none.
     pub(super) expires: Tick,
     /// When a byte last came from it.
     pub(super) heard: Tick,

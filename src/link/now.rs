@@ -12,9 +12,9 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
-/// How the time of day goes with the ticks of the timers. A moment of the day is kept as its own
-/// tick, counted by a clock of the day that began with the timers: what it is in ticks of the timers
-/// is asked anew each time, for either clock may jump.
+/// How the time of day goes with the ticks of the timers. A moment of the day is kept in ticks of
+/// the time of day since the timers began. What that is in ticks of the timers is asked anew each
+/// time, for either clock may jump.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DayClock {
     /// The Unix time when the timers began, in milliseconds.
@@ -48,8 +48,8 @@ impl DayClock {
         ms.div_ceil(timers::TICK_MS).min(u64::from(Tick::MAX)) as Tick
     }
 
-    /// Whether the time of day has jumped ahead by a tick or more since this was last asked, so that
-    /// what ends at a moment of it may end earlier than its timer fires.
+    /// Whether the time of day has jumped ahead by a tick or more since this was last asked: what
+    /// ends at a moment of it may then end before its timer fires.
     pub(crate) fn has_jumped(&mut self) -> bool {
         let jump_ms = self.ahead_ms - self.followed_ms;
         if jump_ms.unsigned_abs() >= timers::TICK_MS {

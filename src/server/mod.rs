@@ -415,7 +415,7 @@ impl Server {
         }
     }
 
-    /// Closes whoever's time is over because the time of day has jumped, as it does when the machine
+    /// Closes whose time is over because the time of day has jumped, as it does when the machine
     /// was suspended: their timers know nothing of that.
     fn follow_the_day(&mut self) {
         if self.cx.day_has_jumped() && self.cx.settings.sources.token.is_some() {
