@@ -23,7 +23,7 @@ pub mod access {
 }
 
 pub mod broker {
-    pub use crate::broker::{Broker, BrokerSettings};
+    pub use crate::broker::{Broker, BrokerSettings, Uses};
 
     pub mod client {
         pub use crate::broker::client::{RespClient, Step};

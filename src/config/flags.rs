@@ -43,8 +43,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_REDIS",
         takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
         default: Words("none, an embedded broker"),
-        help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` or \
-               `redis+unix:///path?db=N`",
+        help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` (or \
+               `valkey://`) or `redis+unix:///path?db=N`",
     },
     Flag {
         name: "resp",
@@ -300,6 +300,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Words("off"),
         help: "The application's sessions in Redis say who a browser belongs to: the name of one, \
                with `{}` for its own key, such as `session:{}`",
+    },
+    Flag {
+        name: "max-session-size",
+        variable: "WSLOOP_MAX_SESSION_SIZE",
+        takes: Bytes(1..=16 * MIB, |draft, size| draft.settings.max_session_size = size),
+        default: Value("1MiB"),
+        help: "Largest session that is read; who has a larger one is answered 503",
     },
     Flag {
         name: "session-cookie",

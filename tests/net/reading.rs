@@ -1,7 +1,7 @@
 //! Who is read when, and how much of it.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;

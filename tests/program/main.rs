@@ -14,6 +14,7 @@ mod keys;
 mod publish;
 mod publisher;
 mod redis;
+mod redis_conditions;
 mod regressions;
 mod resp_port;
 mod sockets;

@@ -77,6 +77,7 @@ impl Setup {
             close_timeout_ms: self.close_timeout_ms,
             shutdown_timeout_ms: self.shutdown_timeout_ms,
             max_message_size: self.max_message,
+            max_session_size: self.max_message,
             outbox_limit: self.outbox_limit,
             overflows: Overflows::parse(self.overflow).expect("a list"),
             max_connections: self.max_connections,
