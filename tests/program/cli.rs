@@ -125,7 +125,7 @@ fn variable(flag: &str) -> String {
 
 #[test]
 fn a_wrong_value_is_one_line_with_the_way_to_mend_it_from_flag_and_environment_alike() {
-    for (flag, value, words) in WRONG {
+    for (flag, value, words) in WRONG.iter().copied() {
         let variable = variable(flag);
         let by_flag = complaint(&[&format!("{flag}={value}")], &[]);
         assert!(by_flag.starts_with(&format!("{flag}: ")), "{by_flag}");
@@ -210,7 +210,7 @@ impl Drop for TomlFile {
 
 #[test]
 fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
-    for (flag, value, words) in WRONG {
+    for (flag, value, words) in WRONG.iter().copied() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
