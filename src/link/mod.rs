@@ -16,6 +16,7 @@ pub(crate) mod timers;
 pub use contract::{Cause, Input, Output, Wish};
 pub use id::LinkId;
 pub use metrics::Metrics;
+pub(crate) use now::DayClock;
 pub use now::Now;
 pub(crate) use outbox::{Frame, Outbox};
 pub(crate) use said::{LeftOut, SaidOnce, SaidRarely};
