@@ -18,7 +18,7 @@ pub mod access {
         pub use crate::access::session::{MAX_STORED, SessionError, decode, session_key};
     }
     pub mod token {
-        pub use crate::access::token::{Claims, MAX_TOKEN, TokenError, find_token, verify};
+        pub use crate::access::token::{Claims, Judge, MAX_TOKEN, TokenError, find_token, verify};
     }
 }
 

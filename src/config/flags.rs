@@ -5,14 +5,13 @@
 
 use crate::access::ask::auth_url;
 use crate::access::channel::Allow;
-use crate::access::token::TokenKey;
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::upgrade::AllowedOrigins;
 
 use super::draft::ServerDraft;
 use super::table::Absent::{Value, Words};
 use super::table::Flag;
-use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Seconds, Switch, Text};
+use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Takes, put};
 use super::values::{self, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
 use super::{redis_url, sources};
@@ -259,12 +258,23 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "token-key-file",
         variable: "WSLOOP_TOKEN_KEY_FILE",
-        takes: Text("FILE", |draft, path| {
-            put(&mut draft.sources.token_key, sources::read(path, TokenKey::from_file_bytes))
+        takes: Repeated("FILE", |draft, text| {
+            sources::read_all(text).map(|files| draft.sources.token_keys.extend(files))
         }),
         default: Words("off"),
         help: "Signed tokens (JWT) say who a browser belongs to: file with the key that they are \
-               signed with, a PEM public key or a secret",
+               signed with, as PEM public keys, JWK, JWKS, or a secret of one line; repeatable, or \
+               separated by commas",
+    },
+    Flag {
+        name: "token-algorithm",
+        variable: "WSLOOP_TOKEN_ALGORITHM",
+        takes: Entries("HS256|RS256|ES256|EdDSA", |draft, text| {
+            sources::algorithm(text).map(|one| draft.sources.token_algorithms.push(one))
+        }),
+        default: Words("what the keys are"),
+        help: "What the keys are for, and nothing else; `HS256` takes a secret of any bytes; \
+               repeatable, or separated by commas",
     },
     Flag {
         name: "token-audience",
@@ -272,6 +282,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         takes: Text("TEXT", |draft, text| put(&mut draft.sources.token_audience, any(text))),
         default: Words("tokens with an audience are refused"),
         help: "Audience that a token must name (its claim `aud`)",
+    },
+    Flag {
+        name: "token-leeway",
+        variable: "WSLOOP_TOKEN_LEEWAY",
+        takes: Seconds(0..=300_000, |draft, ms| draft.sources.token_leeway_ms = ms),
+        default: Value("0"),
+        help: "How long before `nbf` and after `exp` a token is still good, for clocks that differ",
     },
     Flag {
         name: "session-key",
@@ -309,11 +326,12 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "session-secret-file",
         variable: "WSLOOP_SESSION_SECRET_FILE",
-        takes: Text("FILE", |draft, path| {
-            put(&mut draft.sources.secret, sources::read(path, sources::secret_of))
+        takes: Repeated("FILE", |draft, text| {
+            sources::session_secrets(text).map(|all| draft.sources.secrets.extend(all))
         }),
         default: Words("no signature is checked"),
-        help: "File with the secret that sessions or their cookies are signed with",
+        help: "File with the secret that sessions or their cookies are signed with; repeatable, or \
+               separated by commas: one of them will do",
     },
     Flag {
         name: "session-user",
@@ -350,6 +368,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         takes: Count(1..=MOST, |draft, count| draft.sources.auth_connections = count),
         default: Value("8"),
         help: "Most connections to the application",
+    },
+    Flag {
+        name: "auth-keep-alive",
+        variable: "WSLOOP_AUTH_KEEP_ALIVE",
+        takes: Switch(|draft, on| draft.sources.auth_keep_alive = on),
+        default: Value("off"),
+        help: "Ask one question after another on a connection: only where nothing between here and \
+               the application ever answers one twice",
     },
     Flag {
         name: "allowed-origins",

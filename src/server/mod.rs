@@ -246,6 +246,7 @@ impl Server {
         wake.into_iter()
             .chain(held)
             .chain(self.control_retry_ms)
+            .chain(self.room_ms())
             .chain(broker)
             .chain(application)
             .chain(self.ends_ms)
@@ -281,7 +282,7 @@ impl Server {
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
-        assert_eq!(self.strangers.count() as u64, count(|conn| conn.stranger().is_some()));
+        assert_eq!(self.strangers.count() as u64, count(|conn| conn.is_stranger()));
         let (mut clients, mut asked) = (0, 0);
         for slot in self.table.slots() {
             match &slot.party {

@@ -9,6 +9,7 @@ mod clients;
 mod fairness;
 mod grants;
 mod identity;
+mod keys;
 mod publish;
 mod publisher;
 mod redis;
