@@ -13,6 +13,7 @@ mod said;
 mod target;
 pub(crate) mod timers;
 
+pub(crate) use contract::LOOKUP_MS;
 pub use contract::{Cause, Input, Output, Wish};
 pub use id::LinkId;
 pub use metrics::Metrics;

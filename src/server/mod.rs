@@ -108,6 +108,8 @@ impl Server {
         match input {
             Input::Received { link, bytes } => self.received(link, bytes),
             Input::WentOn { link } => self.received(link, &mut []),
+            Input::LookingUp { link } => self.on_lookup(link, true),
+            Input::LookedUp { link } => self.on_lookup(link, false),
             Input::Connected { link } => match self.party(link) {
                 Some(Party::Redis) => {
                     self.broker.redis().into_iter().for_each(|redis| redis.connected(now_ms));
@@ -335,6 +337,21 @@ impl Server {
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.dialing(at, link, now_ms));
+            }
+            _ => {}
+        }
+    }
+
+    /// The name of a dialed link is being looked up, or was.
+    fn on_lookup(&mut self, link: LinkId, begins: bool) {
+        let now_ms = self.cx.now.mono_ms;
+        match self.party(link) {
+            Some(Party::Redis) => {
+                self.broker.redis().into_iter().for_each(|redis| redis.on_lookup(begins, now_ms));
+            }
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.on_lookup(at, begins, now_ms));
             }
             _ => {}
         }
