@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::commands::{Command, Wrong};
 use super::{MAX_MANY, MAX_NAME, MAX_PATTERN};
 use crate::broker::glob;
-use crate::broker::store::{NEVER_MS, Store};
+use crate::broker::store::{NEVER_MS, Store, Writer};
 use crate::proto::resp::reply::{self, Version};
 
 /// Names that SCAN looks at when it is not told how many.
@@ -152,7 +152,8 @@ fn set(asked: &Asked<'_>, store: &mut Store, value: &[u8], wishes: &Wishes) -> R
         None if wishes.keeps_expiry => store.expires_ms(name).unwrap_or(NEVER_MS),
         None => NEVER_MS,
     };
-    if store.set(name.into(), value.into(), expires_ms) { Ok(true) } else { Err(Wrong::Full) }
+    let stored = store.set(name.into(), value.into(), expires_ms, Writer::Application);
+    if stored { Ok(true) } else { Err(Wrong::Full) }
 }
 
 /// EXPIRE; what is to expire at once or before is deleted.
