@@ -54,6 +54,16 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Address at which the embedded broker answers Redis clients, of this machine only",
     },
     Flag {
+        name: "resp-password",
+        variable: "WSLOOP_RESP_PASSWORD",
+        takes: Text("FILE", |draft, path| {
+            let read = sources::read(path, sources::secret_of);
+            put(&mut draft.settings.resp_password, read.map(Some))
+        }),
+        default: Words("none: whoever reaches it may publish"),
+        help: "File with the password that Redis clients of the embedded broker have to say",
+    },
+    Flag {
         name: "url-prefix",
         variable: "WSLOOP_URL_PREFIX",
         takes: Text("PATH", |draft, text| {
