@@ -50,11 +50,12 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 46] = [
+const WRONG: [(&str, &str, &str); 47] = [
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--resp", "0.0.0.0:6380", "not loopback"),
+    ("--resp-password", "/nowhere", "cannot be read"),
     ("--url-prefix", "ws", "write \"/ws/\""),
     ("--prefix", "site:", "write \"site\""),
     ("--expire", "1h", "such as 3600"),
