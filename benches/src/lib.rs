@@ -51,6 +51,7 @@ impl Core {
             db: 0,
             timeout_ms: 5_000,
             buffer_limit: 16 << 20,
+            window: 4 << 20,
         }));
         core.pass(1);
         core.redis_says(&mut b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec());

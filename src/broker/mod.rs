@@ -5,7 +5,7 @@
 //! and never looks at. Its rules:
 //! * an answer carries its ask, once. When the broker goes down, what it has not answered is given
 //!   back unanswered;
-//! * asks are answered in the order in which they were made;
+//! * asks of one kind are answered in the order in which they were made;
 //! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
 //!
 //! A RESP client is a Redis client of the embedded broker: an application that publishes, or
@@ -21,7 +21,7 @@ pub(crate) mod store;
 use std::sync::Arc;
 
 pub(crate) use local::Local;
-pub(crate) use redis::{Redis, RedisDue};
+pub(crate) use redis::{Redis, RedisDue, is_condition};
 
 use crate::link::{LinkId, Target};
 
@@ -46,6 +46,19 @@ pub enum BrokerKind {
     Redis(RedisSettings),
 }
 
+impl BrokerSettings {
+    /// How long an answer may take.
+    pub(crate) fn patience_ms(&self) -> u64 {
+        match &self.kind {
+            BrokerKind::Local { .. } => LOCAL_PATIENCE_MS,
+            BrokerKind::Redis(redis) => redis.timeout_ms,
+        }
+    }
+}
+
+/// The embedded broker answers as soon as a turn has room for it.
+const LOCAL_PATIENCE_MS: u64 = 5_000;
+
 /// How to reach a Redis and who to be there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
@@ -61,6 +74,8 @@ pub struct RedisSettings {
     pub timeout_ms: u64,
     /// Bytes of commands that may wait for Redis; past it, publishes are refused.
     pub buffer_limit: usize,
+    /// Bytes of answers that Redis is expected to owe us at one time; four times as many at most.
+    pub window: usize,
 }
 
 /// Whether the broker can be asked anything.
@@ -222,6 +237,14 @@ impl Broker {
         }
     }
 
+    /// Whether it is to be asked for more stored messages now.
+    pub(crate) fn has_room(&self) -> bool {
+        match self {
+            Broker::Local(_) => true,
+            Broker::Redis(redis) => redis.has_room(),
+        }
+    }
+
     /// Publishes a message and stores it; `except` shall not have it back.
     pub fn publish(
         &mut self,
@@ -241,6 +264,7 @@ impl Broker {
 
     /// Takes what arrived from the front of `input` until there is something to say; `None` when
     /// all is taken. Call it until then, with an empty input as well.
+    #[inline]
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],

@@ -47,6 +47,7 @@ pub(super) struct ServerDraft {
     pub redis: Option<RedisSettings>,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
+    pub redis_window: usize,
     pub store_limit: usize,
     pub heartbeat: String,
     pub max_connections: Option<usize>,
@@ -67,6 +68,7 @@ impl ServerDraft {
             redis: None,
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
+            redis_window: 0,
             store_limit: 0,
             heartbeat: String::new(),
             max_connections: None,
@@ -135,6 +137,7 @@ impl ServerDraft {
             Some(redis) => BrokerKind::Redis(RedisSettings {
                 timeout_ms: self.redis_timeout_ms,
                 buffer_limit: self.redis_buffer_limit,
+                window: self.redis_window,
                 ..redis
             }),
             None => BrokerKind::Local { store_limit: self.store_limit },

@@ -246,6 +246,15 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
                least four times the message limit, which raises the default",
     },
     Flag {
+        name: "redis-window-size",
+        variable: "WSLOOP_REDIS_WINDOW_SIZE",
+        takes: Bytes(1..=256 * MIB, |draft, size| draft.redis_window = size),
+        default: Value("4MiB"),
+        help: "Bytes of stored messages and sessions that Redis is expected to owe at one time; at \
+               worst it is four times as many, and a larger stored message is not fetched; keep \
+               that below half of Redis's client-output-buffer-limit for pubsub, 32 MB by default",
+    },
+    Flag {
         name: "allow",
         variable: "WSLOOP_ALLOW",
         takes: List("LIST", |draft, text| put(&mut draft.allow, Allow::parse(text))),

@@ -332,6 +332,7 @@ mod tests {
             db: 2,
             timeout_ms: 5_000,
             buffer_limit: 5 << 20,
+            window: 4 << 20,
         };
         assert_eq!(settings.broker.kind, BrokerKind::Redis(redis));
     }

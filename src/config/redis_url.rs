@@ -53,7 +53,7 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         "rediss" | "valkeys" => return Err(no_tls()),
         _ => return Err(format!("the URL's scheme is neither redis nor redis+unix; {FORM}")),
     };
-    Ok(RedisSettings { target, user, password, db, timeout_ms: 0, buffer_limit: 0 })
+    Ok(RedisSettings { target, user, password, db, timeout_ms: 0, buffer_limit: 0, window: 0 })
 }
 
 fn no_tls() -> String {
@@ -159,6 +159,7 @@ mod tests {
                 db,
                 timeout_ms: 0,
                 buffer_limit: 0,
+                window: 0,
             };
             assert_eq!(parse(url), Ok(expected), "{url}");
         }

@@ -56,8 +56,12 @@ struct Subscription {
     position: u32,
     /// The conn's next subscription, or `NONE`.
     next: u32,
-    /// Whether the conn waits for the broker to confirm the channel.
-    waits: bool,
+    /// The conn waits for the broker to confirm the channel.
+    joins: bool,
+    /// It waits for the channel's stored message.
+    awaits_stored: bool,
+    /// It waits, with everyone who heard the channel before, for what was stored during an outage.
+    catches_up: bool,
 }
 
 impl<S: Default> Hub<S> {
@@ -88,8 +92,11 @@ impl<S: Default> Hub<S> {
             }
         };
         let Channel { subscribers, state, .. } = &mut self.channels[channel as usize];
-        let (position, waits) = (subscribers.len() as u32, waits(state));
-        let entry = Subscription { channel, position, next: NONE, waits };
+        let position = subscribers.len() as u32;
+        let joins = waits(state);
+        let (awaits_stored, catches_up) = (false, false);
+        let entry =
+            Subscription { channel, position, next: NONE, joins, awaits_stored, catches_up };
         let subscription = self.subscriptions.insert(entry) as u32;
         subscribers.push(Subscriber { conn, subscription });
         match self.last_of(*of) {
@@ -138,6 +145,11 @@ impl<S: Default> Hub<S> {
         &mut self.channels[channel as usize].state
     }
 
+    /// What the owner keeps, for each channel.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &S> {
+        self.channels.iter().map(|(_, channel)| &channel.state)
+    }
+
     /// Whether the id still names a channel.
     pub(crate) fn contains(&self, channel: ChannelId) -> bool {
         self.channels.contains(channel as usize)
@@ -162,10 +174,63 @@ impl<S: Default> Hub<S> {
     pub(crate) fn take_waiting(&mut self, channel: ChannelId) -> Vec<u32> {
         let subscriptions = &mut self.subscriptions;
         let waited = |subscriber: &Subscriber| {
-            std::mem::take(&mut subscriptions[subscriber.subscription as usize].waits)
-                .then_some(subscriber.conn)
+            let entry = &mut subscriptions[subscriber.subscription as usize];
+            std::mem::take(&mut entry.joins).then_some(subscriber.conn)
         };
         self.channels[channel as usize].subscribers.iter().filter_map(waited).collect()
+    }
+
+    /// Lets the conn that came to the channel last wait for its stored message. Returns the
+    /// subscription, for [`Hub::release`].
+    pub(crate) fn hold(&mut self, channel: ChannelId) -> u32 {
+        let last = self.channels[channel as usize].subscribers.last();
+        let subscription = last.expect("somebody hears it").subscription;
+        self.subscriptions[subscription as usize].awaits_stored = true;
+        subscription
+    }
+
+    /// Lets everybody who hears the channel wait for its stored message.
+    pub(crate) fn hold_all(&mut self, channel: ChannelId) {
+        for subscriber in &self.channels[channel as usize].subscribers {
+            self.subscriptions[subscriber.subscription as usize].catches_up = true;
+        }
+    }
+
+    /// Lets a conn wait no more for the channel's stored message; false when it does not wait, or
+    /// the subscription is another one by now.
+    pub(crate) fn release(&mut self, channel: ChannelId, subscription: u32, conn: u32) -> bool {
+        let Some(entry) = self.subscriptions.get_mut(subscription as usize) else { return false };
+        let subscribers = &self.channels[channel as usize].subscribers;
+        let stands = subscribers.get(entry.position as usize);
+        let same = stands.is_some_and(|one| (one.conn, one.subscription) == (conn, subscription));
+        let waited = same && entry.channel == channel && entry.awaits_stored;
+        if waited {
+            (entry.awaits_stored, entry.catches_up) = (false, false);
+        }
+        waited
+    }
+
+    /// The conns that waited for what was stored during an outage and for nothing else; they wait
+    /// no longer.
+    pub(crate) fn release_all(&mut self, channel: ChannelId) -> Vec<u32> {
+        let subscriptions = &mut self.subscriptions;
+        let waited = |subscriber: &Subscriber| {
+            let entry = &mut subscriptions[subscriber.subscription as usize];
+            let waited = std::mem::take(&mut entry.catches_up) && !entry.awaits_stored;
+            waited.then_some(subscriber.conn)
+        };
+        self.channels[channel as usize].subscribers.iter().filter_map(waited).collect()
+    }
+
+    /// The conns that hear the channel and do not wait for its stored message.
+    pub(crate) fn receivers(&self, channel: ChannelId) -> impl Iterator<Item = u32> {
+        let subscriptions = &self.subscriptions;
+        let receives = |one: &&Subscriber| {
+            let entry = &subscriptions[one.subscription as usize];
+            !entry.awaits_stored && !entry.catches_up
+        };
+        let subscribers = &self.channels[channel as usize].subscribers;
+        subscribers.iter().filter(receives).map(|subscriber| subscriber.conn)
     }
 
     /// The channels of a conn, in the order of its subscribing.
@@ -211,6 +276,7 @@ mod tests {
     #[test]
     fn a_subscription_is_small() {
         assert_eq!(size_of::<Subscription>(), 16);
+        assert_eq!(size_of::<Option<Subscription>>(), 16, "a free place costs no more");
         assert_eq!(size_of::<Subscriber>(), 8);
     }
 
@@ -248,6 +314,26 @@ mod tests {
         hub.subscribe(2, &mut b, "x", |_| false);
         assert_eq!(hub.take_waiting(channel), [1]);
         assert!(hub.take_waiting(channel).is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_stored_message_receives_nothing_until_it_is_released() {
+        let mut hub = hub();
+        let (mut a, mut b, mut c) = Default::default();
+        let (channel, _) = hub.subscribe(1, &mut a, "x", |_| false);
+        hub.hold_all(channel);
+        hub.subscribe(2, &mut b, "x", |_| false);
+        let second = hub.hold(channel);
+        let receivers = |hub: &Hub<u8>| hub.receivers(channel).collect::<Vec<_>>();
+        assert!(receivers(&hub).is_empty());
+        assert!(!hub.release(channel, second, 1), "it is another's");
+        assert!(hub.release(channel, second, 2) && !hub.release(channel, second, 2));
+        assert_eq!(receivers(&hub), [2]);
+        assert_eq!((hub.release_all(channel), hub.release_all(channel)), (vec![1], vec![]));
+        assert_eq!(receivers(&hub), [1, 2]);
+        while hub.unsubscribe(&mut b).is_some() {}
+        hub.subscribe(3, &mut c, "y", |_| false);
+        assert!(!hub.release(channel, second, 2), "it has gone");
     }
 
     #[test]

@@ -18,6 +18,11 @@ impl SaidOnce {
         !mem::replace(&mut self.0, true)
     }
 
+    /// Whether the line was logged since the condition began.
+    pub(crate) fn is_said(self) -> bool {
+        self.0
+    }
+
     /// The condition does not hold: the next `first` is one again. Returns whether the line was
     /// logged, for the owner who wants to log that the condition has ended.
     pub(crate) fn ended(&mut self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::table::Party;
 use super::{Said, Server};
 use crate::access::{channel, control};
-use crate::broker::{Ask, BrokerEvent, Status};
+use crate::broker::{Ask, BrokerEvent, Status, is_condition};
 use crate::link::{LeftOut, LinkId, Metrics};
 
 /// What is left to do when an event has been handed on.
@@ -20,6 +20,9 @@ enum Rest {
     FetchAgain(Vec<Arc<str>>),
     Broken(String),
 }
+
+/// How long it is until a channel is asked for again that guards security and was denied.
+const CONTROL_RETRY_MS: u64 = 5_000;
 
 impl Server {
     /// Bytes from the broker, or none when it goes on with those that were kept. Those behind what
@@ -69,33 +72,30 @@ impl Server {
     fn next_event(&mut self, input: &mut &[u8]) -> Option<Rest> {
         let event = self.broker.next(input, self.cx.now.mono_ms)?;
         let (relay, table, cx) = (&mut self.relay, &mut self.table, &mut self.cx);
+        let control = self.control.as_ref().map(|name| name.as_bytes());
         if let BrokerEvent::Delivery(delivery) = &event {
             self.clients.hear(delivery.channel, delivery.payload, table, cx);
         }
         if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
-            let control = self.control.as_ref().map(|name| name.as_bytes());
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
             relay.deliver(delivery, table, cx);
-            let slow = relay.take_slow();
-            return Some(if slow.is_empty() { Rest::Nothing } else { Rest::After(slow) });
+            return Some(Rest::After(relay.take_slow()));
         }
         if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
         }
+        self.said.answered(&event);
         relay.deliver_arrived(table, cx);
-        let mut touched = relay.take_slow();
+        let mut touched = Vec::new();
         match event {
             BrokerEvent::Answer { ask: Ask::Stored(fetch), payload } => {
                 relay.on_stored(fetch, payload, table, cx);
-                touched.extend(relay.take_slow());
             }
             BrokerEvent::Answer { ask: Ask::Session(link), payload } => {
-                table
-                    .conn(link)
-                    .into_iter()
-                    .for_each(|conn| conn.on_session(link, Ok(payload), cx));
+                let conn = table.conn(link).into_iter();
+                conn.for_each(|conn| conn.on_session(link, Ok(payload), cx));
                 touched.push(link);
             }
             BrokerEvent::NoAnswer { ask, reason } => {
@@ -114,7 +114,12 @@ impl Server {
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
+                self.said.subscribed(control == Some(channel), &mut cx.metrics);
                 touched.extend(relay.on_subscribed(channel, table, cx))
+            }
+            BrokerEvent::Denied { channel, reason } if self.control.as_ref() == Some(&channel) => {
+                self.said.control_denied(&channel, &reason, &mut cx.metrics);
+                self.control_retry_ms = Some(cx.now.mono_ms + CONTROL_RETRY_MS);
             }
             BrokerEvent::Denied { channel, reason } => {
                 self.said.denied(&channel, &reason, &mut cx.metrics);
@@ -130,7 +135,18 @@ impl Server {
             BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
             BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
+        touched.extend(relay.take_slow());
         Some(Rest::After(touched))
+    }
+
+    /// Asks again to hear the application, as it was denied.
+    pub(super) fn retry_control(&mut self) {
+        let now_ms = self.cx.now.mono_ms;
+        if let Some(name) = self.control.clone()
+            && self.control_retry_ms.take_if(|at_ms| *at_ms <= now_ms).is_some()
+        {
+            self.broker.subscribe(vec![name], now_ms);
+        }
     }
 
     pub(super) fn dial_broker(&mut self) {
@@ -141,18 +157,17 @@ impl Server {
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again.
     fn on_broker_up(&mut self) {
-        tracing::info!("Redis is up, {} channels", self.relay.hub.len());
+        if !self.said.condition.is_said() {
+            tracing::info!("Redis is up, {} channels", self.relay.hub.len());
+        }
         for said in [&mut self.said.unreachable, &mut self.said.dropped, &mut self.said.refused] {
             said.ended();
         }
         self.cx.metrics.broker_up = 1;
-        let fetches = self.relay.catch_up(&self.table);
-        let names = fetches.iter().map(|(_, name)| name.clone());
-        let names = names.chain(self.control.iter().cloned()).collect();
+        let mut names = self.relay.catch_up(&self.table);
+        names.extend(self.control.iter().cloned());
         self.broker.subscribe(names, self.cx.now.mono_ms);
-        for (fetch, name) in fetches {
-            self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
-        }
+        self.ask_for_stored();
         for link in self.table.conns(|conn| conn.is_pending()) {
             self.on_conn(link, |conn, cx| conn.on_broker_up(link, cx));
         }
@@ -161,10 +176,9 @@ impl Server {
     /// Channels are subscribed to only now, after what is stored for them was asked for.
     fn fetch_again(&mut self, channels: &[Arc<str>]) {
         for name in channels {
-            if let Some(fetch) = self.relay.catch_up_with(name) {
-                self.broker.ask(Ask::Stored(fetch), name, self.cx.now.mono_ms);
-            }
+            self.relay.catch_up_with(name);
         }
+        self.ask_for_stored();
     }
 
     /// Browsers stay; who has no 101 yet waits for the dial that follows, or is refused.
@@ -174,8 +188,17 @@ impl Server {
         let Some(redis) = self.broker.redis() else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
         let target = redis.target().clone();
-        if std::mem::take(&mut self.cx.metrics.broker_up) == 1 {
-            self.cx.metrics.broker_lost_total += 1;
+        (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
+        let was_up = std::mem::take(&mut self.cx.metrics.broker_up) == 1;
+        self.cx.metrics.broker_lost_total += u64::from(was_up);
+        if is_condition(reason) {
+            if self.said.condition.first() {
+                tracing::warn!(
+                    "Redis at {target} is in no state to answer: {reason}; browsers stay; dialing \
+                     until it is (said once)"
+                );
+            }
+        } else if was_up {
             tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again");
         } else if self.said.unreachable.first() {
             tracing::warn!(
@@ -258,6 +281,32 @@ impl Said {
                     );
                 }
             }
+        }
+    }
+
+    /// What guards security is named, and so is its end.
+    fn control_denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.unheard.first() {
+            tracing::error!(
+                "Redis does not let wsloop hear {channel:?}, so that nobody is disconnected who \
+                 logs out: {reason}; see ACL SETUSER (asked again every 5 s; said once)"
+            );
+        }
+    }
+
+    /// Redis has answered something, so that it is in no bad condition.
+    fn answered(&mut self, event: &BrokerEvent<'_>) {
+        if matches!(event, BrokerEvent::Answer { .. }) && self.condition.ended() {
+            tracing::info!("Redis answers again");
+        }
+    }
+
+    /// A channel is heard: perhaps the application's own.
+    fn subscribed(&mut self, control: bool, metrics: &mut Metrics) {
+        metrics.control_heard |= u64::from(control);
+        if control && self.unheard.ended() {
+            tracing::info!("disconnects of the application are heard");
         }
     }
 

@@ -8,13 +8,14 @@
 //!   here; a delivery alone goes straight to the outboxes.
 //!
 //! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want,
-//! `brokering` about what the broker says, `relay` about who hears it, `clients` about the Redis
-//! clients of the embedded broker.
+//! `brokering` about what the broker says, `relay` about who hears it, `handout` about how it gets
+//! into outboxes, `clients` about the Redis clients of the embedded broker.
 
 mod accepting;
 mod brokering;
 mod clients;
 mod comers;
+mod handout;
 mod lines;
 mod relay;
 mod routing;
@@ -55,6 +56,8 @@ pub struct Server {
     crowds: Crowds,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
+    /// When it is asked for again, after it was denied.
+    control_retry_ms: Option<u64>,
     /// When a shutdown that was asked for must have ended.
     ends_ms: Option<u64>,
     said: Said,
@@ -64,6 +67,8 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Said {
     unreachable: SaidOnce,
+    condition: SaidOnce,
+    unheard: SaidOnce,
     dropped: SaidOnce,
     refused: SaidOnce,
     evicted: SaidOnce,
@@ -83,12 +88,13 @@ impl Server {
         let sources = &settings.sources;
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
+        let patience_ms = settings.broker.patience_ms();
         let crowds = Crowds::new(settings.max_per_address);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
             table: Table::default(),
-            relay: Relay::new(keys),
+            relay: Relay::new(keys, patience_ms),
             cx,
             wheel: Wheel::default(),
             broker,
@@ -98,6 +104,7 @@ impl Server {
             strangers: Strangers::default(),
             crowds,
             control,
+            control_retry_ms: None,
             ends_ms: None,
             said: Said::default(),
         }
@@ -136,6 +143,10 @@ impl Server {
         self.set_now(now);
         let now_ms = self.cx.now.mono_ms;
         self.fire_timers();
+        self.relay.release_overdue(&mut self.table, &mut self.cx);
+        for link in self.relay.take_slow() {
+            self.after(link);
+        }
         if let Some(application) = &mut self.application {
             application.tick(now_ms);
         }
@@ -144,6 +155,7 @@ impl Server {
             Some(RedisDue::GiveUp) => self.on_broker_lost("it did not answer in time"),
             None => {}
         }
+        self.retry_control();
         if self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
             for link in self.table.conns(|_| true) {
                 self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
@@ -234,7 +246,15 @@ impl Server {
         let at_once = self.table.has_outputs() || self.broker.has_more();
         let at_once = at_once.then_some(self.cx.now.mono_ms);
         let application = self.application.as_ref().and_then(Application::deadline_ms);
-        wake.into_iter().chain(broker).chain(application).chain(self.ends_ms).chain(at_once).min()
+        let held = self.relay.deadline_ms();
+        wake.into_iter()
+            .chain(held)
+            .chain(self.control_retry_ms)
+            .chain(broker)
+            .chain(application)
+            .chain(self.ends_ms)
+            .chain(at_once)
+            .min()
     }
 
     /// Whether a shutdown that was asked for is complete.

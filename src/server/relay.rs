@@ -2,27 +2,32 @@
 //!
 //! It knows the hub, and puts into outboxes. Its rules:
 //! * a message is encoded once for all who get it, and those that arrived together go out as one;
+//! * what is delivered while a conn waits for a channel's stored message is held for it, no longer
+//!   than the broker may take to answer, and no more than an outbox may have;
 //! * a conn stands in line for flushing once, however much is queued for it;
 //! * no outbox grows past its limit once the kernel has refused bytes of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use super::lines::Line;
+use super::handout::{Packet, hand_out};
 use super::table::{Party, Table};
 use crate::broker::Delivery;
-use crate::browser::{self, Conn, Context};
-use crate::fanout::encoded::{Encoded, Run};
+use crate::browser::{Conn, Context};
+use crate::fanout::encoded::Run;
 use crate::fanout::hub::{ChannelId, Hub};
-use crate::fanout::overflow::Overflow;
-use crate::fanout::stored::{ChannelState, Fetch, Fetches};
+use crate::fanout::stored::{ChannelState, Fetches, Released, Since, Waiter};
 use crate::link::{LinkId, Metrics};
 
 /// Messages of more bytes than this are not joined with others, which would copy them.
 const JOINED_MESSAGE: usize = 4 << 10;
 /// Most bytes that are joined.
 const JOINED_BYTES: usize = 64 << 10;
+/// Bytes that are held on all channels together before the one that passes this waits no longer.
+const HELD_BYTES: usize = 64 << 20;
+/// Bytes that may be held on a channel, however small an outbox is.
+const HELD_AT_LEAST: usize = 64 << 10;
 
 /// Who hears what.
 #[derive(Debug)]
@@ -31,6 +36,14 @@ pub(super) struct Relay {
     /// Whose conns there are.
     pub owners: Hub<()>,
     fetches: Fetches,
+    /// Bytes that are held on all channels.
+    held: usize,
+    /// How long a live message waits for the stored one.
+    patience_ms: u64,
+    /// Since when the oldest message of a channel waits, or one before it.
+    due: BTreeSet<(Since, ChannelId)>,
+    /// Messages that have ever been held.
+    waited: u64,
     arrived: Arrived,
     /// Conns that were handed more than may wait for them.
     slow: Vec<LinkId>,
@@ -54,11 +67,15 @@ pub(super) struct Subscribed {
 }
 
 impl Relay {
-    pub(super) fn new(keys: RandomState) -> Self {
+    pub(super) fn new(keys: RandomState, patience_ms: u64) -> Self {
         Relay {
             hub: Hub::new(keys.clone()),
             owners: Hub::new(keys.clone()),
             fetches: Fetches::default(),
+            held: 0,
+            patience_ms,
+            due: BTreeSet::new(),
+            waited: 0,
             arrived: Arrived::default(),
             slow: Vec::new(),
             keys,
@@ -80,46 +97,88 @@ impl Relay {
         Some(Subscribed { channel, first })
     }
 
-    /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
-    /// `after`. True is for a fetch that the broker is to be asked for.
-    pub(super) fn wait_for_stored(
-        &mut self,
-        link: LinkId,
-        channel: ChannelId,
-        after: u64,
-    ) -> (u64, bool) {
+    /// Lets the conn that came to the channel last wait for its stored message, which is to come
+    /// after that of fetch `after`. Returns the fetch that it waits for.
+    pub(super) fn wait_for_stored(&mut self, link: LinkId, channel: ChannelId, after: u64) -> u64 {
         let name = self.hub.name(channel).clone();
-        self.fetches.wait(link, channel, &name, self.hub.state(channel), after)
+        let subscription = self.hub.hold(channel);
+        let state = self.hub.state(channel);
+        self.fetches.wait((link, subscription), channel, &name, state, after)
     }
 
-    /// The broker has come up and knows nothing: the fetches to ask it for, each with the channel
-    /// to be subscribed to.
-    pub(super) fn catch_up(&mut self, table: &Table) -> Vec<(u64, Arc<str>)> {
+    /// Whether [`Relay::next_to_ask`] may have one.
+    #[inline]
+    pub(super) fn has_to_ask(&self) -> bool {
+        self.fetches.has_to_ask()
+    }
+
+    /// The next fetch to ask the broker for, with the name of its channel.
+    pub(super) fn next_to_ask(&mut self) -> Option<(u64, Arc<str>)> {
+        while let Some((number, channel, name)) = self.fetches.next_to_ask() {
+            if self.is_current(channel, &name) {
+                return Some((number, name));
+            }
+            self.fetches.take(number);
+        }
+        None
+    }
+
+    /// The broker has come up and knows nothing: the channels to be subscribed to. Everybody waits
+    /// for what may have been stored meanwhile.
+    pub(super) fn catch_up(&mut self, table: &Table) -> Vec<Arc<str>> {
         let forgotten = self.fetches.forgotten();
-        let mut fetches = Vec::new();
+        let mut names = Vec::new();
         for channel in self.in_the_order_of_conns(table) {
             let name = self.hub.name(channel).clone();
+            self.hub.hold_all(channel);
             let state = self.hub.state(channel);
             state.confirmed = false;
-            fetches.push((self.fetches.catch_up(channel, name.clone(), state), name));
+            self.fetches.catch_up(channel, name.clone(), state);
+            names.push(name);
         }
         for fetch in forgotten.into_values() {
-            if self.is_current(&fetch) {
+            if self.is_current(fetch.channel, &fetch.name) {
                 let state = self.hub.state(fetch.channel);
                 self.fetches.wait_again(fetch, state);
             }
         }
-        fetches
+        names
     }
 
-    /// The same for one channel, if somebody hears it.
-    pub(super) fn catch_up_with(&mut self, name: &Arc<str>) -> Option<u64> {
-        let channel = self.hub.find(name)?;
-        Some(self.fetches.catch_up(
-            channel,
-            self.hub.name(channel).clone(),
-            self.hub.state(channel),
-        ))
+    /// When [`Relay::release_overdue`] has something to do.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.due.first().map(|(since, _)| since.at_ms + self.patience_ms)
+    }
+
+    /// Lets go what has waited too long for a stored message.
+    pub(super) fn release_overdue(&mut self, table: &mut Table, cx: &mut Context) {
+        while self.deadline_ms().is_some_and(|at_ms| at_ms <= cx.now.mono_ms)
+            && let Some((since, channel)) = self.due.pop_first()
+        {
+            if self.hub.contains(channel) {
+                self.give_up(channel, since.place, table, cx);
+                self.note_deadline(channel);
+            }
+        }
+    }
+
+    /// A channel is no more.
+    pub(super) fn forget(&mut self, state: &ChannelState) {
+        self.held -= state.held_bytes();
+    }
+
+    /// Redis was asked for a channel's messages once more, behind the asks that were made:
+    /// everybody waits for what is stored behind that.
+    pub(super) fn catch_up_with(&mut self, name: &str) {
+        let Some(channel) = self.hub.find(name) else { return };
+        let name = self.hub.name(channel).clone();
+        self.hub.hold_all(channel);
+        let state = self.hub.state(channel);
+        let overtaken = self.fetches.overtaken(state);
+        self.fetches.catch_up(channel, name, state);
+        for fetch in overtaken {
+            self.fetches.wait_again(fetch, state);
+        }
     }
 
     /// Hands a message to everyone who hears its channel. Until the broker has confirmed the
@@ -162,36 +221,73 @@ impl Relay {
         std::mem::take(&mut self.slow)
     }
 
-    /// A fetch is answered: the stored message goes to those who wait for it, or, when it is news
-    /// after an outage, to everyone.
+    /// A fetch is answered: the stored message goes to those who wait for it, and, when it is news
+    /// after an outage, to everyone; behind it what was held.
     pub(super) fn on_stored(
         &mut self,
-        fetch: u64,
+        number: u64,
         payload: Option<&[u8]>,
         table: &mut Table,
         cx: &mut Context,
     ) {
-        let Some(fetch) = self.fetches.answered(fetch) else { return };
-        let Some(payload) = payload.filter(|p| !p.is_empty() && self.is_current(&fetch)) else {
+        let Some(fetch) = self.fetches.take(number) else { return };
+        let channel = fetch.channel;
+        if !self.is_current(channel, &fetch.name) {
             return;
-        };
-        let hash = self.hash(payload);
-        let state = self.hub.state(fetch.channel);
-        if state.is_news(hash) && fetch.is_for_everyone(state) {
-            return self.fan_out(fetch.channel, Run::new([payload].into_iter()), None, table, cx);
         }
-        let links: Vec<LinkId> = fetch.entitled(state).collect();
-        let mut encoded = Encoded::new(payload);
-        for link in links {
-            let now = cx.now.tick();
-            let Some(slot) = table.get(link) else { continue };
-            let Party::Browser(conn) = &mut slot.party else { continue };
-            let Some((outbox, member, _)) = conn.receiver() else { continue };
-            member.spoken = now;
-            outbox.push(cx.encoder.frame(&mut encoded, link.index, member.form));
-            cx.metrics.messages_out_total += 1;
-            cx.queued(1);
-            self.slow.push(link);
+        let payload = payload.filter(|payload| !payload.is_empty());
+        let hash = payload.map(|payload| self.hash(payload));
+        let state = self.hub.state(channel);
+        let released = state.release(number, None);
+        hash.into_iter().for_each(|hash| state.saw_stored(hash));
+        let everyone = fetch
+            .catch_up
+            .map(|catch_up| (catch_up.since, hash.is_some_and(|hash| catch_up.is_news(hash))));
+        let packet = Packet::new(channel, payload, &released);
+        self.held -= released.freed;
+        self.hand_over(packet, &released, &fetch.waiters, everyone, table, cx);
+    }
+
+    /// What is held on a channel up to that place goes without the stored message, and so does what
+    /// is behind it for the same conns.
+    fn give_up(&mut self, channel: ChannelId, place: u64, table: &mut Table, cx: &mut Context) {
+        let Some(until) = self.hub.state(channel).held_until(place) else { return };
+        for number in self.hub.state(channel).fetches_before(until) {
+            let Some(gone) = self.fetches.give_up(number, until) else { continue };
+            let released = self.hub.state(channel).release(number, Some(gone.rest));
+            cx.metrics.stored_late_total += 1;
+            let everyone = gone.everyone.map(|catch_up| (catch_up.since, false));
+            let packet = Packet::new(channel, None, &released);
+            self.held -= released.freed;
+            self.hand_over(packet, &released, &gone.waiters, everyone, table, cx);
+        }
+    }
+
+    /// Hands a stored message and what was held behind it to those who waited, and to everyone else
+    /// who heard the channel since so many deliveries, if it is news to them.
+    fn hand_over(
+        &mut self,
+        mut packet: Packet<'_>,
+        released: &Released,
+        waiters: &[Waiter],
+        everyone: Option<(u32, bool)>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let channel = packet.channel;
+        for Waiter { link, subscription, since } in waiters {
+            if table.peek(*link).is_some() && self.hub.release(channel, *subscription, link.index) {
+                let start = released.start(*since);
+                packet.hand(link.index, start, true, 1, &mut self.slow, table, cx);
+            }
+        }
+        if let Some((since, news)) = everyone {
+            let start = released.start(since);
+            let conns = self.hub.release_all(channel);
+            let receivers = conns.len();
+            for index in conns {
+                packet.hand(index, start, news, receivers, &mut self.slow, table, cx);
+            }
         }
         cx.metrics.compressions_total = cx.encoder.compressions();
     }
@@ -253,6 +349,8 @@ impl Relay {
         self.owners.check_invariants();
         assert_eq!(metrics.channels, self.hub.len() as u64);
         assert!(self.arrived.ends.is_empty() && self.slow.is_empty(), "something was forgotten");
+        let held: usize = self.hub.states().map(ChannelState::held_bytes).sum();
+        assert_eq!(self.held, held, "bytes that are held");
     }
 
     /// The channel of that name, if somebody hears it and the broker has confirmed it.
@@ -305,50 +403,52 @@ impl Relay {
         table: &mut Table,
         cx: &mut Context,
     ) {
+        let holds = self.hub.state(channel).holds();
         for payload in run.payloads() {
             let hash = self.hash(payload);
-            self.hub.state(channel).delivered(hash);
+            let state = self.hub.state(channel);
+            state.delivered(hash, &self.fetches);
+            if holds {
+                self.waited += 1;
+                let since = Since { place: self.waited, at_ms: cx.now.mono_ms };
+                self.held += state.hold(payload, except, since);
+            }
         }
-        let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
-        let subscribers = self.hub.subscribers(channel);
-        let line = Line::of(subscribers.len());
-        let messages = run.messages();
-        for index in subscribers {
-            let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
-            if except == Some(link) {
-                continue;
+        let receivers = self.hub.subscribers(channel).len();
+        match holds {
+            false => {
+                let conns = self.hub.subscribers(channel);
+                hand_out(conns, receivers, channel, &mut run, except, &mut self.slow, table, cx);
             }
-            let Party::Browser(conn) = &mut slot.party else { continue };
-            let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
-            member.spoken = now;
-            if member.skips {
-                let frame = run.last(&mut cx.encoder, index, member.form);
-                let superseded = outbox.replace(frame, channel) + messages - 1;
-                browser::supersede(link, superseded, cx);
-            } else {
-                let frames = run.frames(&mut cx.encoder, index, member.form);
-                match member.overflow {
-                    Overflow::Close => outbox.push(frames),
-                    Overflow::Latest => outbox.push_labelled(frames, Some(channel)),
-                }
-            }
-            cx.metrics.messages_out_total += messages as u64;
-            cx.queued(1);
-            if slot.blocked {
-                if conn.is_over(limit) {
-                    conn.overflowed(link, cx);
-                    self.slow.push(link);
-                }
-            } else if goes_out {
-                slot.enter(index, line, lines);
+            true => {
+                let conns = self.hub.receivers(channel);
+                hand_out(conns, receivers, channel, &mut run, except, &mut self.slow, table, cx);
+                self.note_deadline(channel);
+                self.bound(channel, table, cx);
             }
         }
         cx.metrics.compressions_total = cx.encoder.compressions();
     }
 
+    /// Notes until when the oldest message of the channel may be held.
+    fn note_deadline(&mut self, channel: ChannelId) {
+        if let Some(since) = self.hub.state(channel).held_since() {
+            self.due.insert((since, channel));
+        }
+    }
+
+    /// Lets go what is held on a channel when that is more than may wait.
+    fn bound(&mut self, channel: ChannelId, table: &mut Table, cx: &mut Context) {
+        let state = self.hub.state(channel);
+        let most = cx.settings.outbox_limit.max(HELD_AT_LEAST);
+        if state.held_bytes() > most || self.held > HELD_BYTES {
+            self.give_up(channel, u64::MAX, table, cx);
+        }
+    }
+
     /// Whether the channel that was asked about is still the one of that id.
-    fn is_current(&self, fetch: &Fetch) -> bool {
-        self.hub.contains(fetch.channel) && Arc::ptr_eq(self.hub.name(fetch.channel), &fetch.name)
+    fn is_current(&self, channel: ChannelId, name: &Arc<str>) -> bool {
+        self.hub.contains(channel) && Arc::ptr_eq(self.hub.name(channel), name)
     }
 
     fn hash(&self, payload: &[u8]) -> u64 {

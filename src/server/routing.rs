@@ -16,6 +16,7 @@ impl Server {
     pub(super) fn route(&mut self) {
         loop {
             self.route_effects();
+            self.ask_for_stored();
             if self.cx.is_full() || !self.broker.has_more() {
                 break;
             }
@@ -159,14 +160,22 @@ impl Server {
                 let names = vec![self.relay.hub.name(subscribed.channel).clone()];
                 self.broker.subscribe(names, now_ms);
             }
-            let (fetch, ask) = self.relay.wait_for_stored(link, subscribed.channel, last_fetch);
-            if ask {
-                self.broker.ask(Ask::Stored(fetch), name, now_ms);
-            }
-            last_fetch = fetch;
+            last_fetch = self.relay.wait_for_stored(link, subscribed.channel, last_fetch);
         }
+        self.ask_for_stored();
         self.cx.metrics.channels = self.relay.hub.len() as u64;
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
+    }
+
+    /// Asks for stored messages that somebody waits for, as many as the broker has room for.
+    #[inline]
+    pub(super) fn ask_for_stored(&mut self) {
+        while self.relay.has_to_ask()
+            && self.broker.has_room()
+            && let Some((fetch, name)) = self.relay.next_to_ask()
+        {
+            self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
+        }
     }
 
     /// A conn has begun to close: it hears nothing more, and nobody is asked about it any more.
@@ -182,6 +191,7 @@ impl Server {
         while self.relay.owners.unsubscribe(&mut left.owners).is_some() {}
         while let Some(gone) = self.relay.hub.unsubscribe(&mut left.subscriptions) {
             if let Some((name, state)) = gone {
+                self.relay.forget(&state);
                 self.broker.unsubscribe(name, state.confirmed, self.cx.now.mono_ms);
             }
         }

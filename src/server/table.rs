@@ -230,6 +230,7 @@ impl Table {
 
 impl Slot {
     /// Puts it in that line, unless it stands before the others of it already.
+    #[inline]
     pub(super) fn stand(&mut self, index: u32, line: Line, lines: &mut Lines) {
         if !self.blocked && self.has_unsent() {
             self.enter(index, line, lines);

@@ -413,7 +413,7 @@ fn redis_names_are_those_of_ws4redis() {
     ] {
         let mut world = World::new(Settings { prefix: prefix.to_string(), ..with_redis() });
         world.open(target);
-        let expected = [format!("SUBSCRIBE {name}"), format!("GET {name}")];
+        let expected = [format!("SUBSCRIBE {name}"), format!("GETRANGE {name} 0 1048576")];
         assert_eq!(world.redis.take_commands(), expected, "{target}");
     }
     let mut world = World::new(Settings { prefix: "demo".to_string(), ..with_redis() });

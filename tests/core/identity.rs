@@ -111,7 +111,7 @@ fn a_session_gives_the_channels_of_its_user_groups_and_key() {
     assert_eq!(world.texts(id), [""; 0]);
     let commands = world.redis.take_commands();
     let at = |command: &str| commands.iter().position(|known| known == command);
-    let order = [at("GET session:johns-key"), at("SUBSCRIBE broadcast:foo")];
+    let order = [at("GETRANGE session:johns-key 0 1048576"), at("SUBSCRIBE broadcast:foo")];
     assert!(order[0].is_some() && order[0] < order[1], "{commands:?}");
 }
 
@@ -267,7 +267,10 @@ fn a_lookup_that_is_lost_with_redis_is_made_again() {
     }
     assert_eq!(granted(&world, nobody), "");
     let commands = world.redis.take_commands();
-    let gets = commands.iter().filter(|command| *command == "GET session:johns-key").count();
+    let gets = commands
+        .iter()
+        .filter(|command| *command == "GETRANGE session:johns-key 0 1048576")
+        .count();
     assert_eq!(gets, 2, "once for each: {commands:?}");
 }
 
@@ -287,7 +290,8 @@ fn without_redis_nobody_is_taken_for_nobody() {
 
 #[test]
 fn what_is_no_text_where_a_session_should_be_is_a_503() {
-    let redis = FakeRedis::with(|redis| redis.denied = vec![("GET", "session:johns-key")]);
+    let key = "session:johns-key";
+    let redis = FakeRedis::with(|redis| redis.denied = vec![("GETRANGE", key), ("GET", key)]);
     let mut world = World::around(by_session(), redis);
     let id = knock(&mut world, ALL, &[COOKIE]);
     expect_refused(&world, id, 503, "who you are");

@@ -15,4 +15,5 @@ mod identity;
 mod limits;
 mod redis;
 mod resp_clients;
+mod stored;
 mod turns;

@@ -50,7 +50,7 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 
 /// Every flag with a value that will not do, and words of what is said about it. Only the heartbeat
 /// may be any text.
-const WRONG: [(&str, &str, &str); 47] = [
+const WRONG: &[(&str, &str, &str)] = &[
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
@@ -76,6 +76,7 @@ const WRONG: [(&str, &str, &str); 47] = [
     ("--max-per-address", "many", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),
     ("--redis-timeout", "0", "give 0.001 to"),
+    ("--redis-window-size", "0", "give 1 to"),
     ("--redis-buffer-limit", "1MiB", "give at least 4MiB"),
     ("--allow", "everything", "subscribe-broadcast"),
     ("--require-login", "perhaps", "on nor off"),

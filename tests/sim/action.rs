@@ -217,7 +217,10 @@ impl Turn {
                     0 => "*".to_owned(),
                     _ => any_channel(dice, prefix),
                 };
-                Turn::Deny { command: dice.pick(&["SUBSCRIBE", "PUBLISH", "SET", "GET"]), channel }
+                Turn::Deny {
+                    command: dice.pick(&["SUBSCRIBE", "PUBLISH", "SET", "GETRANGE", "GET"]),
+                    channel,
+                }
             }
             35..37 => Turn::Allow,
             37 => Turn::Stall(dice.below(300)),

@@ -70,6 +70,8 @@ pub enum Told {
     RespEnded(RespClientId, Cause),
     /// The process is asked to end.
     ShutDown,
+    /// Time has passed.
+    Tick,
     /// Anything else.
     Other,
 }
@@ -89,7 +91,7 @@ fn is_close_frame(bytes: &[u8]) -> bool {
 impl Call {
     /// Whether nothing has come of it, nor need have.
     pub fn is_idle(&self) -> bool {
-        matches!(self.told, Told::Other | Told::Blocked(_))
+        matches!(self.told, Told::Other | Told::Tick | Told::Blocked(_))
             && self.opened.is_empty()
             && self.closing.is_empty()
             && self.commands.is_empty()

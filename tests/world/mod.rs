@@ -228,7 +228,7 @@ impl World {
             self.hear_resp_client(id);
         }
         self.tick();
-        self.note(Told::Other);
+        self.note(Told::Tick);
         let cut = self.put_out();
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.redis.work(self.latest_ms);

@@ -3,7 +3,12 @@
 //! It keeps what is stored, with expiry on the clock it is given, and who subscribed. It has one
 //! client. What it does not know it answers with an error, as Redis does.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod client;
+
+use std::collections::BTreeMap;
+
+pub use client::parse_command;
+use client::{Client, bulk, number};
 
 /// What dialing it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,14 @@ pub struct FakeRedis {
     pub account: Option<(String, String)>,
     /// Commands refused, with the channel or key for which they are; `*` is for all.
     pub denied: Vec<(&'static str, &'static str)>,
+    /// What it answers to everything but the greeting.
+    pub condition: Option<&'static str>,
+    /// Commands that it does not know.
+    pub unknown: Vec<&'static str>,
+    /// Most bytes of what it says that may wait for its client, which is cut past that.
+    pub output_limit: usize,
+    /// The most bytes of what it said that ever waited.
+    pub most_unsaid: usize,
     /// It is reading its data from disk: it can be greeted and subscribed to, and knows no key.
     pub loading: bool,
     /// Commands wait until they are let through with [`FakeRedis::serve`].
@@ -85,22 +98,6 @@ struct Stored {
     expires_ms: u64,
 }
 
-#[derive(Debug, Default)]
-struct Client {
-    inbox: Vec<u8>,
-    outbox: Vec<u8>,
-    subscribed: BTreeSet<Vec<u8>>,
-    greeted: bool,
-    db: u32,
-    /// PUBLISH commands executed or refused.
-    publishes: usize,
-    /// Bytes ever put into the outbox and taken from it.
-    put: usize,
-    spoken: usize,
-    /// What has arrived when so many bytes have been spoken.
-    marks: VecDeque<(usize, Arrival)>,
-}
-
 impl FakeRedis {
     pub fn new() -> Self {
         FakeRedis {
@@ -109,6 +106,10 @@ impl FakeRedis {
             ancient: false,
             account: None,
             denied: Vec::new(),
+            condition: None,
+            unknown: Vec::new(),
+            output_limit: usize::MAX,
+            most_unsaid: 0,
             loading: false,
             paused: false,
             held: false,
@@ -245,6 +246,11 @@ impl FakeRedis {
             self.execute(&command, now_ms);
             worked = true;
         }
+        let unsaid = self.client.as_ref().map_or(0, |client| client.outbox.len());
+        self.most_unsaid = self.most_unsaid.max(unsaid);
+        if unsaid > self.output_limit {
+            self.cut_after = Some(0);
+        }
         worked
     }
 
@@ -334,8 +340,11 @@ impl FakeRedis {
         if !client.greeted {
             return Some("NOAUTH Authentication required.".to_string());
         }
-        if self.loading && matches!(name, "GET" | "SET") {
+        if self.loading && matches!(name, "GET" | "GETRANGE" | "SET") {
             return Some("LOADING Redis is loading the dataset in memory".to_string());
+        }
+        if let Some(condition) = self.condition {
+            return Some(condition.to_string());
         }
         let denied = self.denied.iter().any(|(command, channel)| {
             *command == name && (*channel == "*" || arguments.contains(channel))
@@ -344,7 +353,12 @@ impl FakeRedis {
             || self.denied_names.iter().any(|(command, channel)| {
                 *command == name && (channel == "*" || arguments.contains(&channel.as_str()))
             });
-        denied.then(|| "NOPERM No permissions to access a channel".to_string())
+        let unheard_of = self.unknown.contains(&name);
+        let error = match unheard_of {
+            true => format!("ERR unknown command '{name}', with args beginning with: "),
+            false => "NOPERM No permissions to access a channel".to_string(),
+        };
+        (denied || unheard_of).then_some(error)
     }
 
     fn answer(
@@ -374,9 +388,16 @@ impl FakeRedis {
                 self.store(db, &command[1], &command[2], expires_ms);
                 (b"+OK\r\n".to_vec(), Some(Arrival::Stored))
             }
-            "GET" => {
+            "GET" | "GETRANGE" => {
                 let value = self.read(db, &command[1], now_ms).map(<[u8]>::to_vec);
-                let reply = value.as_deref().map_or(b"_\r\n".to_vec(), bulk);
+                let reply = match name {
+                    "GET" => value.as_deref().map_or(b"_\r\n".to_vec(), bulk),
+                    _ => {
+                        assert_eq!(number(&command[2]), 0, "from the start");
+                        let part = value.as_deref().unwrap_or_default();
+                        bulk(&part[..part.len().min(number(&command[3]) as usize + 1)])
+                    }
+                };
                 let session = self.sessions.and_then(|start| {
                     command[1].strip_prefix(start.as_bytes()).map(|key| !key.contains(&b':'))
                 });
@@ -396,94 +417,8 @@ impl FakeRedis {
     }
 }
 
-impl Client {
-    fn say(&mut self, bytes: &[u8], mark: Option<Arrival>) {
-        self.outbox.extend_from_slice(bytes);
-        self.put += bytes.len();
-        self.marks.extend(mark.map(|mark| (self.put, mark)));
-    }
-
-    /// How many bytes it may say in one piece.
-    fn breath(&self) -> usize {
-        let mut end = None;
-        for (at, mark) in &self.marks {
-            match (mark, end) {
-                (Arrival::Answer { session: true, .. }, None) => end = Some(*at),
-                (Arrival::Message { channel, .. }, Some(_)) if channel.ends_with(CONTROL) => {
-                    end = Some(*at);
-                }
-                (_, Some(_)) => break,
-                (_, None) => {}
-            }
-        }
-        end.map_or(usize::MAX, |end| end - self.spoken)
-    }
-
-    fn deliver(&mut self, channel: &[u8], payload: &[u8], publish: Option<usize>) {
-        if self.subscribed.contains(channel) {
-            let mut push = b">3\r\n$7\r\nmessage\r\n".to_vec();
-            push.extend(bulk(channel));
-            push.extend(bulk(payload));
-            let (channel, payload) = (channel.to_vec(), payload.to_vec());
-            self.say(&push, Some(Arrival::Message { channel, payload, publish }));
-        }
-    }
-
-    /// Subscribes to a channel, or the opposite, and says so.
-    fn confirm(&mut self, name: &str, channel: &Vec<u8>) -> (Vec<u8>, Option<Arrival>) {
-        let mark = match name {
-            "SUBSCRIBE" => {
-                self.subscribed.insert(channel.clone());
-                Some(Arrival::Subscribed(channel.clone()))
-            }
-            _ => {
-                self.subscribed.remove(channel);
-                None
-            }
-        };
-        let mut push = b">3\r\n".to_vec();
-        push.extend(bulk(name.to_ascii_lowercase().as_bytes()));
-        push.extend(bulk(channel));
-        push.extend(format!(":{}\r\n", self.subscribed.len()).into_bytes());
-        (push, mark)
-    }
-}
-
-/// How the channel's name ends on which the application speaks to the servers.
-const CONTROL: &[u8] = b"wsloop:control";
-
 /// The answer of a Redis with a module, as deep as it gets.
 const HELLO: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
     $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n\
     $4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*1\r\n%2\r\n\
     $4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n";
-
-fn bulk(bytes: &[u8]) -> Vec<u8> {
-    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
-}
-
-fn number(digits: &[u8]) -> u64 {
-    std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).expect("a number")
-}
-
-/// The command at the start of `bytes`, an array of bulk strings, and its length.
-pub fn parse_command(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
-    let mut at = 0;
-    let count = header(bytes, &mut at, b'*')?;
-    let mut words = Vec::new();
-    for _ in 0..count {
-        let length = header(bytes, &mut at, b'$')?;
-        words.push(bytes.get(at..at + length)?.to_vec());
-        assert_eq!(bytes.get(at + length..at + length + 2)?, b"\r\n");
-        at += length + 2;
-    }
-    Some((words, at))
-}
-
-fn header(bytes: &[u8], at: &mut usize, kind: u8) -> Option<usize> {
-    let rest = &bytes[*at..];
-    let end = rest.windows(2).position(|two| two == b"\r\n")?;
-    assert_eq!(rest[0], kind, "not a command: {}", rest.escape_ascii());
-    *at += end + 2;
-    Some(number(&rest[1..end]) as usize)
-}

@@ -40,6 +40,7 @@ pub fn with_redis() -> Settings {
         db: 0,
         timeout_ms: REDIS_TIMEOUT_MS,
         buffer_limit: 16 << 20,
+        window: 4 << 20,
     };
     let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(redis) };
     Settings { broker, ..settings() }

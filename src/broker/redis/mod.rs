@@ -2,11 +2,15 @@
 //!
 //! It knows when to dial, to greet, to ping and to give up, and the commands that are sent; it has
 //! no socket and no clock: the owner dials when told to, hands in what arrives and sends what
-//! waits. `session` is about what is awaited on one link. Its rules:
+//! waits. `session` is about what is awaited on one link, `window` about how
+//! much of it may be asks. Its rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile.
 
 mod session;
+mod window;
+
+pub(crate) use session::is_condition;
 
 use std::sync::Arc;
 
@@ -71,7 +75,6 @@ pub enum RedisDue {
 impl Redis {
     pub(super) fn new(settings: RedisSettings, expire_s: u64, max_value: usize, seed: u64) -> Self {
         Redis {
-            settings,
             expire_s,
             max_value,
             state: State::Resting { until_ms: 0 },
@@ -79,7 +82,8 @@ impl Redis {
             attempts: 0,
             random: seed | 1,
             decoder: Decoder::new(max_value),
-            session: Session::default(),
+            session: new_session(&settings, max_value),
+            settings,
             kept: Vec::new(),
         }
     }
@@ -163,7 +167,8 @@ impl Redis {
         self.state = State::Resting { until_ms: now_ms + pause_ms };
         self.kept = Vec::new();
         self.decoder = Decoder::new(self.max_value);
-        std::mem::take(&mut self.session).lost()
+        let session = new_session(&self.settings, self.max_value);
+        std::mem::replace(&mut self.session, session).lost()
     }
 
     /// Takes the bytes that were kept when a turn was full.
@@ -227,7 +232,12 @@ impl Redis {
     }
 
     pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
-        self.session.command(&[b"GET", name.as_bytes()], Awaited::Get(ask), now_ms);
+        self.session.ask(ask, name, now_ms);
+    }
+
+    /// Whether one more ask would be made at once.
+    pub(super) fn has_room(&self) -> bool {
+        matches!(self.state, State::Up { .. }) && self.session.has_room()
     }
 
     pub(super) fn publish(
@@ -272,7 +282,10 @@ impl Redis {
             (self.session.heard_ms, self.session.due_ms) = (now_ms, now_ms);
         }
         let event = match self.decoder.next(input) {
-            Ok(None) => return None,
+            Ok(None) => {
+                self.session.make_asks(now_ms);
+                return None;
+            }
             Ok(Some(Item::Push(push))) => self.session.on_push(push),
             Ok(Some(Item::Reply(reply))) => self.session.on_reply(reply),
             Err(error) => BrokerEvent::Broken { reason: error.to_string() },
@@ -296,6 +309,11 @@ impl Redis {
     }
 }
 
+/// A link on which nothing is awaited.
+fn new_session(settings: &RedisSettings, max_value: usize) -> Session {
+    Session::new(max_value.min(settings.window.saturating_mul(4)), settings.window)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,6 +327,7 @@ mod tests {
             db: 0,
             timeout_ms: 5_000,
             buffer_limit: 1 << 20,
+            window: 1 << 20,
         };
         let mut redis = Redis::new(settings, 0, 1 << 20, 1);
         assert_eq!(redis.tick(0), Some(RedisDue::Dial));

@@ -13,12 +13,13 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use super::Lost;
+use super::window::Window;
 use crate::broker::{Ask, BrokerEvent, Delivery};
 use crate::link::LinkId;
 use crate::proto::resp::{self, Push, Reply};
 
 /// What belongs to one link and goes with it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Session {
     out: Vec<u8>,
     sent: usize,
@@ -29,6 +30,15 @@ pub(super) struct Session {
     own: VecDeque<Own>,
     /// Conns that are to be told when so many commands are answered.
     settling: VecDeque<(u64, LinkId)>,
+    /// Asks under way.
+    pub(super) window: Window,
+    /// Asks that wait until they may be made, and those that are to be made by GET.
+    asks: VecDeque<(Ask, Box<str>)>,
+    again: VecDeque<(Ask, Box<str>)>,
+    /// GETRANGE is not to be had.
+    plain: bool,
+    /// The most bytes that are of use of a value.
+    largest: usize,
     pub(super) heard_ms: u64,
     /// Since when an answer is due without a byte having arrived.
     pub(super) due_ms: u64,
@@ -42,8 +52,17 @@ pub(super) enum Awaited {
     Unsubscribe(Arc<str>),
     Publish,
     Set,
-    Get(Ask),
+    Get(Get),
     Ping,
+}
+
+/// An ask that is under way.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Get {
+    ask: Ask,
+    name: Box<str>,
+    /// By GETRANGE, of which no more comes back than is of use.
+    ranged: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +73,80 @@ struct Own {
 }
 
 impl Session {
+    /// A link on which nothing is awaited. Of a value at most `largest` bytes are of use, and
+    /// `window` bytes of answers are to be expected at one time.
+    pub(super) fn new(largest: usize, window: usize) -> Self {
+        Session {
+            out: Vec::new(),
+            sent: 0,
+            awaited: VecDeque::new(),
+            oldest: 0,
+            own: VecDeque::new(),
+            settling: VecDeque::new(),
+            window: Window::new(window, largest.saturating_add(1)),
+            asks: VecDeque::new(),
+            again: VecDeque::new(),
+            plain: false,
+            largest,
+            heard_ms: 0,
+            due_ms: 0,
+        }
+    }
+
+    /// Whether one more ask would be made at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.asks.is_empty() && self.again.is_empty() && self.window.has_room()
+    }
+
+    /// Makes an ask as soon as there is room for it.
+    pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
+        self.asks.push_back((ask, name.into()));
+        self.make_asks(now_ms);
+    }
+
+    /// Makes the asks for which there is room. Those that are made again come first, and when all
+    /// before them are answered, so that answers keep the order of the asks.
+    pub(super) fn make_asks(&mut self, now_ms: u64) {
+        while self.window.has_room() {
+            let again = !self.again.is_empty();
+            if again && !self.window.is_empty() && !self.plain_is_under_way() {
+                return;
+            }
+            let next = if again { self.again.pop_front() } else { self.asks.pop_front() };
+            let Some((ask, name)) = next else { return };
+            let ranged = !again && !self.plain;
+            let last = self.largest.to_string();
+            match ranged {
+                true => {
+                    let get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
+                    self.command(
+                        &get,
+                        Awaited::Get(Get { ask, name: name.clone(), ranged }),
+                        now_ms,
+                    )
+                }
+                false => {
+                    let get = [b"GET", name.as_bytes()];
+                    self.command(
+                        &get,
+                        Awaited::Get(Get { ask, name: name.clone(), ranged }),
+                        now_ms,
+                    )
+                }
+            }
+            self.window.asked();
+        }
+    }
+
+    /// Whether the asks under way are made by GET.
+    fn plain_is_under_way(&self) -> bool {
+        let mut gets = self.awaited.iter().filter_map(|awaited| match awaited {
+            Awaited::Get(get) => Some(get.ranged),
+            _ => None,
+        });
+        gets.all(|ranged| !ranged)
+    }
+
     pub(super) fn command(&mut self, arguments: &[&[u8]], awaited: Awaited, now_ms: u64) {
         if self.awaited.is_empty() {
             self.due_ms = now_ms;
@@ -122,14 +215,9 @@ impl Session {
                     false => BrokerEvent::Quiet,
                 }
             }
-            (Awaited::Get(ask), Reply::Bulk(payload)) => {
-                BrokerEvent::Answer { ask, payload: Some(payload) }
-            }
-            (Awaited::Get(ask), Reply::Null) => BrokerEvent::Answer { ask, payload: None },
-            (Awaited::Get(ask), Reply::TooLarge) => {
-                let reason = "the value is larger than a message may be".to_string();
-                BrokerEvent::NoAnswer { ask, reason }
-            }
+            (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
+            (Awaited::Get(get), Reply::Null) => self.on_value(get, None),
+            (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
             (Awaited::Publish, Reply::Integer(_))
             | (Awaited::Set, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
@@ -142,16 +230,18 @@ impl Session {
         let reason = reason.split(", with args beginning").next().unwrap_or(reason).to_string();
         match awaited {
             Awaited::Greeting => BrokerEvent::Broken { reason: greeting_refused(&reason) },
-            Awaited::Subscribe(channels) => self.on_subscribe_denied(channels, &reason),
+            Awaited::Subscribe(channels) if is_denial(&reason) => {
+                self.on_subscribe_denied(channels, &reason)
+            }
+            // Whatever else it is says nothing about a channel: another dial may do better.
+            Awaited::Subscribe(_) => BrokerEvent::Broken { reason },
             // It answers nothing of use yet, and will when it is dialed again.
-            Awaited::Get(ask)
-                if ["LOADING", "MASTERDOWN"].iter().any(|w| reason.starts_with(w)) =>
-            {
+            Awaited::Get(get) if is_condition(&reason) => {
                 // It is given back as one that is not answered.
-                self.awaited.push_front(Awaited::Get(ask));
+                self.awaited.push_front(Awaited::Get(get));
                 BrokerEvent::Broken { reason }
             }
-            Awaited::Get(ask) => BrokerEvent::NoAnswer { ask, reason },
+            Awaited::Get(get) => self.on_get_refused(get, reason),
             Awaited::Publish => {
                 self.forget_own(self.oldest);
                 BrokerEvent::Refused { reason }
@@ -159,6 +249,34 @@ impl Session {
             Awaited::Set | Awaited::Unsubscribe(_) => BrokerEvent::Refused { reason },
             Awaited::Ping => BrokerEvent::Quiet,
         }
+    }
+
+    /// The value that was asked for; GETRANGE gives an empty one where there is none.
+    fn on_value<'a>(&mut self, get: Get, value: Option<&'a [u8]>) -> BrokerEvent<'a> {
+        if value.is_some_and(|value| value.len() > self.largest) {
+            return self.on_large_value(get.ask);
+        }
+        self.window.answered(value.map_or(0, <[u8]>::len));
+        let payload = value.filter(|value| !get.ranged || !value.is_empty());
+        BrokerEvent::Answer { ask: get.ask, payload }
+    }
+
+    fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
+        self.window.answered(self.largest);
+        let reason = "the value is larger than a message may be".to_string();
+        BrokerEvent::NoAnswer { ask, reason }
+    }
+
+    /// Who may not use GETRANGE, or has none, may have GET.
+    fn on_get_refused<'a>(&mut self, get: Get, reason: String) -> BrokerEvent<'a> {
+        self.window.answered(0);
+        let unknown = reason.contains("unknown command");
+        if get.ranged && (unknown || reason.starts_with("NOPERM")) {
+            self.plain |= unknown || reason.contains("command");
+            self.again.push_back((get.ask, get.name));
+            return BrokerEvent::Quiet;
+        }
+        BrokerEvent::NoAnswer { ask: get.ask, reason }
     }
 
     /// One error denies the whole batch, so each of its channels is asked for by itself; but not
@@ -190,9 +308,11 @@ impl Session {
 
     /// What is awaited when the link is lost.
     pub(super) fn lost(self) -> Lost {
-        let ask = |awaited| if let Awaited::Get(ask) = awaited { Some(ask) } else { None };
+        let ask = |awaited| if let Awaited::Get(get) = awaited { Some(get.ask) } else { None };
+        let made = self.awaited.into_iter().filter_map(ask);
+        let waiting = self.again.into_iter().chain(self.asks).map(|(ask, _)| ask);
         Lost {
-            asks: self.awaited.into_iter().filter_map(ask).collect(),
+            asks: made.chain(waiting).collect(),
             settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
         }
     }
@@ -269,6 +389,17 @@ fn hash(channel: &[u8], payload: &[u8]) -> u64 {
 
 fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
     BrokerEvent::Broken { reason: what.to_string() }
+}
+
+/// Whether Redis refuses something to this user, now and later.
+fn is_denial(reason: &str) -> bool {
+    reason.starts_with("NOPERM")
+}
+
+/// Whether it is the server that is in no state to answer, and will be.
+pub(crate) fn is_condition(reason: &str) -> bool {
+    let conditions = ["LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"];
+    conditions.iter().any(|condition| reason.starts_with(condition))
 }
 
 fn greeting_refused(reason: &str) -> String {

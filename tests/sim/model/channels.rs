@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::guest::{End, Life, Membership};
+use super::guest::{End, Held, Life, Membership};
 use super::{Model, TICK_MS};
 
 /// A channel that somebody hears.
@@ -18,6 +18,8 @@ pub struct Channel {
     pub last_stored: Option<Vec<u8>>,
     /// The broker has come up, and everybody who heard it is to catch up.
     pub catches_up: bool,
+    /// What had arrived and was stored last when it did.
+    pub known: [Option<Vec<u8>>; 2],
 }
 
 impl Model {
@@ -39,7 +41,12 @@ impl Model {
             let before = guest.memberships.last().map_or(Some(0), |last| last.get);
             // Who comes while the stored message is being asked for shares that, as long as it is
             // no older than what has arrived.
-            let shared = self.gets.iter().rev().find(|get| get.is_for(&name, channel.era));
+            let shared = self
+                .again
+                .iter()
+                .chain(&self.gets)
+                .rev()
+                .find(|get| get.is_for(&name, channel.era));
             let shared = shared.filter(|get| channel.delivered < get.asked && !local);
             let get = shared.map(|get| get.number);
             let get = get.filter(|get| before.is_some_and(|before| *get > before));
@@ -47,7 +54,9 @@ impl Model {
                 channel: name.clone(),
                 joined,
                 get,
-                answered: false,
+                answered: local,
+                catches_up: false,
+                held: Vec::new(),
                 newest: 0,
             });
             if let Some(stored) = self.local.as_ref().and_then(|local| local.stored(&name)) {
@@ -92,7 +101,13 @@ impl Model {
     }
 
     /// A message arrives for everybody who hears a channel.
-    pub(super) fn deliver(&mut self, name: &str, payload: &[u8], except: Option<usize>) {
+    pub(super) fn deliver(
+        &mut self,
+        name: &str,
+        payload: &[u8],
+        except: Option<usize>,
+        back: Option<usize>,
+    ) {
         let published = self.published_at(name, payload).map(|(_, last)| last);
         let Some(channel) = self.channels.get_mut(name) else { return };
         channel.delivered = self.event;
@@ -100,7 +115,12 @@ impl Model {
         for id in &channel.members {
             let guest = &mut self.guests[*id];
             let at = guest.place_of(name).expect("a member hears the channel");
-            guest.expect(at, payload, except == Some(*id), published);
+            let (own, back) = (except == Some(*id), back == Some(*id));
+            let payload = payload.to_vec();
+            guest.live(
+                at,
+                Held { payload, own, back, published, at_ms: self.now_ms, event: self.event },
+            );
         }
     }
 

@@ -61,8 +61,25 @@ pub struct Membership {
     /// The number of the GET whose answer is for it.
     pub get: Option<u64>,
     pub answered: bool,
+    /// It heard the channel when the broker came up, and waits for what was stored before.
+    pub catches_up: bool,
+    /// What has arrived and waits for that.
+    pub held: Vec<Held>,
     /// When the newest message that there was for it was published.
     pub newest: usize,
+}
+
+/// A message that it is to hear behind the stored one.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub payload: Vec<u8>,
+    pub own: bool,
+    /// It is its own, and came back.
+    pub back: bool,
+    pub published: Option<usize>,
+    pub at_ms: u64,
+    /// What had happened when it arrived.
+    pub event: u64,
 }
 
 /// One browser.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::super::world::{Browser, Heard};
 use super::super::ask::{HEARTBEAT, Payload};
 use super::Model;
-use super::guest::{Guest, Life};
+use super::guest::{Guest, Held, Life};
 
 /// What a small frame may take while it waits.
 pub const FRAME_COST: usize = 80;
@@ -61,6 +61,40 @@ impl Guest {
         self.expected.push_back(Expected { payload: payload.to_vec(), own, channel });
         let newest = &mut self.memberships[channel].newest;
         *newest = (*newest).max(published.unwrap_or_default());
+    }
+
+    /// A message has arrived for it on a channel.
+    pub fn live(&mut self, channel: usize, held: Held) {
+        let membership = &mut self.memberships[channel];
+        match !membership.answered || membership.catches_up {
+            true => membership.held.push(held),
+            false => self.hear(channel, held),
+        }
+    }
+
+    /// It waits no more for what is stored on a channel: it is to hear that, if it is anything, and
+    /// what has arrived meanwhile, of which that may be one.
+    pub fn go_on(&mut self, channel: usize, stored: Option<(&[u8], Option<usize>)>) {
+        let membership = &mut self.memberships[channel];
+        (membership.answered, membership.catches_up) = (true, false);
+        let held = std::mem::take(&mut membership.held);
+        if let Some((payload, published)) = stored
+            && held.iter().all(|held| held.payload != payload)
+        {
+            self.expect(channel, payload, false, published);
+        }
+        for held in held {
+            self.hear(channel, held);
+        }
+    }
+
+    fn hear(&mut self, channel: usize, held: Held) {
+        self.expect(channel, &held.payload, held.own, held.published);
+        if held.back
+            && let Some((_, back)) = self.own.get_mut(&held.payload)
+        {
+            *back += 1;
+        }
     }
 
     /// What its 101 says that it was granted is what it was.

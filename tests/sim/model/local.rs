@@ -365,7 +365,9 @@ impl Model {
             let name = String::from_utf8_lossy(&name);
             match self.control().as_deref() == Some(&name) {
                 true => self.controlled(&payload),
-                false if self.is_for_browsers(&payload) => self.deliver(&name, &payload, None),
+                false if self.is_for_browsers(&payload) => {
+                    self.deliver(&name, &payload, None, None)
+                }
                 false => {}
             }
         }
@@ -383,7 +385,7 @@ impl Model {
                     let own = self.guests[id].own.entry(payload.clone()).or_default();
                     *own = (own.0 + 1, own.1 + 1);
                 }
-                self.deliver(&name, &payload, withheld.then_some(id));
+                self.deliver(&name, &payload, withheld.then_some(id), None);
             }
         }
     }

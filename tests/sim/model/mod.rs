@@ -7,11 +7,11 @@
 //!   the broker has confirmed it, until it is closed: every message that arrives, in order, once.
 //! * Its own it does not hear, unless it asked for an echo. Redis does not say whose a message is,
 //!   so of identical ones any may be taken for it, but as many as there were.
-//! * A stored message goes to a browser when nothing has arrived on the channel since it was asked
-//!   for nor since the browser came; so it is never older than what the browser has, and comes
-//!   once. Those of one browser come in the order of its channels.
-//! * After an outage a stored message goes to everybody, unless it was the last that was delivered
-//!   or stored, or something has arrived since it was asked for.
+//! * A browser hears a channel's stored message first, and what arrives before that is there waits
+//!   behind it, but not too long; when it is one of those, it is not heard twice. The stored
+//!   messages of one browser come in the order of its channels.
+//! * After an outage everybody waits for the stored message in this way, and hears it unless it was
+//!   the last that was delivered or stored before.
 //! * Who is disconnected is closed or refused at once, also if the application answers about it
 //!   only later; who comes afterwards is not.
 //! * A conn is closed for a reason that its browser, Redis, the application, the clock or the
@@ -86,6 +86,8 @@ pub struct Model {
     control_denied: bool,
     subscribes: VecDeque<(String, u64)>,
     gets: VecDeque<Get>,
+    /// Those that were refused, and are to be asked otherwise.
+    again: VecDeque<Get>,
     /// GETs ever sent.
     asked: u64,
     publishes: Vec<Publish>,
@@ -132,6 +134,7 @@ impl Model {
             control_denied: false,
             subscribes: VecDeque::new(),
             gets: VecDeque::new(),
+            again: VecDeque::new(),
             asked: 0,
             publishes: Vec::new(),
             unstored: 0,
@@ -158,7 +161,7 @@ impl Model {
 
     /// Whether everything that Redis was asked for has been answered.
     pub fn is_settled(&self) -> bool {
-        self.subscribes.is_empty() && self.gets.is_empty()
+        self.subscribes.is_empty() && self.gets.is_empty() && self.again.is_empty()
     }
 
     /// The channels that somebody hears.
@@ -200,6 +203,9 @@ impl Model {
     /// Something was told to the server, which made this of it.
     pub fn call(&mut self, call: &Call) {
         (self.now_ms, self.unix_ms) = (call.now_ms, call.unix_ms);
+        if matches!(call.told, Told::Tick) {
+            self.release_overdue();
+        }
         if call.is_idle() && call.up == self.up && call.messages == self.messages {
             return;
         }
@@ -259,7 +265,7 @@ impl Model {
                 self.local.as_mut().expect("it has RESP clients").ended(*id);
             }
             Told::ShutDown => self.shut_down(),
-            Told::Blocked(_) | Told::Other => {}
+            Told::Blocked(_) | Told::Tick | Told::Other => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! What comes of what Redis says, and what it is asked.
 
-use super::super::super::world::Arrival;
+use super::super::super::world::{Arrival, REDIS_TIMEOUT_MS};
 use super::guest::{End, Life};
 use super::{Model, Said};
 
@@ -76,6 +76,7 @@ impl Model {
     }
 
     fn confirmed(&mut self, name: &str, era: u64) {
+        self.control_denied &= self.control().as_deref() != Some(name);
         let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.era == era) else {
             return;
         };
@@ -96,28 +97,53 @@ impl Model {
                 own.twin = true;
             }
         }
-        if let Some(id) = except
-            && self.guests[id].is_member()
-            && let Some((_, back)) = self.guests[id].own.get_mut(payload)
-        {
-            *back += 1;
-        }
+        let comes_back =
+            |id: &usize| self.guests[*id].is_member() && self.guests[*id].own.contains_key(payload);
+        let back = except.filter(comes_back);
         let confirmed = self.channels.get(name).is_some_and(|channel| channel.confirmed);
         if confirmed && self.is_for_browsers(payload) {
-            self.deliver(name, payload, except);
+            self.deliver(name, payload, except, back);
+        } else if let Some((_, back)) = back.and_then(|id| self.guests[id].own.get_mut(payload)) {
+            *back += 1;
         }
     }
 
     /// Redis is there, and knows nothing.
     fn greeted(&mut self) {
         (self.up, self.down, self.control_denied) = (true, false, false);
-        for channel in self.channels.values_mut() {
-            (channel.confirmed, channel.catches_up) = (false, true);
+        for name in self.channels.keys().cloned().collect::<Vec<_>>() {
+            self.catch_up(&name);
         }
         let mut waiting: Vec<usize> =
             (0..self.guests.len()).filter(|id| self.guests[*id].life == Life::Waiting).collect();
         waiting.sort_by_key(|id| self.guests[*id].place);
         waiting.into_iter().for_each(|id| self.join(id));
+    }
+
+    /// What is stored for a channel is asked for once more, for everybody who hears it; what comes
+    /// of earlier asks is of no use.
+    fn catch_up(&mut self, name: &str) {
+        let channel = self.channels.get_mut(name).expect("somebody hears it");
+        (channel.confirmed, channel.catches_up) = (false, true);
+        let waits = |id: &usize| {
+            let guest = &self.guests[*id];
+            let mut memberships = guest.memberships.iter();
+            memberships.any(|m| m.catches_up && m.channel == name)
+        };
+        if !channel.members.iter().any(waits) {
+            channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
+        }
+        for id in &channel.members {
+            let memberships = self.guests[*id].memberships.iter_mut();
+            for membership in memberships.filter(|m| m.channel == name) {
+                membership.catches_up = true;
+                membership.get = membership.get.filter(|_| membership.answered);
+            }
+        }
+        let era = channel.era;
+        for get in self.gets.iter_mut().chain(&mut self.again).filter(|get| get.is_for(name, era)) {
+            get.subject = Subject::Nothing;
+        }
     }
 
     /// Redis's link is being dialed.
@@ -134,6 +160,7 @@ impl Model {
         self.up = false;
         self.subscribes.clear();
         self.gets.clear();
+        self.again.clear();
         self.asked_for.clear();
         self.unstored = 0;
         for publish in std::mem::take(&mut self.publishes) {
@@ -164,7 +191,7 @@ impl Model {
     }
 
     /// The oldest GET is answered, with something that can be read or not.
-    fn answered(&mut self, value: Option<&[u8]>, readable: bool) {
+    fn answered<'a>(&mut self, value: Option<&'a [u8]>, readable: bool) {
         let get = self.gets.pop_front().expect("it was asked for");
         let (name, era, catches_up) = match &get.subject {
             Subject::Nothing => return,
@@ -176,26 +203,38 @@ impl Model {
         let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.era == era) else {
             return;
         };
-        let delivered = channel.delivered;
-        let mut entitled = Vec::new();
+        let news = value.filter(|value| {
+            catches_up && channel.known.iter().all(|known| known.as_deref() != Some(value))
+        });
+        if let Some(value) = value {
+            channel.last_stored = Some(value.to_vec());
+        }
+        let there = self.published.get(name);
+        let published = |value: &[u8]| there.and_then(|at| at.get(value)).map(|(_, last)| *last);
+        let stored = |value: Option<&'a [u8]>| value.map(|value| (value, published(value)));
+        let (stored, news) = (stored(value), stored(news));
         for id in &channel.members {
-            let memberships = &mut self.guests[*id].memberships;
-            let mine = |m: &&mut super::guest::Membership| m.channel == *name && !m.answered;
-            if let Some(membership) = memberships.iter_mut().find(mine)
-                && membership.get == Some(get.number)
-            {
-                membership.answered = true;
-                entitled.extend((delivered < membership.joined).then_some(*id));
+            let guest = &mut self.guests[*id];
+            let at = guest.place_of(name).expect("a member hears the channel");
+            let membership = &guest.memberships[at];
+            if !membership.answered && membership.get == Some(get.number) {
+                guest.go_on(at, stored);
+            } else if membership.answered && membership.catches_up && catches_up {
+                guest.go_on(at, news);
             }
         }
-        let Some(value) = value else { return };
-        let known = [&channel.last_delivered, &channel.last_stored];
-        let known = known.into_iter().any(|known| known.as_deref() == Some(value));
-        channel.last_stored = Some(value.to_vec());
-        if catches_up && delivered < get.asked && !known {
-            return self.deliver(name, value, None);
+    }
+
+    /// What has waited too long for what is stored waits no longer.
+    pub(super) fn release_overdue(&mut self) {
+        for guest in self.guests.iter_mut().filter(|guest| guest.is_member()) {
+            let oldest = |at: usize| guest.memberships[at].held.first().map(|held| (held, at));
+            let oldest = (0..guest.memberships.len()).filter_map(oldest);
+            let overdue = oldest.filter(|(held, _)| held.at_ms + REDIS_TIMEOUT_MS <= self.now_ms);
+            let mut overdue: Vec<_> = overdue.map(|(held, at)| (held.event, at)).collect();
+            overdue.sort_unstable();
+            overdue.into_iter().for_each(|(_, at)| guest.go_on(at, None));
         }
-        entitled.into_iter().for_each(|id| self.expect_stored(id, name, value));
     }
 
     fn no_session(&mut self, id: usize) {
@@ -215,6 +254,7 @@ impl Model {
     fn refused(&mut self, command: &[Vec<u8>]) {
         match &command[0][..] {
             b"GET" => self.answered(None, false),
+            b"GETRANGE" => self.again.extend(self.gets.pop_front()),
             b"SET" => self.stored(),
             b"SUBSCRIBE" => {
                 let alone = command.len() == 2;
@@ -244,7 +284,11 @@ impl Model {
         let control = self.control().as_deref() == Some(name);
         let channel = self.channels.get(name).filter(|channel| channel.era == era);
         match (alone, channel) {
-            (true, _) if control => self.control_denied = true,
+            // It is asked for again after a while.
+            (true, _) if control => {
+                self.control_denied = true;
+                self.asked_for.remove(name);
+            }
             (true, Some(channel)) => {
                 for id in channel.members.clone() {
                     let end = match self.guests[id].life {
@@ -259,8 +303,8 @@ impl Model {
             (false, _) if !self.subscribes.iter().any(|(later, _)| later == name) => {
                 self.asked_for.remove(name);
                 // What is stored is asked for again, behind that.
-                if let Some(channel) = self.channels.get_mut(name) {
-                    channel.catches_up = true;
+                if self.channels.contains_key(name) {
+                    self.catch_up(name);
                 }
             }
             _ => {}
@@ -287,7 +331,8 @@ impl Model {
                     let was = self.asked_for.remove(&*name);
                     assert!(was, "{name} is unsubscribed from once");
                 }
-                b"GET" => self.gets(&name),
+                b"GETRANGE" => self.gets(&name),
+                b"GET" => self.gets.extend(self.again.pop_front()),
                 b"SET" => {
                     self.unstored += 1;
                     self.guests[author].unstored = self.unstored;
@@ -301,13 +346,16 @@ impl Model {
         if !self.up {
             return assert!(commands.iter().all(|command| command[0] == b"HELLO"), "Redis is down");
         }
-        let heard = self.channels.keys().cloned().chain(self.control()).collect();
+        let control = self.control();
+        let control = control.filter(|name| !self.control_denied || self.asked_for.contains(name));
+        let heard = self.channels.keys().cloned().chain(control).collect();
         assert_eq!(self.asked_for, heard, "what is heard is what Redis was asked for");
         let waits = |id: &usize| {
             let guest = &self.guests[*id];
             guest.life == Life::LookingUp && !guest.looked_up && guest.due.is_none()
         };
-        let waits = (0..self.guests.len()).find(waits);
+        // What is asked otherwise comes first, when all that was asked before is answered.
+        let waits = (0..self.guests.len()).find(waits).filter(|_| self.again.is_empty());
         assert_eq!(waits, None, "its session is not asked for");
     }
 

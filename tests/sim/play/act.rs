@@ -226,7 +226,7 @@ impl Game {
             Turn::Reach(reach) => redis.reach = reach,
             Turn::Deny { command, channel } => {
                 redis.deny(command, channel);
-                self.model.denied |= command == "GET" || command == "SET";
+                self.model.denied |= command == "GET" || command == "GETRANGE" || command == "SET";
             }
             Turn::Allow => redis.allow_all(),
             Turn::Stall(after) => redis.appetite = Some(after),
