@@ -150,8 +150,7 @@ mod tests {
 
     #[test]
     fn a_full_store_gives_up_what_expires_first() {
-        // Browsers have half of it.
-        let mut local = Local::new(10, 6 * (1 + 100 + OVERHEAD_BYTES));
+        let mut local = Local::new(10, 3 * (1 + 100 + OVERHEAD_BYTES));
         for (at, channel) in ["a", "b", "c", "d"].into_iter().enumerate() {
             local.publish(channel, &[b'x'; 100], None, at as u64);
         }

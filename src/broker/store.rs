@@ -3,7 +3,7 @@
 //! It does not know channels from keys. Its rules:
 //! * past the limit those are given up that would expire first, and of those that never expire the
 //!   ones that were written first; what browsers stored goes before what the application did;
-//! * what browsers store has a share of its own, in which it takes nobody else's place;
+//! * what browsers store has the share that the application leaves, and never takes its place;
 //! * names are listed in the order in which they came, and never in that of a hash map;
 //! * a name that has expired is not there: [`Store::expire`] is called before anything is asked.
 
@@ -21,8 +21,6 @@ pub(crate) const OVERHEAD_BYTES: usize = 224;
 pub struct Store {
     limit: usize,
     bytes: usize,
-    /// Those of them that browsers stored.
-    browsers_bytes: usize,
     evicted: u64,
     /// Makes entries of the indexes unique, and equal times first in, first out.
     serial: u64,
@@ -57,7 +55,6 @@ impl Store {
         Store {
             limit,
             bytes: 0,
-            browsers_bytes: 0,
             evicted: 0,
             serial: 0,
             values: HashMap::new(),
@@ -82,9 +79,6 @@ impl Store {
             self.evicted += 1;
             return false;
         }
-        if writer == Writer::Browser {
-            self.browsers_bytes += size;
-        }
         self.serial += 1;
         let (expiry, age) = ((expires_ms, self.serial), age.unwrap_or(self.serial));
         self.bytes += size;
@@ -97,21 +91,15 @@ impl Store {
     /// Gives up what has to go for so many bytes more of this writer; false when there cannot be
     /// room.
     fn make_room(&mut self, size: usize, writer: Writer) -> bool {
-        let share = self.limit / 2;
-        let full = |store: &Store| match writer {
-            Writer::Browser => store.browsers_bytes + size > share,
-            Writer::Application => store.bytes + size > store.limit,
-        };
-        if size > if writer == Writer::Browser { share } else { self.limit } {
+        if size > self.limit {
             return false;
         }
-        // What the application has beyond its half makes the share of browsers smaller.
-        while full(self) || self.bytes + size > self.limit {
-            let first = self.browsers.first_key_value();
+        while self.bytes + size > self.limit {
             let applications = || match writer {
                 Writer::Browser => None,
                 Writer::Application => self.by_expiry.first_key_value(),
             };
+            let first = self.browsers.first_key_value();
             let Some((_, oldest)) = first.or_else(applications) else { return false };
             let oldest = oldest.clone();
             self.remove(&oldest);
@@ -220,11 +208,7 @@ impl Store {
         let stored = self.values.remove(name)?;
         self.index(stored.writer).remove(&stored.expiry);
         self.by_age.remove(&stored.age);
-        let size = cost(name, &stored.value);
-        self.bytes -= size;
-        if stored.writer == Writer::Browser {
-            self.browsers_bytes -= size;
-        }
+        self.bytes -= cost(name, &stored.value);
         Some(stored)
     }
 }
@@ -277,7 +261,7 @@ mod tests {
         for (at, name) in ["1", "2", "3", "4", "5"].into_iter().enumerate() {
             assert!(browser(&mut store, name, 100 + at as u64));
         }
-        assert_eq!(names(&store), ["a", "b", "3", "4", "5"], "they have half of it");
+        assert_eq!(names(&store), ["a", "b", "2", "3", "4", "5"], "they have what is left");
         // The application takes the places of browsers first, however soon its own expire.
         for name in ["c", "d", "e", "f"] {
             assert!(set(&mut store, name, &[b'x'; 100], 1));
@@ -290,7 +274,7 @@ mod tests {
         store.remove(b"b");
         assert!(browser(&mut store, "7", 9));
         store.clear();
-        assert_eq!((store.bytes(), store.browsers_bytes, store.len()), (0, 0, 0));
+        assert_eq!((store.bytes(), store.browsers.len(), store.len()), (0, 0, 0));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::broker::client::{self, Heard, PubSub, RespClient, Step};
 use crate::browser::Context;
 use crate::link::{LinkId, Now, Output, SaidOnce, Wish};
 
-/// Most bytes that all RESP clients together have not read or not finished: a transaction and a slow
-/// subscriber at their own limits, and not a hundred of each.
+/// Most bytes that all RESP clients together have not read or not finished: a transaction and a
+/// slow subscriber at their own limits, and not a hundred of each.
 const MOST_HELD: usize = 128 << 20;
 /// RESP clients beyond the most there may be that are accepted to be told so.
 pub(crate) const SURPLUS_CLIENTS: usize = 8;

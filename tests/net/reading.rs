@@ -289,16 +289,14 @@ fn a_link_that_rests_and_is_reset_is_let_go() {
 /// It has told us so once, and we could not take it in then.
 #[test]
 fn who_could_not_be_accepted_is_when_there_is_room() {
-    let mut lp = Loop::new(Settings { max_handshakes: 2, ..settings() });
-    let request = upgrade(HEARS, lp.address(), "");
-    let mut streams: Vec<TcpStream> =
-        (0..6).map(|_| TcpStream::connect(lp.address()).expect("a connection")).collect();
+    let mut lp = Loop::new(Settings { max_connections: 1, ..settings() });
+    let _open = lp.open(HEARS);
+    let streams: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(lp.address()).expect("a connection")).collect();
     lp.settle();
-    assert_eq!((lp.metrics().conns, lp.metrics().handshakes_pending), (2, 2));
-    for (at, stream) in streams.iter_mut().enumerate() {
-        stream.write_all(request.as_bytes()).expect("a request is taken");
-        lp.until("it is served", |lp| lp.metrics().handshakes_total == at as u64 + 1);
-    }
-    streams[0].shutdown(Shutdown::Both).expect("a socket");
-    lp.until("it is let go", |lp| lp.metrics().conns == 5);
+    // Those who are too many have a second to ask, and are told so.
+    assert_eq!((lp.metrics().conns, lp.metrics().conns_accepted_total), (33, 33));
+    lp.until("the rest has come", |lp| lp.metrics().conns_accepted_total == 41);
+    drop(streams);
+    lp.until("they are let go", |lp| lp.metrics().conns == 1);
 }

@@ -38,31 +38,8 @@ pub(super) fn answer(
             reply::array(out, args.len() - 1);
             args[1..].iter().for_each(|name| value(store, name, out, version));
         }
-        Command::Set => {
-            let wishes = Wishes::read(&args[3..], asked.now)?;
-            let before = store.get(args[1]).cloned();
-            let done = set(asked, store, args[2], &wishes)?;
-            match (wishes.gets, before) {
-                (true, Some(before)) => reply::bulk(out, &before),
-                (true, None) => reply::null(out, version),
-                (false, _) if done => reply::status(out, "OK"),
-                (false, _) => reply::null(out, version),
-            }
-        }
-        Command::SetEx | Command::PSetEx => {
-            let (unit_ms, name) = match asked.command {
-                Command::SetEx => (1000, "setex"),
-                _ => (1, "psetex"),
-            };
-            let expires_in_ms = Some(lifetime_ms(args[2], unit_ms, name)?);
-            let wishes = Wishes { expires_in_ms, ..Wishes::default() };
-            set(asked, store, args[3], &wishes)?;
-            reply::status(out, "OK");
-        }
-        Command::SetNx => {
-            let wishes = Wishes { only_if: Some(false), ..Wishes::default() };
-            let done = set(asked, store, args[2], &wishes)?;
-            reply::integer(out, i64::from(done));
+        Command::Set | Command::SetEx | Command::PSetEx | Command::SetNx => {
+            store_value(asked, store, out, version)?;
         }
         Command::Type => {
             reply::status(out, if store.get(args[1]).is_some() { "string" } else { "none" });
@@ -101,6 +78,45 @@ pub(super) fn answer(
             names(fitting.into_iter(), out);
         }
         _ => scan(args, store, out)?,
+    }
+    Ok(())
+}
+
+/// SET and its relatives.
+fn store_value(
+    asked: &Asked<'_>,
+    store: &mut Store,
+    out: &mut Vec<u8>,
+    version: Version,
+) -> Result<(), Wrong> {
+    let args = asked.args;
+    match asked.command {
+        Command::Set => {
+            let wishes = Wishes::read(&args[3..], asked.now)?;
+            let before = store.get(args[1]).cloned();
+            let done = set(asked, store, args[2], &wishes)?;
+            match (wishes.gets, before) {
+                (true, Some(before)) => reply::bulk(out, &before),
+                (true, None) => reply::null(out, version),
+                (false, _) if done => reply::status(out, "OK"),
+                (false, _) => reply::null(out, version),
+            }
+        }
+        Command::SetEx | Command::PSetEx => {
+            let (unit_ms, name) = match asked.command {
+                Command::SetEx => (1000, "setex"),
+                _ => (1, "psetex"),
+            };
+            let expires_in_ms = Some(lifetime_ms(args[2], unit_ms, name)?);
+            let wishes = Wishes { expires_in_ms, ..Wishes::default() };
+            set(asked, store, args[3], &wishes)?;
+            reply::status(out, "OK");
+        }
+        _ => {
+            let wishes = Wishes { only_if: Some(false), ..Wishes::default() };
+            let done = set(asked, store, args[2], &wishes)?;
+            reply::integer(out, i64::from(done));
+        }
     }
     Ok(())
 }
