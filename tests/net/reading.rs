@@ -1,14 +1,13 @@
 //! Who is read when, and how much of it.
 
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::{Metrics, Settings};
 
-use crate::support::client::{Client, Event, frame_bytes, upgrade};
+use crate::support::client::{Client, Event, frame_bytes};
 use crate::turns::{Loop, narrow, numbers, read_some, texts, write_some};
 use crate::world::settings;
 

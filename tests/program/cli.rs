@@ -110,7 +110,7 @@ fn every_flag_has_a_wrong_value() {
     let flags = rows.map(|row| row.split([' ', '[', '`']).next().expect("a first part"));
     let mut flags: Vec<&str> = flags.filter(|flag| *flag != "--heartbeat").collect();
     flags.sort_unstable();
-    let mut wrong = WRONG.map(|(flag, ..)| flag);
+    let mut wrong: Vec<&str> = WRONG.iter().map(|(flag, ..)| *flag).collect();
     wrong.sort_unstable();
     assert_eq!(flags, wrong);
 }
@@ -210,7 +210,7 @@ fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
-        if flag == "--config" {
+        if *flag == "--config" {
             let line = complaint(&["--config", path], &[]);
             assert!(line.starts_with(&format!("{path}:3: config cannot be a key")), "{line}");
             continue;
