@@ -18,12 +18,12 @@ pub mod access {
         pub use crate::access::session::{MAX_STORED, SessionError, decode, session_key};
     }
     pub mod token {
-        pub use crate::access::token::{Claims, MAX_TOKEN, TokenError, find_token, verify};
+        pub use crate::access::token::{Claims, Judge, MAX_TOKEN, TokenError, find_token, verify};
     }
 }
 
 pub mod broker {
-    pub use crate::broker::{Broker, BrokerSettings};
+    pub use crate::broker::{Broker, BrokerSettings, Uses};
 
     pub mod client {
         pub use crate::broker::client::{Heard, PubSub, RespClient, Step};

@@ -81,10 +81,10 @@ mod web;
 
 pub use access::ask::AskSettings;
 pub use access::channel::{Allow, Audience};
+pub use access::key::{KeyError, TokenAlgorithm, TokenKeys};
 pub use access::permissions::{Rule, Rules, Who};
 pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
-pub use access::token::{KeyError, TokenKey};
 pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
 pub use browser::settings::{CompressionFor, Refuse, Settings};
 pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher};

@@ -51,10 +51,25 @@ class WsloopController < ActionController::Base
     user = session[:user] or return head :ok
     return render plain: "You are banned.", status: :forbidden if BANNED.include?(user)
 
-    # Strings are UTF-8 and are written as they are, as wsloop reads them.
-    response.set_header("X-Wsloop-User", user)
-    response.set_header("X-Wsloop-Groups", GROUPS.fetch(user, []).join(","))
+    groups = GROUPS.fetch(user, [])
+    unless [user, *groups].all? { |name| name?(name) }
+      return render plain: "This name cannot be used.", status: :forbidden
+    end
+
+    response.set_header("X-Wsloop-User-Encoded", encoded(user))
+    response.set_header("X-Wsloop-Groups-Encoded", groups.map { |name| encoded(name) }.join(","))
     response.set_header("X-Wsloop-Session", session.id.public_id)
     head :ok
+  end
+
+  private
+
+  # What has blanks around it or control characters is no name for wsloop.
+  def name?(name)
+    !name.match?(/\A[[:space:]]|[[:space:]]\z|[[:cntrl:]]/)
+  end
+
+  def encoded(name)
+    ERB::Util.url_encode(name)
   end
 end

@@ -25,6 +25,7 @@
 //! ([`reads_as_channel`] tells): `session:KEY` is no channel, for those have a colon more, but
 //! `session:KEY:data` is one. A prefix of its own keeps wsloop apart from everything.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -118,12 +119,8 @@ impl Options {
     /// (`echo=0` asks for echo), and names that mean nothing here are ignored; see
     /// [`Options::read`] for those that were probably meant to.
     pub fn parse(query: &str) -> Self {
-        let named = |(name, _value): (std::borrow::Cow<'_, str>, _)| bit(&NAMES, name.trim());
-        Self(
-            form_urlencoded::parse(query.as_bytes())
-                .filter_map(named)
-                .fold(0, |all, bit| all | bit),
-        )
+        let bits = option_names(query).filter_map(|name| bit(&NAMES, name.trim()));
+        Self(bits.fold(0, |all, bit| all | bit))
     }
 
     /// Reads a raw query string as [`Options::parse`] does, or returns the first name in it that
@@ -138,7 +135,7 @@ impl Options {
             })
         };
         let mut options = 0;
-        for (name, _value) in form_urlencoded::parse(query.as_bytes()) {
+        for name in option_names(query) {
             let name = name.trim();
             match bit(&NAMES, name) {
                 Some(bit) => options |= bit,
@@ -259,6 +256,11 @@ impl Allow {
         };
         let bits = audiences.iter().flat_map(|a| directions.iter().map(|d| bit(*a, *d)));
         Self(u8::try_from(bits.fold(0, |all, bit| all | bit)).expect("they are the low eight"))
+    }
+
+    /// Whether something may be published that it grants.
+    pub fn publishes(self) -> bool {
+        self.0 & Self::of(&Audience::ALL, &[Direction::Publish]).0 != 0
     }
 
     /// Its options as a set.
@@ -416,6 +418,19 @@ pub(crate) fn channels(
         }
     }
     grant
+}
+
+/// The names in a raw query string. Most have nothing to decode.
+fn option_names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let name = pair.split('=').next().unwrap_or(pair);
+        match name.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+            false => Cow::Borrowed(name),
+            true => {
+                form_urlencoded::parse(name.as_bytes()).next().map_or("".into(), |(name, _)| name)
+            }
+        }
+    })
 }
 
 /// The channels of one audience.

@@ -5,7 +5,8 @@
 //!
 //! - A name with a colon in it would make `[prefix:]audience:who:facility` ambiguous: facility `c`
 //!   of user `a:b` is facility `b:c` of user `a`. Such a name is never part of an identity.
-//! - Nothing is dropped silently: a name that an identity has lost is in the answer.
+//! - Nothing is dropped silently: a name that an identity has lost is in the answer, whichever
+//!   source it is from. Who has lost one is let in without it, and refused where it is needed.
 
 use std::fmt;
 
@@ -108,6 +109,8 @@ pub enum NameError {
     Colon,
     /// It holds a control character, which is nobody's name and forges lines of a log.
     Control,
+    /// It begins or ends with a blank, which is lost or added on the way through headers and forms.
+    Blank,
     /// It is neither a text nor a whole number where it was found, or no list where one belongs.
     NotText,
 }
@@ -119,13 +122,14 @@ impl fmt::Display for NameError {
             Self::TooLong => "is longer than 255 bytes",
             Self::Colon => "holds a colon",
             Self::Control => "holds a control character",
+            Self::Blank => "begins or ends with a blank",
             Self::NotText => "is not of the type that it must be",
         })
     }
 }
 
 /// Whether a user, a group or a session may have that name: not empty, at most 255 bytes,
-/// without colons and without control characters.
+/// without colons, without control characters and without blanks around it.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         Err(NameError::Empty)
@@ -135,6 +139,8 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
         Err(NameError::Colon)
     } else if name.contains(char::is_control) {
         Err(NameError::Control)
+    } else if name.trim() != name {
+        Err(NameError::Blank)
     } else {
         Ok(())
     }
@@ -154,7 +160,9 @@ mod tests {
     #[test]
     fn names() {
         let longest = "x".repeat(MAX_NAME);
-        for name in ["john", "a b", "jürgen 😀", "*", "user/1", "None", "a%3Ab", &longest] {
+        for name in
+            ["john", "a b", "Doe, John", "jürgen 😀", "*", "user/1", "None", "a%3Ab", &longest]
+        {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
         for (name, error) in [
@@ -164,6 +172,11 @@ mod tests {
             ("a\nb", NameError::Control),
             ("\0", NameError::Control),
             ("a\u{85}", NameError::Control),
+            (" a", NameError::Blank),
+            ("a ", NameError::Blank),
+            ("a\u{a0}", NameError::Blank),
+            ("\u{3000}a", NameError::Blank),
+            (" ", NameError::Blank),
             (&format!("{longest}x"), NameError::TooLong),
             (&"ö".repeat(128), NameError::TooLong),
         ] {

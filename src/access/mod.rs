@@ -6,6 +6,7 @@ pub(crate) mod ask;
 pub(crate) mod channel;
 pub(crate) mod control;
 pub(crate) mod identity;
+pub(crate) mod key;
 pub(crate) mod nearest;
 pub(crate) mod pattern;
 pub(crate) mod permissions;

@@ -10,9 +10,10 @@ use std::net::IpAddr;
 
 use crate::access::ask::{self, AskSettings};
 use crate::access::channel::Allow;
-use crate::access::identity::{Identity, Named};
+use crate::access::identity::{Identity, Named, Refused};
+use crate::access::key::TokenKeys;
 use crate::access::session::{self, Entries, Format};
-use crate::access::token::{self, TokenError, TokenKey};
+use crate::access::token::{self, Judge, TokenError};
 use crate::link::Metrics;
 use crate::proto::http::Head;
 use crate::proto::ws::upgrade;
@@ -32,9 +33,11 @@ pub struct Sources {
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// What they are signed with.
-    pub key: TokenKey,
+    pub keys: TokenKeys,
     /// Whom they must be for.
     pub audience: Option<String>,
+    /// So many milliseconds they are good before their time and behind it, for clocks that differ.
+    pub leeway_ms: u64,
 }
 
 /// How the application's sessions are found and read.
@@ -46,8 +49,8 @@ pub struct Sessions {
     pub key: (String, String),
     /// How they are written.
     pub format: Format,
-    /// What they are signed with.
-    pub secret: Option<Vec<u8>>,
+    /// What they are signed with, any of these; nothing is checked when there are none.
+    pub secrets: Vec<Vec<u8>>,
     /// Where user and groups are in them.
     pub entries: Entries,
 }
@@ -55,8 +58,10 @@ pub struct Sessions {
 /// Somebody, or nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// WhoAsks it is.
+    /// Who it is.
     pub identity: Identity,
+    /// Names that the identity cannot have: who needs them is refused.
+    pub refused: Vec<Refused>,
     /// What whoever told so narrows the permissions to.
     pub allow: Option<Allow>,
     /// When that is no longer true, in milliseconds of Unix time.
@@ -90,6 +95,24 @@ pub struct Lookup {
     pub question: Option<Vec<u8>>,
 }
 
+impl Known {
+    /// Who has these names. What cannot be one is noted.
+    pub fn by_names(named: Named, metrics: &mut Metrics) -> Known {
+        for refused in &named.refused {
+            metrics.names_refused_total += 1;
+            if metrics.names_refused_total == 1 {
+                tracing::warn!(
+                    "{} {:?} is left out: it {} (said once; then counted)",
+                    refused.audience.word(),
+                    refused.name,
+                    refused.why
+                );
+            }
+        }
+        Known { identity: named.identity, refused: named.refused, ..Known::default() }
+    }
+}
+
 impl Sources {
     /// Whether there is one at all.
     pub fn is_some(&self) -> bool {
@@ -110,7 +133,7 @@ impl Sources {
         }
         let session = self.session.as_ref().and_then(|sessions| sessions.key_of(head, metrics));
         let ask = |auth: &AskSettings| {
-            let question = address.and_then(|at| ask::question(&auth.host, &auth.path, head, at));
+            let question = address.and_then(|at| ask::question(auth, head, at));
             question.ok_or(Unidentified::Unaskable)
         };
         let question = self.auth.as_ref().map(ask).transpose()?;
@@ -132,11 +155,13 @@ impl Sources {
         let Some(token) = token::find_token(head.query, protocols, authorization)? else {
             return Ok(None);
         };
-        let claims = token::verify(&token, &tokens.key, tokens.audience.as_deref(), unix_ms)?;
+        let Tokens { keys, audience, leeway_ms } = tokens;
+        let judge = Judge { keys, audience: audience.as_deref(), leeway_ms: *leeway_ms };
+        let claims = token::verify(&token, &judge, unix_ms)?;
         Ok(Some(Known {
-            identity: named(claims.named, metrics),
             allow: claims.allow,
             expires_ms: claims.expires_ms,
+            ..Known::by_names(claims.named, metrics)
         }))
     }
 }
@@ -150,9 +175,8 @@ impl Sessions {
 
     /// Reads a session that is stored; nobody when it says nothing that can be believed.
     pub fn read(&self, key: &str, stored: &[u8], metrics: &mut Metrics) -> Option<Known> {
-        let secret = self.secret.as_deref();
-        match session::decode(self.format, stored, secret, key, &self.entries) {
-            Ok(read) => Some(Known { identity: named(read, metrics), ..Known::default() }),
+        match session::decode(self.format, stored, &self.secrets, key, &self.entries) {
+            Ok(read) => Some(Known::by_names(read, metrics)),
             Err(error) => {
                 metrics.sessions_refused_total += 1;
                 if metrics.sessions_refused_total == 1 {
@@ -168,8 +192,8 @@ impl Sessions {
 
     /// The key that the request's cookie has, if it can be one.
     fn key_of(&self, head: &Head<'_>, metrics: &mut Metrics) -> Option<String> {
-        let (cookies, secret) = (head.values("Cookie"), self.secret.as_deref());
-        match session::session_key(cookies, &self.cookie, self.format, secret) {
+        let cookies = head.values("Cookie");
+        match session::session_key(cookies, &self.cookie, self.format, &self.secrets) {
             Ok(key) => key,
             Err(error) => {
                 metrics.cookies_refused_total += 1;
@@ -182,22 +206,6 @@ impl Sessions {
             }
         }
     }
-}
-
-/// The identity, and a note of the names that it cannot have.
-fn named(named: Named, metrics: &mut Metrics) -> Identity {
-    for refused in &named.refused {
-        metrics.names_refused_total += 1;
-        if metrics.names_refused_total == 1 {
-            tracing::warn!(
-                "{} {:?} is left out: {} (said once; then counted)",
-                refused.audience.word(),
-                refused.name,
-                refused.why
-            );
-        }
-    }
-    named.identity
 }
 
 impl std::fmt::Debug for Sessions {

@@ -21,7 +21,7 @@ pub(crate) mod store;
 use std::sync::Arc;
 
 pub(crate) use local::Local;
-pub(crate) use redis::{Redis, RedisDue, is_condition};
+pub(crate) use redis::{Redis, RedisDue};
 
 use crate::link::{LinkId, Target};
 
@@ -76,6 +76,17 @@ pub struct RedisSettings {
     pub buffer_limit: usize,
     /// Bytes of answers that Redis is expected to owe us at one time; four times as many at most.
     pub window: usize,
+}
+
+/// What a broker is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uses {
+    /// Messages of more bytes are skipped.
+    pub max_message: usize,
+    /// Sessions of more bytes are not read.
+    pub max_session: usize,
+    /// Somebody may publish.
+    pub publishes: bool,
 }
 
 /// Whether the broker can be asked anything.
@@ -136,11 +147,6 @@ pub enum BrokerEvent<'a> {
     /// A message was larger than allowed and has been skipped; [`Broker::skipped_channel`] tells of
     /// which channel.
     Skipped,
-    /// A publish, the storing of its message, or an unsubscription failed.
-    Refused {
-        /// Why, in the broker's words.
-        reason: String,
-    },
     /// The broker is up, and knows of no subscription and no fetch.
     Up,
     /// The link is of no more use; the owner closes it and says so with `lost`.
@@ -148,8 +154,50 @@ pub enum BrokerEvent<'a> {
         /// What was wrong.
         reason: String,
     },
+    /// The same, because the server is in no state to answer.
+    Ill {
+        /// In its words.
+        reason: String,
+    },
+    /// The same, because the server is a replica now.
+    Demoted {
+        /// How that is known.
+        reason: String,
+    },
+    /// Something to be counted or said.
+    Notice(Notice),
     /// Nothing that concerns the owner.
     Quiet,
+}
+
+/// What whoever runs the server wants to know about the broker.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A publish, the storing of its message, or an unsubscription is not allowed.
+    Refused {
+        /// Why, in the broker's words.
+        reason: String,
+    },
+    /// A message was not published.
+    Unpublished {
+        /// Why, in the broker's words.
+        reason: String,
+    },
+    /// A message was published and not stored.
+    Unstored {
+        /// Why, in the broker's words.
+        reason: String,
+    },
+    /// The server answers, after it was in no state to.
+    Well,
+    /// It stores messages, after it did not.
+    Stores,
+    /// What browsers publish goes to a replica.
+    Replica,
+    /// It does so no more: that has become a master.
+    Master,
+    /// So many messages waited too long for a link.
+    GivenUp(u64),
 }
 
 /// Who asked for something that is stored. The broker gives it back with the answer.
@@ -191,15 +239,15 @@ pub enum Broker {
 }
 
 impl Broker {
-    /// The broker of these settings. Values over `max_value` bytes are skipped; `seed` is for the
-    /// jitter of its dialing.
-    pub fn new(settings: BrokerSettings, max_value: usize, seed: u64) -> Self {
+    /// The broker of these settings; `seed` is for the jitter of its dialing.
+    pub fn new(settings: BrokerSettings, uses: Uses, seed: u64) -> Self {
         match settings.kind {
             BrokerKind::Local { store_limit } => {
                 Broker::Local(Box::new(Local::new(settings.expire_s, store_limit)))
             }
             BrokerKind::Redis(redis) => {
-                Broker::Redis(Box::new(Redis::new(redis, settings.expire_s, max_value, seed)))
+                let expire_s = settings.expire_s;
+                Broker::Redis(Box::new(Redis::new(redis, expire_s, uses, seed)))
             }
         }
     }
@@ -304,7 +352,7 @@ impl Broker {
     pub fn has_more(&self) -> bool {
         match self {
             Broker::Local(local) => local.has_more(),
-            Broker::Redis(_) => false,
+            Broker::Redis(redis) => redis.has_more(),
         }
     }
 

@@ -274,9 +274,14 @@ impl Conn {
         }
     }
 
-    /// Whether it is one that may be served, and has been a stranger since that tick.
-    pub(crate) fn is_late(&self, since: Tick) -> bool {
-        matches!(&self.life, Life::Head(head) if head.unserved.is_none() && head.began <= since)
+    /// Whether its request is not whole.
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.life, Life::Head(_))
+    }
+
+    /// Whether it is a stranger that will be served.
+    pub(crate) fn may_be_served(&self) -> bool {
+        matches!(&self.life, Life::Head(head) if head.unserved.is_none())
     }
 
     /// Whether it sends and hears.

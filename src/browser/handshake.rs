@@ -5,9 +5,10 @@
 //! nothing is granted that was not asked for, allowed and named.
 
 use super::context::Context;
+use super::lost;
 use super::settings::{CompressionFor, Refuse, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
-use crate::access::identity::Identity;
+use crate::access::identity::{Identity, NameError, Refused};
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LeftOut, Now, SaidRarely};
@@ -289,15 +290,24 @@ fn is_browsers(head: &Head<'_>) -> bool {
         || head.header("User-Agent").is_some_and(is_browser)
 }
 
-/// Decides about a good request when it is known who asks. Whoever told that may have narrowed what
-/// can be granted. The echo path never gets here: nobody else is to be heard there.
+/// Decides about a good request when it is known who asks, and which names of that one were
+/// refused. Whoever told that may have narrowed what can be granted. The echo path never gets here:
+/// nobody else is to be heard there.
 pub fn admit(
     request: Request,
     identity: &Identity,
+    refused: &[Refused],
     narrowed_by: Option<Allow>,
     cx: &mut Context,
 ) -> Decision {
     let settings = &cx.settings;
+    if request.agreed.is_some()
+        && let Some(name) =
+            lost::needed(&request.facility, request.options, identity, refused, settings)
+    {
+        let text = format!("{} {}.", lost::whose(name.audience), name.why);
+        return Decision::Refuse(request.refuse(403, &[], &text, settings));
+    }
     if settings.require_login && !permissions::is_logged_in(identity) {
         let text = "Only who is logged in may connect here (see --require-login): log in first.";
         return Decision::Refuse(request.refuse(403, &[], text, settings));
@@ -317,7 +327,7 @@ pub fn admit(
         return Decision::Refuse(request.refuse(403, &[], &text, settings));
     }
     let Some(agreed) = &request.agreed else {
-        let text = told(&request, identity, by_rule, &grant);
+        let text = told(&request, (identity, refused), by_rule, &grant);
         return Decision::Refuse(inquired(&request, &grant, text));
     };
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
@@ -356,7 +366,12 @@ fn warn_of_silence(
 }
 
 /// What a developer is told who asks a WebSocket's URL with plain HTTP.
-fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant) -> String {
+fn told(
+    request: &Request,
+    (identity, refused): (&Identity, &[Refused]),
+    by_rule: Options,
+    grant: &Grant,
+) -> String {
     let mut text = upgrade::UpgradeError::NoUpgrade.to_string();
     let facility = &request.facility;
     text.push_str(&format!("\n\nWhat a WebSocket of this URL is granted ({facility:?}):\n"));
@@ -366,6 +381,10 @@ fn told(request: &Request, identity: &Identity, by_rule: Options, grant: &Grant)
     }
     if !identity.groups.is_empty() {
         text.push_str(&format!("- you are in the groups {:?}.\n", identity.groups));
+    }
+    for name in refused.iter().filter(|name| name.why != NameError::Empty) {
+        let whose = lost::whose(name.audience);
+        text.push_str(&format!("- {whose} {}: a WebSocket that needs it is refused.\n", name.why));
     }
     if request.options.is_silent() {
         text.push_str(

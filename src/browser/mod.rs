@@ -8,6 +8,7 @@ mod effect;
 mod frames;
 pub(crate) mod handshake;
 mod life;
+mod lost;
 mod opening;
 pub(crate) mod settings;
 

@@ -16,7 +16,7 @@ use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
 use super::life::is_bare;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
-use crate::access::identity::Identity;
+use crate::access::identity::{Identity, Named};
 use crate::access::sources::{Known, Unidentified, WhoAsks};
 use crate::link::timers::{self, Tick};
 use crate::link::{Frame, LinkId, Now};
@@ -121,11 +121,13 @@ impl Conn {
             _ => return,
         }
         match verdict {
-            Verdict::Granted(Granted { identity, allow }) => {
+            Verdict::Granted(Granted { identity, refused, allow }) => {
                 match allow.as_deref().map(Allow::parse).transpose() {
                     Ok(allow) => {
                         cx.said.unanswered.ended();
-                        self.on_known(link, Known { identity, allow, ..Known::default() }, cx);
+                        let named = Named { identity, refused };
+                        let known = Known::by_names(named, &mut cx.metrics);
+                        self.on_known(link, Known { allow, ..known }, cx);
                     }
                     Err(error) => {
                         self.on_no_verdict(link, &format!("X-Wsloop-Allow: {error}"), cx);
@@ -331,8 +333,8 @@ impl Conn {
         begun: Begun,
         cx: &mut Context,
     ) {
-        let Known { identity, allow, expires_ms } = known;
-        let decision = handshake::admit(request, &identity, allow, cx);
+        let Known { identity, refused, allow, expires_ms } = known;
+        let decision = handshake::admit(request, &identity, &refused, allow, cx);
         if let (Decision::Open(_), true) = (&decision, identity != Identity::default()) {
             cx.put(link, Effect::Own(identity));
         }

@@ -40,6 +40,8 @@ pub struct Settings {
     pub max_head_size: usize,
     /// Largest message from a browser or from the broker.
     pub max_message_size: usize,
+    /// Largest session of the application that is read.
+    pub max_session_size: usize,
     /// Most fragments of one message.
     pub max_fragments: usize,
     /// What is done about permessage-deflate.
@@ -80,6 +82,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether somebody may publish whom nobody else grants it.
+    pub(crate) fn grants_publishing(&self) -> bool {
+        let rules = self.rules.0.iter().filter(|rule| rule.grant);
+        rules.map(|rule| rule.options).chain([self.allow]).any(Allow::publishes)
+    }
+
     /// The defaults of the program, for the embedded broker and without pages, with room for 1000
     /// conns: where the settings of a test or of a server of one's own begin.
     pub fn base() -> Settings {
@@ -98,6 +106,7 @@ impl Settings {
             shutdown_timeout_ms: 10_000,
             max_head_size: 8 << 10,
             max_message_size: 1 << 20,
+            max_session_size: 1 << 20,
             max_fragments: 131_072,
             compression: Compression::Shared,
             compression_for: CompressionFor::All,

@@ -132,6 +132,14 @@ impl ServerDraft {
         self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
         self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());
         own_paths(&self.settings)?;
+        let db = self.redis.as_ref().map_or(0, |redis| redis.db);
+        if db != 0 && self.settings.prefix.is_empty() {
+            warnings.push(format!(
+                "--redis names database {db}, but Redis has one set of channels for all databases: \
+                 another wsloop on this Redis hears the same messages and disconnects the same \
+                 users; give each a --prefix of its own"
+            ));
+        }
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
             Some(redis) => BrokerKind::Redis(RedisSettings {

@@ -136,7 +136,7 @@ fn unknown(key: &str) -> String {
 /// A value as it would be given to a flag that takes such ones.
 fn as_text<D>(value: &Spanned<DeValue<'_>>, takes: &Takes<D>) -> Result<String, String> {
     let is_switch = matches!(takes, Takes::Switch(_));
-    let is_list = matches!(takes, Takes::List(..) | Takes::Entries(..));
+    let is_list = matches!(takes, Takes::List(..) | Takes::Entries(..) | Takes::Repeated(..));
     let is_number = matches!(
         takes,
         Takes::Bytes(..) | Takes::Seconds(..) | Takes::WholeSeconds(..) | Takes::Count(..)

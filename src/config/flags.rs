@@ -5,14 +5,13 @@
 
 use crate::access::ask::auth_url;
 use crate::access::channel::Allow;
-use crate::access::token::TokenKey;
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::upgrade::AllowedOrigins;
 
 use super::draft::ServerDraft;
 use super::table::Absent::{Value, Words};
 use super::table::Flag;
-use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Seconds, Switch, Text};
+use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Takes, put};
 use super::values::{self, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
 use super::{redis_url, sources};
@@ -43,8 +42,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_REDIS",
         takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
         default: Words("none, an embedded broker"),
-        help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` or \
-               `redis+unix:///path?db=N`",
+        help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` (or \
+               `valkey://`) or `redis+unix:///path?db=N`",
     },
     Flag {
         name: "resp",
@@ -60,8 +59,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         name: "resp-password",
         variable: "WSLOOP_RESP_PASSWORD",
         takes: Text("FILE", |draft, path| {
-            let read = sources::read(path, sources::secret_of);
-            put(&mut draft.settings.resp_password, read.map(Some))
+            put(&mut draft.settings.resp_password, sources::password(path).map(Some))
         }),
         default: Words("none: whoever reaches it may publish"),
         help: "File with the password that Redis clients of the embedded broker have to say",
@@ -272,12 +270,23 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "token-key-file",
         variable: "WSLOOP_TOKEN_KEY_FILE",
-        takes: Text("FILE", |draft, path| {
-            put(&mut draft.sources.token_key, sources::read(path, TokenKey::from_file_bytes))
+        takes: Repeated("FILE", |draft, text| {
+            sources::read_all(text).map(|files| draft.sources.token_keys.extend(files))
         }),
         default: Words("off"),
         help: "Signed tokens (JWT) say who a browser belongs to: file with the key that they are \
-               signed with, a PEM public key or a secret",
+               signed with, as PEM public keys, JWK, JWKS, or a secret of one line; repeatable, or \
+               separated by commas",
+    },
+    Flag {
+        name: "token-algorithm",
+        variable: "WSLOOP_TOKEN_ALGORITHM",
+        takes: Entries("HS256|RS256|ES256|EdDSA", |draft, text| {
+            sources::algorithm(text).map(|one| draft.sources.token_algorithms.push(one))
+        }),
+        default: Words("what the keys are"),
+        help: "What the keys are for, and nothing else; `HS256` takes a secret of any bytes; \
+               repeatable, or separated by commas",
     },
     Flag {
         name: "token-audience",
@@ -285,6 +294,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         takes: Text("TEXT", |draft, text| put(&mut draft.sources.token_audience, any(text))),
         default: Words("tokens with an audience are refused"),
         help: "Audience that a token must name (its claim `aud`)",
+    },
+    Flag {
+        name: "token-leeway",
+        variable: "WSLOOP_TOKEN_LEEWAY",
+        takes: Seconds(0..=300_000, |draft, ms| draft.sources.token_leeway_ms = ms),
+        default: Value("0"),
+        help: "How long before `nbf` and after `exp` a token is still good, for clocks that differ",
     },
     Flag {
         name: "session-key",
@@ -295,6 +311,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Words("off"),
         help: "The application's sessions in Redis say who a browser belongs to: the name of one, \
                with `{}` for its own key, such as `session:{}`",
+    },
+    Flag {
+        name: "max-session-size",
+        variable: "WSLOOP_MAX_SESSION_SIZE",
+        takes: Bytes(1..=16 * MIB, |draft, size| draft.settings.max_session_size = size),
+        default: Value("1MiB"),
+        help: "Largest session that is read; who has a larger one is answered 503",
     },
     Flag {
         name: "session-cookie",
@@ -315,11 +338,12 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "session-secret-file",
         variable: "WSLOOP_SESSION_SECRET_FILE",
-        takes: Text("FILE", |draft, path| {
-            put(&mut draft.sources.secret, sources::read(path, sources::secret_of))
+        takes: Repeated("FILE", |draft, text| {
+            sources::session_secrets(text).map(|all| draft.sources.secrets.extend(all))
         }),
         default: Words("no signature is checked"),
-        help: "File with the secret that sessions or their cookies are signed with",
+        help: "File with the secret that sessions or their cookies are signed with; repeatable, or \
+               separated by commas: one of them will do",
     },
     Flag {
         name: "session-user",
@@ -356,6 +380,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         takes: Count(1..=MOST, |draft, count| draft.sources.auth_connections = count),
         default: Value("8"),
         help: "Most connections to the application",
+    },
+    Flag {
+        name: "auth-keep-alive",
+        variable: "WSLOOP_AUTH_KEEP_ALIVE",
+        takes: Switch(|draft, on| draft.sources.auth_keep_alive = on),
+        default: Value("off"),
+        help: "Ask one question after another on a connection: only where nothing between here and \
+               the application ever answers one twice",
     },
     Flag {
         name: "allowed-origins",

@@ -471,6 +471,21 @@ mod tests {
     }
 
     #[test]
+    fn a_database_without_a_prefix_is_warned_about() {
+        for (args, warned) in [
+            (&["--redis=redis://h/2"][..], true),
+            (&["--redis=redis://h/2", "--prefix=shop"], false),
+            (&["--redis=redis://h/0"], false),
+            (&["--redis=redis+unix:///s?db=1"], true),
+            (&[], false),
+        ] {
+            let warnings = loaded(args).warnings;
+            let said = warnings.iter().any(|line| line.contains("one set of channels"));
+            assert_eq!((said, warnings.len()), (warned, usize::from(warned)), "{args:?}");
+        }
+    }
+
+    #[test]
     fn paths_of_ones_own_are_nobody_elses() {
         for (args, words) in [
             (&["--metrics=/chat/"][..], "--metrics: \"/chat/\" is already a page of the server"),

@@ -1,8 +1,9 @@
 //! L4: the URL of a Redis.
 //!
-//! `redis://[user:password@]host[:port][/db]` and `redis+unix://[user:password@]/path[?db=N]`
-//! (`unix://` for short), with percent escapes in user, password and path. What is wrong is said
-//! without repeating any part of the URL that may be a password, which is every part.
+//! `redis://[user:password@]host[:port][/db]`, `valkey://` for the same, and
+//! `redis+unix://[user:password@]/path[?db=N]` (`unix://` for short), with percent escapes in user,
+//! password and path. What is wrong is said without repeating any part of the URL that may be a
+//! password, which is every part.
 
 use percent_encoding::percent_decode_str;
 
@@ -25,6 +26,10 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!("the URL has no scheme; {FORM}"));
     };
+    let scheme = scheme.to_ascii_lowercase();
+    if matches!(scheme.as_str(), "rediss" | "valkeys") {
+        return Err(no_tls());
+    }
     let (rest, query) = match rest.split_once('?') {
         Some((rest, query)) => (rest, Some(query)),
         None => (rest, None),
@@ -41,16 +46,15 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         None => (None, authority),
     };
     let (user, password) = userinfo.map_or(Ok((None, None)), credentials)?;
-    let (target, db) = match scheme.to_ascii_lowercase().as_str() {
-        "redis" if query.is_some() => {
+    let (target, db) = match scheme.as_str() {
+        "redis" | "valkey" if query.is_some() => {
             return Err(format!("the URL has a query, which only redis+unix takes; {FORM}"));
         }
-        "redis" => (tcp_target(host)?, database(path.trim_start_matches('/'))?),
+        "redis" | "valkey" => (tcp_target(host)?, database(path.trim_start_matches('/'))?),
         "unix" | "redis+unix" if !host.is_empty() => {
             return Err(format!("the path of the socket must begin with a slash; {FORM}"));
         }
         "unix" | "redis+unix" => (unix_target(path)?, query_database(query)?),
-        "rediss" | "valkeys" => return Err(no_tls()),
         _ => return Err(format!("the URL's scheme is neither redis nor redis+unix; {FORM}")),
     };
     Ok(RedisSettings { target, user, password, db, timeout_ms: 0, buffer_limit: 0, window: 0 })
@@ -146,6 +150,8 @@ mod tests {
             ("redis://u:p:q@h", tcp("h", 6379), Some("u"), Some("p:q"), 0),
             ("redis://u:p@q@h", tcp("h", 6379), Some("u"), Some("p@q"), 0),
             ("redis://u%3a:%2F%3f%C3%A9@h", tcp("h", 6379), Some("u:"), Some("/?é"), 0),
+            ("valkey://u:p@h:7/2", tcp("h", 7), Some("u"), Some("p"), 2),
+            ("Valkey://h", tcp("h", 6379), None, None, 0),
             ("redis+unix:///run/r.sock", unix("/run/r.sock"), None, None, 0),
             ("redis+unix:///run/r.sock?db=4", unix("/run/r.sock"), None, None, 4),
             ("unix:///a%20b?db=", unix("/a b"), None, None, 0),
@@ -174,6 +180,8 @@ mod tests {
             ("http://hush", "neither redis nor redis+unix"),
             ("redis+socket:///hush", "neither redis nor redis+unix"),
             ("rediss://u:hush@h", "TLS to Redis is not spoken"),
+            ("valkeys://hush@h", "TLS to Redis is not spoken"),
+            ("rediss://h:6380/0?ssl_cert_reqs=hush", "TLS to Redis is not spoken"),
             ("redis:// hush@h", "white space"),
             ("redis://h\nhush", "white space"),
             ("redis://", "host is missing"),

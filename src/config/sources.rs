@@ -3,34 +3,39 @@
 //! A source is on when what it cannot do without is given: a key, the template of session keys, a
 //! URL. What is given for a source that is not on is wrong, not ignored.
 
-use std::fmt::Display;
+use std::io::Read;
+use std::path::Path;
 
 use super::table::{Given, Wrong};
 use super::values::{is_token_byte, quoted};
 use crate::access::ask;
 use crate::access::channel;
 use crate::access::identity::{MAX_NAME, secret};
+use crate::access::key::{self, KeyError, TokenAlgorithm, TokenKeys};
 use crate::access::session::{Entries, Format};
 use crate::access::sources::{Sessions, Sources, Tokens};
-use crate::access::token::TokenKey;
 use crate::link::Target;
 
 /// The values of the flags about sources.
 #[derive(Default)]
 pub(super) struct SourcesDraft {
-    pub token_key: Option<TokenKey>,
+    /// The files with keys of tokens, with their bytes.
+    pub token_keys: Vec<(String, Vec<u8>)>,
+    pub token_algorithms: Vec<TokenAlgorithm>,
     pub token_audience: Option<String>,
+    pub token_leeway_ms: u64,
     /// What comes before a session's own key in Redis, and behind it.
     pub session_key: Option<(String, String)>,
     pub cookie: Option<String>,
     pub format: Format,
-    pub secret: Option<Vec<u8>>,
+    pub secrets: Vec<Vec<u8>>,
     pub user_entry: String,
     pub groups_entry: String,
     /// Where to dial, the Host header, and path and query.
     pub auth_url: Option<(Target, String, String)>,
     pub auth_timeout_ms: u64,
     pub auth_connections: usize,
+    pub auth_keep_alive: bool,
 }
 
 /// Sources, checked, and what is to be said about them.
@@ -55,11 +60,18 @@ impl SourcesDraft {
     ) -> Result<Checked, Wrong> {
         belongings(given)?;
         let (mut warnings, mut notes) = (Vec::new(), Vec::new());
-        if let Some(key) = &self.token_key {
-            notes.push(format!("tokens must be signed with {}", key.algorithm()));
-            warnings.extend(key.warning().map(|warning| format!("--token-key-file: {warning}")));
+        let keys = token_keys(&self.token_keys, &self.token_algorithms)
+            .map_err(|why| Wrong { flag: "token-key-file", why })?;
+        if let Some(keys) = &keys {
+            let several = match keys.count() {
+                1 => String::new(),
+                count => format!(", by one of {count} keys"),
+            };
+            let algorithms = keys.algorithms().join(" or ");
+            notes.push(format!("tokens must be signed with {algorithms}{several}"));
+            warnings.extend(keys.warning().map(|warning| format!("--token-key-file: {warning}")));
         }
-        if self.secret.is_some() && !self.format.is_signed() {
+        if !self.secrets.is_empty() && !self.format.is_signed() {
             warnings.push(format!(
                 "--session-secret-file has no effect: sessions of the format {} are not signed",
                 self.format.name()
@@ -72,12 +84,16 @@ impl SourcesDraft {
         let usual = if self.format == Format::Express { "connect.sid" } else { "sessionid" };
         let entry = |entry: String| Some(entry).filter(|entry| !entry.is_empty());
         let sources = Sources {
-            token: self.token_key.map(|key| Tokens { key, audience: self.token_audience }),
+            token: keys.map(|keys| Tokens {
+                keys,
+                audience: self.token_audience,
+                leeway_ms: self.token_leeway_ms,
+            }),
             session: self.session_key.map(|key| Sessions {
                 cookie: self.cookie.unwrap_or_else(|| usual.to_owned()),
                 key,
                 format: self.format,
-                secret: self.secret,
+                secrets: self.secrets,
                 entries: Entries { user: entry(self.user_entry), groups: entry(self.groups_entry) },
             }),
             auth: self.auth_url.map(|(target, host, path)| ask::AskSettings {
@@ -86,6 +102,7 @@ impl SourcesDraft {
                 path,
                 timeout_ms: self.auth_timeout_ms,
                 connections: self.auth_connections,
+                keep_alive: self.auth_keep_alive,
                 waiting,
             }),
         };
@@ -96,7 +113,8 @@ impl SourcesDraft {
 /// Refuses what is given for a source that is not on.
 fn belongings(given: &Given) -> Result<(), Wrong> {
     let mend = "give --token-key-file as well, with the key that tokens are signed with";
-    given.only_with("token-key-file", &["token-audience"], mend)?;
+    let of_tokens = ["token-algorithm", "token-audience", "token-leeway"];
+    given.only_with("token-key-file", &of_tokens, mend)?;
     let of_sessions = [
         "session-cookie",
         "session-format",
@@ -107,25 +125,96 @@ fn belongings(given: &Given) -> Result<(), Wrong> {
     let mend = "give --session-key as well, such as session:{}";
     given.only_with("session-key", &of_sessions, mend)?;
     let mend = "give --auth-url as well, such as http://127.0.0.1:8000/wsloop/auth/";
-    given.only_with("auth-url", &["auth-timeout", "auth-connections"], mend)
+    given.only_with("auth-url", &["auth-timeout", "auth-connections", "auth-keep-alive"], mend)
 }
 
-/// What a file says, read by `parse`.
-pub(super) fn read<T, E: Display>(
-    path: &str,
-    parse: impl FnOnce(&[u8]) -> Result<T, E>,
-) -> Result<T, String> {
-    let bytes =
-        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", quoted(path)))?;
-    parse(&bytes).map_err(|error| format!("{}: {error}", quoted(path)))
-}
+/// Most bytes of a file with keys: a set of the largest keys has fewer.
+const MAX_KEY_FILE: u64 = 256 << 10;
 
-/// The secret in a file's bytes.
-pub(super) fn secret_of(file: &[u8]) -> Result<Vec<u8>, &'static str> {
-    match secret(file) {
-        [] => Err("the file is empty; it must have the secret in it"),
-        secret => Ok(secret.to_vec()),
+/// The files that a text names, with commas between, unless one has the whole text for its name;
+/// with what each says.
+pub(super) fn read_all(text: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+    match Path::new(text).exists() {
+        true => Ok(vec![read(text)?]),
+        false => text.split(',').map(read).collect(),
     }
+}
+
+/// The secrets in such files.
+pub(super) fn session_secrets(text: &str) -> Result<Vec<Vec<u8>>, String> {
+    let of = |(path, bytes): (String, Vec<u8>)| session_secret(&path, &bytes);
+    read_all(text)?.into_iter().map(of).collect()
+}
+
+/// The password in a file.
+pub(super) fn password(path: &str) -> Result<Vec<u8>, String> {
+    let (path, bytes) = read(path)?;
+    match secret(&bytes) {
+        [] => Err(format!("{}: the file is empty; it must have the password in it", quoted(&path))),
+        password => Ok(password.to_vec()),
+    }
+}
+
+/// A file with keys, or with a secret, and what it says.
+fn read(path: &str) -> Result<(String, Vec<u8>), String> {
+    let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", quoted(path));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match bytes.len() as u64 > MAX_KEY_FILE {
+        true => Err(format!("{} is over 256 KiB, which no file with keys is", quoted(path))),
+        false => Ok((path.to_owned(), bytes)),
+    }
+}
+
+/// The keys of all files; `None` without files.
+fn token_keys(
+    files: &[(String, Vec<u8>)],
+    named: &[TokenAlgorithm],
+) -> Result<Option<TokenKeys>, String> {
+    let mut all = TokenKeys::default();
+    for (path, bytes) in files {
+        let wrong = |error: KeyError| format!("{}: {error}", quoted(path));
+        if named.is_empty() && names_a_file(path, bytes) {
+            let why = KeyError::NoSecret("it is the name of a file");
+            return Err(wrong(why));
+        }
+        let keys = TokenKeys::from_file_bytes(bytes, named).map_err(wrong)?;
+        all = all.with(keys).map_err(wrong)?;
+    }
+    Ok(Some(all).filter(|_| !files.is_empty()))
+}
+
+/// Whether a file says nothing but the name of another, as seen from here or from beside it.
+fn names_a_file(path: &str, bytes: &[u8]) -> bool {
+    let Ok(name) = std::str::from_utf8(bytes.trim_ascii()) else { return false };
+    let beside = Path::new(path).parent().map(|folder| folder.join(name));
+    !name.is_empty() && (Path::new(name).exists() || beside.is_some_and(|path| path.exists()))
+}
+
+/// How tokens may be signed.
+pub(super) fn algorithm(text: &str) -> Result<TokenAlgorithm, String> {
+    let names = || TokenAlgorithm::ALL.map(TokenAlgorithm::name).join(", ");
+    TokenAlgorithm::parse(text).ok_or_else(|| format!("{} is none of {}", quoted(text), names()))
+}
+
+/// The secret in a file, which is no key that others may have.
+fn session_secret(path: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let secret = secret(bytes);
+    let why = match key::evident(bytes) {
+        _ if secret.is_empty() => "the file is empty; it must have the secret in it".to_owned(),
+        _ if key::is_wide(bytes) => {
+            "this is UTF-16 or UTF-32; save it as ASCII or UTF-8".to_owned()
+        }
+        _ if secret.starts_with(b"\xef\xbb\xbf") => {
+            "it begins with a byte order mark, which the application's secret does not; save it \
+             without"
+                .to_owned()
+        }
+        Some(form) => format!("this is {form}, not a secret"),
+        None => return Ok(secret.to_vec()),
+    };
+    Err(format!("{}: {why}", quoted(path)))
 }
 
 /// What comes before a session's own key in Redis, and behind it.

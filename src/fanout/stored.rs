@@ -10,7 +10,7 @@
 //! * who comes while a fetch is under way shares it if the broker was not asked yet, or nothing was
 //!   delivered since it was;
 //! * after an outage everybody who hears a channel waits for its stored message, and has it if it
-//!   is news: not what was delivered or fetched last before.
+//!   is news: not one of the last two that were delivered, nor the last that was fetched.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,8 +28,9 @@ pub(crate) struct ChannelState {
     pub confirmed: bool,
     /// Counts deliveries, so that who joined before one can be told from who joined after.
     deliveries: u32,
-    /// Hash of the last message delivered, 0 for none.
-    last_delivered: u64,
+    /// Hashes of the last two messages delivered, the last first; 0 for none. The last may have
+    /// been refused when it was to be stored, and then the one before it still is.
+    last_delivered: [u64; 2],
     /// Hash of the last stored message seen, 0 for none.
     last_stored: u64,
     /// What waits for fetches; none while there are none.
@@ -107,7 +108,7 @@ pub(crate) struct Fetch {
 pub(crate) struct CatchUp {
     /// The deliveries so far.
     pub since: u32,
-    known: [u64; 2],
+    known: [u64; 3],
 }
 
 /// A conn that waits for a channel's stored message.
@@ -141,7 +142,7 @@ impl ChannelState {
     /// Notes that a message of that hash was delivered; `fetches` are those of all channels.
     pub(crate) fn delivered(&mut self, hash: u64, fetches: &Fetches) {
         self.deliveries = self.deliveries.wrapping_add(1);
-        self.last_delivered = hash;
+        self.last_delivered = [hash, self.last_delivered[0]];
         if let Some(hold) = &mut self.hold
             && hold.shared <= fetches.asked
         {
@@ -272,7 +273,8 @@ impl Fetches {
         state: &mut ChannelState,
     ) {
         let since = state.deliveries;
-        let known = [state.last_delivered, state.last_stored];
+        let [last, before] = state.last_delivered;
+        let known = [last, before, state.last_stored];
         let number = self.make(channel, name, Some(CatchUp { since, known }), Vec::new());
         let hold = state.hold.get_or_insert_default();
         hold.shared = number;

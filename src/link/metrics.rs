@@ -44,7 +44,7 @@ metrics! {
     counter messages_out_total "Messages queued for browsers, heartbeats not counted."
     counter compressions_total "Times a message for browsers was compressed."
     counter publishes_total "Publishes handed to the broker, one for each channel."
-    counter publishes_dropped_total "Publishes refused because the broker was down or full."
+    counter publishes_dropped_total "Publishes lost because the broker was away or full."
     counter publishes_unrouted_total "Messages from conns that may publish to no channel."
     counter deliveries_total "Messages that arrived from the broker."
     counter deliveries_skipped_total "Messages from the broker larger than --max-message-size."

@@ -6,13 +6,15 @@ use super::Server;
 use super::comers::Network;
 use super::table::Party;
 use crate::browser::{Conn, Unserved};
-use crate::link::{LinkId, Now, timers};
+use crate::link::timers::{self, Tick};
+use crate::link::{LinkId, Now};
 
 /// Conns beyond `--max-connections` that are accepted to be told so.
 pub(crate) const SURPLUS: usize = 32;
 /// So many of one address are told that it has too many; more are closed without a word.
 const TOLD: usize = 8;
-/// Where all connections are taken, who has said nothing for so long gives way.
+/// Who has not sent its request for so long gives way where all places are taken. In a rush the
+/// requests of those who have just come wait to be read.
 const PATIENCE_MS: u64 = 1_000;
 
 impl Server {
@@ -22,7 +24,8 @@ impl Server {
         let settings = &self.cx.settings;
         let pending = self.cx.metrics.handshakes_pending as usize;
         self.conns() < settings.max_connections + SURPLUS
-            && (pending < settings.max_handshakes || self.strangers.count() > 0)
+            && (pending < settings.max_handshakes
+                || self.strangers.oldest().is_some_and(|came| came <= self.late()))
     }
 
     /// Names the link of a conn that was accepted from `peer`.
@@ -38,7 +41,7 @@ impl Server {
         };
         let conn = Conn::accepted(peer.ip(), unserved, &mut self.cx);
         let link = self.table.name(Party::Browser(conn));
-        self.strangers.enter(link, network);
+        self.strangers.enter(link, network, self.cx.now.tick());
         self.crowds.enter(link, network);
         tracing::debug!("{link} accepted from {peer}");
         self.after(link);
@@ -59,15 +62,12 @@ impl Server {
         if pending < settings.max_handshakes && !full {
             return true;
         }
-        let patience = timers::ticks(PATIENCE_MS);
-        let late = self.cx.now.tick().saturating_sub(patience);
         let table = &self.table;
-        let first = self.strangers.first_to_go(|link| {
+        let may = |link| {
             let conn = table.peek_conn(link);
-            conn.is_some_and(
-                |conn| if full { conn.is_late(late) } else { conn.stranger().is_some() },
-            )
-        });
+            conn.is_some_and(|conn| if full { conn.may_be_served() } else { conn.is_stranger() })
+        };
+        let first = self.strangers.first_to_go(self.late(), may);
         let Some(first) = first else { return !full };
         self.cx.metrics.strangers_evicted_total += 1;
         if self.said.strangers.first() {
@@ -81,11 +81,24 @@ impl Server {
         true
     }
 
+    /// Who came then, or before, and has not sent its request gives way.
+    fn late(&self) -> Tick {
+        self.cx.now.tick().saturating_sub(timers::ticks(PATIENCE_MS))
+    }
+
+    /// When the next stranger may give way to who cannot be accepted now.
+    pub(super) fn room_ms(&self) -> Option<u64> {
+        let pending = self.cx.metrics.handshakes_pending as usize;
+        let came =
+            self.strangers.oldest().filter(|_| pending >= self.cx.settings.max_handshakes)?;
+        let at = came + timers::ticks(PATIENCE_MS);
+        (at > self.cx.now.tick()).then(|| u64::from(at) * timers::TICK_MS)
+    }
+
     /// Somebody who came from there is a stranger no more.
     pub(super) fn met(&mut self, address: IpAddr) {
         let table = &self.table;
-        let is_stranger =
-            |link| table.peek_conn(link).is_some_and(|conn| conn.stranger().is_some());
+        let is_stranger = |link| table.peek_conn(link).is_some_and(|conn| conn.is_stranger());
         self.strangers.leave(Network::of(address), is_stranger);
     }
 }

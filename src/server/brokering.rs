@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::Server;
 use super::table::Party;
-use super::{Said, Server};
-use crate::access::{channel, control};
-use crate::broker::{Ask, BrokerEvent, Status, is_condition};
-use crate::link::{LeftOut, LinkId, Metrics};
+use crate::access::control;
+use crate::broker::{Ask, BrokerEvent, Status};
+use crate::link::LinkId;
 
 /// What is left to do when an event has been handed on.
 enum Rest {
@@ -18,7 +18,28 @@ enum Rest {
     Up,
     /// What is stored for these channels is to be asked for again.
     FetchAgain(Vec<Arc<str>>),
-    Broken(String),
+    Lost(Why, String),
+}
+
+/// Why a link is of no more use.
+enum Why {
+    Broken,
+    Ill,
+    Demoted,
+}
+
+/// What has become of the broker's link.
+pub(super) enum Loss<'a> {
+    /// Redis has ended it, or the network has.
+    HungUp(&'a str),
+    /// It cannot be gone on with.
+    Broken(&'a str),
+    /// Redis is in no state to answer.
+    Ill(&'a str),
+    /// Redis has become a replica.
+    Demoted(&'a str),
+    /// Redis is a replica, and there may be a master.
+    Left,
 }
 
 /// How long it is until a channel is asked for again that guards security and was denied.
@@ -51,9 +72,13 @@ impl Server {
                 Rest::Control(message) => self.on_control(&message),
                 Rest::Up => self.on_broker_up(),
                 Rest::FetchAgain(channels) => self.fetch_again(&channels),
-                Rest::Broken(reason) => {
+                Rest::Lost(why, reason) => {
                     *input = &[];
-                    self.on_broker_lost(&reason);
+                    self.on_broker_lost(match why {
+                        Why::Broken => Loss::Broken(&reason),
+                        Why::Ill => Loss::Ill(&reason),
+                        Why::Demoted => Loss::Demoted(&reason),
+                    });
                 }
             }
             self.route_effects();
@@ -86,7 +111,6 @@ impl Server {
         if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
         }
-        self.said.answered(&event);
         relay.deliver_arrived(table, cx);
         let mut touched = Vec::new();
         match event {
@@ -129,10 +153,12 @@ impl Server {
                 let channel = self.broker.skipped_channel();
                 self.said.skipped(channel, cx.now.mono_ms, &mut cx.metrics);
             }
-            BrokerEvent::Refused { reason } => self.said.refused(&reason, &mut cx.metrics),
+            BrokerEvent::Notice(notice) => self.said.notice(notice, &mut cx.metrics),
             BrokerEvent::Up => return Some(Rest::Up),
             BrokerEvent::AskedAgain { channels } => return Some(Rest::FetchAgain(channels)),
-            BrokerEvent::Broken { reason } => return Some(Rest::Broken(reason)),
+            BrokerEvent::Broken { reason } => return Some(Rest::Lost(Why::Broken, reason)),
+            BrokerEvent::Ill { reason } => return Some(Rest::Lost(Why::Ill, reason)),
+            BrokerEvent::Demoted { reason } => return Some(Rest::Lost(Why::Demoted, reason)),
             BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
         touched.extend(relay.take_slow());
@@ -157,12 +183,7 @@ impl Server {
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again.
     fn on_broker_up(&mut self) {
-        if !self.said.condition.is_said() {
-            tracing::info!("Redis is up, {} channels", self.relay.hub.len());
-        }
-        for said in [&mut self.said.unreachable, &mut self.said.dropped, &mut self.said.refused] {
-            said.ended();
-        }
+        self.said.up(self.relay.hub.len());
         self.cx.metrics.broker_up = 1;
         let mut names = self.relay.catch_up(&self.table);
         names.extend(self.control.iter().cloned());
@@ -182,7 +203,7 @@ impl Server {
     }
 
     /// Browsers stay; who has no 101 yet waits for the dial that follows, or is refused.
-    pub(super) fn on_broker_lost(&mut self, reason: &str) {
+    pub(super) fn on_broker_lost(&mut self, loss: Loss<'_>) {
         let Some(link) = self.broker_link.take() else { return };
         self.table.close(link);
         let Some(redis) = self.broker.redis() else { return };
@@ -191,20 +212,7 @@ impl Server {
         (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
         let was_up = std::mem::take(&mut self.cx.metrics.broker_up) == 1;
         self.cx.metrics.broker_lost_total += u64::from(was_up);
-        if is_condition(reason) {
-            if self.said.condition.first() {
-                tracing::warn!(
-                    "Redis at {target} is in no state to answer: {reason}; browsers stay; dialing \
-                     until it is (said once)"
-                );
-            }
-        } else if was_up {
-            tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again");
-        } else if self.said.unreachable.first() {
-            tracing::warn!(
-                "Redis at {target} cannot be used: {reason}; dialing until it can (said once)"
-            );
-        }
+        self.said.lost(&loss, &target, was_up, lost.owed);
         let down = self.broker.status() == Status::Down;
         for conn in lost.settled {
             self.on_conn(conn, |conn, _| conn.settled());
@@ -256,91 +264,6 @@ impl Server {
         for link in links {
             let (code, reason) = (disconnect.code, &disconnect.reason);
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
-        }
-    }
-}
-
-/// What the broker could not do: counted, and said once.
-impl Said {
-    fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {
-        match ask {
-            Ask::Stored(_) => {
-                metrics.stored_unreadable_total += 1;
-                if self.stored.first() {
-                    tracing::warn!(
-                        "a stored message is not sent: {reason} (said once; then counted)"
-                    );
-                }
-            }
-            Ask::Session(_) => {
-                metrics.sessions_unreadable_total += 1;
-                if self.session.first() {
-                    tracing::error!(
-                        "a session cannot be read: {reason}; see --session-key, \
-                         --max-message-size (said once; then counted)"
-                    );
-                }
-            }
-        }
-    }
-
-    /// What guards security is named, and so is its end.
-    fn control_denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
-        metrics.broker_errors_total += 1;
-        if self.unheard.first() {
-            tracing::error!(
-                "Redis does not let wsloop hear {channel:?}, so that nobody is disconnected who \
-                 logs out: {reason}; see ACL SETUSER (asked again every 5 s; said once)"
-            );
-        }
-    }
-
-    /// Redis has answered something, so that it is in no bad condition.
-    fn answered(&mut self, event: &BrokerEvent<'_>) {
-        if matches!(event, BrokerEvent::Answer { .. }) && self.condition.ended() {
-            tracing::info!("Redis answers again");
-        }
-    }
-
-    /// A channel is heard: perhaps the application's own.
-    fn subscribed(&mut self, control: bool, metrics: &mut Metrics) {
-        metrics.control_heard |= u64::from(control);
-        if control && self.unheard.ended() {
-            tracing::info!("disconnects of the application are heard");
-        }
-    }
-
-    fn denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
-        metrics.broker_errors_total += 1;
-        if self.denied.first() {
-            // A session's key is not for the log.
-            let shown = if channel.contains("session:") { "a session's channel" } else { channel };
-            tracing::error!(
-                "Redis does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said once; \
-                 then counted)"
-            );
-        }
-    }
-
-    /// Its publisher cannot know it, and a developer looks for the facility. Who it was for is not
-    /// for the log.
-    fn skipped(&mut self, channel: Option<&str>, mono_ms: u64, metrics: &mut Metrics) {
-        metrics.deliveries_skipped_total += 1;
-        let Some(left_out) = self.skipped.may(mono_ms) else { return };
-        let of = match channel.and_then(channel::facility_of) {
-            Some(facility) => format!(" of the facility {facility:?}"),
-            None => String::new(),
-        };
-        tracing::warn!(
-            "a message{of} from Redis was skipped: it is larger than --max-message-size{}",
-            LeftOut(left_out)
-        );
-    }
-
-    fn refused(&mut self, reason: &str, metrics: &mut Metrics) {
-        metrics.broker_errors_total += 1;
-        if self.refused.first() {
-            tracing::error!("Redis refused a command: {reason} (said once)");
         }
     }
 }

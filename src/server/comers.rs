@@ -4,12 +4,14 @@
 //! * an IPv6 address counts as its /64, for whoever has one address has all of those;
 //! * when room is needed, the oldest stranger gives way of the network that has most of them: who
 //!   opens sockets and says nothing takes the places of its own, and of nobody else;
+//! * nobody gives way before its request can have been read: in a rush they wait in the kernel;
 //! * what one handshake costs does not depend on how many there are.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::link::LinkId;
+use crate::link::timers::Tick;
 
 /// Networks without a stranger that are kept, which is cheaper than to forget and learn them.
 const IDLE_NETWORKS: usize = 256;
@@ -31,16 +33,17 @@ impl Network {
 /// Conns whose request is not whole.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
-    /// In the order of their coming, and some who are strangers no more.
-    order: VecDeque<(LinkId, Network)>,
+    /// In the order of their coming, each with its time. The first is one; of the others some are
+    /// strangers no more.
+    order: VecDeque<(LinkId, Network, Tick)>,
     counts: BTreeMap<Network, u32>,
     count: usize,
 }
 
 impl Strangers {
     /// Somebody has come.
-    pub(super) fn enter(&mut self, link: LinkId, network: Network) {
-        self.order.push_back((link, network));
+    pub(super) fn enter(&mut self, link: LinkId, network: Network, now: Tick) {
+        self.order.push_back((link, network, now));
         *self.counts.entry(network).or_default() += 1;
         self.count += 1;
     }
@@ -57,8 +60,9 @@ impl Strangers {
         if self.count == 0 {
             self.order.clear();
         } else if self.order.len() > 2 * self.count + IDLE_NETWORKS {
-            self.order.retain(|(link, _)| is(*link));
+            self.order.retain(|(link, ..)| is(*link));
         }
+        while self.order.pop_front_if(|(link, ..)| !is(*link)).is_some() {}
     }
 
     /// How many there are.
@@ -66,12 +70,20 @@ impl Strangers {
         self.count
     }
 
-    /// The one that gives way to others.
-    pub(super) fn first_to_go(&self, is: impl Fn(LinkId) -> bool) -> Option<LinkId> {
+    /// When the oldest of them came.
+    pub(super) fn oldest(&self) -> Option<Tick> {
+        self.order.front().map(|(.., came)| *came)
+    }
+
+    /// The one that gives way to others: of those who may and came no later than `late`.
+    pub(super) fn first_to_go(&self, late: Tick, may: impl Fn(LinkId) -> bool) -> Option<LinkId> {
         let most = *self.counts.values().max()?;
+        let first = |of: &dyn Fn(&Network) -> bool| {
+            let mut order = self.order.iter().take_while(|(.., came)| *came <= late);
+            order.find(|(link, network, _)| of(network) && may(*link)).map(|(link, ..)| *link)
+        };
         let has_most = |network: &Network| self.counts.get(network) == Some(&most);
-        let mut order = self.order.iter();
-        order.find(|(link, network)| has_most(network) && is(*link)).map(|(link, _)| *link)
+        first(&has_most).or_else(|| first(&|_| true))
     }
 }
 
@@ -152,32 +164,33 @@ mod tests {
     #[test]
     fn the_oldest_of_the_network_that_has_most_is_the_first_to_go() {
         let mut strangers = Strangers::default();
-        assert_eq!(strangers.first_to_go(|_| true), None);
+        assert_eq!(strangers.first_to_go(9, |_| true), None);
         for (index, address) in ["a", "b", "b", "c", "b", "c"].iter().enumerate() {
             let number = address.as_bytes()[0];
-            strangers.enter(link(index as u32), network(&format!("192.0.2.{number}")));
+            strangers.enter(link(index as u32), network(&format!("192.0.2.{number}")), 9);
         }
-        assert_eq!(strangers.first_to_go(|_| true), Some(link(1)));
+        assert_eq!(strangers.first_to_go(8, |_| true), None, "they have just come");
+        assert_eq!(strangers.first_to_go(9, |_| true), Some(link(1)));
         // One that is gone is passed over, and counts no more.
         strangers.leave(network("192.0.2.98"), |_| true);
-        assert_eq!(strangers.first_to_go(|of| of != link(1)), Some(link(2)));
+        assert_eq!(strangers.first_to_go(9, |of| of != link(1)), Some(link(2)));
         strangers.leave(network("192.0.2.98"), |_| true);
-        assert_eq!(strangers.first_to_go(|of| of.index > 2), Some(link(3)), "c has more now");
+        assert_eq!(strangers.first_to_go(9, |of| of.index > 2), Some(link(3)), "c has more now");
         assert_eq!(strangers.count(), 4);
     }
 
     #[test]
     fn those_who_are_strangers_no_more_do_not_pile_up() {
         let mut strangers = Strangers::default();
-        strangers.enter(link(0), network("192.0.2.1"));
+        strangers.enter(link(0), network("192.0.2.1"), 9);
         for index in 1..100_000 {
             let network = Network::of(IpAddr::V4(index.into()));
-            strangers.enter(link(index), network);
+            strangers.enter(link(index), network, 9);
             strangers.leave(network, |of| of == link(0));
         }
         assert!(strangers.order.len() <= 2 + IDLE_NETWORKS, "{}", strangers.order.len());
         assert!(strangers.counts.len() <= 2 + IDLE_NETWORKS, "{}", strangers.counts.len());
-        assert_eq!(strangers.first_to_go(|of| of == link(0)), Some(link(0)));
+        assert_eq!(strangers.first_to_go(9, |of| of == link(0)), Some(link(0)));
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //!   here; a delivery alone goes straight to the outboxes.
 //!
 //! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want,
-//! `brokering` about what the broker says, `relay` about who hears it, `handout` about how it gets
-//! into outboxes, `clients` about the Redis clients of the embedded broker.
+//! `brokering` about what the broker says, `said` about what is logged of it, `relay` about who
+//! hears it, `handout` about how it gets into outboxes, `clients` about the Redis clients of the
+//! embedded broker.
 
 mod accepting;
 mod brokering;
@@ -19,6 +20,7 @@ mod handout;
 mod lines;
 mod relay;
 mod routing;
+mod said;
 mod table;
 
 use std::hash::RandomState;
@@ -27,16 +29,18 @@ use std::sync::Arc;
 
 use crate::access::ask::Application;
 use crate::access::control;
-use crate::broker::{Broker, Redis, RedisDue, Status};
+use crate::broker::{Broker, Redis, RedisDue, Status, Uses};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::link::timers::{self, Wheel};
-use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, SaidOnce, SaidRarely, Wish};
+use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, Wish};
 pub(crate) use accepting::SURPLUS;
+use brokering::Loss;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
 use comers::{Crowds, Strangers};
 use relay::Relay;
+use said::Said;
 use table::{Next, Party, Table};
 
 /// The server.
@@ -63,28 +67,15 @@ pub struct Server {
     said: Said,
 }
 
-/// Lines of the log that are said once.
-#[derive(Debug, Default)]
-struct Said {
-    unreachable: SaidOnce,
-    condition: SaidOnce,
-    unheard: SaidOnce,
-    dropped: SaidOnce,
-    refused: SaidOnce,
-    evicted: SaidOnce,
-    unrouted: SaidOnce,
-    control: SaidOnce,
-    denied: SaidOnce,
-    strangers: SaidOnce,
-    skipped: SaidRarely,
-    stored: SaidOnce,
-    session: SaidOnce,
-}
-
 impl Server {
     /// A server of these settings. Look-ups are hashed with `keys`; `seed` is for jitter.
     pub fn new(settings: Settings, keys: RandomState, seed: u64) -> Self {
-        let broker = Broker::new(settings.broker.clone(), settings.max_message_size, seed);
+        let uses = Uses {
+            max_message: settings.max_message_size,
+            max_session: settings.max_session_size,
+            publishes: settings.grants_publishing(),
+        };
+        let broker = Broker::new(settings.broker.clone(), uses, seed);
         let sources = &settings.sources;
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
@@ -152,7 +143,10 @@ impl Server {
         }
         match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
             Some(RedisDue::Dial) => self.dial_broker(),
-            Some(RedisDue::GiveUp) => self.on_broker_lost("it did not answer in time"),
+            Some(RedisDue::GiveUp) => {
+                self.on_broker_lost(Loss::Broken("it did not answer in time"))
+            }
+            Some(RedisDue::Leave) => self.on_broker_lost(Loss::Left),
             None => {}
         }
         self.retry_control();
@@ -250,6 +244,7 @@ impl Server {
         wake.into_iter()
             .chain(held)
             .chain(self.control_retry_ms)
+            .chain(self.room_ms())
             .chain(broker)
             .chain(application)
             .chain(self.ends_ms)
@@ -285,7 +280,7 @@ impl Server {
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
-        assert_eq!(self.strangers.count() as u64, count(|conn| conn.stranger().is_some()));
+        assert_eq!(self.strangers.count() as u64, count(|conn| conn.is_stranger()));
         let (mut clients, mut asked) = (0, 0);
         for slot in self.table.slots() {
             match &slot.party {
@@ -379,7 +374,9 @@ impl Server {
             Some(Party::Browser(_)) => {
                 self.on_conn(link, |conn, cx| conn.hung_up(link, cause == Cause::Ended, cx));
             }
-            Some(Party::Redis) => self.on_broker_lost(failure.unwrap_or("it hung up")),
+            Some(Party::Redis) => {
+                self.on_broker_lost(Loss::HungUp(failure.unwrap_or("it hung up")))
+            }
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.hung_up(at, failure, now_ms));

@@ -235,14 +235,11 @@ impl Server {
         }
         metrics.publishes_total += published;
         metrics.publishes_dropped_total += wanted - published;
-        if let Some(error) = failed
-            && self.said.dropped.first()
-        {
-            let why = match error {
+        if let Some(error) = failed {
+            self.said.dropped(match error {
                 PublishError::Down => "Redis cannot be reached",
                 PublishError::Full => "Redis takes them too slowly, see --redis-buffer-limit",
-            };
-            tracing::warn!("messages from browsers are dropped: {why} (said once; then counted)");
+            });
         }
     }
 }

@@ -7,9 +7,9 @@ mod links;
 use std::collections::BTreeMap;
 
 use wsloop::internals::access::ask::{Application, Errand, Failure, Full, Granted, Verdict, Wrong};
-use wsloop::internals::access::identity::Identity;
+use wsloop::internals::access::identity::{Identity, NameError};
 use wsloop::proto::http::answer::AnswerError;
-use wsloop::{AskSettings, LinkId, Target};
+use wsloop::{AskSettings, Audience, LinkId, Target};
 
 const TIMEOUT_MS: u64 = 3_000;
 const YES: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n";
@@ -36,13 +36,19 @@ fn id(number: u32) -> LinkId {
 }
 
 impl World {
+    /// One that keeps its links.
     fn new(connections: usize, waiting: usize) -> Self {
+        Self::keeping(true, connections, waiting)
+    }
+
+    fn keeping(keep_alive: bool, connections: usize, waiting: usize) -> Self {
         let auth = Application::new(AskSettings {
             target: Target::Unix("/app.sock".into()),
             host: "app".to_owned(),
             path: "/auth".to_owned(),
             timeout_ms: TIMEOUT_MS,
             connections,
+            keep_alive,
             waiting,
         });
         let links = BTreeMap::new();
@@ -153,7 +159,7 @@ impl World {
 fn john() -> Verdict {
     let user = Some("john".to_owned());
     let identity = Identity { user, ..Identity::default() };
-    Verdict::Granted(Granted { identity, allow: None })
+    Verdict::Granted(Granted { identity, ..Granted::default() })
 }
 
 fn unavailable(reason: Failure) -> Verdict {
@@ -195,6 +201,7 @@ fn what_is_granted() {
                     groups: groups.iter().map(|group| (*group).to_owned()).collect(),
                     session: session.map(str::to_owned),
                 },
+                refused: vec![],
                 allow: allow.map(str::to_owned),
             })
         };
@@ -220,22 +227,93 @@ fn what_is_granted() {
 }
 
 #[test]
+fn a_name_that_is_encoded_is_what_it_stands_for_and_a_plain_one_is_what_it_is() {
+    for (headers, user, groups, session) in [
+        ("X-Wsloop-User-Encoded: j%C3%BCrgen\r\n", "jürgen", &[][..], ""),
+        ("X-Wsloop-User: j%C3%BCrgen\r\n", "j%C3%BCrgen", &[], ""),
+        ("X-Wsloop-User-Encoded: Doe%2C%20John\r\n", "Doe, John", &[], ""),
+        ("X-Wsloop-User: Doe, John\r\n", "Doe, John", &[], ""),
+        ("X-Wsloop-User-Encoded: a%2Bb%2525\r\n", "a+b%25", &[], ""),
+        ("X-Wsloop-User-Encoded: \r\n", "", &[], ""),
+        ("X-Wsloop-Groups-Encoded: a%2Cb, c%20d,,%E2%82%AC\r\n", "", &["a,b", "c d", "€"], ""),
+        (
+            "X-Wsloop-Groups-Encoded: a\r\nX-Wsloop-Groups-Encoded: b\r\nX-Wsloop-User: c\r\n",
+            "c",
+            &["a", "b"],
+            "",
+        ),
+        ("X-Wsloop-Session-Encoded: s%31\r\nX-Wsloop-Groups: g%31\r\n", "", &["g%31"], "s1"),
+    ] {
+        let Verdict::Granted(Granted { identity, refused, .. }) = ok(headers) else {
+            panic!("{headers:?}");
+        };
+        assert_eq!(identity.user.as_deref().unwrap_or(""), user, "{headers:?}");
+        assert_eq!(identity.groups, groups, "{headers:?}");
+        assert_eq!(identity.session.as_deref().unwrap_or(""), session, "{headers:?}");
+        assert_eq!(refused, [], "{headers:?}");
+    }
+}
+
+#[test]
+fn a_name_that_cannot_stand_in_a_channel_is_left_out_and_said_and_the_rest_is_granted() {
+    use Audience::{Group, Session, User};
+    let long = "x".repeat(256);
+    for (header, name, audience, why) in [
+        ("User", "a:b", User, NameError::Colon),
+        ("User", "a\tb", User, NameError::Control),
+        ("User", "a\u{85}b", User, NameError::Control),
+        ("User", &long, User, NameError::TooLong),
+        ("User", "\u{a0}a", User, NameError::Blank),
+        ("Session", "a:b", Session, NameError::Colon),
+        ("Groups", "a:b", Group, NameError::Colon),
+        ("User-Encoded", "a%3Ab", User, NameError::Colon),
+        ("User-Encoded", "a%0D%0AX-Wsloop-Groups%3A%20staff", User, NameError::Colon),
+        ("User-Encoded", "%20a", User, NameError::Blank),
+        ("Session-Encoded", "a%00", Session, NameError::Control),
+        ("Groups-Encoded", "a%20", Group, NameError::Blank),
+    ] {
+        for kept in ["X-Wsloop-Groups: kept\r\n", "X-Wsloop-User: kept\r\n"] {
+            if kept.contains(header.trim_end_matches("-Encoded")) {
+                continue;
+            }
+            let headers = format!("X-Wsloop-{header}: {name}\r\n{kept}");
+            let Verdict::Granted(Granted { identity, refused, .. }) = ok(&headers) else {
+                panic!("{headers:?}");
+            };
+            let [lost] = &refused[..] else { panic!("{refused:?} of {headers:?}") };
+            assert_eq!((lost.audience, lost.why), (audience, why), "{headers:?}");
+            let names = identity.user.iter().chain(&identity.groups).chain(&identity.session);
+            assert_eq!(names.collect::<Vec<_>>(), ["kept"], "{headers:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_never_granted() {
     use Wrong::*;
     let (user, groups) = ("X-Wsloop-User", "X-Wsloop-Groups");
     let (session, allow) = ("X-Wsloop-Session", "X-Wsloop-Allow");
-    let long = format!("X-Wsloop-User: {}\r\n", "x".repeat(256));
+    let user_encoded = "X-Wsloop-User-Encoded";
     for (headers, name, wrong) in [
         ("X-Wsloop-User: a\r\nX-Wsloop-User: a\r\n", user, Repeated),
         ("X-Wsloop-User:\r\nX-Wsloop-User: a\r\n", user, Repeated),
         ("X-Wsloop-Session: a\r\nx-wsloop-session: b\r\n", session, Repeated),
-        ("X-Wsloop-User: a:b\r\n", user, Colon),
-        ("X-Wsloop-User: a\tb\r\n", user, Control),
-        ("X-Wsloop-User: a\u{85}b\r\n", user, Control),
-        (&long, user, TooLong),
+        ("X-Wsloop-User: a\r\nX-Wsloop-User-Encoded: a\r\n", user, Both),
+        ("X-Wsloop-User-Encoded:\r\nX-Wsloop-User: a\r\n", user, Both),
+        ("X-Wsloop-Groups: a\r\nX-Wsloop-Groups-Encoded: b\r\n", groups, Both),
+        ("X-Wsloop-Session: a\r\nX-Wsloop-Session-Encoded: a\r\n", session, Both),
+        ("X-Wsloop-User-Encoded: a\r\nX-Wsloop-User-Encoded: a\r\n", user_encoded, Repeated),
+        ("X-Wsloop-User-Encoded: a+b\r\n", user_encoded, NotEncoded),
+        ("X-Wsloop-User-Encoded: a b\r\n", user_encoded, NotEncoded),
+        ("X-Wsloop-User-Encoded: 100%\r\n", user_encoded, NotEncoded),
+        ("X-Wsloop-User-Encoded: %4\r\n", user_encoded, NotEncoded),
+        ("X-Wsloop-User-Encoded: %+1\r\n", user_encoded, NotEncoded),
+        ("X-Wsloop-User-Encoded: j\u{fc}rgen\r\n", user_encoded, NotEncoded),
+        ("X-Wsloop-User-Encoded: j%FCrgen\r\n", user_encoded, NotUtf8),
+        ("X-Wsloop-User-Encoded: %C0%BA\r\n", user_encoded, NotUtf8),
+        ("X-Wsloop-Groups-Encoded: a,%\r\n", "X-Wsloop-Groups-Encoded", NotEncoded),
+        ("X-Wsloop-Groups-Encoded: a%2,b\r\n", "X-Wsloop-Groups-Encoded", NotEncoded),
         ("X-Wsloop-User: =?utf-8?b?zqk=?=\r\n", user, EncodedWord),
-        ("X-Wsloop-Session: a:b\r\n", session, Colon),
-        ("X-Wsloop-User: a\r\nX-Wsloop-Groups: b,c:d\r\n", groups, Colon),
         ("X-Wsloop-Groups: =?utf-8?q?a=2Cb?=\r\n", groups, EncodedWord),
         ("X-Wsloop-Allow: =?utf-8?q?a?=\r\n", allow, EncodedWord),
     ] {

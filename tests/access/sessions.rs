@@ -25,7 +25,7 @@ struct Vector {
 
 impl Vector {
     fn decode(&self, stored: &[u8], secret: Option<&[u8]>) -> Result<Named, SessionError> {
-        decode(self.format, stored, secret, &self.key, &self.entries)
+        decode(self.format, stored, &all(secret), &self.key, &self.entries)
     }
 
     fn named(&self) -> Named {
@@ -59,6 +59,34 @@ fn vectors() -> Vec<Vector> {
     vectors.iter().map(read).collect()
 }
 
+/// All secrets: that one, if there is one.
+fn all(secret: Option<&[u8]>) -> Vec<Vec<u8>> {
+    secret.map(<[u8]>::to_vec).into_iter().collect()
+}
+
+#[test]
+fn a_rotated_secret_logs_nobody_out() {
+    let secrets = |of: &[&[u8]]| of.iter().map(|secret| secret.to_vec()).collect::<Vec<_>>();
+    let mut seen = 0;
+    for vector in vectors().iter().filter(|vector| vector.format.is_signed()) {
+        let Some(own) = vector.secret.as_deref() else { continue };
+        seen += 1;
+        let read = |secrets: &[Vec<u8>]| {
+            let (name, _) = vector.cookie.split_once('=').unwrap();
+            let header = vector.cookie.as_bytes();
+            let named = session_key([header], name, vector.format, secrets);
+            let stored =
+                decode(vector.format, &vector.stored, secrets, &vector.key, &vector.entries);
+            named.and_then(|_| stored)
+        };
+        for secrets in [secrets(&[b"new", own]), secrets(&[own, b"old"]), secrets(&[own])] {
+            assert_eq!(read(&secrets), Ok(vector.named()), "{}", vector.from);
+        }
+        assert_eq!(read(&secrets(&[b"new", b"old"])), Err(SessionError::Signature));
+    }
+    assert!(seen > 5, "{seen}");
+}
+
 #[test]
 fn what_frameworks_store_is_read() {
     let vectors = vectors();
@@ -70,7 +98,7 @@ fn what_frameworks_store_is_read() {
         let (name, _) = vector.cookie.split_once('=').unwrap();
         for secret in [None, secret] {
             let header = vector.cookie.as_bytes();
-            let key = session_key([header], name, vector.format, secret);
+            let key = session_key([header], name, vector.format, &all(secret));
             assert_eq!(key.as_ref(), Ok(&Some(vector.key.clone())), "{from}");
         }
     }
@@ -162,7 +190,7 @@ fn what_is_cut_or_of_another_format_is_an_error() {
             let json = [Format::Json, Format::Express];
             if format != vector.format && !(json.contains(&format) && json.contains(&vector.format))
             {
-                let read = decode(format, &vector.stored, None, &vector.key, &vector.entries);
+                let read = decode(format, &vector.stored, &[], &vector.key, &vector.entries);
                 assert!(read.is_err(), "{} read as {format:?}", vector.from);
             }
         }
@@ -235,7 +263,7 @@ fn names_come_from_their_entries_and_no_others() {
         let entries = entries(from_user, from_groups);
         let bytes = stored.to_string().into_bytes();
         for format in [Format::Json, Format::Express] {
-            let read = decode(format, &bytes, Some(b"secret"), "the-key-of-it", &entries);
+            let read = decode(format, &bytes, &all(Some(b"secret")), "the-key-of-it", &entries);
             assert_eq!(read.as_ref(), Ok(&expected), "{stored}");
         }
     }
@@ -243,7 +271,7 @@ fn names_come_from_their_entries_and_no_others() {
 
 #[test]
 fn a_session_key_is_a_name_too() {
-    let read = decode(Format::Json, b"{}", None, "a:b", &Entries::default()).unwrap();
+    let read = decode(Format::Json, b"{}", &[], "a:b", &Entries::default()).unwrap();
     assert_eq!(read.identity, Identity::default());
     assert_eq!(read.refused.len(), 1);
 }
@@ -254,7 +282,7 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_is_stored_is_bounded() {
-    let read = |format, stored: &[u8]| decode(format, stored, None, "key", &Entries::default());
+    let read = |format, stored: &[u8]| decode(format, stored, &[], "key", &Entries::default());
     let blanks = |count: usize| [b"{}".to_vec(), vec![b' '; count - 2]].concat();
     assert!(read(Format::Json, &blanks(MAX_STORED)).is_ok());
     assert_eq!(read(Format::Json, &blanks(MAX_STORED + 1)), Err(SessionError::TooLarge));
@@ -276,7 +304,7 @@ fn what_is_stored_is_bounded() {
 #[test]
 fn groups_are_bounded_and_so_is_what_they_refer_to() {
     let entries = entries("", "g");
-    let read = |format, stored: &[u8]| decode(format, stored, None, "key", &entries);
+    let read = |format, stored: &[u8]| decode(format, stored, &[], "key", &entries);
     let json = |count| json!({"g": vec!["x"; count]}).to_string().into_bytes();
     assert_eq!(read(Format::Json, &json(MAX_GROUPS)).unwrap().identity.groups.len(), MAX_GROUPS);
     assert_eq!(read(Format::Json, &json(MAX_GROUPS + 1)), Err(SessionError::TooManyGroups));
@@ -312,10 +340,10 @@ fn what_is_no_session_is_an_error() {
         (Format::Json, "{} {}".into(), SessionError::NotJson),
         (Format::Express, "null".into(), SessionError::NotAMap),
     ] {
-        let read = decode(format, stored.as_bytes(), None, "key", &Entries::default());
+        let read = decode(format, stored.as_bytes(), &[], "key", &Entries::default());
         assert_eq!(read, Err(error), "{stored}");
     }
-    let read = decode(Format::Django, b"\xff:b:c", None, "key", &Entries::default());
+    let read = decode(Format::Django, b"\xff:b:c", &[], "key", &Entries::default());
     assert_eq!(read, Err(SessionError::NotDjango));
 }
 
@@ -360,11 +388,11 @@ fn cookies_are_read_as_frameworks_do() {
         (vec!["sid=s:12345678%.mac"], Format::Express, Err(SessionError::NotAKey)),
     ] {
         let bytes = headers.iter().map(|header| header.as_bytes());
-        let key = session_key(bytes, "sid", format, None);
+        let key = session_key(bytes, "sid", format, &[]);
         assert_eq!(key, expected, "{headers:?} {format:?}");
     }
     assert_eq!(
-        session_key([b"sid=12345678\xff".as_slice()], "sid", Format::Json, None),
+        session_key([b"sid=12345678\xff".as_slice()], "sid", Format::Json, &[]),
         Err(SessionError::NotAKey)
     );
 }
@@ -377,7 +405,7 @@ fn forged_express_cookies_are_refused() {
         format!("sid=s:{id}.{}", STANDARD_NO_PAD.encode(tag))
     };
     let key = |cookie: &str, secret: &[u8]| {
-        session_key([cookie.as_bytes()], "sid", Format::Express, Some(secret))
+        session_key([cookie.as_bytes()], "sid", Format::Express, &[secret.to_vec()])
     };
     let good = sign("12345678");
     assert_eq!(key(&good, secret), Ok(Some("12345678".into())));

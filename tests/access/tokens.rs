@@ -4,18 +4,32 @@
 //! which of the `keys` it is verified with, for which audience, and what the result must be.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use wsloop::internals::access::identity::{Identity, NameError, Named};
-use wsloop::internals::access::token::{Claims, MAX_TOKEN, TokenError, find_token, verify};
-use wsloop::{Allow, KeyError, TokenKey};
+use wsloop::internals::access::token::{
+    Claims, Judge, MAX_TOKEN, TokenError, find_token, verify as judged,
+};
+use wsloop::{Allow, TokenKeys};
+
+/// What that key makes of a token, without leeway.
+fn verify(
+    token: &str,
+    keys: &TokenKeys,
+    audience: Option<&str>,
+    now_ms: u64,
+) -> Result<Claims, TokenError> {
+    judged(token, &Judge { keys, audience, leeway_ms: 0 }, now_ms)
+}
+
+const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../sessions/tokens.json")).unwrap()
 }
 
-fn key(vectors: &Value, name: &str) -> TokenKey {
-    TokenKey::from_file_bytes(vectors["keys"][name].as_str().unwrap().as_bytes()).unwrap()
+fn key(vectors: &Value, name: &str) -> TokenKeys {
+    TokenKeys::from_file_bytes(vectors["keys"][name].as_str().unwrap().as_bytes(), &[]).unwrap()
 }
 
 fn john() -> Named {
@@ -44,6 +58,7 @@ fn tokens_of_pyjwt() {
                 "good".to_owned()
             }
             Err(TokenError::Claim(claim)) => format!("claim {claim}"),
+            Err(TokenError::Milliseconds(claim)) => format!("milliseconds {claim}"),
             Err(TokenError::NotYet) => "not yet".into(),
             Err(TokenError::TooLong) => "too long".into(),
             Err(error) => format!("{error:?}").to_lowercase(),
@@ -51,7 +66,7 @@ fn tokens_of_pyjwt() {
         assert_eq!(said, result, "{name} ({key_name})");
         results.insert(said);
     }
-    assert_eq!(results.len(), 16, "{results:?}");
+    assert_eq!(results.len(), 18, "{results:?}");
 }
 
 #[test]
@@ -92,8 +107,8 @@ fn signed(claims: &str, secret: &[u8]) -> String {
 
 #[test]
 fn times_are_judged_to_the_millisecond() {
-    let key = TokenKey::from_file_bytes(b"secret").unwrap();
-    let judge = |claims: &str, now_ms| verify(&signed(claims, b"secret"), &key, None, now_ms);
+    let key = TokenKeys::from_file_bytes(SECRET, &[]).unwrap();
+    let judge = |claims: &str, now_ms| verify(&signed(claims, SECRET), &key, None, now_ms);
     for (claims, good, bad) in [
         (r#"{"exp":10}"#, 9_999, 10_000),
         (r#"{"exp":10.0}"#, 9_999, 10_000),
@@ -107,7 +122,6 @@ fn times_are_judged_to_the_millisecond() {
         assert_eq!(judge(claims, bad), Err(error), "{claims}");
     }
     assert_eq!(judge(r#"{"exp":10.25}"#, 0).unwrap().expires_ms, Some(10_250));
-    assert_eq!(judge(r#"{"exp":1e300}"#, 0).unwrap().expires_ms, Some(u64::MAX));
     assert_eq!(judge("{}", 0).unwrap().expires_ms, None);
     assert_eq!(judge(r#"{"exp":-1e300}"#, 0), Err(TokenError::Expired));
     assert_eq!(judge(r#"{"exp":1e999}"#, 0), Err(TokenError::Malformed));
@@ -115,9 +129,9 @@ fn times_are_judged_to_the_millisecond() {
 
 #[test]
 fn names_that_may_not_be_are_lost_and_said() {
-    let key = TokenKey::from_file_bytes(b"secret").unwrap();
+    let key = TokenKeys::from_file_bytes(SECRET, &[]).unwrap();
     let claims = r#"{"sub":"a:b","groups":["c","d:e",""],"sid":"\u0000"}"#;
-    let Claims { named, allow, .. } = verify(&signed(claims, b"secret"), &key, None, 0).unwrap();
+    let Claims { named, allow, .. } = verify(&signed(claims, SECRET), &key, None, 0).unwrap();
     assert_eq!(named.identity, Identity { groups: vec!["c".into()], ..Identity::default() });
     let why: Vec<_> = named.refused.iter().map(|refused| refused.why).collect();
     let expected = [NameError::Control, NameError::Colon, NameError::Colon, NameError::Empty];
@@ -127,8 +141,8 @@ fn names_that_may_not_be_are_lost_and_said() {
 
 #[test]
 fn tokens_are_bounded() {
-    let key = TokenKey::from_file_bytes(b"secret").unwrap();
-    let long = |count: usize| signed(&format!(r#"{{"x":"{}"}}"#, "x".repeat(count)), b"secret");
+    let key = TokenKeys::from_file_bytes(SECRET, &[]).unwrap();
+    let long = |count: usize| signed(&format!(r#"{{"x":"{}"}}"#, "x".repeat(count)), SECRET);
     let fits = (0..MAX_TOKEN).rev().find(|count| long(*count).len() <= MAX_TOKEN).unwrap();
     assert!(verify(&long(fits), &key, None, 0).is_ok());
     assert_eq!(verify(&long(fits + 1), &key, None, 0), Err(TokenError::TooLong));
@@ -137,86 +151,66 @@ fn tokens_are_bounded() {
 }
 
 #[test]
-fn keys() {
-    let vectors = vectors();
-    let mut algorithms = vec![];
-    for (name, text) in vectors["keys"].as_object().unwrap() {
-        let text = text.as_str().unwrap();
-        let key = TokenKey::from_file_bytes(text.as_bytes()).unwrap();
-        assert!(name.starts_with(key.algorithm()), "{name}");
-        assert_eq!(key.warning(), None, "{name}");
-        let shown = format!("{key:?}");
-        assert!(shown.contains(key.algorithm()) && shown.len() < 40, "{shown}");
-        algorithms.push(key.algorithm());
-        // As people keep them: with text before, Windows' newlines, without the last one.
-        if key.algorithm() != "HS256" {
-            for text in [
-                format!("our key:\n{text}"),
-                text.replace('\n', "\r\n"),
-                text.trim_end().to_owned(),
-                format!("\u{feff}{text}"),
-            ] {
-                let again = TokenKey::from_file_bytes(text.as_bytes()).map(|key| key.algorithm());
-                assert_eq!(again, Ok(key.algorithm()), "{text:?}");
-            }
-            let cut = &text[..text.len() / 2];
-            let error = TokenKey::from_file_bytes(cut.as_bytes()).unwrap_err();
-            assert_eq!(error, KeyError::Unreadable, "{cut}");
-        }
-    }
-    algorithms.sort_unstable();
-    assert_eq!(algorithms, ["ES256", "EdDSA", "HS256", "RS256", "RS256"]);
-
-    let bad = |name: &str| vectors["bad_keys"][name].as_str().unwrap().as_bytes().to_vec();
-    let public = vectors["keys"]["ES256"].as_str().unwrap();
-    let both = [public.as_bytes(), &bad("private ES256")].concat();
-    let der = STANDARD.decode(bad("DER")).unwrap();
-    let off_the_curve = {
-        let mut der = der.clone();
-        *der.last_mut().unwrap() ^= 1;
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", STANDARD.encode(der))
-    };
-    for (file, error) in [
-        (vec![], KeyError::Empty),
-        (b"\n".to_vec(), KeyError::Empty),
-        (b"\r\n".to_vec(), KeyError::Empty),
-        (bad("private RS256"), KeyError::Private),
-        (bad("private ES256"), KeyError::Private),
-        (bad("private EdDSA"), KeyError::Private),
-        (both, KeyError::Private),
-        (bad("short RSA"), KeyError::Unsupported),
-        (bad("P-384"), KeyError::Unsupported),
-        (bad("secp256k1"), KeyError::Unsupported),
-        (off_the_curve.into_bytes(), KeyError::Unsupported),
-        (
-            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----".to_vec(),
-            KeyError::Unreadable,
-        ),
-        (
-            b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----".to_vec(),
-            KeyError::Unreadable,
-        ),
-        (b"-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----".to_vec(), KeyError::Unreadable),
-        (b"-----BEGIN ".to_vec(), KeyError::Unreadable),
-        (der.clone(), KeyError::NotPem),
-        // What Keycloak publishes, and whoever reads it could sign with if it were a secret.
-        (STANDARD.encode(&der).into_bytes(), KeyError::NotPem),
-        (format!(" {}\n", URL_SAFE_NO_PAD.encode(&der)).into_bytes(), KeyError::NotPem),
-        (br#"{"realm":"r","public_key":"AAAA"}"#.to_vec(), KeyError::NotPem),
-        (b"---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n".to_vec(), KeyError::NotPem),
-        (b"sk-ssh-ed25519@openssh.com AAAA\n".to_vec(), KeyError::NotPem),
-        (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@here\n".to_vec(), KeyError::NotPem),
-        (br#"{"kty":"oct","k":"AAAA"}"#.to_vec(), KeyError::NotPem),
+fn a_time_in_milliseconds_is_refused_as_such() {
+    let key = TokenKeys::from_file_bytes(SECRET, &[]).unwrap();
+    let judge = |claims: &str| verify(&signed(claims, SECRET), &key, None, 1_800_000_000_000);
+    for (claims, name) in [
+        (r#"{"exp":1800000600000}"#, "exp"),
+        (r#"{"exp":1800000600000.5}"#, "exp"),
+        (r#"{"exp":1800000600000000}"#, "exp"),
+        (r#"{"exp":253402300800}"#, "exp"),
+        (r#"{"exp":1e300}"#, "exp"),
+        (r#"{"nbf":1799999999000}"#, "nbf"),
+        (r#"{"exp":1800000600,"nbf":1799999999000}"#, "nbf"),
     ] {
-        assert_eq!(TokenKey::from_file_bytes(&file).unwrap_err(), error, "{}", file.escape_ascii());
+        let error = judge(claims).expect_err(claims);
+        assert_eq!(error, TokenError::Milliseconds(name), "{claims}");
+        let said = format!("the token's claim {name} is in milliseconds; it must be seconds");
+        assert_eq!(error.to_string(), said);
     }
-    for (secret, warned) in [(31, true), (32, false)] {
-        let key = TokenKey::from_file_bytes(&[&vec![b'x'; secret][..], b"\n"].concat()).unwrap();
-        assert_eq!((key.algorithm(), key.warning().is_some()), ("HS256", warned));
+    // The last second of the year 9999 is how some say that a token is good for ever.
+    let ever = judge(r#"{"exp":253402300799}"#).unwrap();
+    assert_eq!(ever.expires_ms, Some(253_402_300_799_000));
+}
+
+#[test]
+fn a_claim_of_the_wrong_type_says_which_type_is_wanted() {
+    let key = TokenKeys::from_file_bytes(SECRET, &[]).unwrap();
+    for (claims, said) in [
+        (r#"{"exp":"10"}"#, "exp must be a number of seconds since 1970"),
+        (r#"{"exp":null}"#, "exp must be a number of seconds since 1970"),
+        (r#"{"nbf":true}"#, "nbf must be a number of seconds since 1970"),
+        (r#"{"sub":7}"#, "sub must be a text"),
+        (r#"{"sid":["a"]}"#, "sid must be a text"),
+        (r#"{"groups":"a,b"}"#, "groups must be a list of at most 1000 texts"),
+        (r#"{"groups":["a",7]}"#, "groups must be a list of at most 1000 texts"),
+        (r#"{"allow":["subscribe-user"]}"#, "allow must be a text such as subscribe-user"),
+        (r#"{"allow":"listen"}"#, "allow must be a text such as subscribe-user"),
+        (r#"{"aud":7}"#, "aud must be a text, or a list of texts"),
+    ] {
+        let error = verify(&signed(claims, SECRET), &key, None, 0).expect_err(claims);
+        assert!(error.to_string().starts_with(&format!("the token's claim {said}")), "{error}");
     }
-    let token = signed("{}", b"sec\nret");
-    let key = TokenKey::from_file_bytes(b"sec\nret\r\n").unwrap();
-    assert!(verify(&token, &key, None, 0).is_ok());
+}
+
+#[test]
+fn a_leeway_is_given_on_both_sides_and_no_further() {
+    let keys = &TokenKeys::from_file_bytes(SECRET, &[]).unwrap();
+    let token = signed(r#"{"nbf":100,"exp":200}"#, SECRET);
+    let judge = |now_ms, leeway_ms| {
+        judged(&token, &Judge { keys, audience: None, leeway_ms }, now_ms)
+            .map(|claims| claims.expires_ms)
+    };
+    for (now_ms, leeway_ms, expected) in [
+        (99_999, 0, Err(TokenError::NotYet)),
+        (95_000, 5_000, Ok(Some(205_000))),
+        (94_999, 5_000, Err(TokenError::NotYet)),
+        (204_999, 5_000, Ok(Some(205_000))),
+        (205_000, 5_000, Err(TokenError::Expired)),
+        (0, 300_000, Ok(Some(500_000))),
+    ] {
+        assert_eq!(judge(now_ms, leeway_ms), expected, "{now_ms} {leeway_ms}");
+    }
 }
 
 #[test]

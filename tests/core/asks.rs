@@ -158,7 +158,7 @@ fn what_is_dialed_gets_a_place_that_was_given_up_in_the_same_turn() {
 /// The same of the application's links: the one that is closed, and the one for its question.
 #[test]
 fn a_question_is_asked_again_over_a_link_at_another_place() {
-    let mut world = World::new(by_application());
+    let mut world = World::new(on_kept_links());
     let john = world.knock(ALL);
     world.answer(YES);
     assert_eq!(world.status(john), Some(101));

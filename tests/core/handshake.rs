@@ -380,7 +380,7 @@ fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
             Examined::Asked(asked) => asked,
             Examined::Decided(decision) => panic!("{decision:?}"),
         };
-        match handshake::admit(asked, identity, narrowed_by, &mut cx) {
+        match handshake::admit(asked, identity, &[], narrowed_by, &mut cx) {
             Decision::Open(pending) => {
                 assert_eq!(
                     Some(pending.grant.granted.to_string().as_str()),

@@ -4,13 +4,14 @@
 mod disorder;
 
 mod application;
+mod names;
 mod revocation;
 mod tokens;
 use crate::world::*;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use wsloop::proto::ws::frame::Opcode;
-use wsloop::{Allow, Refuse, Rule, Rules, Settings, Sources, TokenKey, Tokens, Who};
+use wsloop::{Allow, Refuse, Rule, Rules, Settings, Sources, TokenKeys, Tokens, Who};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const ALL: &str = "subscribe-broadcast&subscribe-group&subscribe-user&subscribe-session";
@@ -20,7 +21,8 @@ const YES: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n";
 const NOBODY: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 fn tokens() -> Tokens {
-    Tokens { key: TokenKey::from_file_bytes(SECRET).expect("a key"), audience: None }
+    let keys = TokenKeys::from_file_bytes(SECRET, &[]).expect("a key");
+    Tokens { keys, audience: None, leeway_ms: 0 }
 }
 
 /// Redis, and tokens.
@@ -164,7 +166,7 @@ fn cookies_and_sessions_that_are_not_believed_are_counted() {
     knock(&mut world, ALL, &[COOKIE]);
     assert_eq!(world.metrics().sessions_refused_total, 1);
     world.redis.set("session:johns-key", r#"{"wsloop:username": "a:b"}"#);
-    let id = knock(&mut world, ALL, &[COOKIE]);
+    let id = knock(&mut world, "subscribe-broadcast&subscribe-session", &[COOKIE]);
     assert_eq!(granted(&world, id), "subscribe-broadcast,subscribe-session");
     assert_eq!(world.metrics().names_refused_total, 1);
 }
@@ -299,15 +301,34 @@ fn what_is_no_text_where_a_session_should_be_is_a_503() {
 }
 
 #[test]
-fn a_session_that_is_larger_than_a_message_may_be_is_a_503() {
-    let mut world = World::new(Settings { max_message_size: 1_000, ..by_session() });
+fn sessions_have_a_limit_of_their_own() {
     let groups = vec!["\"a group\""; 200].join(",");
     let session = format!(r#"{{"wsloop:username": "john", "more": [{groups}]}}"#);
-    world.redis.set("session:johns-key", session);
-    let id = knock(&mut world, ALL, &[COOKIE]);
-    expect_refused(&world, id, 503, "who you are");
-    assert_eq!(world.metrics().sessions_unreadable_total, 1);
-    assert_eq!(world.metrics().broker_lost_total, 0);
+    let (length, far_more) = (session.len(), 100_000);
+    for (max_message_size, max_session_size, may) in
+        [(1_000, length, true), (far_more, length - 1, false), (1_000, far_more, true)]
+    {
+        let limits = Settings { max_message_size, max_session_size, ..by_session() };
+        let mut world = World::new(limits);
+        world.redis.set("session:johns-key", &session);
+        world.redis.set("user:john:foo", "x".repeat(1_001));
+        let id = knock(&mut world, ALL, &[COOKIE]);
+        match may {
+            true => assert_eq!(world.status(id), Some(101), "{length} bytes"),
+            false => expect_refused(&world, id, 503, "who you are"),
+        }
+        assert_eq!(world.metrics().sessions_unreadable_total, u64::from(!may));
+        assert_eq!(
+            world.metrics().stored_unreadable_total,
+            u64::from(may && max_message_size == 1_000)
+        );
+        world.publish("user:john:foo", "y".repeat(1_001));
+        assert_eq!(
+            world.metrics().deliveries_skipped_total,
+            u64::from(may && max_message_size == 1_000)
+        );
+        assert_eq!(world.metrics().broker_lost_total, 0);
+    }
 }
 
 // Stored messages of several channels.

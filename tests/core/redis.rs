@@ -1,6 +1,8 @@
 //! The core without sockets: what it asks of Redis, and how it bears Redis's absence.
 
+mod blip;
 mod conditions;
+mod kinds;
 mod link;
 
 use crate::world::*;
@@ -423,21 +425,6 @@ fn who_waited_for_a_confirmation_when_redis_died_is_served_or_refused() {
         assert_eq!(world.metrics().handshakes_pending, 0);
         assert_eq!(world.metrics().channels, u64::from(returns));
     }
-}
-
-#[test]
-fn what_is_published_while_redis_is_away_is_dropped_and_counted() {
-    let mut world = World::new(with_redis());
-    let (id, speaker) = (world.open(HEARS), world.open(SPEAKS));
-    world.kill_redis();
-    (0..3).for_each(|_| world.say(speaker, "lost"));
-    let metrics = world.metrics();
-    assert_eq!((metrics.publishes_dropped_total, metrics.publishes_total), (3, 0));
-    assert_eq!(metrics.messages_in_total, 3);
-    world.revive_redis();
-    world.say(speaker, "heard");
-    assert_eq!(world.texts(id), ["heard"]);
-    assert_eq!(world.metrics().publishes_total, 1);
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn application() -> AskSettings {
         path: "/".to_owned(),
         timeout_ms: 3_000,
         connections: 2,
+        keep_alive: true,
         waiting: 10,
     }
 }

@@ -8,20 +8,20 @@ use std::sync::LazyLock;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use wsloop::TokenKey;
 use wsloop::internals::access::identity::check_name;
-use wsloop::internals::access::token::{MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::internals::access::token::{Judge, MAX_TOKEN, TokenError, find_token, verify};
+use wsloop::{TokenAlgorithm, TokenKeys};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
 /// The keys of the committed tokens, so that a corpus of those gets to the claims.
-static KEYS: LazyLock<Vec<TokenKey>> = LazyLock::new(|| {
+static KEYS: LazyLock<Vec<TokenKeys>> = LazyLock::new(|| {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../sessions/tokens.json")).expect("it is committed");
     let read = |text: &serde_json::Value| {
         let text = text.as_str().expect("a key is a text");
-        TokenKey::from_file_bytes(text.as_bytes()).expect("the keys are good")
+        TokenKeys::from_file_bytes(text.as_bytes(), &[]).expect("the keys are good")
     };
     vectors["keys"].as_object().expect("the keys have names").values().map(read).collect()
 });
@@ -35,8 +35,10 @@ pub fn check(data: &[u8]) {
         1 => request(rest),
         2 => {
             // Nobody's key, whatever it is.
-            if let Ok(key) = TokenKey::from_file_bytes(rest) {
-                assert!(!rest.is_empty() && key.warning().is_some() == warned(&key, rest));
+            let named = if audience.is_some() { &[TokenAlgorithm::Hs256][..] } else { &[] };
+            if let Ok(keys) = TokenKeys::from_file_bytes(rest, named) {
+                assert!(!rest.is_empty() && keys.count() > 0);
+                assert!(keys.warning().is_none() || !named.is_empty() && is_short(rest));
             }
         }
         _ => {
@@ -46,9 +48,9 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Whether a key is a secret shorter than 32 bytes, the newline aside.
-fn warned(key: &TokenKey, file: &[u8]) -> bool {
-    key.algorithm() == "HS256" && wsloop::internals::access::identity::secret(file).len() < 32
+/// Whether a secret is shorter than 32 bytes, the newline aside.
+fn is_short(file: &[u8]) -> bool {
+    wsloop::internals::access::identity::secret(file).len() < 32
 }
 
 fn claims(claims: &[u8], audience: Option<&str>) {
@@ -56,15 +58,15 @@ fn claims(claims: &[u8], audience: Option<&str>) {
     let body = body.join(".");
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), body.as_bytes());
     let token = format!("{body}.{}", URL_SAFE_NO_PAD.encode(tag));
-    let key = TokenKey::from_file_bytes(SECRET).expect("a good secret");
+    let key = TokenKeys::from_file_bytes(SECRET, &[]).expect("a good secret");
     let outcome = judge(&token, &key, audience);
     // It is signed, so that only what it says can be wrong with it.
     assert_ne!(outcome, Err(TokenError::Signature));
     assert_ne!(outcome, Err(TokenError::Algorithm));
 }
 
-fn judge(token: &str, key: &TokenKey, audience: Option<&str>) -> Result<(), TokenError> {
-    let claims = verify(token, key, audience, NOW_MS)?;
+fn judge(token: &str, keys: &TokenKeys, audience: Option<&str>) -> Result<(), TokenError> {
+    let claims = verify(token, &Judge { keys, audience, leeway_ms: 0 }, NOW_MS)?;
     assert!(token.len() <= MAX_TOKEN);
     assert!(claims.expires_ms.is_none_or(|expires_ms| expires_ms > NOW_MS));
     let identity = &claims.named.identity;

@@ -1,8 +1,8 @@
 //! Any bytes from a Redis client: nothing panics, what is held is bounded, and the answers do not
 //! depend on how the bytes arrived.
 
-use wsloop::internals::broker::Broker;
 use wsloop::internals::broker::client::{Heard, PubSub, RespClient, Step};
+use wsloop::internals::broker::{Broker, Uses};
 use wsloop::proto::resp::{Decoder, Item};
 use wsloop::{BrokerKind, BrokerSettings, Now};
 
@@ -32,7 +32,8 @@ pub fn check(data: &[u8]) {
 /// What is answered to a stream that arrives in pieces of that size.
 fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
     let kind = BrokerKind::Local { store_limit: STORE_LIMIT };
-    let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, MAX_MESSAGE, 0);
+    let uses = Uses { max_message: MAX_MESSAGE, max_session: MAX_MESSAGE, publishes: true };
+    let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, uses, 0);
     let mut visitor = RespClient::new(7, MAX_MESSAGE, None);
     let mut sent = Vec::new();
     for mut input in stream.chunks(piece) {

@@ -285,7 +285,7 @@ fn a_link_that_rests_and_is_reset_is_let_go() {
     lp.until("it is let go", |lp| lp.metrics().conns == 0);
 }
 
-/// It has told us so once, and we could not take it in then.
+/// The kernel has told of them once, and there was no room for them then.
 #[test]
 fn who_could_not_be_accepted_is_when_there_is_room() {
     let mut lp = Loop::new(Settings { max_connections: 1, ..settings() });

@@ -65,6 +65,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--shutdown-timeout", "soon", "such as 30 or 0.5"),
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
+    ("--max-session-size", "64MiB", "give 1 to 16MiB"),
     ("--max-fragments", "0", "give 1 to"),
     ("--compression", "on", "off, shared or dedicated"),
     ("--compression-min", "small", "such as 65536"),
@@ -81,7 +82,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--allow", "everything", "subscribe-broadcast"),
     ("--require-login", "perhaps", "on nor off"),
     ("--token-key-file", "/nowhere/key.pem", "cannot be read"),
+    ("--token-algorithm", "none", "is none of HS256, RS256, ES256, EdDSA"),
     ("--token-audience", "app", "give --token-key-file as well"),
+    ("--token-leeway", "301", "give 0, or 0.001 to 300 seconds"),
     ("--session-key", "session", "such as session:{}"),
     ("--session-cookie", "a b", "such as sessionid"),
     ("--session-format", "xml", "none of django, django-pickle, json, express"),
@@ -91,6 +94,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--auth-url", "https://h", "TLS to the application is not spoken"),
     ("--auth-timeout", "soon", "such as 30 or 0.5"),
     ("--auth-connections", "0", "give 1 to"),
+    ("--auth-keep-alive", "perhaps", "on nor off"),
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),
@@ -121,7 +125,7 @@ fn variable(flag: &str) -> String {
 
 #[test]
 fn a_wrong_value_is_one_line_with_the_way_to_mend_it_from_flag_and_environment_alike() {
-    for (flag, value, words) in WRONG {
+    for (flag, value, words) in WRONG.iter().copied() {
         let variable = variable(flag);
         let by_flag = complaint(&[&format!("{flag}={value}")], &[]);
         assert!(by_flag.starts_with(&format!("{flag}: ")), "{by_flag}");
@@ -206,7 +210,7 @@ impl Drop for TomlFile {
 
 #[test]
 fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
-    for (flag, value, words) in WRONG {
+    for (flag, value, words) in WRONG.iter().copied() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
@@ -330,7 +334,7 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
 #[test]
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
-        ("SECONDS", &["expire", "interval", "timeout"][..]),
+        ("SECONDS", &["expire", "interval", "timeout", "leeway"][..]),
         ("BYTES", &["size", "limit", "min"]),
         ("COUNT", &["fragments", "connections", "handshakes", "address"]),
     ];

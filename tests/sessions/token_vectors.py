@@ -110,7 +110,10 @@ for form in ["RS256", "RS256 of PKCS 1", "ES256", "EdDSA"]:
     add("RSA's PSS", form, jwt.encode(FULL, private["RS256"], "PS256"), "algorithm")
 add("good", "RS256 of PKCS 1", jwt.encode(FULL, private["RS256"], "RS256"), "good")
 
-hs("exp far away", {**FULL, "exp": 1e300}, "good")
+hs("exp far away", {**FULL, "exp": 1e300}, "milliseconds exp")
+hs("exp in milliseconds", {**FULL, "exp": NOW * 1000 + 600_000}, "milliseconds exp")
+hs("nbf in milliseconds", {**FULL, "nbf": NOW * 1000 - 600_000}, "milliseconds nbf")
+hs("exp in the year 9999", {**FULL, "exp": 253_402_300_799}, "good")
 hs("without exp", FULL, "good")
 hs("exp in a fraction of a second", {**FULL, "exp": NOW + 0.001}, "good")
 hs("exp now", {**FULL, "exp": NOW}, "expired")

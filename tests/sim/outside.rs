@@ -109,7 +109,7 @@ impl Reply {
         const USELESS: [&str; 5] = [
             "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n",
             "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /login\r\n",
-            "HTTP/1.1 204 Yes\r\nX-Wsloop-User: a:b\r\n",
+            "HTTP/1.1 204 Yes\r\nX-Wsloop-User: a\r\nX-Wsloop-User-Encoded: a\r\n",
             "HTTP/1.1 204 Yes\r\nX-Wsloop-Allow: everything\r\n",
             "hello\r\n",
         ];

@@ -243,6 +243,12 @@ impl Client {
         }
     }
 
+    /// One of the next messages is this text; those before it do not matter.
+    #[track_caller]
+    pub fn expect_among(&mut self, text: &str) {
+        while self.text() != text {}
+    }
+
     /// The server closes with this code, in words that contain these, and ends its side when it
     /// has the answer.
     #[track_caller]

@@ -33,11 +33,16 @@ impl RedisServer {
 
     /// Starts it on a port of 127.0.0.1 as well, and returns the port.
     pub fn start_on_tcp() -> (RedisServer, u16) {
+        RedisServer::start_on_tcp_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_on_tcp_with(args: &[&str]) -> (RedisServer, u16) {
         let mut server = RedisServer::absent();
         for _ in 0..5 {
             let port = free_port();
-            server.args =
-                ["--bind", "127.0.0.1", "--port", &port.to_string()].map(str::to_owned).into();
+            let port_args = ["--bind", "127.0.0.1", "--port", &port.to_string()];
+            server.args = port_args.iter().chain(args).map(|arg| arg.to_string()).collect();
             if server.launch(|_| {}) {
                 return (server, port);
             }
@@ -79,6 +84,13 @@ impl RedisServer {
     #[track_caller]
     pub fn revive(&mut self, prepare: impl FnOnce(&mut RedisClient)) {
         assert!(self.launch(prepare), "redis-server does not start: {}", self.log());
+    }
+
+    /// Starts it again with other arguments and what it had saved. It may not have loaded that.
+    #[track_caller]
+    pub fn revive_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|arg| arg.to_string()).collect();
+        self.revive(|_| {});
     }
 
     /// It begins to listen in another place and is moved when it is ready.

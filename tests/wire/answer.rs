@@ -8,6 +8,7 @@ use wsloop::proto::http;
 use wsloop::proto::http::answer::{
     Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY, MAX_HEAD,
 };
+use wsloop::{AskSettings, Target};
 
 const WANTED: &[&str] = &["X-User", "X-Groups"];
 
@@ -230,13 +231,26 @@ fn limits() {
     assert_eq!(replay_some_ways(chunked.as_bytes()), (vec![], Some(AnswerError::TooLarge)));
 }
 
+fn auth(host: &str, path: &str, keep_alive: bool) -> AskSettings {
+    AskSettings {
+        target: Target::Unix("/app.sock".into()),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        timeout_ms: 1,
+        connections: 1,
+        keep_alive,
+        waiting: 1,
+    }
+}
+
 /// The question about a request with these header lines; each character is a byte.
 fn asked(lines: &str, address: &str) -> String {
     let head = format!("GET /ws/a?b=c&d=%0d%0a HTTP/1.1\r\n{lines}\r\n");
     let head: Vec<u8> = head.chars().map(|c| u8::try_from(c).expect("a byte")).collect();
     let (head, _) = http::parse_head(&head, 8192).expect("a head").expect("all of it");
     let address: IpAddr = address.parse().expect("an address");
-    let bytes = question("app:8000", "/auth?x", &head, address).expect("nothing ends a line");
+    let bytes =
+        question(&auth("app:8000", "/auth?x", true), &head, address).expect("nothing ends a line");
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
@@ -269,15 +283,26 @@ fn a_question_says_which_scheme_a_proxy_saw_if_it_is_one() {
 }
 
 #[test]
+fn a_question_says_that_it_is_the_only_one_on_its_connection() {
+    let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
+    let address: IpAddr = "::1".parse().expect("an address");
+    for keep_alive in [false, true] {
+        let bytes = question(&auth("h", "/", keep_alive), &head, address).expect("a question");
+        let text = String::from_utf8(bytes).expect("text");
+        assert_eq!(text.contains("\r\nConnection: close\r\n"), !keep_alive, "{text}");
+    }
+}
+
+#[test]
 fn a_question_goes_nowhere_else() {
     let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
     let address: IpAddr = "::1".parse().expect("an address");
     for (host, path) in
         [("h\r\nA: b", "/"), ("h\n", "/"), ("h\0", "/"), ("h", "/ HTTP/1.1\r\nA: b")]
     {
-        assert_eq!(question(host, path, &head, address), None, "{host:?} {path:?}");
+        assert_eq!(question(&auth(host, path, false), &head, address), None, "{host:?} {path:?}");
     }
     let mut forged = head.clone();
     forged.path = "/a\r\nX-Wsloop-User: root";
-    assert_eq!(question("h", "/", &forged, address), None);
+    assert_eq!(question(&auth("h", "/", false), &forged, address), None);
 }

@@ -21,6 +21,8 @@ pub struct Call {
     pub closing: Vec<(BrowserId, Vec<u8>)>,
     /// What Redis is to do.
     pub commands: Vec<Vec<Vec<u8>>>,
+    /// How many commands Redis was given on its link so far.
+    pub begun: usize,
     /// Whether the broker is up.
     pub up: bool,
     /// Messages that have ever come from browsers.
@@ -111,7 +113,7 @@ impl World {
         if self.calls.is_none() {
             return;
         }
-        let up = self.metrics().broker_up == 1;
+        let (up, begun) = (self.metrics().broker_up == 1, self.redis.begun());
         let (opened, closing, commands) = (Vec::new(), Vec::new(), Vec::new());
         let messages = self.metrics().messages_in_total;
         let (now_ms, unix_ms) = (self.latest_ms(), self.unix_ms());
@@ -119,8 +121,18 @@ impl World {
             Told::Bytes(id, _) | Told::WentOn(id) => self.is_left_over(id),
             _ => false,
         };
-        let mut call =
-            Call { told, now_ms, unix_ms, opened, closing, commands, up, messages, left_over };
+        let mut call = Call {
+            told,
+            now_ms,
+            unix_ms,
+            opened,
+            closing,
+            commands,
+            begun,
+            up,
+            messages,
+            left_over,
+        };
         for id in 0..self.browsers.len() {
             let browser = &self.browsers[id];
             if browser.closed_ms.is_some() || browser.seen == Seen::Closing {

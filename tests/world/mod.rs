@@ -34,7 +34,7 @@ pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
 pub use settings::{
     AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
-    by_session, redis_of, sessions, settings, with_redis,
+    by_session, on_kept_links, redis_of, sessions, settings, with_redis,
 };
 pub use setup::{Packing, Setup, token};
 

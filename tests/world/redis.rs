@@ -54,8 +54,14 @@ pub struct FakeRedis {
     pub account: Option<(String, String)>,
     /// Commands refused, with the channel or key for which they are; `*` is for all.
     pub denied: Vec<(&'static str, &'static str)>,
+    /// What it says of itself: mode, role, and its slots where it is a node of a cluster.
+    pub mode: &'static str,
+    pub role: &'static str,
+    pub slots: &'static str,
     /// What it answers to everything but the greeting.
     pub condition: Option<&'static str>,
+    /// A command, and the error that it is answered with.
+    pub denied_with: Option<(&'static str, &'static str)>,
     /// Commands that it does not know.
     pub unknown: Vec<&'static str>,
     /// Most bytes of what it says that may wait for its client, which is cut past that.
@@ -90,6 +96,9 @@ pub struct FakeRedis {
     arrived: Vec<Arrival>,
     /// Commands that may be executed though it is paused.
     allowance: usize,
+    /// Commands of which something has come on this link or the last, and what came of one that
+    /// is not whole.
+    begun: (usize, Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -106,7 +115,11 @@ impl FakeRedis {
             ancient: false,
             account: None,
             denied: Vec::new(),
+            mode: "standalone",
+            role: "master",
+            slots: "0-16383",
             condition: None,
+            denied_with: None,
             unknown: Vec::new(),
             output_limit: usize::MAX,
             most_unsaid: 0,
@@ -124,6 +137,7 @@ impl FakeRedis {
             store: BTreeMap::new(),
             client: None,
             allowance: 0,
+            begun: (0, Vec::new()),
         }
     }
 
@@ -205,6 +219,11 @@ impl FakeRedis {
         client.say(bytes, Some(Arrival::Blurt));
     }
 
+    /// How many commands it was given, one that is not whole included.
+    pub fn begun(&self) -> usize {
+        self.begun.0 + usize::from(!self.begun.1.is_empty())
+    }
+
     /// Whether it has a client.
     pub fn has_client(&self) -> bool {
         self.client.is_some()
@@ -218,6 +237,7 @@ impl FakeRedis {
     /// A client has connected.
     pub fn connected(&mut self) {
         self.client = Some(Client::default());
+        self.begun = (0, Vec::new());
     }
 
     /// The client has gone.
@@ -230,6 +250,12 @@ impl FakeRedis {
     pub fn receive(&mut self, bytes: &[u8]) {
         if let Some(client) = &mut self.client {
             client.inbox.extend_from_slice(bytes);
+        }
+        let (whole, rest) = &mut self.begun;
+        rest.extend_from_slice(bytes);
+        while let Some((_, length)) = parse_command(rest) {
+            rest.drain(..length);
+            *whole += 1;
         }
     }
 
@@ -353,6 +379,12 @@ impl FakeRedis {
             || self.denied_names.iter().any(|(command, channel)| {
                 *command == name && (channel == "*" || arguments.contains(&channel.as_str()))
             });
+        if let Some((_, error)) = self.denied_with.filter(|(command, _)| *command == name) {
+            return Some(error.to_string());
+        }
+        if name == "SET" && self.role == "replica" {
+            return Some("READONLY You can't write against a read only replica.".to_string());
+        }
         let unheard_of = self.unknown.contains(&name);
         let error = match unheard_of {
             true => format!("ERR unknown command '{name}', with args beginning with: "),
@@ -372,13 +404,21 @@ impl FakeRedis {
         vec![match name {
             "HELLO" => {
                 client.greeted = true;
-                (HELLO.to_vec(), Some(Arrival::Greeted))
+                (hello(self.mode, self.role), Some(Arrival::Greeted))
             }
             "SELECT" => {
                 client.db = number(&command[1]) as u32;
                 (b"+OK\r\n".to_vec(), None)
             }
             "PING" => (b"+PONG\r\n".to_vec(), None),
+            "ROLE" => {
+                let role = self.role.replace("replica", "slave");
+                (format!("*3\r\n+{role}\r\n:0\r\n*0\r\n").into_bytes(), None)
+            }
+            "CLUSTER" => {
+                let node = "0a1b 10.0.0.1:6379@16379 myself,master - 0 0 1 connected";
+                (bulk(format!("{node} {}\n", self.slots).as_bytes()), None)
+            }
             "SUBSCRIBE" | "UNSUBSCRIBE" => {
                 return command[1..].iter().map(|channel| client.confirm(name, channel)).collect();
             }
@@ -418,7 +458,13 @@ impl FakeRedis {
 }
 
 /// The answer of a Redis with a module, as deep as it gets.
-const HELLO: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
-    $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n\
-    $4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*1\r\n%2\r\n\
-    $4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n";
+fn hello(mode: &str, role: &str) -> Vec<u8> {
+    let mut hello = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
+        $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n"
+        .to_vec();
+    hello.extend(bulk(mode.as_bytes()));
+    hello.extend(b"$4\r\nrole\r\n");
+    hello.extend(bulk(role.as_bytes()));
+    hello.extend(b"$7\r\nmodules\r\n*1\r\n%2\r\n$4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n");
+    hello
+}

@@ -57,7 +57,7 @@ pub fn sessions() -> Sessions {
         cookie: "sessionid".to_owned(),
         key: ("session:".to_owned(), String::new()),
         format: Format::Json,
-        secret: None,
+        secrets: Vec::new(),
         entries: Entries {
             user: Some("wsloop:username".to_owned()),
             groups: Some("ws4redis:memberof".to_owned()),
@@ -73,6 +73,7 @@ pub fn application() -> AskSettings {
         path: "/auth?key=1".to_owned(),
         timeout_ms: AUTH_TIMEOUT_MS,
         connections: 2,
+        keep_alive: false,
         waiting: 20_000,
     }
 }
@@ -80,6 +81,15 @@ pub fn application() -> AskSettings {
 /// Redis, and sessions in it.
 pub fn by_session() -> Settings {
     let sources = Sources { session: Some(sessions()), ..Sources::default() };
+    Settings { sources, ..with_redis() }
+}
+
+/// The same, one question after another on a link.
+pub fn on_kept_links() -> Settings {
+    let sources = Sources {
+        auth: Some(AskSettings { keep_alive: true, ..application() }),
+        ..Sources::default()
+    };
     Settings { sources, ..with_redis() }
 }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use wsloop::internals::access::ask;
 use wsloop::proto::ws::deflate::Compression;
 use wsloop::{
-    Allow, Entries, Format, Overflows, Refuse, Sessions, Settings, Sources, TokenKey, Tokens,
+    Allow, Entries, Format, Overflows, Refuse, Sessions, Settings, Sources, TokenKeys, Tokens,
 };
 
 use super::{app_target, redis_of, settings, with_redis};
@@ -77,6 +77,7 @@ impl Setup {
             close_timeout_ms: self.close_timeout_ms,
             shutdown_timeout_ms: self.shutdown_timeout_ms,
             max_message_size: self.max_message,
+            max_session_size: self.max_message,
             outbox_limit: self.outbox_limit,
             overflows: Overflows::parse(self.overflow).expect("a list"),
             max_connections: self.max_connections,
@@ -102,7 +103,7 @@ impl Setup {
             cookie: "sessionid".to_owned(),
             key: ("session:".to_owned(), String::new()),
             format: Format::Json,
-            secret: None,
+            secrets: Vec::new(),
             entries: Entries { user: Some("user".to_owned()), groups: Some("groups".to_owned()) },
         };
         let application = |connections| ask::AskSettings {
@@ -111,11 +112,12 @@ impl Setup {
             path: "/auth".to_owned(),
             timeout_ms: self.auth_timeout_ms,
             connections,
+            keep_alive: connections % 2 == 1,
             waiting: 64,
         };
-        let key = || TokenKey::from_file_bytes(SECRET).expect("a key");
+        let keys = || TokenKeys::from_file_bytes(SECRET, &[]).expect("a key");
         Sources {
-            token: self.tokens.then(|| Tokens { key: key(), audience: None }),
+            token: self.tokens.then(|| Tokens { keys: keys(), audience: None, leeway_ms: 0 }),
             session: self.sessions.then(sessions),
             auth: self.application.map(application),
         }

@@ -71,6 +71,7 @@ class Command(RedisTestCase):
         process = self.start(
             binary=PROJECT / "told.py",
             SECRET_KEY="top secret",
+            SECRET_KEY_FALLBACKS=["old secret"],
             SESSION_ENGINE="redis_sessions.session",
             SESSION_REDIS={"host": "h", "password": "hush"},
             WS4REDIS_CONNECTION={"host": "h", "password": "hush"},
@@ -78,8 +79,10 @@ class Command(RedisTestCase):
         shown, told = self.told(process)
         self.assertNotRegex(shown + " ".join(told["flags"]), "hush|secret ")
         self.assertEqual(told["redis"], "redis://:hush@h:6379/0")
-        path, modes, secret = told["files"]["--session-secret-file"]
-        self.assertEqual((modes, secret), ([0o700, 0o600], "top secret\n"))
+        files = told["files"]["--session-secret-file"]
+        for (path, modes, secret), expected in zip(files, ("top secret\n", "old secret\n")):
+            self.assertEqual((modes, secret), ([0o700, 0o600], expected))
+        self.assertEqual(len(files), 2)
         os.killpg(process.pid, signal.SIGINT)
         self.assertEqual(process.wait(10), 0)
         self.assertFalse(Path(path).parent.exists())

@@ -397,7 +397,7 @@ class Flags(TestCase):
 
     def test_sessions_of_django_redis_sessions(self):
         engine = {"SESSION_ENGINE": "redis_sessions.session", "SESSION_COOKIE_NAME": "sid"}
-        secret = {"session-secret-file": b"not secret, for tests only"}
+        secret = {"session-secret-file": [b"not secret, for tests only"]}
         for settings, key in [
             ({}, "{}"),
             ({"SESSION_REDIS": {"host": "localhost", "prefix": "session"}}, "session:{}"),
@@ -407,6 +407,10 @@ class Flags(TestCase):
             with self.subTest(settings):
                 got = self.session_flags({**engine, **settings})
                 self.assertEqual(got, (("sid", key, "django"), secret))
+        rotated = {**engine, "SECRET_KEY": "new", "SECRET_KEY_FALLBACKS": ["old", b"older"]}
+        self.assertEqual(
+            self.session_flags(rotated)[1], {"session-secret-file": [b"new", b"old", b"older"]}
+        )
 
     def test_sessions_that_the_server_cannot_read_are_asked_for(self):
         redis_sessions = {"SESSION_ENGINE": "redis_sessions.session"}

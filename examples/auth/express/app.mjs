@@ -47,14 +47,15 @@ app.get('/wsloop-auth', (req, res) => {
   const { user, groups } = req.session;
   if (BANNED.includes(user)) return res.status(403).send('You are banned.');
   if (user) {
-    res.set('X-Wsloop-User', header(user));
-    res.set('X-Wsloop-Groups', header(groups.join(',')));
+    if (![user, ...groups].every(isName)) return res.status(403).send('This name cannot be used.');
+    res.set('X-Wsloop-User-Encoded', encodeURIComponent(user));
+    res.set('X-Wsloop-Groups-Encoded', groups.map(encodeURIComponent).join(','));
     res.set('X-Wsloop-Session', req.sessionID);
   }
-  res.end(); // No text: Node may write headers in the encoding of a text that follows.
+  res.end();
 });
 
-/** Node writes headers in Latin-1, and wsloop reads UTF-8. */
-const header = (name) => Buffer.from(name).toString('latin1');
+/** What has blanks around it or control characters is no name for wsloop. */
+const isName = (name) => name === name.trim() && !/\p{Cc}|\p{Cs}/u.test(name);
 
 app.listen(PORT, '127.0.0.1');

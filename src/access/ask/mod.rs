@@ -3,9 +3,10 @@
 //! It knows which question is on which link; it has no socket and no clock: the owner dials and
 //! closes when told to, hands in what arrives and sends what waits. A question has a number, and
 //! the answer comes back with the number and with who asked. Its rules:
-//! * a link has one question at a time. It has another only after a whole answer that ends where it
-//!   says it does; whatever else arrives on it, or does not in time, closes it, for the next answer
-//!   on such a link might be another browser's;
+//! * a link has one question, so that an application which answers twice cannot have one browser
+//!   let in as another. Where it may have more (`keep_alive`), it has the next only after a whole
+//!   answer that ends where it says it does;
+//! * whatever else arrives on a link, or does not in time, closes it: nobody has asked for that;
 //! * a question that found its link closed before a byte of an answer came is asked once more, on
 //!   a link that was dialed since, if the first one had rested: that the application closes what
 //!   rests is no error;
@@ -49,6 +50,9 @@ pub struct AskSettings {
     pub timeout_ms: u64,
     /// Most links, at least 1.
     pub connections: usize,
+    /// Whether a link may have one question after another: for an application that never answers
+    /// one twice.
+    pub keep_alive: bool,
     /// Most questions that wait for a link, at least 1. Each is about as large as the browser's
     /// request head.
     pub waiting: usize,
@@ -378,7 +382,7 @@ impl Application {
             return self.fail(at, Failure::Status(REQUEST_TIMEOUT));
         }
         let verdict = verdict::verdict(answer);
-        if !(alone && answer.keeps_alive) {
+        if !(alone && answer.keeps_alive && self.settings.keep_alive) {
             return self.conclude(at, verdict);
         }
         let Some(link) = self.links.get_mut(&at) else { return };

@@ -5,17 +5,19 @@
 
 use std::net::IpAddr;
 
+use super::AskSettings;
 use crate::proto::http::Head;
 
 /// What of the browser's request is repeated as it came.
 const REPEATED: [&str; 3] = ["Authorization", "Origin", "User-Agent"];
 
-/// A GET of `path` at `host`, about the request of a browser at that address: with its Cookie,
-/// Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI, its
-/// address as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and with
-/// X-Forwarded-Proto if it has one that says http or https, for applications that redirect what is
-/// not. `None` if a value could end its line, which none can that was parsed.
-pub fn question(host: &str, path: &str, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
+/// A GET of the URL of the settings, about the request of a browser at that address: with its
+/// Cookie, Authorization, Origin and User-Agent as they came, its path and query as X-Original-URI,
+/// its address as X-Real-IP and X-Forwarded-For (never what the browser says of that itself), and
+/// with X-Forwarded-Proto if it has one that says http or https, for applications that redirect
+/// what is not. `None` if a value could end its line, which none can that was parsed.
+pub fn question(settings: &AskSettings, head: &Head<'_>, address: IpAddr) -> Option<Vec<u8>> {
+    let AskSettings { host, path, .. } = settings;
     let mut out = Vec::with_capacity(1 << 10);
     out.extend_from_slice(b"GET ");
     if path.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
@@ -25,6 +27,9 @@ pub fn question(host: &str, path: &str, head: &Head<'_>, address: IpAddr) -> Opt
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let address = address.to_canonical().to_string();
     push_line(&mut out, "Host", host.as_bytes())?;
+    if !settings.keep_alive {
+        push_line(&mut out, "Connection", b"close")?;
+    }
     push_line(&mut out, "Accept", b"*/*")?;
     push_line(&mut out, "Accept-Encoding", b"identity")?;
     // Never an authority: the application decides by what the path begins with.

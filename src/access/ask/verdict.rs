@@ -1,22 +1,31 @@
 //! L1: what the application's answer means.
 //!
-//! It knows the headers and the statuses; not how the answer came. Its rules: a header is taken as
-//! its bytes are, which must be UTF-8, and decoded no further, so that no name stands for another;
-//! one that cannot be taken makes the whole answer worth nothing, and never a grant of the rest.
+//! It knows the headers and the statuses; not how the answer came. Its rules:
+//! - a plain header is taken as its bytes are, which must be UTF-8, and decoded no further, so that
+//!   no name stands for another;
+//! - its `-Encoded` form is percent-encoded UTF-8, and a list in it is split before it is decoded;
+//! - a header that cannot be read, or that comes in both forms, makes the whole answer worth
+//!   nothing, and never a grant of the rest;
+//! - a name that can be read and not be part of a channel's name is left out, as of other sources.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use crate::access::identity::{Identity, MAX_GROUPS};
+use percent_encoding::percent_decode_str;
+
+use crate::access::identity::{Identity, MAX_GROUPS, Named, Refused};
 use crate::proto::http::answer::{Answer, AnswerError};
 
 const USER: &str = "X-Wsloop-User";
 const GROUPS: &str = "X-Wsloop-Groups";
 const SESSION: &str = "X-Wsloop-Session";
+const USER_ENCODED: &str = "X-Wsloop-User-Encoded";
+const GROUPS_ENCODED: &str = "X-Wsloop-Groups-Encoded";
+const SESSION_ENCODED: &str = "X-Wsloop-Session-Encoded";
 const ALLOW: &str = "X-Wsloop-Allow";
 /// The headers of an answer that mean something.
-pub(super) const WANTED: &[&str] = &[USER, GROUPS, SESSION, ALLOW];
-/// Longest name, in bytes.
-const MAX_NAME: usize = 255;
+pub(super) const WANTED: &[&str] =
+    &[USER, GROUPS, SESSION, USER_ENCODED, GROUPS_ENCODED, SESSION_ENCODED, ALLOW];
 
 /// What has become of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +52,8 @@ pub enum Verdict {
 pub struct Granted {
     /// Each part empty unless the application named it.
     pub identity: Identity,
+    /// Names that it gave and that the identity cannot have.
+    pub refused: Vec<Refused>,
     /// What alone is allowed, in the words of `--allow`; `None` narrows nothing, empty text allows
     /// nothing.
     pub allow: Option<String>,
@@ -85,12 +96,11 @@ pub enum Wrong {
     EncodedWord,
     /// There are more than [`MAX_GROUPS`] names in it.
     TooMany,
-    /// A name in it is over 255 bytes.
-    TooLong,
-    /// A name in it has a colon, which separates the parts of a channel's name.
-    Colon,
-    /// A name in it has a control character.
-    Control,
+    /// It came in its other form, too.
+    Both,
+    /// It is to be percent-encoded, and is not: a percent sign without two digits, a plus sign,
+    /// which may mean a blank, a blank, or a byte that is not ASCII.
+    NotEncoded,
 }
 
 impl fmt::Display for Failure {
@@ -123,17 +133,17 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Repeated => "came more than once",
-            Self::NotUtf8 => {
-                "is not UTF-8; in Python, write name.encode().decode('latin-1') into it"
-            }
+            Self::NotUtf8 => "is not UTF-8; write it percent-encoded, into its -Encoded form",
             Self::EncodedWord => {
-                "is an encoded word (=?…?=), as Django makes of what is not Latin-1; write \
-                 name.encode().decode('latin-1') into it"
+                "is an encoded word (=?…?=), as Django makes of what is not Latin-1; write it \
+                 percent-encoded, into its -Encoded form"
             }
             Self::TooMany => "has more than 1,000 names",
-            Self::TooLong => "has a name of more than 255 bytes",
-            Self::Colon => "has a name with a colon",
-            Self::Control => "has a name with a control character",
+            Self::Both => "came in its plain and in its encoded form; write one of them",
+            Self::NotEncoded => {
+                "is not percent-encoded: encodeURIComponent, quote(name, safe=''), rawurlencode \
+                 and ERB::Util.url_encode do that"
+            }
         })
     }
 }
@@ -151,28 +161,68 @@ pub(super) fn verdict(answer: &Answer) -> Verdict {
 }
 
 fn granted(answer: &Answer) -> Result<Granted, Failure> {
-    let one_name = |header| {
-        let text = single(answer, header)?;
-        text.map(|text| name(text).map(str::to_owned))
-            .transpose()
-            .map_err(|wrong| Failure::Header { name: header, wrong })
-    };
-    let (user, session) = (one_name(USER)?, one_name(SESSION)?);
-    let mut groups = Vec::new();
-    for text in texts(answer, GROUPS) {
-        for group in text?.split(',').map(|group| group.trim_matches([' ', '\t'])) {
-            if !group.is_empty() {
-                let group = name(group).map_err(|wrong| Failure::Header { name: GROUPS, wrong })?;
-                groups.push(group.to_owned());
-            }
-        }
-    }
-    if groups.len() > MAX_GROUPS {
-        return Err(Failure::Header { name: GROUPS, wrong: Wrong::TooMany });
-    }
+    let (user, session) =
+        (name(answer, USER, USER_ENCODED)?, name(answer, SESSION, SESSION_ENCODED)?);
+    let groups = groups(answer)?;
+    let groups = groups.iter().map(|group| &**group);
+    let Named { identity, refused } = Named::new(session.as_deref(), user.as_deref(), groups);
     let allow: Vec<&str> = texts(answer, ALLOW).collect::<Result<_, _>>()?;
     let allow = Some(allow.join(",")).filter(|_| answer.values(ALLOW).next().is_some());
-    Ok(Granted { identity: Identity { session, user, groups }, allow })
+    Ok(Granted { identity, refused, allow })
+}
+
+/// The name in that header, or in its encoded form.
+fn name<'a>(
+    answer: &'a Answer,
+    plain: &'static str,
+    encoded: &'static str,
+) -> Result<Option<Cow<'a, str>>, Failure> {
+    not_both(answer, plain, encoded)?;
+    let name = single(answer, encoded)?.map(|text| decoded(encoded, text)).transpose()?;
+    Ok(name.or(single(answer, plain)?.map(Cow::Borrowed)))
+}
+
+/// The names in the list of groups, or in its encoded form.
+fn groups(answer: &Answer) -> Result<Vec<Cow<'_, str>>, Failure> {
+    not_both(answer, GROUPS, GROUPS_ENCODED)?;
+    let mut groups = Vec::new();
+    for header in [GROUPS, GROUPS_ENCODED] {
+        for text in texts(answer, header) {
+            let parts = text?.split(',').map(|part| part.trim_matches([' ', '\t']));
+            for part in parts.filter(|part| !part.is_empty()) {
+                groups.push(match header == GROUPS {
+                    true => Cow::Borrowed(part),
+                    false => decoded(header, part)?,
+                });
+            }
+        }
+        if groups.len() > MAX_GROUPS {
+            return Err(Failure::Header { name: header, wrong: Wrong::TooMany });
+        }
+    }
+    Ok(groups)
+}
+
+fn not_both(answer: &Answer, plain: &'static str, encoded: &str) -> Result<(), Failure> {
+    let came = |header| answer.values(header).next().is_some();
+    match came(plain) && came(encoded) {
+        true => Err(Failure::Header { name: plain, wrong: Wrong::Both }),
+        false => Ok(()),
+    }
+}
+
+/// What a percent-encoded name stands for.
+fn decoded<'a>(header: &'static str, text: &'a str) -> Result<Cow<'a, str>, Failure> {
+    let wrong = |wrong| Failure::Header { name: header, wrong };
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    for (at, byte) in text.bytes().enumerate() {
+        let behind = &text.as_bytes()[at + 1..];
+        let is_whole = byte != b'%' || is_digit(behind.first()) && is_digit(behind.get(1));
+        if !byte.is_ascii_graphic() || byte == b'+' || !is_whole {
+            return Err(wrong(Wrong::NotEncoded));
+        }
+    }
+    percent_decode_str(text).decode_utf8().map_err(|_| wrong(Wrong::NotUtf8))
 }
 
 /// The header's text, if it has any: frameworks write the empty name of nobody as it is.
@@ -198,16 +248,6 @@ fn texts<'a>(
         };
         Err(Failure::Header { name: header, wrong })
     })
-}
-
-/// The name, if it can be part of a channel's.
-fn name(text: &str) -> Result<&str, Wrong> {
-    match text {
-        _ if text.contains(char::is_control) => Err(Wrong::Control),
-        _ if text.contains(':') => Err(Wrong::Colon),
-        _ if text.len() > MAX_NAME => Err(Wrong::TooLong),
-        _ => Ok(text),
-    }
 }
 
 /// A body as one line: where it was cut within a character, that character is left out.

@@ -14,20 +14,21 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use percent_encoding::percent_decode;
 
-use super::{Format, SessionError};
+use super::{Format, SessionError, is_signed};
 
 const SHORTEST_KEY: usize = 8;
 const LONGEST_KEY: usize = 128;
 
 /// The session key in the cookie of that name, or `None` without such a cookie.
 ///
-/// With a secret, the MAC of an Express cookie must be by it. Without one the key is taken as it
-/// is, which is as safe as a session key is secret. Of other formats the cookie is not signed.
+/// With secrets, the MAC of an Express cookie must be by one of them. Without any the key is taken
+/// as it is, which is as safe as a session key is secret. Of other formats the cookie is not
+/// signed.
 pub fn session_key<'a>(
     headers: impl IntoIterator<Item = &'a [u8]>,
     name: &str,
     format: Format,
-    secret: Option<&[u8]>,
+    secrets: &[Vec<u8>],
 ) -> Result<Option<String>, SessionError> {
     let mut values = headers
         .into_iter()
@@ -43,22 +44,21 @@ pub fn session_key<'a>(
     };
     match value {
         None => Ok(None),
-        Some(value) if format == Format::Express => express(value, secret).map(Some),
+        Some(value) if format == Format::Express => express(value, secrets).map(Some),
         Some(value) => key(value).map(Some),
     }
 }
 
 /// The key in a cookie of express-session.
-fn express(value: &[u8], secret: Option<&[u8]>) -> Result<String, SessionError> {
+fn express(value: &[u8], secrets: &[Vec<u8>]) -> Result<String, SessionError> {
     let decoded: Vec<u8> = percent_decode(value).collect();
     let signed = decoded.strip_prefix(b"s:").ok_or(SessionError::NotSigned)?;
     let dot = signed.iter().rposition(|&byte| byte == b'.').ok_or(SessionError::NotSigned)?;
     let (id, mac) = (&signed[..dot], &signed[dot + 1..]);
-    if let Some(secret) = secret {
-        let mac = STANDARD_NO_PAD.decode(mac).map_err(|_| SessionError::Signature)?;
-        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), id, &mac)
-            .map_err(|_| SessionError::Signature)?;
-    }
+    is_signed(secrets, |secret| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        STANDARD_NO_PAD.decode(mac).is_ok_and(|mac| hmac::verify(&key, id, &mac).is_ok())
+    })?;
     key(id)
 }
 

@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use super::{MAX_STORED, SessionError};
+use super::{MAX_STORED, SessionError, is_signed};
 
 /// The first byte of a zlib stream with a window of 32 KiB, which is the one that everybody uses.
 pub(super) const ZLIB: u8 = 0x78;
@@ -27,16 +27,16 @@ const OLD_SALT: &str = "django.contrib.sessionsSessionStore";
 const CHUNK: usize = 16 * 1024;
 const WINDOW_BITS: u8 = 15;
 
-/// The JSON in a stored session, whose MAC must be right if there is a secret to tell by.
-pub(super) fn unsign(stored: &[u8], secret: Option<&[u8]>) -> Result<Vec<u8>, SessionError> {
+/// The JSON in a stored session, whose MAC must be right if there are secrets to tell by.
+pub(super) fn unsign(stored: &[u8], secrets: &[Vec<u8>]) -> Result<Vec<u8>, SessionError> {
     let text = std::str::from_utf8(stored).map_err(|_| SessionError::NotDjango)?;
-    let Some((signed, mac)) = text.rsplit_once(':') else { return unsign_old(text, secret) };
+    let Some((signed, mac)) = text.rsplit_once(':') else { return unsign_old(text, secrets) };
     let (body, _timestamp) = signed.rsplit_once(':').ok_or(SessionError::NotDjango)?;
-    if let Some(secret) = secret {
+    is_signed(secrets, |secret| {
         let key = key(&digest::SHA256, hmac::HMAC_SHA256, SALT, secret);
-        let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| SessionError::Signature)?;
-        hmac::verify(&key, signed.as_bytes(), &mac).map_err(|_| SessionError::Signature)?;
-    }
+        let mac = URL_SAFE_NO_PAD.decode(mac);
+        mac.is_ok_and(|mac| hmac::verify(&key, signed.as_bytes(), &mac).is_ok())
+    })?;
     let decode = |body: &str| URL_SAFE_NO_PAD.decode(body).map_err(|_| SessionError::NotDjango);
     match body.strip_prefix('.') {
         Some(compressed) => inflate(&decode(compressed)?),
@@ -44,20 +44,19 @@ pub(super) fn unsign(stored: &[u8], secret: Option<&[u8]>) -> Result<Vec<u8>, Se
     }
 }
 
-fn unsign_old(text: &str, secret: Option<&[u8]>) -> Result<Vec<u8>, SessionError> {
+fn unsign_old(text: &str, secrets: &[Vec<u8>]) -> Result<Vec<u8>, SessionError> {
     let decoded = STANDARD.decode(text).map_err(|_| SessionError::NotDjango)?;
     let colon = decoded.iter().position(|&byte| byte == b':').ok_or(SessionError::NotDjango)?;
     let (mac, json) = (&decoded[..colon], &decoded[colon + 1..]);
-    if let Some(secret) = secret {
+    is_signed(secrets, |secret| {
         let hash = &digest::SHA1_FOR_LEGACY_USE_ONLY;
         let key = key(hash, hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, OLD_SALT, secret);
         let mut expected = String::new();
         for byte in hmac::sign(&key, json).as_ref() {
             write!(expected, "{byte:02x}").expect("a string takes all");
         }
-        constant_time::verify_slices_are_equal(mac, expected.as_bytes())
-            .map_err(|_| SessionError::Signature)?;
-    }
+        constant_time::verify_slices_are_equal(mac, expected.as_bytes()).is_ok()
+    })?;
     Ok(json.to_vec())
 }
 

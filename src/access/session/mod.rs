@@ -85,7 +85,7 @@ pub enum SessionError {
     NotAKey,
     /// The cookie is not one that express-session signed.
     NotSigned,
-    /// The MAC of the cookie, or of what is stored, is not by the secret.
+    /// The MAC of the cookie, or of what is stored, is not by a secret.
     Signature,
     /// What is stored, or what it is inflated to, is longer than [`MAX_STORED`], or holds more
     /// values than anyone keeps in a session.
@@ -123,12 +123,12 @@ impl fmt::Display for SessionError {
 
 /// The names in a session that is stored under `session_key`.
 ///
-/// With a secret, the signature of what is signed must be by it; without one it is not looked at.
-/// Of the other formats nothing is signed, and the secret does not matter.
+/// With secrets, the signature of what is signed must be by one of them; without any it is not
+/// looked at. Of the other formats nothing is signed, and the secrets do not matter.
 pub fn decode(
     format: Format,
     stored: &[u8],
-    secret: Option<&[u8]>,
+    secrets: &[Vec<u8>],
     session_key: &str,
     entries: &Entries,
 ) -> Result<Named, SessionError> {
@@ -136,13 +136,21 @@ pub fn decode(
         return Err(SessionError::TooLarge);
     }
     match format {
-        Format::Django => from_json(&django::unsign(stored, secret)?, session_key, entries),
+        Format::Django => from_json(&django::unsign(stored, secrets)?, session_key, entries),
         Format::Json | Format::Express => from_json(stored, session_key, entries),
         // No pickle begins with what zlib begins with, so that this is no guess.
         Format::DjangoPickle if stored.first() == Some(&django::ZLIB) => {
             from_pickle(&django::inflate(stored)?, session_key, entries)
         }
         Format::DjangoPickle => from_pickle(stored, session_key, entries),
+    }
+}
+
+/// Whether one of the secrets has signed; anybody may have when there are none.
+fn is_signed(secrets: &[Vec<u8>], by: impl Fn(&[u8]) -> bool) -> Result<(), SessionError> {
+    match secrets.is_empty() || secrets.iter().any(|secret| by(secret)) {
+        true => Ok(()),
+        false => Err(SessionError::Signature),
     }
 }
 

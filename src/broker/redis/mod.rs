@@ -2,38 +2,53 @@
 //!
 //! It knows when to dial, to greet, to ping and to give up, and the commands that are sent; it has
 //! no socket and no clock: the owner dials when told to, hands in what arrives and sends what
-//! waits. `session` is about what is awaited on one link, `window` about how
-//! much of it may be asks. Its rules:
+//! waits. `session` is about what is awaited on one link, `asking` and `window` about what is asked
+//! for on it, `kind` about what kind of server answers, `errors` and `health` about what its errors
+//! mean, `later` about what is to be published on the next link. Its rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
-//! * what a turn had no time for is kept here, and nothing is read meanwhile.
+//! * what a turn had no time for is kept here, and nothing is read meanwhile;
+//! * what may have been sent is not sent again;
+//! * a master that has become a replica is left, if somebody may publish; a replica that is found
+//!   instead is left again only after a while, as the next dial may find no other.
 
+mod asking;
+mod errors;
+mod health;
+mod kind;
+mod later;
 mod session;
 mod window;
 
-pub(crate) use session::is_condition;
-
 use std::sync::Arc;
 
-use super::{Ask, BrokerEvent, PublishError, RedisSettings, Status};
+use super::{Ask, BrokerEvent, Notice, PublishError, RedisSettings, Status, Uses};
 use crate::link::{LinkId, Target};
-use crate::proto::resp::{Decoder, Item};
+use crate::proto::resp::{Decoder, Item, Push, Reply};
+use errors::Ill;
+use health::Health;
+use kind::Role;
+use later::{Later, Publication};
 use session::{Awaited, Session};
 
 /// Names in one SUBSCRIBE command.
 const SUBSCRIBE_BATCH: usize = 512;
-/// What a command takes besides the channel and the message.
-const COMMAND_BYTES: usize = 64;
 const BACKOFF_FIRST_MS: u64 = 100;
 const BACKOFF_LAST_MS: u64 = 5_000;
 /// A link that was up for less is dialed again only after a pause.
 const STEADY_MS: u64 = 1_000;
+/// How often a server is asked for its role, whom publishing would not tell.
+const ROLE_MS: u64 = 5_000;
+/// A replica is left again after so long, to look for a master.
+const REPLICA_MS: u64 = 30_000;
+/// Bytes of an answer that is looked into.
+const INSIDE: usize = 64 << 10;
 
 /// A Redis server.
 #[derive(Debug)]
 pub struct Redis {
     settings: RedisSettings,
     expire_s: u64,
-    max_value: usize,
+    uses: Uses,
     state: State,
     /// Whether the last dial failed.
     failed: bool,
@@ -44,6 +59,19 @@ pub struct Redis {
     session: Session,
     /// Bytes that arrived when a turn was full.
     kept: Vec<u8>,
+    /// What is to be published on the next link, or when this one is ready.
+    later: Later,
+    /// Conns that are to be told when that is published.
+    settling: Vec<LinkId>,
+    /// What this link was first asked to subscribe to is answered.
+    ready: bool,
+    /// When a server was last left because it was a replica.
+    left_ms: Option<u64>,
+    /// When ROLE is to be asked.
+    role_ms: u64,
+    /// What arrived of an answer that is looked into.
+    inside: Vec<u8>,
+    health: Health,
 }
 
 /// What goes with a link that is lost.
@@ -53,6 +81,8 @@ pub struct Lost {
     pub asks: Vec<Ask>,
     /// Conns that waited for what they had published to be answered.
     pub settled: Vec<LinkId>,
+    /// Bytes of answers that were expected.
+    pub owed: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,21 +100,30 @@ pub enum RedisDue {
     Dial,
     /// Give it up: what was due has not come.
     GiveUp,
+    /// Give it up: it is a replica, and another dial may find a master.
+    Leave,
 }
 
 impl Redis {
-    pub(super) fn new(settings: RedisSettings, expire_s: u64, max_value: usize, seed: u64) -> Self {
+    pub(super) fn new(settings: RedisSettings, expire_s: u64, uses: Uses, seed: u64) -> Self {
         Redis {
             expire_s,
-            max_value,
+            uses,
             state: State::Resting { until_ms: 0 },
             failed: false,
             attempts: 0,
             random: seed | 1,
-            decoder: Decoder::new(max_value),
-            session: new_session(&settings, max_value),
+            decoder: new_decoder(uses),
+            session: new_session(&settings, uses),
             settings,
             kept: Vec::new(),
+            later: Later::default(),
+            settling: Vec::new(),
+            ready: false,
+            left_ms: None,
+            role_ms: 0,
+            inside: Vec::new(),
+            health: Health::default(),
         }
     }
 
@@ -104,6 +143,18 @@ impl Redis {
     /// Lets time pass: pings an idle link, and says when to dial or to give up.
     pub fn tick(&mut self, now_ms: u64) -> Option<RedisDue> {
         let timeout_ms = self.settings.timeout_ms;
+        let expired = self.later.expire(now_ms);
+        if expired > 0 {
+            self.health.say(Notice::GivenUp(expired));
+        }
+        if self.leave_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            self.left_ms = Some(now_ms);
+            return Some(RedisDue::Leave);
+        }
+        if self.ask_role_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            self.role_ms = now_ms + ROLE_MS;
+            self.session.command(&[b"ROLE"], Awaited::Role, now_ms);
+        }
         match self.state {
             State::Resting { until_ms } if until_ms <= now_ms => {
                 self.state = State::Dialing { since_ms: now_ms };
@@ -114,7 +165,7 @@ impl Redis {
             {
                 Some(RedisDue::GiveUp)
             }
-            State::Up { .. } if self.deadline_ms() <= now_ms => {
+            State::Up { .. } if self.answer_ms() <= now_ms => {
                 if !self.session.awaited.is_empty() {
                     return Some(RedisDue::GiveUp);
                 }
@@ -127,6 +178,12 @@ impl Redis {
 
     /// When [`Redis::tick`] has something to do next.
     pub fn deadline_ms(&self) -> u64 {
+        let more = [self.later.deadline_ms(), self.leave_ms(), self.ask_role_ms()];
+        more.into_iter().flatten().fold(self.answer_ms(), u64::min)
+    }
+
+    /// When a dial is due, or something must have arrived.
+    fn answer_ms(&self) -> u64 {
         match self.state {
             State::Resting { until_ms } => until_ms,
             State::Dialing { since_ms } | State::Greeting { since_ms } => {
@@ -137,6 +194,19 @@ impl Redis {
             }
             State::Up { .. } => self.session.due_ms + self.settings.timeout_ms,
         }
+    }
+
+    /// When a replica is left.
+    fn leave_ms(&self) -> Option<u64> {
+        let State::Up { since_ms } = self.state else { return None };
+        (self.uses.publishes && self.session.is_replica()).then_some(since_ms + REPLICA_MS)
+    }
+
+    /// When the server is asked for its role: where nothing is stored nobody says READONLY.
+    fn ask_role_ms(&self) -> Option<u64> {
+        let State::Up { .. } = self.state else { return None };
+        let matters = self.uses.publishes && (self.expire_s == 0 || self.session.is_replica());
+        (matters && self.session.may_ask_role).then_some(self.role_ms)
     }
 
     /// The dial succeeded: introduces us.
@@ -150,7 +220,7 @@ impl Redis {
             hello.extend([&b"AUTH"[..], user.as_bytes(), password.as_bytes()]);
         }
         hello.extend(name);
-        self.session.command(&hello, Awaited::Greeting, now_ms);
+        self.session.command(&hello, Awaited::Hello, now_ms);
         if self.settings.db != 0 {
             let db = self.settings.db.to_string();
             self.session.command(&[b"SELECT", db.as_bytes()], Awaited::Greeting, now_ms);
@@ -165,10 +235,13 @@ impl Redis {
         self.attempts = if steady { 0 } else { self.attempts + 1 };
         let pause_ms = if steady { 0 } else { self.backoff_ms() };
         self.state = State::Resting { until_ms: now_ms + pause_ms };
-        self.kept = Vec::new();
-        self.decoder = Decoder::new(self.max_value);
-        let session = new_session(&self.settings, self.max_value);
-        std::mem::replace(&mut self.session, session).lost()
+        (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
+        self.decoder = new_decoder(self.uses);
+        let session = new_session(&self.settings, self.uses);
+        let (mut lost, unsent) = std::mem::replace(&mut self.session, session).lost();
+        lost.settled.append(&mut self.settling);
+        unsent.into_iter().for_each(|publication| self.later.push(publication));
+        lost
     }
 
     /// Takes the bytes that were kept when a turn was full.
@@ -203,11 +276,16 @@ impl Redis {
 
     /// Whether every command that was sent is answered.
     pub fn is_settled(&self) -> bool {
-        !matches!(self.state, State::Up { .. }) || self.session.awaited.is_empty()
+        let waits = !self.session.awaited.is_empty() || !self.later.is_empty();
+        !matches!(self.state, State::Up { .. }) || !waits
     }
 
     pub(super) fn settle(&mut self, conn: LinkId) -> bool {
-        self.session.settle(conn)
+        let waits = matches!(self.state, State::Up { .. }) && !self.later.is_empty();
+        if waits {
+            self.settling.push(conn);
+        }
+        waits || self.session.settle(conn)
     }
 
     pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
@@ -235,6 +313,11 @@ impl Redis {
         self.session.ask(ask, name, now_ms);
     }
 
+    /// Whether there is something to say that nothing more need arrive for.
+    pub(super) fn has_more(&self) -> bool {
+        self.health.has_more()
+    }
+
     /// Whether one more ask would be made at once.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.state, State::Up { .. }) && self.session.has_room()
@@ -247,22 +330,20 @@ impl Redis {
         except: Option<LinkId>,
         now_ms: u64,
     ) -> Result<(), PublishError> {
-        if !matches!(self.state, State::Up { .. }) {
-            return Err(PublishError::Down);
+        let up = matches!(self.state, State::Up { .. });
+        if !std::mem::replace(&mut self.uses.publishes, true) {
+            self.health.say(role_notice(true, &self.session));
         }
-        let size = 2 * (channel.len() + payload.len() + COMMAND_BYTES);
-        if self.unsent().len() + size > self.settings.buffer_limit {
-            return Err(PublishError::Full);
+        let waiting = self.unsent().len() + self.later.bytes();
+        if waiting + later::cost(channel, payload) > self.settings.buffer_limit {
+            return Err(if up { PublishError::Full } else { PublishError::Down });
         }
-        if let Some(conn) = except {
-            self.session.withhold(channel.as_bytes(), payload, conn);
-        }
-        let publish = [b"PUBLISH", channel.as_bytes(), payload];
-        self.session.command(&publish, Awaited::Publish, now_ms);
-        if self.expire_s > 0 {
-            let expire_s = self.expire_s.to_string();
-            let set: [&[u8]; 5] = [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
-            self.session.command(&set, Awaited::Set, now_ms);
+        let (channel, payload) = (channel.into(), payload.into());
+        let publication =
+            Publication { channel, payload, except, stored_only: false, at_ms: now_ms };
+        match self.ready {
+            true => self.session.publish(&publication, self.expire_s, now_ms),
+            false => self.later.push(publication.into_owned()),
         }
         Ok(())
     }
@@ -272,6 +353,9 @@ impl Redis {
         input: &mut &'i [u8],
         now_ms: u64,
     ) -> Option<BrokerEvent<'a>> {
+        if let Some(notice) = self.health.next() {
+            return Some(BrokerEvent::Notice(notice));
+        }
         if matches!(self.state, State::Resting { .. } | State::Dialing { .. }) {
             return None;
         }
@@ -281,19 +365,55 @@ impl Redis {
         if !input.is_empty() {
             (self.session.heard_ms, self.session.due_ms) = (now_ms, now_ms);
         }
-        let event = match self.decoder.next(input) {
+        let looks_inside = self.session.looks_inside();
+        let before: &[u8] = input;
+        let item = self.decoder.next(input);
+        if looks_inside {
+            let taken = &before[..before.len() - input.len()];
+            let room = (INSIDE - self.inside.len()).min(taken.len());
+            self.inside.extend_from_slice(&taken[..room]);
+        }
+        let cured = if self.health.is_well() { &[] } else { self.session.cured() };
+        let (mut event, cured) = match item {
             Ok(None) => {
                 self.session.make_asks(now_ms);
+                let up = matches!(self.state, State::Up { .. });
+                if up && !self.ready && !self.session.is_subscribing() {
+                    // Browsers hear on this link now what is published.
+                    self.ready = true;
+                    let settling = std::mem::take(&mut self.settling);
+                    self.session.publish_all(&mut self.later, settling, self.expire_s, now_ms);
+                }
                 return None;
             }
-            Ok(Some(Item::Push(push))) => self.session.on_push(push),
-            Ok(Some(Item::Reply(reply))) => self.session.on_reply(reply),
-            Err(error) => BrokerEvent::Broken { reason: error.to_string() },
+            Ok(Some(Item::Push(push))) => {
+                let confirms = matches!(push, Push::Subscribed { .. });
+                (self.session.on_push(push), if confirms { cured } else { &[] })
+            }
+            Ok(Some(Item::Reply(reply))) => {
+                let good = !matches!(reply, Reply::Error(_));
+                (self.session.on_reply(reply, &self.inside), if good { cured } else { &[] })
+            }
+            Err(error) => (BrokerEvent::Broken { reason: error.to_string() }, &[][..]),
         };
+        self.inside.clear();
+        let left_lately = self.left_ms.is_some_and(|at_ms| now_ms < at_ms + REPLICA_MS);
         if event == BrokerEvent::Up {
-            self.state = State::Up { since_ms: now_ms };
-            self.failed = false;
+            (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
+            self.role_ms = now_ms + ROLE_MS;
+            let role = &mut self.session.kind.role;
+            *role = role.or(left_lately.then_some(Role::Replica));
+            self.health.say(role_notice(self.uses.publishes, &self.session));
+            if self.health.has(Ill::All) {
+                self.session.command(&[b"PING"], Awaited::Ping, now_ms);
+            }
+            return Some(event);
         }
+        if let BrokerEvent::Demoted { reason } = event {
+            event = self.session.demoted(reason, left_lately);
+            self.left_ms = Some(self.left_ms.filter(|_| left_lately).unwrap_or(now_ms));
+        }
+        self.health.note(&event, cured);
         Some(event)
     }
 
@@ -309,9 +429,19 @@ impl Redis {
     }
 }
 
+/// Whether what browsers publish goes to a replica.
+fn role_notice(publishes: bool, session: &Session) -> Notice {
+    if publishes && session.is_replica() { Notice::Replica } else { Notice::Master }
+}
+
 /// A link on which nothing is awaited.
-fn new_session(settings: &RedisSettings, max_value: usize) -> Session {
-    Session::new(max_value.min(settings.window.saturating_mul(4)), settings.window)
+fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
+    let max_message = uses.max_message.min(settings.window.saturating_mul(4));
+    Session::new(Uses { max_message, ..uses }, settings.window)
+}
+
+fn new_decoder(uses: Uses) -> Decoder {
+    Decoder::with_limits(uses.max_session.max(uses.max_message), uses.max_message)
 }
 
 #[cfg(test)]
@@ -329,7 +459,8 @@ mod tests {
             buffer_limit: 1 << 20,
             window: 1 << 20,
         };
-        let mut redis = Redis::new(settings, 0, 1 << 20, 1);
+        let uses = Uses { max_message: 1 << 20, max_session: 1 << 20, publishes: true };
+        let mut redis = Redis::new(settings, 0, uses, 1);
         assert_eq!(redis.tick(0), Some(RedisDue::Dial));
         redis.connected(0);
         let reply = format!("-{error}\r\n");

@@ -13,16 +13,27 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use super::Lost;
+use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
+use super::kind::{self, Kind, Role};
+use super::later::{Later, Publication};
 use super::window::Window;
-use crate::broker::{Ask, BrokerEvent, Delivery};
+use crate::broker::{Ask, BrokerEvent, Delivery, Notice, Uses};
 use crate::link::LinkId;
-use crate::proto::resp::{self, Push, Reply};
+use crate::proto::resp::{self, Push, Reply, scalars};
 
 /// What belongs to one link and goes with it.
 #[derive(Debug)]
 pub(super) struct Session {
     out: Vec<u8>,
     sent: usize,
+    /// Bytes of commands that were taken from the front of `out`.
+    gone: u64,
+    /// Publications that no byte was sent of, or none of their storing.
+    unsent: VecDeque<Unsent>,
+    /// What kind of server it is.
+    pub(super) kind: Kind,
+    /// What ROLE says may be had.
+    pub(super) may_ask_role: bool,
     pub(super) awaited: VecDeque<Awaited>,
     /// The number of the oldest awaited command; the first on a link has 0.
     oldest: u64,
@@ -33,12 +44,12 @@ pub(super) struct Session {
     /// Asks under way.
     pub(super) window: Window,
     /// Asks that wait until they may be made, and those that are to be made by GET.
-    asks: VecDeque<(Ask, Box<str>)>,
-    again: VecDeque<(Ask, Box<str>)>,
+    pub(super) asks: VecDeque<(Ask, Box<str>)>,
+    pub(super) again: VecDeque<(Ask, Box<str>)>,
     /// GETRANGE is not to be had.
-    plain: bool,
-    /// The most bytes that are of use of a value.
-    largest: usize,
+    pub(super) plain: bool,
+    /// Which values are of use.
+    pub(super) uses: Uses,
     pub(super) heard_ms: u64,
     /// Since when an answer is due without a byte having arrived.
     pub(super) due_ms: u64,
@@ -46,7 +57,12 @@ pub(super) struct Session {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
+    Hello,
+    /// The rest of a greeting.
     Greeting,
+    /// Which slots of a cluster the node has.
+    Slots,
+    Role,
     /// Confirmations that are still to come; a `None` is not wanted any more.
     Subscribe(VecDeque<(Arc<str>, bool)>),
     Unsubscribe(Arc<str>),
@@ -59,10 +75,22 @@ pub(super) enum Awaited {
 /// An ask that is under way.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Get {
-    ask: Ask,
-    name: Box<str>,
+    pub(super) ask: Ask,
+    pub(super) name: Box<str>,
     /// By GETRANGE, of which no more comes back than is of use.
-    ranged: bool,
+    pub(super) ranged: bool,
+}
+
+/// Where the commands of a publication begin among all bytes of the link.
+#[derive(Debug)]
+struct Unsent {
+    publish: u64,
+    /// That of SET, or of PUBLISH where nothing is stored.
+    last: u64,
+    except: Option<LinkId>,
+    /// There was no PUBLISH.
+    stored_only: bool,
+    at_ms: u64,
 }
 
 #[derive(Debug)]
@@ -73,12 +101,17 @@ struct Own {
 }
 
 impl Session {
-    /// A link on which nothing is awaited. Of a value at most `largest` bytes are of use, and
-    /// `window` bytes of answers are to be expected at one time.
-    pub(super) fn new(largest: usize, window: usize) -> Self {
+    /// A link on which nothing is awaited, and on which `window` bytes of answers are to be
+    /// expected at one time.
+    pub(super) fn new(uses: Uses, window: usize) -> Self {
+        let largest = uses.max_message.max(uses.max_session);
         Session {
             out: Vec::new(),
             sent: 0,
+            gone: 0,
+            unsent: VecDeque::new(),
+            kind: Kind::default(),
+            may_ask_role: true,
             awaited: VecDeque::new(),
             oldest: 0,
             own: VecDeque::new(),
@@ -87,64 +120,10 @@ impl Session {
             asks: VecDeque::new(),
             again: VecDeque::new(),
             plain: false,
-            largest,
+            uses,
             heard_ms: 0,
             due_ms: 0,
         }
-    }
-
-    /// Whether one more ask would be made at once.
-    pub(super) fn has_room(&self) -> bool {
-        self.asks.is_empty() && self.again.is_empty() && self.window.has_room()
-    }
-
-    /// Makes an ask as soon as there is room for it.
-    pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
-        self.asks.push_back((ask, name.into()));
-        self.make_asks(now_ms);
-    }
-
-    /// Makes the asks for which there is room. Those that are made again come first, and when all
-    /// before them are answered, so that answers keep the order of the asks.
-    pub(super) fn make_asks(&mut self, now_ms: u64) {
-        while self.window.has_room() {
-            let again = !self.again.is_empty();
-            if again && !self.window.is_empty() && !self.plain_is_under_way() {
-                return;
-            }
-            let next = if again { self.again.pop_front() } else { self.asks.pop_front() };
-            let Some((ask, name)) = next else { return };
-            let ranged = !again && !self.plain;
-            let last = self.largest.to_string();
-            match ranged {
-                true => {
-                    let get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
-                    self.command(
-                        &get,
-                        Awaited::Get(Get { ask, name: name.clone(), ranged }),
-                        now_ms,
-                    )
-                }
-                false => {
-                    let get = [b"GET", name.as_bytes()];
-                    self.command(
-                        &get,
-                        Awaited::Get(Get { ask, name: name.clone(), ranged }),
-                        now_ms,
-                    )
-                }
-            }
-            self.window.asked();
-        }
-    }
-
-    /// Whether the asks under way are made by GET.
-    fn plain_is_under_way(&self) -> bool {
-        let mut gets = self.awaited.iter().filter_map(|awaited| match awaited {
-            Awaited::Get(get) => Some(get.ranged),
-            _ => None,
-        });
-        gets.all(|ranged| !ranged)
     }
 
     pub(super) fn command(&mut self, arguments: &[&[u8]], awaited: Awaited, now_ms: u64) {
@@ -158,12 +137,18 @@ impl Session {
     pub(super) fn advance(&mut self, n: usize) {
         self.sent += n;
         assert!(self.sent <= self.out.len(), "more bytes were sent than waited");
+        let sent = self.gone + self.sent as u64;
+        while self.unsent.front().is_some_and(|unsent| unsent.last < sent) {
+            self.unsent.pop_front();
+        }
         if self.sent == self.out.len() {
+            self.gone = sent;
             self.out.clear();
             self.out.shrink_to(64 << 10);
             self.sent = 0;
         } else if self.sent > self.out.len() / 2 && self.sent > 64 << 10 {
             self.out.drain(..self.sent);
+            self.gone = sent;
             self.sent = 0;
         }
     }
@@ -202,19 +187,19 @@ impl Session {
         }
     }
 
-    pub(super) fn on_reply<'a>(&mut self, reply: Reply<'a>) -> BrokerEvent<'a> {
+    /// A reply to the oldest command; `inside` is what [`Session::looks_inside`] wanted to see.
+    pub(super) fn on_reply<'a>(&mut self, reply: Reply<'a>, inside: &[u8]) -> BrokerEvent<'a> {
         let Some(awaited) = self.awaited.pop_front() else {
             return misfit("a reply that nothing asked for");
         };
         self.finished();
         match (awaited, reply) {
+            (Awaited::Slots, Reply::Bulk(nodes)) if kind::has_all_slots(nodes) => self.greeted(),
+            (Awaited::Slots, _) => misfit(NOT_ALL_SLOTS),
             (awaited, Reply::Error(reason)) => self.on_error(awaited, reason),
-            (Awaited::Greeting, Reply::Status(_) | Reply::Aggregate) => {
-                match self.awaited.is_empty() {
-                    true => BrokerEvent::Up,
-                    false => BrokerEvent::Quiet,
-                }
-            }
+            (Awaited::Hello, Reply::Aggregate) => self.on_hello(kind::of_hello(inside)),
+            (Awaited::Greeting, Reply::Status(_)) => self.greeted(),
+            (Awaited::Role, Reply::Aggregate) => self.on_role(kind::of_role(inside)),
             (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
             (Awaited::Get(get), Reply::Null) => self.on_value(get, None),
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
@@ -225,58 +210,107 @@ impl Session {
         }
     }
 
+    /// Whether a SUBSCRIBE is not answered.
+    pub(super) fn is_subscribing(&self) -> bool {
+        self.awaited.iter().any(|awaited| matches!(awaited, Awaited::Subscribe(_)))
+    }
+
+    /// What a good reply to the oldest command shows not to be so, or to be so no more.
+    pub(super) fn cured(&self) -> &'static [Ill] {
+        match self.awaited.front() {
+            Some(Awaited::Get(_)) => &[Ill::All, Ill::Keys],
+            Some(Awaited::Set) => &[Ill::All, Ill::Keys, Ill::Storing],
+            Some(Awaited::Publish) => &[Ill::All, Ill::Publishing],
+            Some(Awaited::Ping) => &[Ill::All],
+            Some(Awaited::Subscribe(_)) => &[Ill::Subscriptions],
+            _ => &[],
+        }
+    }
+
+    /// Whether it is to be seen what is inside of the next reply.
+    pub(super) fn looks_inside(&self) -> bool {
+        matches!(self.awaited.front(), Some(Awaited::Hello | Awaited::Role))
+    }
+
+    fn on_hello<'a>(&mut self, kind: Kind) -> BrokerEvent<'a> {
+        self.kind = kind;
+        if kind.sentinel {
+            return misfit(SENTINEL);
+        }
+        if kind.cluster {
+            self.command(&[b"CLUSTER", b"NODES"], Awaited::Slots, self.heard_ms);
+        }
+        self.greeted()
+    }
+
+    fn greeted<'a>(&self) -> BrokerEvent<'a> {
+        if self.awaited.is_empty() { BrokerEvent::Up } else { BrokerEvent::Quiet }
+    }
+
+    fn on_role<'a>(&mut self, role: Option<Role>) -> BrokerEvent<'a> {
+        let before = self.kind.role;
+        self.kind.role = role.or(before);
+        match (before, role) {
+            (Some(Role::Replica), Some(Role::Master)) => BrokerEvent::Notice(Notice::Master),
+            (Some(Role::Replica), _) | (_, None | Some(Role::Master)) => BrokerEvent::Quiet,
+            (_, Some(Role::Replica)) => BrokerEvent::Demoted { reason: "ROLE says so".into() },
+        }
+    }
+
     fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> BrokerEvent<'a> {
-        // An unknown command is quoted with its arguments: a password, or what somebody wrote.
-        let reason = reason.split(", with args beginning").next().unwrap_or(reason).to_string();
+        let reason = unquoted(reason);
+        let ill = condition(&reason);
         match awaited {
-            Awaited::Greeting => BrokerEvent::Broken { reason: greeting_refused(&reason) },
+            // One that loads or is busy greets no worse than others; that it does is not sure.
+            Awaited::Hello | Awaited::Greeting if ill.is_some() => BrokerEvent::Ill { reason },
+            Awaited::Hello | Awaited::Greeting => misfit(&greeting_refused(&reason)),
             Awaited::Subscribe(channels) if is_denial(&reason) => {
                 self.on_subscribe_denied(channels, &reason)
             }
             // Whatever else it is says nothing about a channel: another dial may do better.
-            Awaited::Subscribe(_) => BrokerEvent::Broken { reason },
+            Awaited::Subscribe(_) => BrokerEvent::Ill { reason },
             // It answers nothing of use yet, and will when it is dialed again.
-            Awaited::Get(get) if is_condition(&reason) => {
+            Awaited::Get(get) if ill.is_some() => {
                 // It is given back as one that is not answered.
                 self.awaited.push_front(Awaited::Get(get));
-                BrokerEvent::Broken { reason }
+                BrokerEvent::Ill { reason }
             }
             Awaited::Get(get) => self.on_get_refused(get, reason),
             Awaited::Publish => {
                 self.forget_own(self.oldest);
-                BrokerEvent::Refused { reason }
+                match is_denial(&reason) {
+                    true => BrokerEvent::Notice(Notice::Refused { reason }),
+                    false => BrokerEvent::Notice(Notice::Unpublished { reason }),
+                }
             }
-            Awaited::Set | Awaited::Unsubscribe(_) => BrokerEvent::Refused { reason },
-            Awaited::Ping => BrokerEvent::Quiet,
+            Awaited::Set if is_denial(&reason) => BrokerEvent::Notice(Notice::Refused { reason }),
+            Awaited::Set if ill == Some(Ill::Keys) => BrokerEvent::Ill { reason },
+            Awaited::Set if ill.is_some() => BrokerEvent::Notice(Notice::Unpublished { reason }),
+            Awaited::Set if reason.starts_with("READONLY") && !self.is_replica() => {
+                BrokerEvent::Demoted { reason }
+            }
+            Awaited::Set => BrokerEvent::Notice(Notice::Unstored { reason }),
+            Awaited::Unsubscribe(_) => BrokerEvent::Notice(Notice::Refused { reason }),
+            Awaited::Role => {
+                self.may_ask_role = false;
+                BrokerEvent::Quiet
+            }
+            Awaited::Ping | Awaited::Slots => BrokerEvent::Quiet,
         }
     }
 
-    /// The value that was asked for; GETRANGE gives an empty one where there is none.
-    fn on_value<'a>(&mut self, get: Get, value: Option<&'a [u8]>) -> BrokerEvent<'a> {
-        if value.is_some_and(|value| value.len() > self.largest) {
-            return self.on_large_value(get.ask);
+    /// It has become a replica; if one was left lately, this is the best that there is.
+    pub(super) fn demoted<'a>(&mut self, reason: String, left_lately: bool) -> BrokerEvent<'a> {
+        if !left_lately {
+            return BrokerEvent::Demoted { reason };
         }
-        self.window.answered(value.map_or(0, <[u8]>::len));
-        let payload = value.filter(|value| !get.ranged || !value.is_empty());
-        BrokerEvent::Answer { ask: get.ask, payload }
+        self.kind.role = Some(Role::Replica);
+        BrokerEvent::Notice(Notice::Unstored { reason })
     }
 
-    fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
-        self.window.answered(self.largest);
-        let reason = "the value is larger than a message may be".to_string();
-        BrokerEvent::NoAnswer { ask, reason }
-    }
-
-    /// Who may not use GETRANGE, or has none, may have GET.
-    fn on_get_refused<'a>(&mut self, get: Get, reason: String) -> BrokerEvent<'a> {
-        self.window.answered(0);
-        let unknown = reason.contains("unknown command");
-        if get.ranged && (unknown || reason.starts_with("NOPERM")) {
-            self.plain |= unknown || reason.contains("command");
-            self.again.push_back((get.ask, get.name));
-            return BrokerEvent::Quiet;
-        }
-        BrokerEvent::NoAnswer { ask: get.ask, reason }
+    /// Whether it repeats what another server has.
+    pub(super) fn is_replica(&self) -> bool {
+        self.kind.role == Some(Role::Replica)
     }
 
     /// One error denies the whole batch, so each of its channels is asked for by itself; but not
@@ -306,15 +340,71 @@ impl Session {
         &self.out[self.sent..]
     }
 
-    /// What is awaited when the link is lost.
-    pub(super) fn lost(self) -> Lost {
+    /// What is awaited when the link is lost, and what was not sent of it.
+    pub(super) fn lost(self) -> (Lost, Vec<Publication<'static>>) {
+        let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent)).collect();
+        let owed = self.window.owed();
         let ask = |awaited| if let Awaited::Get(get) = awaited { Some(get.ask) } else { None };
         let made = self.awaited.into_iter().filter_map(ask);
         let waiting = self.again.into_iter().chain(self.asks).map(|(ask, _)| ask);
-        Lost {
+        let lost = Lost {
             asks: made.chain(waiting).collect(),
             settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
+            owed,
+        };
+        (lost, unsent)
+    }
+
+    /// Publishes a message, and stores it for so many seconds if that is to be.
+    pub(super) fn publish(&mut self, publication: &Publication<'_>, expire_s: u64, now_ms: u64) {
+        let Publication { channel, payload, except, stored_only, at_ms } = publication;
+        let begin = |session: &Session| session.gone + session.out.len() as u64;
+        let publish = begin(self);
+        let mut last = publish;
+        if !stored_only {
+            if let Some(conn) = except {
+                self.withhold(channel.as_bytes(), payload, *conn);
+            }
+            let command = [b"PUBLISH", channel.as_bytes(), payload];
+            self.command(&command, Awaited::Publish, now_ms);
         }
+        if expire_s > 0 {
+            last = begin(self);
+            let expire_s = expire_s.to_string();
+            let set: [&[u8]; 5] = [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
+            self.command(&set, Awaited::Set, now_ms);
+        }
+        let (except, stored_only, at_ms) = (*except, *stored_only, *at_ms);
+        self.unsent.push_back(Unsent { publish, last, except, stored_only, at_ms });
+    }
+
+    /// Publishes all that has waited, and tells these conns when that is answered.
+    pub(super) fn publish_all(
+        &mut self,
+        later: &mut Later,
+        settling: Vec<LinkId>,
+        expire_s: u64,
+        now_ms: u64,
+    ) {
+        while let Some(publication) = later.pop() {
+            self.publish(&publication, expire_s, now_ms);
+        }
+        for conn in settling {
+            self.settle(conn);
+        }
+    }
+
+    /// What a publication is of which some waits in the bytes to be sent.
+    fn publication(&self, unsent: &Unsent) -> Option<Publication<'static>> {
+        let whole = unsent.publish >= self.gone + self.sent as u64;
+        let begin = if whole { unsent.publish } else { unsent.last };
+        let command = self.out.get((begin - self.gone) as usize..)?;
+        let mut words = scalars(command).skip(1);
+        let channel = std::str::from_utf8(words.next()?).ok()?.to_owned().into();
+        let payload = words.next()?.to_owned().into();
+        let (except, at_ms) = (unsent.except, unsent.at_ms);
+        let stored_only = unsent.stored_only || !whole;
+        Some(Publication { channel, payload, except, stored_only, at_ms })
     }
 
     /// Has a conn told when all that was asked so far is answered; false when it is.
@@ -391,26 +481,8 @@ fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
     BrokerEvent::Broken { reason: what.to_string() }
 }
 
-/// Whether Redis refuses something to this user, now and later.
-fn is_denial(reason: &str) -> bool {
-    reason.starts_with("NOPERM")
-}
-
-/// Whether it is the server that is in no state to answer, and will be.
-pub(crate) fn is_condition(reason: &str) -> bool {
-    let conditions = ["LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"];
-    conditions.iter().any(|condition| reason.starts_with(condition))
-}
-
-fn greeting_refused(reason: &str) -> String {
-    let mend = match reason.split(' ').next() {
-        Some("NOAUTH") => "; give the password in the URL: redis://:PASSWORD@HOST",
-        Some("WRONGPASS") => "; mend the user or the password in the URL",
-        Some("NOPROTO") => "; wsloop needs RESP3, which Redis has from version 6.0 on",
-        Some("ERR") if reason.contains("unknown command") => {
-            "; wsloop needs RESP3, which Redis has from version 6.0 on"
-        }
-        _ => "",
-    };
-    format!("it refused the greeting: {reason}{mend}")
-}
+const SENTINEL: &str = "it is a Sentinel, which has no messages and which wsloop does not follow; \
+    give the address of the master that it watches";
+const NOT_ALL_SLOTS: &str = "it is a node of a cluster that does not have all slots, so that it \
+    knows only some of the stored messages; wsloop needs a single Redis, or a cluster of which one \
+    node has all slots and CLUSTER NODES says so";

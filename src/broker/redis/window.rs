@@ -47,6 +47,11 @@ impl Window {
             (bytes + REPLY_BYTES).min(self.largest).max(self.expected - self.expected / 8);
     }
 
+    /// Bytes that are expected to come.
+    pub(super) fn owed(&self) -> usize {
+        self.under_way.saturating_mul(self.expected)
+    }
+
     /// Whether none is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.under_way == 0

@@ -50,14 +50,21 @@ impl<'b> Head<'b> {
             .map(|header| header.value)
     }
 
+    /// All header lines, name and value, in the order they came.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> {
+        self.headers.iter().map(|header| (header.name, header.value))
+    }
+
     /// The elements of a comma-separated header; several lines count as one list, and empty
     /// elements are skipped (RFC 9110 section 5.6.1.2).
     pub fn list(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
-        self.values(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .filter(|element| !element.is_empty())
+        self.values(name).flat_map(elements)
     }
+}
+
+/// The elements of one line of a comma-separated header.
+pub(crate) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// Why bytes are not the request head of anything served here.

@@ -21,6 +21,7 @@
 
 pub mod reply;
 pub mod request;
+mod scalars;
 mod scan;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use std::io::Write;
 use redis_protocol::resp3::decode::complete::decode_range;
 use redis_protocol::resp3::types::RangeFrame;
 
+pub(crate) use scalars::scalars;
 use scan::Scanner;
 
 /// Most bytes of a line or blob error, and of the kind and the channel in a push.
@@ -168,8 +170,14 @@ impl Decoder {
     /// Larger ones are skipped and reported as `TooLarge`. Strings within aggregates may have
     /// 64 KiB in any case, so that a low limit does not hide HELLO's answer.
     pub fn new(max_value_bytes: usize) -> Decoder {
+        Decoder::with_limits(max_value_bytes, max_value_bytes)
+    }
+
+    /// The same with a limit for replies and one for messages.
+    pub(crate) fn with_limits(max_reply: usize, max_message: usize) -> Decoder {
+        let max_value_bytes = max_reply.max(max_message);
         Decoder {
-            scanner: Scanner::new(max_value_bytes),
+            scanner: Scanner::new(max_reply, max_message),
             spill: Vec::new(),
             max_spill: max_value_bytes.saturating_add(3 * MAX_TEXT + 256),
             skipped: Vec::new(),
@@ -195,7 +203,7 @@ impl Decoder {
         if self.scanner.is_between_items() {
             self.forget();
             self.knows_skipped = false;
-            if let Some((push, used)) = whole_message(input, self.scanner.max_value()) {
+            if let Some((push, used)) = whole_message(input, self.scanner.max_message()) {
                 #[cfg(test)]
                 {
                     self.scanner.scanned += used;

@@ -15,7 +15,9 @@ const MAX_DIGITS: u8 = 10;
 /// Finds where items end. It holds numbers only, never bytes of the stream.
 #[derive(Debug)]
 pub(super) struct Scanner {
-    max_value: usize,
+    /// Most bytes of a string that is a reply, and of one that is a message.
+    max_reply: usize,
+    max_message: usize,
     state: State,
     /// How many elements each open aggregate still lacks, the outermost first.
     open: [u32; MAX_DEPTH],
@@ -60,9 +62,10 @@ struct Length {
 }
 
 impl Scanner {
-    pub(super) fn new(max_value: usize) -> Scanner {
+    pub(super) fn new(max_reply: usize, max_message: usize) -> Scanner {
         Scanner {
-            max_value,
+            max_reply,
+            max_message,
             state: State::Kind,
             open: [0; MAX_DEPTH],
             depth: 0,
@@ -76,8 +79,8 @@ impl Scanner {
     }
 
     /// The most that a payload may have, in bytes.
-    pub(super) fn max_value(&self) -> usize {
-        self.max_value
+    pub(super) fn max_message(&self) -> usize {
+        self.max_message
     }
 
     pub(super) fn is_between_items(&self) -> bool {
@@ -202,10 +205,10 @@ impl Scanner {
     /// The most bytes that a string may have where the scanner stands.
     fn max_blob(&self) -> usize {
         if !self.push {
-            return if self.depth == 0 { self.max_value } else { self.max_value.max(MAX_TEXT) };
+            return if self.depth == 0 { self.max_reply } else { self.max_reply.max(MAX_TEXT) };
         }
         let is_name = self.depth == 1 && self.push_len - self.open[0] < 2;
-        if is_name { MAX_TEXT } else { self.max_value }
+        if is_name { MAX_TEXT } else { self.max_message }
     }
 
     fn begin_aggregate(&mut self, kind: u8, length: u32) -> Result<(), RespError> {

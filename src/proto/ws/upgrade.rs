@@ -190,45 +190,119 @@ impl std::error::Error for UpgradeError {}
 /// Checks everything that RFC 6455 section 4.2.1 asks of an opening handshake, in the order in
 /// which a request becomes less and less like a WebSocket's.
 pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, UpgradeError> {
-    let upgrades = lists(head, "Upgrade", "websocket");
+    let lines = Lines::of(head);
     match head.method {
         "GET" => {}
-        "HEAD" if !upgrades => {}
+        "HEAD" if !lines.upgrades => {}
         "HEAD" | "POST" => return Err(UpgradeError::Method),
         _ => return Err(UpgradeError::MethodNotAllowed),
     }
     if head.minor_version < 1 {
         return Err(UpgradeError::HttpVersion);
     }
-    let host = host(head).ok_or(UpgradeError::Host)?;
-    if !upgrades {
+    let host = lines.host(head).ok_or(UpgradeError::Host)?;
+    if !lines.upgrades {
         return Err(UpgradeError::NoUpgrade);
     }
-    if has_body(head) {
+    if lines.has_body {
         return Err(UpgradeError::Body);
     }
-    if !lists(head, "Connection", "upgrade") {
+    if !lines.connects {
         return Err(UpgradeError::NoConnectionUpgrade);
     }
-    if only(head.values("Sec-WebSocket-Version")) != Some(b"13") {
+    if lines.version.only() != Some(b"13") {
         return Err(UpgradeError::WebSocketVersion);
     }
-    let key = only(head.values("Sec-WebSocket-Key")).filter(|key| is_key(key));
+    let key = lines.key.only().filter(|key| is_key(key));
     let accept = accept(key.ok_or(UpgradeError::Key)?);
-    let (protocols, origin) = (protocols(head).ok_or(UpgradeError::Protocols)?, origin(head)?);
+    let protocols = if lines.offers { protocols(head) } else { Some(Vec::new()) };
+    let (protocols, origin) = (protocols.ok_or(UpgradeError::Protocols)?, lines.origin()?);
     Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
 }
 
 /// A GET that does not ask for an upgrade where WebSockets are: a developer who looks.
 pub fn inquiry<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, UpgradeError> {
-    let (host, origin) = (host(head).ok_or(UpgradeError::Host)?, origin(head)?);
+    let lines = Lines::of(head);
+    let (host, origin) = (lines.host(head).ok_or(UpgradeError::Host)?, lines.origin()?);
     let (accept, protocols) = ([0; 28], Vec::new());
     Ok(Upgrade { path: head.path, query: head.query, host, origin, accept, protocols })
 }
 
-fn origin<'b>(head: &Head<'b>) -> Result<Option<&'b str>, UpgradeError> {
-    let text = |_| only_text(head, "Origin").ok_or(UpgradeError::Origin);
-    head.header("Origin").map(text).transpose()
+/// What the header lines say that a handshake is about, found in one pass.
+#[derive(Default)]
+struct Lines<'b> {
+    host: Line<'b>,
+    origin: Line<'b>,
+    version: Line<'b>,
+    key: Line<'b>,
+    /// Upgrade lists `websocket`.
+    upgrades: bool,
+    /// Connection lists `upgrade`.
+    connects: bool,
+    /// A body is announced.
+    has_body: bool,
+    /// Sub-protocols are offered.
+    offers: bool,
+}
+
+/// The value of a header that is to come once.
+#[derive(Clone, Copy, Default)]
+enum Line<'b> {
+    #[default]
+    Missing,
+    Once(&'b [u8]),
+    Again,
+}
+
+impl<'b> Lines<'b> {
+    fn of(head: &Head<'b>) -> Lines<'b> {
+        let mut lines = Lines::default();
+        for (name, value) in head.lines() {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                4 if is("Host") => lines.host.add(value),
+                6 if is("Origin") => lines.origin.add(value),
+                7 if is("Upgrade") => lines.upgrades |= lists(value, b"websocket"),
+                10 if is("Connection") => lines.connects |= lists(value, b"upgrade"),
+                14 if is("Content-Length") => lines.has_body |= value != b"0",
+                17 if is("Sec-WebSocket-Key") => lines.key.add(value),
+                17 if is("Transfer-Encoding") => lines.has_body = true,
+                21 if is("Sec-WebSocket-Version") => lines.version.add(value),
+                22 if is("Sec-WebSocket-Protocol") => lines.offers = true,
+                _ => {}
+            }
+        }
+        lines
+    }
+
+    /// The host that the request is for: that of an absolute-form target, else the Host header,
+    /// which must be there and valid either way (RFC 9112 section 3.2).
+    fn host(&self, head: &Head<'b>) -> Option<&'b str> {
+        let valid = |host: &&str| Authority::parse(host).is_some();
+        let header = self.host.only_text().filter(valid)?;
+        head.authority.map_or(Some(header), |authority| Some(authority).filter(valid))
+    }
+
+    fn origin(&self) -> Result<Option<&'b str>, UpgradeError> {
+        match self.origin {
+            Line::Missing => Ok(None),
+            line => line.only_text().map(Some).ok_or(UpgradeError::Origin),
+        }
+    }
+}
+
+impl<'b> Line<'b> {
+    fn add(&mut self, value: &'b [u8]) {
+        *self = if let Line::Missing = self { Line::Once(value) } else { Line::Again };
+    }
+
+    fn only(self) -> Option<&'b [u8]> {
+        if let Line::Once(value) = self { Some(value) } else { None }
+    }
+
+    fn only_text(self) -> Option<&'b str> {
+        self.only().and_then(|value| str::from_utf8(value).ok())
+    }
 }
 
 /// The sub-protocol to speak: the first one offered that is spoken here, or without a list simply
@@ -277,35 +351,16 @@ pub fn accepted(
 /// Whether the request's Host is as HTTP/1.1 wants it (RFC 9112 section 3.2): one, and valid. Of
 /// HTTP/1.0 none is asked.
 pub fn has_host(head: &Head<'_>) -> bool {
-    host(head).is_some() || head.minor_version < 1 && head.header("Host").is_none()
+    let lines = Lines::of(head);
+    let needs_none = head.minor_version < 1 && matches!(lines.host, Line::Missing);
+    needs_none || lines.host(head).is_some()
 }
 
-/// Whether a body is announced.
-fn has_body(head: &Head<'_>) -> bool {
-    head.header("Transfer-Encoding").is_some()
-        || head.values("Content-Length").any(|length| length != b"0")
-}
-
-/// The host that the request is for: that of an absolute-form target, else the Host header, which
-/// must be there and valid either way (RFC 9112 section 3.2).
-fn host<'b>(head: &Head<'b>) -> Option<&'b str> {
-    let valid = |host: &&str| Authority::parse(host).is_some();
-    let header = only_text(head, "Host").filter(valid)?;
-    head.authority.map_or(Some(header), |authority| Some(authority).filter(valid))
-}
-
-/// Whether the list in that header has the element, in any case.
-fn lists(head: &Head<'_>, header: &str, element: &str) -> bool {
-    head.list(header).any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
-}
-
-/// The one value there is.
-fn only<'b>(mut values: impl Iterator<Item = &'b [u8]>) -> Option<&'b [u8]> {
-    values.next().filter(|_| values.next().is_none())
-}
-
-fn only_text<'b>(head: &Head<'b>, header: &str) -> Option<&'b str> {
-    only(head.values(header)).and_then(|value| str::from_utf8(value).ok())
+/// Whether that line of a list has the element, in any case.
+fn lists(value: &[u8], element: &[u8]) -> bool {
+    let is_element = |listed: &[u8]| listed.eq_ignore_ascii_case(element);
+    // Mostly it is the only one.
+    is_element(value) || http::elements(value).any(is_element)
 }
 
 /// Whether it is 16 bytes of base64. The four bits behind the sixteenth byte may be anything.

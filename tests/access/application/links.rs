@@ -39,7 +39,74 @@ fn a_link_is_kept_only_after_a_clean_answer() {
 }
 
 #[test]
-fn one_link_serves_one_question_after_another() {
+fn an_answer_that_comes_twice_is_never_the_answer_to_the_next_question() {
+    const NOBODY: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+    // The second answer comes with the first, before the next question, and behind it.
+    for when in ["with", "before", "behind"] {
+        let mut world = World::keeping(false, 1, 10);
+        world.ask(1);
+        if when != "before" {
+            world.ask(2);
+        }
+        let first = world.named;
+        world.connected(first);
+        match when {
+            "with" => world.received(first, [YES, YES].concat()),
+            _ => world.received(first, YES),
+        }
+        assert!(!world.links.contains_key(&first), "{when}: a link has one question");
+        world.received(first, YES);
+        if when == "before" {
+            world.ask(2);
+        }
+        let second = world.named;
+        world.connected(second);
+        world.received(first, YES);
+        assert_eq!(world.got(), [(second, "[2]")], "{when}");
+        world.received(second, NOBODY);
+        let nobody = Verdict::Granted(Granted::default());
+        assert_eq!(world.verdicts(), [(1, john()), (2, nobody)], "{when}");
+        assert_eq!(world.got(), [], "{when}");
+        assert_eq!(world.dials, 2, "{when}");
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_closes_its_link() {
+    for keep_alive in [false, true] {
+        // Who asked has gone before the link was there.
+        let mut world = World::keeping(keep_alive, 1, 10);
+        world.ask(1);
+        let link = world.named;
+        world.forget(1);
+        world.connected(link);
+        assert_eq!(world.got(), [(link, "")]);
+        world.received(link, YES);
+        assert_eq!(world.got(), []);
+        world.ask(2);
+        let next = world.named;
+        assert_ne!(next, link);
+        world.connected(next);
+        world.received(next, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
+        let refused = Verdict::Refused { status: 401, text: String::new() };
+        assert_eq!(world.verdicts(), [(2, refused)]);
+    }
+    // It rests after an answer, and gets another one.
+    let (mut world, link) = World::rested();
+    world.received(link, YES);
+    assert_eq!(world.got(), []);
+    // The question is on its way when the answer comes.
+    let mut world = World::keeping(false, 1, 10);
+    world.ask(1);
+    world.sends = false;
+    world.connected(world.named);
+    world.received(world.named, YES);
+    assert_eq!(world.got(), []);
+    assert_eq!(world.verdicts(), [(1, unavailable(Failure::Early))]);
+}
+
+#[test]
+fn one_link_serves_one_question_after_another_where_that_is_chosen() {
     let (mut world, link) = World::rested();
     for who in 2..50 {
         world.ask(who);

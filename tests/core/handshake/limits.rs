@@ -32,6 +32,7 @@ fn pending_handshakes_are_limited() {
         assert!(world.server.accepting(), "one of them gives way");
         world.accept();
         assert!(world.metrics().handshakes_pending <= 2);
+        world.pass(1_100);
     }
     world.open("/ws/foo");
     assert_eq!(world.metrics().strangers_evicted_total, 9);

@@ -27,7 +27,25 @@ fn the_application_is_asked_and_grants() {
     }
     let headers = &world.response(id).headers;
     assert!(headers.iter().all(|(name, value)| !value.contains("john") && name != "X-Wsloop-User"));
-    assert_eq!((world.app.open(), world.metrics().questions_total), (1, 1));
+    assert_eq!((world.app.open(), world.metrics().questions_total), (0, 1));
+}
+
+#[test]
+fn no_browser_is_let_in_by_the_answer_that_came_twice_for_another() {
+    const MARY: &str = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: mary\r\n\r\n";
+    let mut world = World::new(by_application());
+    let john = knock(&mut world, "subscribe-user", &[]);
+    let (first, question) = world.question();
+    assert!(question.contains("\r\nConnection: close\r\n"), "{question}");
+    world.answer(YES);
+    let mary = knock(&mut world, "subscribe-user", &[]);
+    let (second, _) = world.question();
+    assert_ne!(first, second, "a question has a link of its own");
+    world.answer(MARY);
+    for (id, user) in [(john, "john"), (mary, "mary")] {
+        world.publish(&format!("user:{user}:foo"), user);
+        assert_eq!(world.texts(id), [user]);
+    }
 }
 
 #[test]
@@ -64,7 +82,6 @@ fn whatever_is_no_answer_is_a_503_and_never_a_grant() {
         "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nX-Wsloop-User: john\r\n\r\n",
         "SSH-2.0-OpenSSH_9.2p1 Debian\r\n\r\n",
-        "HTTP/1.1 204 No Content\r\nX-Wsloop-User: a:b\r\n\r\n",
         "HTTP/1.1 204 No Content\r\nX-Wsloop-User: a\r\nX-Wsloop-User: b\r\n\r\n",
         "HTTP/1.1 204 No Content\r\nX-Wsloop-User: a\r\nX-Wsloop-Allow: everything\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
@@ -187,7 +204,7 @@ fn an_application_that_hangs_up_grants_nothing() {
 
 #[test]
 fn a_link_that_the_application_closed_while_it_rested_costs_nobody_a_503() {
-    let mut world = World::new(by_application());
+    let mut world = World::new(on_kept_links());
     let first = knock(&mut world, ALL, &[]);
     world.answer(YES);
     assert_eq!(world.status(first), Some(101));

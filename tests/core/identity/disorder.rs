@@ -98,7 +98,11 @@ fn disconnect(world: &mut World, dice: &mut Dice, browsers: &[(BrowserId, &str)]
 
 /// Plays a game, and returns how often the things happened that it is about.
 fn play(seed: u64) -> [u64; 8] {
-    let mut world = World::new(by_all());
+    let mut settings = by_all();
+    if let Some(application) = &mut settings.sources.auth {
+        application.keep_alive = seed % 2 == 0;
+    }
+    let mut world = World::new(settings);
     for user in USERS {
         let session = format!(r#"{{"wsloop:username": "{user}"}}"#);
         world.redis.set(&format!("session:key-of-{user}"), session);

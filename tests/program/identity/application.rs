@@ -190,3 +190,48 @@ fn an_application_that_is_not_there_lets_nobody_in() {
     let john = eventually("it is found", || try_with(&server, ALL, "Cookie: who=john\r\n").ok());
     john.close();
 }
+
+/// An application that answers each question twice: the second time it is mary.
+fn twice(_: &str) -> String {
+    let answer = |user| format!("HTTP/1.1 204 No Content\r\nX-Wsloop-User: {user}\r\n\r\n");
+    answer("john") + &answer("mary")
+}
+
+/// The same, some time after the first.
+fn serve_twice(listener: &TcpListener) {
+    for _ in 0..3 {
+        let mut stream = listener.accept().expect("a connection").0;
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            for user in ["john", "mary", "mary"] {
+                if user == "john" && !matches!(stream.read(&mut piece), Ok(1..)) {
+                    return;
+                }
+                let answer = format!("HTTP/1.1 204 No Content\r\nX-Wsloop-User: {user}\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes());
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn nobody_is_let_in_as_another_by_an_application_that_answers_twice() {
+    let redis = RedisServer::start();
+    let (_app, at_once) = App::on_tcp(twice);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let later = listener.local_addr().expect("an address");
+    let serving = thread::spawn(move || serve_twice(&listener));
+    for address in [at_once, later] {
+        let server = relay(&redis, &["--auth-url", &format!("http://{address}/")]);
+        for _ in 0..3 {
+            let mut john = server.connect(ALL);
+            redis.connect().publish("user:mary:room", "for mary");
+            redis.connect().publish("user:john:room", "for john");
+            john.expect(&["for john"]);
+            thread::sleep(Duration::from_millis(60));
+        }
+    }
+    serving.join().expect("it has served three");
+}

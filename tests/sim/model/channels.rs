@@ -14,12 +14,13 @@ pub struct Channel {
     pub members: BTreeSet<usize>,
     /// When a message last arrived.
     pub delivered: u64,
-    pub last_delivered: Option<Vec<u8>>,
+    /// The last two, the last first.
+    pub last_delivered: [Option<Vec<u8>>; 2],
     pub last_stored: Option<Vec<u8>>,
     /// The broker has come up, and everybody who heard it is to catch up.
     pub catches_up: bool,
     /// What had arrived and was stored last when it did.
-    pub known: [Option<Vec<u8>>; 2],
+    pub known: [Option<Vec<u8>>; 3],
 }
 
 impl Model {
@@ -111,7 +112,8 @@ impl Model {
         let published = self.published_at(name, payload).map(|(_, last)| last);
         let Some(channel) = self.channels.get_mut(name) else { return };
         channel.delivered = self.event;
-        channel.last_delivered = Some(payload.to_vec());
+        let before = channel.last_delivered[0].take();
+        channel.last_delivered = [Some(payload.to_vec()), before];
         for id in &channel.members {
             let guest = &mut self.guests[*id];
             let at = guest.place_of(name).expect("a member hears the channel");

@@ -23,6 +23,7 @@
 //! clients, `hear` about what a browser has heard.
 
 mod channels;
+mod commands;
 mod ends;
 pub mod guest;
 mod hear;
@@ -40,7 +41,7 @@ use guest::{End, Guest, Life, Mark};
 use hear::FRAME_COST;
 pub use knock::{AppNews, write_control};
 use local::Local;
-use redis::{Get, Publish};
+use redis::{Get, Publish, Waiting};
 
 /// Deadlines are kept to within a tick.
 pub(super) const TICK_MS: u64 = 50;
@@ -91,6 +92,11 @@ pub struct Model {
     /// GETs ever sent.
     asked: u64,
     publishes: Vec<Publish>,
+    /// Commands that were written for Redis's link, and how many of them it was given.
+    written: usize,
+    begun: usize,
+    /// Messages of browsers that wait for a link, oldest first.
+    waiting: VecDeque<Waiting>,
     /// Messages that Redis was asked to store and has not answered.
     unstored: usize,
     /// What browsers have said just now, and what they said before that is left over.
@@ -137,6 +143,9 @@ impl Model {
             again: VecDeque::new(),
             asked: 0,
             publishes: Vec::new(),
+            written: 0,
+            begun: 0,
+            waiting: VecDeque::new(),
             unstored: 0,
             said: Vec::new(),
             kept: Vec::new(),
@@ -161,7 +170,8 @@ impl Model {
 
     /// Whether everything that Redis was asked for has been answered.
     pub fn is_settled(&self) -> bool {
-        self.subscribes.is_empty() && self.gets.is_empty() && self.again.is_empty()
+        let asked = !self.subscribes.is_empty() || !self.gets.is_empty() || !self.again.is_empty();
+        !asked && self.waiting.iter().all(|waiting| waiting.may_be_gone(self.now_ms))
     }
 
     /// The channels that somebody hears.
@@ -202,7 +212,7 @@ impl Model {
 
     /// Something was told to the server, which made this of it.
     pub fn call(&mut self, call: &Call) {
-        (self.now_ms, self.unix_ms) = (call.now_ms, call.unix_ms);
+        (self.now_ms, self.unix_ms, self.begun) = (call.now_ms, call.unix_ms, call.begun);
         if matches!(call.told, Told::Tick) {
             self.release_overdue();
         }

@@ -1,8 +1,13 @@
-//! What comes of what Redis says, and what it is asked.
+//! What comes of what Redis says.
+
+use std::collections::VecDeque;
 
 use super::super::super::world::{Arrival, REDIS_TIMEOUT_MS};
+use super::Model;
 use super::guest::{End, Life};
-use super::{Model, Said};
+
+/// How long a message waits for a link.
+const PATIENCE_MS: u64 = 5_000;
 
 /// A GET that is not answered.
 #[derive(Debug)]
@@ -28,13 +33,35 @@ pub enum Subject {
 /// A browser's message on its way through Redis.
 #[derive(Debug)]
 pub struct Publish {
-    channel: String,
-    payload: Vec<u8>,
+    pub who: usize,
+    pub at_ms: u64,
+    /// How many commands were written before its PUBLISH.
+    pub number: usize,
+    pub channel: String,
+    pub payload: Vec<u8>,
     /// Who is not to hear it.
-    except: Option<usize>,
-    arrived: bool,
+    pub except: Option<usize>,
+    pub arrived: bool,
     /// An identical message arrived meanwhile, and may have been taken for it.
-    twin: bool,
+    pub twin: bool,
+}
+
+/// A browser's message that waits for a link to Redis.
+#[derive(Debug)]
+pub struct Waiting {
+    pub who: usize,
+    pub channel: String,
+    pub payload: Vec<u8>,
+    pub at_ms: u64,
+    /// It may have been refused.
+    pub perhaps: bool,
+}
+
+impl Waiting {
+    /// Whether it may have been given up, or was refused.
+    pub fn may_be_gone(&self, now_ms: u64) -> bool {
+        self.perhaps || self.at_ms + PATIENCE_MS <= now_ms
+    }
 }
 
 impl Get {
@@ -131,7 +158,8 @@ impl Model {
             memberships.any(|m| m.catches_up && m.channel == name)
         };
         if !channel.members.iter().any(waits) {
-            channel.known = [channel.last_delivered.clone(), channel.last_stored.clone()];
+            let [last, before] = channel.last_delivered.clone();
+            channel.known = [last, before, channel.last_stored.clone()];
         }
         for id in &channel.members {
             let memberships = self.guests[*id].memberships.iter_mut();
@@ -148,7 +176,7 @@ impl Model {
 
     /// Redis's link is being dialed.
     pub(super) fn dialed(&mut self) {
-        self.lost = false;
+        (self.lost, self.written) = (false, 0);
     }
 
     /// Redis's link is lost.
@@ -163,9 +191,18 @@ impl Model {
         self.again.clear();
         self.asked_for.clear();
         self.unstored = 0;
+        let (mut unsent, before) = (VecDeque::new(), std::mem::take(&mut self.waiting));
         for publish in std::mem::take(&mut self.publishes) {
-            self.forget(&publish);
+            let Publish { who, channel, payload, at_ms, number, .. } = publish;
+            if !publish.arrived && !publish.twin {
+                self.forget(publish.except, &payload);
+            }
+            if number >= self.begun {
+                unsent.push_back(Waiting { who, channel, payload, at_ms, perhaps: false });
+            }
         }
+        unsent.extend(before);
+        self.waiting = unsent;
         for id in 0..self.guests.len() {
             let guest = &mut self.guests[id];
             guest.unstored = 0;
@@ -180,11 +217,9 @@ impl Model {
     }
 
     /// A publication does not come back any more.
-    fn forget(&mut self, publish: &Publish) {
-        if let Some(id) = publish.except
-            && !publish.arrived
-            && !publish.twin
-            && let Some((sent, _)) = self.guests[id].own.get_mut(&publish.payload)
+    fn forget(&mut self, except: Option<usize>, payload: &[u8]) {
+        if let Some(id) = except
+            && let Some((sent, _)) = self.guests[id].own.get_mut(payload)
         {
             *sent -= 1;
         }
@@ -272,8 +307,9 @@ impl Model {
                 let own = self.publishes.iter_mut().find(refused).expect("it was published");
                 own.arrived = true;
                 let (except, payload) = (own.except, own.payload.clone());
-                let (channel, twin) = (String::new(), own.twin);
-                self.forget(&Publish { channel, payload, except, arrived: false, twin });
+                if !own.twin {
+                    self.forget(except, &payload);
+                }
             }
             _ => {}
         }
@@ -309,129 +345,5 @@ impl Model {
             }
             _ => {}
         }
-    }
-
-    /// What Redis is asked to do follows from what has happened.
-    pub(super) fn follow(&mut self, commands: &[Vec<Vec<u8>>], mut said: Vec<Said>) {
-        let dropped = !self.up || self.may_drop();
-        let mut wanted = self.to_publish(&mut said);
-        let mut author = 0;
-        for command in commands {
-            let name = command.get(1).map_or("".into(), |name| String::from_utf8_lossy(name));
-            match &command[0][..] {
-                b"SUBSCRIBE" => {
-                    for name in &command[1..] {
-                        let name = String::from_utf8_lossy(name).into_owned();
-                        let era = self.channels.get(&name).map_or(0, |channel| channel.era);
-                        self.subscribes.push_back((name.clone(), era));
-                        assert!(self.asked_for.insert(name), "it is subscribed to once");
-                    }
-                }
-                b"UNSUBSCRIBE" => {
-                    let was = self.asked_for.remove(&*name);
-                    assert!(was, "{name} is unsubscribed from once");
-                }
-                b"GETRANGE" => self.gets(&name),
-                b"GET" => self.gets.extend(self.again.pop_front()),
-                b"SET" => {
-                    self.unstored += 1;
-                    self.guests[author].unstored = self.unstored;
-                }
-                b"PUBLISH" => author = self.published(&name, &command[2], &mut wanted, dropped),
-                _ => {}
-            }
-        }
-        let ended = wanted.iter().all(|(id, ..)| self.guests[*id].cut_short);
-        assert!(wanted.is_empty() || dropped || ended, "not published: {wanted:?}");
-        if !self.up {
-            return assert!(commands.iter().all(|command| command[0] == b"HELLO"), "Redis is down");
-        }
-        let control = self.control();
-        let control = control.filter(|name| !self.control_denied || self.asked_for.contains(name));
-        let heard = self.channels.keys().cloned().chain(control).collect();
-        assert_eq!(self.asked_for, heard, "what is heard is what Redis was asked for");
-        let waits = |id: &usize| {
-            let guest = &self.guests[*id];
-            guest.life == Life::LookingUp && !guest.looked_up && guest.due.is_none()
-        };
-        // What is asked otherwise comes first, when all that was asked before is answered.
-        let waits = (0..self.guests.len()).find(waits).filter(|_| self.again.is_empty());
-        assert_eq!(waits, None, "its session is not asked for");
-    }
-
-    /// Redis is asked for a session or for a stored message.
-    fn gets(&mut self, name: &str) {
-        self.asked += 1;
-        let (number, asked) = (self.asked, self.event);
-        let session = |id: &usize| {
-            let guest = &self.guests[*id];
-            guest.life == Life::LookingUp && !guest.looked_up && self.session_name(*id) == name
-        };
-        // Those who waited until Redis was back are asked about in the order of their places.
-        let session =
-            (0..self.guests.len()).filter(session).min_by_key(|id| self.guests[*id].place);
-        let subject = match (session, self.channels.get_mut(name)) {
-            (Some(id), _) => {
-                self.guests[id].looked_up = true;
-                Subject::Session(id)
-            }
-            (None, None) => Subject::Nothing,
-            (None, Some(channel)) => {
-                for id in &channel.members {
-                    let memberships = &mut self.guests[*id].memberships;
-                    let mut before = Some(0);
-                    for membership in memberships {
-                        let next = membership.channel == name && membership.get.is_none();
-                        if next && before.is_some_and(|before| before < number) {
-                            membership.get = Some(number);
-                        }
-                        before = membership.get;
-                    }
-                }
-                let catches_up = std::mem::take(&mut channel.catches_up);
-                Subject::Stored { channel: name.to_owned(), era: channel.era, catches_up }
-            }
-        };
-        self.gets.push_back(Get { number, asked, subject });
-    }
-
-    /// What is to be published of what browsers have said: to each of their channels.
-    fn to_publish(&self, said: &mut Vec<Said>) -> Vec<(usize, String, Vec<u8>)> {
-        let mut wanted = Vec::new();
-        for (id, payload) in said.drain(..) {
-            let channels = self.guests[id].grant.publish.iter();
-            wanted.extend(channels.map(|name| (id, name.clone(), payload.clone())));
-        }
-        wanted
-    }
-
-    /// Whether Redis may be so slow that publishing is refused.
-    fn may_drop(&self) -> bool {
-        self.setup.buffer_limit < 1 << 20
-    }
-
-    /// The server publishes: it is what somebody has just said. Returns who.
-    fn published(
-        &mut self,
-        name: &str,
-        payload: &[u8],
-        wanted: &mut Vec<(usize, String, Vec<u8>)>,
-        dropped: bool,
-    ) -> usize {
-        let fits =
-            |(_, channel, said): &(usize, String, Vec<u8>)| channel == name && said == payload;
-        let at = wanted.iter().position(fits);
-        let at = at.unwrap_or_else(|| panic!("nobody said {:?} to {name}", payload.escape_ascii()));
-        let id = wanted[at].0;
-        let skipped = wanted[..at].iter().any(|(before, ..)| *before == id);
-        assert!(!skipped || dropped, "published in the order in which it was said");
-        wanted.remove(at);
-        let except = self.guests[id].withholds(name).then_some(id);
-        if except.is_some() {
-            self.guests[id].own.entry(payload.to_vec()).or_default().0 += 1;
-        }
-        let (channel, payload) = (name.to_string(), payload.to_vec());
-        self.publishes.push(Publish { channel, payload, except, arrived: false, twin: false });
-        id
     }
 }

@@ -128,15 +128,15 @@ impl Game {
         self.say(id, early, bytes, cuts);
     }
 
-    /// The oldest whose request is not whole has given way to others: where all conns are taken,
-    /// one that was to be served and has not said it for a while.
+    /// The oldest whose request has not been whole for a while has given way to others: where all
+    /// conns are taken, one that was to be served.
     fn give_way(&mut self, full: bool) {
         let now_ms = self.world.now().mono_ms.max(self.world.latest_ms());
         let late = |came_ms: u64| now_ms / TICK_MS >= came_ms / TICK_MS + 1_000 / TICK_MS;
         let guests = self.model.guests.iter().zip(&self.world.browsers);
         let first = guests.enumerate().position(|(_, (guest, browser))| {
             let is_stranger = guest.life == Life::Head && browser.closed_ms.is_none();
-            is_stranger && (!full || !guest.surplus && late(guest.came_ms))
+            is_stranger && late(guest.came_ms) && !(full && guest.surplus)
         });
         self.model.given_way(first.expect("nobody is to give way"));
     }

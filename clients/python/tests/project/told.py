@@ -13,7 +13,7 @@ for flag in sys.argv[1:]:
     if name.endswith("-file"):
         folder = os.stat(os.path.dirname(path)).st_mode
         modes = [stat.S_IMODE(mode) for mode in (folder, os.stat(path).st_mode)]
-        files[name] = [path, modes, open(path).read()]
+        files.setdefault(name, []).append([path, modes, open(path).read()])
 told = {"flags": sys.argv[1:], "redis": os.environ.get("WSLOOP_REDIS"), "files": files}
 print(json.dumps(told), flush=True)
 signal.pause()

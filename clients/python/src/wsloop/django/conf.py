@@ -43,8 +43,8 @@ class Command:
 
     #: Flag to value, without the dashes.
     flags: dict[str, str] = field(default_factory=dict)
-    #: Flag to the secret that its file is to hold.
-    secrets: dict[str, bytes] = field(default_factory=dict)
+    #: Flag to the secrets that files are to hold, one each.
+    secrets: dict[str, list[bytes]] = field(default_factory=dict)
     #: Redis's URL, when it has a password and must not be seen among the flags.
     secret_redis: Optional[str] = None
     #: What the operator should know.
@@ -62,7 +62,8 @@ class SessionsInRedis:
     redis: Any
     key: str
     format: str
-    secret: Optional[bytes] = None
+    #: What they may be signed with; empty where nothing is signed.
+    secrets: list[bytes] = field(default_factory=list)
 
 
 def url_prefix() -> str:
@@ -140,8 +141,8 @@ def _identities(made: Command, found: Settings, django_address: str) -> None:
         }.items():
             # What the project has set itself stays.
             made.flags.setdefault(flag, value)
-        if sessions.secret is not None and "session-secret-file" not in made.flags:
-            made.secrets["session-secret-file"] = sessions.secret
+        if sessions.secrets and "session-secret-file" not in made.flags:
+            made.secrets["session-secret-file"] = sessions.secrets
         return
     from . import views
 
@@ -222,10 +223,12 @@ def _cache_sessions() -> Optional[SessionsInRedis]:
 def _readable(redis: Any, key: str, form: str) -> Optional[SessionsInRedis]:
     if key.count("{") != 1 or "{}" not in key:
         return None
-    secret = settings.SECRET_KEY if form == "django" else None
-    if isinstance(secret, str):
-        secret = secret.encode()
-    return SessionsInRedis(redis, key, form, secret)
+    secrets: list[Any] = []
+    if form == "django":
+        # The fallbacks came with Django 4.1.
+        secrets = [settings.SECRET_KEY, *getattr(settings, "SECRET_KEY_FALLBACKS", [])]
+    encoded = [each.encode() if isinstance(each, str) else each for each in secrets]
+    return SessionsInRedis(redis, key, form, encoded)
 
 
 def _parts(url: str) -> dict[str, Any]:

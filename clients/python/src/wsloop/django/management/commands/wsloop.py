@@ -207,10 +207,12 @@ def _state_folder() -> Path:
 
 def _line(made: Flags, folder: Path) -> list[str]:
     """The command line, its secrets written into the folder."""
-    flags = dict(made.flags)
-    for flag, secret in made.secrets.items():
-        flags[flag] = str(_write(folder / flag, secret))
-    return [_binary(), *(f"--{flag}={value}" for flag, value in flags.items())]
+    flags = list(made.flags.items())
+    for flag, secrets in made.secrets.items():
+        for number, secret in enumerate(secrets, start=1):
+            name = flag if number == 1 else f"{flag}-{number}"
+            flags.append((flag, str(_write(folder / name, secret))))
+    return [_binary(), *(f"--{flag}={value}" for flag, value in flags)]
 
 
 def _write(path: Path, secret: bytes) -> Path:

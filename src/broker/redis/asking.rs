@@ -1,0 +1,87 @@
+//! L1: what a session asks for that is stored, and what comes of it.
+
+use super::errors::is_unknown;
+use super::session::{Awaited, Get, Session};
+use crate::broker::{Ask, BrokerEvent};
+
+impl Session {
+    /// Whether one more ask would be made at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.asks.is_empty() && self.again.is_empty() && self.window.has_room()
+    }
+
+    /// Makes an ask as soon as there is room for it.
+    pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
+        self.asks.push_back((ask, name.into()));
+        self.make_asks(now_ms);
+    }
+
+    /// Makes the asks for which there is room. Those that are made again come first, and when all
+    /// before them are answered, so that answers keep the order of the asks.
+    pub(super) fn make_asks(&mut self, now_ms: u64) {
+        while self.window.has_room() {
+            let again = !self.again.is_empty();
+            if again && !self.window.is_empty() && !self.plain_is_under_way() {
+                return;
+            }
+            let next = if again { self.again.pop_front() } else { self.asks.pop_front() };
+            let Some((ask, name)) = next else { return };
+            let ranged = !again && !self.plain;
+            let last = self.largest(ask).to_string();
+            let ranged_get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
+            let get = [b"GET", name.as_bytes()];
+            let command: &[&[u8]] = if ranged { &ranged_get } else { &get };
+            let awaited = Awaited::Get(Get { ask, name: name.clone(), ranged });
+            self.command(command, awaited, now_ms);
+            self.window.asked();
+        }
+    }
+
+    /// The most bytes that are of use of what is asked for.
+    fn largest(&self, ask: Ask) -> usize {
+        match ask {
+            Ask::Stored(_) => self.uses.max_message,
+            Ask::Session(_) => self.uses.max_session,
+        }
+    }
+
+    /// Whether the asks under way are made by GET.
+    fn plain_is_under_way(&self) -> bool {
+        let mut gets = self.awaited.iter().filter_map(|awaited| match awaited {
+            Awaited::Get(get) => Some(get.ranged),
+            _ => None,
+        });
+        gets.all(|ranged| !ranged)
+    }
+
+    /// The value that was asked for; GETRANGE gives an empty one where there is none.
+    pub(super) fn on_value<'a>(&mut self, get: Get, value: Option<&'a [u8]>) -> BrokerEvent<'a> {
+        if value.is_some_and(|value| value.len() > self.largest(get.ask)) {
+            return self.on_large_value(get.ask);
+        }
+        self.window.answered(value.map_or(0, <[u8]>::len));
+        let payload = value.filter(|value| !get.ranged || !value.is_empty());
+        BrokerEvent::Answer { ask: get.ask, payload }
+    }
+
+    pub(super) fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
+        self.window.answered(self.largest(ask));
+        let reason = match ask {
+            Ask::Stored(_) => "the value is larger than a message may be".to_string(),
+            Ask::Session(_) => "it is larger than --max-session-size".to_string(),
+        };
+        BrokerEvent::NoAnswer { ask, reason }
+    }
+
+    /// Who may not use GETRANGE, or has none, may have GET.
+    pub(super) fn on_get_refused<'a>(&mut self, get: Get, reason: String) -> BrokerEvent<'a> {
+        self.window.answered(0);
+        let unknown = is_unknown(&reason);
+        if get.ranged && (unknown || reason.starts_with("NOPERM")) {
+            self.plain |= unknown || reason.contains("command");
+            self.again.push_back((get.ask, get.name));
+            return BrokerEvent::Quiet;
+        }
+        BrokerEvent::NoAnswer { ask: get.ask, reason }
+    }
+}

@@ -1,0 +1,107 @@
+//! L1: what is to be published on the next link.
+//!
+//! It knows bytes and times, not who is served. Its rules:
+//! * what waits has a limit in bytes, and each of it waits a few seconds at most;
+//! * it goes out in the order in which it came.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use crate::link::LinkId;
+
+/// How long anything waits.
+pub(super) const PATIENCE_MS: u64 = 5_000;
+/// What the commands take besides the channel and the message.
+const COMMAND_BYTES: usize = 64;
+
+/// What waits.
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    waiting: VecDeque<Publication<'static>>,
+    bytes: usize,
+}
+
+/// A message that a browser publishes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Publication<'a> {
+    pub channel: Cow<'a, str>,
+    pub payload: Cow<'a, [u8]>,
+    /// Who shall not have it back.
+    pub except: Option<LinkId>,
+    /// It is to be stored alone: that it was published is likely.
+    pub stored_only: bool,
+    /// When it came.
+    pub at_ms: u64,
+}
+
+impl Publication<'_> {
+    /// The same, for as long as it may have to wait.
+    pub(super) fn into_owned(self) -> Publication<'static> {
+        let Publication { channel, payload, except, stored_only, at_ms } = self;
+        let (channel, payload) = (channel.into_owned().into(), payload.into_owned().into());
+        Publication { channel, payload, except, stored_only, at_ms }
+    }
+}
+
+/// Bytes that publishing and storing a message takes.
+pub(super) fn cost(channel: &str, payload: &[u8]) -> usize {
+    2 * (channel.len() + payload.len() + COMMAND_BYTES)
+}
+
+impl Later {
+    /// Bytes of all that waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Lets one more wait.
+    pub(super) fn push(&mut self, publication: Publication<'static>) {
+        self.bytes += cost(&publication.channel, &publication.payload);
+        self.waiting.push_back(publication);
+    }
+
+    /// The one that came first.
+    pub(super) fn pop(&mut self) -> Option<Publication<'static>> {
+        let publication = self.waiting.pop_front()?;
+        self.bytes -= cost(&publication.channel, &publication.payload);
+        Some(publication)
+    }
+
+    /// When the first has waited long enough.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.waiting.front().map(|publication| publication.at_ms + PATIENCE_MS)
+    }
+
+    /// Gives up what has waited long enough; returns how many there were.
+    pub(super) fn expire(&mut self, now_ms: u64) -> u64 {
+        let mut gone = 0;
+        while self.deadline_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            gone += u64::from(self.pop().is_some_and(|publication| !publication.stored_only));
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_goes_in_order_and_no_later_than_after_its_time() {
+        let mut later = Later::default();
+        for at_ms in [0, 10, 20] {
+            let (channel, payload) = ("c".into(), vec![at_ms as u8].into());
+            let stored_only = at_ms == 10;
+            later.push(Publication { channel, payload, except: None, stored_only, at_ms });
+        }
+        assert_eq!(later.bytes(), 3 * cost("c", b"x"));
+        assert_eq!((later.deadline_ms(), later.expire(PATIENCE_MS - 1)), (Some(PATIENCE_MS), 0));
+        assert_eq!(later.expire(PATIENCE_MS + 10), 1, "one of the two was published");
+        assert_eq!(later.pop().map(|publication| publication.at_ms), Some(20));
+        assert!(later.is_empty() && later.bytes() == 0 && later.deadline_ms().is_none());
+    }
+}

@@ -1,0 +1,191 @@
+//! What is logged of the broker: each line once while what it says is so.
+
+use super::brokering::Loss;
+use crate::access::channel;
+use crate::broker::{Ask, Notice};
+use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely, Target};
+
+/// Bytes of answers for which Redis may have cut a link: less than any limit that is in use.
+const MUCH: usize = 1 << 20;
+
+/// Lines of the log that are said once.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    unreachable: SaidOnce,
+    ill: SaidOnce,
+    replica: SaidOnce,
+    unstored: SaidOnce,
+    unheard: SaidOnce,
+    dropped: SaidOnce,
+    refused: SaidOnce,
+    denied: SaidOnce,
+    skipped: SaidRarely,
+    stored: SaidOnce,
+    session: SaidOnce,
+    pub evicted: SaidOnce,
+    pub strangers: SaidOnce,
+    pub unrouted: SaidOnce,
+    pub control: SaidOnce,
+}
+
+/// What the broker could not do: counted, and said once.
+impl Said {
+    /// Redis is up, with so many channels to be heard.
+    pub(super) fn up(&mut self, channels: usize) {
+        if !self.ill.is_said() && !self.replica.is_said() {
+            tracing::info!("Redis is up, {channels} channels");
+        }
+        for said in [&mut self.unreachable, &mut self.dropped, &mut self.refused] {
+            said.ended();
+        }
+    }
+
+    /// Redis's link is lost, or could not be made; so many bytes of answers were expected.
+    pub(super) fn lost(&mut self, loss: &Loss<'_>, target: &Target, was_up: bool, owed: usize) {
+        match loss {
+            Loss::Ill(reason) if self.ill.first() => tracing::warn!(
+                "Redis at {target} is in no state to answer: {reason}; browsers stay; dialing \
+                 until it is (said once)"
+            ),
+            Loss::Ill(_) | Loss::Left => {}
+            Loss::Demoted(reason) => tracing::warn!(
+                "Redis at {target} has become a replica ({reason}); browsers stay; dialing for the \
+                 master"
+            ),
+            Loss::HungUp(reason) if was_up && owed >= MUCH => tracing::warn!(
+                "Redis at {target} is lost: {reason}, while it owed {owed} bytes of stored \
+                 messages; perhaps its client-output-buffer-limit for pubsub is smaller than \
+                 --redis-window-size allows for; browsers stay; dialing again"
+            ),
+            Loss::HungUp(reason) | Loss::Broken(reason) if was_up => {
+                tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again")
+            }
+            Loss::HungUp(reason) | Loss::Broken(reason) if self.unreachable.first() => {
+                tracing::warn!(
+                    "Redis at {target} cannot be used: {reason}; dialing until it can (said once)"
+                );
+            }
+            Loss::HungUp(_) | Loss::Broken(_) => {}
+        }
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice, metrics: &mut Metrics) {
+        match notice {
+            Notice::Refused { reason } => self.refused(&reason, metrics),
+            Notice::Unpublished { reason } => {
+                metrics.broker_errors_total += 1;
+                if self.ill.first() {
+                    tracing::warn!(
+                        "Redis does not take what browsers publish: {reason} (said once; then \
+                         counted)"
+                    );
+                }
+            }
+            Notice::Unstored { reason } => {
+                metrics.broker_errors_total += 1;
+                if self.unstored.first() {
+                    tracing::warn!(
+                        "Redis does not store what browsers publish, so that who comes later does \
+                         not have it: {reason} (said once; then counted)"
+                    );
+                }
+            }
+            Notice::Well if self.ill.ended() => tracing::info!("Redis answers again"),
+            Notice::Stores if self.unstored.ended() => {
+                tracing::info!("Redis stores again what browsers publish");
+            }
+            Notice::Replica if self.replica.first() => tracing::warn!(
+                "Redis is a replica: what browsers publish is heard only here and is not stored; \
+                 looking for the master every 30 s (said once)"
+            ),
+            Notice::Master if self.replica.ended() => tracing::info!("Redis is a master again"),
+            Notice::Well | Notice::Stores | Notice::Replica | Notice::Master => {}
+            Notice::GivenUp(messages) => {
+                metrics.publishes_dropped_total += messages;
+                self.dropped("Redis cannot be reached");
+            }
+        }
+    }
+
+    /// Messages from browsers are dropped.
+    pub(super) fn dropped(&mut self, why: &str) {
+        if self.dropped.first() {
+            tracing::warn!("messages from browsers are dropped: {why} (said once; then counted)");
+        }
+    }
+
+    pub(super) fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {
+        match ask {
+            Ask::Stored(_) => {
+                metrics.stored_unreadable_total += 1;
+                if self.stored.first() {
+                    tracing::warn!(
+                        "a stored message is not sent: {reason} (said once; then counted)"
+                    );
+                }
+            }
+            Ask::Session(_) => {
+                metrics.sessions_unreadable_total += 1;
+                if self.session.first() {
+                    tracing::error!(
+                        "a session cannot be read: {reason}; see --session-key, \
+                         --max-session-size (said once; then counted)"
+                    );
+                }
+            }
+        }
+    }
+
+    /// What guards security is named, and so is its end.
+    pub(super) fn control_denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.unheard.first() {
+            tracing::error!(
+                "Redis does not let wsloop hear {channel:?}, so that nobody is disconnected who \
+                 logs out: {reason}; see ACL SETUSER (asked again every 5 s; said once)"
+            );
+        }
+    }
+
+    /// A channel is heard: perhaps the application's own.
+    pub(super) fn subscribed(&mut self, control: bool, metrics: &mut Metrics) {
+        metrics.control_heard |= u64::from(control);
+        if control && self.unheard.ended() {
+            tracing::info!("disconnects of the application are heard");
+        }
+    }
+
+    pub(super) fn denied(&mut self, channel: &str, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.denied.first() {
+            // A session's key is not for the log.
+            let shown = if channel.contains("session:") { "a session's channel" } else { channel };
+            tracing::error!(
+                "Redis does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said once; \
+                 then counted)"
+            );
+        }
+    }
+
+    /// Its publisher cannot know it, and a developer looks for the facility. Who it was for is not
+    /// for the log.
+    pub(super) fn skipped(&mut self, channel: Option<&str>, mono_ms: u64, metrics: &mut Metrics) {
+        metrics.deliveries_skipped_total += 1;
+        let Some(left_out) = self.skipped.may(mono_ms) else { return };
+        let of = match channel.and_then(channel::facility_of) {
+            Some(facility) => format!(" of the facility {facility:?}"),
+            None => String::new(),
+        };
+        tracing::warn!(
+            "a message{of} from Redis was skipped: it is larger than --max-message-size{}",
+            LeftOut(left_out)
+        );
+    }
+
+    fn refused(&mut self, reason: &str, metrics: &mut Metrics) {
+        metrics.broker_errors_total += 1;
+        if self.refused.first() {
+            tracing::error!("Redis refused a command: {reason} (said once)");
+        }
+    }
+}
