@@ -20,7 +20,11 @@ use crate::proto::ws::upgrade;
 use crate::web::{self, Site};
 
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
-const MAX_FACILITY_BYTES: usize = 4096;
+const MAX_FACILITY_BYTES: usize = 512;
+
+/// Most bytes of the names of all channels that a conn hears and publishes to: they are kept in
+/// memory and told Redis, for each group anew.
+const MAX_NAMES_BYTES: usize = 128 << 10;
 
 /// The header of a 101 that says which options were granted.
 const GRANTED: &str = "X-Wsloop-Granted";
@@ -266,7 +270,7 @@ fn check(
         return refused(agreed, 404, text);
     };
     if facility.len() > MAX_FACILITY_BYTES {
-        let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
+        let text = format!("The facility, behind {}, is over 512 bytes.", settings.url_prefix);
         return refused(agreed, 414, text);
     }
     let options = match Options::read(upgrade.query) {
@@ -348,6 +352,16 @@ pub fn admit(
     let by_rule = settings.rules.granted(facility, *options, identity, settings.allow);
     let permitted = narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
     let grant = channel::channels(&settings.prefix, facility, *options, permitted, identity);
+    let bytes: usize = grant.subscribe.iter().chain(&grant.publish).map(String::len).sum();
+    if bytes > MAX_NAMES_BYTES {
+        let text = format!(
+            "The names of all channels that this connection asks for are {bytes} bytes, more than \
+             the {MAX_NAMES_BYTES} that one may have: {} groups are too many for a facility as \
+             long as this.",
+            identity.groups.len()
+        );
+        return Decision::Refuse(request.refuse(403, &[], &text, settings));
+    }
     let Some(agreed) = &request.agreed else {
         let text = lost::told(&request, (identity, refused), by_rule, &grant);
         return Decision::Refuse(inquired(&request, &grant, text));

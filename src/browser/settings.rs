@@ -62,6 +62,8 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// Most conns of one IPv4 address or IPv6 /64; 0 is any number.
     pub max_per_address: usize,
+    /// What Redis clients of the embedded broker have to say before anything is done for them.
+    pub resp_password: Option<Vec<u8>>,
     /// Most Redis clients of the embedded broker; a few more are told so.
     pub max_resp_clients: usize,
     /// The sub-protocols spoken here; `None` takes the first one offered.
@@ -121,6 +123,7 @@ impl Settings {
             max_connections: 1000,
             max_handshakes: 4096,
             max_per_address: 0,
+            resp_password: None,
             max_resp_clients: 128,
             subprotocols: None,
             allowed_hosts: AllowedHosts::Any,

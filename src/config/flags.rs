@@ -49,9 +49,21 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",
-        takes: Text("HOST:PORT|off", |draft, text| put(&mut draft.resp, values::resp(text))),
+        takes: Text("HOST:PORT|unix:PATH|off", |draft, text| {
+            put(&mut draft.resp, values::resp(text))
+        }),
         default: Words("`127.0.0.1:6380`, unless it is taken"),
-        help: "Address at which the embedded broker answers Redis clients, of this machine only",
+        help: "Address at which the embedded broker answers Redis clients, of this machine only, \
+               or the path of a socket that only this user may open",
+    },
+    Flag {
+        name: "resp-password",
+        variable: "WSLOOP_RESP_PASSWORD",
+        takes: Text("FILE", |draft, path| {
+            put(&mut draft.settings.resp_password, sources::password(path).map(Some))
+        }),
+        default: Words("none: whoever reaches it may publish"),
+        help: "File with the password that Redis clients of the embedded broker have to say",
     },
     Flag {
         name: "url-prefix",

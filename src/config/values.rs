@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::channel;
 use crate::browser::settings::{CompressionFor, Refuse};
-use crate::link::authority::host_and_port;
+use crate::link::authority::{self, host_and_port};
 use crate::proto::ws::deflate::Compression;
 
 /// 1024 bytes.
@@ -169,11 +169,20 @@ pub(crate) fn listen(text: &str) -> Result<(), String> {
     }
 }
 
+/// What comes before the path of a socket.
+pub(crate) const UNIX: &str = "unix:";
+
 /// An address for Redis clients, which need no password and so may come from this machine alone;
 /// `None` is for `off`.
 pub(crate) fn resp(text: &str) -> Result<Option<String>, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
+    }
+    if let Some(path) = text.strip_prefix(UNIX) {
+        let why = |why| format!("{}: {why}; write unix:/run/wsloop/resp.sock", quoted(text));
+        return authority::unix(path.as_bytes().to_vec())
+            .map_err(why)
+            .map(|_| Some(text.to_owned()));
     }
     listen(text).map_err(|why| why.replace(":8080", ":6380"))?;
     if is_loopback(text) {

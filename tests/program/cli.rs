@@ -55,6 +55,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--resp", "0.0.0.0:6380", "not loopback"),
+    ("--resp-password", "/nowhere", "cannot be read"),
     ("--url-prefix", "ws", "write \"/ws/\""),
     ("--prefix", "site:", "write \"site\""),
     ("--expire", "1h", "such as 3600"),
@@ -214,7 +215,7 @@ fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
-        if flag == "--config" {
+        if *flag == "--config" {
             let line = complaint(&["--config", path], &[]);
             assert!(line.starts_with(&format!("{path}:3: config cannot be a key")), "{line}");
             continue;
