@@ -5,14 +5,15 @@
 //! nothing is granted that was not asked for, allowed and named.
 
 use super::context::Context;
+use super::explain;
 use super::host;
-use super::lost;
+use super::names;
 use super::settings::{CompressionFor, Refuse, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::{Identity, Refused};
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
-use crate::link::{Frame, LeftOut, Now, SaidRarely};
+use crate::link::{Frame, LeftOut};
 use crate::proto::http::{Head, HeadError};
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::frame;
@@ -66,7 +67,7 @@ pub struct Request {
     /// What it is for that has no facility.
     special: Option<Special>,
     /// The page that asks, as it says.
-    origin: Option<String>,
+    pub(super) origin: Option<String>,
     /// It asks with HEAD: no answer has a body.
     bare: bool,
     /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
@@ -334,9 +335,9 @@ pub fn admit(
     let settings = &cx.settings;
     if request.agreed.is_some()
         && let Some(name) =
-            lost::needed(&request.facility, request.options, identity, refused, settings)
+            names::needed(&request.facility, request.options, identity, refused, settings)
     {
-        let text = format!("{} {}.", lost::whose(name.audience), name.why);
+        let text = format!("{} {}.", names::whose(name.audience), name.why);
         return Decision::Refuse(request.refuse(403, &[], &text, settings));
     }
     if settings.require_login && !permissions::is_logged_in(identity) {
@@ -363,12 +364,18 @@ pub fn admit(
         return Decision::Refuse(request.refuse(403, &[], &text, settings));
     }
     let Some(agreed) = &request.agreed else {
-        let text = lost::told(&request, (identity, refused), by_rule, &grant);
+        let text = explain::told(&request, (identity, refused), by_rule, &grant);
         return Decision::Refuse(inquired(&request, &grant, text));
     };
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
     if !grant.denied.is_empty() || grant.granted.is_silent() {
-        warn_of_silence(&request, &grant, &settings.url_prefix, &mut cx.said.silent, cx.now);
+        explain::warn_of_silence(
+            &request,
+            &grant,
+            &settings.url_prefix,
+            &mut cx.said.silent,
+            cx.now,
+        );
     }
     Decision::Open(Pending {
         accepted: agreed.accepted(Some(grant.granted)),
@@ -379,29 +386,7 @@ pub fn admit(
     })
 }
 
-/// A page may wonder why it hears nothing, or why nobody hears it.
-fn warn_of_silence(
-    request: &Request,
-    grant: &Grant,
-    url_prefix: &str,
-    said: &mut SaidRarely,
-    now: Now,
-) {
-    let Some(left_out) = said.may(now.mono_ms) else { return };
-    let page = request.origin.as_deref().unwrap_or("no origin");
-    let path = [url_prefix, &request.facility].concat();
-    let what = match grant.denied.is_empty() {
-        false => format!("is denied {}", grant.denied),
-        true if request.options.is_silent() => "asks for nothing to hear or say".to_owned(),
-        true => format!("is granted nothing of {}: it is nobody there", request.options),
-    };
-    tracing::warn!(
-        "a page of {page:?} {what} at {path:?}; a plain GET of its URL says why{}",
-        LeftOut(left_out)
-    );
-}
-
-/// The answer to that: 426, with what would be granted.
+/// The answer to plain HTTP where WebSockets are: 426, with what a WebSocket would be granted.
 fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
     let granted = grant.granted.to_string();
     let headers = [
@@ -420,6 +405,7 @@ fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
         vec![
             ("Access-Control-Allow-Origin", origin),
             ("Access-Control-Allow-Credentials", "true"),
+            ("Access-Control-Expose-Headers", GRANTED),
             ("Vary", "Origin"),
         ]
     };

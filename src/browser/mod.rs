@@ -5,11 +5,12 @@
 mod conn;
 mod context;
 mod effect;
+mod explain;
 mod frames;
 pub(crate) mod handshake;
 mod host;
 mod life;
-mod lost;
+mod names;
 mod opening;
 pub(crate) mod settings;
 
