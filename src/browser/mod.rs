@@ -10,6 +10,7 @@ pub(crate) mod handshake;
 mod life;
 mod lost;
 mod opening;
+mod refusal;
 pub(crate) mod settings;
 
 pub(crate) use conn::{Conn, Kept, Unserved};

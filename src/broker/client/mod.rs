@@ -39,7 +39,7 @@ const MAX_NAME: usize = 4 << 10;
 const MAX_PATTERN: usize = 1024;
 /// Most steps that holding patterns against names may take in one command, some tenths of a second,
 /// and for one message, of each client: who has patterns that take more is closed.
-const MAX_WORK: usize = 1 << 25;
+const MAX_WORK: usize = 1 << 24;
 const MAX_WORK_PER_MESSAGE: usize = 1 << 18;
 /// Most bytes that a reply of many values may have, and a transaction.
 const MAX_MANY: usize = 64 << 20;
