@@ -1,6 +1,7 @@
 //! L2: what the core is told at the start, checked by whoever tells it.
 
 use crate::access::channel::Allow;
+use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Rules;
 use crate::access::sources::Sources;
 use crate::broker::{BrokerKind, BrokerSettings};
@@ -67,6 +68,12 @@ pub struct Settings {
     pub max_resp_clients: usize,
     /// The sub-protocols spoken here; `None` takes the first one offered.
     pub subprotocols: Option<Vec<String>>,
+    /// Which hosts are answered to.
+    pub allowed_hosts: AllowedHosts,
+    /// Whether pages and metrics answer to `localhost` and addresses alone besides those.
+    pub local_pages: bool,
+    /// The same for WebSockets.
+    pub local_sockets: bool,
     /// Which pages may connect besides those of the same host.
     pub allowed_origins: AllowedOrigins,
     /// How a WebSocket handshake is refused.
@@ -119,6 +126,9 @@ impl Settings {
             resp_password: None,
             max_resp_clients: 128,
             subprotocols: None,
+            allowed_hosts: AllowedHosts::Any,
+            local_pages: false,
+            local_sockets: false,
             allowed_origins: AllowedOrigins::Listed(Vec::new()),
             refuse: Refuse::Status,
             pages: Vec::new(),

@@ -5,6 +5,7 @@
 
 use crate::access::ask::auth_url;
 use crate::access::channel::Allow;
+use crate::access::hosts::AllowedHosts;
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::upgrade::AllowedOrigins;
 
@@ -388,6 +389,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("off"),
         help: "Ask one question after another on a connection: only where nothing between here and \
                the application ever answers one twice",
+    },
+    Flag {
+        name: "allowed-hosts",
+        variable: "WSLOOP_ALLOWED_HOSTS",
+        takes: List("LIST", |draft, text| put(&mut draft.allowed_hosts, AllowedHosts::parse(text))),
+        default: Words("all; of the demo on loopback, `localhost` and IP addresses"),
+        help: "Hosts that requests may be for, separated by commas, as `example.com` or \
+               `*.example.com`; others get 421; `*` is all",
     },
     Flag {
         name: "allowed-origins",

@@ -185,14 +185,20 @@ pub(crate) fn resp(text: &str) -> Result<Option<String>, String> {
             .map(|_| Some(text.to_owned()));
     }
     listen(text).map_err(|why| why.replace(":8080", ":6380"))?;
-    let (host, _) = host_and_port(text)?;
-    let loopback = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if loopback || host.eq_ignore_ascii_case("localhost") {
+    if is_loopback(text) {
         return Ok(Some(text.to_owned()));
     }
     let why = "is not loopback, and the embedded broker asks nobody for a password; write \
                127.0.0.1:6380 or off, or use a real Redis (--redis)";
     Err(format!("{} {why}", quoted(text)))
+}
+
+/// Whether an address to listen on is of this machine alone, as far as it says so.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    host_and_port(address).is_ok_and(|(host, _)| {
+        let is_loopback = |ip: IpAddr| ip.is_loopback();
+        host.parse().is_ok_and(is_loopback) || host.eq_ignore_ascii_case("localhost")
+    })
 }
 
 /// The path that WebSocket paths begin with.

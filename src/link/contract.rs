@@ -5,6 +5,9 @@
 
 use super::{LinkId, Target};
 
+/// How long a name may be looked up: longer than any resolver takes to give up.
+pub(crate) const LOOKUP_MS: u64 = 60_000;
+
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -17,6 +20,16 @@ pub enum Input<'a> {
     },
     /// A link whose wish is [`Wish::GoOn`] has its turn.
     WentOn {
+        /// The link.
+        link: LinkId,
+    },
+    /// The name of a link that was dialed is being looked up, which may take longer than a dial.
+    LookingUp {
+        /// The link.
+        link: LinkId,
+    },
+    /// It was looked up, and the dial begins.
+    LookedUp {
         /// The link.
         link: LinkId,
     },

@@ -1,29 +1,24 @@
-//! L3: from a target to a stream: names are looked up on a thread of their own, for the resolver
-//! blocks, and the addresses of a name are tried one after another.
+//! L3: from a target to a stream: the addresses of a name are tried one after another.
+//!
+//! It knows dials by their links; `lookup` finds the addresses.
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use mio::Waker;
 use mio::net::{TcpStream, UnixStream};
 
 use super::link::Stream;
+use super::lookup::{LookUp, Lookups};
 use crate::link::LinkId;
 use crate::link::Target;
-
-/// Finds the addresses of a name, in the order in which they are to be tried.
-pub(super) type LookUp = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 
 /// The dials that are under way.
 #[derive(Debug)]
 pub(super) struct Dials {
-    waker: Arc<Waker>,
-    sender: Sender<(LinkId, io::Result<Vec<SocketAddr>>)>,
-    pub(super) look_up: LookUp,
-    resolved: Receiver<(LinkId, io::Result<Vec<SocketAddr>>)>,
+    lookups: Lookups,
     /// Names that were dialed so far: each dial begins at another address of the name, because one
     /// that swallows what is sent to it would use up the time of them all.
     named: usize,
@@ -34,10 +29,12 @@ pub(super) struct Dials {
 impl Dials {
     /// No dials; `waker` is woken when a name has been looked up.
     pub(super) fn new(waker: Waker) -> Self {
-        let (sender, resolved) = channel();
-        let look_up = |host: &str, port| Ok((host, port).to_socket_addrs()?.collect());
-        let waker = Arc::new(waker);
-        Dials { waker, sender, look_up, resolved, named: 0, untried: Vec::new() }
+        Dials { lookups: Lookups::new(waker), named: 0, untried: Vec::new() }
+    }
+
+    /// Names are looked up by this from now on.
+    pub(super) fn look_up_with(&mut self, look_up: LookUp) {
+        self.lookups.look_up = look_up;
     }
 
     /// Begins a dial: `None` means that the name is being looked up.
@@ -49,32 +46,24 @@ impl Dials {
                     self.untried.push((link, [SocketAddr::new(address, port)].into()));
                     self.next(link).map(Some)
                 }
-                Err(_) => {
-                    let (waker, sender) = (self.waker.clone(), self.sender.clone());
-                    let look_up = self.look_up;
-                    std::thread::Builder::new().name("resolver".into()).spawn(move || {
-                        let found = look_up(&host, port);
-                        // Nobody may be waiting any more; then the answer is not needed.
-                        let _ = sender.send((link, found));
-                        let _ = waker.wake();
-                    })?;
-                    Ok(None)
-                }
+                Err(_) => match self.lookups.begin(link, &host, port)? {
+                    Some(addresses) => self.first_of(link, addresses).map(Some),
+                    None => Ok(None),
+                },
             },
         }
     }
 
-    /// A name that has been looked up, and the stream to its first address.
+    /// A dial whose name has been looked up, and the stream to its first address.
     pub(super) fn resolved(&mut self) -> Option<(LinkId, io::Result<Stream>)> {
-        let (link, found) = self.resolved.try_recv().ok()?;
-        let stream = found.and_then(|mut addresses| {
-            let first = self.named % addresses.len().max(1);
-            addresses.rotate_left(first);
-            self.named += 1;
-            self.untried.push((link, addresses.into()));
-            self.next(link)
-        });
+        let (link, found) = self.lookups.next()?;
+        let stream = found.and_then(|addresses| self.first_of(link, addresses));
         Some((link, stream))
+    }
+
+    /// Says which names take long to be looked up; returns when there may be more to say.
+    pub(super) fn say_slow(&mut self) -> Option<Duration> {
+        self.lookups.say_slow()
     }
 
     /// The stream to the next address, after the one before has failed.
@@ -93,6 +82,15 @@ impl Dials {
 
     /// Forgets a dial.
     pub(super) fn end(&mut self, link: LinkId) {
+        self.lookups.forget(link);
         self.untried.retain(|(of, _)| *of != link);
+    }
+
+    fn first_of(&mut self, link: LinkId, mut addresses: Vec<SocketAddr>) -> io::Result<Stream> {
+        let first = self.named % addresses.len().max(1);
+        addresses.rotate_left(first);
+        self.named += 1;
+        self.untried.push((link, addresses.into()));
+        self.next(link)
     }
 }

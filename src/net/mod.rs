@@ -7,6 +7,7 @@ mod accepting;
 mod dial;
 mod link;
 mod listen;
+mod lookup;
 mod reactor;
 mod signals;
 mod steps;

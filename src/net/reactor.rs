@@ -361,7 +361,7 @@ impl Reactor {
     fn dial(&mut self, link: LinkId, target: Target) {
         self.insert(link, Socket::unmade(link.generation));
         match self.dials.begin(link, target) {
-            Ok(None) => {}
+            Ok(None) => self.server.handle(Input::LookingUp { link }, self.now),
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
             Err(error) => self.on_stream(link, Err(error)),
         }
@@ -370,7 +370,10 @@ impl Reactor {
     fn on_resolved(&mut self) {
         while let Some((link, stream)) = self.dials.resolved() {
             match self.link(link) {
-                Some(_) => self.on_stream(link, stream),
+                Some(_) => {
+                    self.server.handle(Input::LookedUp { link }, self.now);
+                    self.on_stream(link, stream);
+                }
                 None => self.dials.end(link),
             }
         }
@@ -441,13 +444,14 @@ impl Reactor {
 
     /// How long to sleep: not at all while something is left to read or to accept.
     fn timeout(&mut self) -> Option<Duration> {
+        let now_ms = self.start.elapsed().as_millis() as u64;
         let accepts = |listener: &Listener| listener.ready && self.accepts(listener.comers);
         let waiting = self.listeners.iter().any(accepts);
         let accept_ms = waiting.then_some(self.accept_after_ms);
         let read_ms = (!self.leftovers.is_empty()).then_some(0);
-        let others = accept_ms.into_iter().chain(read_ms).chain(self.quiet_at_ms());
+        let slow = self.dials.say_slow().map(|left| now_ms + left.as_millis() as u64 + 1);
+        let others = slow.into_iter().chain(accept_ms).chain(read_ms).chain(self.quiet_at_ms());
         let deadlines = self.server.next_deadline_ms().into_iter().chain(others);
-        let now_ms = self.start.elapsed().as_millis() as u64;
         deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
     }
 

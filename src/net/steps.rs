@@ -5,7 +5,7 @@ use std::time::Duration;
 use mio::Events;
 
 use super::ReactorError;
-use super::dial::LookUp;
+use super::lookup::LookUp;
 use super::reactor::{EVENTS, Reactor};
 use crate::server::Server;
 
@@ -23,6 +23,6 @@ impl Reactor {
 
     /// Names are looked up by this from now on, and not by the system.
     pub fn look_up_with(&mut self, look_up: LookUp) {
-        self.dials.look_up = look_up;
+        self.dials.look_up_with(look_up);
     }
 }

@@ -108,6 +108,8 @@ impl Server {
         match input {
             Input::Received { link, bytes } => self.received(link, bytes),
             Input::WentOn { link } => self.received(link, &mut []),
+            Input::LookingUp { link } => self.on_lookup(link, true),
+            Input::LookedUp { link } => self.on_lookup(link, false),
             Input::Connected { link } => match self.party(link) {
                 Some(Party::Redis) => {
                     self.broker.redis().into_iter().for_each(|redis| redis.connected(now_ms));
@@ -133,6 +135,7 @@ impl Server {
     pub fn tick(&mut self, now: Now) {
         self.set_now(now);
         let now_ms = self.cx.now.mono_ms;
+        self.follow_the_day();
         self.fire_timers();
         self.relay.release_overdue(&mut self.table, &mut self.cx);
         for link in self.relay.take_slow() {
@@ -339,6 +342,21 @@ impl Server {
         }
     }
 
+    /// The name of a dialed link is being looked up, or was.
+    fn on_lookup(&mut self, link: LinkId, begins: bool) {
+        let now_ms = self.cx.now.mono_ms;
+        match self.party(link) {
+            Some(Party::Redis) => {
+                self.broker.redis().into_iter().for_each(|redis| redis.on_lookup(begins, now_ms));
+            }
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.on_lookup(at, begins, now_ms));
+            }
+            _ => {}
+        }
+    }
+
     /// Bytes that arrived, or those that were left over when there are none.
     fn received(&mut self, link: LinkId, bytes: &mut [u8]) {
         let now_ms = self.cx.now.mono_ms;
@@ -397,7 +415,7 @@ impl Server {
     fn set_now(&mut self, now: Now) {
         // A clock that steps back must not make deadlines come late.
         let mono_ms = self.cx.now.mono_ms.max(now.mono_ms);
-        self.cx.now = Now { mono_ms, unix_ms: now.unix_ms };
+        self.cx.set_now(Now { mono_ms, unix_ms: now.unix_ms });
     }
 
     fn shut_down(&mut self) {
@@ -407,6 +425,16 @@ impl Server {
         self.drop_clients();
         for link in self.table.conns(|conn| !conn.is_closing()) {
             self.on_conn(link, |conn, cx| conn.shut_down(link, cx));
+        }
+    }
+
+    /// Closes whose time is over because the time of day has jumped, as it does when the machine
+    /// was suspended: their timers know nothing of that.
+    fn follow_the_day(&mut self) {
+        if self.cx.day_has_jumped() && self.cx.settings.sources.token.is_some() {
+            for link in self.table.conns(Conn::ends) {
+                self.on_conn(link, |conn, cx| conn.look_after(link, cx));
+            }
         }
     }
 

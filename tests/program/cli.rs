@@ -95,6 +95,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--auth-timeout", "soon", "such as 30 or 0.5"),
     ("--auth-connections", "0", "give 1 to"),
     ("--auth-keep-alive", "perhaps", "on nor off"),
+    ("--allowed-hosts", "https://h", "without scheme and port"),
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),

@@ -26,7 +26,7 @@ pub use question::question;
 pub(crate) use url::auth_url;
 pub use verdict::{Failure, Granted, Verdict, Wrong};
 
-use crate::link::{LinkId, Target};
+use crate::link::{LOOKUP_MS, LinkId, Target};
 use crate::proto::http::answer::{Answer, AnswerReader};
 
 /// A link that rests for so long is closed. Most applications close it earlier.
@@ -228,6 +228,14 @@ impl Application {
             }
         }
         None
+    }
+
+    /// The name of the application is being looked up for the link of that number, or was.
+    pub fn on_lookup(&mut self, at: usize, begins: bool, now_ms: u64) {
+        let timeout_ms = if begins { LOOKUP_MS } else { self.settings.timeout_ms };
+        if let Some(link) = self.links.get_mut(&at).filter(|link| link.is_dialing()) {
+            link.state = State::Dialing { deadline_ms: now_ms + timeout_ms };
+        }
     }
 
     /// The link of that number is being dialed, under this name.

@@ -22,7 +22,7 @@ mod window;
 use std::sync::Arc;
 
 use super::{Ask, BrokerEvent, Notice, PublishError, RedisSettings, Status, Uses};
-use crate::link::{LinkId, Target};
+use crate::link::{LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use errors::Ill;
 use health::Health;
@@ -88,6 +88,7 @@ pub struct Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Resting { until_ms: u64 },
+    LookingUp { since_ms: u64 },
     Dialing { since_ms: u64 },
     Greeting { since_ms: u64 },
     Up { since_ms: u64 },
@@ -142,7 +143,6 @@ impl Redis {
 
     /// Lets time pass: pings an idle link, and says when to dial or to give up.
     pub fn tick(&mut self, now_ms: u64) -> Option<RedisDue> {
-        let timeout_ms = self.settings.timeout_ms;
         let expired = self.later.expire(now_ms);
         if expired > 0 {
             self.health.say(Notice::GivenUp(expired));
@@ -160,8 +160,8 @@ impl Redis {
                 self.state = State::Dialing { since_ms: now_ms };
                 Some(RedisDue::Dial)
             }
-            State::Dialing { since_ms } | State::Greeting { since_ms }
-                if since_ms + timeout_ms <= now_ms =>
+            State::LookingUp { .. } | State::Dialing { .. } | State::Greeting { .. }
+                if self.answer_ms() <= now_ms =>
             {
                 Some(RedisDue::GiveUp)
             }
@@ -186,6 +186,7 @@ impl Redis {
     fn answer_ms(&self) -> u64 {
         match self.state {
             State::Resting { until_ms } => until_ms,
+            State::LookingUp { since_ms } => since_ms + LOOKUP_MS,
             State::Dialing { since_ms } | State::Greeting { since_ms } => {
                 since_ms + self.settings.timeout_ms
             }
@@ -207,6 +208,16 @@ impl Redis {
         let State::Up { .. } = self.state else { return None };
         let matters = self.uses.publishes && (self.expire_s == 0 || self.session.is_replica());
         (matters && self.session.may_ask_role).then_some(self.role_ms)
+    }
+
+    /// The name is being looked up, which has a longer time than the dial, or was.
+    pub fn on_lookup(&mut self, begins: bool, now_ms: u64) {
+        if matches!(self.state, State::LookingUp { .. } | State::Dialing { .. }) {
+            self.state = match begins {
+                true => State::LookingUp { since_ms: now_ms },
+                false => State::Dialing { since_ms: now_ms },
+            };
+        }
     }
 
     /// The dial succeeded: introduces us.
@@ -356,7 +367,7 @@ impl Redis {
         if let Some(notice) = self.health.next() {
             return Some(BrokerEvent::Notice(notice));
         }
-        if matches!(self.state, State::Resting { .. } | State::Dialing { .. }) {
+        if !matches!(self.state, State::Greeting { .. } | State::Up { .. }) {
             return None;
         }
         if let Some(conn) = self.session.next_settled() {

@@ -118,7 +118,10 @@ fn what_was_only_to_be_stored_is_not_published_by_any_link() {
 /// One error answers the whole batch of subscriptions, and each is asked for by itself behind it.
 #[test]
 fn what_has_waited_is_published_when_its_browsers_are_subscribed_again() {
-    let mut world = World::new(with_redis());
+    // Nothing is stored, so that who does not hear it misses it.
+    let mut settings = with_redis();
+    settings.broker.expire_s = 0;
+    let mut world = World::new(settings);
     let (id, speaker) = (world.open(HEARS), world.open(SPEAKS));
     world.open("/ws/denied?subscribe-broadcast");
     world.redis.denied = vec![("SUBSCRIBE", "broadcast:denied")];
