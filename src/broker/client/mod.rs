@@ -18,7 +18,7 @@ mod commands;
 mod hearing;
 mod keys;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::local::Local;
@@ -26,7 +26,7 @@ use crate::link::{Now, Wish};
 use crate::proto::resp::reply::{self, Version};
 use crate::proto::resp::request::{RequestError, Requests};
 use commands::{Command, Wrong};
-use hearing::Hearing;
+use hearing::{Hearing, NameSet};
 pub(crate) use keys::matching;
 
 /// Bytes that may wait to be sent while further commands are taken.
@@ -261,7 +261,7 @@ impl RespClient {
     }
 
     /// The channels that it hears by their names, and its patterns.
-    pub fn hearing(&self) -> (&BTreeSet<Arc<[u8]>>, &BTreeSet<Arc<[u8]>>) {
+    pub(crate) fn hearing(&self) -> (&NameSet, &NameSet) {
         self.session.hearing.all()
     }
 
