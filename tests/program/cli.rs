@@ -215,7 +215,7 @@ fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
-        if *flag == "--config" {
+        if flag == "--config" {
             let line = complaint(&["--config", path], &[]);
             assert!(line.starts_with(&format!("{path}:3: config cannot be a key")), "{line}");
             continue;
