@@ -116,7 +116,7 @@ impl Request {
         text: &str,
         settings: &Settings,
     ) -> Refusal {
-        let headers = [headers, &readable_by(self.plain_origin())].concat();
+        let headers = [headers, &lost::readable_by(self.plain_origin())].concat();
         let accepted = self.accepted();
         let refusal = refuse(status, &headers, text.to_owned(), accepted.as_deref(), settings);
         if self.bare { refusal.without_body() } else { refusal }
@@ -245,7 +245,7 @@ fn check(
     let plain_origin = upgrade.origin.filter(|_| agreed.is_none());
     let refused = |agreed: Option<Agreed>, status, text| {
         let accepted = agreed.map(|agreed| agreed.accepted(None));
-        let headers = readable_by(plain_origin);
+        let headers = lost::readable_by(plain_origin);
         Err(refuse(status, &headers, text, accepted.as_deref(), settings))
     };
     if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins) {
@@ -407,23 +407,11 @@ fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
     let headers = [
         upgrade::UpgradeError::NoUpgrade.headers(),
         &[(GRANTED, &granted), ("Cache-Control", "no-store")],
-        &readable_by(request.plain_origin()),
+        &lost::readable_by(request.plain_origin()),
     ]
     .concat();
     let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), request.bare));
     Refusal { status: 426, text, bytes, closes: false }
-}
-
-/// The headers by which a page of that origin may read an answer, with its cookies.
-fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
-    let headers = |origin| {
-        vec![
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Allow-Credentials", "true"),
-            ("Vary", "Origin"),
-        ]
-    };
-    origin.map(headers).unwrap_or_default()
 }
 
 /// The refusal of bytes that are no request head.

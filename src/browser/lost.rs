@@ -90,3 +90,15 @@ pub(super) fn told(
     }
     text
 }
+
+/// The headers by which a page of that origin may read an answer, with its cookies.
+pub(super) fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
+    let headers = |origin| {
+        vec![
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Vary", "Origin"),
+        ]
+    };
+    origin.map(headers).unwrap_or_default()
+}
