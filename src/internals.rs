@@ -26,7 +26,7 @@ pub mod broker {
     pub use crate::broker::{Broker, BrokerSettings, Uses};
 
     pub mod client {
-        pub use crate::broker::client::{RespClient, Step};
+        pub use crate::broker::client::{Heard, PubSub, RespClient, Step};
     }
 }
 

@@ -81,6 +81,7 @@ mod web;
 
 pub use access::ask::AskSettings;
 pub use access::channel::{Allow, Audience};
+pub use access::hosts::AllowedHosts;
 pub use access::key::{KeyError, TokenAlgorithm, TokenKeys};
 pub use access::permissions::{Rule, Rules, Who};
 pub use access::session::{Entries, Format};

@@ -79,8 +79,8 @@ fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::Reac
     match resp {
         None => {}
         Some(Ok(sockets)) => {
-            for address in sockets.addresses() {
-                tracing::info!("redis clients: {address}");
+            for place in sockets.places() {
+                tracing::info!("redis clients: {place}");
             }
             reactor.answer_redis_clients(sockets)?;
         }

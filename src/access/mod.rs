@@ -5,6 +5,7 @@
 pub(crate) mod ask;
 pub(crate) mod channel;
 pub(crate) mod control;
+pub(crate) mod hosts;
 pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod nearest;

@@ -4,31 +4,40 @@
 //! and a backslash takes the next byte at its word. What is not closed goes on to the end, as in
 //! Redis.
 
-/// Whether the pattern stands for the text. After a mismatch only the last star is tried again, so
-/// that the time is at most the product of the two lengths.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+/// Whether the pattern stands for the text; `None` when to find that out is more work than is left,
+/// which is counted down. After a mismatch only the last star is tried again, so that the work is
+/// at most the product of the two lengths, and mostly far less.
+pub(super) fn matches_within(pattern: &[u8], text: &[u8], work: &mut usize) -> Option<bool> {
     let (mut pattern, mut text) = (pattern, text);
     // What follows the last star, and what that star has not yet been tried to swallow.
     let mut again: Option<(&[u8], &[u8])> = None;
     loop {
+        *work = work.checked_sub(1)?;
         if let [b'*', rest @ ..] = pattern {
+            if rest.is_empty() {
+                return Some(true);
+            }
             pattern = rest;
             again = Some((pattern, text));
             continue;
+        }
+        // A class is looked at as a whole, whether it fits or not.
+        if pattern.first() == Some(&b'[') {
+            *work = work.checked_sub(pattern.iter().take_while(|byte| **byte != b']').count())?;
         }
         if let Some((rest, after)) = one(pattern, text) {
             (pattern, text) = (rest, after);
             continue;
         }
         if pattern.is_empty() && text.is_empty() {
-            return true;
+            return Some(true);
         }
         match again {
             Some((rest, [_, after @ ..])) => {
                 again = Some((rest, after));
                 (pattern, text) = (rest, after);
             }
-            _ => return false,
+            _ => return Some(false),
         }
     }
 }
@@ -70,6 +79,24 @@ fn class(mut rest: &[u8], byte: u8) -> (bool, &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn matches(pattern: &[u8], text: &[u8]) -> bool {
+        matches_within(pattern, text, &mut usize::MAX.clone()).expect("there is no end of it")
+    }
+
+    #[test]
+    fn work_has_an_end() {
+        let (pattern, text) = ([&b"*"[..], &b"a".repeat(500), b"b"].concat(), b"a".repeat(4096));
+        let mut work = 100_000;
+        assert_eq!(matches_within(&pattern, &text, &mut work), None);
+        let class = [&b"*["[..], &b"a".repeat(900), b"]b"].concat();
+        let mut work = 100_000;
+        assert_eq!(matches_within(&class, &text, &mut work), None);
+        let mut work = 100;
+        assert_eq!(matches_within(b"shop:*", &text, &mut work), Some(false));
+        assert_eq!(matches_within(b"a*", &text, &mut work), Some(true));
+        assert!(work > 90, "{work}");
+    }
 
     #[test]
     fn patterns() {

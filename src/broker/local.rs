@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::store::Store;
+use super::store::{Store, Writer};
 use super::{Ask, BrokerEvent, Delivery};
 use crate::link::LinkId;
 
@@ -67,7 +67,8 @@ impl Local {
         let payload: Arc<[u8]> = Arc::from(payload);
         if self.expire_s > 0 {
             let expires_ms = now_ms.saturating_add(self.expire_s.saturating_mul(1000));
-            self.store(now_ms).set(channel.clone(), payload.clone(), expires_ms);
+            let (name, value) = (channel.clone(), payload.clone());
+            self.store(now_ms).set(name, value, expires_ms, Writer::Browser);
         }
         self.events.push_back(Happened::Delivered { channel, payload, except });
     }

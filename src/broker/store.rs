@@ -2,7 +2,8 @@
 //!
 //! It does not know channels from keys. Its rules:
 //! * past the limit those are given up that would expire first, and of those that never expire the
-//!   ones that were written first;
+//!   ones that were written first; what browsers stored goes before what the application did;
+//! * what browsers store has the share that the application leaves, and never takes its place;
 //! * names are listed in the order in which they came, and never in that of a hash map;
 //! * a name that has expired is not there: [`Store::expire`] is called before anything is asked.
 
@@ -25,15 +26,27 @@ pub struct Store {
     serial: u64,
     values: HashMap<Arc<[u8]>, Stored>,
     by_expiry: BTreeMap<(u64, u64), Arc<[u8]>>,
+    /// The same of those that browsers stored.
+    browsers: BTreeMap<(u64, u64), Arc<[u8]>>,
     by_age: BTreeMap<u64, Arc<[u8]>>,
 }
 
 #[derive(Debug)]
 struct Stored {
     value: Arc<[u8]>,
+    writer: Writer,
     expiry: (u64, u64),
     /// Stays when the value is replaced.
     age: u64,
+}
+
+/// Who stored a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// A browser, by publishing.
+    Browser,
+    /// The application, as a RESP client.
+    Application,
 }
 
 impl Store {
@@ -46,32 +59,68 @@ impl Store {
             serial: 0,
             values: HashMap::new(),
             by_expiry: BTreeMap::new(),
+            browsers: BTreeMap::new(),
             by_age: BTreeMap::new(),
         }
     }
 
-    /// Stores a value until a time. False when it is larger than the whole store: then there is
-    /// none of that name.
-    pub fn set(&mut self, name: Arc<[u8]>, value: Arc<[u8]>, expires_ms: u64) -> bool {
+    /// Stores a value until a time. False when it is larger than what its writer may store: then
+    /// there is none of that name.
+    pub fn set(
+        &mut self,
+        name: Arc<[u8]>,
+        value: Arc<[u8]>,
+        expires_ms: u64,
+        writer: Writer,
+    ) -> bool {
         let age = self.take(&name).map(|stored| stored.age);
         let size = cost(&name, &value);
-        if size > self.limit {
+        if !self.make_room(size, writer) {
             self.evicted += 1;
             return false;
-        }
-        while self.bytes + size > self.limit {
-            let Some((_, oldest)) = self.by_expiry.first_key_value() else { break };
-            let oldest = oldest.clone();
-            self.remove(&oldest);
-            self.evicted += 1;
         }
         self.serial += 1;
         let (expiry, age) = ((expires_ms, self.serial), age.unwrap_or(self.serial));
         self.bytes += size;
-        self.by_expiry.insert(expiry, name.clone());
+        self.index(writer).insert(expiry, name.clone());
         self.by_age.insert(age, name.clone());
-        self.values.insert(name, Stored { value, expiry, age });
+        self.values.insert(name, Stored { value, writer, expiry, age });
         true
+    }
+
+    /// Gives up what has to go for so many bytes more of this writer; false when there cannot be
+    /// room.
+    fn make_room(&mut self, size: usize, writer: Writer) -> bool {
+        if size > self.limit {
+            return false;
+        }
+        while self.bytes + size > self.limit {
+            let applications = || match writer {
+                Writer::Browser => None,
+                Writer::Application => self.by_expiry.first_key_value(),
+            };
+            let first = self.browsers.first_key_value();
+            let Some((_, oldest)) = first.or_else(applications) else { return false };
+            let oldest = oldest.clone();
+            self.remove(&oldest);
+            self.evicted += 1;
+        }
+        true
+    }
+
+    fn index(&mut self, writer: Writer) -> &mut BTreeMap<(u64, u64), Arc<[u8]>> {
+        match writer {
+            Writer::Browser => &mut self.browsers,
+            Writer::Application => &mut self.by_expiry,
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        let names: Vec<Arc<[u8]>> = self.values.keys().cloned().collect();
+        for name in names {
+            self.remove(&name);
+        }
     }
 
     /// The value of that name.
@@ -88,9 +137,11 @@ impl Store {
     pub fn set_expiry(&mut self, name: &[u8], expires_ms: u64) -> bool {
         let Some(stored) = self.values.get_mut(name) else { return false };
         self.serial += 1;
-        if let Some(name) = self.by_expiry.remove(&stored.expiry) {
-            stored.expiry = (expires_ms, self.serial);
-            self.by_expiry.insert(stored.expiry, name);
+        let before = std::mem::replace(&mut stored.expiry, (expires_ms, self.serial));
+        let (after, writer) = (stored.expiry, stored.writer);
+        let index = self.index(writer);
+        if let Some(name) = index.remove(&before) {
+            index.insert(after, name);
         }
         true
     }
@@ -107,12 +158,14 @@ impl Store {
 
     /// Forgets what has expired.
     pub fn expire(&mut self, now_ms: u64) {
-        while let Some((&(expires_ms, _), name)) = self.by_expiry.first_key_value() {
-            if expires_ms > now_ms || expires_ms == NEVER_MS {
-                break;
+        for writer in [Writer::Browser, Writer::Application] {
+            while let Some((&(expires_ms, _), name)) = self.index(writer).first_key_value() {
+                if expires_ms > now_ms || expires_ms == NEVER_MS {
+                    break;
+                }
+                let name = name.clone();
+                self.remove(&name);
             }
-            let name = name.clone();
-            self.remove(&name);
         }
     }
 
@@ -153,7 +206,7 @@ impl Store {
 
     fn take(&mut self, name: &[u8]) -> Option<Stored> {
         let stored = self.values.remove(name)?;
-        self.by_expiry.remove(&stored.expiry);
+        self.index(stored.writer).remove(&stored.expiry);
         self.by_age.remove(&stored.age);
         self.bytes -= cost(name, &stored.value);
         Some(stored)
@@ -169,7 +222,8 @@ mod tests {
     use super::*;
 
     fn set(store: &mut Store, name: &str, value: &[u8], expires_ms: u64) -> bool {
-        store.set(Arc::from(name.as_bytes()), Arc::from(value), expires_ms)
+        let (name, value) = (Arc::from(name.as_bytes()), Arc::from(value));
+        store.set(name, value, expires_ms, Writer::Application)
     }
 
     fn names(store: &Store) -> Vec<String> {
@@ -190,6 +244,37 @@ mod tests {
         assert_eq!((names(&store), store.evicted()), (vec!["e".into(), "f".into()], 4));
         store.expire(u64::MAX);
         assert_eq!(store.len(), 2, "never is never");
+    }
+
+    #[test]
+    fn what_browsers_store_takes_nothing_from_the_application() {
+        let size = 1 + 100 + OVERHEAD_BYTES;
+        let mut store = Store::new(6 * size);
+        let value: Arc<[u8]> = Arc::from([b'x'; 100]);
+        let browser = |store: &mut Store, name: &str, expires_ms| {
+            let name = Arc::from(name.as_bytes());
+            store.set(name, value.clone(), expires_ms, Writer::Browser)
+        };
+        for name in ["a", "b"] {
+            set(&mut store, name, &[b'x'; 100], 1);
+        }
+        for (at, name) in ["1", "2", "3", "4", "5"].into_iter().enumerate() {
+            assert!(browser(&mut store, name, 100 + at as u64));
+        }
+        assert_eq!(names(&store), ["a", "b", "2", "3", "4", "5"], "they have what is left");
+        // The application takes the places of browsers first, however soon its own expire.
+        for name in ["c", "d", "e", "f"] {
+            assert!(set(&mut store, name, &[b'x'; 100], 1));
+        }
+        assert_eq!(names(&store), ["a", "b", "c", "d", "e", "f"]);
+        assert!(!browser(&mut store, "6", 9), "there is no room, and nobody gives way");
+        assert_eq!(names(&store).len(), 6);
+        set(&mut store, "g", &[b'x'; 100], 5);
+        assert_eq!(names(&store), ["b", "c", "d", "e", "f", "g"]);
+        store.remove(b"b");
+        assert!(browser(&mut store, "7", 9));
+        store.clear();
+        assert_eq!((store.bytes(), store.browsers.len(), store.len()), (0, 0, 0));
     }
 
     #[test]

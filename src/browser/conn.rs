@@ -14,7 +14,7 @@ use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::context::Context;
+use super::context::{Context, Pace};
 use super::effect::{Effect, Left, Source};
 use super::handshake::Request;
 use crate::access::sources::Lookup;
@@ -124,7 +124,8 @@ pub(crate) struct Member {
     pub publications: Box<[Publication]>,
     /// What it hears.
     pub subscriptions: Subscriptions,
-    /// The tick at which it may stay no longer; 0 is none.
+    /// The moment of the day at which it may stay no longer, in ticks of a
+    /// [`DayClock`](crate::link::DayClock); 0 is none.
     pub(super) expires: Tick,
     /// When a byte last came from it.
     pub(super) heard: Tick,
@@ -217,6 +218,11 @@ impl Conn {
             Life::Joining(joining) => Some((&mut self.outbox, &mut joining.member, false)),
             _ => None,
         }
+    }
+
+    /// Whether it is open until a time of day.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(&self.life, Life::Open(member) if member.expires > 0)
     }
 
     /// The channels an open conn's messages go to.
@@ -412,6 +418,11 @@ impl Conn {
 }
 
 impl Member {
+    /// The tick at which it may stay no longer, as the clocks go now.
+    pub(super) fn end(&self, pace: &Pace) -> Option<Tick> {
+        (self.expires > 0).then(|| pace.day.tick_of(self.expires))
+    }
+
     /// A member of what was agreed on, that may stay until `expires`.
     pub(super) fn new(agreement: Option<Agreement>, overflow: Overflow, echoes: bool) -> Self {
         let reader = match agreement {

@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::settings::Settings;
 use crate::fanout::encoded::Encoder;
 use crate::link::timers::{self, Tick};
-use crate::link::{Frame, LinkId, Metrics, Now, SaidOnce, SaidRarely};
+use crate::link::{DayClock, Frame, LinkId, Metrics, Now, SaidOnce, SaidRarely};
 use crate::proto::ws::deflate::Inflater;
 use crate::proto::ws::frame;
 use crate::proto::ws::message::Limits;
@@ -59,6 +59,8 @@ pub(super) struct Pace {
     pub ping: Option<Tick>,
     pub pong: Tick,
     pub heartbeat: Option<Tick>,
+    /// For what ends at a time of day.
+    pub day: DayClock,
 }
 
 /// Lines of the log that are said once.
@@ -68,11 +70,23 @@ pub(super) struct Said {
     pub slow: SaidOnce,
     pub token: SaidOnce,
     pub unanswered: SaidOnce,
+    pub host: SaidRarely,
     pub origin: SaidRarely,
     pub silent: SaidRarely,
 }
 
 impl Context {
+    /// It is now.
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+        self.pace.day.set(now);
+    }
+
+    /// Whether the time of day has jumped ahead since this was last asked.
+    pub fn day_has_jumped(&mut self) -> bool {
+        self.pace.day.has_jumped()
+    }
+
     /// What conns of these settings share.
     pub fn new(settings: Settings) -> Self {
         let ping_ms = settings.ping_interval_ms;
@@ -83,6 +97,7 @@ impl Context {
             ping: (ping_ms > 0).then(|| timers::ticks(ping_ms)),
             pong: timers::ticks(settings.pong_timeout_ms),
             heartbeat: settings.heartbeat.is_some().then(|| timers::ticks(HEARTBEAT_MS)),
+            day: DayClock::default(),
         };
         let limits = Limits {
             role: frame::Role::Server,

@@ -5,10 +5,11 @@
 //! nothing is granted that was not asked for, allowed and named.
 
 use super::context::Context;
+use super::host;
 use super::lost;
 use super::settings::{CompressionFor, Refuse, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
-use crate::access::identity::{Identity, NameError, Refused};
+use crate::access::identity::{Identity, Refused};
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LeftOut, Now, SaidRarely};
@@ -19,7 +20,11 @@ use crate::proto::ws::upgrade;
 use crate::web::{self, Site};
 
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
-const MAX_FACILITY_BYTES: usize = 4096;
+const MAX_FACILITY_BYTES: usize = 512;
+
+/// Most bytes of the names of all channels that a conn hears and publishes to: they are kept in
+/// memory and told Redis, for each group anew.
+const MAX_NAMES_BYTES: usize = 128 << 10;
 
 /// The header of a 101 that says which options were granted.
 const GRANTED: &str = "X-Wsloop-Granted";
@@ -56,8 +61,10 @@ pub struct Pending {
 /// A good request for a WebSocket, or about one, before it is known who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    facility: String,
-    options: Options,
+    pub(super) facility: String,
+    pub(super) options: Options,
+    /// What it is for that has no facility.
+    special: Option<Special>,
     /// The page that asks, as it says.
     origin: Option<String>,
     /// It asks with HEAD: no answer has a body.
@@ -65,6 +72,13 @@ pub struct Request {
     /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
     /// WebSocket would be granted.
     agreed: Option<Agreed>,
+}
+
+/// What a request is for that has no facility: with `require_login`, that is for known users too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Special {
+    Echo,
+    Metrics,
 }
 
 /// What a 101 is made of.
@@ -77,6 +91,12 @@ struct Agreed {
 }
 
 impl Request {
+    fn special(special: Special, head: &Head<'_>, agreed: Option<Agreed>) -> Request {
+        let (special, bare) = (Some(special), head.method == "HEAD");
+        let (facility, options) = (String::new(), Options::default());
+        Request { facility, options, special, origin: None, bare, agreed }
+    }
+
     /// The 101 that says nothing of what is granted, to be followed by a refusal; nothing when no
     /// WebSocket is asked for.
     pub fn accepted(&self) -> Option<Frame> {
@@ -116,6 +136,13 @@ impl Agreed {
         let granted = granted.map(|options| options.to_string());
         let header = granted.as_deref().map(|granted| (GRANTED, granted));
         Frame::from(upgrade::accepted(&self.accept, protocol, extensions, header.as_slice()))
+    }
+
+    /// A WebSocket whose messages come back.
+    fn echo(&self) -> Pending {
+        let (accepted, agreement) = (self.accepted(None), self.agreement());
+        let (grant, overflow) = (Grant::default(), self.overflow);
+        Pending { grant, accepted, agreement, overflow, echoes: true }
     }
 
     fn agreement(&self) -> Option<Agreement> {
@@ -169,10 +196,19 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let echoes = settings.echo_path.as_deref() == Some(head.path);
-    if facility.is_none() && !echoes && !wants_upgrade() {
+    let is_plain = facility.is_none() && !echoes && !wants_upgrade();
+    if let Some(text) = host::misdirected(head, !is_plain, cx) {
+        let refusal = refuse(421, &[], text, None, &cx.settings);
+        return Examined::Decided(Decision::Refuse(refusal));
+    }
+    let settings = &cx.settings;
+    if is_plain {
         if !upgrade::has_host(head) {
             let refusal = not_upgraded(&upgrade::UpgradeError::Host, None, settings);
             return Examined::Decided(Decision::Refuse(refusal));
+        }
+        if settings.require_login && settings.metrics_path.as_deref() == Some(head.path) {
+            return Examined::Asked(Request::special(Special::Metrics, head, None));
         }
         let site = Site {
             pages: &settings.pages,
@@ -223,10 +259,10 @@ fn check(
         let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
-        let (grant, agreement) = (Grant::default(), agreed.agreement());
-        let accepted = agreed.accepted(None);
-        let pending = Pending { grant, accepted, agreement, overflow, echoes };
-        return Ok(Examined::Decided(Decision::Open(pending)));
+        return Ok(match settings.require_login {
+            true => Examined::Asked(Request::special(Special::Echo, head, Some(agreed))),
+            false => Examined::Decided(Decision::Open(agreed.echo())),
+        });
     }
     let Some(facility) = facility else {
         let prefix = &settings.url_prefix;
@@ -234,7 +270,7 @@ fn check(
         return refused(agreed, 404, text);
     };
     if facility.len() > MAX_FACILITY_BYTES {
-        let text = format!("The facility, behind {}, is over 4096 bytes.", settings.url_prefix);
+        let text = format!("The facility, behind {}, is over 512 bytes.", settings.url_prefix);
         return refused(agreed, 414, text);
     }
     let options = match Options::read(upgrade.query) {
@@ -250,7 +286,7 @@ fn check(
     }
     let origin = upgrade.origin.map(str::to_owned);
     let bare = head.method == "HEAD";
-    Ok(Examined::Asked(Request { facility, options, origin, bare, agreed }))
+    Ok(Examined::Asked(Request { facility, options, special: None, origin, bare, agreed }))
 }
 
 /// What a WebSocket is agreed on with who asks for it.
@@ -287,8 +323,7 @@ fn is_browsers(head: &Head<'_>) -> bool {
 }
 
 /// Decides about a good request when it is known who asks, and which names of that one were
-/// refused. Whoever told that may have narrowed what can be granted. The echo path never gets here:
-/// nobody else is to be heard there.
+/// refused. Whoever told that may have narrowed what can be granted.
 pub fn admit(
     request: Request,
     identity: &Identity,
@@ -308,12 +343,27 @@ pub fn admit(
         let text = "Only who is logged in may connect here (see --require-login): log in first.";
         return Decision::Refuse(request.refuse(403, &[], text, settings));
     }
+    match (request.special, &request.agreed) {
+        (Some(Special::Echo), Some(agreed)) => return Decision::Open(agreed.echo()),
+        (Some(_), _) => return Decision::Answer(web::metrics(&mut cx.metrics, request.bare)),
+        (None, _) => {}
+    }
     let Request { facility, options, .. } = &request;
     let by_rule = settings.rules.granted(facility, *options, identity, settings.allow);
     let permitted = narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
     let grant = channel::channels(&settings.prefix, facility, *options, permitted, identity);
+    let bytes: usize = grant.subscribe.iter().chain(&grant.publish).map(String::len).sum();
+    if bytes > MAX_NAMES_BYTES {
+        let text = format!(
+            "The names of all channels that this connection asks for are {bytes} bytes, more than \
+             the {MAX_NAMES_BYTES} that one may have: {} groups are too many for a facility as \
+             long as this.",
+            identity.groups.len()
+        );
+        return Decision::Refuse(request.refuse(403, &[], &text, settings));
+    }
     let Some(agreed) = &request.agreed else {
-        let text = told(&request, (identity, refused), by_rule, &grant);
+        let text = lost::told(&request, (identity, refused), by_rule, &grant);
         return Decision::Refuse(inquired(&request, &grant, text));
     };
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
@@ -349,47 +399,6 @@ fn warn_of_silence(
         "a page of {page:?} {what} at {path:?}; a plain GET of its URL says why{}",
         LeftOut(left_out)
     );
-}
-
-/// What a developer is told who asks a WebSocket's URL with plain HTTP.
-fn told(
-    request: &Request,
-    (identity, refused): (&Identity, &[Refused]),
-    by_rule: Options,
-    grant: &Grant,
-) -> String {
-    let mut text = upgrade::UpgradeError::NoUpgrade.to_string();
-    let facility = &request.facility;
-    text.push_str(&format!("\n\nWhat a WebSocket of this URL is granted ({facility:?}):\n"));
-    match &identity.user {
-        Some(user) => text.push_str(&format!("- you are the user {user:?}.\n")),
-        None => text.push_str("- you are nobody who is logged in.\n"),
-    }
-    if !identity.groups.is_empty() {
-        text.push_str(&format!("- you are in the groups {:?}.\n", identity.groups));
-    }
-    for name in refused.iter().filter(|name| name.why != NameError::Empty) {
-        let whose = lost::whose(name.audience);
-        text.push_str(&format!("- {whose} {}: a WebSocket that needs it is refused.\n", name.why));
-    }
-    if request.options.is_silent() {
-        text.push_str(
-            "- nothing: its query has no option such as subscribe-broadcast or publish-user.\n",
-        );
-    }
-    for option in request.options.each() {
-        let verdict = if !grant.granted.intersection(option).is_empty() {
-            "granted"
-        } else if by_rule.intersection(option).is_empty() {
-            "denied: neither an [[allow]] rule nor --allow grants it"
-        } else if !grant.denied.intersection(option).is_empty() {
-            "denied: the token or the application allows less"
-        } else {
-            "no channel: nothing says which user, group or session this is"
-        };
-        text.push_str(&format!("- {option}: {verdict}.\n"));
-    }
-    text
 }
 
 /// The answer to that: 426, with what would be granted.

@@ -288,7 +288,7 @@ impl Member {
             (Some(_), pinged) => Some((pinged + pace.pong, Due::Pong)),
         };
         let heartbeat = pace.heartbeat.map(|every| (self.spoken + every, Due::Heartbeat));
-        let end = (self.expires > 0).then_some((self.expires, Due::Expired));
+        let end = self.end(pace).map(|at| (at, Due::Expired));
         alive.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
     }
 }

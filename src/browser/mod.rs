@@ -7,6 +7,7 @@ mod context;
 mod effect;
 mod frames;
 pub(crate) mod handshake;
+mod host;
 mod life;
 mod lost;
 mod opening;

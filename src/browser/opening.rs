@@ -18,8 +18,7 @@ use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::{Identity, Named};
 use crate::access::sources::{Known, Unidentified, WhoAsks};
-use crate::link::timers::{self, Tick};
-use crate::link::{Frame, LinkId, Now};
+use crate::link::{Frame, LinkId};
 use crate::proto::http;
 use crate::proto::ws::frame;
 
@@ -187,7 +186,7 @@ impl Conn {
         if joining.awaiting > 0 {
             return;
         }
-        if (1..=now).contains(&joining.member.expires) {
+        if joining.member.end(&cx.pace).is_some_and(|end| end <= now) {
             cx.metrics.expired_total += 1;
             let mut last = joining.accepted.to_vec();
             last.extend_from_slice(&frame::encode_close(Some(4401), EXPIRED));
@@ -340,7 +339,7 @@ impl Conn {
         }
         self.on_decision(link, decision, begun, cx);
         if let (Life::Waiting(waiting), Some(at_ms)) = (&mut self.life, expires_ms) {
-            waiting.joining.member.expires = tick_behind(at_ms, cx.now);
+            waiting.joining.member.expires = cx.pace.day.moment(at_ms);
         }
     }
 
@@ -455,14 +454,6 @@ fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -
             handshake::turned_away(400, text, request, &cx.settings)
         }
     }
-}
-
-/// The tick behind a moment of Unix time, for a browser that is closed before it would be let in
-/// again. The two clocks may differ by a part of a millisecond.
-fn tick_behind(at_ms: u64, now: Now) -> Tick {
-    let left_ms = at_ms.saturating_sub(now.unix_ms);
-    let past_ms = now.mono_ms % timers::TICK_MS + 1;
-    now.tick().saturating_add(timers::ticks(left_ms.saturating_add(past_ms)))
 }
 
 /// A conn's own messages are withheld from it on channels that it hears, unless it wants an echo.

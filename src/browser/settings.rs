@@ -1,6 +1,7 @@
 //! L2: what the core is told at the start, checked by whoever tells it.
 
 use crate::access::channel::Allow;
+use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Rules;
 use crate::access::sources::Sources;
 use crate::broker::{BrokerKind, BrokerSettings};
@@ -61,10 +62,18 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// Most conns of one IPv4 address or IPv6 /64; 0 is any number.
     pub max_per_address: usize,
+    /// What Redis clients of the embedded broker have to say before anything is done for them.
+    pub resp_password: Option<Vec<u8>>,
     /// Most Redis clients of the embedded broker; a few more are told so.
     pub max_resp_clients: usize,
     /// The sub-protocols spoken here; `None` takes the first one offered.
     pub subprotocols: Option<Vec<String>>,
+    /// Which hosts are answered to.
+    pub allowed_hosts: AllowedHosts,
+    /// Whether pages and metrics answer to `localhost` and addresses alone besides those.
+    pub local_pages: bool,
+    /// The same for WebSockets.
+    pub local_sockets: bool,
     /// Which pages may connect besides those of the same host.
     pub allowed_origins: AllowedOrigins,
     /// How a WebSocket handshake is refused.
@@ -114,8 +123,12 @@ impl Settings {
             max_connections: 1000,
             max_handshakes: 4096,
             max_per_address: 0,
+            resp_password: None,
             max_resp_clients: 128,
             subprotocols: None,
+            allowed_hosts: AllowedHosts::Any,
+            local_pages: false,
+            local_sockets: false,
             allowed_origins: AllowedOrigins::Listed(Vec::new()),
             refuse: Refuse::Status,
             pages: Vec::new(),

@@ -3,6 +3,7 @@
 use tracing::level_filters::LevelFilter;
 
 use crate::access::channel::Allow;
+use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Who;
 use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
@@ -54,6 +55,7 @@ pub(super) struct ServerDraft {
     pub max_handshakes: Option<usize>,
     pub allow: Option<Allow>,
     pub demo: Option<bool>,
+    pub allowed_hosts: Option<AllowedHosts>,
 }
 
 impl ServerDraft {
@@ -75,6 +77,7 @@ impl ServerDraft {
             max_handshakes: None,
             allow: None,
             demo: None,
+            allowed_hosts: None,
         }
     }
 
@@ -94,6 +97,22 @@ impl ServerDraft {
         OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application
     }
 
+    /// What is granted, and to which hosts. What the demo has is for this machine alone, whosever
+    /// page the browser shows.
+    fn open_to(&mut self, demo: bool) {
+        let is_local = demo
+            && self.allowed_hosts != Some(AllowedHosts::Any)
+            && self.listen.iter().all(|address| values::is_loopback(address));
+        self.settings.local_pages = is_local;
+        self.settings.local_sockets = is_local && self.allow.is_none();
+        self.settings.allowed_hosts = self.allowed_hosts.take().unwrap_or_default();
+        self.settings.allow = match self.allow {
+            Some(allow) => allow,
+            None if demo => Allow::parse(DEMO_ALLOW).expect("a list of known options"),
+            None => Allow::default(),
+        };
+    }
+
     /// Judges the values beside each other, and works out what depends on several.
     pub(super) fn finish(
         mut self,
@@ -108,11 +127,7 @@ impl ServerDraft {
         if demo {
             notes.push(demo_note(self.allow.is_some()).to_owned());
         }
-        self.settings.allow = match self.allow {
-            Some(allow) => allow,
-            None if demo => Allow::parse(DEMO_ALLOW).expect("a list of known options"),
-            None => Allow::default(),
-        };
+        self.open_to(demo);
         self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
         let reserved = self.reserved_descriptors();
         let asked = self.max_connections;

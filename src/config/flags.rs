@@ -5,6 +5,7 @@
 
 use crate::access::ask::auth_url;
 use crate::access::channel::Allow;
+use crate::access::hosts::AllowedHosts;
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::upgrade::AllowedOrigins;
 
@@ -48,9 +49,21 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",
-        takes: Text("HOST:PORT|off", |draft, text| put(&mut draft.resp, values::resp(text))),
+        takes: Text("HOST:PORT|unix:PATH|off", |draft, text| {
+            put(&mut draft.resp, values::resp(text))
+        }),
         default: Words("`127.0.0.1:6380`, unless it is taken"),
-        help: "Address at which the embedded broker answers Redis clients, of this machine only",
+        help: "Address at which the embedded broker answers Redis clients, of this machine only, \
+               or the path of a socket that only this user may open",
+    },
+    Flag {
+        name: "resp-password",
+        variable: "WSLOOP_RESP_PASSWORD",
+        takes: Text("FILE", |draft, path| {
+            put(&mut draft.settings.resp_password, sources::password(path).map(Some))
+        }),
+        default: Words("none: whoever reaches it may publish"),
+        help: "File with the password that Redis clients of the embedded broker have to say",
     },
     Flag {
         name: "url-prefix",
@@ -376,6 +389,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("off"),
         help: "Ask one question after another on a connection: only where nothing between here and \
                the application ever answers one twice",
+    },
+    Flag {
+        name: "allowed-hosts",
+        variable: "WSLOOP_ALLOWED_HOSTS",
+        takes: List("LIST", |draft, text| put(&mut draft.allowed_hosts, AllowedHosts::parse(text))),
+        default: Words("all; of the demo on loopback, `localhost` and IP addresses"),
+        help: "Hosts that requests may be for, separated by commas, as `example.com` or \
+               `*.example.com`; others get 421; `*` is all",
     },
     Flag {
         name: "allowed-origins",

@@ -61,7 +61,7 @@ impl Config {
 /// Where Redis clients are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resp {
-    /// `HOST:PORT`, of this machine.
+    /// `HOST:PORT`, of this machine, or `unix:PATH`.
     pub address: String,
     /// It was asked for, so that it is a failure when it is taken.
     pub given: bool,

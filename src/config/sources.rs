@@ -146,6 +146,15 @@ pub(super) fn session_secrets(text: &str) -> Result<Vec<Vec<u8>>, String> {
     read_all(text)?.into_iter().map(of).collect()
 }
 
+/// The password in a file.
+pub(super) fn password(path: &str) -> Result<Vec<u8>, String> {
+    let (path, bytes) = read(path)?;
+    match secret(&bytes) {
+        [] => Err(format!("{}: the file is empty; it must have the password in it", quoted(&path))),
+        password => Ok(password.to_vec()),
+    }
+}
+
 /// A file with keys, or with a secret, and what it says.
 fn read(path: &str) -> Result<(String, Vec<u8>), String> {
     let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", quoted(path));

@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::channel;
 use crate::browser::settings::{CompressionFor, Refuse};
-use crate::link::authority::host_and_port;
+use crate::link::authority::{self, host_and_port};
 use crate::proto::ws::deflate::Compression;
 
 /// 1024 bytes.
@@ -169,21 +169,36 @@ pub(crate) fn listen(text: &str) -> Result<(), String> {
     }
 }
 
+/// What comes before the path of a socket.
+pub(crate) const UNIX: &str = "unix:";
+
 /// An address for Redis clients, which need no password and so may come from this machine alone;
 /// `None` is for `off`.
 pub(crate) fn resp(text: &str) -> Result<Option<String>, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
+    if let Some(path) = text.strip_prefix(UNIX) {
+        let why = |why| format!("{}: {why}; write unix:/run/wsloop/resp.sock", quoted(text));
+        return authority::unix(path.as_bytes().to_vec())
+            .map_err(why)
+            .map(|_| Some(text.to_owned()));
+    }
     listen(text).map_err(|why| why.replace(":8080", ":6380"))?;
-    let (host, _) = host_and_port(text)?;
-    let loopback = host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if loopback || host.eq_ignore_ascii_case("localhost") {
+    if is_loopback(text) {
         return Ok(Some(text.to_owned()));
     }
     let why = "is not loopback, and the embedded broker asks nobody for a password; write \
                127.0.0.1:6380 or off, or use a real Redis (--redis)";
     Err(format!("{} {why}", quoted(text)))
+}
+
+/// Whether an address to listen on is of this machine alone, as far as it says so.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    host_and_port(address).is_ok_and(|(host, _)| {
+        let is_loopback = |ip: IpAddr| ip.is_loopback();
+        host.parse().is_ok_and(is_loopback) || host.eq_ignore_ascii_case("localhost")
+    })
 }
 
 /// The path that WebSocket paths begin with.

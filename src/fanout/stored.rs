@@ -88,6 +88,8 @@ pub(crate) struct Fetches {
     made: u64,
     /// The number of the last fetch that the broker was asked for.
     asked: u64,
+    /// What the last channel waited with that waited for nothing more, for the next.
+    spare: Option<Box<Hold>>,
 }
 
 /// One question for a channel's stored message.
@@ -195,7 +197,12 @@ impl ChannelState {
 
     /// The fetch of that number is over, or is so for those who came before there were `rest`
     /// deliveries: what was held for it. It is held no more unless others wait for it.
-    pub(crate) fn release(&mut self, number: u64, rest: Option<u32>) -> Released {
+    pub(crate) fn release(
+        &mut self,
+        number: u64,
+        rest: Option<u32>,
+        fetches: &mut Fetches,
+    ) -> Released {
         let Some(hold) = &mut self.hold else { return Released::default() };
         let Some(at) = hold.fetches.iter().position(|(known, _)| *known == number) else {
             return Released::default();
@@ -217,7 +224,7 @@ impl ChannelState {
         }
         let freed = before - hold.bytes;
         if hold.fetches.is_empty() {
-            self.hold = None;
+            fetches.spare = self.hold.take().filter(|hold| hold.messages.capacity() == 0);
         }
         Released { messages, first: self.deliveries.wrapping_sub(own as u32), freed }
     }
@@ -258,7 +265,7 @@ impl Fetches {
             return hold.shared;
         }
         let number = self.make(channel, name.clone(), None, vec![waiter]);
-        let hold = state.hold.get_or_insert_default();
+        let hold = state.hold.get_or_insert_with(|| self.spare.take().unwrap_or_default());
         hold.shared = number;
         hold.fetches.push_back((number, since));
         number
@@ -380,7 +387,7 @@ mod tests {
     /// What was held for each who waited for the fetch.
     fn over(fetches: &mut Fetches, state: &mut ChannelState, number: u64) -> Vec<(u32, Vec<u8>)> {
         let fetch = fetches.take(number).expect("it waits");
-        let released = state.release(number, None);
+        let released = state.release(number, None, fetches);
         let messages = |since| {
             let messages = released.messages[released.start(since)..].iter();
             messages.map(|held| held.payload[0]).collect()
@@ -448,7 +455,7 @@ mod tests {
         assert_eq!(state.fetches_before(until), [first]);
         let gone = fetches.give_up(first, until).expect("it is under way");
         assert_eq!(gone.waiters.iter().map(|one| one.link.index).collect::<Vec<_>>(), [1]);
-        let released = state.release(first, Some(gone.rest));
+        let released = state.release(first, Some(gone.rest), &mut fetches);
         assert_eq!(released.messages.len(), 2);
         assert_eq!(state.held_since().map(|since| since.at_ms), Some(20), "for the other");
         assert_eq!(over(&mut fetches, &mut state, first), [(2, vec![2])]);
@@ -464,7 +471,7 @@ mod tests {
         let fetch = fetches.take(1).expect("it waits");
         let catch_up = fetch.catch_up.expect("it is for everyone");
         assert_eq!([1, 2, 4].map(|hash| catch_up.is_news(hash)), [false, false, true]);
-        let released = state.release(1, None);
+        let released = state.release(1, None, &mut fetches);
         assert_eq!(released.start(catch_up.since), 0, "3 came later");
         assert_eq!(released.messages.len(), 1);
     }
@@ -481,7 +488,7 @@ mod tests {
         forgotten.into_values().for_each(|fetch| fetches.wait_again(fetch, &mut state));
         let catch_up = fetches.take(2).and_then(|fetch| fetch.catch_up).expect("for everyone");
         assert!(!catch_up.is_news(1), "it was delivered before the first outage");
-        let released = state.release(2, None);
+        let released = state.release(2, None, &mut fetches);
         assert_eq!(released.messages[released.start(catch_up.since)..].len(), 1);
     }
 

@@ -37,6 +37,7 @@ metrics! {
     counter conns_crowded_total "Conns answered 429 or closed because of --max-per-address."
     counter handshakes_total "Handshakes answered 101."
     counter handshakes_refused_total "Handshakes refused, whatever the status."
+    counter hosts_refused_total "Requests refused for their Host."
     counter origins_refused_total "Handshakes refused for their Origin."
     counter options_denied_total "Query options asked for and not granted."
     counter requests_total "Plain HTTP requests answered."

@@ -17,6 +17,7 @@ pub(crate) use contract::LOOKUP_MS;
 pub use contract::{Cause, Input, Output, Wish};
 pub use id::LinkId;
 pub use metrics::Metrics;
+pub(crate) use now::DayClock;
 pub use now::Now;
 pub(crate) use outbox::{Frame, Outbox};
 pub(crate) use said::{LeftOut, SaidOnce, SaidRarely};

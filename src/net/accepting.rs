@@ -3,11 +3,10 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::ReactorError;
-use super::link::Socket;
+use super::link::{Socket, Stream};
 use super::listen::{Comers, Listener};
 use super::reactor::{LISTENERS, Reactor};
 
@@ -31,7 +30,7 @@ impl Reactor {
     pub(super) fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), ReactorError> {
         for mut listener in listeners {
             let token = Token(LISTENERS - self.listeners.len());
-            self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
+            listener.socket.register(self.poll.registry(), token)?;
             self.listeners.push(listener);
         }
         Ok(())
@@ -96,13 +95,14 @@ impl Reactor {
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr, comers: Comers) {
+    fn accepted(&mut self, stream: Stream, peer: Option<SocketAddr>, comers: Comers) {
         if let Some(ending) = &mut self.ending {
             ending.came_ms = self.now.mono_ms;
         }
-        let link = match comers {
-            Comers::Browsers => self.server.accept(peer, self.now),
-            Comers::Clients => self.server.accept_client(&peer, self.now),
+        let link = match (comers, peer) {
+            (Comers::Browsers, Some(peer)) => self.server.accept(peer, self.now),
+            (_, Some(peer)) => self.server.accept_client(&peer, self.now),
+            (_, None) => self.server.accept_client(&"a Unix socket", self.now),
         };
         self.insert(link, Socket::accepted(link.generation, stream));
         self.register(link);

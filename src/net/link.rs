@@ -88,8 +88,7 @@ impl Socket {
     }
 
     /// A link that was accepted.
-    pub(super) fn accepted(generation: u32, stream: TcpStream) -> Self {
-        let stream = Stream::Tcp(stream);
+    pub(super) fn accepted(generation: u32, stream: Stream) -> Self {
         Socket {
             generation,
             stream,

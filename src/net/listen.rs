@@ -1,13 +1,18 @@
 //! L3: the sockets that connections are accepted from.
 
+use std::fs::Permissions;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mio::net::TcpListener;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::ReactorError;
+use super::link::Stream;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
@@ -29,11 +34,57 @@ const NO_SUCH_FAMILY: i32 = 97;
 /// A listening socket.
 pub(super) struct Listener {
     /// The socket.
-    pub socket: TcpListener,
+    pub socket: Door,
     /// There may be somebody to accept.
     pub ready: bool,
     /// For whom.
     pub comers: Comers,
+}
+
+/// A listening socket of either family.
+pub(super) enum Door {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket, whose file goes with it.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Door {
+    /// Accepts somebody, who comes from there.
+    pub(super) fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Door::Tcp(listener) => {
+                listener.accept().map(|(stream, peer)| (Stream::Tcp(stream), Some(peer)))
+            }
+            Door::Unix(listener, _) => {
+                listener.accept().map(|(stream, _)| (Stream::Unix(stream), None))
+            }
+        }
+    }
+
+    /// Where it is, if it has an address.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Door::Tcp(listener) => listener.local_addr().ok(),
+            Door::Unix(..) => None,
+        }
+    }
+
+    /// Has readiness told under this token.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Door::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Door::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Door::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Sockets on which Redis clients of the embedded broker are accepted. They can be bound before
@@ -41,14 +92,35 @@ pub(super) struct Listener {
 pub struct RespSockets(pub(super) Vec<Listener>);
 
 impl RespSockets {
-    /// Binds every address that `given`, a host and a port, stands for.
+    /// Binds every address that `given`, a host and a port, stands for, or the socket at the path
+    /// behind `unix:`.
     pub fn bind(given: &str) -> Result<RespSockets, ReactorError> {
+        if let Some(path) = given.strip_prefix("unix:") {
+            let (address, flag) = (given.to_owned(), "--resp");
+            let socket = bind_unix(Path::new(path)).map_err(|error| ReactorError::Listen {
+                address,
+                flag,
+                ours: false,
+                error,
+            })?;
+            let comers = Comers::Clients;
+            return Ok(RespSockets(vec![Listener { socket, ready: true, comers }]));
+        }
         listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], true).map(RespSockets)
     }
 
     /// Where they are: the ports chosen, where 0 was given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
+        addresses_of(&self.0)
+    }
+
+    /// The same, and the paths of sockets, in words.
+    pub fn places(&self) -> Vec<String> {
+        let place = |listener: &Listener| match &listener.socket {
+            Door::Tcp(listener) => listener.local_addr().ok().map(|address| address.to_string()),
+            Door::Unix(_, path) => Some(format!("unix:{}", path.display())),
+        };
+        self.0.iter().filter_map(place).collect()
     }
 }
 
@@ -96,13 +168,33 @@ pub(super) fn listen_for(
         if asks_the_kernel {
             sockets.iter().try_for_each(keep_alive).map_err(|error| failed(text, false, error))?;
         }
-        bound.extend(sockets.into_iter().map(|socket| Listener { socket, ready: true, comers }));
+        let doors = sockets.into_iter().map(Door::Tcp);
+        bound.extend(doors.map(|socket| Listener { socket, ready: true, comers }));
     }
     Ok(bound)
 }
 
 fn addresses_of(listeners: &[Listener]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
+    listeners.iter().filter_map(|listener| listener.socket.address()).collect()
+}
+
+/// Listens at a path, for this user alone. A file that a process has left behind, so that nobody
+/// answers there, is replaced.
+fn bind_unix(path: &Path) -> io::Result<Door> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let listening = std::fs::set_permissions(path, Permissions::from_mode(0o600))
+        // Nobody can connect before this.
+        .and_then(|()| socket.listen(BACKLOG));
+    let listener = UnixListener::from_std(socket.into());
+    let door = Door::Unix(listener, path.to_owned());
+    listening.map(|()| door)
 }
 
 /// Whether nobody else can listen on one while somebody listens on the other.

@@ -73,6 +73,9 @@ impl std::fmt::Display for ReactorError {
                     std::io::ErrorKind::PermissionDenied => {
                         f.write_str("; ports below 1024 need a privilege")
                     }
+                    _ if address.starts_with("unix:") => {
+                        write!(f, "; give {flag} a path in a folder that this user may write to")
+                    }
                     _ => write!(f, "; give {flag} an address of this machine, as 127.0.0.1:8080"),
                 }
             }

@@ -112,7 +112,7 @@ impl Reactor {
     /// Where it listens: the ports chosen, where 0 was given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
-        browsers.filter_map(|listener| listener.socket.local_addr().ok()).collect()
+        browsers.filter_map(|listener| listener.socket.address()).collect()
     }
 
     /// Answers Redis clients of the embedded broker as well.

@@ -1,15 +1,19 @@
 //! The Redis clients of the embedded broker: who comes, what they ask of it, and what is sent to
 //! them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Server;
 use super::table::{Party, Table};
 use crate::broker::Broker;
-use crate::broker::client::{RespClient, Step};
+use crate::broker::client::{self, Heard, PubSub, RespClient, Step};
 use crate::browser::Context;
 use crate::link::{LinkId, Now, Output, SaidOnce, Wish};
 
+/// Most bytes that all RESP clients together have not read or not finished: a transaction and a
+/// slow subscriber at their own limits, and not a hundred of each.
+const MOST_HELD: usize = 128 << 20;
 /// RESP clients beyond the most there may be that are accepted to be told so.
 pub(crate) const SURPLUS_CLIENTS: usize = 8;
 
@@ -20,6 +24,9 @@ pub(super) struct Clients {
     links: Vec<LinkId>,
     /// Those who let more wait than they may.
     slow: Vec<LinkId>,
+    /// One of them may hold more than before.
+    grew: bool,
+    said_held: SaidOnce,
     said_slow: SaidOnce,
     said_full: SaidOnce,
 }
@@ -43,6 +50,7 @@ impl Clients {
             let Party::Client(client) = &mut slot.party else { continue };
             let bytes = client.hear(channel, payload);
             if bytes > 0 {
+                self.grew = true;
                 cx.inflated(bytes);
                 self.slow.extend((slot.blocked && client.is_slow()).then_some(*link));
                 table.stand(*link, 1);
@@ -69,7 +77,9 @@ impl Server {
         let link = self.table.name(Party::Client(Box::new(client)));
         if let Some(client) = self.table.client(link).filter(|_| !full) {
             let number = u64::from(link.generation);
-            *client = RespClient::new(number, self.cx.settings.max_message_size);
+            let settings = &self.cx.settings;
+            let password = settings.resp_password.as_deref().map(Arc::from);
+            *client = RespClient::new(number, settings.max_message_size, password);
         }
         tracing::debug!("{link} accepted from {peer}, a Redis client");
         self.clients.links.push(link);
@@ -90,6 +100,7 @@ impl Server {
     /// Bytes from a RESP client, or none when it goes on with those that it has kept.
     pub(super) fn client_received(&mut self, link: LinkId, bytes: &[u8]) {
         let mut input = bytes;
+        self.clients.grew = true;
         self.run_commands(link, &mut input);
         if let Some(client) = self.table.client(link).filter(|_| !input.is_empty()) {
             client.keep(input);
@@ -120,6 +131,9 @@ impl Server {
     pub(super) fn close_slow_clients(&mut self) {
         for link in std::mem::take(&mut self.clients.slow) {
             self.after_client(link);
+        }
+        if std::mem::take(&mut self.clients.grew) {
+            self.bound_clients();
         }
     }
 
@@ -170,11 +184,75 @@ impl Server {
             if full && !client.is_executing() {
                 return;
             }
-            match client.step(input, local, self.cx.now.mono_ms) {
+            match client.step(input, local, self.cx.now) {
                 Step::Idle => return,
                 Step::Done => {}
                 Step::Publish { channel, payload } => self.publish_for(link, channel, payload),
+                Step::PubSub(question) => {
+                    let heard = self.who_hears(question);
+                    if let Some(client) = self.table.client(link) {
+                        client.told(&heard);
+                    }
+                }
             }
+        }
+    }
+
+    /// Who hears what. As with a real Redis, all conns of this process are one client.
+    fn who_hears(&mut self, question: PubSub) -> Heard {
+        let clients = || self.clients.links.iter().filter_map(|link| self.table.peek_client(*link));
+        let control = self.control.as_deref();
+        match question {
+            PubSub::Channels(pattern) => {
+                let conns = self.relay.hub.channels().map(|(_, name)| name.as_bytes());
+                let ours = conns.chain(control.map(str::as_bytes)).map(<[u8]>::to_vec);
+                let theirs = clients().flat_map(|client| client.hearing().0);
+                let all: BTreeSet<Vec<u8>> = ours.chain(theirs.map(|name| name.to_vec())).collect();
+                Heard::Channels(match pattern {
+                    Some(pattern) => client::matching(all.into_iter(), &pattern),
+                    None => all.into_iter().collect(),
+                })
+            }
+            PubSub::Receivers(names) => {
+                let receivers = |name: &[u8]| {
+                    let text = std::str::from_utf8(name).ok();
+                    let heard = text.is_some_and(|name| {
+                        self.relay.hub.find(name).is_some() || control == Some(name)
+                    });
+                    usize::from(heard) + clients().filter(|client| client.hears(name)).count()
+                };
+                let count = |name: Vec<u8>| (receivers(&name), name);
+                let counts = names.into_iter().map(count);
+                Heard::Receivers(counts.map(|(count, name)| (name, count)).collect())
+            }
+            PubSub::Patterns => {
+                let patterns = clients().flat_map(|client| client.hearing().1);
+                Heard::Patterns(patterns.collect::<BTreeSet<_>>().len())
+            }
+        }
+    }
+
+    /// Closes the one that holds most, while all clients together hold more than they may.
+    fn bound_clients(&mut self) {
+        loop {
+            let held = |link: &LinkId| self.table.peek_client(*link).map(RespClient::held_bytes);
+            let links = self.clients.links.iter();
+            let held = links.filter_map(|link| Some((held(link)?, *link))).collect::<Vec<_>>();
+            if held.iter().map(|(bytes, _)| bytes).sum::<usize>() <= MOST_HELD {
+                return;
+            }
+            let Some((bytes, link)) = held.into_iter().max_by_key(|(bytes, _)| *bytes) else {
+                return;
+            };
+            self.cx.metrics.resp_clients_closed_total += 1;
+            if self.clients.said_held.first() {
+                tracing::warn!(
+                    "Redis clients hold too much together: {link}, with {} MiB that it has not \
+                     read or not finished, is closed (said once; then counted)",
+                    bytes >> 20
+                );
+            }
+            self.drop_client(link);
         }
     }
 

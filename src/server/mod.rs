@@ -135,6 +135,7 @@ impl Server {
     pub fn tick(&mut self, now: Now) {
         self.set_now(now);
         let now_ms = self.cx.now.mono_ms;
+        self.follow_the_day();
         self.fire_timers();
         self.relay.release_overdue(&mut self.table, &mut self.cx);
         for link in self.relay.take_slow() {
@@ -414,7 +415,7 @@ impl Server {
     fn set_now(&mut self, now: Now) {
         // A clock that steps back must not make deadlines come late.
         let mono_ms = self.cx.now.mono_ms.max(now.mono_ms);
-        self.cx.now = Now { mono_ms, unix_ms: now.unix_ms };
+        self.cx.set_now(Now { mono_ms, unix_ms: now.unix_ms });
     }
 
     fn shut_down(&mut self) {
@@ -424,6 +425,16 @@ impl Server {
         self.drop_clients();
         for link in self.table.conns(|conn| !conn.is_closing()) {
             self.on_conn(link, |conn, cx| conn.shut_down(link, cx));
+        }
+    }
+
+    /// Closes whose time is over because the time of day has jumped, as it does when the machine
+    /// was suspended: their timers know nothing of that.
+    fn follow_the_day(&mut self) {
+        if self.cx.day_has_jumped() && self.cx.settings.sources.token.is_some() {
+            for link in self.table.conns(Conn::ends) {
+                self.on_conn(link, |conn, cx| conn.look_after(link, cx));
+            }
         }
     }
 

@@ -238,7 +238,7 @@ impl Relay {
         let payload = payload.filter(|payload| !payload.is_empty());
         let hash = payload.map(|payload| self.hash(payload));
         let state = self.hub.state(channel);
-        let released = state.release(number, None);
+        let released = state.release(number, None, &mut self.fetches);
         hash.into_iter().for_each(|hash| state.saw_stored(hash));
         let everyone = fetch
             .catch_up
@@ -254,7 +254,8 @@ impl Relay {
         let Some(until) = self.hub.state(channel).held_until(place) else { return };
         for number in self.hub.state(channel).fetches_before(until) {
             let Some(gone) = self.fetches.give_up(number, until) else { continue };
-            let released = self.hub.state(channel).release(number, Some(gone.rest));
+            let state = self.hub.state(channel);
+            let released = state.release(number, Some(gone.rest), &mut self.fetches);
             cx.metrics.stored_late_total += 1;
             let everyone = gone.everyone.map(|catch_up| (catch_up.since, false));
             let packet = Packet::new(channel, None, &released);

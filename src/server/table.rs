@@ -134,6 +134,14 @@ impl Table {
         }
     }
 
+    /// The same, to be looked at.
+    pub(super) fn peek_client(&self, link: LinkId) -> Option<&RespClient> {
+        match &self.peek(link)?.party {
+            Party::Client(client) => Some(client),
+            _ => None,
+        }
+    }
+
     /// Who is at that place, with the name of the link.
     pub(super) fn at(&mut self, index: u32) -> Option<(LinkId, &mut Slot)> {
         let slot = self.slots.get_mut(index as usize)?;

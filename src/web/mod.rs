@@ -52,9 +52,7 @@ pub(crate) fn answer(head: &Head<'_>, site: &Site<'_>, metrics: &mut Metrics) ->
         return Frame::from(text_response(405, &headers, text, false));
     }
     if site.metrics_path == Some(head.path) {
-        let text = metrics.prometheus();
-        let kind = "text/plain; version=0.0.4; charset=utf-8";
-        return Frame::from(response(200, &[("Content-Type", kind)], text.as_bytes(), bare));
+        return counters(metrics, bare);
     }
     match site.pages.iter().find(|page| page.path == head.path).map(|page| &page.content) {
         Some(PageContent::Redirect(to)) => {
@@ -77,6 +75,18 @@ pub(crate) fn answer(head: &Head<'_>, site: &Site<'_>, metrics: &mut Metrics) ->
             Frame::from(text_response(404, &[], &text, bare))
         }
     }
+}
+
+/// The metrics, for who may have them.
+pub(crate) fn metrics(metrics: &mut Metrics, bare: bool) -> Frame {
+    metrics.requests_total += 1;
+    counters(metrics, bare)
+}
+
+fn counters(metrics: &Metrics, bare: bool) -> Frame {
+    let text = metrics.prometheus();
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    Frame::from(response(200, &[("Content-Type", kind)], text.as_bytes(), bare))
 }
 
 /// Pages load only what this server serves. Some browsers do not take 'self' for WebSockets, so

@@ -321,18 +321,17 @@ fn a_facility_that_could_be_taken_for_somebody_elses_is_refused() {
 }
 
 #[test]
-fn whoever_must_log_in_gets_403_but_on_the_echo_path() {
+fn whoever_must_log_in_gets_403_on_the_echo_path_too() {
     let settings =
         || Settings { require_login: true, echo_path: Some("/echo".to_owned()), ..pages() };
     let mut world = World::new(settings());
-    for target in ["/ws/foo", "/ws/foo?subscribe-broadcast", "/ws/"] {
+    for target in ["/ws/foo", "/ws/foo?subscribe-broadcast", "/ws/", "/echo"] {
         let id = ask(&mut world, &upgrade(target, &[]));
         let text = assert_refused(&mut world, id, 403);
         assert!(text.contains("--require-login"), "{text}");
     }
-    assert_eq!(world.metrics().handshakes_refused_total, 3);
+    assert_eq!(world.metrics().handshakes_refused_total, 4);
     assert_eq!(world.metrics().origins_refused_total, 0);
-    world.open("/echo");
     let id = world.ask(&request("GET", "/chat/", &["Host: h"]));
     assert_eq!(world.status(id), Some(200), "pages are for everybody");
 

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use crate::world::*;
 use wsloop::proto::ws::deflate::Compression;
 use wsloop::proto::ws::frame::Opcode;
-use wsloop::{Overflows, Refuse, Settings, Wish};
+use wsloop::{Allow, Overflows, Refuse, Settings, Wish};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
 const SPEAKS: &str = "/ws/foo?publish-broadcast";
@@ -78,11 +78,37 @@ fn tiny_frames_count_in_an_outbox_too() {
 #[test]
 fn a_facility_has_a_length() {
     let mut world = World::new(Settings { max_head_size: 64 << 10, ..settings() });
-    for (length, status) in [(4096, 101), (4097, 414), (60_000, 414)] {
+    for (length, status) in [(512, 101), (513, 414), (60_000, 414)] {
         let id = world.knock(&format!("/ws/{}?subscribe-broadcast", "x".repeat(length)));
         assert_eq!(world.status(id), Some(status), "{length} bytes");
     }
     assert_eq!(world.metrics().channels, 1);
+}
+
+#[test]
+fn many_groups_with_a_long_facility_cost_nobody_the_memory() {
+    let groups = (0..1000).map(|n| format!("\"group-{n:04}\"")).collect::<Vec<_>>().join(",");
+    let session = format!("{{\"wsloop:username\":\"john\",\"ws4redis:memberof\":[{groups}]}}");
+    let cookie = "Cookie: sessionid=johns-key";
+    for (facility, query, status) in [
+        ("x".repeat(100), "subscribe-group", 101),
+        ("x".repeat(100), "subscribe-group&publish-group", 403),
+        ("x".repeat(512), "subscribe-group", 403),
+        ("x".repeat(512), "subscribe-user", 101),
+        ("x".repeat(20), "subscribe-group&publish-group", 101),
+    ] {
+        let allow = Allow::parse("all").expect("a list");
+        let mut world = World::new(Settings { allow, ..by_session() });
+        world.redis.set("session:johns-key", &session);
+        let target = format!("/ws/{facility}?{query}");
+        let id = world.ask(&upgrade(&target, &[cookie]));
+        assert_eq!(world.status(id), Some(status), "{} {query}", facility.len());
+        if status == 403 {
+            let text = world.response(id).text();
+            assert!(text.contains("1000 groups") && text.contains("131072"), "{text}");
+            assert_eq!(world.metrics().channels, 0);
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Redis clients of the embedded broker, without sockets: what they are answered, what they hear,
 //! and that they harm nobody.
 
+mod commands;
 mod limits;
+mod password;
 
 use crate::world::{World, settings, with_redis};
 use wsloop::Cause;
@@ -61,7 +63,7 @@ fn who_is_who() {
         > CLIENT ID
         :1
         > COMMAND COUNT
-        :29
+        :38
         > COMMAND DOCS
         *0
         > COMMAND
@@ -179,7 +181,7 @@ fn what_is_stored() {
         -ERR syntax error
         > SET x 1 NX XX
         -ERR syntax error
-        > SET x 1 GET
+        > SET x 1 GETS
         -ERR syntax error
         > EXPIRE c 9223372036854775807
         -ERR invalid expire time in 'expire' command

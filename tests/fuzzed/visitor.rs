@@ -1,10 +1,10 @@
 //! Any bytes from a Redis client: nothing panics, what is held is bounded, and the answers do not
 //! depend on how the bytes arrived.
 
-use wsloop::internals::broker::client::{RespClient, Step};
+use wsloop::internals::broker::client::{Heard, PubSub, RespClient, Step};
 use wsloop::internals::broker::{Broker, Uses};
 use wsloop::proto::resp::{Decoder, Item};
-use wsloop::{BrokerKind, BrokerSettings};
+use wsloop::{BrokerKind, BrokerSettings, Now};
 
 const MAX_MESSAGE: usize = 256;
 const STORE_LIMIT: usize = 4096;
@@ -34,12 +34,12 @@ fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
     let kind = BrokerKind::Local { store_limit: STORE_LIMIT };
     let uses = Uses { max_message: MAX_MESSAGE, max_session: MAX_MESSAGE, publishes: true };
     let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, uses, 0);
-    let mut visitor = RespClient::new(7, MAX_MESSAGE);
+    let mut visitor = RespClient::new(7, MAX_MESSAGE, None);
     let mut sent = Vec::new();
     for mut input in stream.chunks(piece) {
         loop {
             let local = broker.local().expect("the embedded one");
-            match visitor.step(&mut input, local, 1000) {
+            match visitor.step(&mut input, local, Now { mono_ms: 1000, unix_ms: 1000 }) {
                 Step::Done => {}
                 Step::Publish { channel, payload } => {
                     assert!(payload.len() <= MAX_MESSAGE);
@@ -49,6 +49,13 @@ fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
                     local.announce(channel, payload);
                     visitor.published(ears);
                 }
+                Step::PubSub(question) => visitor.told(&match question {
+                    PubSub::Channels(_) => Heard::Channels(Vec::new()),
+                    PubSub::Receivers(names) => {
+                        Heard::Receivers(names.into_iter().map(|name| (name, 0)).collect())
+                    }
+                    PubSub::Patterns => Heard::Patterns(0),
+                }),
                 Step::Idle if visitor.has_more() => {}
                 Step::Idle => break,
             }

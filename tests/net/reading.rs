@@ -1,6 +1,5 @@
 //! Who is read when, and how much of it.
 
-use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use socket2::SockRef;
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::{Metrics, Settings};
 
-use crate::support::client::{Client, Event, frame_bytes, upgrade};
+use crate::support::client::{Client, Event, frame_bytes};
 use crate::turns::{Loop, narrow, numbers, read_some, texts, write_some};
 use crate::world::settings;
 
@@ -289,16 +288,14 @@ fn a_link_that_rests_and_is_reset_is_let_go() {
 /// The kernel has told of them once, and there was no room for them then.
 #[test]
 fn who_could_not_be_accepted_is_when_there_is_room() {
-    let mut lp = Loop::new(Settings { max_handshakes: 2, ..settings() });
-    let request = upgrade(HEARS, lp.address(), "");
-    let mut streams: Vec<TcpStream> =
-        (0..6).map(|_| TcpStream::connect(lp.address()).expect("a connection")).collect();
+    let mut lp = Loop::new(Settings { max_connections: 1, ..settings() });
+    let _open = lp.open(HEARS);
+    let streams: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(lp.address()).expect("a connection")).collect();
     lp.settle();
-    assert_eq!((lp.metrics().conns, lp.metrics().handshakes_pending), (2, 2));
-    // Who has sent nothing gives way to the next, though nobody stirs.
-    lp.until("four have given way", |lp| lp.metrics().strangers_evicted_total == 4);
-    for stream in &mut streams[4..] {
-        stream.write_all(request.as_bytes()).expect("a request is taken");
-    }
-    lp.until("the others are served", |lp| lp.metrics().handshakes_total == 2);
+    // Those who are too many have a second to ask, and are told so.
+    assert_eq!((lp.metrics().conns, lp.metrics().conns_accepted_total), (33, 33));
+    lp.until("the rest has come", |lp| lp.metrics().conns_accepted_total == 41);
+    drop(streams);
+    lp.until("they are let go", |lp| lp.metrics().conns == 1);
 }

@@ -55,6 +55,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--listen", "8080", "HOST:PORT"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--resp", "0.0.0.0:6380", "not loopback"),
+    ("--resp-password", "/nowhere", "cannot be read"),
     ("--url-prefix", "ws", "write \"/ws/\""),
     ("--prefix", "site:", "write \"site\""),
     ("--expire", "1h", "such as 3600"),
@@ -94,6 +95,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--auth-timeout", "soon", "such as 30 or 0.5"),
     ("--auth-connections", "0", "give 1 to"),
     ("--auth-keep-alive", "perhaps", "on nor off"),
+    ("--allowed-hosts", "https://h", "without scheme and port"),
     ("--allowed-origins", "example.com", "https://example.com"),
     ("--subprotocols", "a b", "commas between"),
     ("--refuse", "never", "status or close"),
@@ -213,7 +215,7 @@ fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
-        if flag == "--config" {
+        if *flag == "--config" {
             let line = complaint(&["--config", path], &[]);
             assert!(line.starts_with(&format!("{path}:3: config cannot be a key")), "{line}");
             continue;

@@ -343,7 +343,7 @@ fn names_that_could_be_taken_for_others_are_refused() {
     };
     let name = |audience, name: &str| Error::Name { audience, name: name.to_owned() };
     let facility = |facility: &str| Error::Facility(facility.to_owned());
-    let long = "f".repeat(4097);
+    let long = "f".repeat(513);
 
     let mut publisher = new("");
     let mut to = |facility: &str, users: &[&str], groups: &[&str], sessions: &[&str]| {

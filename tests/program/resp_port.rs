@@ -1,6 +1,7 @@
 //! The embedded broker and the Redis clients that people have: redis-cli, redis-py and ioredis, as
 //! they are, and wsloop itself.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -8,7 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use crate::support::client::tcp;
-use crate::support::{PATIENCE, Process, Wsloop, eventually, scenarios};
+use crate::support::{Folder, PATIENCE, Process, Wsloop, eventually, scenarios};
 
 const HEAR: &str = "subscribe-broadcast";
 const SPEAK: &str = "publish-broadcast";
@@ -286,4 +287,78 @@ fn the_default_address_is_given_up_when_it_is_taken() {
     let line = lines.recv_timeout(PATIENCE).expect("it listens all the same");
     assert!(line.starts_with("listening on http://127.0.0.1:"), "{line}");
     drop(held);
+}
+
+/// Asks line by line at a socket, and gives the lines of the answers.
+fn ask_at(path: &std::path::Path, lines: &str, answers: usize) -> Vec<String> {
+    let mut stream = std::os::unix::net::UnixStream::connect(path).expect("somebody listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.write_all(lines.as_bytes()).expect("lines are taken");
+    let lines = BufReader::new(stream).lines();
+    lines.take(answers).map(|line| line.expect("an answer").trim_end().to_owned()).collect()
+}
+
+#[test]
+fn a_socket_is_for_this_user_alone_and_goes_with_the_process() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let path = folder.join("resp.sock");
+    let resp = format!("unix:{}", path.display());
+    // What a process that was killed has left behind is replaced, what is something else is not.
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+    let mut server = Wsloop::start(&["--resp", &resp]);
+    let mode = fs::metadata(&path).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{mode:o}");
+    let mut browser = server.connect(&format!("room?{HEAR}"));
+    let answers = ask_at(&path, "PING\nPUBLISH broadcast:room hello\n", 2);
+    assert_eq!(answers, ["+PONG", ":1"]);
+    browser.expect(&["hello"]);
+    server.expect_log(&["redis clients: unix:"]);
+
+    // Another one does not take it away.
+    let other = Command::new(env!("CARGO_BIN_EXE_wsloop"))
+        .env_clear()
+        .args(["--listen", "127.0.0.1:0", "--resp", &resp])
+        .output()
+        .expect("it runs");
+    assert_eq!(other.status.code(), Some(2));
+    assert_eq!(ask_at(&path, "PING\n", 1), ["+PONG"]);
+
+    drop(browser);
+    server.process().signal("TERM");
+    assert!(server.wait().success());
+    assert!(!path.exists(), "it is left behind");
+    fs::write(&path, "somebody's file").expect("a file");
+    let other = Command::new(env!("CARGO_BIN_EXE_wsloop"))
+        .env_clear()
+        .args(["--listen", "127.0.0.1:0", "--resp", &resp])
+        .output()
+        .expect("it runs");
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+    assert_eq!(fs::read(&path).expect("it is still there"), b"somebody's file");
+}
+
+#[test]
+fn a_password_guards_the_socket_and_the_port() {
+    let folder = Folder::new();
+    let (path, file) = (folder.join("resp.sock"), folder.join("password"));
+    fs::write(&file, "secret\n").expect("a file");
+    let file = file.to_str().expect("text");
+    for resp in [format!("unix:{}", path.display()), "127.0.0.1:0".to_owned()] {
+        let server = Wsloop::start(&["--resp", &resp, "--resp-password", file]);
+        let script = "PUBLISH a x\nAUTH wrong\nAUTH secret\nPUBLISH a x\n";
+        let answers = if resp.starts_with("unix:") {
+            eventually("the socket", || path.exists().then_some(()));
+            ask_at(&path, script, 4)
+        } else {
+            let mut stream = TcpStream::connect(server.resp_address()).expect("a connection");
+            stream.write_all(script.as_bytes()).expect("lines are taken");
+            let lines = BufReader::new(stream).lines();
+            lines.take(4).map(|line| line.expect("an answer")).collect()
+        };
+        let starts = ["-NOAUTH", "-WRONGPASS", "+OK", ":0"];
+        for (answer, start) in answers.iter().zip(starts) {
+            assert!(answer.starts_with(start), "{resp}: {answers:?}");
+        }
+    }
 }

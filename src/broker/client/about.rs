@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
 use super::Session;
 use super::commands::{self, Command, Wrong};
 use crate::broker::store::Store;
@@ -11,6 +13,8 @@ use crate::proto::resp::reply::{self, Version};
 const REDIS_VERSION: &str = "7.0.0";
 /// Databases that can be selected; all are the same one.
 const DATABASES: u32 = 16;
+/// The only user there is.
+const USER: &[u8] = b"default";
 /// Most bytes of a client's name.
 const MAX_CLIENT_NAME: usize = 1024;
 
@@ -23,8 +27,6 @@ pub(super) fn answer(
 ) -> Result<(), Wrong> {
     match command {
         Command::Echo => reply::bulk(out, args[1]),
-        // Whoever reaches it may do everything, whatever password is for the Redis to come.
-        Command::Auth => reply::status(out, "OK"),
         Command::Select => {
             let number = std::str::from_utf8(args[1]).ok().and_then(|text| text.parse().ok());
             let number: u32 = number.ok_or(Wrong::NotInteger)?;
@@ -69,6 +71,26 @@ pub(super) fn info(store: &Store) -> String {
 }
 
 impl Session {
+    /// AUTH. Where no password is set, whoever reaches it may do everything, whatever password is
+    /// for the Redis to come.
+    pub(super) fn auth(&mut self, args: &[&[u8]]) -> Result<(), Wrong> {
+        let user: &[u8] = if args.len() == 3 { args[1] } else { USER };
+        self.unlock(user, args[args.len() - 1])?;
+        reply::status(&mut self.out, "OK");
+        Ok(())
+    }
+
+    /// Lets in who says the password. Who was in and says another one stays in, as in Redis.
+    fn unlock(&mut self, user: &[u8], said: &[u8]) -> Result<(), Wrong> {
+        let Some(password) = &self.password else { return Ok(()) };
+        let right = verify_slices_are_equal(password, said).is_ok();
+        if user != USER || !right {
+            return Err(Wrong::Password);
+        }
+        self.locked_with = None;
+        Ok(())
+    }
+
     /// HELLO: another version, perhaps with a password and a name.
     pub(super) fn hello(&mut self, args: &[&[u8]]) -> Result<(), Wrong> {
         let version = match args.get(1).copied() {
@@ -77,11 +99,14 @@ impl Session {
             Some(b"3") => Version::Three,
             Some(_) => return Err(Wrong::Version),
         };
-        let mut name = None;
+        let (mut name, mut said) = (None, None);
         let mut options = args.get(2..).unwrap_or_default();
         while let Some((option, rest)) = options.split_first() {
             options = match (option.to_ascii_lowercase().as_slice(), rest) {
-                (b"auth", [_, _, rest @ ..]) => rest,
+                (b"auth", [user, password, rest @ ..]) => {
+                    said = Some((*user, *password));
+                    rest
+                }
                 (b"setname", [given, rest @ ..]) => {
                     name = Some(checked_name(given)?);
                     rest
@@ -92,6 +117,11 @@ impl Session {
         // Nobody changes what is said to a subscriber while it hears.
         if version == Version::Two && self.version == Version::Three && !self.hearing.is_empty() {
             return Err(Wrong::Subscribed("hello".to_owned()));
+        }
+        match said {
+            Some((user, password)) => self.unlock(user, password)?,
+            None if self.locked_with.is_some() => return Err(Wrong::LockedHello),
+            None => {}
         }
         self.version = version;
         self.name = name.unwrap_or(std::mem::take(&mut self.name));

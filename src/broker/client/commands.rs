@@ -7,6 +7,7 @@ use std::fmt;
 pub(super) enum Command {
     Auth,
     Client,
+    DbSize,
     Del,
     Describe,
     Discard,
@@ -14,23 +15,30 @@ pub(super) enum Command {
     Exec,
     Exists,
     Expire,
+    FlushDb,
     Get,
     Hello,
     Info,
     Keys,
     MGet,
     Multi,
+    PExpire,
     Ping,
+    PSetEx,
     PSubscribe,
+    PTtl,
     Publish,
+    PubSub,
     PUnsubscribe,
     Quit,
     Scan,
     Select,
     Set,
     SetEx,
+    SetNx,
     Subscribe,
     Ttl,
+    Type,
     Unsubscribe,
     Unwatch,
     Watch,
@@ -39,33 +47,42 @@ pub(super) enum Command {
 const ANY: usize = usize::MAX;
 
 /// Names, and the least and the most arguments, the name included.
-const TABLE: [(&str, Command, usize, usize); 29] = [
+const TABLE: [(&str, Command, usize, usize); 38] = [
     ("auth", Command::Auth, 2, 3),
     ("client", Command::Client, 2, ANY),
     ("command", Command::Describe, 1, ANY),
+    ("dbsize", Command::DbSize, 1, 1),
     ("del", Command::Del, 2, ANY),
     ("discard", Command::Discard, 1, 1),
     ("echo", Command::Echo, 2, 2),
     ("exec", Command::Exec, 1, 1),
     ("exists", Command::Exists, 2, ANY),
-    ("expire", Command::Expire, 3, 3),
+    ("expire", Command::Expire, 3, ANY),
+    ("flushdb", Command::FlushDb, 1, 2),
     ("get", Command::Get, 2, 2),
     ("hello", Command::Hello, 1, ANY),
     ("info", Command::Info, 1, ANY),
     ("keys", Command::Keys, 2, 2),
     ("mget", Command::MGet, 2, ANY),
     ("multi", Command::Multi, 1, 1),
+    ("pexpire", Command::PExpire, 3, ANY),
     ("ping", Command::Ping, 1, 2),
+    ("psetex", Command::PSetEx, 4, 4),
     ("psubscribe", Command::PSubscribe, 2, ANY),
+    ("pttl", Command::PTtl, 2, 2),
     ("publish", Command::Publish, 3, 3),
+    ("pubsub", Command::PubSub, 2, ANY),
     ("punsubscribe", Command::PUnsubscribe, 1, ANY),
     ("quit", Command::Quit, 1, ANY),
     ("scan", Command::Scan, 2, ANY),
     ("select", Command::Select, 2, 2),
     ("set", Command::Set, 3, ANY),
     ("setex", Command::SetEx, 4, 4),
+    ("setnx", Command::SetNx, 3, 3),
     ("subscribe", Command::Subscribe, 2, ANY),
     ("ttl", Command::Ttl, 2, 2),
+    ("type", Command::Type, 2, 2),
+    ("unlink", Command::Del, 2, ANY),
     ("unsubscribe", Command::Unsubscribe, 1, ANY),
     ("unwatch", Command::Unwatch, 1, 1),
     ("watch", Command::Watch, 2, ANY),
@@ -79,6 +96,11 @@ impl Command {
     pub(super) fn is_about_hearing(self) -> bool {
         use Command::{PSubscribe, PUnsubscribe, Subscribe, Unsubscribe};
         matches!(self, Subscribe | PSubscribe | Unsubscribe | PUnsubscribe)
+    }
+
+    /// Whether it is for who has not said the password.
+    pub(super) fn is_for_strangers(self) -> bool {
+        matches!(self, Command::Auth | Command::Hello | Command::Quit)
     }
 
     /// Whether a client that hears something may use it in RESP2, where replies and messages cannot
@@ -150,6 +172,12 @@ pub(super) enum Wrong {
     Outside(String),
     /// EXEC after a command that was wrong.
     Aborted,
+    /// The password is to be said first.
+    Locked,
+    /// HELLO without the password that is to be said first.
+    LockedHello,
+    /// Another password, or the name of somebody.
+    Password,
 }
 
 impl fmt::Display for Wrong {
@@ -192,12 +220,19 @@ impl fmt::Display for Wrong {
             Wrong::Name => {
                 "ERR Client names cannot contain spaces, newlines or special characters."
             }
-            Wrong::Long => "ERR the name is longer than 64 KiB, or the pattern than 1 KiB",
+            Wrong::Long => "ERR the name is longer than 4 KiB, or the pattern than 1 KiB",
             Wrong::Large => "ERR the message is larger than --max-message-size of wsloop",
             Wrong::Full => "OOM the value is larger than --store-limit of wsloop",
             Wrong::TooMuch => "ERR that is more than the embedded broker of wsloop does at once",
             Wrong::Nested => "ERR MULTI calls can not be nested",
             Wrong::WatchInside => "ERR WATCH inside MULTI is not allowed",
+            Wrong::Locked => "NOAUTH Authentication required.",
+            Wrong::LockedHello => {
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+                 HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client \
+                 and select the RESP protocol version at the same time"
+            }
+            Wrong::Password => "WRONGPASS invalid username-password pair or user is disabled.",
             Wrong::Aborted => "EXECABORT Transaction discarded because of previous errors.",
         })
     }

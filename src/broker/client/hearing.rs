@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::commands::{Command, Wrong};
-use super::{MAX_NAME, MAX_PATTERN, OVERHEAD, Session, Step};
+use super::{MAX_NAME, MAX_PATTERN, MAX_WORK_PER_MESSAGE, OVERHEAD, Session, Step};
 use crate::broker::glob;
 use crate::proto::resp::reply::{self, Version};
 
@@ -24,33 +24,57 @@ impl Hearing {
         self.len() == 0
     }
 
-    /// How often a message on the channel is told.
-    pub(super) fn ears(&self, channel: &[u8]) -> usize {
-        usize::from(self.channels.contains(channel)) + self.fitting(channel).count()
+    /// How often a message on the channel is told; `None` when to find that out is too much work.
+    pub(super) fn ears(&self, channel: &[u8]) -> Option<usize> {
+        Some(usize::from(self.channels.contains(channel)) + self.fitting(channel)?.len())
     }
 
-    /// Tells of a message: once for the channel, and once for every pattern that fits.
-    pub(super) fn hear(&self, channel: &[u8], payload: &[u8], out: &mut Vec<u8>, version: Version) {
+    /// Whether it hears the channel by its name.
+    pub(super) fn names(&self, channel: &[u8]) -> bool {
+        self.channels.contains(channel)
+    }
+
+    /// The channels it hears by their names, and its patterns.
+    pub(super) fn all(&self) -> (&BTreeSet<Arc<[u8]>>, &BTreeSet<Arc<[u8]>>) {
+        (&self.channels, &self.patterns)
+    }
+
+    /// Tells of a message: once for the channel, and once for every pattern that fits. `None` when
+    /// to find those is too much work.
+    pub(super) fn hear(
+        &self,
+        channel: &[u8],
+        payload: &[u8],
+        out: &mut Vec<u8>,
+        version: Version,
+    ) -> Option<()> {
         if self.channels.contains(channel) {
             reply::push(out, 3, version);
             for part in [b"message", channel, payload] {
                 reply::bulk(out, part);
             }
         }
-        for pattern in self.fitting(channel) {
+        for pattern in self.fitting(channel)? {
             reply::push(out, 4, version);
             for part in [b"pmessage", &pattern[..], channel, payload] {
                 reply::bulk(out, part);
             }
         }
+        Some(())
     }
 
     fn len(&self) -> usize {
         self.channels.len() + self.patterns.len()
     }
 
-    fn fitting(&self, channel: &[u8]) -> impl Iterator<Item = &Arc<[u8]>> {
-        self.patterns.iter().filter(move |pattern| glob::matches(pattern, channel))
+    fn fitting(&self, channel: &[u8]) -> Option<Vec<&Arc<[u8]>>> {
+        let (mut work, mut fitting) = (MAX_WORK_PER_MESSAGE, Vec::new());
+        for pattern in &self.patterns {
+            if glob::matches_within(pattern, channel, &mut work)? {
+                fitting.push(pattern);
+            }
+        }
+        Some(fitting)
     }
 
     /// False when it was there already.

@@ -18,24 +18,29 @@ mod commands;
 mod hearing;
 mod keys;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::local::Local;
-use crate::link::Wish;
+use crate::link::{Now, Wish};
 use crate::proto::resp::reply::{self, Version};
 use crate::proto::resp::request::{RequestError, Requests};
 use commands::{Command, Wrong};
 use hearing::Hearing;
+pub(crate) use keys::matching;
 
 /// Bytes that may wait to be sent while further commands are taken.
 const RESTS_AT: usize = 1 << 20;
 /// Bytes of a command besides the message in it, and of commands that are kept.
 const ROOM: usize = 256 << 10;
 /// Most bytes of a name or a channel.
-const MAX_NAME: usize = 64 << 10;
+const MAX_NAME: usize = 4 << 10;
 /// Most bytes of a pattern, which may be held against very many names.
 const MAX_PATTERN: usize = 1024;
+/// Most steps that holding patterns against names may take in one command, some tenths of a second,
+/// and for one message, of each client: who has patterns that take more is closed.
+const MAX_WORK: usize = 1 << 25;
+const MAX_WORK_PER_MESSAGE: usize = 1 << 18;
 /// Most bytes that a reply of many values may have, and a transaction.
 const MAX_MANY: usize = 64 << 20;
 /// What a command in a transaction and a subscription take besides their bytes.
@@ -71,6 +76,30 @@ pub enum Step {
         /// What.
         payload: Arc<[u8]>,
     },
+    /// It asks who hears what; then [`RespClient::told`] is to be called.
+    PubSub(PubSub),
+}
+
+/// A question about who hears what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PubSub {
+    /// The channels that somebody hears, of these that fit a pattern if there is one.
+    Channels(Option<Vec<u8>>),
+    /// How many hear each of these channels.
+    Receivers(Vec<Vec<u8>>),
+    /// How many patterns there are.
+    Patterns,
+}
+
+/// The answer to such a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Names of channels.
+    Channels(Vec<Vec<u8>>),
+    /// Names of channels, and how many hear each.
+    Receivers(Vec<(Vec<u8>, usize)>),
+    /// A number.
+    Patterns(usize),
 }
 
 /// All but the bytes that come.
@@ -78,6 +107,10 @@ pub enum Step {
 struct Session {
     id: u64,
     name: Vec<u8>,
+    /// What it has to know, if it has not said it yet.
+    locked_with: Option<Arc<[u8]>>,
+    /// What everybody has to know.
+    password: Option<Arc<[u8]>>,
     version: Version,
     max_message: usize,
     hearing: Hearing,
@@ -85,6 +118,8 @@ struct Session {
     /// Names, and which revision of each was watched.
     watched: Vec<(Vec<u8>, Option<u64>)>,
     executing: VecDeque<Vec<Vec<u8>>>,
+    /// Bytes of those.
+    undone: usize,
     out: Vec<u8>,
     /// Bytes of `out` that are sent.
     sent: usize,
@@ -101,8 +136,8 @@ struct Transaction {
 
 impl RespClient {
     /// A RESP client that has just come, under a number of its own. A message may have
-    /// `max_message` bytes.
-    pub fn new(id: u64, max_message: usize) -> Self {
+    /// `max_message` bytes. With a password nothing is done before it is said.
+    pub fn new(id: u64, max_message: usize, password: Option<Arc<[u8]>>) -> Self {
         let limit = max_message.saturating_mul(2).saturating_add(ROOM);
         RespClient {
             requests: Requests::new(limit),
@@ -112,12 +147,15 @@ impl RespClient {
             session: Session {
                 id,
                 name: Vec::new(),
+                locked_with: password.clone(),
+                password,
                 version: Version::Two,
                 max_message,
                 hearing: Hearing::default(),
                 transaction: None,
                 watched: Vec::new(),
                 executing: VecDeque::new(),
+                undone: 0,
                 out: Vec::new(),
                 sent: 0,
                 over: false,
@@ -127,14 +165,14 @@ impl RespClient {
 
     /// A RESP client that is told why it may not stay.
     pub fn refused(why: &str) -> Self {
-        let mut client = RespClient::new(0, 0);
+        let mut client = RespClient::new(0, 0, None);
         reply::error(&mut client.session.out, why);
         client.session.over = true;
         client
     }
 
     /// Takes the next thing to do from what was kept and from the front of `input`, and does it.
-    pub fn step(&mut self, input: &mut &[u8], local: &mut Local, now_ms: u64) -> Step {
+    pub fn step(&mut self, input: &mut &[u8], local: &mut Local, now: Now) -> Step {
         let session = &mut self.session;
         if session.over {
             *input = &[];
@@ -142,14 +180,14 @@ impl RespClient {
         }
         if let Some(args) = session.executing.pop_front() {
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            return session.execute(&args, local, now_ms);
+            return session.execute(&args, local, now);
         }
         if session.unsent().len() >= RESTS_AT {
             self.keep(std::mem::take(input));
             return Step::Idle;
         }
         match self.requests.next(input) {
-            Ok(Some(args)) => session.take(&args, local, now_ms),
+            Ok(Some(args)) => session.take(&args, local, now),
             Ok(None) => {
                 self.starved = true;
                 Step::Idle
@@ -193,17 +231,53 @@ impl RespClient {
         reply::integer(&mut self.session.out, receivers as i64);
     }
 
+    /// The answer to what it asked about who hears what.
+    pub fn told(&mut self, heard: &Heard) {
+        let out = &mut self.session.out;
+        match heard {
+            Heard::Channels(names) => {
+                reply::array(out, names.len());
+                names.iter().for_each(|name| reply::bulk(out, name));
+            }
+            Heard::Receivers(receivers) => {
+                reply::array(out, 2 * receivers.len());
+                for (name, count) in receivers {
+                    reply::bulk(out, name);
+                    reply::integer(out, *count as i64);
+                }
+            }
+            Heard::Patterns(count) => reply::integer(out, *count as i64),
+        }
+    }
+
     /// How often it would be told of a message on the channel.
     pub fn ears(&self, channel: &[u8]) -> usize {
-        self.session.hearing.ears(channel)
+        self.session.hearing.ears(channel).unwrap_or(0)
+    }
+
+    /// Whether it hears the channel by its name.
+    pub fn hears(&self, channel: &[u8]) -> bool {
+        self.session.hearing.names(channel)
+    }
+
+    /// The channels that it hears by their names, and its patterns.
+    pub fn hearing(&self) -> (&BTreeSet<Arc<[u8]>>, &BTreeSet<Arc<[u8]>>) {
+        self.session.hearing.all()
+    }
+
+    /// Bytes that are held for it: what it has not read, and what it has not finished.
+    pub fn held_bytes(&self) -> usize {
+        let queued = self.session.transaction.as_ref().map_or(0, |queued| queued.bytes);
+        self.session.out.capacity() + self.requests.kept_bytes() + queued + self.session.undone
     }
 
     /// Tells it of a message, if it hears the channel; returns how many bytes that made.
     pub fn hear(&mut self, channel: &[u8], payload: &[u8]) -> usize {
         let Session { hearing, out, version, over, .. } = &mut self.session;
         let before = out.len();
-        if !*over {
-            hearing.hear(channel, payload, out, *version);
+        if !*over && hearing.hear(channel, payload, out, *version).is_none() {
+            reply::error(out, "ERR these patterns take too long to be held against a name");
+            *over = true;
         }
         out.len() - before
     }
@@ -250,7 +324,7 @@ impl RespClient {
 
 impl Session {
     /// A command has come: it is done, or put into the transaction.
-    fn take(&mut self, args: &[&[u8]], local: &mut Local, now_ms: u64) -> Step {
+    fn take(&mut self, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
         let command = match commands::find(args) {
             Ok(command) => command,
             Err(wrong) => {
@@ -260,20 +334,23 @@ impl Session {
                 return self.fail(&wrong);
             }
         };
+        if self.locked_with.is_some() && !command.is_for_strangers() {
+            return self.fail(&Wrong::Locked);
+        }
         let deaf = self.version == Version::Two && !self.hearing.is_empty();
         if deaf && !command.is_for_subscribers() {
             return self.fail(&Wrong::Subscribed(commands::printable(args[0])));
         }
         let Some(transaction) = &mut self.transaction else {
-            return self.run(command, args, local, now_ms);
+            return self.run(command, args, local, now);
         };
         match command {
-            Command::Exec => return self.exec(local, now_ms),
+            Command::Exec => return self.exec(local, now.mono_ms),
             Command::Discard => {
                 (self.transaction, self.watched) = (None, Vec::new());
                 reply::status(&mut self.out, "OK");
             }
-            Command::Quit => return self.run(command, args, local, now_ms),
+            Command::Quit => return self.run(command, args, local, now),
             Command::Multi => return self.fail(&Wrong::Nested),
             Command::Watch => return self.fail(&Wrong::WatchInside),
             command if command.is_about_hearing() => {
@@ -294,18 +371,22 @@ impl Session {
     }
 
     /// Does a command of the transaction, which has been found before.
-    fn execute(&mut self, args: &[&[u8]], local: &mut Local, now_ms: u64) -> Step {
+    fn execute(&mut self, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
+        if self.executing.is_empty() {
+            self.undone = 0;
+        }
         if self.unsent().len() > MAX_MANY {
-            (self.over, self.executing) = (true, VecDeque::new());
+            (self.over, self.executing, self.undone) = (true, VecDeque::new(), 0);
             return Step::Idle;
         }
         match commands::find(args) {
-            Ok(command) => self.run(command, args, local, now_ms),
+            Ok(command) => self.run(command, args, local, now),
             Err(wrong) => self.fail(&wrong),
         }
     }
 
-    fn run(&mut self, command: Command, args: &[&[u8]], local: &mut Local, now_ms: u64) -> Step {
+    fn run(&mut self, command: Command, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
+        let now_ms = now.mono_ms;
         let (out, version) = (&mut self.out, self.version);
         let done = match command {
             Command::Publish => {
@@ -352,11 +433,16 @@ impl Session {
                 reply::bulk(out, about::info(local.store(now_ms)).as_bytes());
                 Ok(())
             }
-            Command::Echo | Command::Auth | Command::Select | Command::Describe => {
+            Command::PubSub => match keys::pubsub(args) {
+                Ok(question) => return Step::PubSub(question),
+                Err(wrong) => Err(wrong),
+            },
+            Command::Auth => self.auth(args),
+            Command::Echo | Command::Select | Command::Describe => {
                 about::answer(command, args, out, version)
             }
             _ => {
-                let asked = keys::Asked { command, args, now_ms, max_value: self.max_message };
+                let asked = keys::Asked { command, args, now, max_value: self.max_message };
                 keys::answer(&asked, local.store(now_ms), out, version)
             }
         };
@@ -379,7 +465,7 @@ impl Session {
             reply::null_array(&mut self.out, self.version);
         } else {
             reply::array(&mut self.out, transaction.commands.len());
-            self.executing = transaction.commands;
+            (self.executing, self.undone) = (transaction.commands, transaction.bytes);
         }
         Step::Done
     }

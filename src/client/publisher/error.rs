@@ -14,7 +14,7 @@ pub enum Error {
     /// The prefix ends with a colon, or a part of it between colons is the word of an audience, so
     /// that names could be taken for others.
     Prefix(String),
-    /// The facility is longer than the 4096 bytes that a server takes; or it has a colon in it
+    /// The facility is longer than the 512 bytes that a server takes; or it has a colon in it
     /// while a user, a group or a session is named, so that the name could be taken for another's.
     Facility(String),
     /// The name of a user or a group, or the key of a session, is empty or has a colon in it, so
@@ -80,7 +80,7 @@ impl fmt::Display for Error {
                 "the facility {facility:?} has a colon in it, which only a broadcast's may have"
             ),
             Error::Facility(facility) => {
-                write!(f, "the facility has {} bytes, more than 4096", facility.len())
+                write!(f, "the facility has {} bytes, more than 512", facility.len())
             }
             Error::Name { audience, name } => {
                 write!(f, "{name:?} is no name of a {}: ", word(*audience))?;

@@ -102,7 +102,7 @@ const BATCH_CHANNELS: usize = 512;
 /// Stored messages that are asked for at once.
 const FETCH_BATCH: usize = 64;
 /// Longest facility that a server takes, in bytes.
-const MAX_FACILITY_BYTES: usize = 4096;
+const MAX_FACILITY_BYTES: usize = 512;
 /// Longest reason, in bytes: what a close frame has room for besides its code.
 const MAX_REASON_BYTES: usize = MAX_CONTROL - 2;
 

@@ -40,6 +40,9 @@ pub enum RequestError {
     LongLine,
     /// A quote is not closed, or something follows it at once.
     Quotes,
+    /// A control character in a line of words: no person types it, and what comes is something
+    /// else than commands.
+    Control,
     /// HTTP: a browser, which is to get no answer.
     Http,
 }
@@ -57,6 +60,7 @@ impl fmt::Display for RequestError {
             RequestError::LongLength => "too big mbulk count string",
             RequestError::LongLine => "too big inline request",
             RequestError::Quotes => "unbalanced quotes in request",
+            RequestError::Control => "control character in inline request",
             RequestError::Http => "HTTP is not spoken here",
         })
     }
@@ -231,8 +235,17 @@ impl Scan {
     }
 
     fn line_of_words(&mut self, bytes: &[u8]) -> Result<bool, RequestError> {
-        let Some(end) = bytes[self.at..].iter().position(|byte| *byte == b'\n') else {
-            self.at = bytes.len();
+        let rest = &bytes[self.at..];
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let line = &rest[..end.unwrap_or(rest.len())];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = &line[..line.len().min(MAX_LINE.saturating_sub(self.at))];
+        if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Err(RequestError::Control);
+        }
+        let Some(end) = end else {
+            // A CR may be the first half of the line's end.
+            self.at = bytes.len() - usize::from(bytes.ends_with(b"\r"));
             return if self.at <= MAX_LINE { Ok(false) } else { Err(RequestError::LongLine) };
         };
         let line = &bytes[..self.at + end];

@@ -356,6 +356,16 @@ pub fn has_host(head: &Head<'_>) -> bool {
     needs_none || lines.host(head).is_some()
 }
 
+/// The host that a valid request is for, without its port.
+pub fn host_name<'b>(head: &Head<'b>) -> Option<&'b str> {
+    let host = Lines::of(head).host(head)?;
+    let end = match host.starts_with('[') {
+        true => host.find(']')? + 1,
+        false => host.find(':').unwrap_or(host.len()),
+    };
+    Some(&host[..end])
+}
+
 /// Whether that line of a list has the element, in any case.
 fn lists(value: &[u8], element: &[u8]) -> bool {
     let is_element = |listed: &[u8]| listed.eq_ignore_ascii_case(element);

@@ -3,13 +3,13 @@
 //! A server that is away or busy is tried again, after a pause that doubles up to 30 seconds. One
 //! that says no is not: asking again would not change the answer.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Failure, json_of, notice};
+use super::{Failure, json_of, notice, shown};
 use crate::client::socket::{End, Random, Socket};
 use crate::client::url::Url;
 use crate::proto::ws::message::Kind;
@@ -70,9 +70,10 @@ fn connection(listen: &Listen, random: &mut Random) -> End {
     };
     // Without the query, which may hold a token.
     notice(&format!("connected to ws://{}{}", listen.url.authority, listen.url.path));
+    let to_terminal = io::stdout().is_terminal();
     let mut out = BufWriter::new(io::stdout().lock());
     socket.listen(random, |message| match message {
-        Some((kind, data)) => out.write_all(&line(kind, data, listen.json)),
+        Some((kind, data)) => out.write_all(&shown(line(kind, data, listen.json), to_terminal)),
         None => out.flush(),
     })
 }

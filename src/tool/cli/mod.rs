@@ -8,7 +8,7 @@
 mod flags;
 mod listen;
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -194,15 +194,36 @@ fn fetch(mut publisher: Publisher, to: To, json: bool) -> Result<(), Failure> {
         }
         return Err(Failure::failed("no message is stored there"));
     };
+    let (is_text, to_terminal) =
+        (std::str::from_utf8(&message).is_ok(), io::stdout().is_terminal());
     if json {
-        return print(format!(
-            "{{{}}}\n",
-            json_of(&message, std::str::from_utf8(&message).is_ok())
-        ));
+        let line = format!("{{{}}}\n", json_of(&message, is_text));
+        return print(shown(line.into_bytes(), to_terminal));
     }
-    // A text is a line for a terminal or a script; whatever else it is stays as it is.
-    let end = if std::str::from_utf8(&message).is_ok() { "\n" } else { "" };
-    print([&message, end.as_bytes()].concat())
+    // A text is a line for a terminal or a script; whatever else it is stays as it is for a script.
+    let end = if is_text || to_terminal { "\n" } else { "" };
+    print(shown([&message, end.as_bytes()].concat(), to_terminal))
+}
+
+/// What is printed, with everything escaped that would steer a terminal if it goes to one: the
+/// controls but tabs and ends of lines, and what turns the direction of writing.
+fn shown(text: Vec<u8>, to_terminal: bool) -> Vec<u8> {
+    if !to_terminal {
+        return text;
+    }
+    let turns = |c: char| {
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(c, '\u{61c}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut safe = String::with_capacity(text.len());
+    for c in String::from_utf8_lossy(&text).chars() {
+        match c {
+            '\n' | '\t' => safe.push(c),
+            _ if c.is_control() || turns(c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => safe.push(c),
+        }
+    }
+    safe.into_bytes()
 }
 
 /// Says how many processes heard that somebody is to be disconnected. That none did has a status of

@@ -134,6 +134,77 @@ fn nobody_is_closed_before_its_token_expires_or_more_than_a_tick_later() {
     }
 }
 
+/// John and mary, whose tokens are good for an hour and for two.
+fn for_hours(world: &mut World) -> [BrowserId; 2] {
+    [("john", 3_600), ("mary", 7_200)].map(|(user, lasts_s)| {
+        let exp = world.unix_ms() / 1000 + lasts_s;
+        let text = token(&format!(r#"{{"sub":"{user}","exp":{exp}}}"#));
+        let id = knock(world, &format!("token={text}&subscribe-user"), &[]);
+        assert_eq!(world.status(id), Some(101));
+        id
+    })
+}
+
+#[test]
+fn nobody_stays_an_hour_longer_for_a_machine_that_was_suspended_as_long() {
+    for (wait_ms, jump_ms) in [(0, 3_600_000), (1_234, 3_600_000), (90_000, 3_599_000)] {
+        let mut world = World::new(by_token());
+        world.pass(wait_ms);
+        let [john, mary] = for_hours(&mut world);
+        world.pass(2_000);
+        world.begin_unix_ms += jump_ms;
+        world.turn();
+        expect_closed(&mut world, john, 4401, "expired");
+        assert_eq!(world.status(mary), Some(101));
+        assert_eq!(world.heard(mary), [], "{wait_ms}");
+        // What is left of mary's hour is kept to a tick.
+        let left_ms = 7_200_000 - 2_000 - jump_ms;
+        let (whole_ms, part_ms) = (left_ms / 1000 * 1000, left_ms % 1000);
+        world.pass(whole_ms - 1_000);
+        assert_eq!(world.heard(mary), [], "{wait_ms}");
+        world.pass(1_000 + part_ms + 100);
+        expect_closed(&mut world, mary, 4401, "expired");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_closes_nobody_early_and_one_that_creeps_closes_in_time() {
+    let mut world = World::new(by_token());
+    let [john, _] = for_hours(&mut world);
+    world.begin_unix_ms -= 1_800_000;
+    world.pass(3_600_000);
+    assert_eq!(world.heard(john), []);
+    world.pass(1_799_000);
+    assert_eq!(world.heard(john), []);
+    world.pass(1_100);
+    expect_closed(&mut world, john, 4401, "expired");
+    // A millisecond in each second is an hour and 3.6 s in an hour.
+    let mut world = World::new(by_token());
+    let [john, _] = for_hours(&mut world);
+    for second in 0..3_596 {
+        world.begin_unix_ms += 1;
+        world.pass(1_000);
+        assert_eq!(world.browsers[john].closed_ms, None, "{second}");
+    }
+    world.pass(600);
+    expect_closed(&mut world, john, 4401, "expired");
+}
+
+#[test]
+fn who_waits_for_the_broker_while_the_clock_jumps_hears_nothing_after_its_time() {
+    let mut settings = by_token();
+    redis_of(&mut settings).timeout_ms = 60_000;
+    let mut world = World::new(settings);
+    world.redis.paused = true;
+    let exp = BEGIN_UNIX_MS / 1000 + 3_600;
+    let query = format!("token={}&{ALL}", token(&format!(r#"{{"sub":"john","exp":{exp}}}"#)));
+    let id = knock(&mut world, &query, &[]);
+    world.begin_unix_ms += 3_600_100;
+    world.redis.paused = false;
+    world.run();
+    expect_closed(&mut world, id, 4401, "expired");
+}
+
 #[test]
 fn who_is_not_let_in_before_its_token_expires_hears_nothing() {
     let mut settings = by_token();
@@ -163,6 +234,57 @@ fn a_token_can_narrow_what_is_granted() {
 }
 
 // Permissions.
+
+#[test]
+fn echoes_and_metrics_are_for_nobody_who_must_log_in_first() {
+    let mut settings = by_token();
+    settings.echo_path = Some("/echo".to_owned());
+    settings.metrics_path = Some("/metrics".to_owned());
+    for require_login in [false, true] {
+        let mut world = World::new(Settings { require_login, ..settings.clone() });
+        let good = token(r#"{"sub":"john"}"#);
+        let (bearer, forged) =
+            (format!("Authorization: Bearer {good}"), "Authorization: Bearer a.b.c".to_owned());
+        for (header, echo, metrics) in
+            [("Accept: */*", 101, 200), (&bearer, 101, 200), (&forged, 101, 200)]
+        {
+            let refused = match header {
+                _ if !require_login || header == bearer => None,
+                _ if header == forged => Some(401),
+                _ => Some(403),
+            };
+            let id = world.ask(&upgrade("/echo", &[header]));
+            assert_eq!(world.status(id), Some(refused.unwrap_or(echo)), "{header}");
+            if refused.is_none() {
+                world.say(id, "back");
+                assert_eq!(world.texts(id), ["back"]);
+            }
+            let request = format!("GET /metrics HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n");
+            let id = world.ask(request.as_bytes());
+            assert_eq!(world.status(id), Some(refused.unwrap_or(metrics)), "{header}");
+            let has_numbers = world.response(id).text().contains("wsloop_conns_open");
+            assert_eq!(has_numbers, refused.is_none(), "{header}");
+        }
+    }
+}
+
+#[test]
+fn the_application_is_asked_who_wants_echoes_and_metrics_where_that_matters() {
+    let mut settings = Settings { require_login: true, ..by_application() };
+    settings.echo_path = Some("/echo".to_owned());
+    settings.metrics_path = Some("/metrics".to_owned());
+    for (answer, expected) in [(YES, [101, 200]), (NOBODY, [403, 403])] {
+        let mut world = World::new(settings.clone());
+        let requests =
+            [upgrade("/echo", &[]), b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".to_vec()];
+        for (request, status) in requests.iter().zip(expected) {
+            let id = world.ask(request);
+            assert_eq!(world.status(id), None);
+            world.answer(answer);
+            assert_eq!(world.status(id), Some(status));
+        }
+    }
+}
 
 #[test]
 fn who_must_be_logged_in_is() {

@@ -75,12 +75,12 @@ impl Model {
         if guest.life != Life::Joining || !guest.awaits.is_empty() {
             return;
         }
-        let (expires_ms, now_ms) = (guest.expires_ms.unwrap_or(u64::MAX), self.now_ms);
+        let (expires_ms, unix_ms) = (guest.expires_ms.unwrap_or(u64::MAX), self.unix_ms);
         let closed = self.closing.get(&id) == Some(&End::Status(401));
-        if now_ms >= expires_ms && (closed || now_ms >= expires_ms + 2 * TICK_MS) {
+        if unix_ms >= expires_ms && (closed || unix_ms >= expires_ms + 2 * TICK_MS) {
             return self.end(id, End::Status(401));
         }
-        (guest.life, guest.opened, guest.heard_ms) = (Life::Open, true, now_ms);
+        (guest.life, guest.opened, guest.heard_ms) = (Life::Open, true, self.now_ms);
         self.opening.push(id);
         self.read(id);
     }

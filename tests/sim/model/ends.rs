@@ -105,7 +105,7 @@ impl Model {
                 last.ends_with(b"nothing came in answer to a ping")
                     && silent_ms + 2 * TICK_MS >= ping_ms + pong_ms
             }
-            End::Code(Some(4401)) => guest.expires_ms.is_some_and(|at_ms| at_ms <= self.now_ms),
+            End::Code(Some(4401)) => guest.expires_ms.is_some_and(|at_ms| at_ms <= self.unix_ms),
             // What is wrong may show before the frame is whole.
             End::Code(code) => {
                 let next = guest.script.front().map(|(_, mark)| mark);

@@ -101,7 +101,7 @@ pub struct Guest {
     pub came_ms: u64,
     pub heard_ms: u64,
     pub asking_ms: u64,
-    /// When its token expires: the time of day, and the time from which it may stay no longer.
+    /// The time of day at which its token expires, and at which it may stay no longer.
     pub expires_unix_ms: Option<u64>,
     pub expires_ms: Option<u64>,
     pub identity: Identity,

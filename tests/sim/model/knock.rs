@@ -40,9 +40,7 @@ impl Model {
             if token.forged || expires_unix_ms.is_some_and(|at_ms| at_ms <= self.unix_ms) {
                 return self.end(id, End::Status(401));
             }
-            // It is the time that passes which counts from here on, whatever the clocks say.
-            let left_ms = expires_unix_ms.map(|at_ms| at_ms - self.unix_ms);
-            self.guests[id].expires_ms = left_ms.map(|left_ms| self.now_ms + left_ms);
+            self.guests[id].expires_ms = expires_unix_ms;
             return self.admit(id, token.identity(), token.allow);
         }
         match ask.cookie.filter(|_| self.setup.sessions) {

@@ -78,7 +78,8 @@ impl Game {
                     assert!(closed, "browser {id} is not closed in the end");
                 }
                 Life::Open => {
-                    let expired = guest.expires_ms.is_some_and(|at_ms| at_ms + 100 < now_ms);
+                    let unix_ms = self.world.unix_ms();
+                    let expired = guest.expires_ms.is_some_and(|at_ms| at_ms + 150 < unix_ms);
                     assert!(!expired, "browser {id} stays though its token has expired");
                     if browser.appetite.is_some() {
                         continue;

@@ -14,7 +14,7 @@ import sys
 from typing import Any, Optional, Protocol, Union
 
 #: Longest facility that the server takes, in bytes.
-MAX_FACILITY = 4096
+MAX_FACILITY = 512
 
 
 class HasUsername(Protocol):
