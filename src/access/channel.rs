@@ -172,6 +172,11 @@ impl Options {
         self.0 & audience.publish_bit() != 0
     }
 
+    /// Whether `subscribe-…` or `publish-…` is in the set for that audience.
+    pub(crate) fn asks(self, audience: Audience) -> bool {
+        self.subscribe(audience) || self.publish(audience)
+    }
+
     /// Whether the conn wants its own messages back.
     pub fn echo(self) -> bool {
         self.0 & ECHO != 0

@@ -5,12 +5,14 @@
 mod conn;
 mod context;
 mod effect;
+mod explain;
 mod frames;
 pub(crate) mod handshake;
 mod host;
 mod life;
-mod lost;
+mod names;
 mod opening;
+mod refusal;
 pub(crate) mod settings;
 
 pub(crate) use conn::{Conn, Kept, Unserved};

@@ -62,7 +62,9 @@ impl Strangers {
         } else if self.order.len() > 2 * self.count + IDLE_NETWORKS {
             self.order.retain(|(link, ..)| is(*link));
         }
-        while self.order.pop_front_if(|(link, ..)| !is(*link)).is_some() {}
+        while self.order.front().is_some_and(|(link, ..)| !is(*link)) {
+            self.order.pop_front();
+        }
     }
 
     /// How many there are.

@@ -54,7 +54,7 @@ fn a_plain_get_says_what_a_websocket_would_be_granted_and_why_not() {
         "- you are nobody who is logged in",
         "- subscribe-broadcast: granted",
         "- publish-broadcast: denied: neither an [[allow]] rule nor --allow grants it",
-        "- subscribe-user: no channel: nothing says which user, group or session this is",
+        "- subscribe-user: no channel: nothing says which user you are",
     ] {
         assert!(text.lines().any(|told| told == format!("{line}.")), "{line} is not in\n{text}");
     }

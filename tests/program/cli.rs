@@ -66,6 +66,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
     ("--max-session-size", "64MiB", "give 1 to 16MiB"),
+    ("--max-session-size", "64MiB", "give 1 to 16MiB"),
     ("--max-fragments", "0", "give 1 to"),
     ("--compression", "on", "off, shared or dedicated"),
     ("--compression-min", "small", "such as 65536"),
@@ -215,7 +216,7 @@ fn what_is_wrong_in_the_file_is_one_line_with_file_and_line() {
         let key = flag.trim_start_matches("--");
         let file = TomlFile::new(key, &format!("# A comment.\n\n{key} = \"{value}\"\n"));
         let path = file.path();
-        if *flag == "--config" {
+        if flag == "--config" {
             let line = complaint(&["--config", path], &[]);
             assert!(line.starts_with(&format!("{path}:3: config cannot be a key")), "{line}");
             continue;
