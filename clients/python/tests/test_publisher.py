@@ -216,7 +216,8 @@ class Names(unittest.TestCase):
         for prefix in [7, b"site", ["site"]]:
             with self.subTest(prefix), self.assertRaises(TypeError):
                 self.names(users="john", prefix=prefix)
-        self.assertEqual(self.names(users="j", prefix="a:users"), ("a:users:user:j:f",))
+        for prefix, expected in [("a:users", "a:users"), (TextRole.ADMIN, "admin"), (Text("a"), "a")]:
+            self.assertEqual(self.names(users="j", prefix=prefix), (f"{expected}:user:j:f",))
 
     def test_a_facility_is_as_long_as_the_server_takes_it(self):
         self.assertEqual(len(self.names(facility="f" * 512, broadcast=True)), 1)
