@@ -163,6 +163,11 @@ class Command(RedisTestCase):
         self.assertIn("WS4REDIS_PREFIX", said[0])
         self.assertEqual(said[1], "")
 
+    def test_an_address_of_ipv6_stays_in_its_brackets(self):
+        process = self.start("--django=[::1]:8000", "--print", binary=PROJECT / "told.py")
+        shown, errors = process.communicate(timeout=20)
+        self.assertIn("--auth-url=http://[::1]:8000/wsloop/auth/", shown, errors)
+
     def test_what_is_wrong_is_one_line(self):
         callback = "tests.project.callbacks.denies"
         for settings, why in [
