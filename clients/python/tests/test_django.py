@@ -369,6 +369,11 @@ class Flags(TestCase):
     def test_every_way_to_write_a_redis(self):
         for given, url in [
             ("unix:///run/r.sock?db=1", "redis+unix:///run/r.sock?db=1"),
+            ("unix:///r.sock?max_connections=9&db=1", "redis+unix:///r.sock?db=1"),
+            ("redis+unix:///r.sock?max_connections=9", "redis+unix:///r.sock"),
+            ("redis://u:p%3F@h:1/2?max_connections=9", "redis://u:p%3F@h:1/2"),
+            ("redis://h/2?db=3&max_connections=9", "redis://h/3"),
+            ("valkey://h?db=3", "valkey://h/3"),
             ({"unix_socket_path": "/run/r.sock"}, "redis+unix:///run/r.sock?db=0"),
             ({"host": "::1"}, "redis://[::1]:6379/0"),
             ({"ssl": True}, "rediss://localhost:6379/0"),
