@@ -29,7 +29,7 @@ class Login(RedisTestCase, TransactionTestCase):
     def setUp(self):
         super().setUp()
         make_users()
-        self.enterContext(override_settings(WSLOOP_REDIS=self.redis.url, WSLOOP_PREFIX="p"))
+        self.entered(override_settings(WSLOOP_REDIS=self.redis.url, WSLOOP_PREFIX="p"))
 
     def test_login_notes_name_and_groups(self):
         self.client.login(username="john", password="secret")

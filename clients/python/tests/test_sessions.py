@@ -41,7 +41,7 @@ class SocketsTestCase(RedisTestCase):
 
     def setUp(self):
         super().setUp()
-        self.enterContext(override_settings(WSLOOP_REDIS=self.redis.url))
+        self.entered(override_settings(WSLOOP_REDIS=self.redis.url))
         self.control = self.listen("wsloop:control")
 
     def closed(self, wait=0.2):
@@ -64,7 +64,7 @@ class Keys(SocketsTestCase, TransactionTestCase):
     def setUp(self):
         super().setUp()
         make_users()
-        self.enterContext(override_settings(SESSION_ENGINE=self.engine))
+        self.entered(override_settings(SESSION_ENGINE=self.engine))
 
     def enter(self, name):
         self.client.get(f"/enter/{name}/")
