@@ -116,6 +116,11 @@ class RedisTestCase(unittest.TestCase):
         super().setUp()
         self.redis.client.flushall()
 
+    def entered(self, context):
+        """As ``enterContext``, which came with Python 3.11."""
+        self.addCleanup(context.__exit__, None, None, None)
+        return context.__enter__()
+
     def listen(self, *names: str):
         """A pub/sub listener that has been confirmed."""
         pubsub = self.redis.client.pubsub()

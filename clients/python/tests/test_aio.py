@@ -4,7 +4,7 @@ import asyncio
 
 import redis.asyncio
 
-from wsloop import aio
+from wsloop import RedisPublisher, aio
 
 from .support import RedisTestCase
 from .test_publisher import request
@@ -50,6 +50,23 @@ class Publishing(RedisTestCase):
                 return await publisher.publish_message("hello")
 
         self.assertEqual(self.run_in_loop(scenario), (1, 0))
+
+    def test_a_client_of_the_other_kind_publishes_nothing(self):
+        async def scenario():
+            where = {"facility": "fac", "broadcast": True}
+            blocking = self.redis.client
+            with self.assertRaisesRegex(TypeError, "redis.asyncio"):
+                await aio.RedisPublisher(**where, redis=blocking).publish_message("twice")
+            with self.assertRaisesRegex(TypeError, "redis.asyncio"):
+                await aio.disconnect(user="john", redis=blocking)
+            async with redis.asyncio.Redis(port=self.redis.port) as own:
+                with self.assertRaisesRegex(TypeError, "wsloop.aio"):
+                    RedisPublisher(**where, redis=own).publish_message("twice")
+
+        pubsub = self.listen("broadcast:fac", "wsloop:control")
+        self.run_in_loop(scenario)
+        self.assertIsNone(pubsub.get_message(timeout=0.1))
+        self.assertIsNone(self.redis.client.get("broadcast:fac"))
 
     def test_disconnect(self):
         pubsub = self.listen("wsloop:control")

@@ -203,6 +203,10 @@ class AtOnce(ConnectionsTestCase):
             publisher = RedisPublisher(facility="f", broadcast=True, redis=place)
             list(threads.map(publisher.publish_message, "a" * 50))
         self.assertLessEqual(len(self.connections()), 2)
+        # What is none of redis-py's limits is none of ours.
+        for place in (f"{self.redis.url}?max_connections=0", {**self.place, "max_connections": 0}):
+            publisher = RedisPublisher(facility="f", broadcast=True, redis=place)
+            self.assertEqual(publisher.publish_message("a"), (1, 0))
 
     def test_the_wait_has_an_end_before_anything_is_sent(self):
         self.place["max_connections"] = 1

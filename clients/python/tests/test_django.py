@@ -3,6 +3,7 @@
 import json
 
 from django.contrib.auth.models import AnonymousUser, Group, User
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.staticfiles import finders
 from django.core.exceptions import ImproperlyConfigured
@@ -12,6 +13,7 @@ from wsloop import SELF, RedisPublisher
 from wsloop.django import conf
 
 from .support import Redis, RedisTestCase
+from .test_publisher import TextRole
 
 CALLBACKS = "tests.project.callbacks."
 ASKED = {"HTTP_X_ORIGINAL_URI": "/ws/fac?subscribe-broadcast&Subscribe-User&echo&x=1"}
@@ -27,7 +29,7 @@ class Login(RedisTestCase, TransactionTestCase):
     def setUp(self):
         super().setUp()
         make_users()
-        self.enterContext(override_settings(WSLOOP_REDIS=self.redis.url, WSLOOP_PREFIX="p"))
+        self.entered(override_settings(WSLOOP_REDIS=self.redis.url, WSLOOP_PREFIX="p"))
 
     def test_login_notes_name_and_groups(self):
         self.client.login(username="john", password="secret")
@@ -38,6 +40,26 @@ class Login(RedisTestCase, TransactionTestCase):
     def test_groups_may_be_others_than_djangos(self):
         self.client.login(username="john", password="secret")
         self.assertEqual(self.client.session["ws4redis:memberof"], ["everyone", "own-john"])
+
+    def test_one_group_is_not_its_letters(self):
+        for one, expected in [("one_group", ["staff"]), ("no_groups", [])]:
+            with override_settings(WSLOOP_GROUPS=CALLBACKS + one):
+                self.client.login(username="john", password="secret")
+            self.assertEqual(self.client.session["ws4redis:memberof"], expected)
+        # One that the project has noted itself.
+        request = RequestFactory().get("/")
+        request.user = User.objects.get(username="john")
+        request.session = {"ws4redis:memberof": "staff"}
+        publisher = RedisPublisher(request=request, facility="fac", groups=SELF)
+        self.assertEqual(publisher.channels, ("p:group:staff:fac",))
+
+    def test_a_login_of_whom_no_text_names_notes_no_name(self):
+        request = RequestFactory().get("/")
+        for name, expected in [(b"john", ""), (TextRole.ADMIN, "admin")]:
+            request.session = SessionStore()
+            john = User(username=name, pk=User.objects.get(username="john").pk)
+            user_logged_in.send(User, request=request, user=john)
+            self.assertEqual(request.session["wsloop:username"], expected)
 
     def test_self_is_who_is_logged_in(self):
         self.client.login(username="john", password="secret")
@@ -159,6 +181,15 @@ class Auth(TestCase):
                 callback = CALLBACKS + "only_broadcast"
                 with override_settings(WSLOOP_ALLOWED_CHANNELS=callback):
                     self.assertEqual(self.ask(**uri).status_code, 200)
+
+    @override_settings(WSLOOP_PROCESS_REQUEST=CALLBACKS + "named_by_bytes")
+    def test_nor_does_one_whose_name_is_no_text(self):
+        with self.assertLogs("wsloop", "WARNING"):
+            answer = self.ask(HTTP_X_ORIGINAL_URI="/ws/fac?subscribe-broadcast")
+        self.assertEqual((answer.status_code, self.granted(answer)), (200, {"Groups": ""}))
+        with self.assertLogs("wsloop", "WARNING"):
+            answer = self.ask(HTTP_X_ORIGINAL_URI="/ws/fac?subscribe-user")
+        self.assertContains(answer, "user name", status_code=403)
 
     def test_groups_whose_names_cannot_be_told_are_left_out(self):
         self.login()
@@ -338,6 +369,11 @@ class Flags(TestCase):
     def test_every_way_to_write_a_redis(self):
         for given, url in [
             ("unix:///run/r.sock?db=1", "redis+unix:///run/r.sock?db=1"),
+            ("unix:///r.sock?max_connections=9&db=1", "redis+unix:///r.sock?db=1"),
+            ("redis+unix:///r.sock?max_connections=9", "redis+unix:///r.sock"),
+            ("redis://u:p%3F@h:1/2?max_connections=9", "redis://u:p%3F@h:1/2"),
+            ("redis://h/2?db=3&max_connections=9", "redis://h/3"),
+            ("valkey://h?db=3", "valkey://h/3"),
             ({"unix_socket_path": "/run/r.sock"}, "redis+unix:///run/r.sock?db=0"),
             ({"host": "::1"}, "redis://[::1]:6379/0"),
             ({"ssl": True}, "rediss://localhost:6379/0"),

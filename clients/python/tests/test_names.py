@@ -9,6 +9,7 @@ from wsloop import SELF, RedisPublisher, disconnect
 
 from .support import RedisTestCase
 from .test_django import make_users
+from .test_publisher import Text, TextRole
 
 
 class Person(User):
@@ -36,6 +37,9 @@ class Names(TestCase):
             lazystr("staff"),
             mark_safe("staff"),
             SimpleLazyObject(lambda: "staff"),
+            # Texts whose str() is another one.
+            SimpleLazyObject(lambda: Text("staff")),
+            lazy(lambda: Text("staff"), str)(),
         ]:
             for audience in ("user", "group", "session"):
                 for one in (name, [name]):
@@ -70,6 +74,9 @@ class Names(TestCase):
         group = Group.objects.get()
         for one in (group, [group], Group.objects.all(), self.john.groups.all()):
             self.assertEqual(self.names(groups=one), ("group:chatusers:f",))
+        with self.assertRaises(TypeError):
+            self.names(groups=Group(name=b"staff"))
+        self.assertEqual(self.names(groups=Group(name=TextRole.ADMIN)), ("group:admin:f",))
         for audience, value in [("users", group), ("groups", self.john), ("sessions", self.john)]:
             with self.subTest(audience), self.assertRaises(TypeError):
                 self.names(**{audience: value})

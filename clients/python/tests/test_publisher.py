@@ -33,6 +33,8 @@ def request(name="john", groups=("chatusers",), key="k" * 32):
     session = Session({"ws4redis:memberof": list(groups)})
     session.session_key = key
     user = Object(is_authenticated=bool(name), get_username=lambda: name)
+    if isinstance(name, Person):
+        user = name
     return Object(user=user, session=session)
 
 
@@ -163,8 +165,17 @@ class Names(unittest.TestCase):
         self.assertEqual(self.names(users=nobody), ())
         self.assertEqual(self.names(users=Person("john", is_authenticated=False)), ())
         self.assertEqual(self.names(users=Person(uuid.UUID(int=7))), (f"user:{uuid.UUID(int=7)}:f",))
+        for name, expected in [(TextRole.ADMIN, "admin"), (Text("john"), "john"), (0, "0")]:
+            self.assertEqual(self.names(users=[Person(name)]), (f"user:{expected}:f",))
+            own = self.names(users=SELF, request=request(name=Person(name)))
+            self.assertEqual(own, (f"user:{expected}:f",))
         with self.assertRaises(ValueError):
             self.names(users=[Person("a:b")])
+        for name in [b"john", bytearray(b"john"), ("john",), Role.ADMIN, True, 1.5, object()]:
+            for users in (Person(name), ["mary", Person(name)]):
+                with self.subTest(name=name), self.assertRaisesRegex(TypeError, "<Person "):
+                    self.names(users=users)
+            self.assertEqual(self.names(users=SELF, request=request(name=Person(name))), ())
 
     def test_what_has_no_text_is_named_and_refused(self):
         wrong = [b"john", bytearray(b"john"), memoryview(b"john"), ("john",), ["john"], {"john"}]
@@ -205,7 +216,8 @@ class Names(unittest.TestCase):
         for prefix in [7, b"site", ["site"]]:
             with self.subTest(prefix), self.assertRaises(TypeError):
                 self.names(users="john", prefix=prefix)
-        self.assertEqual(self.names(users="j", prefix="a:users"), ("a:users:user:j:f",))
+        for prefix, expected in [("a:users", "a:users"), (TextRole.ADMIN, "admin"), (Text("a"), "a")]:
+            self.assertEqual(self.names(users="j", prefix=prefix), (f"{expected}:user:j:f",))
 
     def test_a_facility_is_as_long_as_the_server_takes_it(self):
         self.assertEqual(len(self.names(facility="f" * 512, broadcast=True)), 1)
@@ -353,7 +365,8 @@ class Publishing(RedisTestCase):
         own = redis.Redis(port=self.redis.port)
         self.addCleanup(own.close)
         unix = f"unix://{self.redis.socket}"
-        for place in [self.redis.url, arguments, own, unix, "redis+" + unix]:
+        valkey = f"valkey://127.0.0.1:{self.redis.port}"
+        for place in [self.redis.url, arguments, own, unix, "redis+" + unix, valkey]:
             self.redis.client.flushall()
             publisher = self.publisher(redis=place, broadcast=True)
             publisher.publish_message("hello")

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.backends.cache import SessionStore as CacheSession
 from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedSession
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.http import HttpResponse
@@ -40,7 +41,7 @@ class SocketsTestCase(RedisTestCase):
 
     def setUp(self):
         super().setUp()
-        self.enterContext(override_settings(WSLOOP_REDIS=self.redis.url))
+        self.entered(override_settings(WSLOOP_REDIS=self.redis.url))
         self.control = self.listen("wsloop:control")
 
     def closed(self, wait=0.2):
@@ -63,7 +64,7 @@ class Keys(SocketsTestCase, TransactionTestCase):
     def setUp(self):
         super().setUp()
         make_users()
-        self.enterContext(override_settings(SESSION_ENGINE=self.engine))
+        self.entered(override_settings(SESSION_ENGINE=self.engine))
 
     def enter(self, name):
         self.client.get(f"/enter/{name}/")
@@ -309,16 +310,26 @@ class Leaving(SocketsTestCase, TransactionTestCase):
 class LeavingWithoutADatabase(RedisTestCase, SimpleTestCase):
     """Any question to the database is an error here."""
 
-    def test_who_is_in_the_cache_can_leave(self):
-        control = self.listen("wsloop:control")
-        session = CacheSession()
+    def enter(self, session):
         session.update({"_auth_user_id": "1", "_auth_user_backend": "tests.project.people.Backend"})
         session.save()
         self.client.cookies["sessionid"] = session.session_key
+
+    def test_who_is_in_the_cache_can_leave(self):
+        control = self.listen("wsloop:control")
+        session = CacheSession()
+        self.enter(session)
         with override_settings(WSLOOP_REDIS=self.redis.url), self.assertNoLogs("wsloop"):
             self.assertEqual(self.client.get("/leave/").content, b"bye")
         self.assertFalse(session.exists(session.session_key))
         self.assertIn(session.session_key.encode(), self.heard(control))
+
+    @override_settings(SESSION_ENGINE=ENGINES + "signed_cookies")
+    def test_so_can_who_is_in_a_cookie(self):
+        self.enter(SignedSession())
+        with override_settings(WSLOOP_REDIS="redsi://misspelt"), self.assertNoLogs("wsloop"):
+            self.assertEqual(self.client.get("/leave/").content, b"bye")
+        self.assertEqual(self.client.cookies["sessionid"].value, "")
 
 
 class Start(SimpleTestCase):

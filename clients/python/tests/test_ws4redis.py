@@ -34,7 +34,7 @@ class Suite:
 
     def setUp(self):
         super().setUp()
-        self.enterContext(override_settings(**self.settings()))
+        self.entered(override_settings(**self.settings()))
         make_users()
         self.broker = redis.Redis.from_url(self.redis_url)
         self.addCleanup(self.broker.close)

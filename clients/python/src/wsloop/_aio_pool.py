@@ -13,6 +13,7 @@ import select
 from collections import deque
 from collections.abc import AsyncGenerator
 from functools import partial
+from inspect import iscoroutinefunction, ismethod
 from typing import Any, Union
 
 import redis
@@ -133,6 +134,9 @@ class Foreign:
     async def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
         """The answers to these commands, which are sent together."""
         pipeline = self._client.pipeline(transaction=transaction)
+        # It would publish, and then there would be nothing to wait for.
+        if ismethod(pipeline.execute) and not iscoroutinefunction(pipeline.execute):
+            raise TypeError("redis is a client that blocks; wsloop.aio needs one of redis.asyncio")
         for command in commands:
             pipeline.execute_command(*command)
         answers: list[Any] = await pipeline.execute()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Optional, Union
 
-from ._names import Named, checked, facility_of, name_of_group, name_of_user, text_of
+from ._names import Named, checked, facility_of, name_of_group, name_of_user, text_of, username
 
 #: The session entry with the user's name, written at login.
 SESSION_USER = "wsloop:username"
@@ -47,11 +47,16 @@ Who = Union[str, SelfType, bool, None, Iterable[Any], Named]
 
 def user_of(request: Any) -> str | None:
     """The name of the user who is logged in, or None."""
-    user = getattr(request, "user", None)
-    if user is None or not getattr(user, "is_authenticated", True):
+    if not is_logged_in(request):
         return None
-    name = user.get_username() if hasattr(user, "get_username") else user.username
-    return str(name) if name is not None and name != "" else None
+    user = request.user
+    return username(user.get_username() if hasattr(user, "get_username") else user.username) or None
+
+
+def is_logged_in(request: Any) -> bool:
+    """Whether anybody is."""
+    user = getattr(request, "user", None)
+    return user is not None and bool(getattr(user, "is_authenticated", True))
 
 
 def groups_of(request: Any) -> list[str]:
@@ -59,7 +64,9 @@ def groups_of(request: Any) -> list[str]:
     session = getattr(request, "session", None)
     if session is None or user_of(request) is None:
         return []
-    names = (text_of(name) for name in session.get(SESSION_GROUPS, None) or [])
+    noted = session.get(SESSION_GROUPS, None) or []
+    # A text is one name, and not its letters.
+    names = map(text_of, [noted] if isinstance(noted, str) else noted)
     return [name for name in names if name]
 
 
@@ -91,7 +98,8 @@ def checked_prefix(prefix: str, what: str = "prefix") -> str:
     if prefix.endswith(":") or any(part in _AUDIENCES for part in prefix.split(":")):
         words = ", ".join(_AUDIENCES)
         raise ValueError(f"{what} {prefix!r} ends with a colon, or has one of {words} in it")
-    return prefix
+    # An enum that is a str has another text in a name.
+    return str.__str__(prefix)
 
 
 def channels(

@@ -110,10 +110,11 @@ def most_connections(place: Union[str, dict[str, Any]]) -> int:
     """How many connections there may be: redis-py's ``max_connections``, if it is given."""
     if isinstance(place, str):
         query = parse_qs(urlsplit(place).query)
-        given = query.get("max_connections", [MOST_CONNECTIONS])[0]
+        given = query.get("max_connections", [0])[0]
     else:
-        given = place.get("max_connections") or MOST_CONNECTIONS
-    return int(given)
+        given = place.get("max_connections") or 0
+    # As for redis-py, 0 is the default.
+    return int(given) or MOST_CONNECTIONS
 
 
 def all_in_use(most: int) -> redis.ConnectionError:

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import enum
 import sys
 from typing import Any, Optional, Protocol, Union
 
@@ -45,9 +46,13 @@ def text_of(value: Any) -> Optional[str]:
     if issubclass(kind, int) and kind is not bool:
         return int.__repr__(value)
     if _is_lazy(value):
-        text = str(value)
+        try:
+            # What is lazy and a text of another kind has another text for str().
+            text = value[:]
+        except (TypeError, LookupError):
+            return None
         # Not what is lazy and no text, such as a list.
-        return text if value == text else None
+        return text if type(text) is str else None
     return None
 
 
@@ -56,7 +61,21 @@ def name_of_user(value: Any) -> Optional[str]:
     ask = getattr(value, "get_username", None)
     if isinstance(value, type) or not callable(ask):
         return None
-    return str(ask() or "") if getattr(value, "is_authenticated", True) else ""
+    return username(ask()) if getattr(value, "is_authenticated", True) else ""
+
+
+def username(value: Any) -> Optional[str]:
+    """The text of what is a user's name, which may be a UUID, say; empty for None.
+
+    None for what has only a text that describes it.
+    """
+    if value is None:
+        return ""
+    text = text_of(value)
+    if text is not None or isinstance(value, (bytes, bytearray, enum.Enum)):
+        return text
+    its_own: object = type(value).__str__
+    return None if its_own is object.__str__ else str(value)
 
 
 def name_of_group(value: Any) -> Optional[str]:
@@ -64,7 +83,7 @@ def name_of_group(value: Any) -> Optional[str]:
     models = sys.modules.get("django.contrib.auth.models")
     if models is None or not isinstance(value, models.Group):
         return None
-    return str(value.name)
+    return text_of(value.name)
 
 
 def checked(what: str, name: str) -> str:

@@ -16,6 +16,7 @@ import copy
 import os
 import threading
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any, Union
 
 import redis
@@ -85,6 +86,8 @@ class Foreign:
     def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
         """The answers to these commands, which are sent together."""
         pipeline = self._client.pipeline(transaction=transaction)
+        if iscoroutinefunction(pipeline.execute):
+            raise TypeError("redis is a client for asyncio, which is for wsloop.aio")
         for command in commands:
             pipeline.execute_command(*command)
         answers: list[Any] = pipeline.execute()

@@ -158,8 +158,11 @@ def _django() -> Any:
 
 
 def _as_redis_py(url: str) -> str:
-    # wsloop's own spelling of a Unix socket.
-    return url[len("redis+") :] if url.startswith("redis+unix:") else url
+    # wsloop's own spellings.
+    for ours, theirs in (("redis+unix:", "unix:"), ("valkey:", "redis:"), ("valkeys:", "rediss:")):
+        if url.startswith(ours):
+            return theirs + url[len(ours) :]
+    return url
 
 
 def _is_db(path: str) -> bool:

@@ -59,3 +59,16 @@ def more_groups(user):
 
 def odd_groups(user):
     return [gettext_lazy("lazy"), *user.groups.all(), 7, b"bytes", ("row",), None]
+
+
+def one_group(user):
+    return "staff"
+
+
+def no_groups(user):
+    return None
+
+
+def named_by_bytes(request):
+    request.session = None
+    request.user = SimpleNamespace(is_authenticated=True, username=b"john")

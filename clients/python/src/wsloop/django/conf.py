@@ -106,7 +106,7 @@ def command(django_address: str) -> Command:
 def redis_url(redis: Any) -> str:
     """The URL of what is a URL or redis-py's arguments."""
     if isinstance(redis, str):
-        return f"redis+{redis}" if redis.startswith("unix:") else redis
+        return _as_server(f"redis+{redis}" if redis.startswith("unix:") else redis)
     if not isinstance(redis, dict):
         raise Misconfigured("WSLOOP_REDIS is neither a URL nor a dict of redis-py's arguments")
     user, password = redis.get("username") or "", redis.get("password") or ""
@@ -118,6 +118,18 @@ def redis_url(redis: Any) -> str:
     host = str(redis.get("host") or "localhost")
     host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{login}{host}:{redis.get('port') or 6379}/{db}"
+
+
+def _as_server(url: str) -> str:
+    """Without what is redis-py's alone, such as ``max_connections``; the server takes a database."""
+    start, _, query = url.partition("?")
+    db = parse_qs(query).get("db", [""])[0]
+    if not db:
+        return start
+    if start.startswith("redis+unix:"):
+        return f"{start}?db={db}"
+    # As for redis-py, it stands before the one of the path.
+    return urlsplit(start)._replace(path=f"/{db}").geturl()
 
 
 def sessions_in_redis() -> Optional[SessionsInRedis]:

@@ -1,7 +1,6 @@
 """Login writes into the session what wsloop wants to know; logout closes the session's sockets."""
 
 import logging
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, Optional
 
@@ -13,7 +12,7 @@ from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from .._channels import SESSION_GROUPS, SESSION_USER, is_keyless, session_of
-from .._names import name_of_group, text_of
+from .._names import name_of_group, text_of, username
 from .sockets import close_sockets
 
 logger = logging.getLogger("wsloop")
@@ -26,14 +25,16 @@ def group_names(user: Any) -> list[str]:
     """The names of the user's groups.
 
     The setting WSLOOP_GROUPS, a callable or its dotted name, says it for groups that are not
-    Django's: it is called with the user and returns names, or groups of Django.
+    Django's: it is called with the user and returns names, or groups of Django, or one of them.
     """
     ask = getattr(settings, "WSLOOP_GROUPS", None)
     if ask is None:
         return list(user.groups.values_list("name", flat=True)) if hasattr(user, "groups") else []
-    groups: Iterable[Any] = (import_string(ask) if isinstance(ask, str) else ask)(user)
+    groups = (import_string(ask) if isinstance(ask, str) else ask)(user)
+    # A text is one name, and not its letters.
+    is_one = name_of_group(groups) is not None or text_of(groups) is not None
     names = []
-    for group in groups:
+    for group in [groups] if is_one else groups or []:
         name = name_of_group(group)
         name = text_of(group) if name is None else name
         if name is None:
@@ -48,8 +49,15 @@ def note_user(request: Any, user: Any, **kwargs: Any) -> None:
     """Notes the name and the groups, as they are now, for as long as the login lasts."""
     session = getattr(request, "session", None)
     if session is not None:
-        session[SESSION_USER] = str(user.get_username())
+        session[SESSION_USER] = _username(user)
         session[SESSION_GROUPS] = group_names(user)
+
+
+def _username(user: Any) -> str:
+    name = username(user.get_username())
+    if name is None:
+        logger.warning("the name of the user %r is no text, and left out", user.get_username())
+    return name or ""
 
 
 @receiver(user_logged_out, dispatch_uid="wsloop.logout")

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 
-from .._channels import session_of, user_of
+from .._channels import is_logged_in, session_of, user_of
 from .._settings import setting
 from .signals import group_names
 
@@ -81,8 +81,8 @@ def _grant(asked: HttpRequest) -> HttpResponse:
     if allowed is not None:
         response["X-Wsloop-Allow"] = ",".join(allowed)
     asks_for = {word for word in _options(asked) if allowed is None or word in allowed}
-    user, session = user_of(asked), session_of(asked)
-    if user is not None:
+    user, session = user_of(asked) or "", session_of(asked)
+    if is_logged_in(asked):
         groups = group_names(asked.user)
         told = [name.encode() for name in groups if _is_told("group", name)]
         response["X-Wsloop-Groups"] = b",".join(told)

@@ -70,7 +70,7 @@ class Command(BaseCommand):
         front_address = _address(options["runserver"]) if options["runserver"] else None
         pages = ("127.0.0.1", _free_port()) if front_address else _address(options["django"])
         try:
-            made = command(f"{pages[0]}:{pages[1]}")
+            made = command(_text(pages))
         except Misconfigured as why:
             raise CommandError(str(why)) from None
         sockets = ("127.0.0.1", _free_port())
@@ -142,7 +142,7 @@ class Command(BaseCommand):
     ) -> int:
         """Serves until a child has ended, and returns its status."""
         server = await front.start(listen, url_prefix(), sockets, pages)
-        self.stdout.write(f"Both answer at http://{listen[0]}:{listen[1]}/")
+        self.stdout.write(f"Both answer at http://{_text(listen)}/")
         self.stdout.flush()
         while True:
             for child in children:
@@ -242,6 +242,11 @@ def _address(text: str) -> front.Address:
     if not port.isdecimal():
         raise CommandError(f"{text!r} is no address; write it such as 127.0.0.1:8000")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _text(address: front.Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _free_port() -> int:
