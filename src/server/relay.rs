@@ -297,8 +297,8 @@ impl Relay {
         cx.metrics.compressions_total = cx.encoder.compressions();
     }
 
-    /// The broker has confirmed the channel: conns that waited for nothing else open, or are told of
-    /// the outage. Returns those that waited to open.
+    /// The broker has confirmed the channel: conns that waited for nothing else open, or are told
+    /// of the outage. Returns those that waited to open.
     pub(super) fn on_subscribed(
         &mut self,
         name: &[u8],

@@ -49,8 +49,12 @@ fn an_outage_that_nobody_was_told_of_yet_is_one_with_the_next() {
     for after in 0..400 {
         let mut world = World::new(with_redis());
         let id = world.open(TOLD);
+        world.redis.paused = true;
         world.cut_redis();
+        world.pass(200);
         world.redis.cut_after = Some(after);
+        world.redis.paused = false;
+        world.run();
         world.pass(4_000);
         let heard = world.texts(id);
         // The stored message is asked for behind the confirmation, and its answer is cut last.
