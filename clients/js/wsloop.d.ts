@@ -25,6 +25,7 @@ export interface WSLoopEventMap {
   message: MessageEvent<WSLoopMessage>;
   close: WSLoopCloseEvent;
   state: WSLoopStateEvent;
+  gap: Event;
 }
 
 export interface WSLoopOptions {
@@ -65,6 +66,11 @@ export interface WSLoopOptions {
    * for each URI. Default true; `refused` is to ask after refusals only.
    */
   explain?: boolean | 'refused';
+  /**
+   * Whether the page hears, as the event `gap`, that it may have missed messages: after an outage of
+   * the server's Redis, and behind each `open` but the first. Default false.
+   */
+  gaps?: boolean;
   /** What binary messages arrive as. Default `arraybuffer`. */
   binaryType?: 'arraybuffer' | 'blob';
 }

@@ -25,6 +25,8 @@
  * - A page that goes into the back-forward cache leaves no connection behind, which some browsers
  *   would keep for minutes, and gets the next one at once when it is back. Nothing is done when a
  *   page is hidden, or unloaded: then the browser closes the socket itself.
+ * - With `gaps`, the page hears when messages may have been missed: the server's word for an outage
+ *   is an empty message, and whatever comes over one connection is missing on the next.
  * - When the browser is online again, the next attempt begins at once. A connection that is open
  *   has to answer a heartbeat within 5 s; without heartbeats it is given up for the next one.
  *
@@ -72,8 +74,9 @@ const CLOSED = 3;
  * `new WSLoop(uri, options)` or `new WSLoop({ uri, ... })`. The first attempt begins at once.
  *
  * Events: `connecting`, `open`, `message` (`data`), `close` (`code`, `reason`, `wasClean`,
- * `willReconnect`, `reconnectIn` in milliseconds or null) and `state` (`state`). The first
- * `connecting` is over before a listener can be added; the option of that name hears it.
+ * `willReconnect`, `reconnectIn` in milliseconds or null), `state` (`state`) and, with the option
+ * `gaps`, `gap`. The first `connecting` is over before a listener can be added; the option of that
+ * name hears it.
  */
 class WSLoop extends EventTarget {
   #options;
@@ -81,6 +84,8 @@ class WSLoop extends EventTarget {
   #socket = null;
   #wanted = true;
   #openedAt = null;
+  /** There was a connection before, and what was sent since that is missed. */
+  #wasOpen = false;
   #attempt = 1;
   #missed = 0;
   #heartbeatTimer = null;
@@ -256,7 +261,13 @@ class WSLoop extends EventTarget {
     if (this.#options.explain === true) {
       this.#silenceTimer = setTimeout(() => this.#explain('info'), SILENCE);
     }
+    const isGap = this.#wasOpen;
+    this.#wasOpen = true;
+    const socket = this.#socket;
     this.#become('open', new Event('open'));
+    if (isGap && this.#options.gaps && this.#state === 'open' && this.#socket === socket) {
+      this.dispatchEvent(new Event('gap'));
+    }
   }
 
   #onMessage({ data, origin }) {
@@ -265,6 +276,10 @@ class WSLoop extends EventTarget {
       return;
     }
     clearTimeout(this.#silenceTimer);
+    if (this.#options.gaps && (data.length ?? data.byteLength ?? data.size) === 0) {
+      this.dispatchEvent(new Event('gap'));
+      return;
+    }
     this.dispatchEvent(new MessageEvent('message', { data, origin }));
   }
 
@@ -411,7 +426,7 @@ WS4Redis.prototype = WSLoop.prototype;
 /** Fills in what the page did not say, and throws where it makes no sense. */
 function checkOptions(options) {
   const { uri, token = null, tokenIn = 'protocol', explain = true } = options;
-  const { connectTimeout = CONNECT_TIMEOUT } = options;
+  const { connectTimeout = CONNECT_TIMEOUT, gaps = false } = options;
   if (!uri) {
     throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
   }
@@ -425,7 +440,16 @@ function checkOptions(options) {
   if (!(connectTimeout > 0 && connectTimeout < 2 ** 31)) {
     throw new TypeError('connectTimeout is a number of milliseconds, as 15000');
   }
-  return { ...options, uri: addressOf(String(uri)), token, tokenIn, explain, connectTimeout };
+  const address = addressOf(String(uri));
+  return {
+    ...options,
+    uri: gaps ? withOption(address, 'gaps') : address,
+    token,
+    tokenIn,
+    explain,
+    connectTimeout,
+    gaps,
+  };
 }
 
 /** Not every browser's WebSocket takes http:// and what is relative to the page. */
@@ -498,9 +522,13 @@ function checkToken(token) {
   return token;
 }
 
-/** The rest of the query stays as the page wrote it. */
 function withQuery(uri, token) {
-  return `${uri}${uri.includes('?') ? '&' : '?'}token=${encodeURIComponent(token)}`;
+  return withOption(uri, `token=${encodeURIComponent(token)}`);
+}
+
+/** The rest of the query stays as the page wrote it. */
+function withOption(uri, option) {
+  return `${uri}${uri.includes('?') ? '&' : '?'}${option}`;
 }
 
 Object.assign(globalThis, { WSLoop, WS4Redis });

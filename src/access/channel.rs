@@ -90,7 +90,7 @@ impl Direction {
 
 /// The option names, each at the place of its bit: subscribe and publish in the order of
 /// [`Audience`], then what needs no permission.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "subscribe-broadcast",
     "subscribe-group",
     "subscribe-user",
@@ -101,9 +101,13 @@ const NAMES: [&str; 10] = [
     "publish-session",
     "echo",
     "binary",
+    "gaps",
 ];
 const ECHO: u16 = 1 << 8;
 const BINARY: u16 = 1 << 9;
+const GAPS: u16 = 1 << 10;
+/// Those that need no permission, and give no channel.
+const FREE: u16 = ECHO | BINARY | GAPS;
 
 /// How many of the [`NAMES`] need a permission.
 const GRANTABLE: usize = 8;
@@ -152,7 +156,7 @@ impl Options {
 
     /// Whether there is nothing in the set that gives a channel.
     pub fn is_silent(self) -> bool {
-        self.0 & !(ECHO | BINARY) == 0
+        self.0 & !FREE == 0
     }
 
     /// The options in the set, each by itself.
@@ -185,6 +189,11 @@ impl Options {
     /// Whether the conn wants every message as a binary one.
     pub fn binary(self) -> bool {
         self.0 & BINARY != 0
+    }
+
+    /// Whether the conn wants to be told of outages of the broker.
+    pub fn gaps(self) -> bool {
+        self.0 & GAPS != 0
     }
 
     /// What is in both sets.
@@ -275,7 +284,7 @@ impl Allow {
 
     /// What is left of `options`: those that it grants, and those that need no permission.
     pub fn permitted(self, options: Options) -> Options {
-        Options(options.0 & (u16::from(self.0) | ECHO | BINARY))
+        Options(options.0 & (u16::from(self.0) | FREE))
     }
 }
 
@@ -378,6 +387,8 @@ pub struct Grant {
     pub echo: bool,
     /// Every message reaches it as a binary one.
     pub binary: bool,
+    /// It is told of outages of the broker.
+    pub gaps: bool,
     /// What it asked for and has: options that gave it a channel, or needed none.
     pub granted: Options,
     /// What it asked for and is not allowed.
@@ -400,7 +411,8 @@ pub(crate) fn channels(
     let mut grant = Grant {
         echo: permitted.echo(),
         binary: permitted.binary(),
-        granted: Options(permitted.0 & (ECHO | BINARY)),
+        gaps: permitted.gaps(),
+        granted: Options(permitted.0 & FREE),
         denied: asked.difference(permitted),
         ..Grant::default()
     };
@@ -501,7 +513,7 @@ mod tests {
             let mut answers = vec![];
             answers.extend(Audience::ALL.map(|audience| options.subscribe(audience)));
             answers.extend(Audience::ALL.map(|audience| options.publish(audience)));
-            answers.extend([options.echo(), options.binary()]);
+            answers.extend([options.echo(), options.binary(), options.gaps()]);
             let expected: Vec<bool> = (0..NAMES.len()).map(|other| other == place).collect();
             assert_eq!(answers, expected, "{name}");
             assert_eq!((options.len(), options.is_empty()), (1, false));
@@ -613,7 +625,7 @@ mod tests {
             ["broadcast:x/y", "group:z:x/y", "group:a:x/y", "user:john:x/y", "session:key:x/y"];
         assert_eq!(grant.subscribe, expected);
         assert_eq!(grant.publish, expected);
-        assert!(grant.echo && grant.binary && grant.denied.is_empty());
+        assert!(grant.echo && grant.binary && grant.gaps && grant.denied.is_empty());
         assert_eq!(grant.granted, everything);
     }
 
@@ -630,7 +642,7 @@ mod tests {
             assert_eq!(grant.subscribe, subscribe);
             assert_eq!(grant.publish, publish);
             assert_eq!(grant.denied.len(), denied);
-            assert!(grant.echo && grant.binary);
+            assert!(grant.echo && grant.binary && grant.gaps);
         }
         let asked = Options::parse("subscribe-broadcast&publish-broadcast&echo");
         let grant =
@@ -703,7 +715,7 @@ mod tests {
     #[test]
     fn a_colon_is_ambiguous_where_somebodys_channels_are_asked_for() {
         for (facility, query, ambiguous) in [
-            ("a:b", "subscribe-broadcast&publish-broadcast&echo&binary", false),
+            ("a:b", "subscribe-broadcast&publish-broadcast&echo&binary&gaps", false),
             ("a:b", "", false),
             ("a:b", "subscribe-user", true),
             ("a:b", "subscribe-broadcast&publish-group", true),

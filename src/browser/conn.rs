@@ -143,6 +143,8 @@ pub(crate) struct Member {
     pub skips: bool,
     /// Its messages come back to it, and go nowhere else.
     pub(super) echoes: bool,
+    /// It is to be told of outages of the broker.
+    pub(super) gaps: bool,
 }
 
 /// Bytes that were read, and how many of them were looked at.
@@ -293,6 +295,11 @@ impl Conn {
     /// Whether it sends and hears.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.life, Life::Open(_))
+    }
+
+    /// Whether it is open and to be told of outages of the broker.
+    pub(crate) fn asks_for_gaps(&self) -> bool {
+        matches!(&self.life, Life::Open(member) if member.gaps)
     }
 
     /// Whether its last bytes are queued.

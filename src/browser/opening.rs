@@ -352,6 +352,7 @@ impl Conn {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;
                 let mut member = Member::new(agreement, overflow, echoes);
                 member.form.binary = grant.binary;
+                member.gaps = grant.gaps;
                 member.publications = publications(&grant);
                 let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
                 self.life = Life::Waiting(Waiting { subscribe: grant.subscribe, joining });

@@ -9,12 +9,13 @@
 //!
 //! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want,
 //! `brokering` about what the broker says, `said` about what is logged of it, `relay` about who
-//! hears it, `handout` about how it gets into outboxes, `clients` about the Redis clients of the
-//! embedded broker.
+//! hears it, `handout` about how it gets into outboxes, `gaps` about who is told of an outage,
+//! `clients` about the Redis clients of the embedded broker.
 
 mod accepting;
 mod brokering;
 mod clients;
+mod gaps;
 mod handout;
 mod lines;
 mod relay;

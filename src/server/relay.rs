@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use super::gaps::Gaps;
 use super::handout::{Packet, hand_out};
 use super::table::{Party, Table};
 use crate::broker::Delivery;
@@ -35,6 +36,7 @@ pub(super) struct Relay {
     pub hub: Hub<ChannelState>,
     /// Whose conns there are.
     pub owners: Hub<()>,
+    pub gaps: Gaps,
     fetches: Fetches,
     /// Bytes that are held on all channels.
     held: usize,
@@ -71,6 +73,7 @@ impl Relay {
         Relay {
             hub: Hub::new(keys.clone()),
             owners: Hub::new(keys.clone()),
+            gaps: Gaps::new(keys.clone()),
             fetches: Fetches::default(),
             held: 0,
             patience_ms,
@@ -126,6 +129,7 @@ impl Relay {
     /// The broker has come up and knows nothing: the channels to be subscribed to. Everybody waits
     /// for what may have been stored meanwhile.
     pub(super) fn catch_up(&mut self, table: &Table) -> Vec<Arc<str>> {
+        self.gaps.begin(&self.hub, table);
         let forgotten = self.fetches.forgotten();
         let mut names = Vec::new();
         for channel in self.in_the_order_of_conns(table) {
@@ -293,8 +297,8 @@ impl Relay {
         cx.metrics.compressions_total = cx.encoder.compressions();
     }
 
-    /// The broker has confirmed the channel: conns that waited for nothing else open. Returns those
-    /// that waited.
+    /// The broker has confirmed the channel: conns that waited for nothing else open, or are told
+    /// of the outage. Returns those that waited to open.
     pub(super) fn on_subscribed(
         &mut self,
         name: &[u8],
@@ -303,7 +307,9 @@ impl Relay {
     ) -> Vec<LinkId> {
         let name = std::str::from_utf8(name).ok();
         let Some(channel) = name.and_then(|name| self.hub.find(name)) else { return Vec::new() };
-        self.hub.state(channel).confirmed = true;
+        if !std::mem::replace(&mut self.hub.state(channel).confirmed, true) {
+            self.gaps.heard(channel, &self.hub, &mut self.slow, table, cx);
+        }
         let mut links = Vec::new();
         for index in self.hub.take_waiting(channel) {
             if let Some((link, slot)) = table.at(index)

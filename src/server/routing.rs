@@ -188,6 +188,7 @@ impl Server {
             self.met(address);
         }
         self.cx.encoder.forget(link.index);
+        self.relay.gaps.forget(link);
         while self.relay.owners.unsubscribe(&mut left.owners).is_some() {}
         while let Some(gone) = self.relay.hub.unsubscribe(&mut left.subscriptions) {
             if let Some((name, state)) = gone {

@@ -240,7 +240,7 @@ fn the_101_says_what_was_granted() {
         ("all", "", ""),
         ("all", "subscribe-broadcast&publish-broadcast&x", both),
         ("all", "PUBLISH-broadcast=no&echo&binary&echo", "publish-broadcast,echo,binary"),
-        ("", "subscribe-broadcast&publish-broadcast&binary", "binary"),
+        ("", "subscribe-broadcast&publish-broadcast&gaps&binary", "binary,gaps"),
         ("subscribe-broadcast", "subscribe-broadcast&publish-broadcast", "subscribe-broadcast"),
         // Nobody is a user, so that there is no channel for it.
         ("all", "subscribe-user&subscribe-group&publish-session&echo", "echo"),

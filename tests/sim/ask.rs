@@ -16,6 +16,8 @@ pub struct Ask {
     pub options: Options,
     pub echo: bool,
     pub binary: bool,
+    /// It wants to be told that Redis was away.
+    pub gaps: bool,
     /// It offers permessage-deflate.
     pub deflate: bool,
     pub token: Option<Token>,
@@ -118,6 +120,7 @@ impl Ask {
             options: options | hears | speaks,
             echo: dice.once_in(3),
             binary: dice.once_in(5),
+            gaps: dice.once_in(3),
             deflate: dice.once_in(4),
             token: dice.once_in(2).then(|| Token::draw(dice)),
             cookie: (!dice.once_in(4)).then(|| dice.below(KEYS.len())),
@@ -130,6 +133,7 @@ impl Ask {
         let mut query = option_names(self.options);
         query.extend(self.echo.then(|| "echo".to_owned()));
         query.extend(self.binary.then(|| "binary".to_owned()));
+        query.extend(self.gaps.then(|| "gaps".to_owned()));
         query.push(format!("browser={number}"));
         let mut headers = Vec::new();
         match self.token.map(|token| token.write(unix_ms)) {

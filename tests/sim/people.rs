@@ -70,7 +70,7 @@ pub struct Token {
 pub struct Grant {
     pub subscribe: Vec<String>,
     pub publish: Vec<String>,
-    /// What the header X-Wsloop-Granted says, without echo and binary.
+    /// What the header X-Wsloop-Granted says, without what needs no permission.
     pub options: Vec<String>,
 }
 

@@ -54,6 +54,72 @@ test('binary messages are ArrayBuffers unless the option says otherwise', (t) =>
   assert.equal(FakeWebSocket.last.binaryType, 'blob');
 });
 
+/** The events of a loop that has that option, gaps included. */
+function recordGaps(options) {
+  const loop = new WSLoop(URI, options);
+  const seen = record(loop);
+  loop.addEventListener('gap', () => seen.push('gap'));
+  return { loop, seen };
+}
+
+test('an empty message is a gap and no message, for a page that asks for gaps', (t) => {
+  install(t);
+  for (const empty of ['', new ArrayBuffer(0), new Blob([])]) {
+    const { seen } = recordGaps({ gaps: true });
+    assert.equal(FakeWebSocket.last.url, `${URI}&gaps`);
+    FakeWebSocket.last.accept();
+    for (const data of ['before', empty, 'after', new ArrayBuffer(1)]) {
+      FakeWebSocket.last.receive(data);
+    }
+    assert.deepEqual(seen, [
+      'open',
+      'state open',
+      'message before',
+      'gap',
+      'message after',
+      'message [object ArrayBuffer]',
+    ]);
+  }
+});
+
+test('nothing is a gap for a page that does not ask for it', (t) => {
+  install(t);
+  const { seen } = recordGaps({});
+  assert.equal(FakeWebSocket.last.url, URI);
+  FakeWebSocket.last.accept();
+  FakeWebSocket.last.receive('');
+  FakeWebSocket.last.end();
+  tick(500);
+  FakeWebSocket.last.accept();
+  assert.ok(seen.includes('message ') && !seen.includes('gap'), seen);
+});
+
+test('a connection that follows another one begins with a gap', (t) => {
+  install(t);
+  const { loop, seen } = recordGaps({ gaps: true });
+  FakeWebSocket.last.end();
+  tick(5000);
+  FakeWebSocket.last.accept();
+  assert.ok(!seen.includes('gap'), 'there was no connection before');
+  FakeWebSocket.last.end();
+  tick(5000);
+  seen.length = 0;
+  FakeWebSocket.last.accept();
+  assert.deepEqual(seen, ['open', 'state open', 'gap']);
+  FakeWebSocket.last.end();
+  tick(5000);
+  seen.length = 0;
+  loop.addEventListener('open', () => loop.close());
+  FakeWebSocket.last.accept();
+  assert.ok(!seen.includes('gap'), 'the page does not want it any more');
+});
+
+test('gaps are asked for beside a token, and of a URI without options', (t) => {
+  install(t);
+  new WSLoop('ws://host/ws/foobar', { gaps: true, token: 'abc', tokenIn: 'query' });
+  assert.equal(FakeWebSocket.last.url, 'ws://host/ws/foobar?gaps&token=abc');
+});
+
 test('the wait grows to 1, 3, 7, 15, 30, 30 s at most and is 0 at least', (t) => {
   const { die } = install(t);
   for (const value of [0, 0.25, 1 - Number.EPSILON]) {

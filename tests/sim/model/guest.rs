@@ -109,6 +109,8 @@ pub struct Guest {
     pub memberships: Vec<Membership>,
     /// Channels that are to be confirmed before it opens.
     pub awaits: BTreeSet<String>,
+    /// Channels that it heard before an outage and does not hear again.
+    pub missing: BTreeSet<String>,
     /// Who was disconnected while the application was asked about this one.
     pub revoked: BTreeSet<String>,
     /// The application was of no use for it, and there may be no verdict.
@@ -172,6 +174,7 @@ impl Guest {
             grant: Grant::default(),
             memberships: Vec::new(),
             awaits: BTreeSet::new(),
+            missing: BTreeSet::new(),
             revoked: BTreeSet::new(),
             trouble: false,
             looked_up: false,

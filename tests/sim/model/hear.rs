@@ -103,6 +103,7 @@ impl Guest {
         let mut options = self.grant.options.clone();
         options.extend(self.ask.echo.then(|| "echo".to_owned()));
         options.extend(self.ask.binary.then(|| "binary".to_owned()));
+        options.extend(self.ask.gaps.then(|| "gaps".to_owned()));
         assert_eq!(response.header("X-Wsloop-Granted"), Some(&*options.join(",")));
     }
 
@@ -185,7 +186,7 @@ impl Guest {
             return None;
         }
         let mut last: BTreeMap<usize, &[u8]> = BTreeMap::new();
-        for expected in self.expected.iter().filter(|expected| !expected.own) {
+        for expected in self.expected.iter().filter(|e| !e.own && !e.payload.is_empty()) {
             last.insert(expected.channel, &expected.payload);
         }
         let count = |payload: &[u8]| last.values().filter(|other| **other == payload).count();

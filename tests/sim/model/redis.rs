@@ -109,7 +109,11 @@ impl Model {
         };
         channel.confirmed = true;
         for id in channel.members.clone() {
-            self.guests[id].awaits.remove(name);
+            let guest = &mut self.guests[id];
+            if guest.missing.remove(name) && guest.missing.is_empty() {
+                guest.expect(0, b"", false, None);
+            }
+            guest.awaits.remove(name);
             self.open_if_joined(id);
         }
     }
@@ -138,6 +142,10 @@ impl Model {
     /// Redis is there, and knows nothing.
     fn greeted(&mut self) {
         (self.up, self.down, self.control_denied) = (true, false, false);
+        for guest in self.guests.iter_mut().filter(|guest| guest.life == Life::Open) {
+            let heard = guest.grant.subscribe.iter().filter(|_| guest.ask.gaps);
+            guest.missing = heard.cloned().collect();
+        }
         for name in self.channels.keys().cloned().collect::<Vec<_>>() {
             self.catch_up(&name);
         }
