@@ -10,7 +10,7 @@
 //! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want,
 //! `brokering` about what the broker says, `said` about what is logged of it, `relay` about who
 //! hears it, `handout` about how it gets into outboxes, `clients` about the Redis clients of the
-//! embedded broker.
+//! embedded broker, `memory` about what all of them hold together.
 
 mod accepting;
 mod brokering;
@@ -18,6 +18,7 @@ mod clients;
 mod comers;
 mod handout;
 mod lines;
+mod memory;
 mod relay;
 mod routing;
 mod said;
@@ -39,6 +40,7 @@ use brokering::Loss;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
 use comers::{Crowds, Strangers};
+use memory::Memory;
 use relay::Relay;
 use said::Said;
 use table::{Next, Party, Table};
@@ -58,6 +60,7 @@ pub struct Server {
     clients: Clients,
     strangers: Strangers,
     crowds: Crowds,
+    memory: Memory,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
     /// When it is asked for again, after it was denied.
@@ -94,6 +97,7 @@ impl Server {
             clients: Clients::default(),
             strangers: Strangers::default(),
             crowds,
+            memory: Memory::default(),
             control,
             control_retry_ms: None,
             ends_ms: None,
@@ -106,7 +110,10 @@ impl Server {
         self.set_now(now);
         let now_ms = self.cx.now.mono_ms;
         match input {
-            Input::Received { link, bytes } => self.received(link, bytes),
+            Input::Received { link, bytes } => {
+                self.cx.took(bytes.len());
+                self.received(link, bytes);
+            }
             Input::WentOn { link } => self.received(link, &mut []),
             Input::LookingUp { link } => self.on_lookup(link, true),
             Input::LookedUp { link } => self.on_lookup(link, false),
@@ -158,6 +165,7 @@ impl Server {
                 self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
             }
         }
+        self.bound_memory();
         self.route();
         self.note_evictions();
         if cfg!(debug_assertions) {
@@ -379,7 +387,9 @@ impl Server {
 
     fn blocked(&mut self, link: LinkId) {
         let Some(slot) = self.table.get(link) else { return };
-        slot.blocked = true;
+        if !std::mem::replace(&mut slot.blocked, true) {
+            self.cx.took(self.cx.settings.unsent_limit);
+        }
         match slot.party {
             Party::Browser(_) => self.after(link),
             Party::Client(_) => self.after_client(link),
