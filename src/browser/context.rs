@@ -20,6 +20,8 @@ const FRAMES_PER_TURN: usize = 1 << 20;
 const FRAMES_PER_GO: u32 = 128;
 /// Bytes of a place in an outbox.
 const PLACE: usize = size_of::<Frame>();
+/// What one of them and the frame in it take besides the frame's bytes, at most.
+const PLACE_COST: u64 = 128;
 /// Who is accepted only to be told that it is not served has so long to say its request.
 const UNSERVED_MS: u64 = 1_000;
 /// The idle time after which a heartbeat goes out: browsers expect one every 4 s.
@@ -47,6 +49,8 @@ pub struct Context {
     effects: VecDeque<(LinkId, Effect)>,
     /// Frames queued that were not yet to be flushed.
     queued: usize,
+    /// Bytes that have ever arrived or been inflated.
+    taken: u64,
 }
 
 /// The settings that are times, in ticks.
@@ -117,6 +121,7 @@ impl Context {
             frames_left: 0,
             effects: VecDeque::new(),
             queued: 0,
+            taken: 0,
             settings,
         }
     }
@@ -150,6 +155,19 @@ impl Context {
     /// what was read, and a turn is not to last until all of that is passed on.
     pub fn inflated(&mut self, bytes: usize) {
         self.queued += bytes / PLACE;
+        self.took(bytes);
+    }
+
+    /// Counts bytes that have arrived, or have come out of those.
+    #[inline]
+    pub fn took(&mut self, bytes: usize) {
+        self.taken += bytes as u64;
+    }
+
+    /// No less than the bytes that are held can have grown by since it was less by so much.
+    pub fn grown(&self) -> u64 {
+        let places = self.metrics.messages_out_total * PLACE_COST;
+        self.taken + self.encoder.asked() + places
     }
 
     /// Frames that were queued are to be flushed.

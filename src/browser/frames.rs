@@ -45,7 +45,12 @@ impl Conn {
             let limits = Limits { compression: member.form.window_bits > 0, ..cx.limits };
             let frames = &mut cx.frames_left;
             match member.reader.next_of(input, &limits, &mut cx.inflater, frames) {
-                Ok(None) => return None,
+                Ok(None) => {
+                    if limits.compression {
+                        cx.took(member.reader.held_bytes());
+                    }
+                    return None;
+                }
                 Ok(Some(Event::Message { kind, data })) => {
                     if limits.compression {
                         cx.inflated(data.len());

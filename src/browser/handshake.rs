@@ -101,6 +101,11 @@ impl Request {
         self.agreed.as_ref().map(|agreed| agreed.accepted(None))
     }
 
+    /// Bytes that it takes besides itself.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.facility.capacity() + self.origin.as_ref().map_or(0, String::capacity)
+    }
+
     /// Whether it asks with HEAD.
     pub fn is_bare(&self) -> bool {
         self.bare

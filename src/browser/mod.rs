@@ -8,6 +8,7 @@ mod effect;
 mod explain;
 mod frames;
 pub(crate) mod handshake;
+mod held;
 mod host;
 mod life;
 mod names;

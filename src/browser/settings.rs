@@ -55,6 +55,11 @@ pub struct Settings {
     pub outbox_limit: usize,
     /// What is done then, by facility.
     pub overflows: Overflows,
+    /// Most bytes that the kernel takes for a conn before it can send them; 0 is as many as its
+    /// buffer holds.
+    pub unsent_limit: usize,
+    /// Most bytes of memory for what peers make grow; 0 is any number.
+    pub memory_limit: usize,
     /// Most conns; a few more are answered 503, and the rest wait to be accepted.
     pub max_connections: usize,
     /// Most conns that have not yet had their 101. When one more comes, one gives way whose
@@ -120,6 +125,8 @@ impl Settings {
             compression_min: 256,
             outbox_limit: 4 << 20,
             overflows: Overflows::default(),
+            unsent_limit: 128 << 10,
+            memory_limit: 0,
             max_connections: 1000,
             max_handshakes: 4096,
             max_per_address: 0,

@@ -14,7 +14,7 @@ use super::file::File;
 use super::pages::Chat;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
-use super::{Config, Resp, pages, values};
+use super::{Config, Resp, machine, pages, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
@@ -51,6 +51,7 @@ pub(super) struct ServerDraft {
     pub redis_window: usize,
     pub store_limit: usize,
     pub heartbeat: String,
+    pub memory_limit: Option<usize>,
     pub max_connections: Option<usize>,
     pub max_handshakes: Option<usize>,
     pub allow: Option<Allow>,
@@ -73,6 +74,7 @@ impl ServerDraft {
             redis_window: 0,
             store_limit: 0,
             heartbeat: String::new(),
+            memory_limit: None,
             max_connections: None,
             max_handshakes: None,
             allow: None,
@@ -135,6 +137,7 @@ impl ServerDraft {
         self.settings.max_handshakes = self
             .max_handshakes
             .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
+        self.settings.memory_limit = self.memory_limit.unwrap_or_else(machine::half_of_memory);
         let message = self.settings.max_message_size;
         for (flag, times, limit) in [
             ("outbox-limit", 2, &mut self.settings.outbox_limit),

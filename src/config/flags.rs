@@ -14,7 +14,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Flag;
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Takes, put};
-use super::values::{self, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
+use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
 use super::{redis_url, sources};
 
 /// The flags in the order of the help.
@@ -197,6 +197,23 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("close"),
         help: "What is done past that limit: `close`, or `latest`, which skips to the newest \
                message of each channel; also by facility, as in `ticker/*=latest,close`",
+    },
+    Flag {
+        name: "unsent-limit",
+        variable: "WSLOOP_UNSENT_LIMIT",
+        takes: Bytes(0..=LARGEST_UNSENT, |draft, size| draft.settings.unsent_limit = size),
+        default: Value("128KiB"),
+        help: "Bytes that wait for a browser in the kernel, beyond what is on its way, before the \
+               rest waits here and counts as such (TCP_NOTSENT_LOWAT); 0 is as many as the kernel \
+               likes, some MiB",
+    },
+    Flag {
+        name: "memory-limit",
+        variable: "WSLOOP_MEMORY_LIMIT",
+        takes: Bytes(0..=usize::MAX, |draft, size| draft.memory_limit = Some(size)),
+        default: Words("half of what the machine or the control group has"),
+        help: "Most memory for what waits for all browsers together and for what they have sent in \
+               part; past it, whoever has most of it is closed; 0 is any amount",
     },
     Flag {
         name: "max-connections",

@@ -10,6 +10,7 @@
 mod draft;
 mod file;
 mod flags;
+mod machine;
 mod pages;
 pub(crate) mod redis_url;
 mod sources;
@@ -177,7 +178,9 @@ mod tests {
         let Config { settings, .. } = loaded(&["--demo=off"]);
         let scripts = settings.pages;
         assert_eq!(scripts.len(), 2, "{scripts:?}");
-        let base = Settings { max_connections: settings.max_connections, ..Settings::base() };
+        assert!(settings.memory_limit > 0);
+        let Settings { max_connections, memory_limit, .. } = settings;
+        let base = Settings { max_connections, memory_limit, ..Settings::base() };
         let settings = Settings { pages: Vec::new(), ..settings };
         assert_eq!(format!("{settings:#?}"), format!("{base:#?}"));
     }
@@ -277,6 +280,8 @@ mod tests {
             "--max-head-size=1KiB",
             "--outbox-limit=4096",
             "--overflow=ticker/*=latest,close",
+            "--unsent-limit=0",
+            "--memory-limit=1GiB",
             "--max-connections=9",
             "--max-handshakes=3",
             "--store-limit=0",
@@ -307,6 +312,7 @@ mod tests {
         assert_eq!(settings.max_head_size, 1024);
         assert_eq!(settings.outbox_limit, 4096);
         assert_eq!(settings.overflows.to_string(), "ticker/*=latest,close");
+        assert_eq!((settings.unsent_limit, settings.memory_limit), (0, 1 << 30));
         assert_eq!(settings.max_connections, 9);
         assert_eq!(settings.max_handshakes, 3);
         assert_eq!(settings.allow, Allow::parse("publish-user").expect("an option"));

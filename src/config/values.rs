@@ -25,6 +25,8 @@ pub(crate) const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
 pub(crate) const LONGEST_EXPIRE_S: u64 = 100 * 365 * 24 * 3600;
 /// The largest number of things that anybody means.
 pub(crate) const MOST: usize = 1 << 30;
+/// Largest `--unsent-limit`: more than a socket's buffer is by default.
+pub(crate) const LARGEST_UNSENT: usize = 16 * MIB;
 
 /// Bytes: a whole number, alone or with k, KiB, M, MiB, G or GiB (powers of 1024, any case).
 pub(crate) fn size(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {

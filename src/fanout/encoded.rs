@@ -49,17 +49,19 @@ pub struct Encoder {
     least: usize,
     /// What was sent to receivers that allow takeover, from their first compressed message on.
     windows: BTreeMap<u32, Window>,
+    asked: u64,
 }
 
 impl Encoder {
     /// An encoder that compresses messages of at least so many bytes.
     pub fn new(least: usize) -> Encoder {
-        Encoder { deflater: Deflater::default(), least, windows: BTreeMap::new() }
+        Encoder { deflater: Deflater::default(), least, windows: BTreeMap::new(), asked: 0 }
     }
 
     /// The frame for a receiver, which is to be told apart from others by its number. It must be
     /// the next that is sent to it.
     pub fn frame(&mut self, message: &mut Encoded<'_>, receiver: u32, form: Form) -> Frame {
+        self.asked += message.payload.len() as u64;
         if form.window_bits == 0 || message.payload.len() < self.least {
             return message.frame(form.binary);
         }
@@ -80,6 +82,11 @@ impl Encoder {
             }
         };
         deflated.unwrap_or_else(|| message.frame(form.binary))
+    }
+
+    /// Bytes of all messages that frames were ever asked for of: no more were made.
+    pub fn asked(&self) -> u64 {
+        self.asked
     }
 
     /// The receiver of that number is no more.

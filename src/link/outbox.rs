@@ -19,6 +19,9 @@ pub(crate) type Frame = Arc<[u8]>;
 /// what the allocator adds.
 const FRAME_COST: usize = 64;
 
+/// Frames of an outbox that are looked at to know how much of it is shared.
+const LOOKED_AT: usize = 16;
+
 /// Tells frames apart that may take each other's place.
 pub(crate) type Label = u32;
 
@@ -73,6 +76,16 @@ impl Outbox {
     /// Bytes of memory that what waits may take: an empty frame has its place in the queue, too.
     pub(crate) fn cost(&self) -> usize {
         self.len() + self.frames() * FRAME_COST
+    }
+
+    /// Bytes of memory that it holds, and of shared frames its share. Of many frames some stand for
+    /// all.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.waiting {
+            Waiting::One { frame, .. } => share(frame),
+            Waiting::Many(None) => 0,
+            Waiting::Many(Some(many)) => many.held_bytes(),
+        }
     }
 
     /// Whether nothing waits.
@@ -228,7 +241,23 @@ fn split_behind(run: &Frame, sent: usize) -> (Frame, Option<Frame>) {
     }
 }
 
+/// What one of its holders has of a frame.
+fn share(frame: &Frame) -> usize {
+    (frame.len() + FRAME_COST) / Arc::strong_count(frame)
+}
+
 impl Many {
+    fn held_bytes(&self) -> usize {
+        let step = self.frames.len().div_ceil(LOOKED_AT).max(1);
+        let looked_at = self.frames.iter().step_by(step).map(|(frame, _)| frame);
+        let (all, shares) = looked_at.fold((0, 0), |(all, shares), frame| {
+            (all + frame.len() + FRAME_COST, shares + share(frame))
+        });
+        let whole = self.unsent + self.sent + self.frames.len() * FRAME_COST;
+        let places = self.frames.capacity() * size_of::<(Frame, Option<Label>)>();
+        places + (whole as u128 * shares as u128 / all.max(1) as u128) as usize
+    }
+
     fn advance(&mut self, n: usize) {
         self.unsent -= n;
         self.sent += n;

@@ -106,7 +106,8 @@ impl RespSockets {
             let comers = Comers::Clients;
             return Ok(RespSockets(vec![Listener { socket, ready: true, comers }]));
         }
-        listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], true).map(RespSockets)
+        let accepted = Accepted { kept_alive: true, unsent_limit: 0 };
+        listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], accepted).map(RespSockets)
     }
 
     /// Where they are: the ports chosen, where 0 was given.
@@ -133,15 +134,23 @@ pub(super) enum Comers {
     Clients,
 }
 
+/// What the kernel does for all who are accepted from a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accepted {
+    /// It notices who has vanished, as it has to of those who are not pinged.
+    pub kept_alive: bool,
+    /// It takes so many bytes that it cannot send yet; 0 is as many as its buffer holds.
+    pub unsent_limit: u32,
+}
+
 /// Listens on every address that `given`, the values of a flag, stand for; `taken` are those that
-/// this process listens on already. Of those who are not pinged the kernel may be asked who has
-/// vanished.
+/// this process listens on already.
 pub(super) fn listen_for(
     given: &[String],
     flag: &'static str,
     comers: Comers,
     taken: &[SocketAddr],
-    asks_the_kernel: bool,
+    accepted: Accepted,
 ) -> Result<Vec<Listener>, ReactorError> {
     let failed = |address: &String, ours, error| ReactorError::Listen {
         address: address.clone(),
@@ -165,9 +174,8 @@ pub(super) fn listen_for(
             let own = [addresses_of(&bound), taken.to_vec()].concat();
             failed(text, own.iter().any(|own| overlap(*own, address)), error)
         })?;
-        if asks_the_kernel {
-            sockets.iter().try_for_each(keep_alive).map_err(|error| failed(text, false, error))?;
-        }
+        let set = |socket| accepted.set(socket);
+        sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
         let doors = sockets.into_iter().map(Door::Tcp);
         bound.extend(doors.map(|socket| Listener { socket, ready: true, comers }));
     }
@@ -248,13 +256,21 @@ fn bind_with_one_port(
     }
 }
 
-/// Has the kernel notice who has vanished, of all who are accepted from this socket.
-fn keep_alive(socket: &TcpListener) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY),
-    )?;
-    socket.set_tcp_user_timeout(Some(VANISHED_AFTER))
+impl Accepted {
+    /// Has the kernel do it. Accepted sockets inherit it, which saves system calls for each.
+    fn set(&self, socket: &TcpListener) -> io::Result<()> {
+        let socket = SockRef::from(socket);
+        if self.unsent_limit > 0 {
+            socket.set_tcp_notsent_lowat(self.unsent_limit)?;
+        }
+        if !self.kept_alive {
+            return Ok(());
+        }
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY),
+        )?;
+        socket.set_tcp_user_timeout(Some(VANISHED_AFTER))
+    }
 }
 
 /// Whether this machine has no such address, or its kernel no such family.

@@ -26,7 +26,7 @@ use slab::Slab;
 use super::ReactorError;
 use super::accepting::Ending;
 use super::dial::Dials;
-use super::listen::{Comers, Listener, RespSockets, listen_for};
+use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
@@ -103,9 +103,10 @@ impl Reactor {
             ending: None,
             lost_lines: Arc::default(),
         };
-        let asks_the_kernel = !reactor.server.pings();
+        let kept_alive = !reactor.server.pings();
+        let accepted = Accepted { kept_alive, unsent_limit: reactor.server.unsent_limit() };
         let (flag, comers) = ("--listen", Comers::Browsers);
-        reactor.accept_from(listen_for(addresses, flag, comers, taken, asks_the_kernel)?)?;
+        reactor.accept_from(listen_for(addresses, flag, comers, taken, accepted)?)?;
         Ok(reactor)
     }
 

@@ -104,6 +104,9 @@ impl Server {
         if let Some(client) = self.table.client(link).filter(|_| !input.is_empty()) {
             client.keep(input);
         }
+        // A few bytes may have asked for many.
+        let held = self.table.peek_client(link).map_or(0, RespClient::held_bytes);
+        self.cx.took(held);
         self.after_client(link);
     }
 
@@ -160,7 +163,7 @@ impl Server {
         self.table.stand(link, 1);
     }
 
-    fn drop_client(&mut self, link: LinkId) {
+    pub(super) fn drop_client(&mut self, link: LinkId) {
         if self.table.client(link).is_some() {
             self.clients.links.retain(|of| *of != link);
             self.cx.metrics.resp_clients -= 1;

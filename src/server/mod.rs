@@ -10,7 +10,8 @@
 //! `accepting` is about who comes, `table` about links and lines, `routing` about what conns want,
 //! `brokering` about what the broker says, `said` about what is logged of it, `relay` about who
 //! hears it, `handout` about how it gets into outboxes, `gaps` about who is told of an outage,
-//! `clients` about the Redis clients of the embedded broker.
+//! `clients` about the Redis clients of the embedded broker, `memory` about what all of them hold
+//! together.
 
 mod accepting;
 mod brokering;
@@ -18,6 +19,7 @@ mod clients;
 mod gaps;
 mod handout;
 mod lines;
+mod memory;
 mod relay;
 mod routing;
 mod said;
@@ -39,6 +41,7 @@ pub(crate) use accepting::SURPLUS;
 use brokering::Loss;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
+use memory::Memory;
 use relay::Relay;
 use said::Said;
 use strangers::{Crowds, Strangers};
@@ -59,6 +62,7 @@ pub struct Server {
     clients: Clients,
     strangers: Strangers,
     crowds: Crowds,
+    memory: Memory,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
     /// When it is asked for again, after it was denied.
@@ -95,6 +99,7 @@ impl Server {
             clients: Clients::default(),
             strangers: Strangers::default(),
             crowds,
+            memory: Memory::default(),
             control,
             control_retry_ms: None,
             ends_ms: None,
@@ -107,7 +112,10 @@ impl Server {
         self.set_now(now);
         let now_ms = self.cx.now.mono_ms;
         match input {
-            Input::Received { link, bytes } => self.received(link, bytes),
+            Input::Received { link, bytes } => {
+                self.cx.took(bytes.len());
+                self.received(link, bytes);
+            }
             Input::WentOn { link } => self.received(link, &mut []),
             Input::LookingUp { link } => self.on_lookup(link, true),
             Input::LookedUp { link } => self.on_lookup(link, false),
@@ -159,6 +167,7 @@ impl Server {
                 self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
             }
         }
+        self.bound_memory();
         self.route();
         self.note_evictions();
         if cfg!(debug_assertions) {
@@ -268,6 +277,11 @@ impl Server {
         self.cx.settings.ping_interval_ms > 0
     }
 
+    /// Most bytes that the kernel is to take for a conn before it can send them; 0 is any number.
+    pub(crate) fn unsent_limit(&self) -> u32 {
+        u32::try_from(self.cx.settings.unsent_limit).unwrap_or(u32::MAX)
+    }
+
     /// So many lines of the log were lost so far.
     pub(crate) fn note_lost_lines(&mut self, lines: u64) {
         self.cx.metrics.log_lines_dropped_total = lines;
@@ -375,7 +389,9 @@ impl Server {
 
     fn blocked(&mut self, link: LinkId) {
         let Some(slot) = self.table.get(link) else { return };
-        slot.blocked = true;
+        if !std::mem::replace(&mut slot.blocked, true) {
+            self.cx.took(self.cx.settings.unsent_limit);
+        }
         match slot.party {
             Party::Browser(_) => self.after(link),
             Party::Client(_) => self.after_client(link),

@@ -166,6 +166,11 @@ impl Relay {
         }
     }
 
+    /// Bytes of messages that wait for stored ones.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
     /// A channel is no more.
     pub(super) fn forget(&mut self, state: &ChannelState) {
         self.held -= state.held_bytes();

@@ -165,6 +165,13 @@ impl Table {
         self.slots.iter().map(|(_, slot)| slot)
     }
 
+    /// The same with the names of their links.
+    pub(super) fn places(&self) -> impl Iterator<Item = (LinkId, &Slot)> {
+        let link =
+            |index: usize, slot: &Slot| LinkId { index: index as u32, generation: slot.generation };
+        self.slots.iter().map(move |(index, slot)| (link(index, slot), slot))
+    }
+
     /// Puts a link in line if something waits for it that may go out; it goes to so many receivers.
     pub(super) fn stand(&mut self, link: LinkId, receivers: usize) {
         if let Some((at, slot, lines)) = self.at_and_lines(link.index)

@@ -12,6 +12,7 @@ mod grants;
 mod handshake;
 mod identity;
 mod limits;
+mod memory;
 mod redis;
 mod resp_clients;
 mod stored;

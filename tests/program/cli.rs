@@ -72,6 +72,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--max-head-size", "1", "give 256 to 1MiB"),
     ("--outbox-limit", "1MiB", "give at least 2MiB, or lower --max-message-size"),
     ("--overflow", "drop", "neither close nor latest"),
+    ("--unsent-limit", "1GiB", "give 0 to 16MiB"),
+    ("--memory-limit", "half", "such as 65536"),
     ("--max-connections", "0", "give at least 1"),
     ("--max-handshakes", "many", "such as 1000"),
     ("--max-per-address", "many", "such as 1000"),

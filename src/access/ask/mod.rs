@@ -129,6 +129,11 @@ struct Exchange {
 }
 
 impl Application {
+    /// Bytes of questions that wait for a link.
+    pub fn held_bytes(&self) -> usize {
+        self.waiting.values().map(|question| question.bytes.capacity()).sum()
+    }
+
     /// Nobody has asked yet, and nothing is dialed before.
     pub fn new(settings: AskSettings) -> Self {
         Application {

@@ -206,6 +206,10 @@ impl Inflater {
     }
 }
 
+/// Bytes of memory of a message that is being inflated, besides what has come out: zlib's window
+/// and tables, and a chunk.
+pub(crate) const INFLATING: usize = (48 << 10) + CHUNK;
+
 /// A message that is being inflated.
 pub struct Inflating(Box<State>);
 

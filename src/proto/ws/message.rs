@@ -138,6 +138,18 @@ impl Reader {
         }
     }
 
+    /// Bytes of memory that it holds of what is incomplete. What a peer's messages may refer to is
+    /// not among them, for it does not grow.
+    pub fn held_bytes(&self) -> usize {
+        let message = |partial: &Partial| {
+            let inflating = |message: &Assembly| message.inflating.is_some();
+            partial.message.as_ref().map_or(0, |message| {
+                message.data.capacity() + usize::from(inflating(message)) * deflate::INFLATING
+            }) + partial.control.capacity()
+        };
+        self.0.as_deref().map_or(0, message)
+    }
+
     fn advance<'a>(
         &mut self,
         input: &mut &'a mut [u8],

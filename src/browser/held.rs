@@ -1,0 +1,57 @@
+//! L2: the memory that a conn has made grow, and what is done about it where there is too much.
+
+use super::conn::{Begun, Conn, Life, Member};
+use super::context::Context;
+use super::effect::Effect;
+use crate::link::LinkId;
+
+const NO_MEMORY: &str = "The server has too much memory in use; try again later.";
+const GIVES_WAY: &str = "the server has too much memory in use";
+
+impl Conn {
+    /// Bytes of memory that it holds beyond what an idle conn has; of shared frames its share.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let life = match &self.life {
+            Life::Head(head) => head.rest.capacity(),
+            Life::Asking(asking) => {
+                let question = asking.lookup.question.as_ref().map_or(0, Vec::capacity);
+                asking.begun.held_bytes() + asking.request.held_bytes() + question
+            }
+            Life::Waiting(waiting) => {
+                let names: usize = waiting.subscribe.iter().map(String::capacity).sum();
+                names + waiting.joining.begun.held_bytes()
+            }
+            Life::Joining(joining) => joining.begun.held_bytes() + joining.member.held_bytes(),
+            Life::Open(member) => member.held_bytes(),
+            Life::Closing(_) => 0,
+        };
+        life + self.outbox.held_bytes()
+    }
+
+    /// It holds more than others, and all together too much: it is closed, and closed at once when
+    /// it is closing already.
+    pub(crate) fn give_way(&mut self, link: LinkId, cx: &mut Context) {
+        if self.is_closing() {
+            cx.put(link, Effect::Drop);
+        } else if self.is_pending() {
+            self.refuse_waiting(link, 503, NO_MEMORY, cx);
+        } else {
+            let dropped = self.outbox.drop_unstarted();
+            cx.metrics.frames_dropped_total += dropped as u64;
+            self.close(link, Some(1013), GIVES_WAY, cx);
+        }
+    }
+}
+
+impl Member {
+    fn held_bytes(&self) -> usize {
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes.capacity());
+        kept + self.reader.held_bytes()
+    }
+}
+
+impl Begun {
+    fn held_bytes(&self) -> usize {
+        self.early.capacity()
+    }
+}
