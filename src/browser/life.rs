@@ -1,4 +1,5 @@
-//! L2: a conn's deadlines and its end.
+//! L2: a conn's deadlines and the ways it ends: pings and timeouts, expiry of its token, disconnect
+//! by the application, overflow of its outbox, shutdown.
 
 use super::conn::{Closing, Conn, Last, Life, Member, Unserved};
 use super::context::{Context, Pace};

@@ -1,6 +1,6 @@
 //! L2: a conn's way from its first byte to its 101, or to a refusal.
 //!
-//! Head: bytes are collected until the request is whole. Asking: it is found out who asks; the
+//! Head: bytes are collected until the request is complete. Asking: the client is identified; the
 //! answer comes back with this conn's name. Waiting, Joining: the conn is admitted, and becomes a
 //! member of its channels when the broker can be asked for them and has confirmed them.
 

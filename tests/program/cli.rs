@@ -66,7 +66,6 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
     ("--max-session-size", "64MiB", "give 1 to 16MiB"),
-    ("--max-session-size", "64MiB", "give 1 to 16MiB"),
     ("--max-fragments", "0", "give 1 to"),
     ("--compression", "on", "off, shared or dedicated"),
     ("--compression-min", "small", "such as 65536"),
