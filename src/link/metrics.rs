@@ -31,7 +31,7 @@ metrics! {
     gauge channels "Channels that somebody hears."
     gauge broker_up "1 when the broker answers."
     gauge control_heard "1 when the application's disconnects are heard, see wsloop:control."
-    gauge memory_bytes "Memory that waits for peers or that they began to fill, counted each second."
+    gauge memory_bytes "Bytes that wait for peers or have come in part, see --memory-limit."
     gauge resp_clients "Redis clients of the embedded broker."
     counter conns_accepted_total "Conns accepted."
     counter conns_full_total "Conns answered 503 because of --max-connections."

@@ -1,8 +1,8 @@
 //! The memory that peers make grow: how much it is, and who gives way when it is too much.
 //!
 //! It knows what each party says that it holds. Its rules:
-//! * nothing is counted while messages pass: what is held cannot have grown by more than has arrived
-//!   or been made since the last count, so that a count is due when that may have passed the limit;
+//! * nothing is counted while messages pass: what is held cannot have grown by more than has
+//!   arrived or been made since the last count, and a count is due when that may be too much;
 //! * a shared frame is counted once, in parts by those who hold it;
 //! * what the kernel holds for who does not read counts as far as it is bounded;
 //! * past the limit the largest is closed first, until what is left is below it.
@@ -34,6 +34,11 @@ pub(super) struct Memory {
 }
 
 impl Server {
+    /// Most bytes that the kernel is to take for a conn before it can send them; 0 is any number.
+    pub(crate) fn unsent_limit(&self) -> u32 {
+        u32::try_from(self.cx.settings.unsent_limit).unwrap_or(u32::MAX)
+    }
+
     /// Counts what is held, if it may be too much or was not counted for a while, and has those
     /// give way who hold most while it is.
     pub(super) fn bound_memory(&mut self) {

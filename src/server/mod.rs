@@ -277,11 +277,6 @@ impl Server {
         self.cx.settings.ping_interval_ms > 0
     }
 
-    /// Most bytes that the kernel is to take for a conn before it can send them; 0 is any number.
-    pub(crate) fn unsent_limit(&self) -> u32 {
-        u32::try_from(self.cx.settings.unsent_limit).unwrap_or(u32::MAX)
-    }
-
     /// So many lines of the log were lost so far.
     pub(crate) fn note_lost_lines(&mut self, lines: u64) {
         self.cx.metrics.log_lines_dropped_total = lines;

@@ -5,6 +5,7 @@ mod closing;
 mod descriptors;
 mod listening;
 mod logging;
+mod memory;
 mod shutdown;
 
 use std::fs;

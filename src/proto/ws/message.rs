@@ -138,16 +138,12 @@ impl Reader {
         }
     }
 
-    /// Bytes of memory that it holds of what is incomplete. What a peer's messages may refer to is
-    /// not among them, for it does not grow.
+    /// Bytes of memory that it holds of what is incomplete, which is what grows.
     pub fn held_bytes(&self) -> usize {
-        let message = |partial: &Partial| {
-            let inflating = |message: &Assembly| message.inflating.is_some();
-            partial.message.as_ref().map_or(0, |message| {
-                message.data.capacity() + usize::from(inflating(message)) * deflate::INFLATING
-            }) + partial.control.capacity()
-        };
-        self.0.as_deref().map_or(0, message)
+        let Some(Partial { control, message, .. }) = self.0.as_deref() else { return 0 };
+        let state = |of: &Assembly| if of.inflating.is_some() { deflate::INFLATING } else { 0 };
+        let bytes = message.as_ref().map_or(0, |of| of.data.capacity() + state(of));
+        control.capacity() + bytes
     }
 
     fn advance<'a>(
