@@ -21,8 +21,8 @@ const BACKLOG: i32 = 4096;
 /// Without pings, the kernel probes a peer that was silent for this long, at this interval.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
-/// A peer that acknowledges neither probes nor data for this long has vanished. Since Linux 5.11 that also
-/// ends who acknowledges and does not read, so that it may not be short.
+/// A peer that acknowledges neither probes nor data for this long has vanished. Since Linux 5.11
+/// this also ends a peer that acknowledges and does not read, so it must not be short.
 const VANISHED_AFTER: Duration = Duration::from_secs(300);
 
 /// Free ports that are tried until one is free on all addresses of a name.

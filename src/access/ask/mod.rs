@@ -7,8 +7,8 @@
 //!   let in as another. Where it may have more (`keep_alive`), it has the next only after a whole
 //!   answer that ends where it says it does;
 //! * whatever else arrives on a link, or does not in time, closes it: nobody has asked for that;
-//! * an application may close an idle link at any time. A question that was sent on such a link, and
-//!   got no byte of an answer, is sent once more on a new one;
+//! * an application may close an idle link at any time. A question that was sent on such a link and
+//!   got no byte of an answer is sent once more on a new one;
 //! * every question has its verdict by its deadline, once, unless its asker has gone. The answer
 //!   to a question whose asker has gone is awaited and thrown away, so that who comes and goes
 //!   does not have links dialed;
