@@ -43,6 +43,10 @@
 //!    may stop after some milliseconds of flushing, and go on in its next turn.
 //! 3. Sleep until something happens, or until [`next_deadline_ms`](Server::next_deadline_ms).
 //!
+//! At an [`Output::Dial`] of a name that cannot be answered at once the loop says
+//! [`Input::LookingUp`], and [`Input::LookedUp`] when it has the addresses: the time that a dial may
+//! take begins then.
+//!
 //! Time is one value, [`Now`], in every call. Inputs are past tense and borrow their bytes, outputs
 //! are imperative. A link may be anybody's: the loop does not know whose. A link is named by
 //! `accept` or by [`Output::Dial`], and its name is free again when [`Output::Close`] has been

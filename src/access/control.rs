@@ -1,6 +1,6 @@
 //! L1: what the application says to the servers themselves, on the channel `wsloop:control`.
 //!
-//! A message is a JSON object. There is one kind: `{"disconnect": {"user": "john"}}`, where `user`
+//! This file parses it; `server/brokering` acts on it. A message is a JSON object. There is one kind: `{"disconnect": {"user": "john"}}`, where `user`
 //! may be `group` or `session`, and beside `disconnect` there may be `code`, the close code (4403),
 //! and `reason`, a text for the browser.
 

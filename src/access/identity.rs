@@ -1,6 +1,6 @@
 //! L1: who a conn belongs to: session, user and groups, and which names they may have.
 //!
-//! An identity is found out by [`token`] or by [`session`], which are pure functions of bytes, or
+//! An identity is determined by [`token`] or by [`session`], which are pure functions of bytes, or
 //! by a question to the application. It knows nothing of where the bytes come from.
 //!
 //! - A name with a colon in it would make `[prefix:]audience:who:facility` ambiguous: facility `c`

@@ -1,4 +1,4 @@
-//! L1: the word that somebody probably meant who typed one that does not exist.
+//! L1: the closest match for a misspelt word.
 
 /// The candidate that the fewest changes of one character lead to, the first among equals.
 pub(crate) fn nearest<'a>(

@@ -99,10 +99,10 @@ mod tests {
         let session = Some("key".to_owned());
         let user = Some("john".to_owned());
         let nobody = Identity::default();
-        let visitor = Identity { session, user: Some(String::new()), ..nobody.clone() };
-        let john = Identity { user, ..visitor.clone() };
+        let stranger = Identity { session, user: Some(String::new()), ..nobody.clone() };
+        let john = Identity { user, ..stranger.clone() };
         let groups = vec!["editors".to_owned(), "staff".to_owned()];
-        [nobody, visitor, john.clone(), Identity { groups, ..john }]
+        [nobody, stranger, john.clone(), Identity { groups, ..john }]
     }
 
     #[test]

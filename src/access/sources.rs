@@ -3,7 +3,7 @@
 //! It knows tokens, cookies and what may be asked of whom; it asks nobody itself. Its rules:
 //! * sources are tried in the order token, session, application; the first that knows somebody ends
 //!   the search, and without an answer everybody is anonymous;
-//! * a token that is there and not valid is refused, never a step to the next source;
+//! * a token that is present but invalid is refused; it is never a step to the next source;
 //! * nothing is lost silently: cookies, sessions and names that are not taken are counted.
 
 use std::net::IpAddr;

@@ -6,7 +6,7 @@
 //! * an answer carries its ask, once. When the broker goes down, what it has not answered is given
 //!   back unanswered;
 //! * asks of one kind are answered in the order in which they were made;
-//! * a delivery that comes of a conn's own publishing carries that conn in `except`, exactly once.
+//! * the delivery of a conn's own publish names that conn in `except`, exactly once.
 //!
 //! A RESP client is a Redis client of the embedded broker: an application that publishes, or
 //! somebody who looks around. `client` is about one of them, `store` about what they and the conns

@@ -5,7 +5,7 @@
 //! * what only one state has is a field of that state;
 //! * open and idle, it owns nothing outside its own few cache lines;
 //! * every state has a deadline, except Open with pings and heartbeats off;
-//! * it leaves the hub, the owners and those it asked when it begins to close.
+//! * when it begins to close, it is removed from the hub and the owners, and its asks are dropped.
 //!
 //! [`handshake`](super::handshake) decides about a request, `opening` is about the states up to
 //! Open, `frames` about what an open conn sends, `life` about deadlines and the end.

@@ -24,7 +24,7 @@ const PLACE: usize = size_of::<Frame>();
 const PLACE_COST: u64 = 128;
 /// Who is accepted only to be told that it is not served has so long to say its request.
 const UNSERVED_MS: u64 = 1_000;
-/// A heartbeat goes out when nothing did for so long: browsers expect one every 4 s.
+/// The idle time after which a heartbeat goes out: browsers expect one every 4 s.
 const HEARTBEAT_MS: u64 = 3_900;
 
 /// What all conns share.

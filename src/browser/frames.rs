@@ -1,7 +1,8 @@
 //! L2: what an open conn sends.
 //!
-//! Rules: a go takes a bounded number of frames, and the rest is kept for the next; what answers
-//! the frames of one go, pongs above all, goes out as one; a close is answered once.
+//! A go is one pass over a conn's input. Its rules: it takes a bounded number of frames and keeps
+//! the rest for the next go; its replies, pongs above all, are queued as one frame; a close is
+//! answered once.
 
 use std::borrow::Cow;
 

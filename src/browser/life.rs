@@ -1,9 +1,10 @@
-//! L2: a conn's deadlines and its end.
+//! L2: a conn's deadlines and the ways it ends: pings and timeouts, expiry of its token, disconnect
+//! by the application, overflow of its outbox, shutdown.
 
 use super::conn::{Closing, Conn, Last, Life, Member, Unserved};
 use super::context::{Context, Pace};
 use super::effect::Effect;
-use super::handshake::{self, Refusal};
+use super::refusal::{self, Refusal};
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
 use crate::link::{Frame, LinkId};
@@ -129,7 +130,7 @@ impl Conn {
     pub(crate) fn disconnect(&mut self, link: LinkId, code: u16, reason: &str, cx: &mut Context) {
         match self.is_pending() {
             true => {
-                let refusal = handshake::revoked(self.accepted_frame().as_deref(), &cx.settings);
+                let refusal = refusal::revoked(self.accepted_frame().as_deref(), &cx.settings);
                 self.refuse(link, refusal, cx);
             }
             false => self.close(link, Some(code), reason, cx),
@@ -240,7 +241,7 @@ impl Conn {
         match &self.life {
             Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
             Life::Head(_) => {
-                let refusal = handshake::too_late(&cx.settings);
+                let refusal = refusal::too_late(&cx.settings);
                 self.refuse(link, refusal, cx);
             }
             _ => self.refuse_waiting(link, 503, TOO_LATE, cx),

@@ -13,6 +13,7 @@ mod host;
 mod life;
 mod names;
 mod opening;
+mod refusal;
 pub(crate) mod settings;
 
 pub(crate) use conn::{Conn, Kept, Unserved};

@@ -1,6 +1,6 @@
 //! L2: a conn's way from its first byte to its 101, or to a refusal.
 //!
-//! Head: bytes are collected until the request is whole. Asking: it is found out who asks; the
+//! Head: bytes are collected until the request is complete. Asking: the client is identified; the
 //! answer comes back with this conn's name. Waiting, Joining: the conn is admitted, and becomes a
 //! member of its channels when the broker can be asked for them and has confirmed them.
 
@@ -12,8 +12,9 @@ use super::conn::{
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
-use super::handshake::{self, Decision, Examined, Pending, Refusal, Request};
+use super::handshake::{self, Decision, Examined, Pending, Request};
 use super::life::is_bare;
+use super::refusal::{self, Refusal};
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::{Identity, Named};
@@ -223,9 +224,9 @@ impl Conn {
     ) {
         let refusal = match &self.life {
             Life::Asking(asking) => {
-                handshake::turned_away(status, text, &asking.request, &cx.settings)
+                refusal::turned_away(status, text, &asking.request, &cx.settings)
             }
-            _ => handshake::unavailable(text, self.accepted_frame().as_deref(), &cx.settings),
+            _ => refusal::unavailable(text, self.accepted_frame().as_deref(), &cx.settings),
         };
         self.refuse(link, refusal, cx);
     }
@@ -381,7 +382,7 @@ impl Conn {
         if begun.early.len() + bytes.len() <= cx.settings.max_head_size {
             return begun.early.extend_from_slice(bytes);
         }
-        let refusal = handshake::too_eager(self.accepted_frame().as_deref(), &cx.settings);
+        let refusal = refusal::too_eager(self.accepted_frame().as_deref(), &cx.settings);
         self.refuse(link, refusal, cx);
         self.pass_over(link, bytes, cx);
     }
@@ -404,7 +405,7 @@ fn examine(
     cx: &mut Context,
 ) -> Result<Option<(Identified, usize)>, Refusal> {
     let head = http::parse_head(bytes, cx.settings.max_head_size)
-        .map_err(|error| handshake::bad_head(error, &cx.settings))?;
+        .map_err(|error| refusal::bad_head(error, &cx.settings))?;
     let Some((head, length)) = head else { return Ok(None) };
     tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
     let examined = handshake::examine(&head, cx);
@@ -436,7 +437,7 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
         Examined::Asked(request) => request.accepted(),
     };
-    handshake::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
+    refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
 }
 
 fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -> Refusal {
@@ -447,11 +448,11 @@ fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -
                 tracing::info!("a token was refused: {error} (said once; then counted)");
             }
             let text = format!("The token is not valid: {error}.");
-            handshake::unauthorized(&text, request, &cx.settings)
+            refusal::unauthorized(&text, request, &cx.settings)
         }
         Unidentified::Unaskable => {
             let text = "The application cannot be asked about this request.";
-            handshake::turned_away(400, text, request, &cx.settings)
+            refusal::turned_away(400, text, request, &cx.settings)
         }
     }
 }

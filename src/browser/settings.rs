@@ -27,9 +27,9 @@ pub struct Settings {
     pub sources: Sources,
     /// The heartbeat text, when heartbeats are on.
     pub heartbeat: Option<Vec<u8>>,
-    /// A ping goes out when nothing arrived for so long; 0 is off.
+    /// The idle time after which a ping goes out; 0 is off.
     pub ping_interval_ms: u64,
-    /// A conn that does not answer a ping for so long is closed.
+    /// The time in which a ping must be answered.
     pub pong_timeout_ms: u64,
     /// From the accepting of a conn to its 101.
     pub handshake_timeout_ms: u64,

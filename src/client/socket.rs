@@ -15,7 +15,7 @@ use crate::proto::ws::message::{Event, Kind, Limits, Reader};
 
 /// How long the handshake may take, from looking up the name to the answer; and a write later.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A server that sent nothing for so long is pinged, and is gone if it is silent as long again.
+/// The idle time after which the server is pinged. After as much again it is taken for gone.
 const QUIET: Duration = Duration::from_secs(45);
 /// Largest head of an answer, in bytes.
 const MAX_HEAD: usize = 16 << 10;

@@ -101,7 +101,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_PING_INTERVAL",
         takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.ping_interval_ms = ms),
         default: Value("30"),
-        help: "A browser that sent nothing for so long gets a ping; 0 is off, and then who has \
+        help: "A browser that sent nothing for this time gets a ping; 0 is off, and then who has \
                vanished is noticed by TCP within some five minutes",
     },
     Flag {
@@ -109,7 +109,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_PONG_TIMEOUT",
         takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.settings.pong_timeout_ms = ms),
         default: Value("10"),
-        help: "A browser that does not answer a ping for so long is closed",
+        help: "A browser that does not answer a ping within this time is closed",
     },
     Flag {
         name: "handshake-timeout",

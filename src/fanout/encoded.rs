@@ -1,9 +1,8 @@
 //! L1: one message as the frames that its receivers want, each encoded once and shared.
 //!
 //! It knows what receivers agreed on, not who they are. Its rules:
-//! * a message is compressed once for each size of window, whoever gets it, except for receivers
-//!   whose messages may refer to earlier ones: for those a message smaller than what they remember
-//!   is compressed each time;
+//! * a message is compressed once for each size of window. The exception are receivers with
+//!   context takeover: for each of them a message smaller than its window is compressed by itself;
 //! * what compressing does not make smaller goes out as it is;
 //! * messages that arrived together go out as one run of frames, so that each receiver is handed
 //!   one thing instead of many.

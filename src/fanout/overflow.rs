@@ -1,4 +1,8 @@
-//! L1: what is done about a conn whose outbox is full, by its facility.
+//! L1: which facilities skip to the latest message when an outbox is full, and which close the conn
+//! (`--overflow`): the policy and its parser.
+//!
+//! `Conn::overflowed` in `browser/life` acts on it, and `Outbox::keep_latest` in `link/outbox`
+//! drops what is skipped.
 
 use std::fmt;
 

@@ -6,11 +6,12 @@
 //! * while a conn waits for a fetch of a channel, the channel's live messages are held for it: the
 //!   stored message goes out before them, unless it is one of them;
 //! * what is held is held once for all who wait, and goes when there is no answer in time;
-//! * a conn's stored messages come in the order of its channels;
-//! * who comes while a fetch is under way shares it if the broker was not asked yet, or nothing was
-//!   delivered since it was;
-//! * after an outage everybody who hears a channel waits for its stored message, and has it if it
-//!   is news: not one of the last two that were delivered, nor the last that was fetched.
+//! * a conn's stored messages come in the order of its channels, which is that of `Audience` in
+//!   `access/channel`;
+//! * a conn that arrives during a fetch shares it, unless a message was delivered after the broker
+//!   was asked;
+//! * after an outage every conn of a channel waits for its stored message. It gets the message only
+//!   if that is news: not among the last two delivered, nor the last one fetched.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

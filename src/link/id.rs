@@ -3,7 +3,7 @@
 //! It says nothing of what the link is. An index is used again after its link has gone; the
 //! generation is not, so that a name that has outlived its link means nothing and does no harm.
 
-/// Names one link: a browser's, a visitor's or the broker's.
+/// Names one link: a browser's, a RESP client's, the application's or Redis's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinkId {
     /// Its place in the slabs of the core and of the reactor.

@@ -1,9 +1,9 @@
 //! L1: a coarse, lazy timer wheel.
 //!
 //! It knows ticks and small numbers, not what is to happen. Its rules:
-//! * an entry costs four bytes, and a later deadline costs nothing: the owner remembers the tick
-//!   that [`Wheel::schedule`] returned, lets the entry fire, and only then looks whether its real
-//!   deadline has come; if not, it schedules again;
+//! * an entry costs four bytes, and moving a deadline back costs nothing: the owner lets the old
+//!   entry fire at the tick that [`Wheel::schedule`] returned, sees that its deadline has not come,
+//!   and schedules again;
 //! * an entry cannot be cancelled: one that fires for an owner that remembers another tick is
 //!   stale;
 //! * a deadline beyond the wheel's horizon fires early, at the horizon, and is scheduled again.

@@ -1,4 +1,4 @@
-//! L3: who is accepted, and when: the part of the loop that has the listeners in its hands.
+//! L3: accepts from the listeners: how many a turn, when it pauses, and when a shutdown stops it.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -6,17 +6,17 @@ use std::net::SocketAddr;
 use mio::Token;
 
 use super::ReactorError;
-use super::link::{Socket, Stream};
 use super::listen::{Comers, Listener};
 use super::reactor::{LISTENERS, Reactor};
+use super::socket::{Socket, Stream};
 
 /// Conns accepted in a turn.
 const ACCEPTS: usize = 256;
-/// The end was asked for, and nobody has come for so long: nobody comes any more.
+/// During a shutdown, accepting ends when no connection has arrived for this long.
 const QUIET_MS: u64 = 100;
-/// They may come for so long, where others never cease to.
+/// The longest time that a shutdown goes on accepting.
 const LISTEN_ON_MS: u64 = 2000;
-/// Out of descriptors, accepting pauses for so long.
+/// The pause in accepting after the descriptors ran out.
 const ACCEPT_PAUSE_MS: u64 = 500;
 
 /// The end was asked for.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use mio::Waker;
 use mio::net::{TcpStream, UnixStream};
 
-use super::link::Stream;
 use super::lookup::{LookUp, Lookups};
+use super::socket::Stream;
 use crate::link::LinkId;
 use crate::link::Target;
 

@@ -12,16 +12,16 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::ReactorError;
-use super::link::Stream;
+use super::socket::Stream;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
 const BACKLOG: i32 = 4096;
 
-/// Who is not pinged and says nothing for so long is probed by the kernel, and so often.
+/// Without pings, the kernel probes a peer that was silent for this long, at this interval.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
-/// Who acknowledges neither probes nor data for so long has vanished. Since Linux 5.11 that also
+/// A peer that acknowledges neither probes nor data for this long has vanished. Since Linux 5.11 that also
 /// ends who acknowledges and does not read, so that it may not be short.
 const VANISHED_AFTER: Duration = Duration::from_secs(300);
 
@@ -125,7 +125,7 @@ impl RespSockets {
     }
 }
 
-/// Who comes to a listener.
+/// Whom a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Comers {
     /// Conns.

@@ -5,13 +5,13 @@
 
 mod accepting;
 mod dial;
-mod link;
 mod listen;
 mod lookup;
 mod reactor;
 mod signals;
-mod steps;
+mod socket;
 mod sweep;
+mod turn_once;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;

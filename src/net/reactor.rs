@@ -5,12 +5,12 @@
 //! * links that were dialed are read before those that were accepted, so that Redis never waits for
 //!   browsers;
 //! * a link is read at most [`READS`] times in a turn, however many events and leftovers name it,
-//!   and reading has a time budget. Whoever a budget stopped is left over: once, behind the others
-//!   that are, and behind whoever has something new to say in the next turn, which does not sleep;
+//!   and reading has a time budget. A link that a budget stopped is left over, once. The next turn
+//!   does not sleep, and reads the links with new events first, then the leftovers in rotation;
 //! * a link that wants to rest is not read, and costs no turn, until the core names it again;
 //! * each link is written to at most once in a turn, when everything of that turn has been queued.
-//!   Writing has a time budget too, also within one link; what it leaves unwritten is for the next
-//!   turn, which then does not sleep;
+//!   Writing has a time budget too, which is checked within a link as well; the rest is written
+//!   in the next turn, which does not sleep;
 //! * running out of descriptors pauses accepting; it never spins.
 
 use std::collections::VecDeque;
@@ -26,9 +26,9 @@ use slab::Slab;
 use super::ReactorError;
 use super::accepting::Ending;
 use super::dial::Dials;
-use super::link::{Reading, Socket, Stream, link_of, token_of};
 use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
+use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
 use crate::server::Server;

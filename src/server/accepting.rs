@@ -1,9 +1,9 @@
-//! L2: who comes: whom there is room for, and who gives way.
+//! L2: whether a new conn is accepted, and which one is evicted to make room for it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::Server;
-use super::comers::Network;
+use super::strangers::Network;
 use super::table::Party;
 use crate::browser::{Conn, Unserved};
 use crate::link::timers::{self, Tick};
@@ -13,8 +13,8 @@ use crate::link::{LinkId, Now};
 pub(crate) const SURPLUS: usize = 32;
 /// So many of one address are told that it has too many; more are closed without a word.
 const TOLD: usize = 8;
-/// Who has not sent its request for so long gives way where all places are taken. In a rush the
-/// requests of those who have just come wait to be read.
+/// A conn that has not sent its request for this long may be evicted when all places are taken. A
+/// younger one may just not have been read yet.
 const PATIENCE_MS: u64 = 1_000;
 
 impl Server {

@@ -1,4 +1,5 @@
-//! What the broker says, and what becomes of its link.
+//! L2: acts on what the broker says: answers, deliveries, the state of its link, and the
+//! application's orders on `wsloop:control` (`on_control`).
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! The Redis clients of the embedded broker: who comes, what they ask of it, and what is sent to
-//! them.
+//! L2: the Redis clients of the embedded broker: accepting them, their commands, their replies.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! From messages to outboxes: what goes to everyone who hears a channel, and what goes to one who
-//! has waited for a stored message.
+//! L2: puts messages into outboxes: one message for everyone who hears a channel, or the stored
+//! message for one conn that has waited for it.
 //!
-//! It knows outboxes and what is done when one is full; not who hears what.
+//! It does not know who hears what. When an outbox is full it tells the conn (`browser/life`),
+//! which closes or skips.
 
 use super::lines::Line;
 use super::table::{Party, Table};

@@ -1,8 +1,8 @@
 //! L2: the lines of links that wait to be flushed: who is written to next.
 //!
 //! It knows places. What goes to few receivers is written before what goes to a crowd, however long
-//! that has waited, so that a message to very many delays nobody's answer; but a crowd moves on:
-//! one of it has its turn after a few others. Redis and the application come before all browsers.
+//! that has waited, so that a message to very many delays nobody's answer. After a few of those, one
+//! of the crowd is written, so that it moves on. Redis and the application come before all browsers.
 
 use std::collections::VecDeque;
 

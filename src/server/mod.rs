@@ -15,13 +15,13 @@
 mod accepting;
 mod brokering;
 mod clients;
-mod comers;
 mod handout;
 mod lines;
 mod memory;
 mod relay;
 mod routing;
 mod said;
+mod strangers;
 mod table;
 
 use std::hash::RandomState;
@@ -39,10 +39,10 @@ pub(crate) use accepting::SURPLUS;
 use brokering::Loss;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
-use comers::{Crowds, Strangers};
 use memory::Memory;
 use relay::Relay;
 use said::Said;
+use strangers::{Crowds, Strangers};
 use table::{Next, Party, Table};
 
 /// The server.

@@ -1,4 +1,4 @@
-//! What conns hear: channels, deliveries and stored messages.
+//! L2: what conns hear: channels, deliveries and stored messages.
 //!
 //! It knows the hub, and puts into outboxes. Its rules:
 //! * a message is encoded once for all who get it, and those that arrived together go out as one;

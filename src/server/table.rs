@@ -5,7 +5,8 @@
 //! * a place is taken when a link is named and given up when its `Close` is put out, at no other
 //!   time, so that the loop's own list of sockets has the same places;
 //! * a link stands in each line at most once, however much is queued for it;
-//! * a link that the kernel has refused bytes of stands in none: the loop comes by itself.
+//! * a link is in no line while the kernel takes no more of its bytes: the loop flushes it when the
+//!   socket is writable again.
 
 use std::collections::VecDeque;
 

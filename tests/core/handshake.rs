@@ -345,18 +345,18 @@ fn whoever_must_log_in_gets_403_on_the_echo_path_too() {
 fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
     let asking = "/ws/f?subscribe-user&publish-user&subscribe-group&subscribe-broadcast&echo";
     let nobody = Identity::default();
-    let visitor = Identity { session: Some("key".to_owned()), ..Identity::default() };
-    let nameless = Identity { user: Some(String::new()), ..visitor.clone() };
+    let stranger = Identity { session: Some("key".to_owned()), ..Identity::default() };
+    let nameless = Identity { user: Some(String::new()), ..stranger.clone() };
     let john = Identity {
         user: Some("john".to_owned()),
         groups: vec!["staff".to_owned()],
-        ..visitor.clone()
+        ..stranger.clone()
     };
     let narrow = |list| Some(Allow::parse(list).expect("a list"));
     let cases = [
         (&nobody, false, None, Some("subscribe-broadcast,echo")),
         (&nobody, true, None, None),
-        (&visitor, true, None, None),
+        (&stranger, true, None, None),
         (&nameless, true, None, None),
         (&john, true, None, Some("subscribe-broadcast,subscribe-group,subscribe-user,echo")),
         (

@@ -255,7 +255,7 @@ fn messages_go_to_browsers_and_come_from_them() {
     assert_eq!(world.answers(listener), message("three"));
     assert_eq!(world.texts(reader), ["two", "three"]);
 
-    // What a browser says is stored, and what a visitor stores is for browsers.
+    // What a browser says is stored, and what a RESP client stores is for browsers.
     assert_eq!(world.ask_for(publisher, "GET broadcast:foo"), "$5\nthree\n");
     assert_eq!(world.ask_for(publisher, "TTL broadcast:foo"), ":3600\n");
     assert_eq!(world.ask_for(publisher, "SET broadcast:foo four EX 10"), "+OK\n");
@@ -267,12 +267,12 @@ fn messages_go_to_browsers_and_come_from_them() {
 }
 
 #[test]
-fn a_browser_with_no_echo_hears_what_visitors_say_in_its_words() {
+fn a_browser_with_no_echo_hears_what_resp_clients_say_in_its_words() {
     let mut world = World::new(settings());
     let browser = world.open("/ws/foo?subscribe-broadcast&publish-broadcast");
-    let visitor = world.connect_resp();
+    let client = world.connect_resp();
     world.say(browser, "same");
-    world.ask_for(visitor, "PUBLISH broadcast:foo same");
+    world.ask_for(client, "PUBLISH broadcast:foo same");
     assert_eq!(world.texts(browser), ["same"]);
 }
 

@@ -7,7 +7,7 @@ pub mod deflate;
 pub mod frame;
 pub mod http_head;
 pub mod resp;
+pub mod resp_client;
 pub mod server;
 pub mod session;
 pub mod token;
-pub mod visitor;

@@ -32,7 +32,7 @@ fn a_pause_closes_nobody_who_had_answered() {
         let mut stream = TcpStream::connect(lp.address()).expect("a connection");
         stream.write_all(request.as_bytes()).expect("a request is taken");
         crowd.push(stream);
-        if crowd.len() % 100 == 0 {
+        if crowd.len().is_multiple_of(100) {
             lp.turn();
         }
     }

@@ -27,7 +27,9 @@ fn the_chat_with_redis() {
 #[test]
 #[ignore = "needs chromium and node"]
 fn the_page_of_the_chat() {
-    browse("page.test.mjs", &Wsloop::start(&["--resp", "127.0.0.1:0"]), &[]);
+    let named = ["--allowed-hosts", "elsewhere.test"];
+    let server = Wsloop::start(&[&["--resp", "127.0.0.1:0"][..], &named].concat());
+    browse("page.test.mjs", &server, &[]);
 }
 
 #[test]

@@ -64,6 +64,6 @@ fn token() {
 }
 
 #[test]
-fn visitor() {
-    replay("visitor", fuzzed::visitor::check);
+fn resp_client() {
+    replay("resp_client", fuzzed::resp_client::check);
 }

@@ -7,9 +7,8 @@
 //!   let in as another. Where it may have more (`keep_alive`), it has the next only after a whole
 //!   answer that ends where it says it does;
 //! * whatever else arrives on a link, or does not in time, closes it: nobody has asked for that;
-//! * a question that found its link closed before a byte of an answer came is asked once more, on
-//!   a link that was dialed since, if the first one had rested: that the application closes what
-//!   rests is no error;
+//! * an application may close an idle link at any time. A question that was sent on such a link, and
+//!   got no byte of an answer, is sent once more on a new one;
 //! * every question has its verdict by its deadline, once, unless its asker has gone. The answer
 //!   to a question whose asker has gone is awaited and thrown away, so that who comes and goes
 //!   does not have links dialed;
@@ -29,7 +28,7 @@ pub use verdict::{Failure, Granted, Verdict, Wrong};
 use crate::link::{LOOKUP_MS, LinkId, Target};
 use crate::proto::http::answer::{Answer, AnswerReader};
 
-/// A link that rests for so long is closed. Most applications close it earlier.
+/// The idle time after which a link is closed. Most applications close it earlier.
 const REST_MS: u64 = 30_000;
 /// Between a dial that failed and the next.
 const PAUSE_MS: u64 = 200;

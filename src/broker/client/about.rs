@@ -1,4 +1,5 @@
-//! Who is who: what a RESP client says about itself, and what it is told about the broker.
+//! L1: what a RESP client says about itself (CLIENT, HELLO), and what it is told about the broker
+//! (INFO).
 
 use std::fmt::Write;
 

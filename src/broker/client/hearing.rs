@@ -12,10 +12,13 @@ use crate::proto::resp::reply::{self, Version};
 const MAX_HEARING: usize = 4 << 20;
 
 /// Names in the order of their bytes, so that what is said about them has one.
+pub(crate) type NameSet = BTreeSet<Arc<[u8]>>;
+
+/// What a client hears.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
-    channels: BTreeSet<Arc<[u8]>>,
-    patterns: BTreeSet<Arc<[u8]>>,
+    channels: NameSet,
+    patterns: NameSet,
     bytes: usize,
 }
 
@@ -35,7 +38,7 @@ impl Hearing {
     }
 
     /// The channels it hears by their names, and its patterns.
-    pub(super) fn all(&self) -> (&BTreeSet<Arc<[u8]>>, &BTreeSet<Arc<[u8]>>) {
+    pub(super) fn all(&self) -> (&NameSet, &NameSet) {
         (&self.channels, &self.patterns)
     }
 

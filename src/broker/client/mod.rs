@@ -18,7 +18,7 @@ mod commands;
 mod hearing;
 mod keys;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::local::Local;
@@ -26,7 +26,7 @@ use crate::link::{Now, Wish};
 use crate::proto::resp::reply::{self, Version};
 use crate::proto::resp::request::{RequestError, Requests};
 use commands::{Command, Wrong};
-use hearing::Hearing;
+use hearing::{Hearing, NameSet};
 pub(crate) use keys::matching;
 
 /// Bytes that may wait to be sent while further commands are taken.
@@ -39,7 +39,7 @@ const MAX_NAME: usize = 4 << 10;
 const MAX_PATTERN: usize = 1024;
 /// Most steps that holding patterns against names may take in one command, some tenths of a second,
 /// and for one message, of each client: who has patterns that take more is closed.
-const MAX_WORK: usize = 1 << 25;
+const MAX_WORK: usize = 1 << 24;
 const MAX_WORK_PER_MESSAGE: usize = 1 << 18;
 /// Most bytes that a reply of many values may have, and a transaction.
 const MAX_MANY: usize = 64 << 20;
@@ -261,7 +261,7 @@ impl RespClient {
     }
 
     /// The channels that it hears by their names, and its patterns.
-    pub fn hearing(&self) -> (&BTreeSet<Arc<[u8]>>, &BTreeSet<Arc<[u8]>>) {
+    pub(crate) fn hearing(&self) -> (&NameSet, &NameSet) {
         self.session.hearing.all()
     }
 

@@ -26,7 +26,6 @@ use crate::link::{LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use errors::Ill;
 use health::Health;
-use kind::Role;
 use later::{Later, Publication};
 use session::{Awaited, Session};
 
@@ -379,6 +378,11 @@ impl Redis {
         let looks_inside = self.session.looks_inside();
         let before: &[u8] = input;
         let item = self.decoder.next(input);
+        // Nearly everything that arrives, and it shows nothing of the server.
+        if let Ok(Some(Item::Push(push @ Push::Message { .. }))) = item {
+            self.inside.clear();
+            return Some(self.session.on_push(push));
+        }
         if looks_inside {
             let taken = &before[..before.len() - input.len()];
             let room = (INSIDE - self.inside.len()).min(taken.len());
@@ -412,12 +416,9 @@ impl Redis {
         if event == BrokerEvent::Up {
             (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
             self.role_ms = now_ms + ROLE_MS;
-            let role = &mut self.session.kind.role;
-            *role = role.or(left_lately.then_some(Role::Replica));
+            self.session.assume_role(left_lately);
             self.health.say(role_notice(self.uses.publishes, &self.session));
-            if self.health.has(Ill::All) {
-                self.session.command(&[b"PING"], Awaited::Ping, now_ms);
-            }
+            self.session.ping(self.health.has(Ill::All), now_ms);
             return Some(event);
         }
         if let BrokerEvent::Demoted { reason } = event {

@@ -308,6 +308,18 @@ impl Session {
         BrokerEvent::Notice(Notice::Unstored { reason })
     }
 
+    /// Who does not say what it is is a replica if one was left lately.
+    pub(super) fn assume_role(&mut self, left_lately: bool) {
+        self.kind.role = self.kind.role.or(left_lately.then_some(Role::Replica));
+    }
+
+    /// Pings a server that was in no state to answer.
+    pub(super) fn ping(&mut self, was_ill: bool, now_ms: u64) {
+        if was_ill {
+            self.command(&[b"PING"], Awaited::Ping, now_ms);
+        }
+    }
+
     /// Whether it repeats what another server has.
     pub(super) fn is_replica(&self) -> bool {
         self.kind.role == Some(Role::Replica)

@@ -1,12 +1,12 @@
 //! L1: how many asks may be under way.
 //!
 //! Redis cuts a client that hears channels when what is on its way to it passes 32 MB, or 8 MB for
-//! a minute. So what is asked for is bounded in number, in the bytes that are expected to come back
-//! and in those that may at worst.
+//! a minute. So three things are bounded: the number of asks, the bytes that their answers are
+//! expected to have, and the bytes that they may have at worst.
 
 /// Asks under way at most: more are not quicker.
 const DEPTH: usize = 64;
-/// At worst so many times the bytes come back that are expected.
+/// The answers may be this many times larger than expected, at worst.
 const WORST: usize = 4;
 /// What a reply takes besides its value.
 const REPLY_BYTES: usize = 32;

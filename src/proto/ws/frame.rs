@@ -1,8 +1,8 @@
 //! One RFC 6455 frame: its header decoded and encoded, its payload unmasked in place.
 //!
 //! It knows single frames only: what may follow what, how large a message may be and what is
-//! valid UTF-8 is [`message`](super::message)'s. It keeps no state and takes nothing from its
-//! input.
+//! valid UTF-8 is [`message`](super::message)'s. The errors of both are here, each with its close
+//! code ([`ProtocolError::close_code`]). It keeps no state and takes nothing from its input.
 //!
 //! Rules:
 //! - A header is refused at the first byte that makes it wrong, in the order of the wire, so the

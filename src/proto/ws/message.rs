@@ -1,7 +1,7 @@
 //! Frames to messages: fragments joined, UTF-8 checked, control frames taken out between them.
 //!
-//! It knows one direction of one connection. What an event leads to, and what is sent when an
-//! error comes back, is the caller's affair.
+//! It knows one direction of one connection. What an event leads to is the caller's affair. An
+//! error is a [`ProtocolError`], which carries the close code to send.
 //!
 //! Rules:
 //! - What arrived whole is handed on where it lies, unmasked in place, not copied. Only what is

@@ -31,7 +31,7 @@ pub struct Listen {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-/// After a connection that lasted for so long, the pauses begin anew.
+/// A connection that lasted this long resets the pauses between attempts.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Listens until the reader of standard output ends, the server refuses or, if that was asked for,

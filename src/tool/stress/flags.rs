@@ -148,7 +148,7 @@ static FLAGS: &[Flag<StressDraft>] = &[
         variable: "",
         takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.timeout_ms = ms),
         default: Value("30"),
-        help: "Give up when nothing arrives for so long",
+        help: "Give up when nothing arrives for this time",
     },
     Flag {
         name: "pid",

@@ -100,7 +100,7 @@ fn disconnect(world: &mut World, dice: &mut Dice, browsers: &[(BrowserId, &str)]
 fn play(seed: u64) -> [u64; 8] {
     let mut settings = by_all();
     if let Some(application) = &mut settings.sources.auth {
-        application.keep_alive = seed % 2 == 0;
+        application.keep_alive = seed.is_multiple_of(2);
     }
     let mut world = World::new(settings);
     for user in USERS {

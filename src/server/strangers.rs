@@ -1,11 +1,12 @@
-//! L2: who comes from where: how many conns each address has, and whose request is not whole.
+//! L2: conns whose request is not complete yet, and the number of conns of each address.
 //!
 //! It knows links and networks. Its rules:
-//! * an IPv6 address counts as its /64, for whoever has one address has all of those;
-//! * when room is needed, the oldest stranger gives way of the network that has most of them: who
-//!   opens sockets and says nothing takes the places of its own, and of nobody else;
-//! * nobody gives way before its request can have been read: in a rush they wait in the kernel;
-//! * what one handshake costs does not depend on how many there are.
+//! * an IPv6 address counts as its /64, because one peer has all of those;
+//! * room is made by evicting the oldest stranger of the network that has the most strangers: a
+//!   peer that opens sockets and sends nothing loses only its own;
+//! * a conn is not evicted before its request can have been read. Until then newcomers wait in the
+//!   kernel's queue;
+//! * the cost of a handshake does not depend on the number of strangers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -62,7 +63,9 @@ impl Strangers {
         } else if self.order.len() > 2 * self.count + IDLE_NETWORKS {
             self.order.retain(|(link, ..)| is(*link));
         }
-        while self.order.pop_front_if(|(link, ..)| !is(*link)).is_some() {}
+        while self.order.front().is_some_and(|(link, ..)| !is(*link)) {
+            self.order.pop_front();
+        }
     }
 
     /// How many there are.

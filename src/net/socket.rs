@@ -1,8 +1,8 @@
-//! L3: one stream: what was read, what was written, and whether there is more.
+//! L3: one socket: a single read, a single write, and whether there is more.
 //!
-//! It does not know what its bytes mean. Its rules, which edge-triggered readiness asks for:
-//! reading goes on until the kernel has no more, says so by a short read, or a budget ends it;
-//! writing goes on until nothing waits or the kernel takes less than it is given.
+//! It does not know what its bytes mean, nor how often it is read or written in a turn: `reactor`
+//! has the loops and the budgets. Its rule, which edge-triggered readiness asks for: a short read
+//! or a short write means that the kernel has no more, or takes no more.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;

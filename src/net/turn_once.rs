@@ -1,4 +1,4 @@
-//! L3: the loop one turn at a time, for tests that look at what a turn does.
+//! L3: the loop one turn at a time, for tests.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ const STORE_LIMIT: usize = 4096;
 /// More than what is answered to an input of the fuzzer's size, most of which are KEYS and MGET.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Panics when a visitor is treated wrongly. The first byte says how the bytes are cut.
+/// Panics when a RESP client is treated wrongly. The first byte says how the bytes are cut.
 pub fn check(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
     let whole = answers(stream, stream.len().max(1));
@@ -34,47 +34,47 @@ fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
     let kind = BrokerKind::Local { store_limit: STORE_LIMIT };
     let uses = Uses { max_message: MAX_MESSAGE, max_session: MAX_MESSAGE, publishes: true };
     let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, uses, 0);
-    let mut visitor = RespClient::new(7, MAX_MESSAGE, None);
+    let mut client = RespClient::new(7, MAX_MESSAGE, None);
     let mut sent = Vec::new();
     for mut input in stream.chunks(piece) {
         loop {
             let local = broker.local().expect("the embedded one");
-            match visitor.step(&mut input, local, Now { mono_ms: 1000, unix_ms: 1000 }) {
+            match client.step(&mut input, local, Now { mono_ms: 1000, unix_ms: 1000 }) {
                 Step::Done => {}
                 Step::Publish { channel, payload } => {
                     assert!(payload.len() <= MAX_MESSAGE);
-                    let ears = visitor.ears(&channel);
-                    let heard = visitor.hear(&channel, &payload);
+                    let ears = client.ears(&channel);
+                    let heard = client.hear(&channel, &payload);
                     assert_eq!(ears > 0, heard > 0);
                     local.announce(channel, payload);
-                    visitor.published(ears);
+                    client.published(ears);
                 }
-                Step::PubSub(question) => visitor.told(&match question {
+                Step::PubSub(question) => client.told(&match question {
                     PubSub::Channels(_) => Heard::Channels(Vec::new()),
                     PubSub::Receivers(names) => {
                         Heard::Receivers(names.into_iter().map(|name| (name, 0)).collect())
                     }
                     PubSub::Patterns => Heard::Patterns(0),
                 }),
-                Step::Idle if visitor.has_more() => {}
+                Step::Idle if client.has_more() => {}
                 Step::Idle => break,
             }
-            take(&mut visitor, &mut sent);
+            take(&mut client, &mut sent);
         }
         assert!(input.is_empty(), "bytes are left behind");
-        take(&mut visitor, &mut sent);
+        take(&mut client, &mut sent);
         while broker.next(&mut &[][..], 1000).is_some() {}
         let store = broker.local().expect("the embedded one").store(1000);
         assert!(store.bytes() <= STORE_LIMIT);
-        if visitor.is_done(true) {
+        if client.is_done(true) {
             break;
         }
     }
     sent
 }
 
-fn take(visitor: &mut RespClient, sent: &mut Vec<u8>) {
-    sent.extend_from_slice(visitor.unsent());
+fn take(client: &mut RespClient, sent: &mut Vec<u8>) {
+    sent.extend_from_slice(client.unsent());
     assert!(sent.len() < MOST_BYTES);
-    visitor.advance(visitor.unsent().len());
+    client.advance(client.unsent().len());
 }
