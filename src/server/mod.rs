@@ -7,9 +7,9 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `accepting` is about who comes, `table` about links, `routing` about what conns want, `brokering`
-//! and `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
-//! outages, `clients` about RESP clients, `memory` about what all of them hold.
+//! `accepting` is about who comes, `table` about links, `routing` about what conns want,
+//! `brokering` and `said` about what the broker says, `relay` and `handout` about who hears it,
+//! `gaps` about outages, `clients` about RESP clients, `memory` about what all of them hold.
 
 mod accepting;
 mod brokering;
