@@ -48,12 +48,12 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     /// What the files hold, and what comes of it.
-    type Case = (&'static [(&'static str, &'static str)], Option<usize>);
+    type Case<'a> = (&'a [(&'a str, &'a str)], Option<usize>);
 
     #[test]
     fn the_memory_is_that_of_the_machine_or_of_a_smaller_group() {
         let meminfo = (MEMORY, "MemTotal:        2097152 kB\nMemFree:   1024 kB\n");
-        let cases: [Case; 9] = [
+        let cases: [Case<'_>; 9] = [
             (&[], None),
             (&[(MEMORY, "MemFree: 1 kB\n")], None),
             (&[meminfo], Some(2048 * MIB)),
