@@ -411,7 +411,7 @@ mod tests {
             assert_eq!(frame(&mut stream), (0x89, Vec::new()));
             assert_eq!(stream.read(&mut [0]).expect("an end"), 0);
         });
-        let (end, _) = listened(&url, Duration::from_millis(200));
+        let (end, _) = listened(&url, Duration::from_secs(1));
         assert_eq!(end, End::Failed("the server is silent, also when pinged".to_owned()));
         server.join().expect("the server saw what it should");
     }
