@@ -80,12 +80,15 @@ describe('a page that imports the package', () => {
       const folder = join(project, `dist-${name}`);
       await make(folder);
       const site = await startSite(WSLOOP_URL, { folders: [pathToFileURL(`${folder}/`)] });
-      const browser = await chromium();
       try {
-        const room = `/ws/${randomUUID()}?subscribe-broadcast&publish-broadcast&echo`;
-        await expectToHear(await browser.open(site.page([room])));
+        const browser = await chromium();
+        try {
+          const room = `/ws/${randomUUID()}?subscribe-broadcast&publish-broadcast&echo`;
+          await expectToHear(await browser.open(site.page([room])));
+        } finally {
+          await browser.end();
+        }
       } finally {
-        await browser.end();
         await site.end();
       }
     });
