@@ -43,13 +43,23 @@ export const sleep = (milliseconds) => new Promise((done) => setTimeout(done, mi
 function start(program, args, stdio) {
   const folder = mkdtempSync(join(tmpdir(), 'wsloop-browser-'));
   const env = { ...process.env, HOME: folder, TMPDIR: folder };
-  const child = spawn(program, args(folder), { env, stdio });
+  // A group of its own, so that no process of it is left that still writes to the folder.
+  const child = spawn(program, args(folder), { env, stdio, detached: true });
+  const kill = () => {
+    try {
+      process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // All of it has ended.
+    }
+  };
+  process.once('exit', kill);
   const ended = new Promise((done, fail) => {
     child.on('exit', done);
     child.on('error', fail);
   });
   const end = async () => {
-    child.kill('SIGKILL');
+    kill();
+    process.off('exit', kill);
     await ended;
     rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   };
