@@ -162,13 +162,6 @@ pub enum Examined {
     Asked(Request),
 }
 
-impl Pending {
-    /// Whether it cannot be opened without the broker.
-    pub fn needs_broker(&self) -> bool {
-        !self.grant.subscribe.is_empty() || !self.grant.publish.is_empty()
-    }
-}
-
 /// Decides about a request whose head is complete, as far as that can be without knowing who asks.
 pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let settings = &cx.settings;

@@ -332,6 +332,24 @@ mod tests {
     }
 
     #[test]
+    fn only_this_machine_s_addresses_are_loopback() {
+        for (address, expected) in [
+            ("127.0.0.1:80", true),
+            ("127.9.9.9:0", true),
+            ("[::1]:80", true),
+            ("LocalHost:80", true),
+            ("0.0.0.0:80", false),
+            ("[::]:80", false),
+            ("192.0.2.1:80", false),
+            ("shop.example:80", false),
+            // A proxy in front of it may be reached from anywhere.
+            ("unix:/run/wsloop.sock", false),
+        ] {
+            assert_eq!(is_loopback(address), expected, "{address}");
+        }
+    }
+
+    #[test]
     fn sizes() {
         table(
             |text| size(text, 1..=2 * GIB),
