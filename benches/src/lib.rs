@@ -5,6 +5,7 @@
 //! to, and what a peer sends is made by the caller, outside of what is measured.
 
 pub mod live;
+pub mod sites;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
@@ -12,8 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use wsloop::proto::ws::frame::{self, Opcode};
 use wsloop::{
-    Allow, BrokerKind, BrokerSettings, Input, LinkId, Now, Output, RedisSettings, Server, Settings,
-    Target, Wish,
+    Allow, BrokerKind, BrokerSettings, Cause, Input, LinkId, Now, Output, RedisSettings, Server,
+    Settings, Target, Wish,
 };
 
 /// Where every browser comes from.
@@ -34,17 +35,26 @@ pub struct Core {
     server: Server,
     now_ms: u64,
     redis: Option<LinkId>,
+    /// What Redis was told and has not answered.
+    commands: Vec<u8>,
+    /// Conns may be closed.
+    closes: bool,
 }
 
 impl Core {
     /// A server with the embedded broker.
     pub fn local() -> Core {
-        Core::new(BrokerKind::Local { store_limit: 64 << 20 })
+        Core::new(settings(BrokerKind::Local { store_limit: 64 << 20 }))
     }
 
     /// A server with a Redis that is up.
     pub fn redis() -> Core {
-        let mut core = Core::new(BrokerKind::Redis(RedisSettings {
+        Core::redis_with(|_| {})
+    }
+
+    /// The same with other settings.
+    pub fn redis_with(change: impl FnOnce(&mut Settings)) -> Core {
+        let mut settings = settings(BrokerKind::Redis(RedisSettings {
             target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
             user: None,
             password: None,
@@ -53,17 +63,21 @@ impl Core {
             buffer_limit: 16 << 20,
             window: 4 << 20,
         }));
+        change(&mut settings);
+        let mut core = Core::new(settings);
         core.pass(1);
+        core.commands.clear();
         core.redis_says(&mut b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec());
         core.drain();
         assert_eq!(core.server.metrics().broker_up, 1, "Redis was greeted");
+        core.redis_answers();
         core
     }
 
-    fn new(kind: BrokerKind) -> Core {
-        let settings = settings(BrokerSettings { expire_s: 3600, kind });
+    fn new(settings: Settings) -> Core {
         let server = Server::new(settings, RandomState::new(), 1);
-        Core { server, now_ms: 1_000_000, redis: None }
+        let commands = Vec::new();
+        Core { server, now_ms: 1_000_000, redis: None, commands, closes: false }
     }
 
     /// A browser connects and asks for a WebSocket; nothing is sent yet.
@@ -85,22 +99,37 @@ impl Core {
     /// A browser opens a WebSocket that hears the broadcasts to a facility, which Redis confirms
     /// when it is asked to.
     pub fn open_by_redis(&mut self, facility: &str) -> LinkId {
-        let (open, channels) = (self.open_conns(), self.server.metrics().channels);
-        let link = self.ask(&mut upgrade(&hears(facility), &[]));
-        let mut answer = Vec::new();
-        if self.server.metrics().channels > channels {
-            let length = facility.len() + "broadcast:".len();
-            let confirmed =
-                format!(">3\r\n$9\r\nsubscribe\r\n${length}\r\nbroadcast:{facility}\r\n:1\r\n");
-            answer.extend_from_slice(confirmed.as_bytes());
-        }
-        // Nothing is stored.
-        answer.extend_from_slice(b"_\r\n");
+        self.open_answered(&upgrade(&hears(facility), &[]))
+    }
+
+    /// A browser opens a WebSocket, and Redis answers what it is asked: that nothing is stored.
+    pub fn open_answered(&mut self, request: &[u8]) -> LinkId {
+        let open = self.open_conns();
+        let link = self.ask(&mut request.to_vec());
         self.drain();
-        self.redis_says(&mut answer);
-        self.drain();
+        self.redis_answers();
         assert_eq!(self.open_conns(), open + 1, "the handshake is complete");
         link
+    }
+
+    /// These browsers hang up, and Redis answers what comes of it.
+    pub fn leave(&mut self, links: &[LinkId]) {
+        self.closes = true;
+        for link in links {
+            self.server.handle(Input::HungUp { link: *link, cause: Cause::Ended }, self.now());
+        }
+        self.drain();
+        self.redis_answers();
+        self.closes = false;
+    }
+
+    /// Redis answers every command that it was told.
+    fn redis_answers(&mut self) {
+        while !self.commands.is_empty() {
+            let mut answers = sites::answers(&std::mem::take(&mut self.commands));
+            self.redis_says(&mut answers);
+            self.drain();
+        }
     }
 
     /// Bytes arrive from a browser, and are all looked at unless the turn is full.
@@ -144,7 +173,9 @@ impl Core {
                         self.server.handle(Input::WentOn { link }, self.now());
                     }
                 }
-                Output::Finish(_) | Output::Close(_) => panic!("nobody was to be closed"),
+                Output::Finish(_) | Output::Close(_) => {
+                    assert!(self.closes, "nobody was to be closed");
+                }
             }
         }
         sent
@@ -177,6 +208,9 @@ impl Core {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.server.slices(link, &mut slices);
             let bytes = slices[..used].iter().map(|slice| slice.len()).sum();
+            if self.redis == Some(link) {
+                slices[..used].iter().for_each(|slice| self.commands.extend_from_slice(slice));
+            }
             if bytes > 0 {
                 self.server.advance(link, bytes);
                 sent += bytes;
@@ -238,8 +272,13 @@ pub fn push(facility: &str, payload: &str) -> Vec<u8> {
 
 /// So many bytes of ASCII text, such as applications send: objects of a few fields.
 pub fn text(bytes: usize) -> String {
+    text_of(1, bytes)
+}
+
+/// The same, with other values for each seed.
+pub fn text_of(seed: u64, bytes: usize) -> String {
     let mut text = String::new();
-    let mut random = 1u64;
+    let mut random = seed;
     while text.len() < bytes {
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let (id, price) = (random >> 52, (random >> 33) % 100_000);
@@ -250,14 +289,14 @@ pub fn text(bytes: usize) -> String {
 }
 
 /// wsloop's defaults, with room for as many conns as are wanted.
-fn settings(broker: BrokerSettings) -> Settings {
+fn settings(kind: BrokerKind) -> Settings {
     Settings {
         allow: Allow::parse("all").expect("a list"),
         max_fragments: 128,
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
         echo_path: Some(ECHO.to_owned()),
-        broker,
+        broker: BrokerSettings { expire_s: 3600, kind },
         ..Settings::base()
     }
 }
