@@ -116,9 +116,11 @@ impl Kind {
     }
 
     /// What is said to everybody: sixteen messages of 256 bytes, four of them in each read, or
-    /// sixty of 1 KiB.
-    fn traffic(self, core: &mut Core, conns: usize) {
-        let (reads, each, bytes) = if self == Kind::Dedicated { (60, 1, 1024) } else { (4, 4, 256) };
+    /// sixty of 1 KiB. Returns the bytes that were sent.
+    fn traffic(self, core: &mut Core, conns: usize) -> usize {
+        let mut sent = 0;
+        let (reads, each, bytes) =
+            if self == Kind::Dedicated { (60, 1, 1024) } else { (4, 4, 256) };
         for read in 0..reads {
             let payload = text_of(read + 1, bytes);
             let channels = match self {
@@ -133,12 +135,28 @@ impl Kind {
                 };
                 core.redis_says(&mut push_to(&channel, &payload).repeat(each));
                 if number % 1_000 == 999 {
-                    core.drain_turns();
+                    sent += core.drain_turns();
                 }
             }
-            core.drain_turns();
+            sent += core.drain_turns();
         }
+        sent
     }
+}
+
+/// Bytes of a conn with dedicated compression that keeps so many bytes of earlier messages, and
+/// bytes that it was sent, when it has heard sixty messages of 1 KiB.
+pub fn window(kept: usize, conns: usize) -> (usize, usize) {
+    let before = Live::now();
+    let mut core = Core::redis_with(|settings| {
+        Kind::Dedicated.set(settings);
+        settings.compression_window = kept;
+    });
+    for number in 0..conns {
+        core.open_answered(&Kind::Dedicated.request(number, conns));
+    }
+    let sent = Kind::Dedicated.traffic(&mut core, conns);
+    (Live::now().since(&before).bytes() / conns, sent / conns)
 }
 
 /// Redis's answers to these commands, when nothing is stored there.
@@ -158,7 +176,8 @@ pub fn answers(mut commands: &[u8]) -> Vec<u8> {
                 for name in &words[1..] {
                     let kind = kind.to_lowercase();
                     let (kinds, names) = (kind.len(), name.len());
-                    let answer = format!(">3\r\n${kinds}\r\n{kind}\r\n${names}\r\n{name}\r\n:1\r\n");
+                    let answer =
+                        format!(">3\r\n${kinds}\r\n{kind}\r\n${names}\r\n{name}\r\n:1\r\n");
                     answers.extend_from_slice(answer.as_bytes());
                 }
             }
@@ -180,10 +199,8 @@ fn user(number: usize) -> String {
 
 fn push_to(channel: &str, payload: &str) -> Vec<u8> {
     let (channels, payloads) = (channel.len(), payload.len());
-    format!(
-        ">3\r\n$7\r\nmessage\r\n${channels}\r\n{channel}\r\n${payloads}\r\n{payload}\r\n"
-    )
-    .into_bytes()
+    format!(">3\r\n$7\r\nmessage\r\n${channels}\r\n{channel}\r\n${payloads}\r\n{payload}\r\n")
+        .into_bytes()
 }
 
 /// A token of the user of that number, in five groups of a hundred.
@@ -191,13 +208,9 @@ fn token(number: usize, conns: usize) -> String {
     let each = conns.div_ceil(SHARING);
     let group = |at: usize| format!("\"group-{:06}\"", at * each + (number / (at + 1)) % each);
     let groups: Vec<String> = (0..GROUPS).map(group).collect();
-    let claims = format!(
-        r#"{{"sub":"{}","groups":[{}],"exp":1900000000}}"#,
-        user(number),
-        groups.join(",")
-    );
-    let [header, claims] =
-        [r#"{"alg":"HS256"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let claims =
+        format!(r#"{{"sub":"{}","groups":[{}],"exp":1900000000}}"#, user(number), groups.join(","));
+    let [header, claims] = [r#"{"alg":"HS256"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
     let body = format!("{header}.{claims}");
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
     let tag = hmac::sign(&key, body.as_bytes());

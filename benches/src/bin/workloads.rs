@@ -3,6 +3,7 @@
 //! * `handshakes`, `delivery`, `echo`, `pushes` and `deflate` run under callgrind, which counts the
 //!   instructions of `measured` alone; see `scripts/counts`;
 //! * `bytes` prints the bytes of a conn with 100,000 of them on one channel;
+//! * `windows` prints what dedicated compression costs at each size of what it keeps;
 //! * `memory [conns]` prints a table of them, with a million conns if not told otherwise.
 //!
 //! What is counted is the same in every run but for the keys of the hash maps, which are random.
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use wsloop::LinkId;
 use wsloop_benches::live::Counting;
-use wsloop_benches::sites::{Kind, Sizes};
+use wsloop_benches::sites::{Kind, Sizes, window};
 use wsloop_benches::{Core, ECHO, OFFER, READ, hears, masked, push, speaks, text, upgrade};
 
 #[global_allocator]
@@ -29,13 +30,14 @@ fn main() -> ExitCode {
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
         ["bytes"] => println!("{}", bytes(Kind::One, 100_000)),
+        ["windows"] => windows(),
         ["memory"] => memory(1_000_000),
         ["memory", conns] if conns.parse().is_ok_and(|conns: usize| conns > 0) => {
             memory(conns.parse().expect("it is one"));
         }
         _ => {
             eprintln!(
-                "usage: workloads handshakes|delivery|echo|pushes|deflate|bytes|memory [conns]"
+                "usage: workloads handshakes|delivery|echo|pushes|deflate|bytes|windows|memory [conns]"
             );
             return ExitCode::from(2);
         }
@@ -144,6 +146,15 @@ fn second(core: &mut Core, speaker: LinkId, message: &[u8]) -> usize {
 /// Bytes of a conn of that kind when it has heard its messages.
 fn bytes(kind: Kind, conns: usize) -> usize {
     kind.measure(conns).after.bytes() / conns
+}
+
+fn windows() {
+    println!("60 messages of 1 KiB to each of 1,000 conns with dedicated compression\n");
+    println!("{:>8} {:>12} {:>12}", "kept", "bytes a conn", "bytes sent");
+    for kept in [256, 512, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10] {
+        let (bytes, sent) = window(kept, 1_000);
+        println!("{kept:>8} {bytes:>12} {sent:>12}");
+    }
 }
 
 fn memory(conns: usize) {
