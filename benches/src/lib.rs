@@ -13,8 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use wsloop::proto::ws::frame::{self, Opcode};
 use wsloop::{
-    Allow, BrokerKind, BrokerSettings, Cause, Input, LinkId, Now, Output, RedisSettings, Server,
-    Settings, Target, Wish,
+    Allow, BrokerKind, BrokerSettings, Input, LinkId, Now, Output, RedisSettings, Server, Settings,
+    Target, Wish,
 };
 
 /// Where every browser comes from.
@@ -35,10 +35,6 @@ pub struct Core {
     server: Server,
     now_ms: u64,
     redis: Option<LinkId>,
-    /// What Redis was told and has not answered.
-    commands: Vec<u8>,
-    /// Conns may be closed.
-    closes: bool,
 }
 
 impl Core {
@@ -49,35 +45,22 @@ impl Core {
 
     /// A server with a Redis that is up.
     pub fn redis() -> Core {
-        Core::redis_with(|_| {})
+        let mut core = Core::new(settings(redis_kind()));
+        core.greet();
+        core
     }
 
-    /// The same with other settings.
-    pub fn redis_with(change: impl FnOnce(&mut Settings)) -> Core {
-        let mut settings = settings(BrokerKind::Redis(RedisSettings {
-            target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
-            user: None,
-            password: None,
-            db: 0,
-            timeout_ms: 5_000,
-            buffer_limit: 16 << 20,
-            window: 4 << 20,
-        }));
-        change(&mut settings);
-        let mut core = Core::new(settings);
-        core.pass(1);
-        core.commands.clear();
-        core.redis_says(&mut b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec());
-        core.drain();
-        assert_eq!(core.server.metrics().broker_up, 1, "Redis was greeted");
-        core.redis_answers();
-        core
+    /// Redis is dialed, and greets.
+    fn greet(&mut self) {
+        self.pass(1);
+        self.redis_says(&mut b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec());
+        self.drain();
+        assert_eq!(self.server.metrics().broker_up, 1, "Redis was greeted");
     }
 
     fn new(settings: Settings) -> Core {
         let server = Server::new(settings, RandomState::new(), 1);
-        let commands = Vec::new();
-        Core { server, now_ms: 1_000_000, redis: None, commands, closes: false }
+        Core { server, now_ms: 1_000_000, redis: None }
     }
 
     /// A browser connects and asks for a WebSocket; nothing is sent yet.
@@ -99,37 +82,22 @@ impl Core {
     /// A browser opens a WebSocket that hears the broadcasts to a facility, which Redis confirms
     /// when it is asked to.
     pub fn open_by_redis(&mut self, facility: &str) -> LinkId {
-        self.open_answered(&upgrade(&hears(facility), &[]))
-    }
-
-    /// A browser opens a WebSocket, and Redis answers what it is asked: that nothing is stored.
-    pub fn open_answered(&mut self, request: &[u8]) -> LinkId {
-        let open = self.open_conns();
-        let link = self.ask(&mut request.to_vec());
+        let (open, channels) = (self.open_conns(), self.server.metrics().channels);
+        let link = self.ask(&mut upgrade(&hears(facility), &[]));
+        let mut answer = Vec::new();
+        if self.server.metrics().channels > channels {
+            let length = facility.len() + "broadcast:".len();
+            let confirmed =
+                format!(">3\r\n$9\r\nsubscribe\r\n${length}\r\nbroadcast:{facility}\r\n:1\r\n");
+            answer.extend_from_slice(confirmed.as_bytes());
+        }
+        // Nothing is stored.
+        answer.extend_from_slice(b"_\r\n");
         self.drain();
-        self.redis_answers();
+        self.redis_says(&mut answer);
+        self.drain();
         assert_eq!(self.open_conns(), open + 1, "the handshake is complete");
         link
-    }
-
-    /// These browsers hang up, and Redis answers what comes of it.
-    pub fn leave(&mut self, links: &[LinkId]) {
-        self.closes = true;
-        for link in links {
-            self.server.handle(Input::HungUp { link: *link, cause: Cause::Ended }, self.now());
-        }
-        self.drain();
-        self.redis_answers();
-        self.closes = false;
-    }
-
-    /// Redis answers every command that it was told.
-    fn redis_answers(&mut self) {
-        while !self.commands.is_empty() {
-            let mut answers = sites::answers(&std::mem::take(&mut self.commands));
-            self.redis_says(&mut answers);
-            self.drain();
-        }
     }
 
     /// Bytes arrive from a browser, and are all looked at unless the turn is full.
@@ -173,9 +141,7 @@ impl Core {
                         self.server.handle(Input::WentOn { link }, self.now());
                     }
                 }
-                Output::Finish(_) | Output::Close(_) => {
-                    assert!(self.closes, "nobody was to be closed");
-                }
+                Output::Finish(_) | Output::Close(_) => panic!("nobody was to be closed"),
             }
         }
         sent
@@ -208,9 +174,6 @@ impl Core {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.server.slices(link, &mut slices);
             let bytes = slices[..used].iter().map(|slice| slice.len()).sum();
-            if self.redis == Some(link) {
-                slices[..used].iter().for_each(|slice| self.commands.extend_from_slice(slice));
-            }
             if bytes > 0 {
                 self.server.advance(link, bytes);
                 sent += bytes;
@@ -286,6 +249,18 @@ pub fn text_of(seed: u64, bytes: usize) -> String {
     }
     text.truncate(bytes);
     text
+}
+
+fn redis_kind() -> BrokerKind {
+    BrokerKind::Redis(RedisSettings {
+        target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
+        user: None,
+        password: None,
+        db: 0,
+        timeout_ms: 5_000,
+        buffer_limit: 16 << 20,
+        window: 4 << 20,
+    })
 }
 
 /// wsloop's defaults, with room for as many conns as are wanted.

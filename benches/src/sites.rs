@@ -3,14 +3,16 @@
 //! Each kind is a number of conns that come, hear sixteen small messages each or sixty larger ones,
 //! and go.
 
+use std::io::IoSlice;
+
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use wsloop::proto::ws::deflate::Compression;
-use wsloop::{LinkId, Settings, TokenKeys, Tokens};
+use wsloop::{Cause, Input, LinkId, Output, Settings, TokenKeys, Tokens, Wish};
 
 use crate::live::Live;
-use crate::{Core, OFFER, hears, text_of, upgrade};
+use crate::{Core, OFFER, SLICES, hears, redis_kind, settings, text_of, upgrade};
 
 const SECRET: &[u8] = b"a secret of the application, of 44 bytes or so";
 /// Milliseconds in which a thousand conns come, so that a million come before the first ping.
@@ -62,31 +64,30 @@ impl Kind {
     /// Measures so many conns.
     pub fn measure(self, conns: usize) -> Sizes {
         let before = Live::now();
-        let mut core = Core::redis_with(|settings| self.set(settings));
+        let mut site = Site::new(|settings| self.set(settings));
         let mut links = Vec::with_capacity(conns);
         for number in 0..conns {
-            links.push(core.open_answered(&self.request(number, conns)));
+            links.push(site.open(&self.request(number, conns)));
             if number % 1_000 == 999 {
-                core.pass(THOUSAND_MS);
+                site.pass(THOUSAND_MS);
             }
         }
         let links_bytes = links.capacity() * size_of::<LinkId>();
-        let since = |core: &Core| {
-            assert!(core.open_conns() == conns as u64 || core.open_conns() == 0);
+        let since = |site: &Site| {
+            assert!(site.core.open_conns() == conns as u64 || site.core.open_conns() == 0);
             Live::now().since(&before).without(links_bytes)
         };
-        let idle = since(&core);
-        self.traffic(&mut core, conns);
-        let after = since(&core);
+        let idle = since(&site);
+        self.traffic(&mut site, conns);
+        let after = since(&site);
         for some in links.chunks(1_000) {
-            core.leave(some);
-            core.pass(THOUSAND_MS);
+            site.leave(some);
+            site.pass(THOUSAND_MS);
         }
         for _ in 0..10 {
-            core.pass(GONE_MS / 10);
-            core.leave(&[]);
+            site.pass(GONE_MS / 10);
         }
-        Sizes { idle, after, gone: since(&core) }
+        Sizes { idle, after, gone: since(&site) }
     }
 
     fn set(self, settings: &mut Settings) {
@@ -117,7 +118,7 @@ impl Kind {
 
     /// What is said to everybody: sixteen messages of 256 bytes, four of them in each read, or
     /// sixty of 1 KiB. Returns the bytes that were sent.
-    fn traffic(self, core: &mut Core, conns: usize) -> usize {
+    fn traffic(self, site: &mut Site, conns: usize) -> usize {
         let mut sent = 0;
         let (reads, each, bytes) =
             if self == Kind::Dedicated { (60, 1, 1024) } else { (4, 4, 256) };
@@ -133,14 +134,116 @@ impl Kind {
                     Kind::Own => format!("broadcast:{}", facility(number)),
                     Kind::Groups => format!("user:{}:stocks", user(number)),
                 };
-                core.redis_says(&mut push_to(&channel, &payload).repeat(each));
+                site.redis_says(&mut push_to(&channel, &payload).repeat(each));
                 if number % 1_000 == 999 {
-                    sent += core.drain_turns();
+                    sent += site.drain_turns();
                 }
             }
-            sent += core.drain_turns();
+            sent += site.drain_turns();
         }
         sent
+    }
+}
+
+/// A server whose Redis answers every command: that nothing is stored.
+struct Site {
+    core: Core,
+    /// What Redis was told and has not answered.
+    commands: Vec<u8>,
+}
+
+impl Site {
+    fn new(change: impl FnOnce(&mut Settings)) -> Site {
+        let mut settings = settings(redis_kind());
+        change(&mut settings);
+        let mut site = Site { core: Core::new(settings), commands: Vec::new() };
+        site.pass(1);
+        site
+    }
+
+    fn open(&mut self, request: &[u8]) -> LinkId {
+        let open = self.core.open_conns();
+        let link = self.core.ask(&mut request.to_vec());
+        self.drain();
+        assert_eq!(self.core.open_conns(), open + 1, "the handshake is complete");
+        link
+    }
+
+    fn leave(&mut self, links: &[LinkId]) {
+        for link in links {
+            let input = Input::HungUp { link: *link, cause: Cause::Ended };
+            self.core.server.handle(input, self.core.now());
+        }
+        self.drain();
+    }
+
+    fn redis_says(&mut self, bytes: &mut [u8]) {
+        self.core.redis_says(bytes);
+    }
+
+    fn pass(&mut self, ms: u64) -> usize {
+        self.core.now_ms += ms;
+        self.core.server.tick(self.core.now());
+        self.drain()
+    }
+
+    /// Takes turns, in which no time passes, until there is nothing left to send.
+    fn drain_turns(&mut self) -> usize {
+        let mut sent = self.drain();
+        loop {
+            match self.pass(0) {
+                0 => return sent,
+                more => sent += more,
+            }
+        }
+    }
+
+    /// Does what is to be done outside, and answers what Redis is told, until there is no more.
+    /// Returns the bytes that browsers were sent.
+    fn drain(&mut self) -> usize {
+        let mut sent = 0;
+        loop {
+            while let Some(output) = self.core.server.poll_output() {
+                match output {
+                    Output::Flush(link) => sent += self.flush(link),
+                    Output::Dial(link, _) => {
+                        self.core.redis = Some(link);
+                        self.core.server.handle(Input::Connected { link }, self.core.now());
+                    }
+                    Output::Resume(link) => {
+                        while self.core.server.wish(link) == Wish::GoOn {
+                            self.core.server.handle(Input::WentOn { link }, self.core.now());
+                        }
+                    }
+                    Output::Finish(_) | Output::Close(_) => {}
+                }
+            }
+            if self.commands.is_empty() {
+                return sent;
+            }
+            let mut answers = answers(&std::mem::take(&mut self.commands));
+            self.core.redis_says(&mut answers);
+        }
+    }
+
+    fn flush(&mut self, link: LinkId) -> usize {
+        let is_redis = self.core.redis == Some(link);
+        let mut sent = 0;
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.core.server.slices(link, &mut slices);
+            let bytes = slices[..used].iter().map(|slice| slice.len()).sum();
+            if is_redis {
+                slices[..used].iter().for_each(|slice| self.commands.extend_from_slice(slice));
+            }
+            if bytes > 0 {
+                self.core.server.advance(link, bytes);
+                sent += bytes;
+            }
+            if used < SLICES {
+                return if is_redis { 0 } else { sent };
+            }
+        }
     }
 }
 
@@ -148,19 +251,19 @@ impl Kind {
 /// bytes that it was sent, when it has heard sixty messages of 1 KiB.
 pub fn window(kept: usize, conns: usize) -> (usize, usize) {
     let before = Live::now();
-    let mut core = Core::redis_with(|settings| {
+    let mut site = Site::new(|settings| {
         Kind::Dedicated.set(settings);
         settings.compression_window = kept;
     });
     for number in 0..conns {
-        core.open_answered(&Kind::Dedicated.request(number, conns));
+        site.open(&Kind::Dedicated.request(number, conns));
     }
-    let sent = Kind::Dedicated.traffic(&mut core, conns);
+    let sent = Kind::Dedicated.traffic(&mut site, conns);
     (Live::now().since(&before).bytes() / conns, sent / conns)
 }
 
 /// Redis's answers to these commands, when nothing is stored there.
-pub fn answers(mut commands: &[u8]) -> Vec<u8> {
+fn answers(mut commands: &[u8]) -> Vec<u8> {
     let mut answers = Vec::new();
     while !commands.is_empty() {
         let mut line = || {
@@ -182,6 +285,7 @@ pub fn answers(mut commands: &[u8]) -> Vec<u8> {
                 }
             }
             "GETRANGE" | "GET" => answers.extend_from_slice(b"_\r\n"),
+            "HELLO" => answers.extend_from_slice(b"%1\r\n$5\r\nproto\r\n:3\r\n"),
             "PING" => answers.extend_from_slice(b"+PONG\r\n"),
             other => panic!("{other} has no answer"),
         }

@@ -3,7 +3,6 @@
 //! * `handshakes`, `delivery`, `echo`, `pushes` and `deflate` run under callgrind, which counts the
 //!   instructions of `measured` alone; see `scripts/counts`;
 //! * `bytes` prints the bytes of a conn with 100,000 of them on one channel;
-//! * `windows` prints what dedicated compression costs at each size of what it keeps;
 //! * `memory [conns]` prints a table of them, with a million conns if not told otherwise.
 //!
 //! What is counted is the same in every run but for the keys of the hash maps, which are random.
@@ -13,12 +12,14 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use wsloop::LinkId;
-use wsloop_benches::live::Counting;
-use wsloop_benches::sites::{Kind, Sizes, window};
+use wsloop_benches::live::{Counting, Live};
 use wsloop_benches::{Core, ECHO, OFFER, READ, hears, masked, push, speaks, text, upgrade};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
+
+/// Milliseconds in which a thousand conns come, so that a million come before the first ping.
+const THOUSAND_MS: u64 = 10;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -29,15 +30,14 @@ fn main() -> ExitCode {
         ["echo"] => echo(),
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
-        ["bytes"] => println!("{}", bytes(Kind::One, 100_000)),
-        ["windows"] => windows(),
+        ["bytes"] => println!("{}", bytes()),
         ["memory"] => memory(1_000_000),
         ["memory", conns] if conns.parse().is_ok_and(|conns: usize| conns > 0) => {
             memory(conns.parse().expect("it is one"));
         }
         _ => {
             eprintln!(
-                "usage: workloads handshakes|delivery|echo|pushes|deflate|bytes|windows|memory [conns]"
+                "usage: workloads handshakes|delivery|echo|pushes|deflate|bytes|memory [conns]"
             );
             return ExitCode::from(2);
         }
@@ -143,46 +143,78 @@ fn second(core: &mut Core, speaker: LinkId, message: &[u8]) -> usize {
     })
 }
 
-/// Bytes of a conn of that kind when it has heard its messages.
-fn bytes(kind: Kind, conns: usize) -> usize {
-    kind.measure(conns).after.bytes() / conns
-}
-
-fn windows() {
-    println!("60 messages of 1 KiB to each of 1,000 conns with dedicated compression\n");
-    println!("{:>8} {:>12} {:>12}", "kept", "bytes a conn", "bytes sent");
-    for kept in [256, 512, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10] {
-        let (bytes, sent) = window(kept, 1_000);
-        println!("{kept:>8} {bytes:>12} {sent:>12}");
-    }
+fn bytes() -> usize {
+    let before = Live::now();
+    let core = filled(100_000, |_| "stocks".to_owned());
+    let live = Live::now().since(&before);
+    assert_eq!(core.open_conns(), 100_000);
+    live.bytes() / 100_000
 }
 
 fn memory(conns: usize) {
-    println!("{conns} conns of the core: bytes live per conn\n");
-    println!("{:<36} {:>9} {:>9} {:>9} {:>12}", "", "idle", "after", "after", "allocations");
-    println!("{:<36} {:>9} {:>9} {:>9} {:>12}", "", "", "messages", "all left", "after");
-    let each = |bytes: usize| bytes as f64 / conns as f64;
-    let measured = Kind::ALL.map(|kind| (kind.name(), kind.measure(conns)));
-    for (what, Sizes { idle, after, gone }) in &measured {
+    println!("{conns} conns of the core, each with one subscription: bytes live per conn\n");
+    println!("{:<44} {:>10} {:>10} {:>12}", "", "idle", "after", "allocations");
+    println!("{:<44} {:>10} {:>10} {:>12}", "", "", "a burst", "");
+    let one = |_: usize| "stocks".to_owned();
+    let own = |number: usize| format!("user-{number:07}");
+    let mut by_size = Vec::new();
+    for (what, facility) in
+        [("all on one channel", &one as &dyn Fn(usize) -> String), ("each on its own", &own)]
+    {
+        let before = Live::now();
+        let mut core = filled(conns, facility);
+        let idle = Live::now().since(&before);
+        burst(&mut core, conns, facility);
+        let after = Live::now().since(&before);
+        let each = |bytes: usize| bytes as f64 / conns as f64;
         println!(
-            "{what:<36} {:>9.1} {:>9.1} {:>9.1} {:>12.3}",
+            "{what:<44} {:>10.1} {:>10.1} {:>12.3}",
             each(idle.bytes()),
             each(after.bytes()),
-            each(gone.bytes()),
             each(after.allocations)
         );
+        by_size.push((what, idle, after));
     }
-    for (what, Sizes { idle, after, gone }) in measured {
+    for (what, idle, after) in by_size {
         println!("\n{what}, by the size of the allocation");
-        for power in 0..idle.by_size.len() {
-            let sizes = [idle, after, gone].map(|live| each(live.by_size[power]));
-            if sizes.iter().any(|bytes| *bytes >= 0.05) {
+        for (power, (idle, after)) in idle.by_size.iter().zip(after.by_size).enumerate() {
+            let each = |bytes: usize| bytes as f64 / conns as f64;
+            if each(idle.max(&after).to_owned()) >= 0.05 {
                 let size = format!("  {} to {}", readable(1 << power), readable(2 << power));
-                let [idle, after, gone] = sizes;
-                println!("{size:<36} {idle:>9.1} {after:>9.1} {gone:>9.1}");
+                println!("{size:<44} {:>10.1} {:>10.1}", each(*idle), each(after));
             }
         }
     }
+}
+
+/// A server with so many conns, on the channels that are said.
+fn filled(conns: usize, facility: impl Fn(usize) -> String) -> Core {
+    let mut core = Core::redis();
+    for number in 0..conns {
+        core.open_by_redis(&facility(number));
+        if number % 1_000 == 999 {
+            core.pass(THOUSAND_MS);
+        }
+    }
+    core
+}
+
+/// Sixteen messages of 256 bytes to everybody, four of them in each read.
+fn burst(core: &mut Core, conns: usize, facility: impl Fn(usize) -> String) {
+    let payload = text(256);
+    let channels = if facility(0) == facility(1) { 1 } else { conns };
+    let mut sent = 0;
+    for _ in 0..4 {
+        for number in 0..channels {
+            let mut read = push(&facility(number), &payload).repeat(4);
+            core.redis_says(&mut read);
+            if number % 1_000 == 999 {
+                sent += core.drain_turns();
+            }
+        }
+        sent += core.drain_turns();
+    }
+    assert_eq!(sent, 16 * conns * (4 + 256), "everybody has everything");
 }
 
 fn readable(bytes: usize) -> String {
