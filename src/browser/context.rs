@@ -112,7 +112,7 @@ impl Context {
         Context {
             metrics: Metrics::default(),
             now: Now::default(),
-            encoder: Encoder::new(settings.compression_min),
+            encoder: Encoder::new(settings.compression_min, settings.compression_window),
             inflater: Inflater::default(),
             pace,
             limits,
