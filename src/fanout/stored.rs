@@ -132,7 +132,8 @@ pub(crate) struct GivenUp {
     pub waiters: Vec<Waiter>,
     /// Everyone else who heard the channel, after an outage.
     pub everyone: Option<CatchUp>,
-    /// The deliveries there had been when the first of the others began to wait.
+    /// The deliveries there had been when the first of the others began to wait, or so far when
+    /// there are no others: nothing is held for nobody.
     pub rest: u32,
 }
 
@@ -170,6 +171,12 @@ impl ChannelState {
     /// Bytes that are held.
     pub(crate) fn held_bytes(&self) -> usize {
         self.hold.as_ref().map_or(0, |hold| hold.bytes)
+    }
+
+    /// Panics when messages are held that nobody waits for.
+    pub(crate) fn check_invariants(&self) {
+        let Some(hold) = &self.hold else { return };
+        assert!(hold.messages.len() <= hold.wanted(self.deliveries), "messages held for nobody");
     }
 
     /// Since when the oldest message is held.
@@ -217,8 +224,7 @@ impl ChannelState {
         let own = (self.deliveries.wrapping_sub(since) as usize).min(held);
         let messages = hold.messages.iter().skip(held - own).cloned().collect();
         let before = hold.bytes;
-        let wanted = hold.fetches.iter().map(|(_, since)| self.deliveries.wrapping_sub(*since));
-        let wanted = wanted.max().map_or(0, |wanted| wanted as usize);
+        let wanted = hold.wanted(self.deliveries);
         while hold.messages.len() > wanted {
             let gone = hold.messages.pop_front().expect("there are more");
             hold.bytes -= gone.payload.len() + HELD_COST;
@@ -228,6 +234,14 @@ impl ChannelState {
             fetches.spare = self.hold.take().filter(|hold| hold.messages.capacity() == 0);
         }
         Released { messages, first: self.deliveries.wrapping_sub(own as u32), freed }
+    }
+}
+
+impl Hold {
+    /// How many messages somebody waits for behind a stored one.
+    fn wanted(&self, deliveries: u32) -> usize {
+        let wanted = self.fetches.iter().map(|(_, since)| deliveries.wrapping_sub(*since));
+        wanted.max().map_or(0, |wanted| wanted as usize)
     }
 }
 
@@ -332,7 +346,12 @@ impl Fetches {
 
     /// Those who wait for a fetch and came before there were `until` deliveries, and whether
     /// everyone is among them: they wait no more.
-    pub(crate) fn give_up(&mut self, number: u64, until: u32) -> Option<GivenUp> {
+    pub(crate) fn give_up(
+        &mut self,
+        number: u64,
+        until: u32,
+        state: &ChannelState,
+    ) -> Option<GivenUp> {
         let fetch = self.waiting.get_mut(&number)?;
         let late = |since: u32| is_before(since, until);
         let (waiters, rest) = fetch.waiters.drain(..).partition(|waiter| late(waiter.since));
@@ -341,7 +360,7 @@ impl Fetches {
         let stay = fetch.waiters.iter().map(|waiter| waiter.since);
         let stay = stay.chain(fetch.catch_up.map(|catch_up| catch_up.since));
         let rest = stay.reduce(|one, other| if is_before(other, one) { other } else { one });
-        Some(GivenUp { waiters, everyone, rest: rest.unwrap_or(until) })
+        Some(GivenUp { waiters, everyone, rest: rest.unwrap_or(state.deliveries) })
     }
 
     /// Takes the fetches that a broker which went away has not answered.
@@ -454,7 +473,7 @@ mod tests {
         assert_eq!((state.held_since(), state.held_until(9)), (Some(oldest), None));
         let until = state.held_until(10).expect("a message is");
         assert_eq!(state.fetches_before(until), [first]);
-        let gone = fetches.give_up(first, until).expect("it is under way");
+        let gone = fetches.give_up(first, until, &state).expect("it is under way");
         assert_eq!(gone.waiters.iter().map(|one| one.link.index).collect::<Vec<_>>(), [1]);
         let released = state.release(first, Some(gone.rest), &mut fetches);
         assert_eq!(released.messages.len(), 2);
