@@ -132,9 +132,8 @@ pub(crate) struct GivenUp {
     pub waiters: Vec<Waiter>,
     /// Everyone else who heard the channel, after an outage.
     pub everyone: Option<CatchUp>,
-    /// The deliveries there had been when the first of the others began to wait, or so far when
-    /// there are no others: nothing is held for nobody.
-    pub rest: u32,
+    /// The deliveries there had been when the first of the others began to wait, if any do.
+    pub rest: Option<u32>,
 }
 
 /// Whether one count of deliveries is smaller than another; they wrap around.
@@ -204,7 +203,8 @@ impl ChannelState {
     }
 
     /// The fetch of that number is over, or is so for those who came before there were `rest`
-    /// deliveries: what was held for it. It is held no more unless others wait for it.
+    /// deliveries: what was held for it. It is held no more unless others wait for it: what is held
+    /// for nobody would be overdue for ever.
     pub(crate) fn release(
         &mut self,
         number: u64,
@@ -218,7 +218,11 @@ impl ChannelState {
         let since = hold.fetches[at].1;
         match rest {
             Some(rest) => hold.fetches[at].1 = rest,
-            None => drop(hold.fetches.remove(at)),
+            None => {
+                hold.fetches.remove(at);
+                // Who comes now may not share it any more.
+                hold.shared = if hold.shared == number { 0 } else { hold.shared };
+            }
         }
         let held = hold.messages.len();
         let own = (self.deliveries.wrapping_sub(since) as usize).min(held);
@@ -346,12 +350,7 @@ impl Fetches {
 
     /// Those who wait for a fetch and came before there were `until` deliveries, and whether
     /// everyone is among them: they wait no more.
-    pub(crate) fn give_up(
-        &mut self,
-        number: u64,
-        until: u32,
-        state: &ChannelState,
-    ) -> Option<GivenUp> {
+    pub(crate) fn give_up(&mut self, number: u64, until: u32) -> Option<GivenUp> {
         let fetch = self.waiting.get_mut(&number)?;
         let late = |since: u32| is_before(since, until);
         let (waiters, rest) = fetch.waiters.drain(..).partition(|waiter| late(waiter.since));
@@ -360,7 +359,7 @@ impl Fetches {
         let stay = fetch.waiters.iter().map(|waiter| waiter.since);
         let stay = stay.chain(fetch.catch_up.map(|catch_up| catch_up.since));
         let rest = stay.reduce(|one, other| if is_before(other, one) { other } else { one });
-        Some(GivenUp { waiters, everyone, rest: rest.unwrap_or(state.deliveries) })
+        Some(GivenUp { waiters, everyone, rest })
     }
 
     /// Takes the fetches that a broker which went away has not answered.
@@ -473,9 +472,9 @@ mod tests {
         assert_eq!((state.held_since(), state.held_until(9)), (Some(oldest), None));
         let until = state.held_until(10).expect("a message is");
         assert_eq!(state.fetches_before(until), [first]);
-        let gone = fetches.give_up(first, until, &state).expect("it is under way");
+        let gone = fetches.give_up(first, until).expect("it is under way");
         assert_eq!(gone.waiters.iter().map(|one| one.link.index).collect::<Vec<_>>(), [1]);
-        let released = state.release(first, Some(gone.rest), &mut fetches);
+        let released = state.release(first, gone.rest, &mut fetches);
         assert_eq!(released.messages.len(), 2);
         assert_eq!(state.held_since().map(|since| since.at_ms), Some(20), "for the other");
         assert_eq!(over(&mut fetches, &mut state, first), [(2, vec![2])]);

@@ -262,9 +262,9 @@ impl Relay {
     fn give_up(&mut self, channel: ChannelId, place: u64, table: &mut Table, cx: &mut Context) {
         let Some(until) = self.hub.state(channel).held_until(place) else { return };
         for number in self.hub.state(channel).fetches_before(until) {
+            let Some(gone) = self.fetches.give_up(number, until) else { continue };
             let state = self.hub.state(channel);
-            let Some(gone) = self.fetches.give_up(number, until, state) else { continue };
-            let released = state.release(number, Some(gone.rest), &mut self.fetches);
+            let released = state.release(number, gone.rest, &mut self.fetches);
             cx.metrics.stored_late_total += 1;
             let everyone = gone.everyone.map(|catch_up| (catch_up.since, false));
             let packet = Packet::new(channel, None, &released);
