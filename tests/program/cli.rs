@@ -336,6 +336,21 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
 }
 
 #[test]
+fn check_serves_nobody_and_says_all_that_is_wrong() {
+    let output = run(&["check", "--expire=60"], &[("WSLOOP_PREFIX", "shop")]);
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let rows: Vec<Vec<&str>> = text.lines().map(|row| row.split_whitespace().collect()).collect();
+    assert!(rows.contains(&vec!["expire", "60", "the", "command", "line"]), "{text}");
+    assert!(rows.contains(&vec!["prefix", "shop", "WSLOOP_PREFIX"]), "{text}");
+    let output = run(&["check", "--expire=soon"], &[("WSLOOP_PREFIX", "a b")]);
+    assert_eq!(output.status.code(), Some(2));
+    let lines = String::from_utf8(output.stderr).expect("UTF-8");
+    let starts: Vec<&str> = lines.lines().map(|line| line.split(' ').nth(1).expect(line)).collect();
+    assert_eq!(starts, ["WSLOOP_PREFIX:", "--expire:"], "{lines}");
+}
+
+#[test]
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
         ("SECONDS", &["expire", "interval", "timeout", "leeway"][..]),
