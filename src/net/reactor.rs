@@ -28,6 +28,7 @@ use super::accepting::Ending;
 use super::dial::Dials;
 use super::heap::Heap;
 use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
+use super::remote::{News, Remote};
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
@@ -61,6 +62,7 @@ pub struct Reactor {
     pub(super) links: Slab<Socket>,
     pub(super) listeners: Vec<Listener>,
     signals: Option<Signals>,
+    news: News,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
@@ -88,13 +90,14 @@ impl Reactor {
         server: Server,
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let mut reactor = Reactor {
             server,
             poll,
             links: Slab::new(),
             listeners: Vec::new(),
             signals: None,
+            news: News::new(waker.clone()),
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
@@ -130,11 +133,16 @@ impl Reactor {
         self.lost_lines = lines;
     }
 
-    /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
-    /// the end at once.
-    pub fn heed_signals(&mut self) -> Result<(), ReactorError> {
-        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
+    /// From now on SIGTERM and SIGINT ask for the end, a second one for the end at once; SIGHUP
+    /// asks for it if `hangups_end`.
+    pub fn heed_signals(&mut self, hangups_end: bool) -> Result<(), ReactorError> {
+        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS, hangups_end)?);
         Ok(())
+    }
+
+    /// For other threads that have something to tell.
+    pub fn remote(&self) -> Remote {
+        self.news.remote()
     }
 
     /// Serves until a shutdown that was asked for is complete.
@@ -177,7 +185,7 @@ impl Reactor {
         let mut signalled = false;
         for event in events {
             match event.token() {
-                WAKER => self.on_resolved(),
+                WAKER => self.on_woken(),
                 SIGNALS => signalled = true,
                 Token(token) if token > LISTENERS - self.listeners.len() => {
                     self.listeners[LISTENERS - token].ready = true;
@@ -372,7 +380,11 @@ impl Reactor {
         }
     }
 
-    fn on_resolved(&mut self) {
+    /// Another thread has found something out.
+    fn on_woken(&mut self) {
+        while let Some(settings) = self.news.take() {
+            self.server.renew(settings);
+        }
         while let Some((link, stream)) = self.dials.resolved() {
             match self.link(link) {
                 Some(_) => {

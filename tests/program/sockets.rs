@@ -191,20 +191,6 @@ fn past_the_limit_conns_are_told_when_to_come_again() {
     assert_eq!(third.arrived(), []);
 }
 
-/// A terminal that closes sends it twice, and the shell in it once more.
-#[test]
-fn a_second_sighup_does_not_hurry() {
-    let mut server = Wsloop::start(&["--shutdown-timeout", "3600", "--close-timeout", "3600"]);
-    let mut silent = server.connect("room");
-    server.process().signal("HUP");
-    silent.hear_close(1001, "");
-    server.process().signal("HUP");
-    thread::sleep(Duration::from_millis(200));
-    assert!(server.is_running(), "the silent client has an hour");
-    server.process().signal("TERM");
-    assert!(server.wait().success());
-}
-
 #[test]
 fn under_nohup_sighup_stays_ignored() {
     let program = env!("CARGO_BIN_EXE_wsloop");
