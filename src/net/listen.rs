@@ -37,8 +37,18 @@ pub(super) struct Listener {
     pub socket: Door,
     /// There may be somebody to accept.
     pub ready: bool,
+    /// So many are accepted before it is asked whether there are more.
+    pub batch: usize,
+    /// That was asked in the turn before.
+    pub asked: bool,
     /// For whom.
     pub comers: Comers,
+}
+
+impl Listener {
+    fn new(socket: Door, comers: Comers) -> Self {
+        Listener { socket, ready: true, batch: 1, asked: false, comers }
+    }
 }
 
 /// A listening socket of either family.
@@ -77,6 +87,14 @@ impl Door {
             Door::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
         }
     }
+
+    /// Has it told once more if there is somebody to accept.
+    pub(super) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Door::Tcp(listener) => registry.reregister(listener, token, Interest::READABLE),
+            Door::Unix(listener, _) => registry.reregister(listener, token, Interest::READABLE),
+        }
+    }
 }
 
 impl Drop for Door {
@@ -103,8 +121,7 @@ impl RespSockets {
                 ours: false,
                 error,
             })?;
-            let comers = Comers::Clients;
-            return Ok(RespSockets(vec![Listener { socket, ready: true, comers }]));
+            return Ok(RespSockets(vec![Listener::new(socket, Comers::Clients)]));
         }
         let accepted = Accepted { kept_alive: true, unsent_limit: 0 };
         listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], accepted).map(RespSockets)
@@ -177,7 +194,7 @@ pub(super) fn listen_for(
         let set = |socket| accepted.set(socket);
         sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
         let doors = sockets.into_iter().map(Door::Tcp);
-        bound.extend(doors.map(|socket| Listener { socket, ready: true, comers }));
+        bound.extend(doors.map(|socket| Listener::new(socket, comers)));
     }
     Ok(bound)
 }

@@ -194,6 +194,7 @@ impl Reactor {
                     let link = link_of(token);
                     let Some(entry) = self.link(link) else { continue };
                     entry.ending |= event.is_read_closed();
+                    entry.failing |= event.is_error();
                     let (was_dialed, left_over) = (entry.dialed, entry.left_over);
                     if !entry.made {
                         self.on_dialed(link);

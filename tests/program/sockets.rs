@@ -1,6 +1,7 @@
 //! The program over real sockets, with the embedded broker: handshakes, pages, limits, signals and
 //! the many ways in which a connection ends.
 
+mod calls;
 mod closing;
 mod descriptors;
 mod listening;
