@@ -5,10 +5,11 @@
 //! member of its channels when the broker can be asked for them and has confirmed them.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::conn::{
-    Asking, Begun, Closing, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved,
-    Waiting,
+    Asking, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Unserved,
+    Waiting, Whence,
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
@@ -17,10 +18,13 @@ use super::life::is_bare;
 use super::refusal::{self, Refusal};
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
+use crate::access::crowds::Network;
 use crate::access::identity::{Identity, Named};
+use crate::access::proxies::Via;
 use crate::access::sources::{Known, Unidentified, WhoAsks};
 use crate::link::{Frame, LinkId};
 use crate::proto::http;
+use crate::proto::proxy::parse_proxy;
 use crate::proto::ws::frame;
 
 const UNKNOWN: &str = "It cannot be found out at the moment who you are; try again later.";
@@ -250,15 +254,29 @@ impl Conn {
         let Life::Head(head) = &mut self.life else { return };
         let since = head.began;
         let mut kept = std::mem::take(&mut head.rest);
-        let whole = match kept.is_empty() {
+        let mut whole = match kept.is_empty() {
             true => Cow::Borrowed(bytes),
             false => {
                 kept.extend_from_slice(bytes);
                 Cow::Owned(kept)
             }
         };
-        match examine(link, &whole, head, cx) {
-            Ok(None) => head.rest = whole.into_owned(),
+        let before = Network::of(head.whence.address);
+        let (whence, length) = match announced(link, &whole, head.whence, cx) {
+            Ok(Some(announced)) => announced,
+            Ok(None) => return head.rest = whole.into_owned(),
+            Err(refusal) => return self.refuse(link, refusal, cx),
+        };
+        if length > 0 {
+            whole = Cow::Owned(whole[length..].to_vec());
+        }
+        match examine(link, &whole, whence, cx) {
+            Ok(None) => {
+                (head.whence, head.rest) = (whence, whole.into_owned());
+                if before != Network::of(whence.address) {
+                    cx.put(link, Effect::Moved(before));
+                }
+            }
             Ok(Some((examined, length))) => {
                 let examined = match examined {
                     Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
@@ -397,29 +415,90 @@ enum Identified {
     By(Request, WhoAsks),
 }
 
+/// Takes what a proxy says of the connection before the request, of so many bytes: where it comes
+/// from now, or `None` while that is incomplete.
+fn announced(
+    link: LinkId,
+    bytes: &[u8],
+    whence: Whence,
+    cx: &mut Context,
+) -> Result<Option<(Whence, usize)>, Refusal> {
+    if whence.via != Via::Announcing {
+        return Ok(Some((whence, 0)));
+    }
+    let announced = parse_proxy(bytes).map_err(|error| {
+        cx.metrics.proxies_refused_total += 1;
+        if cx.said.proxy.first() {
+            let proxy = whence.address.map_or("a Unix socket".to_owned(), |ip| ip.to_string());
+            tracing::warn!("a proxy was refused, {proxy}: {error} (said once; then counted)");
+        }
+        refusal::unannounced(error, &cx.settings)
+    })?;
+    let Some((source, length)) = announced else { return Ok(None) };
+    let mut whence = Whence { address: source.or(whence.address), ..whence };
+    whence.via = cx.settings.proxies.via_announced(whence.address);
+    tracing::debug!("{link} comes from {}, as its proxy says", Shown(whence.address));
+    if whence.via == Via::Direct {
+        whence.count(link, cx);
+    }
+    Ok(Some((whence, length)))
+}
+
+impl Whence {
+    /// It is known whom a trusted proxy passes on, who counts from here on: there may be too many
+    /// of that address.
+    fn count(&mut self, link: LinkId, cx: &mut Context) {
+        if let Some(address) = self.address {
+            let network = Network::of(Some(address));
+            if cx.crowds.excess(network) > 0 {
+                self.unserved.get_or_insert(Unserved::Crowded);
+            }
+            cx.crowds.enter(link, network);
+        }
+    }
+}
+
+/// An address for the log.
+struct Shown(Option<IpAddr>);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "{}", address.to_canonical()),
+            None => f.write_str("a Unix socket"),
+        }
+    }
+}
+
 /// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
 /// incomplete.
 fn examine(
     link: LinkId,
     bytes: &[u8],
-    conn: &Head,
+    mut whence: Whence,
     cx: &mut Context,
 ) -> Result<Option<(Identified, usize)>, Refusal> {
     let head = http::parse_head(bytes, cx.settings.max_head_size)
         .map_err(|error| refusal::bad_head(error, &cx.settings))?;
-    let Some((head, length)) = head else { return Ok(None) };
-    tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
+    let Some((mut head, length)) = head else { return Ok(None) };
+    let client = cx.settings.proxies.client(&head, whence.via, whence.address);
+    tracing::debug!("{link} asks: {} {:?}, {}", head.method, head.path, Shown(client.address));
+    if whence.via == Via::Forwarding && !cx.settings.proxies.trusted.has(client.address) {
+        whence.address = client.address;
+        whence.count(link, cx);
+    }
+    // The host that the page's origin is compared with is the one that the browser knows.
+    head.authority = client.host.or(head.authority);
     let examined = handshake::examine(&head, cx);
     let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
-    if let Some(why) = conn.unserved {
+    if let Some(why) = whence.unserved {
         return refused(refuse_unserved(why, examined, cx));
     }
-    let address = cx.settings.sources.auth.is_some().then_some(conn.address);
     let identified = match examined {
         Examined::Decided(decision) => Identified::Decided(decision),
         Examined::Asked(request) => {
             let sources = &cx.settings.sources;
-            match sources.identify(&head, address, cx.now.unix_ms, &mut cx.metrics) {
+            match sources.identify(&head, &client, cx.now.unix_ms, &mut cx.metrics) {
                 Ok(who) => Identified::By(request, who),
                 Err(unidentified) => {
                     return refused(refuse_unidentified(unidentified, &request, cx));

@@ -158,6 +158,11 @@ impl ServerDraft {
                  users; give each a --prefix of its own"
             ));
         }
+        if self.settings.proxies.announce && self.settings.proxies.trusted.is_empty() {
+            let why = "is taken from trusted proxies alone, and none is; name them with \
+                       --trusted-proxies";
+            return Err(Wrong { flag: "proxy-protocol", why: why.to_owned() });
+        }
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
             Some(redis) => BrokerKind::Redis(RedisSettings {

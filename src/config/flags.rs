@@ -6,6 +6,7 @@
 use crate::access::ask::auth_url;
 use crate::access::channel::Allow;
 use crate::access::hosts::AllowedHosts;
+use crate::access::proxies::TrustedProxies;
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::upgrade::AllowedOrigins;
 
@@ -31,12 +32,22 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "listen",
         variable: "WSLOOP_LISTEN",
-        takes: Entries("HOST:PORT", |draft, text| {
+        takes: Entries("HOST:PORT|unix:PATH", |draft, text| {
             values::listen(text).map(|()| draft.listen.push(text.to_owned()))
         }),
         default: Value("127.0.0.1:8080"),
-        help: "Address to listen on; repeatable, or separated by commas; port 0 is any free one, \
-               and is printed",
+        help: "Address to listen on, or the path of a socket, `unix:@name` for one that is no \
+               file; repeatable, or separated by commas; port 0 is any free one, and is printed",
+    },
+    Flag {
+        name: "socket-mode",
+        variable: "WSLOOP_SOCKET_MODE",
+        takes: Text("MODE", |draft, text| {
+            put(&mut draft.settings.socket_mode, values::socket_mode(text))
+        }),
+        default: Value("660"),
+        help: "Who may connect to the sockets that have paths, as the mode of their files in \
+               octal; the proxy is to be in the group, or it is 666",
     },
     Flag {
         name: "redis",
@@ -235,8 +246,36 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_MAX_PER_ADDRESS",
         takes: Count(0..=usize::MAX, |draft, count| draft.settings.max_per_address = count),
         default: Value("0"),
-        help: "Most connections of one IPv4 address or IPv6 /64; more get 429; 0 is any number, as \
-               behind a proxy, which is one address",
+        help: "Most connections of one IPv4 address or IPv6 /64; more get 429; 0 is any number; \
+               behind a proxy it needs `--trusted-proxies`, which are not counted themselves",
+    },
+    Flag {
+        name: "trusted-proxies",
+        variable: "WSLOOP_TRUSTED_PROXIES",
+        takes: List("LIST", |draft, text| {
+            put(&mut draft.settings.proxies.trusted, TrustedProxies::parse(text))
+        }),
+        default: Words("none"),
+        help: "Proxies that are believed when they say where a request comes from: addresses and \
+               networks separated by commas, as `127.0.0.1,10.0.0.0/8`, and `unix` for whoever \
+               comes by a socket with a path",
+    },
+    Flag {
+        name: "forwarded-headers",
+        variable: "WSLOOP_FORWARDED_HEADERS",
+        takes: Text("x-forwarded|forwarded", |draft, text| {
+            put(&mut draft.settings.proxies.headers, values::forwarded_headers(text))
+        }),
+        default: Value("x-forwarded"),
+        help: "How they say it: `x-forwarded` is X-Forwarded-For, -Proto and -Host, `forwarded` is \
+               Forwarded of RFC 7239; the other is passed over, for the browser may have sent it",
+    },
+    Flag {
+        name: "proxy-protocol",
+        variable: "WSLOOP_PROXY_PROTOCOL",
+        takes: Switch(|draft, on| draft.settings.proxies.announce = on),
+        default: Value("off"),
+        help: "Every connection of a trusted proxy begins with the PROXY protocol, version 1 or 2",
     },
     Flag {
         name: "store-limit",

@@ -248,9 +248,11 @@ fn asked(lines: &str, address: &str) -> String {
     let head = format!("GET /ws/a?b=c&d=%0d%0a HTTP/1.1\r\n{lines}\r\n");
     let head: Vec<u8> = head.chars().map(|c| u8::try_from(c).expect("a byte")).collect();
     let (head, _) = http::parse_head(&head, 8192).expect("a head").expect("all of it");
-    let address: IpAddr = address.parse().expect("an address");
+    let address = Some(address.parse().expect("an address"));
+    let scheme = head.header("X-Forwarded-Proto").and_then(http::Scheme::parse);
+    let client = Client { address, scheme, host: None };
     let bytes =
-        question(&auth("app:8000", "/auth?x", true), &head, address).expect("nothing ends a line");
+        question(&auth("app:8000", "/auth?x", true), &head, &client).expect("nothing ends a line");
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
