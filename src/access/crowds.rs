@@ -9,7 +9,7 @@ use crate::link::LinkId;
 
 /// An address as far as one peer has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Network(u128);
+pub struct Network(u128);
 
 impl Network {
     /// That of an address; whoever comes by a Unix socket has one of their own.

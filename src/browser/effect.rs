@@ -41,7 +41,7 @@ pub struct Left {
     /// Who was asked about it.
     pub asked: Option<Source>,
     /// Where it came from, if its request was not whole.
-    pub(crate) stranger: Option<Network>,
+    pub stranger: Option<Network>,
 }
 
 /// Who is asked about a conn.

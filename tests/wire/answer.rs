@@ -1,9 +1,8 @@
 //! The response reader from outside: what it makes of answers, however they are cut, and the
 //! request that is written to get one.
 
-use std::net::IpAddr;
-
 use wsloop::internals::access::ask::question;
+use wsloop::internals::access::proxies::Client;
 use wsloop::proto::http;
 use wsloop::proto::http::answer::{
     Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY, MAX_HEAD,
@@ -287,9 +286,10 @@ fn a_question_says_which_scheme_a_proxy_saw_if_it_is_one() {
 #[test]
 fn a_question_says_that_it_is_the_only_one_on_its_connection() {
     let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
-    let address: IpAddr = "::1".parse().expect("an address");
+    let address = Some("::1".parse().expect("an address"));
+    let client = Client { address, scheme: None, host: None };
     for keep_alive in [false, true] {
-        let bytes = question(&auth("h", "/", keep_alive), &head, address).expect("a question");
+        let bytes = question(&auth("h", "/", keep_alive), &head, &client).expect("a question");
         let text = String::from_utf8(bytes).expect("text");
         assert_eq!(text.contains("\r\nConnection: close\r\n"), !keep_alive, "{text}");
     }
@@ -298,11 +298,12 @@ fn a_question_says_that_it_is_the_only_one_on_its_connection() {
 #[test]
 fn a_question_goes_nowhere_else() {
     let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
-    let address: IpAddr = "::1".parse().expect("an address");
+    let address = Some("::1".parse().expect("an address"));
+    let client = Client { address, scheme: None, host: None };
     for (host, path) in
         [("h\r\nA: b", "/"), ("h\n", "/"), ("h\0", "/"), ("h", "/ HTTP/1.1\r\nA: b")]
     {
-        assert_eq!(question(&auth(host, path, false), &head, address), None, "{host:?} {path:?}");
+        assert_eq!(question(&auth(host, path, false), &head, &client), None, "{host:?} {path:?}");
     }
     let mut forged = head.clone();
     forged.path = "/a\r\nX-Wsloop-User: root";
