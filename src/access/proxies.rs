@@ -2,8 +2,8 @@
 //!
 //! Its rules:
 //! * nobody is believed who is not named: what an untrusted peer says of others is passed over;
-//! * the client is the rightmost address that is no trusted proxy, for whoever stands left of it may
-//!   have been invented by it;
+//! * the client is the rightmost address that is no trusted proxy, for it may have invented whoever
+//!   stands left of it;
 //! * one kind of header is read, which the proxies write; the other comes from the client.
 
 use std::net::IpAddr;

@@ -12,11 +12,17 @@ use crate::proto::ws::upgrade::AllowedOrigins;
 
 use super::draft::ServerDraft;
 use super::table::Absent::{Value, Words};
-use super::table::Flag;
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
-use super::table::{Takes, put};
+use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
 use super::{redis_url, sources};
+
+/// Reads a text and puts what it means into that field of the draft.
+macro_rules! set {
+    ($($field:ident).+, $read:path $(, $example:literal)?) => {
+        |draft, text| put(&mut draft.$($field).+, $read(text $(, $example)?))
+    };
+}
 
 /// The flags in the order of the help.
 pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
@@ -42,12 +48,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "socket-mode",
         variable: "WSLOOP_SOCKET_MODE",
-        takes: Text("MODE", |draft, text| {
-            put(&mut draft.settings.socket_mode, values::socket_mode(text))
-        }),
+        takes: Text("MODE", set!(settings.socket_mode, values::socket_mode)),
         default: Value("660"),
-        help: "Who may connect to the sockets that have paths, as the mode of their files in \
-               octal; the proxy is to be in the group, or it is 666",
+        help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
     Flag {
         name: "redis",
@@ -60,9 +63,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",
-        takes: Text("HOST:PORT|unix:PATH|off", |draft, text| {
-            put(&mut draft.resp, values::resp(text))
-        }),
+        takes: Text("HOST:PORT|unix:PATH|off", set!(resp, values::resp)),
         default: Words("`127.0.0.1:6380`, unless it is taken"),
         help: "Address at which the embedded broker answers Redis clients, of this machine only, \
                or the path of a socket that only this user may open",
@@ -70,18 +71,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "resp-password",
         variable: "WSLOOP_RESP_PASSWORD",
-        takes: Text("FILE", |draft, path| {
-            put(&mut draft.settings.resp_password, sources::password(path).map(Some))
-        }),
+        takes: Text("FILE", set!(settings.resp_password, sources::password)),
         default: Words("none: whoever reaches it may publish"),
         help: "File with the password that Redis clients of the embedded broker have to say",
     },
     Flag {
         name: "url-prefix",
         variable: "WSLOOP_URL_PREFIX",
-        takes: Text("PATH", |draft, text| {
-            put(&mut draft.settings.url_prefix, values::url_prefix(text))
-        }),
+        takes: Text("PATH", set!(settings.url_prefix, values::url_prefix)),
         default: Value("/ws/"),
         help: "What WebSocket paths begin with; the rest of a path is the facility",
     },
@@ -160,9 +157,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "compression",
         variable: "WSLOOP_COMPRESSION",
-        takes: Text("off|shared|dedicated", |draft, text| {
-            put(&mut draft.settings.compression, values::compression(text))
-        }),
+        takes: Text("off|shared|dedicated", set!(settings.compression, values::compression)),
         default: Value("shared"),
         help: "permessage-deflate: `shared` compresses each message once for all who get it; \
                `dedicated` compresses it for each browser, in terms of what it heard before",
@@ -184,9 +179,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "compression-for",
         variable: "WSLOOP_COMPRESSION_FOR",
-        takes: Text("all|browsers", |draft, text| {
-            put(&mut draft.settings.compression_for, values::compression_for(text))
-        }),
+        takes: Text("all|browsers", set!(settings.compression_for, values::compression_for)),
         default: Value("all"),
         help: "Who is given permessage-deflate: `all` who offer it, or only `browsers`, for other \
                clients are often wrong about it",
@@ -209,9 +202,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "overflow",
         variable: "WSLOOP_OVERFLOW",
-        takes: List("LIST", |draft, text| {
-            put(&mut draft.settings.overflows, Overflows::parse(text))
-        }),
+        takes: List("LIST", set!(settings.overflows, Overflows::parse)),
         default: Value("close"),
         help: "What is done past that limit: `close`, or `latest`, which skips to the newest \
                message of each channel; also by facility, as in `ticker/*=latest,close`",
@@ -259,23 +250,20 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "trusted-proxies",
         variable: "WSLOOP_TRUSTED_PROXIES",
-        takes: List("LIST", |draft, text| {
-            put(&mut draft.settings.proxies.trusted, TrustedProxies::parse(text))
-        }),
+        takes: List("LIST", set!(settings.proxies.trusted, TrustedProxies::parse)),
         default: Words("none"),
-        help: "Proxies that are believed when they say where a request comes from: addresses and \
-               networks separated by commas, as `127.0.0.1,10.0.0.0/8`, and `unix` for whoever \
-               comes by a socket with a path",
+        help: "Proxies that are believed when they say where a request comes from: addresses, \
+               networks such as `10.0.0.0/8`, and `unix`, with commas between",
     },
     Flag {
         name: "forwarded-headers",
         variable: "WSLOOP_FORWARDED_HEADERS",
-        takes: Text("x-forwarded|forwarded", |draft, text| {
-            put(&mut draft.settings.proxies.headers, values::forwarded_headers(text))
-        }),
+        takes: Text(
+            "x-forwarded|forwarded",
+            set!(settings.proxies.headers, values::forwarded_headers),
+        ),
         default: Value("x-forwarded"),
-        help: "How they say it: `x-forwarded` is X-Forwarded-For, -Proto and -Host, `forwarded` is \
-               Forwarded of RFC 7239; the other is passed over, for the browser may have sent it",
+        help: "How they say it; the other kind is passed over, for a browser may have sent it",
     },
     Flag {
         name: "proxy-protocol",
@@ -369,9 +357,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "session-key",
         variable: "WSLOOP_SESSION_KEY",
-        takes: Text("TEMPLATE", |draft, text| {
-            put(&mut draft.sources.session_key, sources::template(text))
-        }),
+        takes: Text("TEMPLATE", set!(sources.session_key, sources::template)),
         default: Words("off"),
         help: "The application's sessions in Redis say who a browser belongs to: the name of one, \
                with `{}` for its own key, such as `session:{}`",
@@ -393,9 +379,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "session-format",
         variable: "WSLOOP_SESSION_FORMAT",
-        takes: Text("django|django-pickle|json|express", |draft, text| {
-            put(&mut draft.sources.format, sources::format(text))
-        }),
+        takes: Text("django|django-pickle|json|express", set!(sources.format, sources::format)),
         default: Value("django"),
         help: "How sessions are written",
     },
@@ -464,9 +448,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "allowed-origins",
         variable: "WSLOOP_ALLOWED_ORIGINS",
-        takes: List("LIST", |draft, text| {
-            put(&mut draft.settings.allowed_origins, AllowedOrigins::parse(text))
-        }),
+        takes: List("LIST", set!(settings.allowed_origins, AllowedOrigins::parse)),
         default: Words("none"),
         help: "Origins that may connect besides the host's own, separated by commas, as \
                `https://example.com` or, of apps whose pages are files, `file://`; `*` is all",
@@ -474,18 +456,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "subprotocols",
         variable: "WSLOOP_SUBPROTOCOLS",
-        takes: List("LIST", |draft, text| {
-            put(&mut draft.settings.subprotocols, values::subprotocols(text))
-        }),
+        takes: List("LIST", set!(settings.subprotocols, values::subprotocols)),
         default: Words("the first one offered"),
         help: "Sub-protocols spoken here, separated by commas",
     },
     Flag {
         name: "refuse",
         variable: "WSLOOP_REFUSE",
-        takes: Text("status|close", |draft, text| {
-            put(&mut draft.settings.refuse, values::refuse(text))
-        }),
+        takes: Text("status|close", set!(settings.refuse, values::refuse)),
         default: Value("status"),
         help: "How a handshake is refused: with its HTTP `status`, which browsers hide from the \
                page, or accepted and closed with 4000 + the status",
@@ -501,18 +479,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "metrics",
         variable: "WSLOOP_METRICS",
-        takes: Text("PATH", |draft, text| {
-            put(&mut draft.settings.metrics_path, values::own_path(text, "/metrics"))
-        }),
+        takes: Text("PATH", set!(settings.metrics_path, values::own_path, "/metrics")),
         default: Words("off"),
         help: "Path that answers with counters for Prometheus",
     },
     Flag {
         name: "echo",
         variable: "WSLOOP_ECHO",
-        takes: Text("PATH", |draft, text| {
-            put(&mut draft.settings.echo_path, values::own_path(text, "/echo"))
-        }),
+        takes: Text("PATH", set!(settings.echo_path, values::own_path, "/echo")),
         default: Words("off"),
         help: "WebSockets on exactly this path get their own messages back, to test a client with",
     },

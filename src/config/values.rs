@@ -232,12 +232,10 @@ pub(crate) fn resp(text: &str) -> Result<Option<String>, String> {
 
 /// Whether an address to listen on is of this machine alone, as far as it says so.
 pub(crate) fn is_loopback(address: &str) -> bool {
-    let is_path = address.starts_with(UNIX);
-    is_path
-        || host_and_port(address).is_ok_and(|(host, _)| {
-            let is_loopback = |ip: IpAddr| ip.is_loopback();
-            host.parse().is_ok_and(is_loopback) || host.eq_ignore_ascii_case("localhost")
-        })
+    host_and_port(address).is_ok_and(|(host, _)| {
+        let is_loopback = |ip: IpAddr| ip.is_loopback();
+        host.parse().is_ok_and(is_loopback) || host.eq_ignore_ascii_case("localhost")
+    })
 }
 
 /// The path that WebSocket paths begin with.

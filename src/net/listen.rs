@@ -28,6 +28,9 @@ const PORTS_TRIED: usize = 20;
 /// The mode of a socket's file that is for this user alone.
 const OWNER: u32 = 0o600;
 
+/// What comes before the path of a socket.
+const UNIX: &str = "unix:";
+
 /// EAFNOSUPPORT of Linux, which has no kind of its own.
 const NO_SUCH_FAMILY: i32 = 97;
 
@@ -103,23 +106,27 @@ pub(super) fn listen_for(
         ours,
         error,
     };
-    let (mut named, mut bound) = (Vec::new(), Vec::new());
+    let (mut named, mut bound) = (Vec::new(), Vec::<Listener>::new());
     for text in given {
-        if let Some(path) = text.strip_prefix("unix:") {
-            let ours = bound.iter().any(|one: &Listener| one.socket.path().as_ref() == Some(text));
-            if ours {
-                continue;
+        let addresses = match text.starts_with(UNIX) {
+            true => Vec::new(),
+            false => {
+                let addresses = text.to_socket_addrs();
+                addresses.map_err(|error| failed(text, false, error))?.collect()
             }
-            let door = Door::at_path(Path::new(path), accepted.socket_mode);
-            let socket = door.map_err(|error| failed(text, false, error))?;
-            bound.push(Listener { socket, ready: true, comers });
-            continue;
-        }
-        let addresses = text.to_socket_addrs().map_err(|error| failed(text, false, error))?;
-        named.push((text, addresses.collect::<Vec<SocketAddr>>()));
+        };
+        named.push((text, addresses));
     }
     let every: Vec<SocketAddr> = named.iter().flat_map(|(_, all)| all.iter().copied()).collect();
     for (text, mut addresses) in named {
+        if let Some(path) = text.strip_prefix(UNIX) {
+            if !bound.iter().any(|one| one.socket.path().as_ref() == Some(text)) {
+                let door = Door::at_path(Path::new(path), accepted.socket_mode);
+                let socket = door.map_err(|error| failed(text, false, error))?;
+                bound.push(Listener { socket, ready: true, comers });
+            }
+            continue;
+        }
         addresses.retain(|address| address.port() == 0 || !addresses_of(&bound).contains(address));
         if addresses.is_empty() {
             continue;

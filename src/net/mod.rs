@@ -41,8 +41,8 @@ pub enum ReactorError {
     System(std::io::Error),
 }
 
-/// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal asks for the end. This
-/// process listens on those that are taken already.
+/// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal
+/// asks for the end. This process listens on those that are taken already.
 pub fn listen(
     addresses: &[String],
     taken: &[SocketAddr],

@@ -1,4 +1,4 @@
-//! L0: the PROXY protocol, versions 1 and 2: what a proxy says of a connection before its first byte.
+//! L0: the PROXY protocol, versions 1 and 2: what a proxy says first of a connection.
 //!
 //! It knows the format of HAProxy's proxy-protocol.txt and not whom to believe. Its rules:
 //! - nothing is guessed: whoever is to say it and says something else is refused;

@@ -11,6 +11,7 @@ mod grants;
 mod hosts;
 mod identity;
 mod keys;
+mod places;
 mod publish;
 mod publisher;
 mod redis;

@@ -307,5 +307,5 @@ fn a_question_goes_nowhere_else() {
     }
     let mut forged = head.clone();
     forged.path = "/a\r\nX-Wsloop-User: root";
-    assert_eq!(question(&auth("h", "/", false), &forged, address), None);
+    assert_eq!(question(&auth("h", "/", false), &forged, &client), None);
 }
