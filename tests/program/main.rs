@@ -6,6 +6,7 @@ mod support;
 mod browser;
 mod cli;
 mod clients;
+mod deploy;
 mod fairness;
 mod grants;
 mod hosts;
