@@ -6,6 +6,7 @@
 mod accepting;
 mod dial;
 mod door;
+mod heap;
 mod listen;
 mod lookup;
 mod reactor;

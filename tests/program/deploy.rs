@@ -225,7 +225,8 @@ fn apache(file: &str, upstream: &str, port: u16, folder: &Folder) -> Command {
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"));
     let text = format!(
         "ServerRoot {folder}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile pid\n\
-         DefaultRuntimeDir {folder}\nErrorLog errors\nUser www-data\nGroup www-data\n{modules}{site}",
+         DefaultRuntimeDir {folder}\nErrorLog errors\nUser www-data\nGroup www-data\n\
+         {modules}{site}",
         folder = folder.path(),
         modules = modules.concat()
     );
