@@ -39,8 +39,9 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 /// Listeners have the tokens from here downwards; no link has so high a place.
 pub(super) const LISTENERS: usize = usize::MAX - 2;
 
-/// Bytes read at a time, from whichever link.
-const SCRATCH_BYTES: usize = 64 << 10;
+/// Bytes read at a time, from whichever link: a message of 64 KiB comes in one read, and is not put
+/// together.
+const SCRATCH_BYTES: usize = 128 << 10;
 /// Reads of one link in a turn.
 const READS: usize = 4;
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
