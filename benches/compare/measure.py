@@ -66,7 +66,7 @@ class Work:
         """Shows that everything works; the numbers mean nothing."""
         return Work(many=300, some=100, echoing=10, deliveries=2_000, echoes=1_000, idle=1,
                     settle=0.1, growth=(100, 400), churn=1, crowd=300, crowded=2, part=50,
-                    sizes=(64, 64 << 10), conns=(15, 100), own=200)
+                    sizes=(64, 64 << 10), conns=(15,), own=200)
 
 
 class Bench:

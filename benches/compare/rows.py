@@ -95,9 +95,9 @@ def fan_out(serving, clients, size):
 
 def churn(bench, server):
     """Connections come and go."""
-    seconds = CHURN_S if bench.work.part == 1 else 1
+    seconds = CHURN_S / bench.work.part
     with bench.serve(server, pinned=True) as serving:
-        attempt("warm", serving.stress, server.path, "churn", 64, "--duration", 1)
+        attempt("warm", serving.stress, server.path, "churn", 64, "--duration", seconds)
         yield attempt("churn", serving.stress, server.path, "churn", 64, "--duration", seconds)
 
 
