@@ -4,6 +4,7 @@
 //! they mean: that is [`crate::server`]'s.
 
 mod accepting;
+mod clock;
 mod dial;
 mod door;
 mod heap;

@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -62,14 +62,14 @@ pub struct Reactor {
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
-    start: Instant,
+    pub(super) start: Instant,
     pub(super) now: Now,
     pub(super) accept_after_ms: u64,
     pub(super) said_no_descriptors: bool,
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
     pub(super) lost_lines: Arc<AtomicU64>,
-    heap: Heap,
+    pub(super) heap: Heap,
 }
 
 impl Reactor {
@@ -162,10 +162,11 @@ impl Reactor {
             other => other?,
         }
         let since = self.now.mono_ms;
-        self.now = self.now();
+        let woken = Instant::now();
+        self.now = self.now_at(woken);
         match is_after_pause(self.now.mono_ms - since, timeout) {
             true => self.sweep(events)?,
-            false => self.hear(events, Some(Instant::now() + READ_BUDGET)),
+            false => self.hear(events, Some(woken + READ_BUDGET)),
         }
         self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
         self.server.tick(self.now);
@@ -227,10 +228,11 @@ impl Reactor {
         for link in dialed {
             self.read(link, None);
         }
+        let mut over = false;
         for link in fresh {
-            match until.is_none_or(|until| Instant::now() < until) {
-                true => self.read(link, until),
-                false => self.leave_over(link),
+            match over {
+                false => over = self.read(link, until),
+                true => self.leave_over(link),
             }
         }
     }
@@ -244,11 +246,10 @@ impl Reactor {
             left -= 1;
             let Some(entry) = self.link(link) else { continue };
             entry.left_over = false;
-            match entry.dialed {
+            let over = match entry.dialed {
                 true => self.read(link, None),
                 false => self.read(link, until),
-            }
-            let over = until.is_some_and(|until| Instant::now() >= until);
+            };
             if !std::mem::take(&mut first) && over {
                 break;
             }
@@ -256,39 +257,42 @@ impl Reactor {
     }
 
     /// Hands what arrived on a link to the core, until there is no more or a budget is used up.
-    fn read(&mut self, link: LinkId, until: Option<Instant>) {
-        let mut has_made_room = false;
+    /// Whether that is the one of time.
+    fn read(&mut self, link: LinkId, until: Option<Instant>) -> bool {
+        let (mut over, mut has_made_room) = (false, false);
         for _ in 0..READS {
-            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+            let Some(entry) = self.links.get_mut(link.index as usize) else { return over };
             if entry.generation != link.generation || !entry.made {
-                return;
+                return over;
             }
             match self.server.wish(link) {
-                Wish::Rest => return,
+                Wish::Rest => return over,
                 Wish::Later if has_made_room => break,
                 Wish::Later => {
                     self.make_room(until);
                     has_made_room = true;
                 }
                 Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
-                Wish::Read if entry.over || !entry.has_more => return,
+                Wish::Read if entry.over || !entry.has_more => return over,
                 Wish::Read => match entry.read(&mut self.scratch) {
                     Reading::Some(n) => {
                         let bytes = &mut self.scratch[..n];
                         self.server.handle(Input::Received { link, bytes }, self.now);
                     }
-                    Reading::Nothing => return,
+                    Reading::Nothing => return over,
                     Reading::Ended => self.hung_up(link, Cause::Ended),
                     Reading::Failed(error) => {
                         self.hung_up(link, Cause::Failed(error.to_string()));
                     }
                 },
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            over = until.is_some_and(|until| Instant::now() >= until);
+            if over {
                 break;
             }
         }
         self.leave_over(link);
+        over
     }
 
     /// Has a link read in the next turn, whether or not more arrives; unless it has nothing to
@@ -381,26 +385,6 @@ impl Reactor {
             entry.over = true;
         }
         self.server.handle(Input::HungUp { link, cause }, self.now);
-    }
-
-    fn now(&self) -> Now {
-        let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mono_ms = self.start.elapsed().as_millis() as u64;
-        Now { mono_ms, unix_ms: time_of_day.as_millis() as u64 }
-    }
-
-    /// How long to sleep: not at all while something is left to read or to accept.
-    fn timeout(&mut self) -> Option<Duration> {
-        let now_ms = self.start.elapsed().as_millis() as u64;
-        let accepts = |listener: &Listener| listener.ready && self.accepts(listener.comers);
-        let waiting = self.listeners.iter().any(accepts);
-        let accept_ms = waiting.then_some(self.accept_after_ms);
-        let read_ms = (!self.leftovers.is_empty()).then_some(0);
-        let slow = self.dials.say_slow().map(|left| now_ms + left.as_millis() as u64 + 1);
-        let others = slow.into_iter().chain(accept_ms).chain(read_ms).chain(self.quiet_at_ms());
-        let others = others.chain(self.heap.deadline_ms());
-        let deadlines = self.server.next_deadline_ms().into_iter().chain(others);
-        deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
     }
 
     /// The core names places in the order in which they are taken and given up here, so the two

@@ -36,8 +36,7 @@ impl Reactor {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Flush(link) => {
-                    self.flush(link, until);
-                    if Instant::now() >= until {
+                    if self.flush(link, until) {
                         break;
                     }
                 }
@@ -60,17 +59,17 @@ impl Reactor {
     }
 
     /// Sends what waits for a link, until nothing does, the kernel takes less than it is given, or
-    /// the time is up.
-    fn flush(&mut self, link: LinkId, until: Instant) {
-        loop {
-            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+    /// the time is up. Whether that is so.
+    fn flush(&mut self, link: LinkId, until: Instant) -> bool {
+        let mut over = false;
+        while let Some(entry) = self.links.get_mut(link.index as usize) {
             if entry.generation != link.generation || !entry.made {
-                return;
+                break;
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.server.slices(link, &mut slices);
             if used == 0 {
-                return;
+                break;
             }
             let slices = &slices[..used];
             let given: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -78,16 +77,23 @@ impl Reactor {
                 Ok(taken) => {
                     let taken = taken.unwrap_or(0);
                     self.server.advance(link, taken);
+                    over = Instant::now() >= until;
                     if taken < given {
-                        return self.blocked(link);
+                        self.blocked(link);
+                        break;
                     }
                 }
-                Err(error) => return self.hung_up(link, Cause::Failed(error.to_string())),
+                Err(error) => {
+                    self.hung_up(link, Cause::Failed(error.to_string()));
+                    break;
+                }
             }
-            if Instant::now() >= until {
-                return self.server.handle(Input::Writable { link }, self.now);
+            if over {
+                self.server.handle(Input::Writable { link }, self.now);
+                break;
             }
         }
+        over
     }
 
     /// The kernel takes no more: it is to say when it does again.
