@@ -16,6 +16,7 @@ mod signals;
 mod socket;
 mod sweep;
 mod turn_once;
+mod writing;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;

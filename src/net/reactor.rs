@@ -8,13 +8,12 @@
 //!   and reading has a time budget. A link that a budget stopped is left over, once. The next turn
 //!   does not sleep, and reads the links with new events first, then the leftovers in rotation;
 //! * a link that wants to rest is not read, and costs no turn, until the core names it again;
-//! * each link is written to at most once in a turn, when everything of that turn has been queued.
-//!   Writing has a time budget too, which is checked within a link as well; the rest is written
-//!   in the next turn, which does not sleep;
+//! * what waits is written when everything of a turn has been queued, or the core has no room for
+//!   more ([`writing`](super::writing));
 //! * running out of descriptors pauses accepting; it never spins.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +31,7 @@ use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
-use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
+use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
@@ -44,16 +43,11 @@ pub(super) const LISTENERS: usize = usize::MAX - 2;
 const SCRATCH_BYTES: usize = 64 << 10;
 /// Reads of one link in a turn.
 const READS: usize = 4;
-/// Time for writing in a turn: a message to very many is written in several, so that Redis and
-/// whoever else has something to say need not wait for all of it.
-const WRITE_BUDGET: Duration = Duration::from_millis(3);
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
 /// quiet one its answer within some milliseconds.
 const READ_BUDGET: Duration = Duration::from_millis(2);
-/// Buffers handed to one write.
-const SLICES: usize = 16;
 pub(super) const EVENTS: usize = 1024;
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+pub(super) const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// The loop and all it owns.
 pub struct Reactor {
@@ -74,7 +68,7 @@ pub struct Reactor {
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
     pub(super) lost_lines: Arc<AtomicU64>,
-    heap: Heap,
+    pub(super) heap: Heap,
 }
 
 impl Reactor {
@@ -107,7 +101,7 @@ impl Reactor {
             said_no_descriptors: false,
             ending: None,
             lost_lines: Arc::default(),
-            heap: Heap::default(),
+            heap: Heap::new(),
         };
         let kept_alive = !reactor.server.pings();
         let (unsent_limit, socket_mode) =
@@ -176,7 +170,8 @@ impl Reactor {
         self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
         self.server.tick(self.now);
         self.put_out();
-        self.heap.note(self.server.metrics().memory_bytes);
+        let held = self.server.metrics().memory_bytes;
+        self.heap.note(held, self.server.grown(), self.now.mono_ms);
         Ok(())
     }
 
@@ -263,7 +258,7 @@ impl Reactor {
     /// Hands what arrived on a link to the core, until there is no more or a budget is used up.
     /// Whether that is the one of time.
     fn read(&mut self, link: LinkId, until: Option<Instant>) -> bool {
-        let mut over = false;
+        let (mut over, mut has_made_room) = (false, false);
         for _ in 0..READS {
             let Some(entry) = self.links.get_mut(link.index as usize) else { return over };
             if entry.generation != link.generation || !entry.made {
@@ -271,7 +266,11 @@ impl Reactor {
             }
             match self.server.wish(link) {
                 Wish::Rest => return over,
-                Wish::Later => break,
+                Wish::Later if has_made_room => break,
+                Wish::Later => {
+                    self.make_room(until);
+                    has_made_room = true;
+                }
                 Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
                 Wish::Read if entry.over || !entry.has_more => return over,
                 Wish::Read => match entry.read(&mut self.scratch) {
@@ -297,7 +296,7 @@ impl Reactor {
 
     /// Has a link read in the next turn, whether or not more arrives; unless it has nothing to
     /// read and nothing to go on with.
-    fn leave_over(&mut self, link: LinkId) {
+    pub(super) fn leave_over(&mut self, link: LinkId) {
         let wish = self.server.wish(link);
         let Some(entry) = self.link(link) else { return };
         let idle = wish == Wish::Rest || wish == Wish::Read && (entry.over || !entry.has_more);
@@ -307,84 +306,7 @@ impl Reactor {
         }
     }
 
-    /// Sends what waits for a link, until nothing does, the kernel takes less than it is given, or
-    /// the time is up. Whether that is so.
-    fn flush(&mut self, link: LinkId, until: Instant) -> bool {
-        let mut over = false;
-        while let Some(entry) = self.links.get_mut(link.index as usize) {
-            if entry.generation != link.generation || !entry.made {
-                break;
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = self.server.slices(link, &mut slices);
-            if used == 0 {
-                break;
-            }
-            let slices = &slices[..used];
-            let given: usize = slices.iter().map(|slice| slice.len()).sum();
-            match entry.write(slices) {
-                Ok(taken) => {
-                    let taken = taken.unwrap_or(0);
-                    self.server.advance(link, taken);
-                    over = Instant::now() >= until;
-                    if taken < given {
-                        self.blocked(link);
-                        break;
-                    }
-                }
-                Err(error) => {
-                    self.hung_up(link, Cause::Failed(error.to_string()));
-                    break;
-                }
-            }
-            if over {
-                self.server.handle(Input::Writable { link }, self.now);
-                break;
-            }
-        }
-        over
-    }
-
-    /// The kernel takes no more: it is to say when it does again.
-    fn blocked(&mut self, link: LinkId) {
-        let Some(entry) = self.links.get_mut(link.index as usize) else { return };
-        if !std::mem::replace(&mut entry.told_writable, true) {
-            let result = entry.stream.reregister(self.poll.registry(), token_of(link), BOTH);
-            if let Err(error) = result {
-                return self.hung_up(link, Cause::Failed(error.to_string()));
-            }
-        }
-        self.server.handle(Input::Blocked { link }, self.now);
-    }
-
-    pub(super) fn put_out(&mut self) {
-        let until = Instant::now() + WRITE_BUDGET;
-        while let Some(output) = self.server.poll_output() {
-            match output {
-                Output::Flush(link) => {
-                    if self.flush(link, until) {
-                        break;
-                    }
-                }
-                Output::Resume(link) => self.leave_over(link),
-                Output::Dial(link, target) => self.dial(link, target),
-                Output::Finish(link) => {
-                    if let Some(entry) = self.link(link) {
-                        entry.stream.shut_writing();
-                    }
-                }
-                Output::Close(link) => {
-                    if self.link(link).is_some() {
-                        self.links.remove(link.index as usize);
-                        self.dials.end(link);
-                        self.accept_after_ms = 0;
-                    }
-                }
-            }
-        }
-    }
-
-    fn dial(&mut self, link: LinkId, target: Target) {
+    pub(super) fn dial(&mut self, link: LinkId, target: Target) {
         self.insert(link, Socket::unmade(link.generation));
         match self.dials.begin(link, target) {
             Ok(None) => self.server.handle(Input::LookingUp { link }, self.now),
@@ -457,7 +379,7 @@ impl Reactor {
         self.end_listening(times);
     }
 
-    fn hung_up(&mut self, link: LinkId, cause: Cause) {
+    pub(super) fn hung_up(&mut self, link: LinkId, cause: Cause) {
         if let Some(entry) = self.link(link) {
             entry.over = true;
         }
@@ -481,7 +403,7 @@ impl Reactor {
         }
     }
 
-    fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
+    pub(super) fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
         self.links.get_mut(link.index as usize).filter(|entry| entry.generation == link.generation)
     }
 }
