@@ -75,12 +75,12 @@ pub struct Reactor {
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
-        Reactor::bind_beside(&[], addresses, server)
+        Reactor::bind_beside(None, addresses, server)
     }
 
-    /// The same, where this process listens on some addresses already.
+    /// The same, where this process listens on some sockets already.
     pub(super) fn bind_beside(
-        taken: &[SocketAddr],
+        beside: Option<&RespSockets>,
         addresses: &[String],
         server: Server,
     ) -> Result<Self, ReactorError> {
@@ -109,6 +109,7 @@ impl Reactor {
             (reactor.server.unsent_limit(), reactor.server.socket_mode());
         let accepted = Accepted { kept_alive, unsent_limit, socket_mode };
         let (flag, comers) = ("--listen", Comers::Browsers);
+        let taken = beside.map_or(&[][..], |sockets| &sockets.0);
         reactor.accept_from(listen_for(addresses, flag, comers, taken, accepted)?)?;
         Ok(reactor)
     }
