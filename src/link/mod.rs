@@ -9,6 +9,7 @@ mod id;
 mod metrics;
 mod now;
 mod outbox;
+pub(crate) mod places;
 mod said;
 mod target;
 pub(crate) mod timers;

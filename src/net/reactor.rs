@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Token, Waker};
-use slab::Slab;
 
 use super::ReactorError;
 use super::accepting::Ending;
@@ -32,6 +31,7 @@ use super::remote::{News, Remote};
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
+use crate::link::places::Places;
 use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
 use crate::server::Server;
 
@@ -59,7 +59,7 @@ const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 pub struct Reactor {
     pub(super) server: Server,
     pub(super) poll: Poll,
-    pub(super) links: Slab<Socket>,
+    pub(super) links: Places<Socket>,
     pub(super) listeners: Vec<Listener>,
     signals: Option<Signals>,
     news: News,
@@ -94,7 +94,7 @@ impl Reactor {
         let mut reactor = Reactor {
             server,
             poll,
-            links: Slab::new(),
+            links: Places::default(),
             listeners: Vec::new(),
             signals: None,
             news: News::new(waker.clone()),

@@ -10,11 +10,10 @@
 
 use std::collections::VecDeque;
 
-use slab::Slab;
-
 use super::lines::{Line, Lines};
 use crate::broker::client::RespClient;
 use crate::browser::Conn;
+use crate::link::places::Places;
 use crate::link::{LinkId, Output, Target};
 
 /// Who is at the other end of a link.
@@ -35,7 +34,7 @@ pub(super) enum Party {
 /// The links by their places.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    slots: Slab<Slot>,
+    slots: Places<Slot>,
     /// Links that have ever been named.
     named: u32,
     lines: Lines,
@@ -147,6 +146,14 @@ impl Table {
     pub(super) fn at(&mut self, index: u32) -> Option<(LinkId, &mut Slot)> {
         let slot = self.slots.get_mut(index as usize)?;
         Some((LinkId { index, generation: slot.generation }, slot))
+    }
+
+    /// The conn at that place.
+    pub(super) fn conn_at(&self, index: u32) -> Option<&Conn> {
+        match &self.slots.get(index as usize)?.party {
+            Party::Browser(conn) => Some(conn),
+            _ => None,
+        }
     }
 
     /// The links of all conns that are so, in the order of their places.
