@@ -326,6 +326,16 @@ pub(crate) fn facility_of(name: &str) -> Option<&str> {
     parts(name).map(|(_, _, _, facility)| facility)
 }
 
+/// Whose a channel is, in the words of [`Identity::owner`]; nothing if it is everybody's.
+pub(crate) fn owner_of(name: &str) -> Option<&str> {
+    let (_, audience, who, facility) = parts(name)?;
+    if audience == Audience::Broadcast {
+        return None;
+    }
+    let end = name.len() - facility.len() - 1;
+    Some(&name[end - who.len() - 1 - audience.word().len()..end])
+}
+
 /// Prefix, audience, who and facility of a channel's name; nothing if it is none.
 fn parts(name: &str) -> Option<(&str, Audience, &str, &str)> {
     let mut at = 0;

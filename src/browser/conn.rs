@@ -19,7 +19,6 @@ use super::effect::{Effect, Left, Source};
 use super::handshake::Request;
 use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
-use crate::fanout::hub::Subscriptions;
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
 use crate::link::{Frame, LinkId, Outbox, Wish};
@@ -32,8 +31,6 @@ use crate::proto::ws::skim::Skim;
 pub(crate) struct Conn {
     /// The bytes that wait for it.
     pub outbox: Outbox,
-    /// Who it belongs to, in the server's index of that.
-    pub owners: Subscriptions,
     /// The tick at which its timer entry fires; another one is stale.
     pub wake: Tick,
     pub(super) life: Life,
@@ -122,8 +119,6 @@ pub(crate) struct Member {
     pub(super) kept: Option<Box<Kept>>,
     /// The channels its messages go to.
     pub publications: Box<[Publication]>,
-    /// What it hears.
-    pub subscriptions: Subscriptions,
     /// The moment of the day at which it may stay no longer, in ticks of a
     /// [`DayClock`](crate::link::DayClock); 0 is none.
     pub(super) expires: Tick,
@@ -205,7 +200,6 @@ impl Conn {
         cx.metrics.handshakes_pending += 1;
         Conn {
             outbox: Outbox::default(),
-            owners: Subscriptions::default(),
             wake: 0,
             life: Life::Head(Head { began: cx.now.tick(), address, unserved, rest: Vec::new() }),
         }
@@ -240,15 +234,6 @@ impl Conn {
         match &self.life {
             Life::Open(member) => &member.publications,
             _ => &[],
-        }
-    }
-
-    /// What it hears.
-    pub(crate) fn subscriptions(&self) -> Subscriptions {
-        match &self.life {
-            Life::Open(member) => member.subscriptions,
-            Life::Joining(joining) => joining.member.subscriptions,
-            _ => Subscriptions::default(),
         }
     }
 
@@ -374,10 +359,9 @@ impl Conn {
         }
     }
 
-    /// Panics when what it says of itself disagrees with itself: a bug of ours.
-    pub(crate) fn check_invariants(&self) {
-        let known = !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_));
-        assert!(known || self.owners == Subscriptions::default(), "a stranger is somebody's");
+    /// Whether it is known who it is, and it has not begun to close.
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_))
     }
 
     /// Whether it lets more wait than it may, when the kernel takes no more of it.
@@ -421,15 +405,13 @@ impl Conn {
         let (since, lingers) = (cx.now.tick(), last == Last::Response);
         let closing = Closing { since, lingers, awaited, ..Closing::default() };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
-        let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
+        let mut left = Left::default();
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
             Life::Head(head) => left.stranger = Some(head.address),
             Life::Asking(asking) => left.asked = asking.asked,
-            Life::Waiting(_) => {}
-            Life::Joining(joining) => left.subscriptions = joining.member.subscriptions,
-            Life::Open(member) => {
-                left.subscriptions = member.subscriptions;
+            Life::Waiting(_) | Life::Joining(_) => {}
+            Life::Open(_) => {
                 cx.metrics.conns_open -= 1;
                 return cx.put(link, Effect::Left(left));
             }

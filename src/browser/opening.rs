@@ -5,6 +5,7 @@
 //! member of its channels when the broker can be asked for them and has confirmed them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::conn::{
     Asking, Begun, Closing, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved,
@@ -17,7 +18,7 @@ use super::life::is_bare;
 use super::refusal::{self, Refusal};
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
-use crate::access::identity::{Identity, Named};
+use crate::access::identity::Named;
 use crate::access::sources::{Known, Unidentified, WhoAsks};
 use crate::link::{Frame, LinkId};
 use crate::proto::http;
@@ -335,8 +336,11 @@ impl Conn {
     ) {
         let Known { identity, refused, allow, expires_ms } = known;
         let decision = handshake::admit(request, &identity, &refused, allow, cx);
-        if let (Decision::Open(_), true) = (&decision, identity != Identity::default()) {
-            cx.put(link, Effect::Own(identity));
+        if let Decision::Open(pending) = &decision {
+            let owners: BTreeSet<String> = identity.other_owners(pending.grant.granted).collect();
+            if !owners.is_empty() {
+                cx.put(link, Effect::Own(owners));
+            }
         }
         self.on_decision(link, decision, begun, cx);
         if let (Life::Waiting(waiting), Some(at_ms)) = (&mut self.life, expires_ms) {
