@@ -7,6 +7,7 @@
 //! * where the next entry goes depends on the order of coming and going alone: of two that see the
 //!   same, both give the same places.
 
+use std::collections::VecDeque;
 use std::ops::{Deref, Index, IndexMut};
 
 use slab::Slab;
@@ -103,6 +104,14 @@ pub(crate) fn give_back<T>(list: &mut Vec<T>) {
     }
 }
 
+/// Gives memory back when there is much more than that many would need.
+#[inline]
+pub(crate) fn give_back_queue<T>(queue: &mut VecDeque<T>, most: usize) {
+    if queue.capacity() > LEAST && queue.capacity() / 4 > most.max(queue.len()) {
+        queue.shrink_to(queue.len());
+    }
+}
+
 /// Whether it is time to look for memory to be given back, when so many have gone since the last
 /// time. To look is cheap as long as the last entry stays; there is none so far behind again.
 pub(crate) fn is_due(used: usize, room: usize, gone: usize) -> bool {
@@ -169,5 +178,12 @@ mod tests {
         list.truncate(100);
         give_back(&mut list);
         assert_eq!((list.len(), list.capacity(), list[99]), (100, 112, 99));
+        let mut queue = VecDeque::from(list);
+        give_back_queue(&mut queue, 100);
+        assert_eq!(queue.capacity(), 112, "as many may come again");
+        queue.truncate(10);
+        give_back_queue(&mut queue, 20);
+        assert_eq!((queue.len(), queue[9]), (10, 9));
+        assert!(queue.capacity() < 20, "{}", queue.capacity());
     }
 }

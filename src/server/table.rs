@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use super::lines::{Line, Lines};
 use crate::broker::client::RespClient;
 use crate::browser::Conn;
-use crate::link::places::Places;
+use crate::link::places::{Places, give_back_queue};
 use crate::link::{LinkId, Output, Target};
 
 /// Who is at the other end of a link.
@@ -234,7 +234,10 @@ impl Table {
         if self.peek(link).is_none() {
             return false;
         }
-        matches!(self.slots.remove(link.index as usize).party, Party::Gone(true))
+        let party = self.slots.remove(link.index as usize).party;
+        self.lines.give_back(self.slots.len());
+        give_back_queue(&mut self.outputs, self.slots.len());
+        matches!(party, Party::Gone(true))
     }
 
     /// Whether something is still to be put out.

@@ -2,8 +2,8 @@
 //! that is asked who they are, and time that passes when it is told to.
 //!
 //! It drives [`Server`] as the contract at the top of the crate says, and watches that the core
-//! keeps its side of it: outputs name links that exist, no two links have one place, nothing is sent
-//! after the end, and no deadline is left in the past, which would have a real loop spin.
+//! keeps its side of it: outputs name links that exist, each link has a place of its own, nothing
+//! is sent after the end, and no deadline is left in the past, which would have a real loop spin.
 //!
 //! What happens is a function of what it is told: it draws no numbers and looks at no clock.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part of it")]
