@@ -745,6 +745,31 @@ mod tests {
     }
 
     #[test]
+    fn whose_a_channel_is_stands_in_its_name() {
+        let identity = somebody();
+        let [group, user, session] = [Audience::Group, Audience::User, Audience::Session];
+        for prefix in ["", "site", "a:b"] {
+            for facility in ["", "x", "broadcast", "user/1"] {
+                let names = |audience| names(prefix, audience, facility, &identity);
+                for audience in [group, user, session] {
+                    assert!(!names(audience).is_empty());
+                    for name in names(audience) {
+                        let who = parts(&name).expect("a channel").2;
+                        let owner = Identity::owner(audience, who);
+                        assert_eq!(owner_of(&name), Some(owner.as_str()), "{name}");
+                        assert!(identity.owners().any(|known| known == owner), "{owner}");
+                    }
+                }
+                assert_eq!(owner_of(&names(Audience::Broadcast)[0]), None);
+            }
+        }
+        let heard = Options::parse("subscribe-group&publish-user");
+        let others: Vec<String> = identity.other_owners(heard).collect();
+        let owners = identity.owners().filter(|owner| !owner.starts_with("group:"));
+        assert_eq!(others, owners.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn keys_of_stored_sessions_are_no_channels() {
         for (key, is_channel) in [
             ("session:k3y", false),

@@ -537,6 +537,17 @@ mod tests {
             self.heard.iter().filter(|(_, names)| hears(names)).map(|(conn, _)| *conn).collect()
         }
 
+        fn check_all(&self, hub: &Hub<u8>) {
+            hub.check_invariants();
+            for owner in 0..4 {
+                let of: BTreeSet<u32> = hub.heard_of(&owner.to_string()).collect();
+                let names: Vec<String> = (0..3).map(|one| format!("{owner}:{one}")).collect();
+                names.iter().for_each(|name| self.check(hub, name));
+                let conns = names.iter().flat_map(|name| self.subscribers(name));
+                assert_eq!(of, conns.collect());
+            }
+        }
+
         fn check(&self, hub: &Hub<u8>, name: &str) {
             let subscribers = self.subscribers(name);
             let Some(channel) = hub.find(name.as_bytes()) else {
@@ -561,7 +572,7 @@ mod tests {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (random >> 33) % below
         };
-        for _ in 0..5_000 {
+        for round in 0..10_000 {
             let (conn, name) = (roll(40) as u32, format!("{}:{}", roll(4), roll(3)));
             let channel = hub.find(name.as_bytes());
             let key = (name.clone(), conn);
@@ -609,13 +620,27 @@ mod tests {
                     model.heard.insert(conn, names);
                 }
             }
-            hub.check_invariants();
-            for owner in 0..4 {
-                let of: BTreeSet<u32> = hub.heard_of(&owner.to_string()).collect();
-                let names = (0..3).map(|one| format!("{owner}:{one}"));
-                assert_eq!(of, names.flat_map(|name| model.subscribers(&name)).collect());
+            model.check(&hub, &name);
+            if round % 32 == 0 {
+                model.check_all(&hub);
             }
-            (0..12).for_each(|one| model.check(&hub, &format!("{}:{}", one / 3, one % 3)));
         }
+        (0..40).for_each(|conn| drop(leave(&mut hub, conn)));
+        assert!(hub.len() == 0 && hub.waiting.is_empty() && hub.catching_up.is_empty());
+    }
+
+    #[test]
+    fn when_everybody_has_left_the_memory_is_given_back() {
+        let mut hub = hub();
+        for conn in 0..10_000 {
+            let names = ["all".to_owned(), format!("u{conn}:x"), format!("g{}:x", conn % 100)];
+            hub.subscribe(conn, names.iter().map(String::as_str), |_| stored());
+        }
+        (0..10_000).for_each(|conn| hub.unsubscribe(conn, |_, _| {}));
+        hub.check_invariants();
+        assert!(hub.channels.capacity() <= 64, "{}", hub.channels.capacity());
+        let tables = [hub.ids.capacity(), hub.owners.capacity()];
+        assert!(tables.iter().all(|room| *room <= 64), "{tables:?}");
+        assert!(hub.waiting.is_empty());
     }
 }
