@@ -70,12 +70,12 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
     let mut reactor = net::listen(&config.listen, &taken, settings, hangups_end)?;
     reactor.count_lost_lines(log.lines.lost.clone());
     let hangups = if hangups_end { None } else { HangUps::register()? };
-    let addresses = reactor.addresses();
+    let places = reactor.places();
     // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
     std::thread::spawn(move || {
         let mut out = io::stdout();
-        for address in addresses {
-            let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+        for place in places {
+            let _ = writeln!(out, "listening on {place}").and_then(|()| out.flush());
         }
     });
     for warning in &config.warnings {

@@ -27,7 +27,7 @@ use super::accepting::Ending;
 use super::dial::Dials;
 use super::heap::Heap;
 use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
-use super::remote::{News, Remote};
+use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
@@ -62,7 +62,7 @@ pub struct Reactor {
     pub(super) links: Places<Socket>,
     pub(super) listeners: Vec<Listener>,
     signals: Option<Signals>,
-    news: News,
+    pub(super) news: News,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
@@ -73,7 +73,7 @@ pub struct Reactor {
     pub(super) said_no_descriptors: bool,
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
-    lost_lines: Arc<AtomicU64>,
+    pub(super) lost_lines: Arc<AtomicU64>,
     heap: Heap,
 }
 
@@ -110,7 +110,9 @@ impl Reactor {
             heap: Heap::default(),
         };
         let kept_alive = !reactor.server.pings();
-        let accepted = Accepted { kept_alive, unsent_limit: reactor.server.unsent_limit() };
+        let (unsent_limit, socket_mode) =
+            (reactor.server.unsent_limit(), reactor.server.socket_mode());
+        let accepted = Accepted { kept_alive, unsent_limit, socket_mode };
         let (flag, comers) = ("--listen", Comers::Browsers);
         reactor.accept_from(listen_for(addresses, flag, comers, taken, accepted)?)?;
         Ok(reactor)
@@ -122,15 +124,19 @@ impl Reactor {
         browsers.filter_map(|listener| listener.socket.address()).collect()
     }
 
+    /// The same, and the paths of sockets, as URLs of a browser or of a proxy.
+    pub fn places(&self) -> Vec<String> {
+        let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
+        let place = |listener: &Listener| match listener.socket.address() {
+            Some(address) => Some(format!("http://{address}")),
+            None => listener.socket.path(),
+        };
+        browsers.filter_map(place).collect()
+    }
+
     /// Answers Redis clients of the embedded broker as well.
     pub fn answer_redis_clients(&mut self, sockets: RespSockets) -> Result<(), ReactorError> {
         self.accept_from(sockets.0)
-    }
-
-    /// Has the metrics say how many lines of the log were lost, as is counted there.
-    #[doc(hidden)]
-    pub fn count_lost_lines(&mut self, lines: Arc<AtomicU64>) {
-        self.lost_lines = lines;
     }
 
     /// From now on SIGTERM and SIGINT ask for the end, a second one for the end at once; SIGHUP
@@ -138,11 +144,6 @@ impl Reactor {
     pub fn heed_signals(&mut self, hangups_end: bool) -> Result<(), ReactorError> {
         self.signals = Some(Signals::register(self.poll.registry(), SIGNALS, hangups_end)?);
         Ok(())
-    }
-
-    /// For other threads that have something to tell.
-    pub fn remote(&self) -> Remote {
-        self.news.remote()
     }
 
     /// Serves until a shutdown that was asked for is complete.
@@ -383,9 +384,7 @@ impl Reactor {
 
     /// Another thread has found something out.
     fn on_woken(&mut self) {
-        while let Some(settings) = self.news.take() {
-            self.server.renew(settings);
-        }
+        self.on_news();
         while let Some((link, stream)) = self.dials.resolved() {
             match self.link(link) {
                 Some(_) => {

@@ -1,15 +1,16 @@
-//! L3: what other threads tell the loop: new settings, which they have read from files, because the
-//! loop reads none.
+//! L3: what other threads tell the loop: lines of the log that were lost, and new settings, which
+//! they have read from files, because the loop reads none.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::Waker;
 use signal_hook::consts::SIGHUP;
 
+use super::reactor::Reactor;
 use super::signals::is_ignored;
 use crate::browser::settings::Settings;
 
@@ -52,6 +53,26 @@ impl News {
     /// The next.
     pub(super) fn take(&self) -> Option<Settings> {
         self.receiver.try_recv().ok()
+    }
+}
+
+impl Reactor {
+    /// For other threads that have something to tell.
+    pub fn remote(&self) -> Remote {
+        self.news.remote()
+    }
+
+    /// Has the metrics say how many lines of the log were lost, as is counted there.
+    #[doc(hidden)]
+    pub fn count_lost_lines(&mut self, lines: Arc<AtomicU64>) {
+        self.lost_lines = lines;
+    }
+
+    /// Takes what they have told.
+    pub(super) fn on_news(&mut self) {
+        while let Some(settings) = self.news.take() {
+            self.server.renew(settings);
+        }
     }
 }
 

@@ -41,6 +41,9 @@ fn watched(server: &Wsloop, mut act: impl FnMut()) -> (Calls, Vec<String>) {
     (calls, failed)
 }
 
+/// What a client does from beginning to end.
+type Act<'a> = &'a dyn Fn(&Wsloop);
+
 #[test]
 #[ignore = "needs strace"]
 fn who_comes_and_goes_costs_no_call_in_vain() {
@@ -55,7 +58,7 @@ fn who_comes_and_goes_costs_no_call_in_vain() {
     let hasty = |server: &Wsloop| open(server).raw(&close);
     let rude = |server: &Wsloop| drop(open(server));
     let reader = |server: &Wsloop| drop(server.get("/healthz"));
-    let cases: [(&str, &dyn Fn(&Wsloop), [usize; 3]); 4] = [
+    let cases: [(&str, Act<'_>, [usize; 3]); 4] = [
         ("waits for the answer to its close", &polite, [2, 2, 0]),
         ("hangs up behind its close", &hasty, [2, 2, 0]),
         ("hangs up without one", &rude, [2, 1, 0]),
