@@ -55,12 +55,18 @@ class Work:
     # A crowd that hears ten messages of 1 KiB a second, for so many seconds.
     crowd: int = 15_000
     crowded: int = 10
+    # What `rows` measures: by how much fewer messages, and which of its sizes and counts.
+    part: int = 1
+    sizes: tuple = (64, 1 << 10, 16 << 10, 64 << 10, 1 << 20)
+    conns: tuple = (15, 100, 1_000, 10_000, 19_000)
+    own: int = 10_000
 
     @staticmethod
     def quick():
         """Shows that everything works; the numbers mean nothing."""
         return Work(many=300, some=100, echoing=10, deliveries=2_000, echoes=1_000, idle=1,
-                    settle=0.1, growth=(100, 400), churn=1, crowd=300, crowded=2)
+                    settle=0.1, growth=(100, 400), churn=1, crowd=300, crowded=2, part=50,
+                    sizes=(64, 64 << 10), conns=(15,), own=200)
 
 
 class Bench:
@@ -229,8 +235,9 @@ class Serving:
         return [self.bench.tool, "stress", self.url(path), "--mode", mode, "--clients", clients,
                 *options, *fixed]
 
-    def stress(self, path, mode, clients, *options):
-        pids = [self.process.pid, *children(self.process.pid)]
+    def stress(self, path, mode, clients, *options, pids=None):
+        """The tool's report; what it says of the server is of these processes, if they are given."""
+        pids = pids or [self.process.pid, *children(self.process.pid)]
         named = [option for pid in pids for option in ("--pid", pid)]
         pinned = [] if self.core is None else ["taskset", "--cpu-list", self.core]
         command = [*pinned, *self.command(path, mode, clients, *options, *named)]

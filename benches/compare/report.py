@@ -5,6 +5,7 @@ from statistics import median
 from typing import Callable
 
 import plots
+import rows as commonest
 from servers import ROOT
 
 PLOTS = ROOT / "benches/plots"
@@ -100,13 +101,13 @@ class Target:
 TARGETS = [
     Target("user space per idle, subscribed connection", "idle", most=300),
     Target("the same after a burst of traffic", "after", most=300),
-    Target("CPU per handshake", "handshake", times=1.25),
+    Target("CPU per handshake", "handshake", times=1.10),
     Target("CPU per delivery, one message at a time, 10,000 subscribers", "one of many",
            times=1.10),
     Target("of it user time, in µs", "user of many", most=0.4),
     Target("CPU per delivery, 16 messages in flight, 1,000 subscribers", "window", times=1.2),
     Target("1,000 subscribers, one message, until the last has it", "last", times=1.3),
-    Target("CPU per echo of 64 bytes, 100 connections", "echo", times=1.10),
+    Target("CPU per echo of 64 bytes, 100 connections", "echo", times=1.05),
     Target("a quiet channel's p99 while 15,000 hear 10 messages of 1 KiB a second, in ms", "quiet",
            most=10),
     Target("Redis's output buffer for wsloop meanwhile, in KiB", "lag", most=1024),
@@ -175,7 +176,7 @@ def write(raw):
     for number, (title, text, keys) in enumerate(TABLES):
         parts.append(f"## {title}\n\n{text}\n\n{table(results, keys)}")
         parts.extend(picture(*named) for named in pictures.get(number, []))
-    parts += [growth(results), machine(raw), method(raw)]
+    parts += [*commonest.sections(results), growth(results), machine(raw), method(raw)]
     PAGE.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return PAGE
 
@@ -207,6 +208,7 @@ def reached(results):
             shown = "{:.3f} × ({:.3f}–{:.3f})".format(*spread(values)) if values else ""
         verdict = ("yes" if median(values) <= most else "**no**") if values else "not measured"
         rows.append(f"| {target.work} | {limit} | {shown} | {verdict} |")
+    rows += commonest.targets(results)
     rows += [further_row(results)]
     rows += [growth_row(results, *row) for row in GROWTH if row[-1] is not None]
     rows.append("| the core alone, a million connections with one subscription each, bytes | 200 | "
@@ -376,8 +378,8 @@ scripts/compare
 
 installs the peers (Debian's packages with apt-get, the others below `target/` and `node_modules`),
 measures all, and writes this page, its plots and `target/compare/results.json`. `--only wsloop,floor`
-measures some, `--rounds` more often, `--quick` shows within a minute that it works, `--report` writes
-the page again.
+measures some, `--work own,churn` some of what there is, `--rounds` more often, `--quick` shows within a
+minute that it works, `--report` writes the page again.
 
 - The load is `wsloop stress`: every connection checks that it got every message once and in order. A
   server that loses one has no figure but the reason. Messages have {work["size"]} bytes; each server is
@@ -389,7 +391,7 @@ the page again.
   pinned. What a run does first warms the server up, except for memory, which is read in a new process.
 - How CPU divides into user and system time is sampled by the kernel a hundred to a thousand times a
   second, where it is built so: user times are less exact than their sum.
-- Compression is not offered. Servers keep their own defaults for pings, as said above.
+- Compression is not offered, but for compressed JSON: there the client is Python. Servers keep their own defaults for pings, as said above.
 - The floor joins what one read from Redis brought into one `send` for each connection, and so does the
   tokio-tungstenite server with what waits.
 

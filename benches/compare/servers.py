@@ -4,6 +4,7 @@ Knows nothing of measuring. All listen on loopback and hand on one channel of Re
 no Redis client for that, is published to over its own WebSocket.
 """
 
+import copy
 import os
 import subprocess
 import sys
@@ -55,9 +56,17 @@ class Server:
     slowness = 1
     # Why it cannot have several messages in flight.
     no_window = None
+    # Arguments besides.
+    extra = ()
     # Debian packages, each with a file that shows it is there.
     packages = {}
     remark = ""
+
+    def with_arguments(self, *arguments):
+        """The same server, started with these besides."""
+        other = copy.copy(self)
+        other.extra = arguments
+        return other
 
     def prepare(self):
         """Installs or builds it."""
@@ -106,7 +115,7 @@ class Wsloop(Server):
 
     def start(self, port, redis, echo):
         listen = ["--listen", f"127.0.0.1:{port}", "--redis", f"redis://127.0.0.1:{redis}"]
-        return Start([self.binary, *listen, "--echo", "/echo", "--log", "warn"])
+        return Start([self.binary, *listen, "--echo", "/echo", "--log", "warn", *self.extra])
 
 
 class Peer(Server):
@@ -168,7 +177,8 @@ class Bun(Npm):
         return BUN_UNMOVED if BUN_UNMOVED.exists() else BUN
 
     def start(self, port, redis, echo):
-        return Start([self.binary, PEERS / "bun/server.mjs", *arguments(port, redis)])
+        script = PEERS / "bun/server.mjs"
+        return Start([self.binary, script, *arguments(port, redis), *self.extra])
 
 
 class Ws(Npm):

@@ -35,6 +35,8 @@ pub struct Core {
     server: Server,
     now_ms: u64,
     redis: Option<LinkId>,
+    /// Links that the server closed.
+    closed: usize,
 }
 
 impl Core {
@@ -60,7 +62,7 @@ impl Core {
 
     fn new(settings: Settings) -> Core {
         let server = Server::new(settings, RandomState::new(), 1);
-        Core { server, now_ms: 1_000_000, redis: None }
+        Core { server, now_ms: 1_000_000, redis: None, closed: 0 }
     }
 
     /// A browser connects and asks for a WebSocket; nothing is sent yet.
@@ -141,7 +143,8 @@ impl Core {
                         self.server.handle(Input::WentOn { link }, self.now());
                     }
                 }
-                Output::Finish(_) | Output::Close(_) => panic!("nobody was to be closed"),
+                Output::Close(_) => self.closed += 1,
+                Output::Finish(_) => panic!("nobody was to be shut"),
             }
         }
         sent
@@ -161,6 +164,11 @@ impl Core {
     /// Conns that are open.
     pub fn open_conns(&self) -> u64 {
         self.server.metrics().conns_open
+    }
+
+    /// Links that the server has closed.
+    pub fn closed(&self) -> usize {
+        self.closed
     }
 
     /// Times that a message was compressed.
@@ -221,6 +229,14 @@ pub const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_ma
 pub fn masked(payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     frame::encode_masked(Opcode::Text, payload, [0x37, 0xfa, 0x21, 0x3d], &mut out);
+    out
+}
+
+/// A browser's close frame.
+pub fn close() -> Vec<u8> {
+    let mut out = Vec::new();
+    let code = 1000u16.to_be_bytes();
+    frame::encode_masked(Opcode::Close, &code, [0x37, 0xfa, 0x21, 0x3d], &mut out);
     out
 }
 

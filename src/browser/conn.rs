@@ -338,6 +338,7 @@ impl Conn {
     #[inline]
     pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) -> bool {
         self.outbox.advance(n);
+        cx.sent(n);
         let sent = self.outbox.is_empty();
         if sent && let Life::Open(member) = &mut self.life {
             if member.pongs >= PONGS_LIMIT {

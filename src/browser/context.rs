@@ -17,6 +17,10 @@ use crate::proto::ws::message::Limits;
 
 /// Frames that a turn may queue before it ends: about 16 MiB of places in outboxes.
 const FRAMES_PER_TURN: usize = 1 << 20;
+/// Bytes that a turn may queue before some go out: as many as stay in a processor's cache, and more
+/// than a turn reads of Redis. Without, each of a crowd that sends something large is read before
+/// anybody is written to, and the heap grows and shrinks by all of that in every turn.
+const BYTES_PER_TURN: usize = 512 << 10;
 /// Frames of one conn that are looked at in one go.
 const FRAMES_PER_GO: u32 = 128;
 /// Bytes of a place in an outbox.
@@ -54,6 +58,8 @@ pub struct Context {
     going_on: VecDeque<LinkId>,
     /// Frames queued that were not yet to be flushed.
     queued: usize,
+    /// Bytes queued that have not gone out; of a message to many they count once.
+    queued_bytes: usize,
     /// Bytes that have ever arrived or been inflated.
     taken: u64,
 }
@@ -129,6 +135,7 @@ impl Context {
             effects: VecDeque::new(),
             going_on: VecDeque::new(),
             queued: 0,
+            queued_bytes: 0,
             taken: 0,
             settings,
         }
@@ -203,14 +210,32 @@ impl Context {
         self.queued = self.queued.saturating_sub(frames);
     }
 
+    /// Counts bytes that were queued.
+    #[inline]
+    pub fn queued_bytes(&mut self, bytes: usize) {
+        self.queued_bytes += bytes;
+    }
+
+    /// So many bytes have gone out.
+    #[inline]
+    pub fn sent(&mut self, bytes: usize) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+    }
+
     /// Everything that was queued is flushed.
     pub fn all_flushed(&mut self) {
-        self.queued = 0;
+        (self.queued, self.queued_bytes) = (0, 0);
     }
 
     /// Whether so much is queued that it is to be put out before more is read: a few small messages
     /// to very many conns would else fill the memory with places in outboxes.
     pub fn is_full(&self) -> bool {
         self.queued >= FRAMES_PER_TURN
+    }
+
+    /// Whether nobody is to be read before some of what is queued is put out. What was read is
+    /// taken all the same.
+    pub fn has_no_room(&self) -> bool {
+        self.is_full() || self.queued_bytes >= BYTES_PER_TURN
     }
 }

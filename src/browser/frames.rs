@@ -132,12 +132,14 @@ impl Conn {
         let frame = cx.encoder.frame(&mut Encoded::of(kind, data), link.index, form);
         cx.metrics.compressions_total = cx.encoder.compressions();
         self.send_replies(cx);
+        cx.queued_bytes(frame.len());
         self.outbox.push(frame);
     }
 
     /// Puts what answers the frames of this go into the outbox.
     pub(super) fn send_replies(&mut self, cx: &mut Context) {
         if !cx.replies.is_empty() {
+            cx.queued_bytes(cx.replies.len());
             self.outbox.push(Frame::from(&cx.replies[..]));
             cx.replies.clear();
         }

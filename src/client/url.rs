@@ -1,5 +1,6 @@
 //! L4: the URL of a WebSocket.
 
+use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use percent_encoding::percent_decode_str;
@@ -36,6 +37,11 @@ impl Url {
         }
     }
 
+    /// Whether it leads each of many elsewhere.
+    pub fn is_of_each(&self) -> bool {
+        self.target().contains(NUMBER)
+    }
+
     /// The facility, when the path is `/ws/` and a name.
     pub fn facility(&self) -> Option<String> {
         let name = self.path.strip_prefix("/ws/").filter(|name| !name.is_empty())?;
@@ -52,6 +58,17 @@ impl Url {
 impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ws://{}{}", self.authority, self.target())
+    }
+}
+
+/// What stands for the number of one of many.
+pub(crate) const NUMBER: &str = "{n}";
+
+/// A text for the one of that number.
+pub(crate) fn of_one(text: &str, number: u32) -> Cow<'_, str> {
+    match text.contains(NUMBER) {
+        true => Cow::Owned(text.replace(NUMBER, &number.to_string())),
+        false => Cow::Borrowed(text),
     }
 }
 

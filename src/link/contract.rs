@@ -77,8 +77,8 @@ pub enum Wish {
     Read,
     /// To be told [`Input::WentOn`]: it has bytes left that were read before.
     GoOn,
-    /// Nothing in this turn, which has as much to send as a turn may; to be asked again in the
-    /// next.
+    /// Nothing before some of what waits is put out: as much waits as may. To be asked again when
+    /// the loop has done that, in this turn or at its end.
     Later,
     /// Nothing until [`Output::Resume`] names it.
     Rest,

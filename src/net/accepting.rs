@@ -43,9 +43,10 @@ impl Reactor {
         for at in 0..self.listeners.len() {
             let listener = &mut self.listeners[at];
             if std::mem::take(&mut listener.asked) {
-                listener.batch = if listener.ready { ACCEPTS.min(listener.batch * 2) } else { 1 };
+                listener.batch = if listener.ready { ACCEPTS.min(listener.batch * 4) } else { 1 };
             }
-            let mut left = listener.batch;
+            // Whoever waits when the end comes is to be told so, before it comes.
+            let mut left = if self.ending.is_some() { ACCEPTS } else { listener.batch };
             while left > 0 {
                 let paused = self.now.mono_ms < self.accept_after_ms;
                 let listener = &self.listeners[at];
@@ -111,9 +112,7 @@ impl Reactor {
     pub(super) fn end_listening_when_quiet(&mut self) {
         if self.quiet_at_ms().is_some_and(|quiet_ms| quiet_ms <= self.now.mono_ms) {
             // Whoever came just now is the last.
-            for listener in &mut self.listeners {
-                (listener.ready, listener.asked, listener.batch) = (true, false, ACCEPTS);
-            }
+            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
             self.accept();
             self.listeners.clear();
         }

@@ -4,6 +4,7 @@
 //! they mean: that is [`crate::server`]'s.
 
 mod accepting;
+mod clock;
 mod dial;
 mod door;
 mod heap;
@@ -15,6 +16,7 @@ mod signals;
 mod socket;
 mod sweep;
 mod turn_once;
+mod writing;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;

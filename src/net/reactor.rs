@@ -8,17 +8,16 @@
 //!   and reading has a time budget. A link that a budget stopped is left over, once. The next turn
 //!   does not sleep, and reads the links with new events first, then the leftovers in rotation;
 //! * a link that wants to rest is not read, and costs no turn, until the core names it again;
-//! * each link is written to at most once in a turn, when everything of that turn has been queued.
-//!   Writing has a time budget too, which is checked within a link as well; the rest is written
-//!   in the next turn, which does not sleep;
+//! * what waits is written when everything of a turn has been queued, or the core has no room for
+//!   more ([`writing`](super::writing));
 //! * running out of descriptors pauses accepting; it never spins.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -32,7 +31,7 @@ use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
 use crate::link::places::Places;
-use crate::link::{Cause, Input, LinkId, Now, Output, Target, Wish};
+use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
@@ -44,16 +43,11 @@ pub(super) const LISTENERS: usize = usize::MAX - 2;
 const SCRATCH_BYTES: usize = 64 << 10;
 /// Reads of one link in a turn.
 const READS: usize = 4;
-/// Time for writing in a turn: a message to very many is written in several, so that Redis and
-/// whoever else has something to say need not wait for all of it.
-const WRITE_BUDGET: Duration = Duration::from_millis(3);
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
 /// quiet one its answer within some milliseconds.
 const READ_BUDGET: Duration = Duration::from_millis(2);
-/// Buffers handed to one write.
-const SLICES: usize = 16;
 pub(super) const EVENTS: usize = 1024;
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+pub(super) const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// The loop and all it owns.
 pub struct Reactor {
@@ -67,14 +61,14 @@ pub struct Reactor {
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
     scratch: Box<[u8]>,
-    start: Instant,
+    pub(super) start: Instant,
     pub(super) now: Now,
     pub(super) accept_after_ms: u64,
     pub(super) said_no_descriptors: bool,
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
     pub(super) lost_lines: Arc<AtomicU64>,
-    heap: Heap,
+    pub(super) heap: Heap,
 }
 
 impl Reactor {
@@ -107,7 +101,7 @@ impl Reactor {
             said_no_descriptors: false,
             ending: None,
             lost_lines: Arc::default(),
-            heap: Heap::default(),
+            heap: Heap::new(),
         };
         let kept_alive = !reactor.server.pings();
         let (unsent_limit, socket_mode) =
@@ -167,15 +161,17 @@ impl Reactor {
             other => other?,
         }
         let since = self.now.mono_ms;
-        self.now = self.now();
+        let woken = Instant::now();
+        self.now = self.now_at(woken);
         match is_after_pause(self.now.mono_ms - since, timeout) {
             true => self.sweep(events)?,
-            false => self.hear(events, Some(Instant::now() + READ_BUDGET)),
+            false => self.hear(events, Some(woken + READ_BUDGET)),
         }
         self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
         self.server.tick(self.now);
         self.put_out();
-        self.heap.note(self.server.metrics().memory_bytes);
+        let held = self.server.metrics().memory_bytes;
+        self.heap.note(held, self.server.grown(), self.now.mono_ms);
         Ok(())
     }
 
@@ -231,10 +227,11 @@ impl Reactor {
         for link in dialed {
             self.read(link, None);
         }
+        let mut over = false;
         for link in fresh {
-            match until.is_none_or(|until| Instant::now() < until) {
-                true => self.read(link, until),
-                false => self.leave_over(link),
+            match over {
+                false => over = self.read(link, until),
+                true => self.leave_over(link),
             }
         }
     }
@@ -248,11 +245,10 @@ impl Reactor {
             left -= 1;
             let Some(entry) = self.link(link) else { continue };
             entry.left_over = false;
-            match entry.dialed {
+            let over = match entry.dialed {
                 true => self.read(link, None),
                 false => self.read(link, until),
-            }
-            let over = until.is_some_and(|until| Instant::now() >= until);
+            };
             if !std::mem::take(&mut first) && over {
                 break;
             }
@@ -260,39 +256,47 @@ impl Reactor {
     }
 
     /// Hands what arrived on a link to the core, until there is no more or a budget is used up.
-    fn read(&mut self, link: LinkId, until: Option<Instant>) {
+    /// Whether that is the one of time.
+    fn read(&mut self, link: LinkId, until: Option<Instant>) -> bool {
+        let (mut over, mut has_made_room) = (false, false);
         for _ in 0..READS {
-            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+            let Some(entry) = self.links.get_mut(link.index as usize) else { return over };
             if entry.generation != link.generation || !entry.made {
-                return;
+                return over;
             }
             match self.server.wish(link) {
-                Wish::Rest => return,
-                Wish::Later => break,
+                Wish::Rest => return over,
+                Wish::Later if has_made_room => break,
+                Wish::Later => {
+                    self.make_room(until);
+                    has_made_room = true;
+                }
                 Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
-                Wish::Read if entry.over || !entry.has_more => return,
+                Wish::Read if entry.over || !entry.has_more => return over,
                 Wish::Read => match entry.read(&mut self.scratch) {
                     Reading::Some(n) => {
                         let bytes = &mut self.scratch[..n];
                         self.server.handle(Input::Received { link, bytes }, self.now);
                     }
-                    Reading::Nothing => return,
+                    Reading::Nothing => return over,
                     Reading::Ended => self.hung_up(link, Cause::Ended),
                     Reading::Failed(error) => {
                         self.hung_up(link, Cause::Failed(error.to_string()));
                     }
                 },
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            over = until.is_some_and(|until| Instant::now() >= until);
+            if over {
                 break;
             }
         }
         self.leave_over(link);
+        over
     }
 
     /// Has a link read in the next turn, whether or not more arrives; unless it has nothing to
     /// read and nothing to go on with.
-    fn leave_over(&mut self, link: LinkId) {
+    pub(super) fn leave_over(&mut self, link: LinkId) {
         let wish = self.server.wish(link);
         let Some(entry) = self.link(link) else { return };
         let idle = wish == Wish::Rest || wish == Wish::Read && (entry.over || !entry.has_more);
@@ -302,78 +306,7 @@ impl Reactor {
         }
     }
 
-    /// Sends what waits for a link, until nothing does, the kernel takes less than it is given, or
-    /// the time is up.
-    fn flush(&mut self, link: LinkId, until: Instant) {
-        loop {
-            let Some(entry) = self.links.get_mut(link.index as usize) else { return };
-            if entry.generation != link.generation || !entry.made {
-                return;
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = self.server.slices(link, &mut slices);
-            if used == 0 {
-                return;
-            }
-            let slices = &slices[..used];
-            let given: usize = slices.iter().map(|slice| slice.len()).sum();
-            match entry.write(slices) {
-                Ok(taken) => {
-                    let taken = taken.unwrap_or(0);
-                    self.server.advance(link, taken);
-                    if taken < given {
-                        return self.blocked(link);
-                    }
-                }
-                Err(error) => return self.hung_up(link, Cause::Failed(error.to_string())),
-            }
-            if Instant::now() >= until {
-                return self.server.handle(Input::Writable { link }, self.now);
-            }
-        }
-    }
-
-    /// The kernel takes no more: it is to say when it does again.
-    fn blocked(&mut self, link: LinkId) {
-        let Some(entry) = self.links.get_mut(link.index as usize) else { return };
-        if !std::mem::replace(&mut entry.told_writable, true) {
-            let result = entry.stream.reregister(self.poll.registry(), token_of(link), BOTH);
-            if let Err(error) = result {
-                return self.hung_up(link, Cause::Failed(error.to_string()));
-            }
-        }
-        self.server.handle(Input::Blocked { link }, self.now);
-    }
-
-    pub(super) fn put_out(&mut self) {
-        let until = Instant::now() + WRITE_BUDGET;
-        while let Some(output) = self.server.poll_output() {
-            match output {
-                Output::Flush(link) => {
-                    self.flush(link, until);
-                    if Instant::now() >= until {
-                        break;
-                    }
-                }
-                Output::Resume(link) => self.leave_over(link),
-                Output::Dial(link, target) => self.dial(link, target),
-                Output::Finish(link) => {
-                    if let Some(entry) = self.link(link) {
-                        entry.stream.shut_writing();
-                    }
-                }
-                Output::Close(link) => {
-                    if self.link(link).is_some() {
-                        self.links.remove(link.index as usize);
-                        self.dials.end(link);
-                        self.accept_after_ms = 0;
-                    }
-                }
-            }
-        }
-    }
-
-    fn dial(&mut self, link: LinkId, target: Target) {
+    pub(super) fn dial(&mut self, link: LinkId, target: Target) {
         self.insert(link, Socket::unmade(link.generation));
         match self.dials.begin(link, target) {
             Ok(None) => self.server.handle(Input::LookingUp { link }, self.now),
@@ -446,30 +379,11 @@ impl Reactor {
         self.end_listening(times);
     }
 
-    fn hung_up(&mut self, link: LinkId, cause: Cause) {
+    pub(super) fn hung_up(&mut self, link: LinkId, cause: Cause) {
         if let Some(entry) = self.link(link) {
             entry.over = true;
         }
         self.server.handle(Input::HungUp { link, cause }, self.now);
-    }
-
-    fn now(&self) -> Now {
-        let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mono_ms = self.start.elapsed().as_millis() as u64;
-        Now { mono_ms, unix_ms: time_of_day.as_millis() as u64 }
-    }
-
-    /// How long to sleep: not at all while something is left to read or to accept.
-    fn timeout(&mut self) -> Option<Duration> {
-        let now_ms = self.start.elapsed().as_millis() as u64;
-        let accepts = |listener: &Listener| listener.ready && self.accepts(listener.comers);
-        let waiting = self.listeners.iter().any(accepts);
-        let accept_ms = waiting.then_some(self.accept_after_ms);
-        let read_ms = (!self.leftovers.is_empty()).then_some(0);
-        let slow = self.dials.say_slow().map(|left| now_ms + left.as_millis() as u64 + 1);
-        let others = slow.into_iter().chain(accept_ms).chain(read_ms).chain(self.quiet_at_ms());
-        let deadlines = self.server.next_deadline_ms().into_iter().chain(others);
-        deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
     }
 
     /// The core names places in the order in which they are taken and given up here, so the two
@@ -489,7 +403,7 @@ impl Reactor {
         }
     }
 
-    fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
+    pub(super) fn link(&mut self, link: LinkId) -> Option<&mut Socket> {
         self.links.get_mut(link.index as usize).filter(|entry| entry.generation == link.generation)
     }
 }

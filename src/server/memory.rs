@@ -45,6 +45,11 @@ impl Server {
         u32::try_from(self.cx.settings.unsent_limit).unwrap_or(u32::MAX)
     }
 
+    /// Bytes that have ever arrived or been made, at most.
+    pub(crate) fn grown(&self) -> u64 {
+        self.cx.grown()
+    }
+
     /// When it is counted again, whatever happens.
     pub(super) fn count_ms(&self) -> Option<u64> {
         (self.memory.held >= GOING).then_some(self.memory.counted_ms + EVERY_MS)

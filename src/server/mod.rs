@@ -180,7 +180,7 @@ impl Server {
             Some(Party::Gone(_)) | None => Wish::Rest,
         };
         match wish {
-            Wish::Read | Wish::GoOn if self.cx.is_full() => Wish::Later,
+            Wish::Read | Wish::GoOn if self.cx.has_no_room() => Wish::Later,
             wish => wish,
         }
     }

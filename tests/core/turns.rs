@@ -12,6 +12,8 @@ const ECHO: &str = "/echo";
 
 /// Frames of one conn that are looked at in one go.
 const GO: u64 = 128;
+/// Bytes that are queued before nobody is to be read until some of them have gone out.
+const ROOM: usize = 512 << 10;
 /// Bytes of pongs that wait for a conn before it rests.
 const PONGS: usize = 64 << 10;
 
@@ -195,6 +197,56 @@ fn what_answers_one_read_goes_out_in_order_and_as_one() {
         world.resume(id);
         assert_eq!(world.heard(id), answers(long));
     }
+}
+
+/// As a loop does that reads everybody before it writes.
+fn read_while_there_is_room(world: &mut World, crowd: &[BrowserId], text: &str) -> usize {
+    let now = world.now();
+    let is_read = |id: &&BrowserId| {
+        let link = world.browsers[**id].link;
+        let wish = world.server.wish(link);
+        assert!(matches!(wish, Wish::Read | Wish::Later), "{wish:?}");
+        if wish == Wish::Read {
+            let bytes = &mut masked(Opcode::Text, text.as_bytes())[..];
+            world.server.handle(Input::Received { link, bytes }, now);
+        }
+        wish == Wish::Read
+    };
+    crowd.iter().filter(is_read).count()
+}
+
+#[test]
+fn a_crowd_has_no_more_waiting_than_a_turn_may_queue() {
+    let mut world = World::new(Settings { echo_path: Some(ECHO.to_string()), ..settings() });
+    let crowd: Vec<BrowserId> = (0..100).map(|_| world.open(ECHO)).collect();
+    let text = "x".repeat(16 << 10);
+    for round in 1..3 {
+        let read = read_while_there_is_room(&mut world, &crowd, &text);
+        let waiting: usize = crowd.iter().map(|id| world.waiting(*id)).sum();
+        assert!((ROOM..ROOM + text.len() + 14).contains(&waiting), "{waiting}");
+        world.run();
+        let heard: usize = crowd.iter().map(|id| world.texts(*id).len()).sum();
+        assert_eq!(heard, read, "in round {round}");
+    }
+}
+
+/// Whoever does not read has its own limits, and whoever hears holds no bytes of its own.
+#[test]
+fn what_waits_for_a_stalled_conn_or_for_many_takes_no_ones_room() {
+    let mut world = World::new(Settings { echo_path: Some(ECHO.to_string()), ..settings() });
+    let (stalled, speaker) = (world.open(ECHO), world.open(SPEAKS));
+    let hearers: Vec<BrowserId> = (0..100).map(|_| world.open(HEARS)).collect();
+    let text = "x".repeat(60 << 10);
+    world.stall(stalled, 0);
+    for _ in 0..2 * ROOM / text.len() {
+        world.say(stalled, &text);
+    }
+    assert!(world.waiting(stalled) > ROOM);
+    let crowd = [speaker; 100];
+    let read = read_while_there_is_room(&mut world, &crowd, &text);
+    assert_eq!(read, ROOM.div_ceil(text.len()));
+    world.run();
+    assert!(hearers.iter().all(|id| world.texts(*id).len() == read));
 }
 
 /// A loop may stop within a link, for its time is up, and say that it can be written to.

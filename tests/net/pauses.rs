@@ -8,8 +8,8 @@ use std::time::Duration;
 use wsloop::Settings;
 use wsloop::proto::ws::frame::Opcode;
 
-use crate::support::client::{frame_bytes, upgrade};
-use crate::turns::{Loop, read_some};
+use crate::support::client::{Client, frame_bytes, upgrade};
+use crate::turns::{Loop, read_some, texts, write_some};
 use crate::world::settings;
 
 /// More than the kernel tells at a time.
@@ -51,4 +51,29 @@ fn a_pause_closes_nobody_who_had_answered() {
     lp.settle();
     assert_eq!(lp.metrics().conns_open, crowd.len() as u64);
     assert!(silent.iter_mut().all(|stream| read_some(stream) > 0));
+}
+
+/// After a pause reading has no end but this one: as much is queued as may be. No event tells again
+/// of what was not read.
+#[test]
+fn whoever_waits_for_room_after_a_pause_is_read_and_answered() {
+    let mut lp = Loop::new(Settings { echo_path: Some("/ws/echo".to_owned()), ..settings() });
+    let (number, text) = (40, "x".repeat(48 << 10));
+    let mut crowd: Vec<Client> = (0..number).map(|_| lp.open("echo")).collect();
+    let message = texts(&[text]);
+    for client in &mut crowd {
+        assert_eq!(write_some(client.stream(), &message), message.len(), "the kernel takes it");
+    }
+    sleep(Duration::from_millis(1_500));
+    lp.turn();
+    assert_eq!(lp.metrics().messages_in_total, number, "all are read in one turn");
+    // The header of what goes out has no mask.
+    let answer = message.len() - 4;
+    for client in &mut crowd {
+        let mut bytes = 0;
+        lp.until("its answer", |_| {
+            bytes += read_some(client.stream());
+            bytes == answer
+        });
+    }
 }

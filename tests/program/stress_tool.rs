@@ -106,6 +106,23 @@ fn fanout_over_redis_loses_nothing() {
 }
 
 #[test]
+#[ignore = "needs redis-server"]
+fn each_client_can_have_a_channel_of_its_own() {
+    let (redis, _) = RedisServer::start_on_tcp();
+    let server = Wsloop::start(&["--redis", &redis.url(), "--allow=all"]);
+    let own = url(server.address(), "/ws/own-{n}");
+    let args = [&*own, "--redis", &redis.url(), "--clients=30", "--messages=100", "--window=8"];
+    let json = report(&args, 0);
+    assert_eq!((json.number("deliveries"), json.number("lost")), (100.0, 0.0));
+    // Through Redis to whoever said it, in rooms that are nobody else's.
+    let room = "/ws/room-{n}?subscribe-broadcast&publish-broadcast&echo";
+    let room = url(server.address(), room);
+    let json = report(&[&room, "--mode=echo", "--clients=5", "--messages=20", "--window=4"], 0);
+    assert_eq!((json.number("deliveries"), json.number("corrupt")), (100.0, 0.0));
+    server.expect_metric("publishes_total", |count| count == 100);
+}
+
+#[test]
 fn echoes_come_back() {
     let server = Wsloop::start(&["--echo", "/echo"]);
     let url = url(server.address(), "/echo");
@@ -245,7 +262,7 @@ fn refusals_are_one_line() {
 #[test]
 fn wrong_use_is_one_line_with_the_way_to_mend_it() {
     let good = "ws://127.0.0.1:1/ws/a";
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 24] = [
         (&[], "URL: is missing; write ws://"),
         (&["127.0.0.1:8080"], "URL: \"127.0.0.1:8080\" has no scheme"),
         (&["wss://h/ws/a"], "TLS, which is not spoken here"),
@@ -266,6 +283,11 @@ fn wrong_use_is_one_line_with_the_way_to_mend_it() {
         (&[good, "--channel=a"], "--channel: needs --redis"),
         (&[good, "--publish", good, "--redis=redis://h"], "--publish: cannot be used with --redis"),
         (&["ws://h/chat", "--redis=redis://h"], "--channel: is missing"),
+        (&["ws://h/ws/{n}"], "--redis: is missing, by which messages get to the clients of a URL"),
+        (
+            &["ws://h/ws/{n}", "--redis=redis://h", "--channel=a"],
+            "--channel: and the URL must have",
+        ),
         (&[good, "--redis=rediss://h"], "--redis: TLS to Redis is not spoken"),
         (&[good, "--client=1"], "a similar argument exists: '--clients'"),
     ];

@@ -5,7 +5,8 @@
 //! descriptor of that number is free, awaits a request, or is open.
 //!
 //! Usage: `wsloop-floor --listen PORT --redis PORT --channel NAME [--echo]`. Every connection gets
-//! what Redis brings on the channel; with `--echo` it gets its own frames back instead. Where the
+//! what Redis brings on the channel, until it sends a close frame; with `--echo` it gets its own
+//! frames back instead. Where the
 //! kernel takes no more it waits, which harms nobody as long as every peer reads what comes.
 
 use std::ffi::c_int;
@@ -154,6 +155,9 @@ impl Floor {
                 self.upgrade(fd, got as usize);
             } else if self.echo {
                 self.echo(fd, before + got as usize);
+            } else if self.scratch[0] == 0x88 {
+                self.send(fd, [0x88, 0].as_ptr(), 2);
+                self.close(fd);
             }
         }
     }

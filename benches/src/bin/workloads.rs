@@ -1,7 +1,7 @@
 //! Fixed work for the core, one piece by name:
 //!
-//! * `handshakes`, `delivery`, `echo`, `pushes` and `deflate` run under callgrind, which counts the
-//!   instructions of `measured` alone; see `scripts/counts`;
+//! * `handshakes`, `churn`, `delivery`, `echo`, `pushes` and `deflate` run under callgrind, which
+//!   counts the instructions of `measured` alone; see `scripts/counts`;
 //! * `bytes` prints the bytes of a conn with 100,000 of them on one channel; `memory` is the program
 //!   that has more of them.
 //!
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use wsloop::LinkId;
 use wsloop_benches::live::{Counting, Live};
-use wsloop_benches::{Core, ECHO, OFFER, READ, hears, masked, push, speaks, text, upgrade};
+use wsloop_benches::{Core, ECHO, OFFER, READ, close, hears, masked, push, speaks, text, upgrade};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -26,13 +26,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["handshakes"] => handshakes(),
+        ["churn"] => churn(),
         ["delivery"] => delivery(),
         ["echo"] => echo(),
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
         ["bytes"] => println!("{}", bytes()),
         _ => {
-            eprintln!("usage: workloads handshakes|delivery|echo|pushes|deflate|bytes");
+            eprintln!("usage: workloads handshakes|churn|delivery|echo|pushes|deflate|bytes");
             return ExitCode::from(2);
         }
     }
@@ -57,6 +58,23 @@ fn handshakes() {
         }
     });
     assert_eq!(core.open_conns(), 1_000);
+}
+
+/// A thousand conns that open and close, one after the other, beside one that stays.
+fn churn() {
+    let mut core = Core::local();
+    let request = upgrade(&hears("stocks"), &[]);
+    core.open(&request);
+    let mut conns = vec![(request, close()); 1_000];
+    measured(|| {
+        for (request, close) in &mut conns {
+            let link = core.ask(request);
+            core.drain();
+            core.receive(link, close);
+            core.drain();
+        }
+    });
+    assert_eq!((core.open_conns(), core.closed()), (1, 1_000));
 }
 
 /// One message of 128 bytes to ten thousand conns.

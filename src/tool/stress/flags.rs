@@ -4,7 +4,7 @@ use clap::ArgMatches;
 
 use super::{LEAST_SIZE, Mode, Plan, Probe, Way};
 use crate::broker::RedisSettings;
-use crate::client::url::{Url, url};
+use crate::client::url::{NUMBER, Url, url};
 use crate::config::redis_url;
 use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Bytes, Count, Repeated, Seconds, Text};
@@ -179,7 +179,8 @@ static FLAGS: &[Flag<StressDraft>] = &[
 pub(crate) fn command() -> clap::Command {
     let url = clap::Arg::new(URL).value_name(URL).help(
         "Where the clients connect: ws://HOST:PORT/path?query; with a path /ws/NAME and no query, \
-         fanout subscribes to the broadcasts of NAME",
+         fanout subscribes to the broadcasts of NAME. {n} in it is the number of each client, from \
+         0 on: so each can have a channel of its own, to which fanout publishes in turn",
     );
     clap::Command::new("stress")
         .about("Puts load on a WebSocket server, checks every message, and says what it took")
@@ -210,6 +211,10 @@ impl StressDraft {
         let wrong = |why| Wrong { flag: URL, why };
         let target = target.ok_or_else(|| "is missing; write ws://HOST:PORT/ws/NAME".to_owned());
         let mut target = target.and_then(|text| url(text)).map_err(wrong)?;
+        if mode == Mode::Fanout && target.is_of_each() && self.redis.is_none() {
+            let why = "is missing, by which messages get to the clients of a URL with {n}; add it";
+            return Err(Wrong { flag: "redis", why: why.to_owned() });
+        }
         let publish = match self.publish {
             Some(url) => Way::WebSocket(url),
             None => way(&self.redis, &target, "channel", self.channel)?,
@@ -304,6 +309,10 @@ fn way(
             return Err(Wrong { flag, why });
         }
     };
+    if url.is_of_each() != channel.contains(NUMBER) {
+        let why = "and the URL must have {n} both or neither".to_owned();
+        return Err(Wrong { flag, why });
+    }
     let redis = RedisSettings { timeout_ms: LONGEST_MS, buffer_limit: 64 * MIB, ..redis.clone() };
     Ok(Way::Redis { redis, channel })
 }

@@ -22,7 +22,7 @@ use crate::proto::ws::client::{self, key};
 use super::StressError;
 use super::conn::{Client, Conn, Fate, Task, Turn, Work};
 use super::topic::Place;
-use crate::client::url::Url;
+use crate::client::url::{Url, of_one};
 
 const SCRATCH_BYTES: usize = 64 << 10;
 const EVENTS: usize = 1024;
@@ -110,7 +110,7 @@ impl Pool {
         nonce[8..12].copy_from_slice(&id.to_ne_bytes());
         let key = key(nonce);
         let mut request = Vec::with_capacity(256);
-        client::request(&mut request, &door.authority, &door.target, &key);
+        client::request(&mut request, &door.authority, &of_one(&door.target, id), &key);
         self.adopt(Conn::handshaking(socket, client, request, key))
     }
 

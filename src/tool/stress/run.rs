@@ -15,6 +15,7 @@ use super::process::{Cpu, private_bytes};
 use super::report::{ProbeReport, Report, Usage};
 use super::topic::Topic;
 use super::{Mode, Plan, StressError, Way};
+use crate::client::url::of_one;
 
 const MS: u64 = 1_000_000;
 /// A wait is looked at again after so long at the latest, for the progress bar and the timeout.
@@ -83,7 +84,10 @@ impl<'p> Run<'p> {
         let keys = RandomState::new();
         let payload = |name: &str, size| Payload::new(keys.hash_one(name) as u32, size);
         let echo = Echo::new(payload("echo", plan.size), plan.messages, plan.window);
-        let topic = Topic::new(payload("topic", plan.size));
+        let topic = match plan.url.is_of_each() {
+            true => Topic::of_each(payload("topic", plan.size), plan.clients),
+            false => Topic::new(payload("topic", plan.size)),
+        };
         let probe = Topic::new(payload("probe", LEAST));
         Ok(Run {
             plan,
@@ -207,7 +211,7 @@ impl<'p> Run<'p> {
 
     /// Publishes what may be published now, and says when the next may.
     fn publish(&mut self, publisher: &Publisher<'_>, start_ns: u64, now_ns: u64) -> u64 {
-        let Plan { messages, window, rate, .. } = *self.plan;
+        let Plan { messages, window, rate, clients, .. } = *self.plan;
         self.bytes.clear();
         let mut next_ns = u64::MAX;
         let topic = &mut self.load.topic;
@@ -219,7 +223,8 @@ impl<'p> Run<'p> {
                     break;
                 }
             }
-            publisher.way.put(topic.publish(now_ns), now_ns, &mut self.bytes);
+            let listener = topic.published() % clients;
+            publisher.way.put(listener, topic.publish(now_ns), now_ns, &mut self.bytes);
         }
         if !self.bytes.is_empty() {
             self.pool.send(publisher.at, &self.bytes);
@@ -230,7 +235,7 @@ impl<'p> Run<'p> {
     fn publish_probe(&mut self, publisher: &Publisher<'_>, now_ns: u64) {
         if self.load.probe.listeners() > 0 {
             self.bytes.clear();
-            publisher.way.put(self.load.probe.publish(now_ns), now_ns, &mut self.bytes);
+            publisher.way.put(0, self.load.probe.publish(now_ns), now_ns, &mut self.bytes);
             self.pool.send(publisher.at, &self.bytes);
         }
     }
@@ -356,7 +361,7 @@ impl<'p> Run<'p> {
         let (plan, load) = (self.plan, &self.load);
         let tally = if plan.mode == Mode::Echo { &load.echo.tally } else { &load.topic.tally };
         let due = match plan.mode {
-            Mode::Fanout => self.handshakes * u64::from(load.topic.published()),
+            Mode::Fanout => load.topic.due(self.handshakes),
             Mode::Echo => self.handshakes * u64::from(plan.messages),
             Mode::Idle | Mode::Churn => 0,
         };
@@ -404,11 +409,14 @@ impl<'p> Run<'p> {
 }
 
 impl Way {
-    /// Appends what puts a message to the server.
-    fn put(&self, payload: &[u8], now_ns: u64, out: &mut Vec<u8>) {
+    /// Appends what puts a message to the server, for that listener where each has its own.
+    fn put(&self, listener: u32, payload: &[u8], now_ns: u64, out: &mut Vec<u8>) {
         match self {
             Way::WebSocket(_) => encode_masked(Opcode::Text, payload, mask(now_ns), out),
-            Way::Redis { channel, .. } => command(out, &[b"PUBLISH", channel.as_bytes(), payload]),
+            Way::Redis { channel, .. } => {
+                let channel = of_one(channel, listener);
+                command(out, &[b"PUBLISH", channel.as_bytes(), payload]);
+            }
         }
     }
 }

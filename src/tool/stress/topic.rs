@@ -1,6 +1,8 @@
-//! L4: messages that everybody is to have once and in order.
+//! L4: messages that everybody is to have once and in order, or each its own.
 //!
 //! It knows numbers, payloads and times, and no socket. Its rules:
+//! - where each has its own, message after message goes to one listener after the other, by their
+//!   ids from 0 on;
 //! - a message is compared where it lies with the one that is due; only what differs is read;
 //! - a stream keeps its order, so a message that is skipped counts as settled when a later one
 //!   comes, and the run goes on; if it comes after all it was reordered, and is no longer lost;
@@ -65,6 +67,8 @@ pub(super) struct Topic {
     under_way: VecDeque<Message>,
     published: u32,
     listeners: u32,
+    /// Messages from one of a listener's own to its next; 1 where all have all.
+    stride: u32,
     /// What the listeners received.
     pub tally: Tally,
     /// From sending a message to its last receipt, if that was in order.
@@ -82,7 +86,31 @@ impl Topic {
     /// A stream without messages and listeners.
     pub(super) fn new(payload: Payload) -> Topic {
         let (tally, last) = (Tally::default(), Histogram::default());
-        Topic { payload, under_way: VecDeque::new(), published: 0, listeners: 0, tally, last }
+        let under_way = VecDeque::new();
+        Topic { payload, under_way, published: 0, listeners: 0, stride: 1, tally, last }
+    }
+
+    /// The same, of which each of so many listeners has its own.
+    pub(super) fn of_each(payload: Payload, listeners: u32) -> Topic {
+        Topic { stride: listeners, ..Topic::new(payload) }
+    }
+
+    /// The number of messages that are to be received.
+    pub(super) fn due(&self, listeners: u64) -> u64 {
+        let each = if self.is_shared() { listeners } else { 1 };
+        u64::from(self.published) * each
+    }
+
+    fn is_shared(&self) -> bool {
+        self.stride == 1
+    }
+
+    /// The number of the message that is due for a listener as the one of that place.
+    fn number(&self, id: u32, place: u32) -> u32 {
+        match self.is_shared() {
+            true => place,
+            false => place * self.stride + id,
+        }
     }
 
     /// One more listens. All must before the first message.
@@ -93,7 +121,8 @@ impl Topic {
     /// A listener has gone: nothing more is awaited of it.
     pub(super) fn leave(&mut self, place: Place) {
         self.listeners -= 1;
-        self.settle(place.next..self.published);
+        let rest = self.published.saturating_sub(self.number(place.id, 0)).div_ceil(self.stride);
+        self.settle(place.id, place.next..rest);
     }
 
     /// How many listen.
@@ -116,14 +145,15 @@ impl Topic {
         let mut payload = Vec::new();
         self.payload.write(self.published, now_ns, &mut payload);
         self.published += 1;
-        self.under_way.push_back(Message { payload, sent_ns: now_ns, awaited_by: self.listeners });
+        let awaited_by = if self.is_shared() { self.listeners } else { 1 };
+        self.under_way.push_back(Message { payload, sent_ns: now_ns, awaited_by });
         self.under_way.back().map_or(&[], |message| &message.payload)
     }
 
     /// A listener received this.
     #[inline]
     pub(super) fn heard(&mut self, place: &mut Place, data: &[u8], now_ns: u64) {
-        match self.awaited(place.next) {
+        match self.awaited(self.number(place.id, place.next)) {
             Some(message) if message.payload == data => {
                 message.awaited_by -= 1;
                 let (waited_ns, was_last) = (now_ns - message.sent_ns, message.awaited_by == 0);
@@ -142,9 +172,13 @@ impl Topic {
     fn heard_another(&mut self, place: &mut Place, data: &[u8], now_ns: u64) {
         match self.payload.read(data) {
             Received::Foreign => {}
-            Received::Ours { number, sent_ns } if number < self.published && sent_ns <= now_ns => {
-                let settled = self.tally.judge(place, number, now_ns - sent_ns);
-                self.settle(settled);
+            Received::Ours { number, sent_ns }
+                if number < self.published
+                    && sent_ns <= now_ns
+                    && self.number(place.id, number / self.stride) == number =>
+            {
+                let settled = self.tally.judge(place, number / self.stride, now_ns - sent_ns);
+                self.settle(place.id, settled);
             }
             // Before the first message a stored one may come, of whatever sort.
             _ if self.published == 0 => {}
@@ -152,10 +186,10 @@ impl Topic {
         }
     }
 
-    /// One listener less awaits these.
-    fn settle(&mut self, numbers: Range<u32>) {
-        for number in numbers {
-            let Some(message) = self.awaited(number) else { continue };
+    /// One listener less awaits those of these places.
+    fn settle(&mut self, id: u32, places: Range<u32>) {
+        for place in places {
+            let Some(message) = self.awaited(self.number(id, place)) else { continue };
             message.awaited_by -= 1;
         }
         self.forget_settled();
@@ -240,6 +274,25 @@ mod tests {
         Payload::new(1, 40).write(1, 5, &mut not_sent_yet);
         topic.heard(&mut places[0], &not_sent_yet, 6);
         assert_eq!((topic.tally.corrupt, topic.tally.received, topic.in_flight()), (2, 0, 1));
+    }
+
+    #[test]
+    fn where_each_has_its_own_it_is_awaited_by_one_and_another_s_is_corrupt() {
+        let mut topic = Topic::of_each(Payload::new(1, 40), 2);
+        (0..2).for_each(|_| topic.join());
+        let mut places = [0, 1].map(|id| Place { id, next: 0 });
+        let messages: Vec<Vec<u8>> = (0..5).map(|at| topic.publish(at).to_vec()).collect();
+        assert_eq!((topic.due(2), topic.in_flight()), (5, 5));
+        for (listener, number, in_flight, received) in
+            [(0, 0, 4, 1), (1, 3, 3, 2), (1, 1, 3, 3), (0, 1, 3, 3), (0, 2, 1, 4)]
+        {
+            topic.heard(&mut places[listener], &messages[number], 10);
+            assert_eq!((topic.in_flight(), topic.tally.received), (in_flight, received));
+        }
+        let Tally { duplicated, reordered, corrupt, .. } = topic.tally;
+        assert_eq!((duplicated, reordered, corrupt), (0, 1, 1));
+        topic.leave(places[0]);
+        assert_eq!((topic.in_flight(), topic.listeners()), (0, 1));
     }
 
     #[test]

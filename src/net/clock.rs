@@ -1,0 +1,29 @@
+//! L3: the loop's time: what it is, and how long to sleep.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::listen::Listener;
+use super::reactor::Reactor;
+use crate::link::Now;
+
+impl Reactor {
+    pub(super) fn now_at(&self, now: Instant) -> Now {
+        let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mono_ms = now.duration_since(self.start).as_millis() as u64;
+        Now { mono_ms, unix_ms: time_of_day.as_millis() as u64 }
+    }
+
+    /// How long to sleep: not at all while something is left to read or to accept.
+    pub(super) fn timeout(&mut self) -> Option<Duration> {
+        let now_ms = self.start.elapsed().as_millis() as u64;
+        let accepts = |listener: &Listener| listener.ready && self.accepts(listener.comers);
+        let waiting = self.listeners.iter().any(accepts);
+        let accept_ms = waiting.then_some(self.accept_after_ms);
+        let read_ms = (!self.leftovers.is_empty()).then_some(0);
+        let slow = self.dials.say_slow().map(|left| now_ms + left.as_millis() as u64 + 1);
+        let others = slow.into_iter().chain(accept_ms).chain(read_ms).chain(self.quiet_at_ms());
+        let others = others.chain(self.heap.deadline_ms());
+        let deadlines = self.server.next_deadline_ms().into_iter().chain(others);
+        deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
+    }
+}

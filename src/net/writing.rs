@@ -1,0 +1,110 @@
+//! L3: how the loop puts out what the core has to say.
+//!
+//! It knows budgets and what a kernel takes, not what is written. Its rules:
+//! * each link is written to once in a turn, when everything of that turn has been queued; or as
+//!   often as the core has no room for more before that, so that memory does not grow by what a
+//!   crowd sends at one time;
+//! * writing has a time budget, which is checked within a link as well; the rest is written in the
+//!   next turn, which does not sleep.
+
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use super::reactor::{BOTH, Reactor};
+use super::socket::token_of;
+use crate::link::{Cause, Input, LinkId, Output};
+
+/// Time for writing in a turn: a message to very many is written in several, so that Redis and
+/// whoever else has something to say need not wait for all of it.
+const WRITE_BUDGET: Duration = Duration::from_millis(3);
+/// Buffers handed to one write.
+const SLICES: usize = 16;
+
+impl Reactor {
+    /// Does what the core wants done outside, as far as the time for it goes.
+    pub(super) fn put_out(&mut self) {
+        self.put_out_until(Instant::now() + WRITE_BUDGET);
+    }
+
+    /// The core has no room for what is still to be read: what it has queued goes out, in the time
+    /// for reading if that has an end.
+    pub(super) fn make_room(&mut self, until: Option<Instant>) {
+        self.put_out_until(until.unwrap_or_else(|| Instant::now() + WRITE_BUDGET));
+    }
+
+    fn put_out_until(&mut self, until: Instant) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Flush(link) => {
+                    if self.flush(link, until) {
+                        break;
+                    }
+                }
+                Output::Resume(link) => self.leave_over(link),
+                Output::Dial(link, target) => self.dial(link, target),
+                Output::Finish(link) => {
+                    if let Some(entry) = self.link(link) {
+                        entry.stream.shut_writing();
+                    }
+                }
+                Output::Close(link) => {
+                    if self.link(link).is_some() {
+                        self.links.remove(link.index as usize);
+                        self.dials.end(link);
+                        self.accept_after_ms = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what waits for a link, until nothing does, the kernel takes less than it is given, or
+    /// the time is up. Whether that is so.
+    fn flush(&mut self, link: LinkId, until: Instant) -> bool {
+        let mut over = false;
+        while let Some(entry) = self.links.get_mut(link.index as usize) {
+            if entry.generation != link.generation || !entry.made {
+                break;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.server.slices(link, &mut slices);
+            if used == 0 {
+                break;
+            }
+            let slices = &slices[..used];
+            let given: usize = slices.iter().map(|slice| slice.len()).sum();
+            match entry.write(slices) {
+                Ok(taken) => {
+                    let taken = taken.unwrap_or(0);
+                    self.server.advance(link, taken);
+                    over = Instant::now() >= until;
+                    if taken < given {
+                        self.blocked(link);
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.hung_up(link, Cause::Failed(error.to_string()));
+                    break;
+                }
+            }
+            if over {
+                self.server.handle(Input::Writable { link }, self.now);
+                break;
+            }
+        }
+        over
+    }
+
+    /// The kernel takes no more: it is to say when it does again.
+    fn blocked(&mut self, link: LinkId) {
+        let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+        if !std::mem::replace(&mut entry.told_writable, true) {
+            let result = entry.stream.reregister(self.poll.registry(), token_of(link), BOTH);
+            if let Err(error) = result {
+                return self.hung_up(link, Cause::Failed(error.to_string()));
+            }
+        }
+        self.server.handle(Input::Blocked { link }, self.now);
+    }
+}
