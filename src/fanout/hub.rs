@@ -9,6 +9,7 @@
 //!   noted elsewhere, for as long as it waits;
 //! * order is that of arrival and departure alone, never that of a hash map.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter;
@@ -214,15 +215,16 @@ impl<S: Default> Hub<S> {
 
     /// Lets a conn wait no more for the channel's stored message; false when it does not wait.
     pub(crate) fn release(&mut self, channel: ChannelId, conn: u32) -> bool {
-        let key = (channel, conn);
-        let Some(waits) = self.waiting.get_mut(&key).filter(|waits| waits.stored) else {
-            return false;
-        };
-        (waits.stored, waits.exempt) = (false, self.catching_up.contains(&channel));
-        if *waits == Waits::default() {
-            self.waiting.remove(&key);
+        let Entry::Occupied(mut entry) = self.waiting.entry((channel, conn)) else { return false };
+        let exempt = self.catching_up.contains(&channel);
+        let waited = std::mem::take(&mut entry.get_mut().stored);
+        if waited {
+            entry.get_mut().exempt = exempt;
         }
-        true
+        if *entry.get() == Waits::default() {
+            entry.remove();
+        }
+        waited
     }
 
     /// The conns that waited for what was stored during an outage and for nothing else; they wait
@@ -286,6 +288,9 @@ impl<S: Default> Hub<S> {
 
     /// The conns of which that is so when it is taken from what they wait for.
     fn take(&mut self, channel: ChannelId, mut take: impl FnMut(&mut Waits) -> bool) -> Vec<u32> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
         let all = self.waiting.range_mut((channel, 0)..=(channel, u32::MAX));
         let taken = all.filter_map(|((_, conn), waits)| take(waits).then_some(*conn));
         let taken: Vec<u32> = taken.collect();
