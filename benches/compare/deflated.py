@@ -94,6 +94,9 @@ class Hearer:
         while (frame := whole_frame(self.unread)) is not None:
             first, payload, length = frame
             self.unread = self.unread[length:]
+            if first & 0x0f == 9:
+                # An empty pong, or a slow run would be one of silent browsers.
+                self.socket.sendall(b"\x8a\x80\0\0\0\0")
             if first & 0x0f not in (1, 2):
                 continue
             self.frames += 1

@@ -103,7 +103,7 @@ def churn(bench, server):
 
 def deflate(bench, server):
     """Messages of JSON, compressed, to a hundred."""
-    messages = max(2, 1_000 // bench.work.part)
+    messages = max(2, 500 // bench.work.part)
     other = server.with_arguments("--deflate") if server.name == "bun" else server
     with bench.serve(other, pinned=True) as serving:
         for size in JSON:
@@ -221,7 +221,7 @@ def label(run):
         return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB" \
             if size >= 1 << 10 else f"{size} B"
     if group == "through":
-        return f"{rest[0]} connections, {rest[1]} in flight"
+        return f"{rest[0]} connection{'s' * (rest[0] != '1')}, {rest[1]} in flight"
     if group == "own":
         return f"{rest[0]} in flight"
     return f"{int(rest[0]):,} connections" if group == "conns" else "one connection"
