@@ -328,6 +328,10 @@ pub(crate) fn facility_of(name: &str) -> Option<&str> {
 
 /// Whose a channel is, in the words of [`Identity::owner`]; nothing if it is everybody's.
 pub(crate) fn owner_of(name: &str) -> Option<&str> {
+    // Most names begin so, and this is asked whenever a channel comes or goes.
+    if name.starts_with("broadcast:") {
+        return None;
+    }
     let (_, audience, who, facility) = parts(name)?;
     if audience == Audience::Broadcast {
         return None;

@@ -335,7 +335,8 @@ impl<S: Default> Hub<S> {
         let (channels, keys) = (&self.channels, &self.keys);
         let hash_of = |id: &ChannelId| hash(channels[*id].name.as_bytes(), keys);
         self.ids.insert_unique(hash(name.as_bytes(), keys), id, hash_of);
-        let first = (self.owner_of)(name).and_then(|owner| self.first_of(owner));
+        let owner = (self.owner_of)(name);
+        let first = owner.and_then(|owner| self.first_of(owner));
         let before = first.map_or(id, |first| self.channels[first].before);
         let next = first.unwrap_or(id);
         let channel = &mut self.channels[id];
@@ -343,7 +344,7 @@ impl<S: Default> Hub<S> {
         self.channels[before].next = id;
         self.channels[next].before = id;
         if first.is_none()
-            && let Some(owner) = (self.owner_of)(name)
+            && let Some(owner) = owner
         {
             let (channels, keys, owner_of) = (&self.channels, &self.keys, self.owner_of);
             let hash_of = |id: &ChannelId| hash_of_owner(*id, channels, keys, owner_of);
