@@ -15,7 +15,7 @@ pub mod access {
         };
     }
     pub mod proxies {
-        pub use crate::access::proxies::Client;
+        pub use crate::access::proxies::{Client, Told};
     }
     pub mod session {
         pub use crate::access::session::{MAX_STORED, SessionError, decode, session_key};

@@ -62,12 +62,11 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
         bound => bound.map(|(bound, _)| bound),
     };
     let clients = resp.as_ref().and_then(|bound| bound.as_ref().ok());
-    let taken = clients.map(RespSockets::addresses).unwrap_or_default();
-    config.redis_clients_are_answered_at(&taken);
+    config.redis_clients_are_answered_at(&clients.map(RespSockets::addresses).unwrap_or_default());
     // A terminal that closes means the end.
     let hangups_end = has_terminal();
     let settings = config.settings.clone();
-    let mut reactor = net::listen(&config.listen, &taken, settings, hangups_end)?;
+    let mut reactor = net::listen(&config.listen, clients, settings, hangups_end)?;
     reactor.count_lost_lines(log.lines.lost.clone());
     let hangups = if hangups_end { None } else { HangUps::register()? };
     let places = reactor.places();

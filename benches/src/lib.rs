@@ -21,7 +21,7 @@ use wsloop::{
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
 
 /// Bytes that one read brings at most, as in wsloop's own loop.
-pub const READ: usize = 64 << 10;
+pub const READ: usize = 128 << 10;
 
 /// Path of the WebSockets whose messages come back.
 pub const ECHO: &str = "/echo";

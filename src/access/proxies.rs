@@ -54,10 +54,19 @@ pub(crate) enum Via {
 pub struct Client<'h> {
     /// Its address, as far as that is known.
     pub address: Option<IpAddr>,
-    /// How it asked.
-    pub scheme: Option<Scheme>,
+    /// How it asked, if that is told.
+    pub scheme: Told,
     /// The host that it asked for, where a proxy says so.
     pub host: Option<&'h str>,
+}
+
+/// How a client asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// That is known, or known not to be told.
+    Known(Option<Scheme>),
+    /// By whoever wrote `X-Forwarded-Proto`: no proxy is named, and there may be one.
+    Rumour,
 }
 
 /// A network, as its address and the number of bits that it has.
@@ -78,17 +87,16 @@ impl Proxies {
     }
 
     /// Who is at the other end of a link of which a proxy has said where it comes from.
-    pub(crate) fn via_announced(&self, peer: Option<IpAddr>) -> Via {
-        if self.trusted.has(peer) { Via::Forwarding } else { Via::Direct }
+    pub(crate) fn via_announced(&self, source: IpAddr) -> Via {
+        if self.trusted.has(Some(source)) { Via::Forwarding } else { Via::Direct }
     }
 
     /// Whose request it is that came `via` that from `peer`.
     pub(crate) fn client<'h>(&self, head: &Head<'h>, via: Via, peer: Option<IpAddr>) -> Client<'h> {
         if via == Via::Direct {
-            // Where no proxy is named, there may be one that nobody told us about.
             let scheme = match self.trusted.is_empty() {
-                true => head.header("X-Forwarded-Proto").and_then(Scheme::parse),
-                false => Some(Scheme::Http),
+                true => Told::Rumour,
+                false => Told::Known(Some(Scheme::Http)),
             };
             return Client { address: peer, scheme, host: None };
         }
@@ -96,9 +104,9 @@ impl Proxies {
             ForwardedHeaders::X => x_forwarded(head),
             ForwardedHeaders::Rfc7239 => forwarded(head),
         };
-        let mut client = Client { address: peer, scheme: None, host: None };
+        let mut client = Client { address: peer, scheme: Told::Known(None), host: None };
         for Hop { address, scheme, host } in hops.into_iter().rev() {
-            (client.scheme, client.host) = (scheme, host);
+            (client.scheme, client.host) = (Told::Known(scheme), host);
             let Some(address) = address else { break };
             client.address = Some(address);
             if !self.trusted.has(Some(address)) {
@@ -106,6 +114,16 @@ impl Proxies {
             }
         }
         client
+    }
+}
+
+impl Client<'_> {
+    /// How it asked with this head, as far as that is told.
+    pub(crate) fn scheme(&self, head: &Head) -> Option<Scheme> {
+        match self.scheme {
+            Told::Known(scheme) => scheme,
+            Told::Rumour => head.header("X-Forwarded-Proto").and_then(Scheme::parse),
+        }
     }
 }
 
@@ -230,7 +248,7 @@ mod tests {
         let peer = Some(ip(peer));
         let client = proxies.client(&head, proxies.via(peer), peer);
         let address = client.address.expect("an address").to_string();
-        (address, client.scheme, client.host.unwrap_or("-").to_owned())
+        (address, client.scheme(&head), client.host.unwrap_or("-").to_owned())
     }
 
     #[test]

@@ -92,9 +92,14 @@ fn announced(
         refusal::unannounced(error, &cx.settings)
     })?;
     let Some((source, length)) = announced else { return Ok(None) };
-    let mut whence = Whence { address: source.or(whence.address), ..whence };
-    whence.via = cx.settings.proxies.via_announced(whence.address);
-    tracing::debug!("{link} comes from {}, as its proxy says", Shown(whence.address));
+    let Some(source) = source else {
+        // It may be the proxy's own, or of a client that it cannot name: nobody counts for it, and
+        // the headers that came through the proxy are not the proxy's.
+        return Ok(Some((Whence { via: Via::Direct, ..whence }, length)));
+    };
+    let address = Some(source);
+    let mut whence = Whence { address, via: cx.settings.proxies.via_announced(source), ..whence };
+    tracing::debug!("{link} comes from {}, as its proxy says", Shown(address));
     if whence.via == Via::Direct {
         whence.count(link, cx);
     }

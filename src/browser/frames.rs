@@ -16,6 +16,9 @@ use crate::proto::ws::message::{Event, Kind, Limits};
 
 /// Messages that are larger go out by themselves, because joining them is copying them.
 const JOINED_MESSAGE: usize = 4 << 10;
+/// Messages from so many bytes on go out of a buffer of their own, because making a frame is
+/// copying them, and zeroing it before.
+const OWN_BUFFER: usize = 16 << 10;
 
 impl Conn {
     /// Takes the frames at the front of `input` until one of them concerns others; `None` when all
@@ -59,7 +62,7 @@ impl Conn {
                     if member.echoes {
                         member.spoken = cx.now.tick();
                         let form = member.form;
-                        self.echo(link, kind, &data, form, cx);
+                        self.echo(link, kind, data, form, cx);
                     } else if let Some(said) = self.on_message(data, cx) {
                         return Some(said);
                     }
@@ -120,19 +123,31 @@ impl Conn {
     }
 
     /// Sends a message back: with those before it while all are small, and not compressed.
-    fn echo(&mut self, link: LinkId, kind: Kind, data: &[u8], form: Form, cx: &mut Context) {
+    fn echo(
+        &mut self,
+        link: LinkId,
+        kind: Kind,
+        data: Cow<'_, [u8]>,
+        form: Form,
+        cx: &mut Context,
+    ) {
         cx.metrics.messages_in_total += 1;
         cx.metrics.messages_out_total += 1;
         cx.queued(1);
         let compressed = form.window_bits > 0 && data.len() >= cx.settings.compression_min;
+        let opcode = if kind == Kind::Text { Opcode::Text } else { Opcode::Binary };
         if !compressed && data.len() <= JOINED_MESSAGE {
-            let opcode = if kind == Kind::Text { Opcode::Text } else { Opcode::Binary };
-            return frame::append(opcode, data, &mut cx.replies);
+            return frame::append(opcode, &data, &mut cx.replies);
         }
-        let frame = cx.encoder.frame(&mut Encoded::of(kind, data), link.index, form);
+        cx.queued_bytes(data.len());
+        if !compressed && data.len() >= OWN_BUFFER {
+            cx.took(data.len());
+            self.send_replies(cx);
+            return self.outbox.push_own(opcode, data.into_owned());
+        }
+        let frame = cx.encoder.frame(&mut Encoded::of(kind, &data), link.index, form);
         cx.metrics.compressions_total = cx.encoder.compressions();
         self.send_replies(cx);
-        cx.queued_bytes(frame.len());
         self.outbox.push(frame);
     }
 

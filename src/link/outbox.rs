@@ -3,14 +3,15 @@
 //! It does not know what the bytes mean beyond where a frame ends, whose they are, or how they are
 //! sent. Its rules:
 //! * an empty outbox owns no memory, and one waiting frame needs none besides the shared frame;
-//! * a frame is never copied: a thousand outboxes share one;
+//! * a frame is never copied: a thousand outboxes share one, and a message that nobody else gets
+//!   goes out of the buffer in which it came;
 //! * once a byte of a frame has been sent, the rest of that frame stays first in line.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::proto::ws::frame;
+use crate::proto::ws::frame::{self, MAX_HEADER, Opcode};
 
 /// Encoded bytes, one frame or a run of them, shared by everyone they are sent to.
 pub(crate) type Frame = Arc<[u8]>;
@@ -47,11 +48,27 @@ impl Default for Waiting {
 
 #[derive(Debug, Default)]
 struct Many {
-    frames: VecDeque<(Frame, Option<Label>)>,
+    frames: VecDeque<(Entry, Option<Label>)>,
     /// Bytes of the first frame that are already sent.
     sent: usize,
     /// Bytes of all frames that are not yet sent.
     unsent: usize,
+}
+
+/// What is in line as one.
+#[derive(Debug)]
+enum Entry {
+    /// One frame or a run of them.
+    Shared(Frame),
+    Own(Box<Own>),
+}
+
+/// A message that nobody else gets, and its frame's header.
+#[derive(Debug)]
+struct Own {
+    head: [u8; MAX_HEADER],
+    head_len: usize,
+    payload: Vec<u8>,
 }
 
 impl Outbox {
@@ -100,28 +117,34 @@ impl Outbox {
         }
         match &mut self.waiting {
             Waiting::Many(None) => self.waiting = Waiting::One { frame, sent: 0 },
-            Waiting::Many(Some(many)) => {
-                many.unsent += frame.len();
-                many.frames.push_back((frame, None));
-            }
+            Waiting::Many(Some(many)) => many.push(Entry::Shared(frame), None),
             Waiting::One { .. } => self.push_labelled(frame, None),
         }
     }
 
+    /// Puts a message last in line, as a frame of its own.
+    pub(crate) fn push_own(&mut self, opcode: Opcode, payload: Vec<u8>) {
+        let (head, head_len) = frame::head(opcode, payload.len(), None);
+        self.push_entry(Entry::Own(Box::new(Own { head, head_len, payload })), None);
+    }
+
     /// Puts a frame last in line, under a label.
     pub(crate) fn push_labelled(&mut self, frame: Frame, label: Option<Label>) {
-        if frame.is_empty() {
-            return;
+        if !frame.is_empty() {
+            self.push_entry(Entry::Shared(frame), label);
         }
+    }
+
+    fn push_entry(&mut self, entry: Entry, label: Option<Label>) {
         let mut many = match std::mem::take(&mut self.waiting) {
             Waiting::Many(many) => many.unwrap_or_default(),
             Waiting::One { frame, sent } => {
                 let unsent = frame.len() - sent;
-                Box::new(Many { frames: VecDeque::from([(frame, None)]), sent, unsent })
+                let frames = VecDeque::from([(Entry::Shared(frame), None)]);
+                Box::new(Many { frames, sent, unsent })
             }
         };
-        many.unsent += frame.len();
-        many.frames.push_back((frame, label));
+        many.push(entry, label);
         self.waiting = Waiting::Many(Some(many));
     }
 
@@ -145,7 +168,7 @@ impl Outbox {
             Some(label) if seen.contains(&label) => None,
             Some(label) => {
                 seen.push(label);
-                frame::frames(&frame).last().map(Frame::from)
+                frame.last()
             }
         })
     }
@@ -163,12 +186,12 @@ impl Outbox {
             },
             Waiting::Many(Some(many)) => {
                 let mut sent = many.sent;
-                let mut used = 0;
-                for (slot, (frame, _)) in into.iter_mut().zip(&many.frames) {
-                    *slot = IoSlice::new(&frame[std::mem::take(&mut sent)..]);
-                    used += 1;
-                }
-                used
+                let parts = many.frames.iter().flat_map(|(entry, _)| {
+                    let parts = entry.behind(std::mem::take(&mut sent));
+                    parts.into_iter().filter(|part| !part.is_empty())
+                });
+                let fill = |(slot, part): (&mut IoSlice<'a>, &'a [u8])| *slot = IoSlice::new(part);
+                into.iter_mut().zip(parts).map(fill).count()
             }
         }
     }
@@ -193,14 +216,14 @@ impl Outbox {
     /// Keeps what `keep` makes of each entry, from the last to the first, and the rest of a frame
     /// that is started; what is behind that frame in its run is an entry of its own. Returns how
     /// many frames were dropped.
-    fn give_up(&mut self, mut keep: impl FnMut(Frame, Option<Label>) -> Option<Frame>) -> usize {
+    fn give_up(&mut self, mut keep: impl FnMut(Entry, Option<Label>) -> Option<Entry>) -> usize {
         let (mut frames, sent) = match std::mem::take(&mut self.waiting) {
             Waiting::Many(None) => return 0,
-            Waiting::One { frame, sent } => (VecDeque::from([(frame, None)]), sent),
+            Waiting::One { frame, sent } => (VecDeque::from([(Entry::Shared(frame), None)]), sent),
             Waiting::Many(Some(many)) => (many.frames, many.sent),
         };
-        let count = |frames: &VecDeque<(Frame, Option<Label>)>| -> usize {
-            frames.iter().map(|(run, _)| frame::frames(run).count()).sum()
+        let count = |frames: &VecDeque<(Entry, Option<Label>)>| -> usize {
+            frames.iter().map(|(entry, _)| entry.frames()).sum()
         };
         let before = count(&frames);
         let started = if sent > 0 { frames.pop_front() } else { None };
@@ -211,7 +234,7 @@ impl Outbox {
             }
         }
         if let Some((run, label)) = started {
-            let (begun, rest) = split_behind(&run, sent);
+            let (begun, rest) = run.split_behind(sent);
             if let Some(rest) = rest.and_then(|rest| keep(rest, label)) {
                 kept.push_front((rest, label));
             }
@@ -226,35 +249,87 @@ impl Outbox {
     }
 }
 
-/// A run of frames up to the end of that which is partly sent, and what is behind it.
-fn split_behind(run: &Frame, sent: usize) -> (Frame, Option<Frame>) {
-    let mut end = 0;
-    for frame in frame::frames(run) {
-        end += frame.len();
-        if end > sent {
-            break;
-        }
-    }
-    match end == run.len() {
-        true => (run.clone(), None),
-        false => (Frame::from(&run[..end]), Some(Frame::from(&run[end..]))),
-    }
-}
-
 /// What one of its holders has of a frame.
 fn share(frame: &Frame) -> usize {
     (frame.len() + FRAME_COST) / Arc::strong_count(frame)
 }
 
+impl Entry {
+    fn len(&self) -> usize {
+        match self {
+            Entry::Shared(run) => run.len(),
+            Entry::Own(own) => own.head_len + own.payload.len(),
+        }
+    }
+
+    fn frames(&self) -> usize {
+        match self {
+            Entry::Shared(run) => frame::frames(run).count(),
+            Entry::Own(_) => 1,
+        }
+    }
+
+    /// What a holder has of it.
+    fn share(&self) -> usize {
+        match self {
+            Entry::Shared(run) => share(run),
+            Entry::Own(own) => own.payload.capacity() + FRAME_COST,
+        }
+    }
+
+    /// The bytes behind the first `sent`.
+    fn behind(&self, sent: usize) -> [&[u8]; 2] {
+        match self {
+            Entry::Shared(run) => [&run[sent..], &[]],
+            Entry::Own(own) => {
+                let head = &own.head[sent.min(own.head_len)..own.head_len];
+                [head, &own.payload[sent.saturating_sub(own.head_len)..]]
+            }
+        }
+    }
+
+    /// Its last frame.
+    fn last(self) -> Option<Entry> {
+        match &self {
+            Entry::Shared(run) => frame::frames(run).last().map(Frame::from).map(Entry::Shared),
+            Entry::Own(_) => Some(self),
+        }
+    }
+
+    /// A run of frames up to the end of that which is partly sent, and what is behind it.
+    fn split_behind(self, sent: usize) -> (Entry, Option<Entry>) {
+        let Entry::Shared(run) = &self else { return (self, None) };
+        let mut end = 0;
+        for frame in frame::frames(run) {
+            end += frame.len();
+            if end > sent {
+                break;
+            }
+        }
+        match end == run.len() {
+            true => (self, None),
+            false => {
+                let [begun, rest] = [&run[..end], &run[end..]].map(Frame::from);
+                (Entry::Shared(begun), Some(Entry::Shared(rest)))
+            }
+        }
+    }
+}
+
 impl Many {
+    fn push(&mut self, entry: Entry, label: Option<Label>) {
+        self.unsent += entry.len();
+        self.frames.push_back((entry, label));
+    }
+
     fn held_bytes(&self) -> usize {
         let step = self.frames.len().div_ceil(LOOKED_AT).max(1);
         let looked_at = self.frames.iter().step_by(step).map(|(frame, _)| frame);
         let (all, shares) = looked_at.fold((0, 0), |(all, shares), frame| {
-            (all + frame.len() + FRAME_COST, shares + share(frame))
+            (all + frame.len() + FRAME_COST, shares + frame.share())
         });
         let whole = self.unsent + self.sent + self.frames.len() * FRAME_COST;
-        let places = self.frames.capacity() * size_of::<(Frame, Option<Label>)>();
+        let places = self.frames.capacity() * size_of::<(Entry, Option<Label>)>();
         places + (whole as u128 * shares as u128 / all.max(1) as u128) as usize
     }
 
@@ -287,7 +362,7 @@ mod tests {
 
     #[test]
     fn an_outbox_is_three_words() {
-        assert_eq!(size_of::<Outbox>(), 24);
+        assert_eq!((size_of::<Outbox>(), size_of::<Entry>()), (24, 16));
     }
 
     #[test]
@@ -320,6 +395,43 @@ mod tests {
         assert_eq!(Arc::strong_count(&shared), 3);
         outbox.advance(8);
         assert_eq!(Arc::strong_count(&shared), 1);
+    }
+
+    #[test]
+    fn a_message_of_its_own_goes_out_behind_its_header_however_it_is_taken() {
+        for step in 1..=14 {
+            let mut outbox = Outbox::default();
+            outbox.push(Frame::from(*b"\x81\x01a"));
+            outbox.push_own(Opcode::Text, b"bcd".to_vec());
+            outbox.push_own(Opcode::Text, Vec::new());
+            outbox.push_labelled(Frame::from(*b"\x81\x01e"), Some(1));
+            let mut taken = Vec::new();
+            while !outbox.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let used = outbox.slices(&mut slices);
+                assert!(slices[..used].iter().all(|slice| !slice.is_empty()));
+                let bytes: Vec<u8> =
+                    slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+                assert_eq!(bytes.len(), outbox.len());
+                let n = step.min(bytes.len());
+                taken.extend_from_slice(&bytes[..n]);
+                outbox.advance(n);
+            }
+            assert_eq!(taken, b"\x81\x01a\x81\x03bcd\x81\0\x81\x01e");
+        }
+    }
+
+    #[test]
+    fn a_message_of_its_own_is_dropped_unless_it_is_begun_and_counts_with_its_buffer() {
+        for (sent, rest, dropped) in [(0, 0, 1), (1, 5, 0), (5, 1, 0)] {
+            let mut outbox = Outbox::default();
+            let mut payload = b"abcd".to_vec();
+            payload.reserve_exact(996);
+            outbox.push_own(Opcode::Binary, payload);
+            assert!((1_000..1_500).contains(&outbox.held_bytes()), "{}", outbox.held_bytes());
+            outbox.advance(sent);
+            assert_eq!((outbox.drop_unstarted(), outbox.len()), (dropped, rest), "sent {sent}");
+        }
     }
 
     #[test]

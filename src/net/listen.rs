@@ -101,13 +101,13 @@ pub(super) struct Accepted {
     pub socket_mode: u32,
 }
 
-/// Listens on every address that `given`, the values of a flag, stand for; `taken` are those that
-/// this process listens on already.
+/// Listens on every address that `given`, the values of a flag, stand for; `taken` are those
+/// that this process has already.
 pub(super) fn listen_for(
     given: &[String],
     flag: &'static str,
     comers: Comers,
-    taken: &[SocketAddr],
+    taken: &[Listener],
     accepted: Accepted,
 ) -> Result<Vec<Listener>, ReactorError> {
     let failed = |address: &String, ours, error| ReactorError::Listen {
@@ -132,7 +132,8 @@ pub(super) fn listen_for(
         if let Some(path) = text.strip_prefix(UNIX) {
             if !bound.iter().any(|one| one.socket.path().as_ref() == Some(text)) {
                 let door = Door::at_path(Path::new(path), accepted.socket_mode);
-                let socket = door.map_err(|error| failed(text, false, error))?;
+                let ours = taken.iter().any(|one| one.socket.path().as_ref() == Some(text));
+                let socket = door.map_err(|error| failed(text, ours, error))?;
                 bound.push(Listener::new(socket, comers));
             }
             continue;
@@ -142,7 +143,7 @@ pub(super) fn listen_for(
             continue;
         }
         let sockets = bind_all(&addresses, &every).map_err(|(address, error)| {
-            let own = [addresses_of(&bound), taken.to_vec()].concat();
+            let own = [addresses_of(&bound), addresses_of(taken)].concat();
             failed(text, own.iter().any(|own| overlap(*own, address)), error)
         })?;
         let set = |socket| accepted.set(socket);

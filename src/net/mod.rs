@@ -19,7 +19,6 @@ mod turn_once;
 mod writing;
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 
 pub use listen::RespSockets;
 pub use reactor::Reactor;
@@ -47,17 +46,17 @@ pub enum ReactorError {
 }
 
 /// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal
-/// asks for the end, SIGHUP if `hangups_end`. This process listens on those that are taken already.
+/// asks for the end, SIGHUP if `hangups_end`. This process listens on the sockets `beside` already.
 pub fn listen(
     addresses: &[String],
-    taken: &[SocketAddr],
+    beside: Option<&RespSockets>,
     settings: Settings,
     hangups_end: bool,
 ) -> Result<Reactor, ReactorError> {
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
     let server = Server::new(settings, keys, seed);
-    let mut reactor = Reactor::bind_beside(taken, addresses, server)?;
+    let mut reactor = Reactor::bind_beside(beside, addresses, server)?;
     reactor.heed_signals(hangups_end)?;
     Ok(reactor)
 }

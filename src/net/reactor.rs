@@ -39,8 +39,9 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 /// Listeners have the tokens from here downwards; no link has so high a place.
 pub(super) const LISTENERS: usize = usize::MAX - 2;
 
-/// Bytes read at a time, from whichever link.
-const SCRATCH_BYTES: usize = 64 << 10;
+/// Bytes read at a time, from whichever link: a message of 64 KiB comes in one read, and is not put
+/// together.
+const SCRATCH_BYTES: usize = 128 << 10;
 /// Reads of one link in a turn.
 const READS: usize = 4;
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
@@ -74,12 +75,12 @@ pub struct Reactor {
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
-        Reactor::bind_beside(&[], addresses, server)
+        Reactor::bind_beside(None, addresses, server)
     }
 
-    /// The same, where this process listens on some addresses already.
+    /// The same, where this process listens on some sockets already.
     pub(super) fn bind_beside(
-        taken: &[SocketAddr],
+        beside: Option<&RespSockets>,
         addresses: &[String],
         server: Server,
     ) -> Result<Self, ReactorError> {
@@ -108,6 +109,7 @@ impl Reactor {
             (reactor.server.unsent_limit(), reactor.server.socket_mode());
         let accepted = Accepted { kept_alive, unsent_limit, socket_mode };
         let (flag, comers) = ("--listen", Comers::Browsers);
+        let taken = beside.map_or(&[][..], |sockets| &sockets.0);
         reactor.accept_from(listen_for(addresses, flag, comers, taken, accepted)?)?;
         Ok(reactor)
     }

@@ -72,7 +72,11 @@ fn source_of_line(line: &str) -> Option<Option<IpAddr>> {
         return Some(None);
     }
     let (source, target) = (words.next()?.parse().ok()?, words.next()?.parse::<IpAddr>().ok()?);
-    let is_port = |port: &str| port.len() <= 5 && port.parse::<u16>().is_ok();
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.len() <= 5
+            && port.parse::<u16>().is_ok()
+    };
     let ports = is_port(words.next()?) && is_port(words.next()?) && words.next().is_none();
     let fits = match family {
         "TCP4" => matches!((source, target), (IpAddr::V4(_), IpAddr::V4(_))),
@@ -150,6 +154,7 @@ mod tests {
             "PROXY TCP4 ::1 ::1 1 2\r\n",
             "PROXY TCP6 192.0.2.1 198.51.100.1 1 2\r\n",
             "PROXY TCP4 192.0.2.1 198.51.100.1 1 65536\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 1 +2\r\n",
             "PROXY TCP4 192.0.2.1 198.51.100.1 1\r\n",
             "PROXY TCP4 192.0.2.1 198.51.100.1 1 2 3\r\n",
             "PROXY TCP4  192.0.2.1 198.51.100.1 1 2\r\n",

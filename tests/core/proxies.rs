@@ -88,7 +88,13 @@ fn what_proxies_announce_is_where_a_connection_comes_from() {
     // Another proxy behind the one that announces says it in the request.
     let told = ["X-Forwarded-For: 192.0.2.1"];
     assert_eq!(come(PROXY, &announced("10.0.0.9"), &told, true), Some(429));
-    assert_eq!(come(PROXY, "PROXY UNKNOWN\r\n", &[], false), Some(101));
+    // Of whom a proxy does not name, it has not written the headers.
+    for _ in 0..3 {
+        assert_eq!(come(PROXY, "PROXY UNKNOWN\r\n", &told, false), Some(101));
+    }
+    let posed = ["X-Forwarded-Host: site", "Origin: https://site"];
+    assert_eq!(come(PROXY, "PROXY UNKNOWN\r\n", &posed, false), Some(403));
+    assert_eq!(come(PROXY, &announced("10.0.0.9"), &posed, false), Some(101));
     // A trusted proxy has to say it; of anybody else it is no HTTP.
     assert_eq!(come(PROXY, "", &[], false), Some(400));
     assert_eq!(come("192.0.2.5", &announced("192.0.2.1"), &[], false), Some(400));

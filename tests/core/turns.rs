@@ -225,8 +225,9 @@ fn a_crowd_has_no_more_waiting_than_a_turn_may_queue() {
         let waiting: usize = crowd.iter().map(|id| world.waiting(*id)).sum();
         assert!((ROOM..ROOM + text.len() + 14).contains(&waiting), "{waiting}");
         world.run();
-        let heard: usize = crowd.iter().map(|id| world.texts(*id).len()).sum();
-        assert_eq!(heard, read, "in round {round}");
+        let heard: Vec<String> = crowd.iter().flat_map(|id| world.texts(*id)).collect();
+        assert!(heard.iter().all(|heard| *heard == text));
+        assert_eq!(heard.len(), read, "in round {round}");
     }
 }
 

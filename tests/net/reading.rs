@@ -17,7 +17,7 @@ const SAYS: &str = "room";
 const ECHO: &str = "/ws/echo";
 
 /// Bytes read at a time, and reads of a link in a turn.
-const SCRATCH: usize = 64 << 10;
+const SCRATCH: usize = 128 << 10;
 const READS: usize = 4;
 /// Frames of a conn that are looked at in one go.
 const GO: usize = 128;

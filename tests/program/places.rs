@@ -22,7 +22,10 @@ fn start(args: &[&str], places: usize) -> (Process, Vec<String>) {
 
 fn complaint(args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
-    let output = command.env_clear().args(args).args(["--resp", "off"]).output().expect("it runs");
+    if !args.contains(&"--resp") {
+        command.args(["--resp", "off"]);
+    }
+    let output = command.env_clear().args(args).output().expect("it runs");
     let line = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!((output.status.code(), line.lines().count()), (Some(2), 1), "{line}");
     line
@@ -86,6 +89,12 @@ fn a_file_that_a_process_has_left_is_replaced_and_one_that_is_used_is_not() {
     let line = complaint(&["--listen", &format!("unix:{}", file.display())]);
     assert!(line.contains("a file that is no socket; remove it"), "{line}");
     assert_eq!(fs::read_to_string(&file).expect("a file"), "mine");
+    let place = format!("unix:{}", folder.join("both.sock").display());
+    let line = complaint(&["--listen", &place, "--resp", &place]);
+    assert!(
+        line.contains("wsloop itself listens there, by another --listen or by --resp"),
+        "{line}"
+    );
     let line = complaint(&["--listen", "unix:/nowhere/wsloop.sock"]);
     assert!(line.contains("a path in a folder that this user may write to"), "{line}");
 }

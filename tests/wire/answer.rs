@@ -2,7 +2,7 @@
 //! request that is written to get one.
 
 use wsloop::internals::access::ask::question;
-use wsloop::internals::access::proxies::Client;
+use wsloop::internals::access::proxies::{Client, Told};
 use wsloop::proto::http;
 use wsloop::proto::http::answer::{
     Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY, MAX_HEAD,
@@ -248,8 +248,7 @@ fn asked(lines: &str, address: &str) -> String {
     let head: Vec<u8> = head.chars().map(|c| u8::try_from(c).expect("a byte")).collect();
     let (head, _) = http::parse_head(&head, 8192).expect("a head").expect("all of it");
     let address = Some(address.parse().expect("an address"));
-    let scheme = head.header("X-Forwarded-Proto").and_then(http::Scheme::parse);
-    let client = Client { address, scheme, host: None };
+    let client = Client { address, scheme: Told::Rumour, host: None };
     let bytes =
         question(&auth("app:8000", "/auth?x", true), &head, &client).expect("nothing ends a line");
     bytes.iter().map(|byte| char::from(*byte)).collect()
@@ -287,7 +286,7 @@ fn a_question_says_which_scheme_a_proxy_saw_if_it_is_one() {
 fn a_question_says_that_it_is_the_only_one_on_its_connection() {
     let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
     let address = Some("::1".parse().expect("an address"));
-    let client = Client { address, scheme: None, host: None };
+    let client = Client { address, scheme: Told::Known(None), host: None };
     for keep_alive in [false, true] {
         let bytes = question(&auth("h", "/", keep_alive), &head, &client).expect("a question");
         let text = String::from_utf8(bytes).expect("text");
@@ -299,7 +298,7 @@ fn a_question_says_that_it_is_the_only_one_on_its_connection() {
 fn a_question_goes_nowhere_else() {
     let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
     let address = Some("::1".parse().expect("an address"));
-    let client = Client { address, scheme: None, host: None };
+    let client = Client { address, scheme: Told::Known(None), host: None };
     for (host, path) in
         [("h\r\nA: b", "/"), ("h\n", "/"), ("h\0", "/"), ("h", "/ HTTP/1.1\r\nA: b")]
     {

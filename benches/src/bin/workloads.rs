@@ -1,7 +1,7 @@
 //! Fixed work for the core, one piece by name:
 //!
-//! * `handshakes`, `churn`, `delivery`, `echo`, `pushes` and `deflate` run under callgrind, which
-//!   counts the instructions of `measured` alone; see `scripts/counts`;
+//! * `handshakes`, `churn`, `delivery`, `echo`, `large`, `pushes` and `deflate` run under callgrind,
+//!   which counts the instructions of `measured` alone; see `scripts/counts`;
 //! * `bytes` prints the bytes of a conn with 100,000 of them on one channel; `memory` is the program
 //!   that has more of them.
 //!
@@ -29,11 +29,12 @@ fn main() -> ExitCode {
         ["churn"] => churn(),
         ["delivery"] => delivery(),
         ["echo"] => echo(),
+        ["large"] => large(),
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
         ["bytes"] => println!("{}", bytes()),
         _ => {
-            eprintln!("usage: workloads handshakes|churn|delivery|echo|pushes|deflate|bytes");
+            eprintln!("usage: workloads handshakes|churn|delivery|echo|large|pushes|deflate|bytes");
             return ExitCode::from(2);
         }
     }
@@ -107,6 +108,26 @@ fn echo() {
         sent
     });
     assert_eq!(sent, 10_000 * (2 + 64));
+}
+
+/// A hundred frames of 64 KiB: ten turns in which each of ten conns sends one, in one read.
+fn large() {
+    let mut core = Core::local();
+    let request = upgrade(ECHO, &[]);
+    let conns: Vec<_> = (0..10).map(|_| core.open(&request)).collect();
+    let frame = masked(text(64 << 10).as_bytes());
+    let mut turns = vec![vec![frame; conns.len()]; 10];
+    let sent = measured(|| {
+        let mut sent = 0;
+        for frames in &mut turns {
+            for (conn, frame) in conns.iter().zip(frames) {
+                core.receive(*conn, frame);
+            }
+            sent += core.drain();
+        }
+        sent
+    });
+    assert_eq!(sent, 100 * (10 + (64 << 10)));
 }
 
 /// Ten thousand pushes of 64 bytes, to one conn each, as many in a turn as a read brings.

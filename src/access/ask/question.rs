@@ -39,7 +39,7 @@ pub fn question(settings: &AskSettings, head: &Head<'_>, client: &Client<'_>) ->
         push_line(&mut out, "X-Real-IP", address.as_bytes())?;
         push_line(&mut out, "X-Forwarded-For", address.as_bytes())?;
     }
-    if let Some(scheme) = client.scheme {
+    if let Some(scheme) = client.scheme(head) {
         push_line(&mut out, "X-Forwarded-Proto", scheme.as_str().as_bytes())?;
     }
     for name in REPEATED {

@@ -370,7 +370,7 @@ fn decode_len(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolEr
 }
 
 /// The header of an unfragmented frame, and how many of the bytes it takes.
-fn head(opcode: Opcode, len: usize, mask: Option<[u8; 4]>) -> ([u8; MAX_HEADER], usize) {
+pub(crate) fn head(opcode: Opcode, len: usize, mask: Option<[u8; 4]>) -> ([u8; MAX_HEADER], usize) {
     debug_assert!(!opcode.is_control() || len <= MAX_CONTROL, "a control frame of {len} bytes");
     let mut head = [0; MAX_HEADER];
     let masked = if mask.is_some() { MASKED } else { 0 };
