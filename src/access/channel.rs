@@ -326,6 +326,20 @@ pub(crate) fn facility_of(name: &str) -> Option<&str> {
     parts(name).map(|(_, _, _, facility)| facility)
 }
 
+/// Whose a channel is, in the words of [`Identity::owner`]; nothing if it is everybody's.
+pub(crate) fn owner_of(name: &str) -> Option<&str> {
+    // Most names begin so, and this is asked whenever a channel comes or goes.
+    if name.starts_with("broadcast:") {
+        return None;
+    }
+    let (_, audience, who, facility) = parts(name)?;
+    if audience == Audience::Broadcast {
+        return None;
+    }
+    let end = name.len() - facility.len() - 1;
+    Some(&name[end - who.len() - 1 - audience.word().len()..end])
+}
+
 /// Prefix, audience, who and facility of a channel's name; nothing if it is none.
 fn parts(name: &str) -> Option<(&str, Audience, &str, &str)> {
     let mut at = 0;
@@ -732,6 +746,31 @@ mod tests {
                 "{facility} {query}"
             );
         }
+    }
+
+    #[test]
+    fn whose_a_channel_is_stands_in_its_name() {
+        let identity = somebody();
+        let [group, user, session] = [Audience::Group, Audience::User, Audience::Session];
+        for prefix in ["", "site", "a:b"] {
+            for facility in ["", "x", "broadcast", "user/1"] {
+                let names = |audience| names(prefix, audience, facility, &identity);
+                for audience in [group, user, session] {
+                    assert!(!names(audience).is_empty());
+                    for name in names(audience) {
+                        let who = parts(&name).expect("a channel").2;
+                        let owner = Identity::owner(audience, who);
+                        assert_eq!(owner_of(&name), Some(owner.as_str()), "{name}");
+                        assert!(identity.owners().any(|known| known == owner), "{owner}");
+                    }
+                }
+                assert_eq!(owner_of(&names(Audience::Broadcast)[0]), None);
+            }
+        }
+        let heard = Options::parse("subscribe-group&publish-user");
+        let others: Vec<String> = identity.other_owners(heard).collect();
+        let owners = identity.owners().filter(|owner| !owner.starts_with("group:"));
+        assert_eq!(others, owners.collect::<Vec<_>>());
     }
 
     #[test]

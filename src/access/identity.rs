@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use crate::access::channel::Audience;
+use crate::access::channel::{Audience, Options};
 
 /// Longest name of a user, a group or a session, in bytes of UTF-8.
 pub(crate) const MAX_NAME: usize = 255;
@@ -38,11 +38,17 @@ impl Identity {
 
     /// Whom its conns belong to, each in the words of [`Identity::owner`].
     pub fn owners(&self) -> impl Iterator<Item = String> {
-        let of = |audience| move |name: &String| Self::owner(audience, name);
-        let user = self.user.iter().map(of(Audience::User));
-        let groups = self.groups.iter().map(of(Audience::Group));
-        let session = self.session.iter().map(of(Audience::Session));
-        user.chain(groups).chain(session)
+        self.other_owners(Options::default())
+    }
+
+    /// The same but for those by whose channels a conn is found, as it was granted to hear them.
+    pub fn other_owners(&self, granted: Options) -> impl Iterator<Item = String> {
+        let user = self.user.iter().map(|name| (Audience::User, name));
+        let groups = self.groups.iter().map(|name| (Audience::Group, name));
+        let session = self.session.iter().map(|name| (Audience::Session, name));
+        let all = user.chain(groups).chain(session);
+        all.filter(move |(audience, _)| !granted.subscribe(*audience))
+            .map(|(audience, name)| Self::owner(audience, name))
     }
 }
 
@@ -155,7 +161,7 @@ pub fn secret(file: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::channel::{Allow, Options, channels};
+    use crate::access::channel::{Allow, channels};
 
     #[test]
     fn names() {

@@ -21,7 +21,6 @@ use crate::access::crowds::Network;
 use crate::access::proxies::Via;
 use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
-use crate::fanout::hub::Subscriptions;
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
 use crate::link::{Frame, LinkId, Outbox, Wish};
@@ -34,8 +33,6 @@ use crate::proto::ws::skim::Skim;
 pub(crate) struct Conn {
     /// The bytes that wait for it.
     pub outbox: Outbox,
-    /// Who it belongs to, in the server's index of that.
-    pub owners: Subscriptions,
     /// The tick at which its timer entry fires; another one is stale.
     pub wake: Tick,
     pub(super) life: Life,
@@ -132,8 +129,6 @@ pub(crate) struct Member {
     pub(super) kept: Option<Box<Kept>>,
     /// The channels its messages go to.
     pub publications: Box<[Publication]>,
-    /// What it hears.
-    pub subscriptions: Subscriptions,
     /// The moment of the day at which it may stay no longer, in ticks of a
     /// [`DayClock`](crate::link::DayClock); 0 is none.
     pub(super) expires: Tick,
@@ -220,12 +215,7 @@ impl Conn {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
-        Conn {
-            outbox: Outbox::default(),
-            owners: Subscriptions::default(),
-            wake: 0,
-            life: Life::Head(Head { began, whence, rest }),
-        }
+        Conn { outbox: Outbox::default(), wake: 0, life: Life::Head(Head { began, whence, rest }) }
     }
 
     /// What the conn hears and how, from when it is subscribed until it begins to close.
@@ -257,15 +247,6 @@ impl Conn {
         match &self.life {
             Life::Open(member) => &member.publications,
             _ => &[],
-        }
-    }
-
-    /// What it hears.
-    pub(crate) fn subscriptions(&self) -> Subscriptions {
-        match &self.life {
-            Life::Open(member) => member.subscriptions,
-            Life::Joining(joining) => joining.member.subscriptions,
-            _ => Subscriptions::default(),
         }
     }
 
@@ -392,10 +373,9 @@ impl Conn {
         }
     }
 
-    /// Panics when what it says of itself disagrees with itself: a bug of ours.
-    pub(crate) fn check_invariants(&self) {
-        let known = !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_));
-        assert!(known || self.owners == Subscriptions::default(), "a stranger is somebody's");
+    /// Whether it is known who it is, and it has not begun to close.
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_))
     }
 
     /// Whether it lets more wait than it may, when the kernel takes no more of it.
@@ -439,15 +419,13 @@ impl Conn {
         let (since, lingers) = (cx.now.tick(), last == Last::Response);
         let closing = Closing { since, lingers, awaited, ..Closing::default() };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
-        let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
+        let mut left = Left::default();
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
             Life::Head(head) => left.stranger = Some(Network::of(head.whence.address)),
             Life::Asking(asking) => left.asked = asking.asked,
-            Life::Waiting(_) => {}
-            Life::Joining(joining) => left.subscriptions = joining.member.subscriptions,
-            Life::Open(member) => {
-                left.subscriptions = member.subscriptions;
+            Life::Waiting(_) | Life::Joining(_) => {}
+            Life::Open(_) => {
                 cx.metrics.conns_open -= 1;
                 return cx.put(link, Effect::Left(left));
             }

@@ -1,8 +1,8 @@
 //! L2: what a conn wants of others, as values that the server routes.
 
+use std::collections::BTreeSet;
+
 use crate::access::crowds::Network;
-use crate::access::identity::Identity;
-use crate::fanout::hub::Subscriptions;
 
 /// Something that a conn wants of another party.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub enum Effect {
     AskSession(String),
     /// Ask the application this.
     AskApplication(Vec<u8>),
-    /// Note who the conn belongs to.
-    Own(Identity),
+    /// Note who the conn belongs to besides the owners of what it hears.
+    Own(BTreeSet<String>),
     /// Subscribe it to what it was granted, when the broker is up.
     Join,
     /// Go on with the bytes that it has kept.
@@ -34,10 +34,6 @@ pub enum Effect {
 /// What a conn that begins to close leaves behind.
 #[derive(Debug, Default)]
 pub struct Left {
-    /// What it heard.
-    pub subscriptions: Subscriptions,
-    /// Who it belonged to.
-    pub owners: Subscriptions,
     /// Who was asked about it.
     pub asked: Option<Source>,
     /// Where it came from, if its request was not whole.

@@ -4,6 +4,8 @@
 //! answer comes back with this conn's name. Waiting, Joining: the conn is admitted, and becomes a
 //! member of its channels when the broker can be asked for them and has confirmed them.
 
+use std::collections::BTreeSet;
+
 use super::arriving::Identified;
 use super::conn::{
     Asking, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
@@ -14,7 +16,7 @@ use super::handshake::{self, Decision, Pending, Request};
 use super::refusal;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
-use crate::access::identity::{Identity, Named};
+use crate::access::identity::Named;
 use crate::access::sources::{Known, WhoAsks};
 use crate::link::{Frame, LinkId};
 use crate::proto::ws::frame;
@@ -308,8 +310,11 @@ impl Conn {
     ) {
         let Known { identity, refused, allow, expires_ms } = known;
         let decision = handshake::admit(request, &identity, &refused, allow, cx);
-        if let (Decision::Open(_), true) = (&decision, identity != Identity::default()) {
-            cx.put(link, Effect::Own(identity));
+        if let Decision::Open(pending) = &decision {
+            let owners: BTreeSet<String> = identity.other_owners(pending.grant.granted).collect();
+            if !owners.is_empty() {
+                cx.put(link, Effect::Own(owners));
+            }
         }
         self.on_decision(link, decision, begun, cx);
         if let (Life::Waiting(waiting), Some(at_ms)) = (&mut self.life, expires_ms) {

@@ -3,6 +3,8 @@
 
 pub(crate) mod encoded;
 pub(crate) mod fingerprint;
+mod heard;
 pub(crate) mod hub;
 pub(crate) mod overflow;
 pub(crate) mod stored;
+mod subscribers;

@@ -119,8 +119,6 @@ pub(crate) struct CatchUp {
 pub(crate) struct Waiter {
     /// The conn.
     pub link: LinkId,
-    /// Its subscription in the hub.
-    pub subscription: u32,
     /// The channel's deliveries when it came.
     pub since: u32,
 }
@@ -268,14 +266,14 @@ impl Fetches {
     /// `after`. Returns the fetch it waits for.
     pub(crate) fn wait(
         &mut self,
-        (link, subscription): (LinkId, u32),
+        link: LinkId,
         channel: ChannelId,
         name: &Arc<str>,
         state: &mut ChannelState,
         after: u64,
     ) -> u64 {
         let since = state.deliveries;
-        let waiter = Waiter { link, subscription, since };
+        let waiter = Waiter { link, since };
         if let Some(hold) = &state.hold
             && hold.shared > after
             && let Some(fetch) = self.waiting.get_mut(&hold.shared)
@@ -391,8 +389,8 @@ impl Fetches {
 mod tests {
     use super::*;
 
-    fn conn(index: u32) -> (LinkId, u32) {
-        (LinkId { index, generation: index }, index)
+    fn conn(index: u32) -> LinkId {
+        LinkId { index, generation: index }
     }
 
     /// Delivers a message that is its own hash, and holds it if somebody waits.

@@ -10,6 +10,7 @@ mod metrics;
 mod now;
 mod outbox;
 mod peer;
+pub(crate) mod places;
 mod said;
 mod target;
 pub(crate) mod timers;

@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
-use slab::Slab;
 
 use super::ReactorError;
 use super::accepting::Ending;
@@ -31,6 +30,7 @@ use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
+use crate::link::places::Places;
 use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
 use crate::server::Server;
 
@@ -54,7 +54,7 @@ pub(super) const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 pub struct Reactor {
     pub(super) server: Server,
     pub(super) poll: Poll,
-    pub(super) links: Slab<Socket>,
+    pub(super) links: Places<Socket>,
     pub(super) listeners: Vec<Listener>,
     signals: Option<Signals>,
     pub(super) news: News,
@@ -89,7 +89,7 @@ impl Reactor {
         let mut reactor = Reactor {
             server,
             poll,
-            links: Slab::new(),
+            links: Places::default(),
             listeners: Vec::new(),
             signals: None,
             news: News::new(waker.clone()),

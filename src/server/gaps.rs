@@ -32,8 +32,7 @@ impl Gaps {
     pub(super) fn begin(&mut self, hub: &Hub<ChannelState>, table: &Table) {
         self.missing.clear();
         for link in table.conns(Conn::asks_for_gaps) {
-            let Some(conn) = table.peek_conn(link) else { continue };
-            let channels = hub.channels_of(conn.subscriptions()).count();
+            let channels = hub.channels_of(link.index).len();
             if channels > 0 {
                 self.missing.insert(link, channels);
             }

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use crate::link::places::give_back_queue;
+
 /// A message to more receivers than this makes them a crowd: writing to so many takes a turn's
 /// time.
 pub(super) const CROWD: usize = 256;
@@ -47,6 +49,11 @@ impl Lines {
     /// Puts a place last in a line.
     pub(super) fn stand(&mut self, index: u32, line: Line) {
         self.lines[line as usize].push_back(index);
+    }
+
+    /// Gives back what lines have that were longer once than there are links now.
+    pub(super) fn give_back(&mut self, links: usize) {
+        self.lines.iter_mut().for_each(|line| give_back_queue(line, links));
     }
 
     /// Takes the first place of a line.

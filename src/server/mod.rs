@@ -284,7 +284,7 @@ impl Server {
 
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
-        self.relay.check_invariants(&self.cx.metrics);
+        self.relay.check_invariants(&self.table, &self.cx.metrics);
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
@@ -293,7 +293,6 @@ impl Server {
         for slot in self.table.slots() {
             match &slot.party {
                 Party::Browser(conn) => {
-                    conn.check_invariants();
                     asked += usize::from(conn.is_asked_about());
                     let over = slot.blocked && conn.is_over(self.cx.settings.outbox_limit);
                     assert!(!over || conn.is_closing(), "an outbox is past its limit");

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use super::gaps::Gaps;
 use super::handout::{Packet, hand_out};
 use super::table::{Party, Table};
+use crate::access::channel;
 use crate::broker::Delivery;
 use crate::browser::{Conn, Context};
 use crate::fanout::encoded::Run;
 use crate::fanout::fingerprint::Fingerprints;
-use crate::fanout::hub::{ChannelId, Hub};
+use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::stored::{ChannelState, Fetches, Released, Since, Waiter};
 use crate::link::{LinkId, Metrics};
 
@@ -36,7 +37,8 @@ const HELD_AT_LEAST: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Relay {
     pub hub: Hub<ChannelState>,
-    /// Whose conns there are.
+    /// Whose conns there are besides those who hear a channel of their owner's, by which they are
+    /// found.
     pub owners: Hub<()>,
     pub gaps: Gaps,
     fetches: Fetches,
@@ -63,19 +65,12 @@ struct Arrived {
     ends: Vec<usize>,
 }
 
-/// A subscription that was made.
-pub(super) struct Subscribed {
-    pub channel: ChannelId,
-    /// It is the channel's first: the broker is to be asked for it.
-    pub first: bool,
-}
-
 impl Relay {
     pub(super) fn new(keys: RandomState, patience_ms: u64) -> Self {
         Relay {
             fingerprints: Fingerprints::new(&keys),
-            hub: Hub::new(keys.clone()),
-            owners: Hub::new(keys.clone()),
+            hub: Hub::new(keys.clone(), channel::owner_of),
+            owners: Hub::new(keys.clone(), |_| None),
             gaps: Gaps::new(keys),
             fetches: Fetches::default(),
             held: 0,
@@ -87,28 +82,29 @@ impl Relay {
         }
     }
 
-    /// Lets a conn hear a channel. Until the broker has confirmed it the conn does not open.
+    /// Lets a conn hear these channels. Until the broker has confirmed them it does not open, and
+    /// it waits for the stored message of each, in their order. The broker is to be asked for those
+    /// that are `new`.
     pub(super) fn subscribe(
         &mut self,
         link: LinkId,
         conn: &mut Conn,
-        name: &str,
-    ) -> Option<Subscribed> {
-        let of = &mut conn.member()?.subscriptions;
-        let (channel, first) = self.hub.subscribe(link.index, of, name, |state| !state.confirmed);
-        if !self.hub.state(channel).confirmed {
-            conn.await_confirmation();
-        }
-        Some(Subscribed { channel, first })
-    }
-
-    /// Lets the conn that came to the channel last wait for its stored message, which is to come
-    /// after that of fetch `after`. Returns the fetch that it waits for.
-    pub(super) fn wait_for_stored(&mut self, link: LinkId, channel: ChannelId, after: u64) -> u64 {
-        let name = self.hub.name(channel).clone();
-        let subscription = self.hub.hold(channel);
-        let state = self.hub.state(channel);
-        self.fetches.wait((link, subscription), channel, &name, state, after)
+        names: &[String],
+        mut new: impl FnMut(Arc<str>),
+    ) {
+        let Relay { hub, fetches, .. } = self;
+        let mut last_fetch = 0;
+        let join = |Joined { channel, name, state, first }: Joined<'_, ChannelState>| {
+            if first {
+                new(name.clone());
+            }
+            if !state.confirmed {
+                conn.await_confirmation();
+            }
+            last_fetch = fetches.wait(link, channel, name, state, last_fetch);
+            Waits::for_stored(state.confirmed)
+        };
+        hub.subscribe(link.index, names.iter().map(String::as_str), join);
     }
 
     /// Whether [`Relay::next_to_ask`] may have one.
@@ -134,7 +130,7 @@ impl Relay {
         self.gaps.begin(&self.hub, table);
         let forgotten = self.fetches.forgotten();
         let mut names = Vec::new();
-        for channel in self.in_the_order_of_conns(table) {
+        for channel in self.in_the_order_of_conns() {
             let name = self.hub.name(channel).clone();
             self.hub.hold_all(channel);
             let state = self.hub.state(channel);
@@ -173,9 +169,15 @@ impl Relay {
         self.held
     }
 
-    /// A channel is no more.
-    pub(super) fn forget(&mut self, state: &ChannelState) {
-        self.held -= state.held_bytes();
+    /// A conn hears nothing more. The broker is to send no more of channels that are `forgotten`;
+    /// it is told whether they were confirmed.
+    pub(super) fn leave(&mut self, link: LinkId, mut forgotten: impl FnMut(Arc<str>, bool)) {
+        self.gaps.forget(link);
+        self.owners.unsubscribe(link.index, |_, ()| {});
+        self.hub.unsubscribe(link.index, |name, state| {
+            self.held -= state.held_bytes();
+            forgotten(name, state.confirmed);
+        });
     }
 
     /// Redis was asked for a channel's messages once more, behind the asks that were made:
@@ -288,8 +290,8 @@ impl Relay {
         cx: &mut Context,
     ) {
         let channel = packet.channel;
-        for Waiter { link, subscription, since } in waiters {
-            if table.peek(*link).is_some() && self.hub.release(channel, *subscription, link.index) {
+        for Waiter { link, since } in waiters {
+            if table.peek(*link).is_some() && self.hub.release(channel, link.index) {
                 let start = released.start(*since);
                 packet.hand(link.index, start, true, 1, &mut self.slow, table, cx);
             }
@@ -352,16 +354,21 @@ impl Relay {
 
     /// The conns of an owner.
     pub(super) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
-        let Some(owner) = self.owners.find(owner.as_bytes()) else { return Vec::new() };
-        let conns = self.owners.subscribers(owner);
+        let others = self.owners.find(owner.as_bytes()).into_iter();
+        let others = others.flat_map(|owner| self.owners.subscribers(owner));
+        let conns = self.hub.heard_of(owner).chain(others);
         conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
     }
 
     /// Panics when what is counted and indexed disagrees with what is there.
-    pub(super) fn check_invariants(&self, metrics: &Metrics) {
+    pub(super) fn check_invariants(&self, table: &Table, metrics: &Metrics) {
         self.hub.check_invariants();
         self.owners.check_invariants();
         assert_eq!(metrics.channels, self.hub.len() as u64);
+        for index in self.hub.conns().chain(self.owners.conns()) {
+            let conn = table.conn_at(index).expect("only conns hear and are somebody's");
+            assert!(conn.is_known(), "a stranger hears or is somebody's");
+        }
         assert!(self.arrived.ends.is_empty() && self.slow.is_empty(), "something was forgotten");
         self.hub.states().for_each(ChannelState::check_invariants);
         let held: usize = self.hub.states().map(ChannelState::held_bytes).sum();
@@ -375,15 +382,14 @@ impl Relay {
     }
 
     /// All channels, so that those of each conn are in its own order, as far as conns agree.
-    fn in_the_order_of_conns(&self, table: &Table) -> Vec<ChannelId> {
+    fn in_the_order_of_conns(&self) -> Vec<ChannelId> {
         let ids = || self.hub.channels().map(|(channel, _)| channel);
         let places = ids().last().map_or(0, |last| last as usize + 1);
         // The channels that come right behind a channel for some conn, and how often it is one.
         let (mut behind, mut before) = (vec![Vec::new(); places], vec![0u32; places]);
-        for slot in table.slots() {
-            let Party::Browser(conn) = &slot.party else { continue };
+        for channels in self.hub.channels_of_each() {
             let mut last = None;
-            for channel in self.hub.channels_of(conn.subscriptions()) {
+            for channel in channels {
                 if let Some(last) = last.replace(channel) {
                     behind[last as usize].push(channel);
                     before[channel as usize] += 1;
@@ -436,7 +442,7 @@ impl Relay {
                 hand_out(conns, receivers, channel, &mut run, except, &mut self.slow, table, cx);
             }
             true => {
-                let conns = self.hub.receivers(channel);
+                let conns = self.hub.receivers(channel).into_iter();
                 hand_out(conns, receivers, channel, &mut run, except, &mut self.slow, table, cx);
                 self.note_deadline(channel);
                 self.bound(channel, table, cx);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::Server;
 use super::table::Party;
 use crate::access::ask::Errand;
-use crate::access::identity::Identity;
 use crate::broker::{Ask, PublishError, Status};
 use crate::browser::{Effect, Kept, Left, Said, Source};
+use crate::fanout::hub::Waits;
 use crate::link::{LinkId, Output, Wish};
 
 impl Server {
@@ -110,7 +110,7 @@ impl Server {
             }
             Effect::AskSession(name) => self.ask_session(link, &name),
             Effect::AskApplication(question) => self.ask_application(link, question),
-            Effect::Own(identity) => self.own(link, &identity),
+            Effect::Own(owners) => self.own(link, owners),
             Effect::Join => self.join(link),
             // What is stored for it and at hand goes out before what it has said is acted on.
             Effect::GoOn if self.broker.has_more() => self.cx.postpone(link),
@@ -155,12 +155,10 @@ impl Server {
         }
     }
 
-    fn own(&mut self, link: LinkId, identity: &Identity) {
-        let Some(conn) = self.table.conn(link).filter(|conn| conn.is_pending()) else { return };
-        // An application may name a group twice.
-        let owners: BTreeSet<String> = identity.owners().collect();
-        for owner in owners {
-            self.relay.owners.subscribe(link.index, &mut conn.owners, &owner, |()| false);
+    fn own(&mut self, link: LinkId, owners: BTreeSet<String>) {
+        if self.table.conn(link).is_some_and(|conn| conn.is_pending()) {
+            let owners = owners.iter().map(String::as_str);
+            self.relay.owners.subscribe(link.index, owners, |_| Waits::default());
         }
     }
 
@@ -178,15 +176,7 @@ impl Server {
             }
         }
         let Some(names) = conn.join(link, &mut self.cx) else { return };
-        let mut last_fetch = 0;
-        for name in &names {
-            let Some(subscribed) = self.relay.subscribe(link, conn, name) else { return };
-            if subscribed.first {
-                let names = vec![self.relay.hub.name(subscribed.channel).clone()];
-                self.broker.subscribe(names, now_ms);
-            }
-            last_fetch = self.relay.wait_for_stored(link, subscribed.channel, last_fetch);
-        }
+        self.relay.subscribe(link, conn, &names, |new| self.broker.subscribe(vec![new], now_ms));
         self.ask_for_stored();
         self.cx.metrics.channels = self.relay.hub.len() as u64;
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
@@ -204,7 +194,7 @@ impl Server {
     }
 
     /// A conn has begun to close: it hears nothing more, and nobody is asked about it any more.
-    fn on_left(&mut self, link: LinkId, mut left: Left) {
+    fn on_left(&mut self, link: LinkId, left: Left) {
         if let (Some(Source::Application(number)), Some(app)) = (left.asked, &mut self.application)
         {
             app.forget(number);
@@ -213,14 +203,8 @@ impl Server {
             self.met(network);
         }
         self.cx.encoder.forget(link.index);
-        self.relay.gaps.forget(link);
-        while self.relay.owners.unsubscribe(&mut left.owners).is_some() {}
-        while let Some(gone) = self.relay.hub.unsubscribe(&mut left.subscriptions) {
-            if let Some((name, state)) = gone {
-                self.relay.forget(&state);
-                self.broker.unsubscribe(name, state.confirmed, self.cx.now.mono_ms);
-            }
-        }
+        let now_ms = self.cx.now.mono_ms;
+        self.relay.leave(link, |name, confirmed| self.broker.unsubscribe(name, confirmed, now_ms));
         self.cx.metrics.channels = self.relay.hub.len() as u64;
     }
 

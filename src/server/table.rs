@@ -10,11 +10,10 @@
 
 use std::collections::VecDeque;
 
-use slab::Slab;
-
 use super::lines::{Line, Lines};
 use crate::broker::client::RespClient;
 use crate::browser::Conn;
+use crate::link::places::{Places, give_back_queue};
 use crate::link::{LinkId, Output, Target};
 
 /// Who is at the other end of a link.
@@ -35,7 +34,7 @@ pub(super) enum Party {
 /// The links by their places.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    slots: Slab<Slot>,
+    slots: Places<Slot>,
     /// Links that have ever been named.
     named: u32,
     lines: Lines,
@@ -149,6 +148,14 @@ impl Table {
         Some((LinkId { index, generation: slot.generation }, slot))
     }
 
+    /// The conn at that place.
+    pub(super) fn conn_at(&self, index: u32) -> Option<&Conn> {
+        match &self.slots.get(index as usize)?.party {
+            Party::Browser(conn) => Some(conn),
+            _ => None,
+        }
+    }
+
     /// The links of all conns that are so, in the order of their places.
     pub(super) fn conns(&self, so: impl Fn(&Conn) -> bool) -> Vec<LinkId> {
         let conn = |(index, slot): (usize, &Slot)| match &slot.party {
@@ -227,7 +234,10 @@ impl Table {
         if self.peek(link).is_none() {
             return false;
         }
-        matches!(self.slots.remove(link.index as usize).party, Party::Gone(true))
+        let party = self.slots.remove(link.index as usize).party;
+        self.lines.give_back(self.slots.len());
+        give_back_queue(&mut self.outputs, self.slots.len());
+        matches!(party, Party::Gone(true))
     }
 
     /// Whether something is still to be put out.

@@ -2,8 +2,8 @@
 //! that is asked who they are, and time that passes when it is told to.
 //!
 //! It drives [`Server`] as the contract at the top of the crate says, and watches that the core
-//! keeps its side of it: outputs name links that exist, places agree, nothing is sent after the
-//! end, and no deadline is left in the past, which would have a real loop spin.
+//! keeps its side of it: outputs name links that exist, each link has a place of its own, nothing
+//! is sent after the end, and no deadline is left in the past, which would have a real loop spin.
 //!
 //! What happens is a function of what it is told: it draws no numbers and looks at no clock.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part of it")]
@@ -20,9 +20,9 @@ mod people;
 mod settings;
 mod setup;
 
+use std::collections::BTreeMap;
 use std::io::IoSlice;
 
-use slab::Slab;
 use wsloop::{Server, Settings};
 
 pub use app::{FakeApp, Mark};
@@ -69,7 +69,7 @@ pub struct World {
     /// Knob: pulls from one link in a flush, after which the loop says that it has stopped.
     pub pulls: usize,
     pings: bool,
-    links: Slab<(u32, Party)>,
+    links: BTreeMap<u32, (u32, Party)>,
     /// Links that go on in the next turn, whether or not they have something new to say.
     leftovers: Vec<LinkId>,
     /// Links that are not asked for their wish until the server names them.
@@ -135,7 +135,7 @@ impl World {
             latest_ms: 0,
             peeked: 0,
             carried: 0,
-            links: Slab::new(),
+            links: BTreeMap::new(),
             leftovers: Vec::new(),
             resting: Vec::new(),
             redis_link: None,
@@ -236,7 +236,7 @@ impl World {
         let kept = self.app.links.iter().any(|link| link.dead && !link.closed);
         assert!(!kept || cut, "a link to the application is kept that has ended");
         let is_conn = |party: &Party| matches!(party, Party::Browser(_));
-        let conns = self.links.iter().filter(|(_, (_, party))| is_conn(party)).count();
+        let conns = self.links.values().filter(|(_, party)| is_conn(party)).count();
         assert_eq!(self.metrics().conns as usize, conns);
         cut && self.next_deadline_ms().is_some_and(|at_ms| at_ms <= self.latest_ms)
     }
@@ -365,13 +365,13 @@ impl World {
                 self.note(Told::AppSilent(self.app.silent()));
             }
         }
-        self.links.remove(link.index as usize);
+        self.links.remove(&link.index);
         self.resting.retain(|resting| *resting != link);
     }
 
     fn insert(&mut self, link: LinkId, party: Party) {
-        let index = self.links.insert((link.generation, party));
-        assert_eq!(index, link.index as usize, "the core and its loop disagree about places");
+        let other = self.links.insert(link.index, (link.generation, party));
+        assert!(other.is_none(), "the core named two links of one place");
     }
 
     fn party(&self, link: LinkId) -> Party {
@@ -379,7 +379,7 @@ impl World {
     }
 
     fn find_party(&self, link: LinkId) -> Option<Party> {
-        let known = self.links.get(link.index as usize);
+        let known = self.links.get(&link.index);
         known.filter(|(generation, _)| *generation == link.generation).map(|(_, party)| *party)
     }
 

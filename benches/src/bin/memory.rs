@@ -1,6 +1,8 @@
 //! The bytes of a conn of the core, by kinds of sites:
 //!
 //! * `memory [conns]` prints a table of them, with 10,000 conns if not told otherwise;
+//! * `memory own` and `memory groups` print one number each, of 10,000 conns of that kind after
+//!   messages; see `scripts/counts`;
 //! * `memory windows` prints what dedicated compression costs at each size of what it keeps.
 //!
 //! It is a program of its own, so that what it calls changes nothing of `workloads`, whose
@@ -15,21 +17,33 @@ use wsloop_benches::sites::{Kind, Sizes, window};
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+const CONNS: usize = 10_000;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        [] => memory(10_000),
+        [] => memory(CONNS),
+        ["own"] => println!("{}", bytes(Kind::Own)),
+        ["groups"] => println!("{}", bytes(Kind::Groups)),
         ["windows"] => windows(),
         [conns] if conns.parse().is_ok_and(|conns: usize| conns > 0) => {
             memory(conns.parse().expect("it is one"));
         }
         _ => {
-            eprintln!("usage: memory [conns]|windows");
+            eprintln!("usage: memory [conns]|own|groups|windows");
             return ExitCode::from(2);
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Bytes of a conn when it has heard its messages. Nine tenths of them at least are given back when
+/// all have gone.
+fn bytes(kind: Kind) -> usize {
+    let Sizes { after, gone, .. } = kind.measure(CONNS);
+    assert!(gone.bytes() * 10 <= after.bytes(), "{} bytes are kept", gone.bytes());
+    after.bytes().div_ceil(CONNS)
 }
 
 fn windows() {
