@@ -27,8 +27,9 @@ impl Model {
         let shut_down = self.shut_down;
         let guest = &mut self.guests[id];
         let held = guest.ended.is_some() && !guest.answered;
-        // It was closed without an answer because that came too late.
-        guest.excused |= held && browser.closed_ms.is_some();
+        // Its socket is closed: without an answer because that came too late, or behind both close
+        // frames, between which nothing was for it any more, though it may have been on its way.
+        guest.excused |= guest.life == Life::Closing && browser.closed_ms.is_some();
         let stays = guest.opened && guest.life != Life::Closing;
         assert!(!(stays && browser.closed_ms.is_some()), "browser {id} is closed for nothing");
         if guest.opened && !std::mem::replace(&mut guest.granted, browser.response.is_some()) {
