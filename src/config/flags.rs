@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{redis_url, sources};
+use super::{redis_url, running, sources};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -133,13 +133,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("5"),
         help: "How long a closing browser may take to answer and to hang up",
     },
-    Flag {
-        name: "shutdown-timeout",
-        variable: "WSLOOP_SHUTDOWN_TIMEOUT",
-        takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.shutdown_timeout_ms = ms),
-        default: Value("10"),
-        help: "How long a shutdown waits for browsers to close",
-    },
+    running::SHUTDOWN_TIMEOUT,
+    running::DRAIN,
+    running::DRAIN_DELAY,
     Flag {
         name: "max-message-size",
         variable: "WSLOOP_MAX_MESSAGE_SIZE",
