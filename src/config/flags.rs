@@ -38,12 +38,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "listen",
         variable: "WSLOOP_LISTEN",
-        takes: Entries("HOST:PORT|unix:PATH", |draft, text| {
+        takes: Entries("HOST:PORT|unix:PATH|systemd[:NAME]", |draft, text| {
             values::listen(text).map(|()| draft.listen.push(text.to_owned()))
         }),
         default: Value("127.0.0.1:8080"),
         help: "Address to listen on, or the path of a socket, `unix:@name` for one that is no \
-               file; repeatable, or separated by commas; port 0 is any free one, and is printed",
+               file; `systemd` for the sockets of a .socket unit; repeatable, or separated by \
+               commas; port 0 is any free one, and is printed",
     },
     Flag {
         name: "socket-mode",

@@ -9,8 +9,8 @@
 //!
 //! `accepting` is about who comes, `table` about links, `routing` about what conns want,
 //! `brokering` and `said` about what the broker says, `relay` and `handout` about who hears it,
-//! `gaps` about outages, `clients` about RESP clients, `memory` about what all of them hold, `ending`
-//! about the end.
+//! `gaps` about outages, `clients` about RESP clients, `memory` about what all of them hold,
+//! `ending` about the end.
 
 mod accepting;
 mod brokering;
