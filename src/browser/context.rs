@@ -149,6 +149,10 @@ impl Context {
         self.pace.unserved = timers::ticks(UNSERVED_MS.min(handshake_ms));
         self.pace.close = timers::ticks(self.settings.close_timeout_ms);
         self.limits.max_fragments = self.settings.max_fragments;
+        self.crowds.renew(self.settings.max_per_address);
+        let ping_ms = self.settings.ping_interval_ms;
+        self.pace.ping = (ping_ms > 0).then(|| timers::ticks(ping_ms));
+        self.pace.pong = timers::ticks(self.settings.pong_timeout_ms);
     }
 
     /// A conn has its go: it may take so many frames, and keeps the rest for its next.

@@ -140,6 +140,12 @@ impl Settings {
         self.memory_limit = new.memory_limit;
         self.max_connections = new.max_connections;
         self.max_handshakes = new.max_handshakes;
+        self.max_per_address = new.max_per_address;
+        if self.ping_interval_ms > 0 && new.ping_interval_ms > 0 {
+            // Whoever is not pinged has no timer, and is looked after by the kernel.
+            self.ping_interval_ms = new.ping_interval_ms;
+        }
+        self.pong_timeout_ms = new.pong_timeout_ms;
         self.subprotocols = new.subprotocols;
         self.allowed_hosts = new.allowed_hosts;
         self.local_pages = new.local_pages;

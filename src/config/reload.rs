@@ -8,7 +8,7 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 30] = [
+const LIVE: [&str; 33] = [
     "allow",
     "require-login",
     "token-key-file",
@@ -33,6 +33,9 @@ const LIVE: [&str; 30] = [
     "memory-limit",
     "max-connections",
     "max-handshakes",
+    "max-per-address",
+    "ping-interval",
+    "pong-timeout",
     "subprotocols",
     "allowed-hosts",
     "allowed-origins",
@@ -77,6 +80,7 @@ impl Config {
     fn can_follow(&self, flag: &str, new: &Config) -> bool {
         let (old, new) = (&self.settings, &new.settings);
         match flag {
+            "ping-interval" => old.ping_interval_ms > 0 && new.ping_interval_ms > 0,
             "outbox-limit" => old.max_message_size == new.max_message_size,
             flag if flag.starts_with("token-") => {
                 old.sources.token.is_some() == new.sources.token.is_some()
@@ -119,6 +123,15 @@ mod tests {
         let larger = ["--max-message-size=64KiB", "--outbox-limit=1MiB"];
         let changes = Changes { live: vec![], fixed: vec!["max-message-size", "outbox-limit"] };
         assert_eq!(config(&same).renew(&config(&[&same[..], &larger].concat())), changes);
+    }
+
+    #[test]
+    fn pings_change_their_pace_but_neither_begin_nor_end() {
+        let of = |args: &[&str]| config(args);
+        let changes = of(&[]).renew(&of(&["--ping-interval=9", "--pong-timeout=2"]));
+        assert_eq!(changes.live, ["ping-interval", "pong-timeout"]);
+        assert_eq!(of(&[]).renew(&of(&["--ping-interval=0"])).fixed, ["ping-interval"]);
+        assert_eq!(of(&["--ping-interval=0"]).renew(&of(&[])).fixed, ["ping-interval"]);
     }
 
     #[test]
