@@ -12,12 +12,15 @@ use super::effect::Effect;
 use super::handshake::{self, Decision, Examined, Request};
 use super::life::is_bare;
 use super::refusal::{self, Refusal};
+use super::settings::Settings;
 use crate::access::crowds::Network;
 use crate::access::proxies::Via;
 use crate::access::sources::{Unidentified, WhoAsks};
 use crate::link::LinkId;
 use crate::proto::http;
 use crate::proto::proxy::parse_proxy;
+use crate::web;
+use crate::web::admin::Inspect;
 
 impl Conn {
     /// Bytes of a request head: decides when it is whole, and keeps it until then.
@@ -48,6 +51,7 @@ impl Conn {
                     cx.put(link, Effect::Moved(before));
                 }
             }
+            Ok(Some((Identified::Inspects(asked), _))) => cx.put(link, Effect::Inspect(asked)),
             Ok(Some((examined, length))) => {
                 let examined = match examined {
                     Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
@@ -68,6 +72,8 @@ impl Conn {
 pub(super) enum Identified {
     /// All that there is to decide.
     Decided(Decision),
+    /// It asks about the server itself.
+    Inspects(Inspect),
     /// What is asked for, and who asks, or what is to be looked up to know that.
     By(Request, WhoAsks),
 }
@@ -132,6 +138,13 @@ impl std::fmt::Display for Shown {
     }
 }
 
+/// What is asked about the server itself, if anything is.
+fn inspection(head: &http::Head<'_>, whence: Whence, settings: &Settings) -> Option<Inspect> {
+    let admin = settings.admin.as_ref().filter(|_| whence.operator);
+    let health = settings.health_path.as_deref();
+    web::admin::asked(head, admin, &settings.allowed_hosts, health)
+}
+
 /// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
 /// incomplete.
 fn examine(
@@ -143,6 +156,10 @@ fn examine(
     let head = http::parse_head(bytes, cx.settings.max_head_size)
         .map_err(|error| refusal::bad_head(error, &cx.settings))?;
     let Some((mut head, length)) = head else { return Ok(None) };
+    if let Some(asked) = inspection(&head, whence, &cx.settings) {
+        cx.metrics.requests_total += 1;
+        return Ok(Some((Identified::Inspects(asked), length)));
+    }
     let client = cx.settings.proxies.client(&head, whence.via, whence.address);
     tracing::debug!("{link} asks: {} {:?}, {}", head.method, head.path, Shown(client.address));
     if whence.via == Via::Forwarding && !cx.settings.proxies.trusted.has(client.address) {

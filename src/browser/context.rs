@@ -9,6 +9,7 @@ use super::effect::Effect;
 use super::settings::Settings;
 use crate::access::crowds::Crowds;
 use crate::fanout::encoded::Encoder;
+use crate::link::figures::Figures;
 use crate::link::timers::{self, Tick};
 use crate::link::{DayClock, Frame, LinkId, Metrics, Now, SaidOnce, SaidRarely};
 use crate::proto::ws::deflate::Inflater;
@@ -39,6 +40,7 @@ pub struct Context {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Metrics,
+    pub(crate) figures: Figures,
     /// When everything happens until the next call of the core.
     pub now: Now,
     /// How many conns each address has.
@@ -123,6 +125,7 @@ impl Context {
         };
         Context {
             metrics: Metrics::default(),
+            figures: Figures::default(),
             now: Now::default(),
             crowds: Crowds::new(settings.max_per_address),
             encoder: Encoder::new(settings.compression_min, settings.compression_window),
@@ -224,6 +227,7 @@ impl Context {
     #[inline]
     pub fn sent(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.metrics.bytes_out_total += bytes as u64;
     }
 
     /// Everything that was queued is flushed.

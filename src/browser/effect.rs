@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::access::crowds::Network;
+use crate::web::admin::Inspect;
 
 /// Something that a conn wants of another party.
 #[derive(Debug)]
 pub enum Effect {
     /// Note where it comes from, which is not there: its proxy has said so.
     Moved(Network),
+    /// Answer this about the server.
+    Inspect(Inspect),
     /// Ask the broker for what is stored under this name: the session of who asks.
     AskSession(String),
     /// Ask the application this.

@@ -10,6 +10,7 @@ use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::web::Page;
+use crate::web::admin::Admin;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
@@ -99,6 +100,10 @@ pub struct Settings {
     pub pages: Vec<Page>,
     /// Path that answers with the counters in Prometheus's text format.
     pub metrics_path: Option<String>,
+    /// Path that says whether this server is ready for browsers.
+    pub health_path: Option<String>,
+    /// What operators need to be answered, where they are.
+    pub admin: Option<Admin>,
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
     /// Where messages come from.
@@ -110,6 +115,11 @@ impl Settings {
     pub(crate) fn grants_publishing(&self) -> bool {
         let rules = self.rules.0.iter().filter(|rule| rule.grant);
         rules.map(|rule| rule.options).chain([self.allow]).any(Allow::publishes)
+    }
+
+    /// Whether somebody may ask if the server is ready.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.health_path.is_some() || self.admin.is_some()
     }
 
     /// Takes over what can change while conns are open. The rest is what links, timers and parsers
@@ -199,6 +209,8 @@ impl Settings {
             refuse: Refuse::Status,
             pages: Vec::new(),
             metrics_path: None,
+            health_path: None,
+            admin: None,
             echo_path: None,
             broker: BrokerSettings {
                 expire_s: 3600,

@@ -14,7 +14,7 @@ use super::file::File;
 use super::pages::Chat;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
-use super::{Config, Resp, machine, pages, values};
+use super::{Config, Resp, machine, pages, running, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
@@ -44,6 +44,8 @@ pub(super) struct ServerDraft {
     pub listen: Vec<String>,
     /// `Some(None)` is off.
     pub resp: Option<Option<String>>,
+    pub admin: Option<String>,
+    pub admin_token: Option<Vec<u8>>,
     pub log: LevelFilter,
     pub redis: Option<RedisSettings>,
     pub redis_timeout_ms: u64,
@@ -67,6 +69,8 @@ impl ServerDraft {
             sources: SourcesDraft::default(),
             listen: Vec::new(),
             resp: None,
+            admin: None,
+            admin_token: None,
             log: LevelFilter::INFO,
             redis: None,
             redis_timeout_ms: 0,
@@ -95,7 +99,8 @@ impl ServerDraft {
             Some(_) => 2 * self.sources.auth_connections,
             None => 0,
         };
-        let listeners = ADDRESSES * self.listen.len();
+        let operators = self.admin.as_ref().map_or(0, |_| ADDRESSES + server::OPERATORS);
+        let listeners = ADDRESSES * self.listen.len() + operators;
         OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application
     }
 
@@ -150,6 +155,7 @@ impl ServerDraft {
         self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
         self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());
         own_paths(&self.settings)?;
+        self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
         if db != 0 && self.settings.prefix.is_empty() {
@@ -178,9 +184,10 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
-        let (settings, listen, log) = (self.settings, self.listen, self.log);
+        let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);
         let given = Given::default();
-        let mut config = Config { listen, resp, log, warnings, notes, settings, demo, given };
+        let mut config =
+            Config { listen, resp, admin, log, warnings, notes, settings, demo, given };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }
@@ -242,21 +249,26 @@ fn hold_messages(
 
 /// The paths of `--metrics` and `--echo` are nobody else's.
 fn own_paths(settings: &Settings) -> Result<(), Wrong> {
-    let Settings { metrics_path, echo_path, pages, .. } = settings;
+    let Settings { metrics_path, health_path, echo_path, pages, .. } = settings;
     let is_page = |path: &String| pages.iter().any(|page: &Page| page.path == path);
-    for (flag, path) in [("metrics", metrics_path), ("echo", echo_path)] {
+    for (flag, path) in [("metrics", metrics_path), ("health", health_path), ("echo", echo_path)] {
         if let Some(path) = path.as_ref().filter(|path| is_page(path)) {
             let why = "is already a page of the server; write another path, such as";
             return Err(Wrong { flag, why: format!("{} {why} /{flag}", values::quoted(path)) });
         }
     }
-    match echo_path {
-        Some(path) if metrics_path.as_ref() == Some(path) => {
-            let why = "is the path of --metrics too; write another path, such as /echo";
-            Err(Wrong { flag: "echo", why: format!("{} {why}", values::quoted(path)) })
+    for (flag, path, others) in [
+        ("health", health_path, &[("metrics", metrics_path)][..]),
+        ("echo", echo_path, &[("metrics", metrics_path), ("health", health_path)]),
+    ] {
+        let taken = others.iter().find(|(_, other)| path.is_some() && *other == path);
+        if let (Some(path), Some((other, _))) = (path, taken) {
+            let path = values::quoted(path);
+            let why = format!("{path} is the path of --{other} too; write another path, such as");
+            return Err(Wrong { flag, why: format!("{why} /{flag}") });
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Whom the PROXY protocol is taken from.

@@ -480,6 +480,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Words("off"),
         help: "Path that answers with counters for Prometheus",
     },
+    running::HEALTH,
+    running::ADMIN,
+    running::ADMIN_TOKEN_FILE,
     Flag {
         name: "echo",
         variable: "WSLOOP_ECHO",

@@ -6,7 +6,25 @@ use super::listen::Listener;
 use super::reactor::Reactor;
 use crate::link::Now;
 
+/// Now, in seconds of Unix time.
+pub(super) fn unix_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 impl Reactor {
+    /// A turn that began then is over. Messages that have arrived in it, or in one before, are
+    /// written when nothing more is to be put out.
+    pub(super) fn note_turn(&mut self, woken: Instant) {
+        let deliveries = self.server.metrics().deliveries_total;
+        if std::mem::replace(&mut self.deliveries, deliveries) != deliveries {
+            self.arrived.get_or_insert(woken);
+        }
+        let now = Instant::now();
+        let us = |since: Instant| now.duration_since(since).as_micros() as u64;
+        let arrived = self.arrived.take_if(|_| !self.server.has_outputs());
+        self.server.note_turn(us(woken), arrived.map(us));
+    }
+
     pub(super) fn now_at(&self, now: Instant) -> Now {
         let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mono_ms = now.duration_since(self.start).as_millis() as u64;

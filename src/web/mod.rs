@@ -3,6 +3,8 @@
 //!
 //! It knows requests and answers; no conn.
 
+pub(crate) mod admin;
+
 use std::borrow::Cow;
 
 use crate::link::{Frame, Metrics};
