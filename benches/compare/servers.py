@@ -128,6 +128,33 @@ class Tungstenite(Server):
         return Start([TUNGSTENITE, *arguments(port, redis)])
 
 
+class Tokio(Server):
+    """Servers on tokio, which are built together."""
+
+    def prepare(self):
+        manifest = PEERS / "tokio/Cargo.toml"
+        build = ["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", manifest]
+        run(*build, "--target-dir", ROOT / "target/peers")
+
+    def version(self):
+        text = (PEERS / "tokio/Cargo.lock").read_text()
+        blocks = dict(block.split('"')[1::2][:2] for block in text.split("[[package]]")[1:])
+        return ", ".join(f"{name} {blocks[name]}" for name in (self.title, "tokio", "redis"))
+
+    def start(self, port, redis, echo):
+        return Start([ROOT / "target/peers/release" / self.name, *arguments(port, redis)])
+
+
+class Fastwebsockets(Tokio):
+    name, title = "fastwebsockets", "fastwebsockets"
+    remark = "one thread, the redis crate, the handshake of sockudo-ws; one write a message"
+
+
+class Sockudo(Tokio):
+    name, title = "sockudo", "sockudo-ws"
+    remark = "one thread, the redis crate, joins what waits"
+
+
 class Npm(Server):
     """What npm installs."""
 
@@ -252,6 +279,8 @@ SERVERS = [
     Bun(),
     Nchan(),
     Tungstenite(),
+    Fastwebsockets(),
+    Sockudo(),
     Ws(),
     Websockets(),
     Ws4redis(),

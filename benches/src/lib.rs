@@ -5,6 +5,7 @@
 //! to, and what a peer sends is made by the caller, outside of what is measured.
 
 pub mod live;
+pub mod sites;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
@@ -39,29 +40,25 @@ pub struct Core {
 impl Core {
     /// A server with the embedded broker.
     pub fn local() -> Core {
-        Core::new(BrokerKind::Local { store_limit: 64 << 20 })
+        Core::new(settings(BrokerKind::Local { store_limit: 64 << 20 }))
     }
 
     /// A server with a Redis that is up.
     pub fn redis() -> Core {
-        let mut core = Core::new(BrokerKind::Redis(RedisSettings {
-            target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
-            user: None,
-            password: None,
-            db: 0,
-            timeout_ms: 5_000,
-            buffer_limit: 16 << 20,
-            window: 4 << 20,
-        }));
-        core.pass(1);
-        core.redis_says(&mut b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec());
-        core.drain();
-        assert_eq!(core.server.metrics().broker_up, 1, "Redis was greeted");
+        let mut core = Core::new(settings(redis_kind()));
+        core.greet();
         core
     }
 
-    fn new(kind: BrokerKind) -> Core {
-        let settings = settings(BrokerSettings { expire_s: 3600, kind });
+    /// Redis is dialed, and greets.
+    fn greet(&mut self) {
+        self.pass(1);
+        self.redis_says(&mut b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec());
+        self.drain();
+        assert_eq!(self.server.metrics().broker_up, 1, "Redis was greeted");
+    }
+
+    fn new(settings: Settings) -> Core {
         let server = Server::new(settings, RandomState::new(), 1);
         Core { server, now_ms: 1_000_000, redis: None }
     }
@@ -238,8 +235,13 @@ pub fn push(facility: &str, payload: &str) -> Vec<u8> {
 
 /// So many bytes of ASCII text, such as applications send: objects of a few fields.
 pub fn text(bytes: usize) -> String {
+    text_of(1, bytes)
+}
+
+/// The same, with other values for each seed.
+pub fn text_of(seed: u64, bytes: usize) -> String {
     let mut text = String::new();
-    let mut random = 1u64;
+    let mut random = seed;
     while text.len() < bytes {
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let (id, price) = (random >> 52, (random >> 33) % 100_000);
@@ -249,15 +251,27 @@ pub fn text(bytes: usize) -> String {
     text
 }
 
+fn redis_kind() -> BrokerKind {
+    BrokerKind::Redis(RedisSettings {
+        target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
+        user: None,
+        password: None,
+        db: 0,
+        timeout_ms: 5_000,
+        buffer_limit: 16 << 20,
+        window: 4 << 20,
+    })
+}
+
 /// wsloop's defaults, with room for as many conns as are wanted.
-fn settings(broker: BrokerSettings) -> Settings {
+fn settings(kind: BrokerKind) -> Settings {
     Settings {
         allow: Allow::parse("all").expect("a list"),
         max_fragments: 128,
         max_connections: 1 << 30,
         max_handshakes: 1 << 30,
         echo_path: Some(ECHO.to_owned()),
-        broker,
+        broker: BrokerSettings { expire_s: 3600, kind },
         ..Settings::base()
     }
 }

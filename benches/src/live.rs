@@ -43,6 +43,13 @@ impl Live {
         }
     }
 
+    /// The same without one allocation of so many bytes.
+    pub fn without(mut self, bytes: usize) -> Live {
+        let class = &mut self.by_size[bytes.max(1).ilog2() as usize];
+        *class = class.saturating_sub(bytes);
+        self
+    }
+
     /// All bytes.
     pub fn bytes(&self) -> usize {
         self.by_size.iter().sum()

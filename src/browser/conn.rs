@@ -145,6 +145,8 @@ pub(crate) struct Member {
     pub(super) echoes: bool,
     /// It is to be told of outages of the broker.
     pub(super) gaps: bool,
+    /// What its compressed messages may refer to, as a power of two; 0 is nothing.
+    pub(super) client_bits: u8,
 }
 
 /// Bytes that were read, and how many of them were looked at.
@@ -432,12 +434,9 @@ impl Member {
 
     /// A member of what was agreed on, that may stay until `expires`.
     pub(super) fn new(agreement: Option<Agreement>, overflow: Overflow, echoes: bool) -> Self {
-        let reader = match agreement {
-            Some(Agreement { client_bits, client_takeover: true, .. }) => {
-                Reader::with_takeover(client_bits)
-            }
-            _ => Reader::new(),
-        };
-        Member { reader, form: Form::new(agreement), overflow, echoes, ..Member::default() }
+        let takeover = agreement.filter(|agreement| agreement.client_takeover);
+        let client_bits = takeover.map_or(0, |agreement| agreement.client_bits);
+        let form = Form::new(agreement);
+        Member { client_bits, form, overflow, echoes, ..Member::default() }
     }
 }

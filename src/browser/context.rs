@@ -47,6 +47,8 @@ pub struct Context {
     /// Frames that the conn at work may still take in this go.
     pub(super) frames_left: u32,
     effects: VecDeque<(LinkId, Effect)>,
+    /// Conns that go on when the broker has said what it has to say.
+    going_on: VecDeque<LinkId>,
     /// Frames queued that were not yet to be flushed.
     queued: usize,
     /// Bytes that have ever arrived or been inflated.
@@ -112,7 +114,7 @@ impl Context {
         Context {
             metrics: Metrics::default(),
             now: Now::default(),
-            encoder: Encoder::new(settings.compression_min),
+            encoder: Encoder::new(settings.compression_min, settings.compression_window),
             inflater: Inflater::default(),
             pace,
             limits,
@@ -120,6 +122,7 @@ impl Context {
             said: Said::default(),
             frames_left: 0,
             effects: VecDeque::new(),
+            going_on: VecDeque::new(),
             queued: 0,
             taken: 0,
             settings,
@@ -144,6 +147,16 @@ impl Context {
     /// Whether something is wanted.
     pub fn has_effects(&self) -> bool {
         !self.effects.is_empty()
+    }
+
+    /// A conn goes on with what it has kept when the broker has said what it has to say.
+    pub fn postpone(&mut self, link: LinkId) {
+        self.going_on.push_back(link);
+    }
+
+    /// The next conn that waited for that.
+    pub fn next_postponed(&mut self) -> Option<LinkId> {
+        self.going_on.pop_front()
     }
 
     /// Counts frames that were queued.

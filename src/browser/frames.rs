@@ -44,6 +44,7 @@ impl Conn {
             }
             let limits = Limits { compression: member.form.window_bits > 0, ..cx.limits };
             let frames = &mut cx.frames_left;
+            cx.inflater.begin_windows(member.client_bits);
             match member.reader.next_of(input, &limits, &mut cx.inflater, frames) {
                 Ok(None) => {
                     if limits.compression {

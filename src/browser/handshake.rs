@@ -281,7 +281,11 @@ fn agree(
     Agreed {
         accept: upgrade.accept,
         protocol: protocol.map(str::to_owned),
-        deflate: deflate::negotiate(head.values(deflate::HEADER), compression),
+        deflate: deflate::negotiate(
+            head.values(deflate::HEADER),
+            compression,
+            settings.compression_window,
+        ),
         overflow,
     }
 }

@@ -51,6 +51,8 @@ pub struct Settings {
     pub compression_for: CompressionFor,
     /// Messages to browsers that are smaller are not compressed.
     pub compression_min: usize,
+    /// Bytes of earlier messages that are kept for each conn whose messages refer to them.
+    pub compression_window: usize,
     /// Most bytes that may wait for a conn whose socket takes no more.
     pub outbox_limit: usize,
     /// What is done then, by facility.
@@ -123,6 +125,7 @@ impl Settings {
             compression: Compression::Shared,
             compression_for: CompressionFor::All,
             compression_min: 256,
+            compression_window: 1 << 10,
             outbox_limit: 4 << 20,
             overflows: Overflows::default(),
             unsent_limit: 128 << 10,

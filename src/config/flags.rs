@@ -164,6 +164,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Smallest message to browsers that is compressed",
     },
     Flag {
+        name: "compression-window",
+        variable: "WSLOOP_COMPRESSION_WINDOW",
+        takes: Bytes(256..=32 << 10, |draft, size| draft.settings.compression_window = size),
+        default: Value("1KiB"),
+        help: "Bytes of earlier messages that `--compression dedicated` keeps for each browser",
+    },
+    Flag {
         name: "compression-for",
         variable: "WSLOOP_COMPRESSION_FOR",
         takes: Text("all|browsers", |draft, text| {

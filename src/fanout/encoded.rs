@@ -47,15 +47,19 @@ pub struct Encoder {
     deflater: Deflater,
     /// Smaller messages are not compressed.
     least: usize,
+    /// Bytes of earlier messages that are kept for each of those receivers.
+    kept: usize,
     /// What was sent to receivers that allow takeover, from their first compressed message on.
     windows: BTreeMap<u32, Window>,
     asked: u64,
 }
 
 impl Encoder {
-    /// An encoder that compresses messages of at least so many bytes.
-    pub fn new(least: usize) -> Encoder {
-        Encoder { deflater: Deflater::default(), least, windows: BTreeMap::new(), asked: 0 }
+    /// An encoder that compresses messages of at least so many bytes, and keeps so many of earlier
+    /// ones for each receiver that allows takeover.
+    pub fn new(least: usize, kept: usize) -> Encoder {
+        let (deflater, windows) = (Deflater::default(), BTreeMap::new());
+        Encoder { deflater, least, kept, windows, asked: 0 }
     }
 
     /// The frame for a receiver, which is to be told apart from others by its number. It must be
@@ -70,13 +74,13 @@ impl Encoder {
             true if message.payload.len() >= LONG => {
                 let deflated = message.deflated(form, &mut self.deflater);
                 if deflated.is_some() {
-                    window(&mut self.windows, receiver, form).push(message.payload);
+                    window(&mut self.windows, receiver, form, self.kept).push(message.payload);
                 }
                 deflated
             }
             true => {
                 let opcode = message.opcode(form.binary);
-                let window = window(&mut self.windows, receiver, form);
+                let window = window(&mut self.windows, receiver, form, self.kept);
                 let deflated = self.deflater.compress_after(message.payload, window);
                 deflated.map(|payload| frame::encode_deflated(opcode, payload))
             }
@@ -101,8 +105,13 @@ impl Encoder {
 }
 
 /// What a receiver's later messages may refer to.
-fn window(windows: &mut BTreeMap<u32, Window>, receiver: u32, form: Form) -> &mut Window {
-    windows.entry(receiver).or_insert_with(|| Window::kept(form.window_bits))
+fn window(
+    windows: &mut BTreeMap<u32, Window>,
+    receiver: u32,
+    form: Form,
+    kept: usize,
+) -> &mut Window {
+    windows.entry(receiver).or_insert_with(|| Window::kept(form.window_bits, kept))
 }
 
 /// A message and the frames made of it so far.
@@ -281,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_message_is_compressed_once_for_each_window() {
-        let mut encoder = Encoder::new(0);
+        let mut encoder = Encoder::new(0, 4096);
         let mut encoded = Encoded::new(LONG);
         let first = encoder.frame(&mut encoded, 0, form(15, false));
         assert_eq!(first[0], 0xc1);
@@ -302,14 +311,14 @@ mod tests {
 
     #[test]
     fn what_is_small_or_stays_large_goes_out_as_it_is() {
-        let mut encoder = Encoder::new(1000);
+        let mut encoder = Encoder::new(1000, 4096);
         for takeover in [false, true] {
             let small = encoder.frame(&mut Encoded::new(&LONG[1..]), 0, form(15, takeover));
             assert_eq!(small, Encoded::new(&LONG[1..]).frame(false));
             assert_eq!(encoder.frame(&mut Encoded::new(LONG), 0, form(15, takeover))[0], 0xc1);
         }
         assert_eq!(encoder.compressions(), 2);
-        let mut encoder = Encoder::new(0);
+        let mut encoder = Encoder::new(0, 4096);
         for payload in [&b""[..], b"x", b"\xff", b"0123456789abcdef"] {
             let mut encoded = Encoded::new(payload);
             for takeover in [false, true, false] {
@@ -322,7 +331,7 @@ mod tests {
 
     #[test]
     fn takeover_is_each_receivers_own() {
-        let mut encoder = Encoder::new(0);
+        let mut encoder = Encoder::new(0, 4096);
         let text = br#"{"user":"grace","room":"engines","text":"hello","user_id":17,"room_id":3}"#;
         let mut frame = |receiver| encoder.frame(&mut Encoded::new(text), receiver, form(15, true));
         let first = frame(1);
@@ -337,11 +346,11 @@ mod tests {
     #[test]
     fn messages_go_out_together_and_each_run_is_made_once() {
         let payloads = [b"hi".as_slice(), b"\xff", LONG];
-        let mut encoder = Encoder::new(100);
+        let mut encoder = Encoder::new(100, 4096);
         let mut run = Run::new(payloads.into_iter());
         assert_eq!((run.messages(), run.payloads().count()), (3, 3));
         let each = |form| -> Vec<u8> {
-            let mut encoder = Encoder::new(100);
+            let mut encoder = Encoder::new(100, 4096);
             let mut frame = |payload| encoder.frame(&mut Encoded::new(payload), 9, form).to_vec();
             payloads.into_iter().flat_map(&mut frame).collect()
         };

@@ -7,10 +7,10 @@
 //! * a subscription costs 24 bytes, and a conn remembers only the first of its own;
 //! * order is that of arrival and departure alone, never that of a hash map.
 
-use std::collections::HashMap;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use slab::Slab;
 
 /// A channel's place in the hub; reused after its last subscriber has left.
@@ -32,7 +32,9 @@ impl Default for Subscriptions {
 #[derive(Debug)]
 pub(crate) struct Hub<S> {
     channels: Slab<Channel<S>>,
-    names: HashMap<Arc<str>, ChannelId, RandomState>,
+    /// The channels by their names, which they have themselves.
+    ids: HashTable<ChannelId>,
+    keys: RandomState,
     subscriptions: Slab<Subscription>,
 }
 
@@ -67,7 +69,8 @@ struct Subscription {
 impl<S: Default> Hub<S> {
     /// An empty hub, whose look-ups by name are hashed with `keys`.
     pub(crate) fn new(keys: RandomState) -> Self {
-        Hub { channels: Slab::new(), names: HashMap::with_hasher(keys), subscriptions: Slab::new() }
+        let (channels, subscriptions) = (Slab::new(), Slab::new());
+        Hub { channels, ids: HashTable::new(), keys, subscriptions }
     }
 
     /// Lets `conn` hear `name`; `of` are its subscriptions so far, of which this becomes the last.
@@ -80,17 +83,7 @@ impl<S: Default> Hub<S> {
         name: &str,
         waits: impl Fn(&S) -> bool,
     ) -> (ChannelId, bool) {
-        let channel = match self.names.get(name) {
-            Some(channel) => *channel,
-            None => {
-                let name: Arc<str> = Arc::from(name);
-                let state = S::default();
-                let entry = Channel { name: name.clone(), subscribers: Vec::new(), state };
-                let channel = self.channels.insert(entry) as u32;
-                self.names.insert(name, channel);
-                channel
-            }
-        };
+        let channel = self.find(name).unwrap_or_else(|| self.add(name));
         let Channel { subscribers, state, .. } = &mut self.channels[channel as usize];
         let position = subscribers.len() as u32;
         let joins = waits(state);
@@ -126,13 +119,25 @@ impl<S: Default> Hub<S> {
             return Some(None);
         }
         let Channel { name, state, .. } = self.channels.remove(channel as usize);
-        self.names.remove(&name);
+        if self.channels.is_empty() {
+            // Slabs do not shrink, but what has no entry need have no memory.
+            (self.channels, self.subscriptions) = (Slab::new(), Slab::new());
+        }
+        let hash = self.keys.hash_one(&*name);
+        if let Ok(entry) = self.ids.find_entry(hash, |id| *id == channel) {
+            entry.remove();
+        }
+        let (channels, keys) = (&self.channels, &self.keys);
+        if self.ids.len() * 4 < self.ids.capacity() {
+            self.ids.shrink_to(self.ids.len() * 2, |id| hash_of(*id, channels, keys));
+        }
         Some(Some((name, state)))
     }
 
     /// The channel of that name, if anybody hears it.
     pub(crate) fn find(&self, name: &str) -> Option<ChannelId> {
-        self.names.get(name).copied()
+        let hash = self.keys.hash_one(name);
+        self.ids.find(hash, |id| *self.channels[*id as usize].name == *name).copied()
     }
 
     /// The channel's name.
@@ -241,11 +246,11 @@ impl<S: Default> Hub<S> {
 
     /// Panics when the index disagrees with itself.
     pub(crate) fn check_invariants(&self) {
-        assert_eq!(self.names.len(), self.channels.len());
+        assert_eq!(self.ids.len(), self.channels.len());
         let mut seen = 0;
         for (id, channel) in &self.channels {
             assert!(!channel.subscribers.is_empty(), "a channel nobody hears was kept");
-            assert_eq!(self.names.get(&channel.name), Some(&(id as u32)));
+            assert_eq!(self.find(&channel.name), Some(id as u32));
             for (position, subscriber) in channel.subscribers.iter().enumerate() {
                 let subscription = &self.subscriptions[subscriber.subscription as usize];
                 assert_eq!(subscription.channel as usize, id);
@@ -256,6 +261,17 @@ impl<S: Default> Hub<S> {
         assert_eq!(seen, self.subscriptions.len());
     }
 
+    /// A channel that nobody hears yet. Most have one subscriber at most.
+    fn add(&mut self, name: &str) -> ChannelId {
+        let (subscribers, state) = (Vec::with_capacity(1), S::default());
+        let entry = Channel { name: Arc::from(name), subscribers, state };
+        let channel = self.channels.insert(entry) as ChannelId;
+        let (channels, keys) = (&self.channels, &self.keys);
+        let hash = keys.hash_one(name);
+        self.ids.insert_unique(hash, channel, |id| hash_of(*id, channels, keys));
+        channel
+    }
+
     fn last_of(&self, of: Subscriptions) -> Option<u32> {
         let mut last = (of.0 != NONE).then_some(of.0)?;
         while self.subscriptions[last as usize].next != NONE {
@@ -263,6 +279,11 @@ impl<S: Default> Hub<S> {
         }
         Some(last)
     }
+}
+
+/// What a channel is found by.
+fn hash_of<S>(id: ChannelId, channels: &Slab<Channel<S>>, keys: &RandomState) -> u64 {
+    keys.hash_one(&*channels[id as usize].name)
 }
 
 #[cfg(test)]

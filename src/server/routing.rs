@@ -17,10 +17,18 @@ impl Server {
         loop {
             self.route_effects();
             self.ask_for_stored();
-            if self.cx.is_full() || !self.broker.has_more() {
+            if self.cx.is_full() {
+                break;
+            } else if self.broker.has_more() {
+                self.broker_events(&mut &[][..]);
+            } else if let Some(link) = self.cx.next_postponed() {
+                self.go_on(link);
+            } else {
                 break;
             }
-            self.broker_events(&mut &[][..]);
+        }
+        while let Some(link) = self.cx.next_postponed() {
+            self.table.put(Output::Resume(link));
         }
         self.close_slow_clients();
         self.run_errands();
@@ -92,12 +100,9 @@ impl Server {
             Effect::AskApplication(question) => self.ask_application(link, question),
             Effect::Own(identity) => self.own(link, &identity),
             Effect::Join => self.join(link),
-            Effect::GoOn => {
-                self.browser_received(link, &mut []);
-                if self.table.conn(link).is_some_and(|conn| conn.wish() == Wish::GoOn) {
-                    self.table.put(Output::Resume(link));
-                }
-            }
+            // What is stored for it and at hand goes out before what it has said is acted on.
+            Effect::GoOn if self.broker.has_more() => self.cx.postpone(link),
+            Effect::GoOn => self.go_on(link),
             Effect::Resume => self.table.put(Output::Resume(link)),
             Effect::Settle => {
                 if !self.broker.settle(link) {
@@ -107,6 +112,14 @@ impl Server {
             Effect::Left(left) => self.on_left(link, left),
             Effect::Finish => self.table.put(Output::Finish(link)),
             Effect::Drop => self.table.close(link),
+        }
+    }
+
+    /// A conn that has opened goes on with what came behind its request.
+    fn go_on(&mut self, link: LinkId) {
+        self.browser_received(link, &mut []);
+        if self.table.conn(link).is_some_and(|conn| conn.wish() == Wish::GoOn) {
+            self.table.put(Output::Resume(link));
         }
     }
 

@@ -40,7 +40,7 @@ fn long_text(number: usize) -> String {
 
 #[test]
 fn what_is_answered_is_what_the_settings_say() {
-    let dedicated = "permessage-deflate; client_max_window_bits=12";
+    let dedicated = "permessage-deflate; client_max_window_bits=10";
     for (compression, answer) in [
         (Compression::Off, None),
         (Compression::Shared, Some(SHARED)),

@@ -2,6 +2,7 @@
 //! asked of Redis for that is bounded.
 
 use super::world::*;
+use wsloop::proto::ws::frame::Opcode;
 use wsloop::{AskSettings, Settings};
 
 const HEARS: &str = "/ws/foo?subscribe-broadcast";
@@ -53,6 +54,16 @@ fn live_messages_wait_until_the_stored_one_has_gone_out() {
     world.run();
     push(&mut world, CHANNEL, "three");
     assert_eq!(world.texts(id), ["stored", "one", "two", "three"]);
+}
+
+#[test]
+fn the_embedded_brokers_stored_message_precedes_the_answer_to_an_early_close() {
+    let mut world = World::new(settings());
+    let speaker = world.open(BOTH);
+    world.say(speaker, "stored");
+    let id = world.ask(&[upgrade(HEARS, &[]), masked(Opcode::Close, b"")].concat());
+    let heard = world.heard(id);
+    assert!(matches!(&heard[..], [Heard::Text(text), Heard::Close(..)] if text == "stored"));
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub fn check(data: &[u8]) {
 
 fn offer(line: &[u8]) {
     for compression in [Compression::Shared, Compression::Dedicated] {
-        if let Some((_, answer)) = negotiate([line], compression) {
+        if let Some((_, answer)) = negotiate([line], compression, 4096) {
             assert!(answer.starts_with("permessage-deflate"), "{answer}");
             assert!(answer.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{answer:?}");
         }

@@ -69,6 +69,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--max-fragments", "0", "give 1 to"),
     ("--compression", "on", "off, shared or dedicated"),
     ("--compression-min", "small", "such as 65536"),
+    ("--compression-window", "255", "give 256 to"),
     ("--max-head-size", "1", "give 256 to 1MiB"),
     ("--outbox-limit", "1MiB", "give at least 2MiB, or lower --max-message-size"),
     ("--overflow", "drop", "neither close nor latest"),
@@ -338,7 +339,7 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
         ("SECONDS", &["expire", "interval", "timeout", "leeway"][..]),
-        ("BYTES", &["size", "limit", "min"]),
+        ("BYTES", &["size", "limit", "min", "window"]),
         ("COUNT", &["fragments", "connections", "handshakes", "address"]),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {

@@ -48,7 +48,7 @@ fn offers_and_answers() {
     for (lines, in_shared, in_dedicated) in rows {
         let answer = |compression| {
             let lines = lines.iter().map(|line| line.as_bytes());
-            negotiate(lines, compression).map(|(_, answer)| answer)
+            negotiate(lines, compression, 4096).map(|(_, answer)| answer)
         };
         assert_eq!(answer(Compression::Off), None, "{lines:?}");
         let expected = format!("permessage-deflate{in_shared}");
@@ -101,20 +101,20 @@ fn offers_that_are_declined() {
     ] {
         let offer = format!("permessage-deflate{parameters}");
         for compression in [Compression::Shared, Compression::Dedicated] {
-            assert_eq!(negotiate([offer.as_bytes()], compression), None, "{offer}");
+            assert_eq!(negotiate([offer.as_bytes()], compression, 4096), None, "{offer}");
         }
     }
     for offer in ["", "deflate", "Permessage-Deflate", "\"permessage-deflate\"", "; ,;=,\"\\"] {
-        assert_eq!(negotiate([offer.as_bytes()], Compression::Shared), None, "{offer}");
+        assert_eq!(negotiate([offer.as_bytes()], Compression::Shared, 4096), None, "{offer}");
     }
-    assert_eq!(negotiate([], Compression::Shared), None);
+    assert_eq!(negotiate([], Compression::Shared, 4096), None);
 }
 
 #[test]
 fn what_is_agreed_on() {
     let agreed = |offer: &str, compression| {
         let offer = format!("permessage-deflate{offer}");
-        negotiate([offer.as_bytes()], compression).expect("an offer that is taken").0
+        negotiate([offer.as_bytes()], compression, 4096).expect("an offer that is taken").0
     };
     let plain = Agreement {
         server_bits: 15,
@@ -285,7 +285,7 @@ fn takeover_refers_no_further_back_than_the_window() {
     let mut deflater = Deflater::default();
     let mut inflater = Inflater::default();
     for bits in 8..=15 {
-        let (mut ours, mut theirs) = (Window::kept(bits), Window::new(bits));
+        let (mut ours, mut theirs) = (Window::kept(bits, 4096), Window::new(bits));
         let mut before: Vec<u8> = Vec::new();
         let (mut alone, mut together) = (0, 0);
         for message in messages().into_iter().chain(messages()) {

@@ -5,7 +5,8 @@
 //! descriptor of that number is free, awaits a request, or is open.
 //!
 //! Usage: `wsloop-floor --listen PORT --redis PORT --channel NAME [--echo]`. Every connection gets
-//! what Redis brings on the channel; with `--echo` it gets its own frames back instead.
+//! what Redis brings on the channel; with `--echo` it gets its own frames back instead. Where the
+//! kernel takes no more it waits, which harms nobody as long as every peer reads what comes.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -23,6 +24,9 @@ const FREE: u8 = 0;
 const HEAD: u8 = 1;
 const OPEN: u8 = 2;
 
+/// The longest head of a masked frame.
+const MOST_HEAD: usize = 14;
+
 const LOOPBACK: u32 = 0x7f00_0001;
 const EVENTS: usize = 1024;
 
@@ -33,6 +37,8 @@ struct Floor {
     echo: bool,
     /// By descriptor.
     states: Vec<u8>,
+    /// By descriptor: where in a frame its echo is.
+    frames_under_way: Vec<Partial>,
     /// One past the highest descriptor ever open.
     end: usize,
     /// Where everything is read.
@@ -41,6 +47,17 @@ struct Floor {
     pushes: Vec<u8>,
     /// The frames of one read from Redis.
     frames: Vec<u8>,
+}
+
+/// A frame of which not all has come.
+#[derive(Clone, Copy, Default)]
+struct Partial {
+    /// Bytes of payload that are still to come, and their mask.
+    left: usize,
+    mask: [u8; 4],
+    /// What has come of a head.
+    head: [u8; MOST_HEAD],
+    head_length: usize,
 }
 
 fn main() {
@@ -66,6 +83,7 @@ fn main() {
             redis,
             echo,
             states: vec![FREE; descriptors()],
+            frames_under_way: vec![Partial::default(); if echo { descriptors() } else { 0 }],
             end: 0,
             scratch: Box::new([0; 65536]),
             pushes: Vec::new(),
@@ -122,14 +140,20 @@ impl Floor {
 
     unsafe fn readable(&mut self, fd: c_int) {
         unsafe {
-            let scratch = self.scratch.as_mut_ptr().cast();
-            let got = libc::recv(fd, scratch, self.scratch.len(), 0);
+            // What has come of a frame's head goes before what comes now.
+            let before = self.frames_under_way.get(fd as usize).map_or(0, |of| of.head_length);
+            if before > 0 {
+                let head = self.frames_under_way[fd as usize].head;
+                self.scratch[..before].copy_from_slice(&head[..before]);
+            }
+            let scratch = self.scratch.as_mut_ptr().add(before).cast();
+            let got = libc::recv(fd, scratch, self.scratch.len() - before, 0);
             if got <= 0 {
                 self.close(fd);
             } else if self.states[fd as usize] == HEAD {
                 self.upgrade(fd, got as usize);
             } else if self.echo {
-                self.echo(fd, got as usize);
+                self.echo(fd, before + got as usize);
             }
         }
     }
@@ -154,33 +178,65 @@ impl Floor {
         unsafe { self.send(fd, answer.as_ptr(), answer.len()) };
     }
 
-    /// Sends back each masked frame, all that came in one write. Frames are believed to be whole
-    /// and below 64 KiB.
+    /// Sends back what came of masked frames, in one write: a frame is begun before all of it is
+    /// there.
     unsafe fn echo(&mut self, fd: c_int, length: usize) {
         unsafe {
-            let base = self.scratch.as_mut_ptr();
-            let (mut from, mut to) = (0, 0);
-            while from + 6 <= length {
-                let first = *base.add(from);
-                let mut size = (*base.add(from + 1) & 0x7f) as usize;
-                from += 2;
-                if size == 126 {
-                    size = u16::from_be_bytes([*base.add(from), *base.add(from + 1)]) as usize;
-                    from += 2;
+            let partial = &mut self.frames_under_way[fd as usize];
+            let (base, end) = (self.scratch.as_mut_ptr(), length);
+            let (mut from, mut to, mut start) = (0, 0, None);
+            if partial.left > 0 {
+                from = partial.left.min(end);
+                unmask(base, from, &mut partial.mask);
+                partial.left -= from;
+                (to, start) = (from, Some(0));
+            }
+            while let Some((first, size, mask, head_length)) =
+                masked_head(base.add(from), end - from)
+            {
+                from += head_length;
+                // The first head goes right before its payload, which then need not be moved.
+                let mut made = [0; 10];
+                let made_length = head(made.as_mut_ptr(), first, size);
+                if start.is_none() {
+                    to = from - made_length;
+                    start = Some(to);
                 }
-                let mask: [u8; 4] = ptr::read(base.add(from).cast());
-                from += 4;
-                to += head(base.add(to), first, size);
-                for at in 0..size {
-                    *base.add(to + at) = *base.add(from + at) ^ mask[at & 3];
+                ptr::copy_nonoverlapping(made.as_ptr(), base.add(to), made_length);
+                to += made_length;
+                let here = size.min(end - from);
+                (partial.left, partial.mask) = (size - here, mask);
+                unmask(base.add(from), here, &mut partial.mask);
+                if to != from {
+                    ptr::copy(base.add(from), base.add(to), here);
                 }
-                from += size;
-                to += size;
+                (from, to) = (from + here, to + here);
                 if first == 0x88 {
                     return self.close(fd);
                 }
             }
-            self.send(fd, base, to);
+            partial.head_length = end - from;
+            ptr::copy_nonoverlapping(base.add(from), partial.head.as_mut_ptr(), end - from);
+            let start = start.unwrap_or(to);
+            self.send_all(fd, base.add(start), to - start);
+        }
+    }
+
+    /// Sends, and waits for the peer to read where it must.
+    unsafe fn send_all(&mut self, fd: c_int, mut bytes: *const u8, mut length: usize) {
+        unsafe {
+            while length > 0 {
+                let sent = libc::send(fd, bytes.cast(), length, MSG_NOSIGNAL);
+                if sent < 0 && *libc::__errno_location() != libc::EAGAIN {
+                    return self.close(fd);
+                }
+                bytes = bytes.add(sent.max(0) as usize);
+                length -= sent.max(0) as usize;
+                if length > 0 {
+                    let mut wait = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+                    libc::poll(&mut wait, 1, -1);
+                }
+            }
         }
     }
 
@@ -206,7 +262,7 @@ impl Floor {
             }
             for fd in 0..self.end {
                 if self.states[fd] == OPEN {
-                    self.send(fd as c_int, self.frames.as_ptr(), self.frames.len());
+                    self.send_all(fd as c_int, self.frames.as_ptr(), self.frames.len());
                 }
             }
         }
@@ -222,8 +278,37 @@ impl Floor {
 
     unsafe fn close(&mut self, fd: c_int) {
         self.states[fd as usize] = FREE;
+        if self.echo {
+            self.frames_under_way[fd as usize] = Partial::default();
+        }
         unsafe { libc::close(fd) };
     }
+}
+
+/// Takes the mask off in place, and turns it for the byte behind these.
+unsafe fn unmask(bytes: *mut u8, length: usize, mask: &mut [u8; 4]) {
+    let bytes = unsafe { std::slice::from_raw_parts_mut(bytes, length) };
+    let key = u32::from_ne_bytes(*mask);
+    let (words, tail) = bytes.as_chunks_mut::<4>();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(*mask) {
+        *byte ^= key;
+    }
+    mask.rotate_left(length % 4);
+}
+
+/// The first byte of a masked frame, the size of its payload, its mask and the length of its head,
+/// if that is whole.
+unsafe fn masked_head(bytes: *const u8, length: usize) -> Option<(u8, usize, [u8; 4], usize)> {
+    let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
+    let (size, at) = match *bytes.get(1)? & 0x7f {
+        126 => (u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?) as usize, 4),
+        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize, 10),
+        size => (size as usize, 2),
+    };
+    Some((bytes[0], size, bytes.get(at..at + 4)?.try_into().ok()?, at + 4))
 }
 
 /// Writes the head of an unmasked frame and returns its length.

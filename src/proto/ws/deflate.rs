@@ -24,9 +24,9 @@ pub const HEADER: &str = "Sec-WebSocket-Extensions";
 /// The largest window, as a power of two.
 const MAX_BITS: u8 = 15;
 
-/// The largest window that is kept of our messages, and of a client's that lets us choose: 4 KiB
-/// of memory each for every conn.
-const KEPT_BITS: u8 = 12;
+/// The smallest window in which messages that refer to earlier ones are compressed, where the
+/// client allows so much: what is kept of those may be less, but a message is more than that.
+const REFERRING_BITS: u8 = 12;
 
 /// zlib has no raw window of 8 bits for compressing. That of 9 bits serves: zlib keeps 262 bytes
 /// of every window to itself, so that no distance is above 250.
@@ -72,10 +72,12 @@ pub struct Agreement {
 }
 
 /// Takes the first offer that can be taken, in the lines of a request's [`HEADER`], and returns
-/// what is then agreed on and the header's value for the response.
+/// what is then agreed on and the header's value for the response. Of a client's messages that may
+/// refer to earlier ones, about `kept` bytes are kept if the client lets us choose.
 pub fn negotiate<'b>(
     lines: impl IntoIterator<Item = &'b [u8]>,
     compression: Compression,
+    kept: usize,
 ) -> Option<(Agreement, String)> {
     let takeover = match compression {
         Compression::Off => return None,
@@ -83,30 +85,37 @@ pub fn negotiate<'b>(
         Compression::Dedicated => true,
     };
     let offer = lines.into_iter().flat_map(|line| split(line, b',')).find_map(Offer::read)?;
-    Some(offer.accept(takeover))
+    let kept_bits = kept.max(1).ilog2().clamp(8, u32::from(MAX_BITS)) as u8;
+    Some(offer.accept(takeover, kept_bits))
 }
 
 /// The last bytes of what was said, to which the next message may refer.
 #[derive(Debug)]
 pub struct Window {
     bits: u8,
+    /// Bytes that are kept at most.
+    kept: u32,
     bytes: Vec<u8>,
 }
 
 impl Window {
     /// An empty window that grows to at most two to the power of `bits`, 8 to 15.
     pub fn new(bits: u8) -> Window {
-        Window { bits, bytes: Vec::new() }
+        Window { bits, kept: 1 << bits, bytes: Vec::new() }
     }
 
-    /// The window of our messages on a conn, no larger than we keep one.
-    pub fn kept(bits: u8) -> Window {
-        Window::new(bits.min(KEPT_BITS))
+    /// The window of our messages to a client that has one of two to the power of `bits`, of which
+    /// no more than `kept` bytes are kept between messages.
+    pub fn kept(bits: u8, kept: usize) -> Window {
+        let kept = kept.min(1 << bits);
+        let needed = kept.max(1).next_power_of_two().ilog2() as u8;
+        let bits = bits.min(needed.max(REFERRING_BITS));
+        Window { bits, kept: kept as u32, bytes: Vec::new() }
     }
 
     /// Takes note of a message.
     pub fn push(&mut self, message: &[u8]) {
-        let size = 1 << self.bits;
+        let size = self.kept as usize;
         let message = &message[message.len().saturating_sub(size)..];
         let excess = (self.bytes.len() + message.len()).saturating_sub(size);
         self.bytes.drain(..excess);
@@ -185,6 +194,8 @@ pub fn longest(len: usize) -> usize {
 #[derive(Debug, Default)]
 pub struct Inflater {
     spare: Option<Inflating>,
+    /// The window that is begun for a peer which has none, as a power of two; 0 is none.
+    begins: u8,
 }
 
 impl Inflater {
@@ -198,6 +209,22 @@ impl Inflater {
             reminded.map_err(|_| ProtocolError::NotDeflated)?;
         }
         Ok(inflating)
+    }
+
+    /// Lets a window of two to the power of `bits` begin with a peer's first compressed message;
+    /// with 0 none begins.
+    pub fn begin_windows(&mut self, bits: u8) {
+        self.begins = bits;
+    }
+
+    /// Takes note of a message, in the window of its peer or in one that begins with it.
+    pub(super) fn remember(&self, window: &mut Option<Box<Window>>, message: &[u8]) {
+        if window.is_none() && self.begins > 0 {
+            *window = Some(Box::new(Window::new(self.begins)));
+        }
+        if let Some(window) = window {
+            window.push(message);
+        }
     }
 
     /// Takes back the state of a message that is complete.
@@ -360,10 +387,10 @@ impl Offer {
 
     /// The answer. Where contexts are not wanted, the client is told to do without too, as section
     /// 7.1.1.2 permits whatever was offered.
-    fn accept(&self, takeover: bool) -> (Agreement, String) {
+    fn accept(&self, takeover: bool, kept_bits: u8) -> (Agreement, String) {
         let client_takeover = takeover && !self.client_no_context_takeover;
         let client_bits = match self.client_max_window_bits {
-            Some(bits) if client_takeover => Some(bits.min(KEPT_BITS)),
+            Some(bits) if client_takeover => Some(bits.min(kept_bits)),
             _ => None,
         };
         let agreement = Agreement {

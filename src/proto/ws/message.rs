@@ -318,9 +318,7 @@ impl Reader {
         let Some(mut inflating) = message.inflating.take() else { return Ok(()) };
         inflating.finish()?;
         inflater.end(inflating);
-        if let Some(window) = self.0.as_mut().and_then(|partial| partial.window.as_mut()) {
-            window.push(&message.data);
-        }
+        inflater.remember(&mut self.partial().window, &message.data);
         Ok(())
     }
 

@@ -21,6 +21,8 @@ pub struct Cpu {
     user_ticks: u64,
     /// In user space and in the kernel, in ticks.
     ticks: u64,
+    /// Pages that the kernel had to map meanwhile.
+    pub faults: u64,
 }
 
 impl Cpu {
@@ -39,6 +41,7 @@ impl Cpu {
             total_s: (self.total_s - before.total_s).max(0.0),
             user_ticks: self.user_ticks.saturating_sub(before.user_ticks),
             ticks: self.ticks.saturating_sub(before.ticks),
+            faults: self.faults.saturating_sub(before.faults),
         }
     }
 
@@ -58,8 +61,9 @@ impl Cpu {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name, in parentheses, may contain anything.
         let (_, fields) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
-        let mut fields = fields.split_whitespace().skip(11).map(|field| field.parse().unwrap_or(0));
-        let user = fields.next().unwrap_or(0);
+        let mut fields = fields.split_whitespace().skip(7).map(|field| field.parse().unwrap_or(0));
+        self.faults += fields.next().unwrap_or(0);
+        let user = fields.nth(3).unwrap_or(0);
         let ticks = user + fields.next().unwrap_or(0);
         self.user_ticks += user;
         self.ticks += ticks;
@@ -106,7 +110,11 @@ mod tests {
         let used = work(10);
         assert!(used.total_s > 0.07, "{used:?}");
         assert!(used.user_s().is_some_and(|user_s| user_s <= used.total_s), "{used:?}");
-        assert!(private_bytes(&[std::process::id()]).unwrap() > 100_000);
+        let own = [std::process::id()];
+        assert!(private_bytes(&own).unwrap() > 100_000);
+        let before = Cpu::of(&own).unwrap();
+        std::hint::black_box(vec![1u8; 1 << 24]);
+        assert!(Cpu::of(&own).unwrap().since(before).faults > 0, "16 MiB without a page");
         assert_eq!(Cpu::default().user_s(), None);
     }
 

@@ -179,6 +179,7 @@ impl Report {
         json.float("handshake_user_us", self.per_handshake(connecting.user_s()));
         json.float("delivery_cpu_us", self.per_delivery(Some(traffic.total_s)));
         json.float("delivery_user_us", self.per_delivery(traffic.user_s()));
+        json.float("delivery_faults", per(traffic.faults as f64, self.received as f64));
         json.float("idle_cpu_percent", self.idle_percent());
         json.float("cpu_s", Some(connecting.total_s + traffic.total_s));
         let mut memory = Object::default();

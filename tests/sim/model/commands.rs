@@ -74,8 +74,8 @@ impl Model {
             guest.life == Life::LookingUp && !guest.looked_up && self.session_name(*id) == name
         };
         // Those who waited until Redis was back are asked about in the order of their places.
-        let session =
-            (0..self.guests.len()).filter(session).min_by_key(|id| self.guests[*id].place);
+        let order = |id: &usize| (self.guests[*id].looks_up, self.guests[*id].place);
+        let session = (0..self.guests.len()).filter(session).min_by_key(order);
         let subject = match (session, self.channels.get_mut(name)) {
             (Some(id), _) => {
                 self.guests[id].looked_up = true;
@@ -129,8 +129,10 @@ impl Model {
         let surely = |one: &Waiting| waits(one) && !one.may_be_gone(self.now_ms);
         let waiting = self.waiting.iter().position(surely);
         let just_said = wanted.iter().any(|(_, channel, said)| channel == name && said == payload);
-        let perhaps = self.waiting.iter().position(waits).filter(|_| !just_said);
-        let waiting = waiting.or(perhaps);
+        let likely = |one: &Waiting| waits(one) && !one.is_overdue(self.now_ms);
+        let likely = self.waiting.iter().position(likely);
+        let perhaps = likely.or_else(|| self.waiting.iter().position(waits));
+        let waiting = waiting.or(perhaps.filter(|_| !just_said));
         let (id, at_ms, new) = match waiting {
             Some(at) => {
                 let one = self.waiting.remove(at).expect("it is there");

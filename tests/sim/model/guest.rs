@@ -101,6 +101,10 @@ pub struct Guest {
     pub came_ms: u64,
     pub heard_ms: u64,
     pub asking_ms: u64,
+    /// What had happened when Redis could first be asked for its session.
+    pub looks_up: u64,
+    /// When it said its close.
+    pub closes_ms: Option<u64>,
     /// The time of day at which its token expires, and at which it may stay no longer.
     pub expires_unix_ms: Option<u64>,
     pub expires_ms: Option<u64>,
@@ -168,6 +172,8 @@ impl Guest {
             came_ms: now_ms,
             heard_ms: now_ms,
             asking_ms: 0,
+            looks_up: 0,
+            closes_ms: None,
             expires_unix_ms: None,
             expires_ms: None,
             identity: Identity::default(),

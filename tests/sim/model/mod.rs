@@ -307,6 +307,7 @@ impl Model {
                 }
                 Mark::Close(code) => {
                     (guest.ended, guest.polite) = (Some(code), true);
+                    guest.closes_ms = Some(self.now_ms);
                     // The answer may have to wait until what was published is stored.
                     match redis && !guest.grant.publish.is_empty() {
                         true => self.leave(id),

@@ -60,7 +60,12 @@ pub struct Waiting {
 impl Waiting {
     /// Whether it may have been given up, or was refused.
     pub fn may_be_gone(&self, now_ms: u64) -> bool {
-        self.perhaps || self.at_ms + PATIENCE_MS <= now_ms
+        self.perhaps || self.is_overdue(now_ms)
+    }
+
+    /// Whether it has waited as long as it may.
+    pub fn is_overdue(&self, now_ms: u64) -> bool {
+        self.at_ms + PATIENCE_MS <= now_ms
     }
 }
 
@@ -146,6 +151,9 @@ impl Model {
             let heard = guest.grant.subscribe.iter().filter(|_| guest.ask.gaps);
             guest.missing = heard.cloned().collect();
         }
+        let event = self.event;
+        let looking = self.guests.iter_mut().filter(|guest| guest.life == Life::LookingUp);
+        looking.for_each(|guest| guest.looks_up = event);
         for name in self.channels.keys().cloned().collect::<Vec<_>>() {
             self.catch_up(&name);
         }
