@@ -71,7 +71,7 @@ impl Model {
         let (number, asked) = (self.asked, self.event);
         let session = |id: &usize| {
             let guest = &self.guests[*id];
-            guest.life == Life::LookingUp && !guest.looked_up && self.session_name(*id) == name
+            guest.looks_up.is_some() && !guest.looked_up && self.session_name(*id) == name
         };
         // Those who waited until Redis was back are asked about in the order of their places.
         let order = |id: &usize| (self.guests[*id].looks_up, self.guests[*id].place);

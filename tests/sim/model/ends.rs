@@ -77,9 +77,6 @@ impl Model {
             // It may have been too slow for what it said before it ended.
             guest.cut_short |=
                 guest.stalled_ms.is_some() && guest.ended.is_some() && is_for_slowness(last);
-            // Or its close waited longer than a close may take, until what it said was stored.
-            let late = |at_ms| at_ms + self.setup.close_timeout_ms <= self.now_ms + 2 * TICK_MS;
-            guest.cut_short |= guest.closes_ms.is_some_and(late);
             match guest.due.take().filter(|_| !guest.cut_short) {
                 Some(due) => assert_eq!(end, due, "browser {id} is closed otherwise"),
                 None => self.check_reason(*id, &end, last),

@@ -101,8 +101,8 @@ pub struct Guest {
     pub came_ms: u64,
     pub heard_ms: u64,
     pub asking_ms: u64,
-    /// What had happened when Redis could first be asked for its session.
-    pub looks_up: u64,
+    /// What had happened when Redis was to be asked for its session, which is done though it leaves.
+    pub looks_up: Option<u64>,
     /// When it said its close.
     pub closes_ms: Option<u64>,
     /// The time of day at which its token expires, and at which it may stay no longer.
@@ -172,7 +172,7 @@ impl Guest {
             came_ms: now_ms,
             heard_ms: now_ms,
             asking_ms: 0,
-            looks_up: 0,
+            looks_up: None,
             closes_ms: None,
             expires_unix_ms: None,
             expires_ms: None,

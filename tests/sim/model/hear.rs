@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::super::world::{Browser, Heard};
 use super::super::ask::{HEARTBEAT, Payload};
-use super::Model;
 use super::guest::{Guest, Held, Life};
+use super::{Model, TICK_MS};
 
 /// What a small frame may take while it waits.
 pub const FRAME_COST: usize = 80;
@@ -42,8 +42,11 @@ impl Model {
         let served = guest.reads_until_ms.is_some_and(served) && !shut_down;
         let reads = browser.appetite.is_none() && idle && !held;
         let closing = guest.life == Life::Closing;
-        let all =
-            reads && guest.opened && !guest.cut_short && (!closing || !guest.excused || served);
+        // A close has its time, also when the answer waits until what was said is stored.
+        let closes_ms = guest.closes_ms.map(|at_ms| at_ms + self.setup.close_timeout_ms);
+        let late = |at_ms| browser.closed_ms.is_some_and(|closed| closed + 2 * TICK_MS >= at_ms);
+        let cut_short = guest.cut_short || closes_ms.is_some_and(late);
+        let all = reads && guest.opened && !cut_short && (!closing || !guest.excused || served);
         let (now_ms, limit) = (self.now_ms, self.setup.outbox_limit);
         let slow = guest.stalled_ms.is_some_and(|at_ms| guest.most_waiting(now_ms - at_ms) > limit);
         if let Err(fault) = guest.compare(all, guest.skips && slow) {

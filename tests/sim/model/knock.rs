@@ -46,7 +46,9 @@ impl Model {
         match ask.cookie.filter(|_| self.setup.sessions) {
             Some(_) if self.down => self.end(id, End::Status(503)),
             Some(_) => {
-                (self.guests[id].life, self.guests[id].looks_up) = (Life::LookingUp, self.event);
+                let (up, event) = (self.up, self.event);
+                (self.guests[id].life, self.guests[id].looks_up) =
+                    (Life::LookingUp, up.then_some(event));
                 if let Some(local) = &self.local {
                     let stored = local.stored(&self.session_name(id)).map(<[u8]>::to_vec);
                     self.looked_up(id, stored.as_deref());

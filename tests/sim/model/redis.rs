@@ -153,7 +153,7 @@ impl Model {
         }
         let event = self.event;
         let looking = self.guests.iter_mut().filter(|guest| guest.life == Life::LookingUp);
-        looking.for_each(|guest| guest.looks_up = event);
+        looking.for_each(|guest| guest.looks_up = Some(event));
         for name in self.channels.keys().cloned().collect::<Vec<_>>() {
             self.catch_up(&name);
         }
@@ -222,7 +222,7 @@ impl Model {
         for id in 0..self.guests.len() {
             let guest = &mut self.guests[id];
             guest.unstored = 0;
-            guest.looked_up = false;
+            (guest.looks_up, guest.looked_up) = (None, false);
             for membership in guest.memberships.iter_mut().filter(|m| !m.answered) {
                 membership.get = None;
             }
