@@ -210,7 +210,7 @@ def reached(results):
     rows += [further_row(results)]
     rows += [growth_row(results, *row) for row in GROWTH if row[-1] is not None]
     rows.append("| the core alone, a million connections with one subscription each, bytes | 200 | "
-                "see `cargo run --release -p wsloop-benches -- memory` | |")
+                "see `cargo run --release -p wsloop-benches --bin memory 1000000` | |")
     return "\n".join(rows)
 
 

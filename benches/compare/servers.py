@@ -109,35 +109,18 @@ class Wsloop(Server):
         return Start([self.binary, *listen, "--echo", "/echo", "--log", "warn"])
 
 
-class Tungstenite(Server):
-    name, title = "tungstenite", "tokio-tungstenite"
-    remark = "one thread, the redis crate, read buffers of 4 KiB instead of 128, joins what waits"
+class Peer(Server):
+    """A server of ours around a crate, in the folder of that name below benches/peers."""
+
+    folder = "tokio"
 
     def prepare(self):
-        manifest = PEERS / "tungstenite/Cargo.toml"
+        manifest = PEERS / self.folder / "Cargo.toml"
         build = ["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", manifest]
         run(*build, "--target-dir", ROOT / "target/peers")
 
     def version(self):
-        text = (PEERS / "tungstenite/Cargo.lock").read_text()
-        blocks = dict(block.split('"')[1::2][:2] for block in text.split("[[package]]")[1:])
-        named = ("tokio-tungstenite", "tokio", "redis")
-        return ", ".join(f"{name} {blocks[name]}" for name in named)
-
-    def start(self, port, redis, echo):
-        return Start([TUNGSTENITE, *arguments(port, redis)])
-
-
-class Tokio(Server):
-    """Servers on tokio, which are built together."""
-
-    def prepare(self):
-        manifest = PEERS / "tokio/Cargo.toml"
-        build = ["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", manifest]
-        run(*build, "--target-dir", ROOT / "target/peers")
-
-    def version(self):
-        text = (PEERS / "tokio/Cargo.lock").read_text()
+        text = (PEERS / self.folder / "Cargo.lock").read_text()
         blocks = dict(block.split('"')[1::2][:2] for block in text.split("[[package]]")[1:])
         return ", ".join(f"{name} {blocks[name]}" for name in (self.title, "tokio", "redis"))
 
@@ -145,12 +128,20 @@ class Tokio(Server):
         return Start([ROOT / "target/peers/release" / self.name, *arguments(port, redis)])
 
 
-class Fastwebsockets(Tokio):
+class Tungstenite(Peer):
+    name, title, folder = "tungstenite", "tokio-tungstenite", "tungstenite"
+    remark = "one thread, the redis crate, read buffers of 4 KiB instead of 128, joins what waits"
+
+    def start(self, port, redis, echo):
+        return Start([TUNGSTENITE, *arguments(port, redis)])
+
+
+class Fastwebsockets(Peer):
     name, title = "fastwebsockets", "fastwebsockets"
     remark = "one thread, the redis crate, the handshake of sockudo-ws; one write a message"
 
 
-class Sockudo(Tokio):
+class Sockudo(Peer):
     name, title = "sockudo", "sockudo-ws"
     remark = "one thread, the redis crate, joins what waits"
 

@@ -150,6 +150,7 @@ fn again(found: &Found) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
@@ -215,5 +216,44 @@ mod tests {
         until(3);
         ANSWERED.store(3, Ordering::Release);
         assert_eq!(wait(&mut lookups), (5, address(3)));
+    }
+
+    /// Lines of the log.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_takes_long_is_said_once_with_what_to_look_at() {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let mut lookups = Lookups { look_up: |_, _| Ok(Vec::new()), ..Lookups::new(waker) };
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            let begun = lookups.begin(LinkId { index: 0, generation: 1 }, "redis.lan", 1);
+            assert!(begun.expect("a thread").is_none());
+            assert!(lookups.say_slow().is_some_and(|left| left <= LONG), "it is early");
+            assert!(lines.0.lock().expect("nobody panicked").is_empty());
+            // The answer waits to be taken, which is as if there were none.
+            lookups.names[0].since = Instant::now().checked_sub(LONG);
+            assert_eq!([lookups.say_slow(), lookups.say_slow()], [None, None]);
+        });
+        let said = String::from_utf8(lines.0.lock().expect("nobody panicked").clone());
+        let said = said.expect("text");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("looking up redis.lan takes long"), "{said}");
+        assert!(said.contains("/etc/resolv.conf"), "{said}");
     }
 }

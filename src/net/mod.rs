@@ -5,6 +5,7 @@
 
 mod accepting;
 mod dial;
+mod heap;
 mod listen;
 mod lookup;
 mod reactor;

@@ -26,6 +26,7 @@ use slab::Slab;
 use super::ReactorError;
 use super::accepting::Ending;
 use super::dial::Dials;
+use super::heap::Heap;
 use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
@@ -71,6 +72,7 @@ pub struct Reactor {
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
     lost_lines: Arc<AtomicU64>,
+    heap: Heap,
 }
 
 impl Reactor {
@@ -102,6 +104,7 @@ impl Reactor {
             said_no_descriptors: false,
             ending: None,
             lost_lines: Arc::default(),
+            heap: Heap::default(),
         };
         let kept_alive = !reactor.server.pings();
         let accepted = Accepted { kept_alive, unsent_limit: reactor.server.unsent_limit() };
@@ -163,6 +166,7 @@ impl Reactor {
         self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
         self.server.tick(self.now);
         self.put_out();
+        self.heap.note(self.server.metrics().memory_bytes);
         Ok(())
     }
 

@@ -19,6 +19,8 @@ use crate::link::{LinkId, SaidOnce};
 const PART: usize = 32;
 /// So often it is counted for the metrics, if anything has happened.
 const EVERY_MS: u64 = 1_000;
+/// What is held goes when peers read or leave, though nothing arrives: this much is counted again.
+const GOING: usize = 1 << 20;
 /// To close who holds less than this would free nothing.
 const LEAST: usize = 1 << 10;
 
@@ -39,6 +41,11 @@ impl Server {
         u32::try_from(self.cx.settings.unsent_limit).unwrap_or(u32::MAX)
     }
 
+    /// When it is counted again, whatever happens.
+    pub(super) fn count_ms(&self) -> Option<u64> {
+        (self.memory.held >= GOING).then_some(self.memory.counted_ms + EVERY_MS)
+    }
+
     /// Counts what is held, if it may be too much or was not counted for a while, and has those
     /// give way who hold most while it is.
     pub(super) fn bound_memory(&mut self) {
@@ -48,7 +55,8 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         let is_old = now_ms >= self.memory.counted_ms + EVERY_MS;
         let may_be_over = limit > 0 && grown > room;
-        if grown == 0 || !(may_be_over || is_old) {
+        let may_have_changed = grown > 0 || self.memory.held >= GOING;
+        if !(may_be_over || is_old && may_have_changed) {
             return;
         }
         (self.memory.grown, self.memory.counted_ms) = (self.cx.grown(), now_ms);

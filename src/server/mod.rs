@@ -251,9 +251,9 @@ impl Server {
         let at_once = self.table.has_outputs() || self.broker.has_more();
         let at_once = at_once.then_some(self.cx.now.mono_ms);
         let application = self.application.as_ref().and_then(Application::deadline_ms);
-        let held = self.relay.deadline_ms();
         wake.into_iter()
-            .chain(held)
+            .chain(self.relay.deadline_ms())
+            .chain(self.count_ms())
             .chain(self.control_retry_ms)
             .chain(self.room_ms())
             .chain(broker)

@@ -50,6 +50,8 @@ const NEEDS_IO: [&str; 12] = [
 ];
 /// What no file of the program may name.
 const NOWHERE: [&str; 5] = ["unsafe", "todo!", "unimplemented!", "Rc<RefCell", "static mut"];
+/// The one file that may say the first of these, with the measurement that pays for it.
+const MEASURED: &str = "src/net/heap.rs";
 /// What no text in the repository may contain. (Put together here, for this file is one of them.)
 const WORDS: [&str; 3] = [concat!("/wo", "rk/"), concat!("TO", "DO"), concat!("FIX", "ME")];
 
@@ -136,6 +138,7 @@ fn nothing_unsafe_unfinished_or_shared_behind_the_back() {
     let caught = [
         ("src/fanout/hub.rs", "unsafe { f() }"),
         ("src/net/mod.rs", "todo!()"),
+        (MEASURED, "todo!()"),
         ("src/main.rs", "fn f() -> u8 { unimplemented!(\"later\") }"),
         ("src/server/mod.rs", "conns: Rc<RefCell<Conns>>"),
         ("src/server/mod.rs", "static mut CONNS: u8 = 0;"),
@@ -301,8 +304,8 @@ fn io(path: &str, text: &str) -> Vec<String> {
     }
 }
 
-fn nowhere(_path: &str, text: &str) -> Vec<String> {
-    named(text, &NOWHERE)
+fn nowhere(path: &str, text: &str) -> Vec<String> {
+    named(text, if path == MEASURED { &NOWHERE[1..] } else { &NOWHERE })
 }
 
 fn shape(_path: &str, text: &str) -> Vec<String> {

@@ -2,8 +2,8 @@
 //!
 //! * `handshakes`, `delivery`, `echo`, `pushes` and `deflate` run under callgrind, which counts the
 //!   instructions of `measured` alone; see `scripts/counts`;
-//! * `bytes` prints the bytes of a conn with 100,000 of them on one channel;
-//! * `memory [conns]` prints a table of them, with a million conns if not told otherwise.
+//! * `bytes` prints the bytes of a conn with 100,000 of them on one channel; `memory` is the program
+//!   that has more of them.
 //!
 //! What is counted is the same in every run but for the keys of the hash maps, which are random.
 
@@ -31,14 +31,8 @@ fn main() -> ExitCode {
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
         ["bytes"] => println!("{}", bytes()),
-        ["memory"] => memory(1_000_000),
-        ["memory", conns] if conns.parse().is_ok_and(|conns: usize| conns > 0) => {
-            memory(conns.parse().expect("it is one"));
-        }
         _ => {
-            eprintln!(
-                "usage: workloads handshakes|delivery|echo|pushes|deflate|bytes|memory [conns]"
-            );
+            eprintln!("usage: workloads handshakes|delivery|echo|pushes|deflate|bytes");
             return ExitCode::from(2);
         }
     }
@@ -151,42 +145,6 @@ fn bytes() -> usize {
     live.bytes() / 100_000
 }
 
-fn memory(conns: usize) {
-    println!("{conns} conns of the core, each with one subscription: bytes live per conn\n");
-    println!("{:<44} {:>10} {:>10} {:>12}", "", "idle", "after", "allocations");
-    println!("{:<44} {:>10} {:>10} {:>12}", "", "", "a burst", "");
-    let one = |_: usize| "stocks".to_owned();
-    let own = |number: usize| format!("user-{number:07}");
-    let mut by_size = Vec::new();
-    for (what, facility) in
-        [("all on one channel", &one as &dyn Fn(usize) -> String), ("each on its own", &own)]
-    {
-        let before = Live::now();
-        let mut core = filled(conns, facility);
-        let idle = Live::now().since(&before);
-        burst(&mut core, conns, facility);
-        let after = Live::now().since(&before);
-        let each = |bytes: usize| bytes as f64 / conns as f64;
-        println!(
-            "{what:<44} {:>10.1} {:>10.1} {:>12.3}",
-            each(idle.bytes()),
-            each(after.bytes()),
-            each(after.allocations)
-        );
-        by_size.push((what, idle, after));
-    }
-    for (what, idle, after) in by_size {
-        println!("\n{what}, by the size of the allocation");
-        for (power, (idle, after)) in idle.by_size.iter().zip(after.by_size).enumerate() {
-            let each = |bytes: usize| bytes as f64 / conns as f64;
-            if each(idle.max(&after).to_owned()) >= 0.05 {
-                let size = format!("  {} to {}", readable(1 << power), readable(2 << power));
-                println!("{size:<44} {:>10.1} {:>10.1}", each(*idle), each(after));
-            }
-        }
-    }
-}
-
 /// A server with so many conns, on the channels that are said.
 fn filled(conns: usize, facility: impl Fn(usize) -> String) -> Core {
     let mut core = Core::redis();
@@ -197,30 +155,4 @@ fn filled(conns: usize, facility: impl Fn(usize) -> String) -> Core {
         }
     }
     core
-}
-
-/// Sixteen messages of 256 bytes to everybody, four of them in each read.
-fn burst(core: &mut Core, conns: usize, facility: impl Fn(usize) -> String) {
-    let payload = text(256);
-    let channels = if facility(0) == facility(1) { 1 } else { conns };
-    let mut sent = 0;
-    for _ in 0..4 {
-        for number in 0..channels {
-            let mut read = push(&facility(number), &payload).repeat(4);
-            core.redis_says(&mut read);
-            if number % 1_000 == 999 {
-                sent += core.drain_turns();
-            }
-        }
-        sent += core.drain_turns();
-    }
-    assert_eq!(sent, 16 * conns * (4 + 256), "everybody has everything");
-}
-
-fn readable(bytes: usize) -> String {
-    match bytes {
-        ..0x400 => format!("{bytes} B"),
-        0x400..0x10_0000 => format!("{} KiB", bytes >> 10),
-        _ => format!("{} MiB", bytes >> 20),
-    }
 }

@@ -1,7 +1,7 @@
 //! What waits for who does not read: where it waits, and how much of it there may be.
 
-use crate::support::Wsloop;
-use crate::support::client::{Client, Event};
+use crate::support::client::{Client, Event, upgrade};
+use crate::support::{Wsloop, eventually};
 
 const HEAR: &str = "room?subscribe-broadcast";
 const KIB: usize = 1 << 10;
@@ -37,6 +37,32 @@ fn past_the_memory_limit_the_largest_is_closed_and_told_so() {
     assert!(matches!(end_of(&mut slow), Event::Close(Some(1013), _)));
     let mut next = server.connect(HEAR);
     assert!(matches!(next.next(), Event::Text(_)), "others are served, with what is stored");
+}
+
+#[test]
+fn what_a_peak_took_is_given_back() {
+    let server = Wsloop::start(&["--echo", "/echo", "--outbox-limit", "16MiB"]);
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.process().id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its size");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    };
+    let before: usize = resident();
+    let request = upgrade("echo", server.address(), "").replace("/ws/echo", "/echo");
+    let open = |_| Client::open(server.address(), &request).expect("it is let in");
+    let mut slow: Vec<Client> = (0..30).map(open).collect();
+    // Messages of many sizes for many, so that little of the heap is in one piece.
+    for round in 0..60 {
+        for client in &mut slow {
+            client.send(&"x".repeat(20 * KIB + 1500 * round));
+        }
+    }
+    server.expect_metric("memory_bytes", |bytes| bytes > 40 << 20);
+    assert!(resident() > before + (40 << 10));
+    drop(slow);
+    let left = || (resident() < before + (8 << 10)).then_some(());
+    eventually("the memory is given back", left);
 }
 
 /// What comes behind all messages.

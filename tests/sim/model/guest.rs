@@ -101,9 +101,9 @@ pub struct Guest {
     pub came_ms: u64,
     pub heard_ms: u64,
     pub asking_ms: u64,
-    /// What had happened when Redis was to be asked for its session, which is done though it leaves.
+    /// What had happened when Redis was to be asked for its session, also if it has left since.
     pub looks_up: Option<u64>,
-    /// When it said its close.
+    /// When it said what ends it.
     pub closes_ms: Option<u64>,
     /// The time of day at which its token expires, and at which it may stay no longer.
     pub expires_unix_ms: Option<u64>,

@@ -315,7 +315,7 @@ impl Model {
                     }
                 }
                 Mark::Bad(bad) => {
-                    guest.ended = Some(Some(bad.code));
+                    (guest.ended, guest.closes_ms) = (Some(Some(bad.code)), Some(self.now_ms));
                     self.end(id, End::Code(Some(bad.code)));
                 }
             }
