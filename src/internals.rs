@@ -39,7 +39,7 @@ pub mod browser {
 }
 
 pub mod config {
-    pub use crate::config::Config;
+    pub use crate::config::{Check, Config};
 }
 
 pub mod link {

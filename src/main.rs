@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use wsloop::internals::config::Config;
+use wsloop::internals::config::{Check, Config};
 use wsloop::internals::net;
 use wsloop::internals::net::RespSockets;
 use wsloop::internals::tool::stress;
@@ -24,6 +24,7 @@ const WRONG_USE: u8 = 2;
 fn main() -> ExitCode {
     let config = match Command::load(std::env::args_os(), open_file_limit()) {
         Ok(Command::Serve(config)) => *config,
+        Ok(Command::Check(check)) => return say(&check),
         Ok(Command::Stress(plan)) => return stress(&plan),
         Ok(Command::Do(task)) => return task.run(),
         Err(Stop::Print(text)) => {
@@ -87,6 +88,16 @@ fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::Reac
         Some(Err(error)) => tracing::warn!("redis clients are not answered: {error}, or off"),
     }
     reactor.run()
+}
+
+/// Says what a check has found.
+fn say(check: &Check) -> ExitCode {
+    let _ = io::stdout().write_all(check.in_force.as_bytes());
+    let warnings = check.warnings.iter().map(|line| format!("warning: {line}"));
+    for line in warnings.chain(check.wrong.iter().cloned()) {
+        let _ = writeln!(io::stderr(), "wsloop: {line}");
+    }
+    if check.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WRONG_USE) }
 }
 
 /// Puts load on a server, and says what came of it.

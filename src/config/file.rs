@@ -42,14 +42,21 @@ struct Fault {
 }
 
 impl File {
-    /// Reads the text of the file that was named `path`; an error is the whole line to print.
-    pub(super) fn parse(path: &str, text: &str) -> Result<File, String> {
+    /// Reads the text of the file that was named `path`: what it says, and for everything that is
+    /// wrong in it the whole line to print.
+    pub(super) fn parse(path: &str, text: &str) -> (File, Vec<String>) {
         let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let mut file = File { path: path.to_owned(), ..File::default() };
-        file.take(text, line).map_err(|fault| {
-            values::printable(&format!("{path}:{}: {}", line(fault.at), fault.why))
-        })?;
-        Ok(file)
+        let faults = match DeTable::parse(text) {
+            Ok(table) => file.take(table.get_ref(), line),
+            Err(error) => {
+                let span = error.span().unwrap_or(0..0);
+                vec![Fault { at: span.start, why: broken(error.message(), text.get(span)) }]
+            }
+        };
+        let said = |fault: Fault| format!("{path}:{}: {}", line(fault.at), fault.why);
+        let faults = faults.into_iter().map(|fault| values::printable(&said(fault))).collect();
+        (file, faults)
     }
 
     /// Adds its values to what was given.
@@ -64,32 +71,44 @@ impl File {
         format!("{}:{}", self.path, self.rule_lines[number])
     }
 
-    fn take(&mut self, text: &str, line: impl Fn(usize) -> usize) -> Result<(), Fault> {
-        let table = DeTable::parse(text).map_err(|error| {
-            let span = error.span().unwrap_or(0..0);
-            Fault { at: span.start, why: broken(error.message(), text.get(span)) }
-        })?;
-        for (key, value) in in_order(table.get_ref()) {
+    /// Where each rule stands.
+    pub(super) fn places_of_rules(&self) -> impl Iterator<Item = String> {
+        self.rule_lines.iter().map(|line| format!("{}:{line}", self.path))
+    }
+
+    fn take(&mut self, table: &DeTable<'_>, line: impl Fn(usize) -> usize) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (key, value) in in_order(table) {
             let (name, at) = (key.get_ref().as_ref(), key.span().start);
             if name == "allow"
                 && let Some(tables) = tables(value)
             {
                 for table in tables {
-                    self.rules.0.push(rule(table)?);
-                    self.rule_lines.push(line(table.span().start));
+                    match rule(table) {
+                        Ok(rule) => {
+                            self.rules.0.push(rule);
+                            self.rule_lines.push(line(table.span().start));
+                        }
+                        Err(fault) => faults.push(fault),
+                    }
                 }
                 continue;
             }
             let Some(flag) = keys().find(|flag| flag.name == name) else {
-                return Err(Fault { at, why: unknown(name) });
+                faults.push(Fault { at, why: unknown(name) });
+                continue;
             };
-            let text = as_text(value, &flag.takes).map_err(|why| {
-                let at = value.span().start;
-                Fault { at, why: format!("{name}: {why}") }
-            })?;
-            self.values.push(Entry { flag: flag.name, text, line: line(at) });
+            match as_text(value, &flag.takes) {
+                Ok(text) => {
+                    self.values.push(Entry { flag: flag.name, text, line: line(at) });
+                }
+                Err(why) => {
+                    let at = value.span().start;
+                    faults.push(Fault { at, why: format!("{name}: {why}") });
+                }
+            }
         }
-        Ok(())
+        faults
     }
 }
 
@@ -284,12 +303,15 @@ mod tests {
 
     #[track_caller]
     fn parsed(text: &str) -> File {
-        File::parse("f", text).unwrap_or_else(|line| panic!("{text}: {line}"))
+        let (file, faults) = File::parse("f", text);
+        assert!(faults.is_empty(), "{text}: {faults:?}");
+        file
     }
 
     #[track_caller]
     fn wrong(text: &str) -> String {
-        let line = File::parse("f", text).err().unwrap_or_else(|| panic!("it is taken: {text}"));
+        let (_, faults) = File::parse("f", text);
+        let line = faults.into_iter().next().unwrap_or_else(|| panic!("it is taken: {text}"));
         assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
         line
     }

@@ -7,6 +7,7 @@
 //! No line that is printed repeats a password: values are quoted by `values::quoted`, and a Redis
 //! URL never is.
 
+mod check;
 mod draft;
 mod file;
 mod flags;
@@ -25,6 +26,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::browser::settings::Settings;
 
+pub use check::Check;
+pub(crate) use check::check;
 use draft::ServerDraft;
 use file::File;
 use flags::FLAGS;
@@ -82,21 +85,29 @@ pub(crate) fn markdown() -> String {
 /// What the server was given: the flags and the environment, then the file. `descriptors` is how
 /// many descriptors it may have open. An error is the one line that says what is wrong.
 pub(crate) fn serve(matches: &ArgMatches, descriptors: usize) -> Result<Config, String> {
-    let mut given = Given::of(FLAGS, matches);
-    let file = match given.text("config") {
-        Some(path) => {
-            let text = text_of(path).map_err(|why| given.line(&Wrong { flag: "config", why }))?;
-            File::parse(path, &text)?
-        }
-        None => File::default(),
-    };
-    file.give(&mut given);
+    let (given, file, faults) = gather(matches);
+    if let Some(line) = faults.into_iter().next() {
+        return Err(line);
+    }
     let mut draft = ServerDraft::new();
     let done = given.apply(FLAGS, &mut draft);
     let config = done.and_then(|()| draft.finish(&given, &file, descriptors));
     let mut config = config.map_err(|wrong| given.line(&wrong))?;
     config.warnings.extend(unknown_variables());
     Ok(config)
+}
+
+/// What was given, the file among it, and what is wrong with the file.
+fn gather(matches: &ArgMatches) -> (Given, File, Vec<String>) {
+    let mut given = Given::of(FLAGS, matches);
+    let text = given.text("config").map(|path| (path.to_owned(), text_of(path)));
+    let (file, faults) = match text {
+        Some((path, Ok(text))) => File::parse(&path, &text),
+        Some((_, Err(why))) => (File::default(), vec![given.line(&Wrong { flag: "config", why })]),
+        None => (File::default(), Vec::new()),
+    };
+    file.give(&mut given);
+    (given, file, faults)
 }
 
 /// The configuration file's text.

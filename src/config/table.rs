@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter, Write};
 use std::ops::RangeInclusive;
 
 use clap::parser::ValueSource;
@@ -204,6 +204,16 @@ pub(crate) enum Place {
     File(String),
 }
 
+impl Display for Place {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::CommandLine => f.write_str("the command line"),
+            Place::Variable(name) => f.write_str(name),
+            Place::File(place) => f.write_str(place),
+        }
+    }
+}
+
 impl Given {
     /// What the command line and the environment have for these flags.
     pub(crate) fn of<'a, D: 'static>(
@@ -252,17 +262,28 @@ impl Given {
         flags: impl IntoIterator<Item = &'a Flag<D>>,
         draft: &mut D,
     ) -> Result<(), Wrong> {
-        for flag in flags {
-            let wrong = |why| Wrong { flag: flag.name, why };
-            match (self.0.get(flag.name), flag.default) {
-                (Some((texts, _)), _) => {
-                    texts.iter().try_for_each(|text| flag.set(draft, text)).map_err(wrong)?;
-                }
-                (None, Absent::Value(text)) => flag.set(draft, text).map_err(wrong)?,
-                (None, _) => {}
-            }
-        }
-        Ok(())
+        self.faults(flags, draft).next().map_or(Ok(()), Err)
+    }
+
+    /// The same, for who wants to know of everything that is wrong.
+    pub(crate) fn faults<'a, D: 'static>(
+        &self,
+        flags: impl IntoIterator<Item = &'a Flag<D>>,
+        draft: &mut D,
+    ) -> impl Iterator<Item = Wrong> {
+        flags.into_iter().filter_map(|flag| {
+            let done = match (self.0.get(flag.name), flag.default) {
+                (Some((texts, _)), _) => texts.iter().try_for_each(|text| flag.set(draft, text)),
+                (None, Absent::Value(text)) => flag.set(draft, text),
+                (None, _) => Ok(()),
+            };
+            done.err().map(|why| Wrong { flag: flag.name, why })
+        })
+    }
+
+    /// What was given for a flag, as text, and where.
+    pub(crate) fn get(&self, name: &str) -> Option<(&[String], &Place)> {
+        self.0.get(name).map(|(texts, place)| (&texts[..], place))
     }
 
     /// Refuses what is given without the flag that it belongs to.

@@ -132,8 +132,8 @@ pub(crate) struct GivenUp {
     pub waiters: Vec<Waiter>,
     /// Everyone else who heard the channel, after an outage.
     pub everyone: Option<CatchUp>,
-    /// The deliveries there had been when the first of the others began to wait.
-    pub rest: u32,
+    /// The deliveries there had been when the first of the others began to wait, if any do.
+    pub rest: Option<u32>,
 }
 
 /// Whether one count of deliveries is smaller than another; they wrap around.
@@ -172,6 +172,12 @@ impl ChannelState {
         self.hold.as_ref().map_or(0, |hold| hold.bytes)
     }
 
+    /// Panics when messages are held that nobody waits for.
+    pub(crate) fn check_invariants(&self) {
+        let Some(hold) = &self.hold else { return };
+        assert!(hold.messages.len() <= hold.wanted(self.deliveries), "messages held for nobody");
+    }
+
     /// Since when the oldest message is held.
     pub(crate) fn held_since(&self) -> Option<Since> {
         Some(self.hold.as_ref()?.messages.front()?.since)
@@ -197,7 +203,8 @@ impl ChannelState {
     }
 
     /// The fetch of that number is over, or is so for those who came before there were `rest`
-    /// deliveries: what was held for it. It is held no more unless others wait for it.
+    /// deliveries: what was held for it. It is held no more unless others wait for it: what is held
+    /// for nobody would be overdue for ever.
     pub(crate) fn release(
         &mut self,
         number: u64,
@@ -211,14 +218,17 @@ impl ChannelState {
         let since = hold.fetches[at].1;
         match rest {
             Some(rest) => hold.fetches[at].1 = rest,
-            None => drop(hold.fetches.remove(at)),
+            None => {
+                hold.fetches.remove(at);
+                // Who comes now may not share it any more.
+                hold.shared = if hold.shared == number { 0 } else { hold.shared };
+            }
         }
         let held = hold.messages.len();
         let own = (self.deliveries.wrapping_sub(since) as usize).min(held);
         let messages = hold.messages.iter().skip(held - own).cloned().collect();
         let before = hold.bytes;
-        let wanted = hold.fetches.iter().map(|(_, since)| self.deliveries.wrapping_sub(*since));
-        let wanted = wanted.max().map_or(0, |wanted| wanted as usize);
+        let wanted = hold.wanted(self.deliveries);
         while hold.messages.len() > wanted {
             let gone = hold.messages.pop_front().expect("there are more");
             hold.bytes -= gone.payload.len() + HELD_COST;
@@ -228,6 +238,14 @@ impl ChannelState {
             fetches.spare = self.hold.take().filter(|hold| hold.messages.capacity() == 0);
         }
         Released { messages, first: self.deliveries.wrapping_sub(own as u32), freed }
+    }
+}
+
+impl Hold {
+    /// How many messages somebody waits for behind a stored one.
+    fn wanted(&self, deliveries: u32) -> usize {
+        let wanted = self.fetches.iter().map(|(_, since)| deliveries.wrapping_sub(*since));
+        wanted.max().map_or(0, |wanted| wanted as usize)
     }
 }
 
@@ -341,7 +359,7 @@ impl Fetches {
         let stay = fetch.waiters.iter().map(|waiter| waiter.since);
         let stay = stay.chain(fetch.catch_up.map(|catch_up| catch_up.since));
         let rest = stay.reduce(|one, other| if is_before(other, one) { other } else { one });
-        Some(GivenUp { waiters, everyone, rest: rest.unwrap_or(until) })
+        Some(GivenUp { waiters, everyone, rest })
     }
 
     /// Takes the fetches that a broker which went away has not answered.
@@ -456,7 +474,7 @@ mod tests {
         assert_eq!(state.fetches_before(until), [first]);
         let gone = fetches.give_up(first, until).expect("it is under way");
         assert_eq!(gone.waiters.iter().map(|one| one.link.index).collect::<Vec<_>>(), [1]);
-        let released = state.release(first, Some(gone.rest), &mut fetches);
+        let released = state.release(first, gone.rest, &mut fetches);
         assert_eq!(released.messages.len(), 2);
         assert_eq!(state.held_since().map(|since| since.at_ms), Some(20), "for the other");
         assert_eq!(over(&mut fetches, &mut state, first), [(2, vec![2])]);

@@ -264,7 +264,7 @@ impl Relay {
         for number in self.hub.state(channel).fetches_before(until) {
             let Some(gone) = self.fetches.give_up(number, until) else { continue };
             let state = self.hub.state(channel);
-            let released = state.release(number, Some(gone.rest), &mut self.fetches);
+            let released = state.release(number, gone.rest, &mut self.fetches);
             cx.metrics.stored_late_total += 1;
             let everyone = gone.everyone.map(|catch_up| (catch_up.since, false));
             let packet = Packet::new(channel, None, &released);
@@ -361,6 +361,7 @@ impl Relay {
         self.owners.check_invariants();
         assert_eq!(metrics.channels, self.hub.len() as u64);
         assert!(self.arrived.ends.is_empty() && self.slow.is_empty(), "something was forgotten");
+        self.hub.states().for_each(ChannelState::check_invariants);
         let held: usize = self.hub.states().map(ChannelState::held_bytes).sum();
         assert_eq!(self.held, held, "bytes that are held");
     }

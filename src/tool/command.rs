@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue};
 
 use crate::access::nearest::nearest;
-use crate::config::{self, Config, values};
+use crate::config::{self, Check, Config, values};
 use crate::tool::cli;
 use crate::tool::stress::{self, Plan};
 
@@ -16,6 +16,8 @@ use crate::tool::stress::{self, Plan};
 pub enum Command {
     /// Serve browsers.
     Serve(Box<Config>),
+    /// Say what would be in force.
+    Check(Box<Check>),
     /// Put load on a server.
     Stress(Box<Plan>),
     /// Do one thing for a shell or a script.
@@ -54,6 +56,9 @@ impl Command {
                 let plan = stress::plan(given, descriptors).map_err(Stop::Wrong)?;
                 Ok(Command::Stress(Box::new(plan)))
             }
+            Some(("check", given)) => {
+                Ok(Command::Check(Box::new(config::check(given, descriptors))))
+            }
             Some((name, given)) if name != "serve" => {
                 let task = cli::task(name, given).map_err(Stop::Wrong)?;
                 Ok(Command::Do(Box::new(task)))
@@ -81,6 +86,9 @@ fn tree() -> clap::Command {
             config::command("serve")
                 .about("Serves browsers; what is done when no command is given"),
         )
+        .subcommand(config::command("check").about(
+            "Says what would be in force, where each value comes from, and all that is wrong",
+        ))
         .subcommand(stress::command())
         .subcommands(cli::commands())
 }
@@ -149,8 +157,8 @@ mod tests {
     fn a_word_that_is_no_command_is_told_the_nearest() {
         for (args, line) in [
             (
-                &["check"][..],
-                "there is no command \"check\"; the nearest is fetch, and wsloop --help lists all",
+                &["chek"][..],
+                "there is no command \"chek\"; the nearest is check, and wsloop --help lists all",
             ),
             (
                 &["serv"],

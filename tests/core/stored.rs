@@ -44,6 +44,15 @@ fn push(world: &mut World, channel: &str, text: &str) {
     world.run();
 }
 
+/// Redis says something all the while, so that it is not taken for dead.
+fn pass_without_an_answer(world: &mut World, ms: u64) {
+    for _ in 0..10 {
+        world.pass(ms / 10);
+        world.redis.blurt(b">2\r\n+invalidate\r\n_\r\n");
+        world.run();
+    }
+}
+
 #[test]
 fn live_messages_wait_until_the_stored_one_has_gone_out() {
     let (mut world, id) = waiting_for_stored(HEARS, with_redis());
@@ -231,6 +240,26 @@ fn an_outage_that_lasts_holds_nothing_for_ever() {
     world.kill_redis();
     world.pass(REDIS_TIMEOUT_MS);
     assert_eq!(world.texts(id), ["live"]);
+}
+
+#[test]
+fn what_was_let_go_without_an_answer_is_held_for_nobody_when_the_link_is_lost() {
+    let (mut world, id) = waiting_for_stored(HEARS, with_redis());
+    push(&mut world, CHANNEL, "one");
+    pass_without_an_answer(&mut world, REDIS_TIMEOUT_MS - 100);
+    push(&mut world, CHANNEL, "two");
+    pass_without_an_answer(&mut world, 100);
+    assert_eq!(world.texts(id), ["one", "two"], "one has waited too long");
+    world.cut_redis();
+    world.pass(1_000);
+    // It answers HELLO, and no question for what is stored.
+    world.redis.serve(1);
+    world.run();
+    pass_without_an_answer(&mut world, REDIS_TIMEOUT_MS);
+    world.redis.paused = false;
+    world.run();
+    push(&mut world, CHANNEL, "three");
+    assert_eq!(world.texts(id), ["stored", "three"]);
 }
 
 // What is asked.

@@ -150,8 +150,8 @@ fn what_is_no_flag_is_one_line_too() {
         (&["serve", "--redi", "redis://h"], "tip: a similar argument exists: '--redis'"),
         (&["serv"], "there is no command \"serv\"; the nearest is serve, and wsloop --help lists"),
         (
-            &["check"],
-            "there is no command \"check\"; the nearest is fetch, and wsloop --help lists",
+            &["chek"],
+            "there is no command \"chek\"; the nearest is check, and wsloop --help lists",
         ),
         (&["serve", "check"], "unexpected argument 'check' found"),
         (&["--redis"], "a value is required for '--redis <URL>'"),
@@ -333,6 +333,21 @@ fn a_full_pipe_does_not_keep_the_program_from_ending() {
     let mut written = Vec::new();
     unread.read_to_end(&mut written).expect("a pipe");
     assert!(written.starts_with(&[b'.'; CAPACITY]));
+}
+
+#[test]
+fn check_serves_nobody_and_says_all_that_is_wrong() {
+    let output = run(&["check", "--expire=60"], &[("WSLOOP_PREFIX", "shop")]);
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let rows: Vec<Vec<&str>> = text.lines().map(|row| row.split_whitespace().collect()).collect();
+    assert!(rows.contains(&vec!["expire", "60", "the", "command", "line"]), "{text}");
+    assert!(rows.contains(&vec!["prefix", "shop", "WSLOOP_PREFIX"]), "{text}");
+    let output = run(&["check", "--expire=soon"], &[("WSLOOP_PREFIX", "broadcast")]);
+    assert_eq!(output.status.code(), Some(2));
+    let lines = String::from_utf8(output.stderr).expect("UTF-8");
+    let starts: Vec<&str> = lines.lines().map(|line| line.split(' ').nth(1).expect(line)).collect();
+    assert_eq!(starts, ["WSLOOP_PREFIX:", "--expire:"], "{lines}");
 }
 
 #[test]

@@ -142,8 +142,10 @@ impl Wsloop {
     /// listens.
     #[track_caller]
     pub fn start(args: &[&str]) -> Wsloop {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
-        command.env_clear().args(["--listen", "127.0.0.1:0", "--metrics", "/metrics"]).args(args);
+        // Whoever runs the tests may ignore SIGHUP, and then the server would have to as well.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["-i", "--default-signal=HUP", env!("CARGO_BIN_EXE_wsloop")]);
+        command.args(["--listen", "127.0.0.1:0", "--metrics", "/metrics"]).args(args);
         if !args.contains(&"--resp") {
             // Its default is for one server, and the tests start many.
             command.args(["--resp", "off"]);

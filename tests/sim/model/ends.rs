@@ -81,7 +81,9 @@ impl Model {
                 Some(due) => assert_eq!(end, due, "browser {id} is closed otherwise"),
                 None => self.check_reason(*id, &end, last),
             }
-            self.guests[*id].answered = true;
+            let guest = &mut self.guests[*id];
+            guest.answered = true;
+            guest.closes_ms.get_or_insert(self.now_ms);
             self.leave(*id);
         }
         for id in std::mem::take(&mut self.due) {

@@ -103,7 +103,7 @@ pub struct Guest {
     pub asking_ms: u64,
     /// What had happened when Redis was to be asked for its session, also if it has left since.
     pub looks_up: Option<u64>,
-    /// When it said what ends it.
+    /// When it said what ends it, or was told of its end.
     pub closes_ms: Option<u64>,
     /// The time of day at which its token expires, and at which it may stay no longer.
     pub expires_unix_ms: Option<u64>,
