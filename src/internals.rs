@@ -14,6 +14,9 @@ pub mod access {
             Identity, MAX_GROUPS, NameError, Named, Refused, check_name, secret,
         };
     }
+    pub mod proxies {
+        pub use crate::access::proxies::Client;
+    }
     pub mod session {
         pub use crate::access::session::{MAX_STORED, SessionError, decode, session_key};
     }

@@ -63,12 +63,12 @@ fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::Reac
     config.redis_clients_are_answered_at(&taken);
     let mut reactor = net::listen(&config.listen, &taken, config.settings)?;
     reactor.count_lost_lines(lost_lines);
-    let addresses = reactor.addresses();
+    let places = reactor.places();
     // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
     std::thread::spawn(move || {
         let mut out = io::stdout();
-        for address in addresses {
-            let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+        for place in places {
+            let _ = writeln!(out, "listening on {place}").and_then(|()| out.flush());
         }
     });
     for warning in config.warnings {

@@ -5,12 +5,14 @@
 pub(crate) mod ask;
 pub(crate) mod channel;
 pub(crate) mod control;
+pub(crate) mod crowds;
 pub(crate) mod hosts;
 pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod nearest;
 pub(crate) mod pattern;
 pub(crate) mod permissions;
+pub(crate) mod proxies;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod token;

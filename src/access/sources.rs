@@ -6,12 +6,11 @@
 //! * a token that is present but invalid is refused; it is never a step to the next source;
 //! * nothing is lost silently: cookies, sessions and names that are not taken are counted.
 
-use std::net::IpAddr;
-
 use crate::access::ask::{self, AskSettings};
 use crate::access::channel::Allow;
 use crate::access::identity::{Identity, Named, Refused};
 use crate::access::key::TokenKeys;
+use crate::access::proxies::Client;
 use crate::access::session::{self, Entries, Format};
 use crate::access::token::{self, Judge, TokenError};
 use crate::link::Metrics;
@@ -119,12 +118,12 @@ impl Sources {
         self.token.is_some() || self.session.is_some() || self.auth.is_some()
     }
 
-    /// Finds out who asks, as far as the request says. `unix_ms` is the time of day, `address`
-    /// where the request comes from.
+    /// Finds out who asks, as far as the request says. `unix_ms` is the time of day, `client`
+    /// whose request it is.
     pub fn identify(
         &self,
         head: &Head<'_>,
-        address: Option<IpAddr>,
+        client: &Client<'_>,
         unix_ms: u64,
         metrics: &mut Metrics,
     ) -> Result<WhoAsks, Unidentified> {
@@ -132,10 +131,8 @@ impl Sources {
             return Ok(WhoAsks::Known(known));
         }
         let session = self.session.as_ref().and_then(|sessions| sessions.key_of(head, metrics));
-        let ask = |auth: &AskSettings| {
-            let question = address.and_then(|at| ask::question(auth, head, at));
-            question.ok_or(Unidentified::Unaskable)
-        };
+        let ask =
+            |auth: &AskSettings| ask::question(auth, head, client).ok_or(Unidentified::Unaskable);
         let question = self.auth.as_ref().map(ask).transpose()?;
         match (&session, &question) {
             (None, None) => Ok(WhoAsks::Known(Known::default())),

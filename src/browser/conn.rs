@@ -17,6 +17,8 @@ use std::sync::Arc;
 use super::context::{Context, Pace};
 use super::effect::{Effect, Left, Source};
 use super::handshake::Request;
+use crate::access::crowds::Network;
+use crate::access::proxies::Via;
 use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
 use crate::fanout::hub::Subscriptions;
@@ -70,12 +72,20 @@ pub(crate) enum Unserved {
 #[derive(Debug)]
 pub(super) struct Head {
     pub began: Tick,
-    /// Where it comes from.
-    pub address: IpAddr,
-    /// It was accepted to be told that it is not served, and why.
-    pub unserved: Option<Unserved>,
+    pub whence: Whence,
     /// The incomplete head.
     pub rest: Vec<u8>,
+}
+
+/// Where a conn comes from, as far as is known before its request is whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whence {
+    /// Its address; none by a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Who is there.
+    pub via: Via,
+    /// It was accepted to be told that it is not served, and why.
+    pub unserved: Option<Unserved>,
 }
 
 /// What a handshake has from its head on until its 101 goes out.
@@ -193,7 +203,14 @@ const PONGS_LIMIT: u32 = 64 << 10;
 
 impl Conn {
     /// A conn that was accepted from `address`, perhaps only to be told that it is not served.
-    pub(crate) fn accepted(address: IpAddr, unserved: Option<Unserved>, cx: &mut Context) -> Self {
+    pub(crate) fn accepted(
+        address: Option<IpAddr>,
+        via: Via,
+        unserved: Option<Unserved>,
+        cx: &mut Context,
+    ) -> Self {
+        let (began, rest) = (cx.now.tick(), Vec::new());
+        let whence = Whence { address, via, unserved };
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
@@ -201,7 +218,7 @@ impl Conn {
             outbox: Outbox::default(),
             owners: Subscriptions::default(),
             wake: 0,
-            life: Life::Head(Head { began: cx.now.tick(), address, unserved, rest: Vec::new() }),
+            life: Life::Head(Head { began, whence, rest }),
         }
     }
 
@@ -277,9 +294,9 @@ impl Conn {
     }
 
     /// Where it comes from while its request is not whole.
-    pub(crate) fn stranger(&self) -> Option<IpAddr> {
+    pub(crate) fn stranger(&self) -> Option<Network> {
         match &self.life {
-            Life::Head(head) => Some(head.address),
+            Life::Head(head) => Some(Network::of(head.whence.address)),
             _ => None,
         }
     }
@@ -291,7 +308,7 @@ impl Conn {
 
     /// Whether it is a stranger that will be served.
     pub(crate) fn may_be_served(&self) -> bool {
-        matches!(&self.life, Life::Head(head) if head.unserved.is_none())
+        matches!(&self.life, Life::Head(head) if head.whence.unserved.is_none())
     }
 
     /// Whether it sends and hears.
@@ -411,7 +428,7 @@ impl Conn {
         let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
-            Life::Head(head) => left.stranger = Some(head.address),
+            Life::Head(head) => left.stranger = Some(Network::of(head.whence.address)),
             Life::Asking(asking) => left.asked = asking.asked,
             Life::Waiting(_) => {}
             Life::Joining(joining) => left.subscriptions = joining.member.subscriptions,

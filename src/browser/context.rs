@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::effect::Effect;
 use super::settings::Settings;
+use crate::access::crowds::Crowds;
 use crate::fanout::encoded::Encoder;
 use crate::link::timers::{self, Tick};
 use crate::link::{DayClock, Frame, LinkId, Metrics, Now, SaidOnce, SaidRarely};
@@ -36,6 +37,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// When everything happens until the next call of the core.
     pub now: Now,
+    /// How many conns each address has.
+    pub(crate) crowds: Crowds,
     /// Makes frames of messages.
     pub encoder: Encoder,
     pub(super) inflater: Inflater,
@@ -77,6 +80,7 @@ pub(super) struct Said {
     pub token: SaidOnce,
     pub unanswered: SaidOnce,
     pub host: SaidRarely,
+    pub proxy: SaidOnce,
     pub origin: SaidRarely,
     pub silent: SaidRarely,
 }
@@ -114,6 +118,7 @@ impl Context {
         Context {
             metrics: Metrics::default(),
             now: Now::default(),
+            crowds: Crowds::new(settings.max_per_address),
             encoder: Encoder::new(settings.compression_min, settings.compression_window),
             inflater: Inflater::default(),
             pace,

@@ -1,13 +1,14 @@
 //! L2: what a conn wants of others, as values that the server routes.
 
-use std::net::IpAddr;
-
+use crate::access::crowds::Network;
 use crate::access::identity::Identity;
 use crate::fanout::hub::Subscriptions;
 
 /// Something that a conn wants of another party.
 #[derive(Debug)]
 pub enum Effect {
+    /// Note where it comes from, which is not there: its proxy has said so.
+    Moved(Network),
     /// Ask the broker for what is stored under this name: the session of who asks.
     AskSession(String),
     /// Ask the application this.
@@ -40,7 +41,7 @@ pub struct Left {
     /// Who was asked about it.
     pub asked: Option<Source>,
     /// Where it came from, if its request was not whole.
-    pub stranger: Option<IpAddr>,
+    pub stranger: Option<Network>,
 }
 
 /// Who is asked about a conn.

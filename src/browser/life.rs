@@ -145,7 +145,7 @@ impl Conn {
             // Its request may be on its way, and a socket that is shut then is reset.
             Life::Head(_) if !self.has_begun() => {
                 if let Life::Head(head) = &mut self.life {
-                    (head.began, head.unserved) = (cx.now.tick(), Some(Unserved::Ending));
+                    (head.began, head.whence.unserved) = (cx.now.tick(), Some(Unserved::Ending));
                 }
             }
             _ => self.refuse_waiting(link, 503, Unserved::Ending.text(), cx),
@@ -229,7 +229,7 @@ impl Conn {
 
     fn handshake_timed_out(&mut self, link: LinkId, cx: &mut Context) {
         if let Life::Head(head) = &self.life
-            && let Some(why) = head.unserved
+            && let Some(why) = head.whence.unserved
         {
             match self.has_begun() {
                 true => self.refuse_waiting(link, why.status(), why.text(), cx),
@@ -269,7 +269,7 @@ impl Conn {
         let since = match &self.life {
             Life::Open(member) => return member.due(pace),
             Life::Closing(Closing { since, .. }) => return Some((since + pace.close, Due::Close)),
-            Life::Head(head) if head.unserved.is_some() => {
+            Life::Head(head) if head.whence.unserved.is_some() => {
                 return Some((head.began + pace.unserved, Due::Handshake));
             }
             Life::Head(head) => head.began,

@@ -4,23 +4,19 @@
 //! answer comes back with this conn's name. Waiting, Joining: the conn is admitted, and becomes a
 //! member of its channels when the broker can be asked for them and has confirmed them.
 
-use std::borrow::Cow;
-
+use super::arriving::Identified;
 use super::conn::{
-    Asking, Begun, Closing, Conn, Head, Joining, Kept, Last, Life, Member, Publication, Unserved,
-    Waiting,
+    Asking, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
-use super::handshake::{self, Decision, Examined, Pending, Request};
-use super::life::is_bare;
-use super::refusal::{self, Refusal};
+use super::handshake::{self, Decision, Pending, Request};
+use super::refusal;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::{Identity, Named};
-use crate::access::sources::{Known, Unidentified, WhoAsks};
+use crate::access::sources::{Known, WhoAsks};
 use crate::link::{Frame, LinkId};
-use crate::proto::http;
 use crate::proto::ws::frame;
 
 const UNKNOWN: &str = "It cannot be found out at the moment who you are; try again later.";
@@ -245,36 +241,13 @@ impl Conn {
         if let Life::Asking(_) = self.life { UNKNOWN } else { BROKER_DOWN }
     }
 
-    /// Bytes of a request head: decides when it is whole, and keeps it until then.
-    fn on_head(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
-        let Life::Head(head) = &mut self.life else { return };
-        let since = head.began;
-        let mut kept = std::mem::take(&mut head.rest);
-        let whole = match kept.is_empty() {
-            true => Cow::Borrowed(bytes),
-            false => {
-                kept.extend_from_slice(bytes);
-                Cow::Owned(kept)
-            }
-        };
-        match examine(link, &whole, head, cx) {
-            Ok(None) => head.rest = whole.into_owned(),
-            Ok(Some((examined, length))) => {
-                let examined = match examined {
-                    Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
-                        Identified::Decided(Decision::Refuse(refusal.without_body()))
-                    }
-                    examined => examined,
-                };
-                self.on_examined(link, examined, Begun { since, early: Vec::new() }, cx);
-                self.keep_early(link, &whole[length..], cx);
-            }
-            Err(refusal) if is_bare(&whole) => self.refuse(link, refusal.without_body(), cx),
-            Err(refusal) => self.refuse(link, refusal, cx),
-        }
-    }
-
-    fn on_examined(&mut self, link: LinkId, known: Identified, begun: Begun, cx: &mut Context) {
+    pub(super) fn on_examined(
+        &mut self,
+        link: LinkId,
+        known: Identified,
+        begun: Begun,
+        cx: &mut Context,
+    ) {
         match known {
             Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
             Identified::By(request, WhoAsks::Known(known)) => {
@@ -372,7 +345,7 @@ impl Conn {
     }
 
     /// Keeps what a conn sends behind its head until its 101 has gone out.
-    fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
+    pub(super) fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let begun = match &mut self.life {
             Life::Asking(asking) => &mut asking.begun,
             Life::Waiting(waiting) => &mut waiting.joining.begun,
@@ -386,75 +359,6 @@ impl Conn {
         let refusal = refusal::too_eager(self.accepted_frame().as_deref(), &cx.settings);
         self.refuse(link, refusal, cx);
         self.pass_over(link, bytes, cx);
-    }
-}
-
-/// What a head says of who asks.
-enum Identified {
-    /// All that there is to decide.
-    Decided(Decision),
-    /// What is asked for, and who asks, or what is to be looked up to know that.
-    By(Request, WhoAsks),
-}
-
-/// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
-/// incomplete.
-fn examine(
-    link: LinkId,
-    bytes: &[u8],
-    conn: &Head,
-    cx: &mut Context,
-) -> Result<Option<(Identified, usize)>, Refusal> {
-    let head = http::parse_head(bytes, cx.settings.max_head_size)
-        .map_err(|error| refusal::bad_head(error, &cx.settings))?;
-    let Some((head, length)) = head else { return Ok(None) };
-    tracing::debug!("{link} asks: {} {:?}", head.method, head.path);
-    let examined = handshake::examine(&head, cx);
-    let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
-    if let Some(why) = conn.unserved {
-        return refused(refuse_unserved(why, examined, cx));
-    }
-    let address = cx.settings.sources.auth.is_some().then_some(conn.address);
-    let identified = match examined {
-        Examined::Decided(decision) => Identified::Decided(decision),
-        Examined::Asked(request) => {
-            let sources = &cx.settings.sources;
-            match sources.identify(&head, address, cx.now.unix_ms, &mut cx.metrics) {
-                Ok(who) => Identified::By(request, who),
-                Err(unidentified) => {
-                    return refused(refuse_unidentified(unidentified, &request, cx));
-                }
-            }
-        }
-    };
-    Ok(Some((identified, length)))
-}
-
-fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
-    cx.metrics.conns_full_total += u64::from(why == Unserved::Full);
-    cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
-    let accepted = match examined {
-        Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
-        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
-        Examined::Asked(request) => request.accepted(),
-    };
-    refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
-}
-
-fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -> Refusal {
-    match why {
-        Unidentified::Token(error) => {
-            cx.metrics.tokens_refused_total += 1;
-            if cx.said.token.first() {
-                tracing::info!("a token was refused: {error} (said once; then counted)");
-            }
-            let text = format!("The token is not valid: {error}.");
-            refusal::unauthorized(&text, request, &cx.settings)
-        }
-        Unidentified::Unaskable => {
-            let text = "The application cannot be asked about this request.";
-            refusal::turned_away(400, text, request, &cx.settings)
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::handshake::Request;
 use super::settings::{Refuse, Settings};
 use crate::link::Frame;
 use crate::proto::http::HeadError;
+use crate::proto::proxy::ProxyError;
 use crate::proto::ws::frame;
 use crate::proto::ws::upgrade;
 use crate::web;
@@ -40,6 +41,11 @@ impl Refusal {
 /// The refusal of bytes that are no request head.
 pub(crate) fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
     refuse(error.status(), &[], error.to_string(), None, settings)
+}
+
+/// The refusal of a proxy that does not say where its connection comes from.
+pub(crate) fn unannounced(error: ProxyError, settings: &Settings) -> Refusal {
+    refuse(400, &[], error.to_string(), None, settings)
 }
 
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.

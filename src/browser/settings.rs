@@ -3,6 +3,7 @@
 use crate::access::channel::Allow;
 use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Rules;
+use crate::access::proxies::Proxies;
 use crate::access::sources::Sources;
 use crate::broker::{BrokerKind, BrokerSettings};
 use crate::fanout::overflow::Overflows;
@@ -60,6 +61,8 @@ pub struct Settings {
     /// Most bytes that the kernel takes for a conn before it can send them; 0 is as many as its
     /// buffer holds.
     pub unsent_limit: usize,
+    /// Who may connect to a Unix socket that is listened on, as its file's mode.
+    pub socket_mode: u32,
     /// Most bytes of memory for what peers make grow; 0 is any number.
     pub memory_limit: usize,
     /// Most conns; a few more are answered 503, and the rest wait to be accepted.
@@ -67,8 +70,10 @@ pub struct Settings {
     /// Most conns that have not yet had their 101. When one more comes, one gives way whose
     /// request is not whole; where there is none, it waits to be accepted.
     pub max_handshakes: usize,
-    /// Most conns of one IPv4 address or IPv6 /64; 0 is any number.
+    /// Most conns of one IPv4 address or IPv6 /64 that is no trusted proxy; 0 is any number.
     pub max_per_address: usize,
+    /// Which proxies are believed, and how they say where requests come from.
+    pub proxies: Proxies,
     /// What Redis clients of the embedded broker have to say before anything is done for them.
     pub resp_password: Option<Vec<u8>>,
     /// Most Redis clients of the embedded broker; a few more are told so.
@@ -129,10 +134,12 @@ impl Settings {
             outbox_limit: 4 << 20,
             overflows: Overflows::default(),
             unsent_limit: 128 << 10,
+            socket_mode: 0o660,
             memory_limit: 0,
             max_connections: 1000,
             max_handshakes: 4096,
             max_per_address: 0,
+            proxies: Proxies::default(),
             resp_password: None,
             max_resp_clients: 128,
             subprotocols: None,

@@ -104,7 +104,7 @@ impl ServerDraft {
     fn open_to(&mut self, demo: bool) {
         let is_local = demo
             && self.allowed_hosts != Some(AllowedHosts::Any)
-            && self.listen.iter().all(|address| values::is_loopback(address));
+            && self.listen.iter().all(|at| at.starts_with(values::UNIX) || values::is_loopback(at));
         self.settings.local_pages = is_local;
         self.settings.local_sockets = is_local && self.allow.is_none();
         self.settings.allowed_hosts = self.allowed_hosts.take().unwrap_or_default();
@@ -150,6 +150,7 @@ impl ServerDraft {
         self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
         self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());
         own_paths(&self.settings)?;
+        somebody_announces(&self.settings)?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
         if db != 0 && self.settings.prefix.is_empty() {
             warnings.push(format!(
@@ -254,6 +255,18 @@ fn own_paths(settings: &Settings) -> Result<(), Wrong> {
             Err(Wrong { flag: "echo", why: format!("{} {why}", values::quoted(path)) })
         }
         _ => Ok(()),
+    }
+}
+
+/// Whom the PROXY protocol is taken from.
+fn somebody_announces(settings: &Settings) -> Result<(), Wrong> {
+    match settings.proxies.announce && settings.proxies.trusted.is_empty() {
+        false => Ok(()),
+        true => {
+            let why = "is taken from trusted proxies alone, and none is; name them with \
+                       --trusted-proxies";
+            Err(Wrong { flag: "proxy-protocol", why: why.to_owned() })
+        }
     }
 }
 

@@ -6,16 +6,23 @@
 use crate::access::ask::auth_url;
 use crate::access::channel::Allow;
 use crate::access::hosts::AllowedHosts;
+use crate::access::proxies::TrustedProxies;
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::upgrade::AllowedOrigins;
 
 use super::draft::ServerDraft;
 use super::table::Absent::{Value, Words};
-use super::table::Flag;
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
-use super::table::{Takes, put};
+use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
 use super::{redis_url, sources};
+
+/// Reads a text and puts what it means into that field of the draft.
+macro_rules! set {
+    ($($field:ident).+, $read:path $(, $example:literal)?) => {
+        |draft, text| put(&mut draft.$($field).+, $read(text $(, $example)?))
+    };
+}
 
 /// The flags in the order of the help.
 pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
@@ -31,12 +38,19 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "listen",
         variable: "WSLOOP_LISTEN",
-        takes: Entries("HOST:PORT", |draft, text| {
+        takes: Entries("HOST:PORT|unix:PATH", |draft, text| {
             values::listen(text).map(|()| draft.listen.push(text.to_owned()))
         }),
         default: Value("127.0.0.1:8080"),
-        help: "Address to listen on; repeatable, or separated by commas; port 0 is any free one, \
-               and is printed",
+        help: "Address to listen on, or the path of a socket, `unix:@name` for one that is no \
+               file; repeatable, or separated by commas; port 0 is any free one, and is printed",
+    },
+    Flag {
+        name: "socket-mode",
+        variable: "WSLOOP_SOCKET_MODE",
+        takes: Text("MODE", set!(settings.socket_mode, values::socket_mode)),
+        default: Value("660"),
+        help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
     Flag {
         name: "redis",
@@ -49,9 +63,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",
-        takes: Text("HOST:PORT|unix:PATH|off", |draft, text| {
-            put(&mut draft.resp, values::resp(text))
-        }),
+        takes: Text("HOST:PORT|unix:PATH|off", set!(resp, values::resp)),
         default: Words("`127.0.0.1:6380`, unless it is taken"),
         help: "Address at which the embedded broker answers Redis clients, of this machine only, \
                or the path of a socket that only this user may open",
@@ -59,18 +71,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "resp-password",
         variable: "WSLOOP_RESP_PASSWORD",
-        takes: Text("FILE", |draft, path| {
-            put(&mut draft.settings.resp_password, sources::password(path).map(Some))
-        }),
+        takes: Text("FILE", set!(settings.resp_password, sources::password)),
         default: Words("none: whoever reaches it may publish"),
         help: "File with the password that Redis clients of the embedded broker have to say",
     },
     Flag {
         name: "url-prefix",
         variable: "WSLOOP_URL_PREFIX",
-        takes: Text("PATH", |draft, text| {
-            put(&mut draft.settings.url_prefix, values::url_prefix(text))
-        }),
+        takes: Text("PATH", set!(settings.url_prefix, values::url_prefix)),
         default: Value("/ws/"),
         help: "What WebSocket paths begin with; the rest of a path is the facility",
     },
@@ -149,9 +157,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "compression",
         variable: "WSLOOP_COMPRESSION",
-        takes: Text("off|shared|dedicated", |draft, text| {
-            put(&mut draft.settings.compression, values::compression(text))
-        }),
+        takes: Text("off|shared|dedicated", set!(settings.compression, values::compression)),
         default: Value("shared"),
         help: "permessage-deflate: `shared` compresses each message once for all who get it; \
                `dedicated` compresses it for each browser, in terms of what it heard before",
@@ -173,9 +179,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "compression-for",
         variable: "WSLOOP_COMPRESSION_FOR",
-        takes: Text("all|browsers", |draft, text| {
-            put(&mut draft.settings.compression_for, values::compression_for(text))
-        }),
+        takes: Text("all|browsers", set!(settings.compression_for, values::compression_for)),
         default: Value("all"),
         help: "Who is given permessage-deflate: `all` who offer it, or only `browsers`, for other \
                clients are often wrong about it",
@@ -198,9 +202,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "overflow",
         variable: "WSLOOP_OVERFLOW",
-        takes: List("LIST", |draft, text| {
-            put(&mut draft.settings.overflows, Overflows::parse(text))
-        }),
+        takes: List("LIST", set!(settings.overflows, Overflows::parse)),
         default: Value("close"),
         help: "What is done past that limit: `close`, or `latest`, which skips to the newest \
                message of each channel; also by facility, as in `ticker/*=latest,close`",
@@ -242,8 +244,33 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         variable: "WSLOOP_MAX_PER_ADDRESS",
         takes: Count(0..=usize::MAX, |draft, count| draft.settings.max_per_address = count),
         default: Value("0"),
-        help: "Most connections of one IPv4 address or IPv6 /64; more get 429; 0 is any number, as \
-               behind a proxy, which is one address",
+        help: "Most connections of one IPv4 address or IPv6 /64; more get 429; 0 is any number; \
+               behind a proxy it needs `--trusted-proxies`, which are not counted themselves",
+    },
+    Flag {
+        name: "trusted-proxies",
+        variable: "WSLOOP_TRUSTED_PROXIES",
+        takes: List("LIST", set!(settings.proxies.trusted, TrustedProxies::parse)),
+        default: Words("none"),
+        help: "Proxies that are believed when they say where a request comes from: addresses, \
+               networks such as `10.0.0.0/8`, and `unix`, with commas between",
+    },
+    Flag {
+        name: "forwarded-headers",
+        variable: "WSLOOP_FORWARDED_HEADERS",
+        takes: Text(
+            "x-forwarded|forwarded",
+            set!(settings.proxies.headers, values::forwarded_headers),
+        ),
+        default: Value("x-forwarded"),
+        help: "How they say it; the other kind is passed over, for a browser may have sent it",
+    },
+    Flag {
+        name: "proxy-protocol",
+        variable: "WSLOOP_PROXY_PROTOCOL",
+        takes: Switch(|draft, on| draft.settings.proxies.announce = on),
+        default: Value("off"),
+        help: "Every connection of a trusted proxy begins with the PROXY protocol, version 1 or 2",
     },
     Flag {
         name: "store-limit",
@@ -330,9 +357,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "session-key",
         variable: "WSLOOP_SESSION_KEY",
-        takes: Text("TEMPLATE", |draft, text| {
-            put(&mut draft.sources.session_key, sources::template(text))
-        }),
+        takes: Text("TEMPLATE", set!(sources.session_key, sources::template)),
         default: Words("off"),
         help: "The application's sessions in Redis say who a browser belongs to: the name of one, \
                with `{}` for its own key, such as `session:{}`",
@@ -354,9 +379,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "session-format",
         variable: "WSLOOP_SESSION_FORMAT",
-        takes: Text("django|django-pickle|json|express", |draft, text| {
-            put(&mut draft.sources.format, sources::format(text))
-        }),
+        takes: Text("django|django-pickle|json|express", set!(sources.format, sources::format)),
         default: Value("django"),
         help: "How sessions are written",
     },
@@ -425,9 +448,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "allowed-origins",
         variable: "WSLOOP_ALLOWED_ORIGINS",
-        takes: List("LIST", |draft, text| {
-            put(&mut draft.settings.allowed_origins, AllowedOrigins::parse(text))
-        }),
+        takes: List("LIST", set!(settings.allowed_origins, AllowedOrigins::parse)),
         default: Words("none"),
         help: "Origins that may connect besides the host's own, separated by commas, as \
                `https://example.com` or, of apps whose pages are files, `file://`; `*` is all",
@@ -435,18 +456,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "subprotocols",
         variable: "WSLOOP_SUBPROTOCOLS",
-        takes: List("LIST", |draft, text| {
-            put(&mut draft.settings.subprotocols, values::subprotocols(text))
-        }),
+        takes: List("LIST", set!(settings.subprotocols, values::subprotocols)),
         default: Words("the first one offered"),
         help: "Sub-protocols spoken here, separated by commas",
     },
     Flag {
         name: "refuse",
         variable: "WSLOOP_REFUSE",
-        takes: Text("status|close", |draft, text| {
-            put(&mut draft.settings.refuse, values::refuse(text))
-        }),
+        takes: Text("status|close", set!(settings.refuse, values::refuse)),
         default: Value("status"),
         help: "How a handshake is refused: with its HTTP `status`, which browsers hide from the \
                page, or accepted and closed with 4000 + the status",
@@ -462,18 +479,14 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "metrics",
         variable: "WSLOOP_METRICS",
-        takes: Text("PATH", |draft, text| {
-            put(&mut draft.settings.metrics_path, values::own_path(text, "/metrics"))
-        }),
+        takes: Text("PATH", set!(settings.metrics_path, values::own_path, "/metrics")),
         default: Words("off"),
         help: "Path that answers with counters for Prometheus",
     },
     Flag {
         name: "echo",
         variable: "WSLOOP_ECHO",
-        takes: Text("PATH", |draft, text| {
-            put(&mut draft.settings.echo_path, values::own_path(text, "/echo"))
-        }),
+        takes: Text("PATH", set!(settings.echo_path, values::own_path, "/echo")),
         default: Words("off"),
         help: "WebSockets on exactly this path get their own messages back, to test a client with",
     },

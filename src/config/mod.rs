@@ -135,6 +135,7 @@ mod tests {
 
     use crate::access::channel::Allow;
     use crate::access::permissions::Rules;
+    use crate::access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
     use crate::broker::{self, BrokerKind, RedisSettings};
     use crate::browser::settings::Refuse;
     use crate::link::Target;
@@ -275,7 +276,8 @@ mod tests {
     fn every_flag_is_heard() {
         let settings = loaded(&[
             "--listen=[::1]:0,localhost:81",
-            "--listen=0.0.0.0:82",
+            "--listen=0.0.0.0:82,unix:/run/wsloop.sock",
+            "--listen=unix:@wsloop",
             "--url-prefix=/",
             "--prefix=site",
             "--expire=0",
@@ -292,6 +294,10 @@ mod tests {
             "--outbox-limit=4096",
             "--overflow=ticker/*=latest,close",
             "--unsent-limit=0",
+            "--socket-mode=0600",
+            "--trusted-proxies=10.0.0.0/8,unix",
+            "--forwarded-headers=forwarded",
+            "--proxy-protocol",
             "--memory-limit=1GiB",
             "--max-connections=9",
             "--max-handshakes=3",
@@ -307,7 +313,13 @@ mod tests {
             "--compression-min=100",
             "--log=debug",
         ]);
-        assert_eq!(settings.listen, ["[::1]:0", "localhost:81", "0.0.0.0:82"]);
+        assert_eq!(
+            settings.listen,
+            ["[::1]:0", "localhost:81", "0.0.0.0:82"]
+                .into_iter()
+                .chain(["unix:/run/wsloop.sock", "unix:@wsloop"])
+                .collect::<Vec<_>>()
+        );
         assert_eq!(settings.log, LevelFilter::DEBUG);
         let settings = settings.settings;
         assert_eq!(settings.url_prefix, "/");
@@ -324,6 +336,10 @@ mod tests {
         assert_eq!(settings.outbox_limit, 4096);
         assert_eq!(settings.overflows.to_string(), "ticker/*=latest,close");
         assert_eq!((settings.unsent_limit, settings.memory_limit), (0, 1 << 30));
+        assert_eq!(settings.socket_mode, 0o600);
+        let trusted = TrustedProxies::parse("10.0.0.0/8,unix").expect("a list");
+        let headers = ForwardedHeaders::Rfc7239;
+        assert_eq!(settings.proxies, Proxies { trusted, headers, announce: true });
         assert_eq!(settings.max_connections, 9);
         assert_eq!(settings.max_handshakes, 3);
         assert_eq!(settings.allow, Allow::parse("publish-user").expect("an option"));

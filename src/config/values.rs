@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use tracing::level_filters::LevelFilter;
 
 use crate::access::channel;
+use crate::access::proxies::ForwardedHeaders;
 use crate::browser::settings::{CompressionFor, Refuse};
 use crate::link::authority::{self, host_and_port};
 use crate::proto::ws::deflate::Compression;
@@ -144,6 +145,15 @@ pub(crate) fn compression_for(text: &str) -> Result<CompressionFor, String> {
     }
 }
 
+/// How proxies say where requests come from.
+pub(crate) fn forwarded_headers(text: &str) -> Result<ForwardedHeaders, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "x-forwarded" => Ok(ForwardedHeaders::X),
+        "forwarded" => Ok(ForwardedHeaders::Rfc7239),
+        _ => Err(format!("{} is no kind of header; write x-forwarded or forwarded", quoted(text))),
+    }
+}
+
 /// How handshakes are refused.
 pub(crate) fn refuse(text: &str) -> Result<Refuse, String> {
     match text {
@@ -153,8 +163,33 @@ pub(crate) fn refuse(text: &str) -> Result<Refuse, String> {
     }
 }
 
-/// An address to listen on, judged by its form only.
+/// An address to listen on, or the path of a socket, judged by its form only.
 pub(crate) fn listen(text: &str) -> Result<(), String> {
+    match text.strip_prefix(UNIX) {
+        Some(path) => socket_path(text, path),
+        None => tcp_listen(text),
+    }
+}
+
+/// The path behind `unix:`, or a name that begins with `@` and is no file.
+fn socket_path(text: &str, path: &str) -> Result<(), String> {
+    let why = |why| format!("{}: {why}; write unix:/run/wsloop/wsloop.sock", quoted(text));
+    let is_name = path.strip_prefix('@').is_some_and(|name| !name.is_empty());
+    match is_name && path.len() <= authority::LONGEST_SOCKET {
+        true => Ok(()),
+        false => authority::unix(path.as_bytes().to_vec()).map(drop).map_err(why),
+    }
+}
+
+/// The mode of a socket's file, in octal as chmod takes it.
+pub(crate) fn socket_mode(text: &str) -> Result<u32, String> {
+    let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    let why = "is no mode of a file; write it in octal, such as 660 for owner and group";
+    mode.ok_or_else(|| format!("{} {why}", quoted(text)))
+}
+
+fn tcp_listen(text: &str) -> Result<(), String> {
     let form = "write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080";
     if text.contains("://") {
         return Err(format!("{} is a URL; {form}", quoted(text)));
@@ -186,7 +221,7 @@ pub(crate) fn resp(text: &str) -> Result<Option<String>, String> {
             .map_err(why)
             .map(|_| Some(text.to_owned()));
     }
-    listen(text).map_err(|why| why.replace(":8080", ":6380"))?;
+    tcp_listen(text).map_err(|why| why.replace(":8080", ":6380"))?;
     if is_loopback(text) {
         return Ok(Some(text.to_owned()));
     }

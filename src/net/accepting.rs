@@ -1,7 +1,6 @@
 //! L3: accepts from the listeners: how many a turn, when it pauses, and when a shutdown stops it.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 
 use mio::Token;
 
@@ -9,6 +8,7 @@ use super::ReactorError;
 use super::listen::{Comers, Listener};
 use super::reactor::{LISTENERS, Reactor};
 use super::socket::{Socket, Stream};
+use crate::link::Peer;
 
 /// Conns accepted in a turn.
 const ACCEPTS: usize = 256;
@@ -95,14 +95,13 @@ impl Reactor {
         }
     }
 
-    fn accepted(&mut self, stream: Stream, peer: Option<SocketAddr>, comers: Comers) {
+    fn accepted(&mut self, stream: Stream, peer: Peer, comers: Comers) {
         if let Some(ending) = &mut self.ending {
             ending.came_ms = self.now.mono_ms;
         }
-        let link = match (comers, peer) {
-            (Comers::Browsers, Some(peer)) => self.server.accept(peer, self.now),
-            (_, Some(peer)) => self.server.accept_client(&peer, self.now),
-            (_, None) => self.server.accept_client(&"a Unix socket", self.now),
+        let link = match comers {
+            Comers::Browsers => self.server.accept(peer, self.now),
+            Comers::Clients => self.server.accept_client(peer, self.now),
         };
         self.insert(link, Socket::accepted(link.generation, stream));
         self.register(link);

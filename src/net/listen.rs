@@ -1,22 +1,19 @@
 //! L3: the sockets that connections are accepted from.
 
-use std::fs::Permissions;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use mio::net::{TcpListener, UnixListener};
-use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use mio::net::TcpListener;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::ReactorError;
-use super::socket::Stream;
+use super::door::Door;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Without pings, the kernel probes a peer that was silent for this long, at this interval.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
@@ -27,6 +24,12 @@ const VANISHED_AFTER: Duration = Duration::from_secs(300);
 
 /// Free ports that are tried until one is free on all addresses of a name.
 const PORTS_TRIED: usize = 20;
+
+/// The mode of a socket's file that is for this user alone.
+const OWNER: u32 = 0o600;
+
+/// What comes before the path of a socket.
+const UNIX: &str = "unix:";
 
 /// EAFNOSUPPORT of Linux, which has no kind of its own.
 const NO_SUCH_FAMILY: i32 = 97;
@@ -41,52 +44,6 @@ pub(super) struct Listener {
     pub comers: Comers,
 }
 
-/// A listening socket of either family.
-pub(super) enum Door {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A Unix socket, whose file goes with it.
-    Unix(UnixListener, PathBuf),
-}
-
-impl Door {
-    /// Accepts somebody, who comes from there.
-    pub(super) fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        match self {
-            Door::Tcp(listener) => {
-                listener.accept().map(|(stream, peer)| (Stream::Tcp(stream), Some(peer)))
-            }
-            Door::Unix(listener, _) => {
-                listener.accept().map(|(stream, _)| (Stream::Unix(stream), None))
-            }
-        }
-    }
-
-    /// Where it is, if it has an address.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Door::Tcp(listener) => listener.local_addr().ok(),
-            Door::Unix(..) => None,
-        }
-    }
-
-    /// Has readiness told under this token.
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match self {
-            Door::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            Door::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
-        }
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        if let Door::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 /// Sockets on which Redis clients of the embedded broker are accepted. They can be bound before
 /// there is a server, so that its pages say where they are.
 pub struct RespSockets(pub(super) Vec<Listener>);
@@ -95,18 +52,7 @@ impl RespSockets {
     /// Binds every address that `given`, a host and a port, stands for, or the socket at the path
     /// behind `unix:`.
     pub fn bind(given: &str) -> Result<RespSockets, ReactorError> {
-        if let Some(path) = given.strip_prefix("unix:") {
-            let (address, flag) = (given.to_owned(), "--resp");
-            let socket = bind_unix(Path::new(path)).map_err(|error| ReactorError::Listen {
-                address,
-                flag,
-                ours: false,
-                error,
-            })?;
-            let comers = Comers::Clients;
-            return Ok(RespSockets(vec![Listener { socket, ready: true, comers }]));
-        }
-        let accepted = Accepted { kept_alive: true, unsent_limit: 0 };
+        let accepted = Accepted { kept_alive: true, unsent_limit: 0, socket_mode: OWNER };
         listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], accepted).map(RespSockets)
     }
 
@@ -117,9 +63,9 @@ impl RespSockets {
 
     /// The same, and the paths of sockets, in words.
     pub fn places(&self) -> Vec<String> {
-        let place = |listener: &Listener| match &listener.socket {
-            Door::Tcp(listener) => listener.local_addr().ok().map(|address| address.to_string()),
-            Door::Unix(_, path) => Some(format!("unix:{}", path.display())),
+        let place = |listener: &Listener| match listener.socket.address() {
+            Some(address) => Some(address.to_string()),
+            None => listener.socket.path(),
         };
         self.0.iter().filter_map(place).collect()
     }
@@ -141,6 +87,8 @@ pub(super) struct Accepted {
     pub kept_alive: bool,
     /// It takes so many bytes that it cannot send yet; 0 is as many as its buffer holds.
     pub unsent_limit: u32,
+    /// Who may connect to a Unix socket, as its file's mode.
+    pub socket_mode: u32,
 }
 
 /// Listens on every address that `given`, the values of a flag, stand for; `taken` are those that
@@ -158,14 +106,27 @@ pub(super) fn listen_for(
         ours,
         error,
     };
-    let mut named = Vec::new();
+    let (mut named, mut bound) = (Vec::new(), Vec::<Listener>::new());
     for text in given {
-        let addresses = text.to_socket_addrs().map_err(|error| failed(text, false, error))?;
-        named.push((text, addresses.collect::<Vec<SocketAddr>>()));
+        let addresses = match text.starts_with(UNIX) {
+            true => Vec::new(),
+            false => {
+                let addresses = text.to_socket_addrs();
+                addresses.map_err(|error| failed(text, false, error))?.collect()
+            }
+        };
+        named.push((text, addresses));
     }
     let every: Vec<SocketAddr> = named.iter().flat_map(|(_, all)| all.iter().copied()).collect();
-    let mut bound = Vec::new();
     for (text, mut addresses) in named {
+        if let Some(path) = text.strip_prefix(UNIX) {
+            if !bound.iter().any(|one| one.socket.path().as_ref() == Some(text)) {
+                let door = Door::at_path(Path::new(path), accepted.socket_mode);
+                let socket = door.map_err(|error| failed(text, false, error))?;
+                bound.push(Listener { socket, ready: true, comers });
+            }
+            continue;
+        }
         addresses.retain(|address| address.port() == 0 || !addresses_of(&bound).contains(address));
         if addresses.is_empty() {
             continue;
@@ -184,25 +145,6 @@ pub(super) fn listen_for(
 
 fn addresses_of(listeners: &[Listener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.socket.address()).collect()
-}
-
-/// Listens at a path, for this user alone. A file that a process has left behind, so that nobody
-/// answers there, is replaced.
-fn bind_unix(path: &Path) -> io::Result<Door> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
-        std::fs::remove_file(path)?;
-    }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    let listening = std::fs::set_permissions(path, Permissions::from_mode(0o600))
-        // Nobody can connect before this.
-        .and_then(|()| socket.listen(BACKLOG));
-    let listener = UnixListener::from_std(socket.into());
-    let door = Door::Unix(listener, path.to_owned());
-    listening.map(|()| door)
 }
 
 /// Whether nobody else can listen on one while somebody listens on the other.

@@ -5,6 +5,7 @@
 
 mod accepting;
 mod dial;
+mod door;
 mod heap;
 mod listen;
 mod lookup;
@@ -41,8 +42,8 @@ pub enum ReactorError {
     System(std::io::Error),
 }
 
-/// A loop that listens on the addresses and will serve until a signal asks for the end. This
-/// process listens on those that are taken already.
+/// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal
+/// asks for the end. This process listens on those that are taken already.
 pub fn listen(
     addresses: &[String],
     taken: &[SocketAddr],
@@ -71,7 +72,8 @@ impl std::fmt::Display for ReactorError {
                         let mend = "another program listens there: stop it, or choose another with";
                         write!(f, "; {mend} {flag}")
                     }
-                    std::io::ErrorKind::PermissionDenied => {
+                    std::io::ErrorKind::AlreadyExists => Ok(()),
+                    std::io::ErrorKind::PermissionDenied if !address.starts_with("unix:") => {
                         f.write_str("; ports below 1024 need a privilege")
                     }
                     _ if address.starts_with("unix:") => {

@@ -107,7 +107,9 @@ impl Reactor {
             heap: Heap::default(),
         };
         let kept_alive = !reactor.server.pings();
-        let accepted = Accepted { kept_alive, unsent_limit: reactor.server.unsent_limit() };
+        let (unsent_limit, socket_mode) =
+            (reactor.server.unsent_limit(), reactor.server.socket_mode());
+        let accepted = Accepted { kept_alive, unsent_limit, socket_mode };
         let (flag, comers) = ("--listen", Comers::Browsers);
         reactor.accept_from(listen_for(addresses, flag, comers, taken, accepted)?)?;
         Ok(reactor)
@@ -117,6 +119,16 @@ impl Reactor {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
         browsers.filter_map(|listener| listener.socket.address()).collect()
+    }
+
+    /// The same, and the paths of sockets, as URLs of a browser or of a proxy.
+    pub fn places(&self) -> Vec<String> {
+        let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
+        let place = |listener: &Listener| match listener.socket.address() {
+            Some(address) => Some(format!("http://{address}")),
+            None => listener.socket.path(),
+        };
+        browsers.filter_map(place).collect()
     }
 
     /// Answers Redis clients of the embedded broker as well.

@@ -1,6 +1,7 @@
 //! L0: bytes to values and back. No clock, no socket, no link, no channel.
 
 pub mod http;
+pub mod proxy;
 pub mod resp;
 pub mod uwsgi;
 pub mod ws;

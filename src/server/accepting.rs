@@ -1,13 +1,12 @@
 //! L2: whether a new conn is accepted, and which one is evicted to make room for it.
 
-use std::net::{IpAddr, SocketAddr};
-
 use super::Server;
-use super::strangers::Network;
 use super::table::Party;
+use crate::access::crowds::Network;
+use crate::access::proxies::Via;
 use crate::browser::{Conn, Unserved};
 use crate::link::timers::{self, Tick};
-use crate::link::{LinkId, Now};
+use crate::link::{LinkId, Now, Peer};
 
 /// Conns beyond `--max-connections` that are accepted to be told so.
 pub(crate) const SURPLUS: usize = 32;
@@ -28,21 +27,27 @@ impl Server {
                 || self.strangers.oldest().is_some_and(|came| came <= self.late()))
     }
 
-    /// Names the link of a conn that was accepted from `peer`.
-    pub fn accept(&mut self, peer: SocketAddr, now: Now) -> LinkId {
+    /// Names the link of a conn that was accepted from `peer`. Whom a trusted proxy passes on is
+    /// counted when the proxy says who it is.
+    pub fn accept(&mut self, peer: impl Into<Peer>, now: Now) -> LinkId {
         self.set_now(now);
+        let peer = peer.into();
         let network = Network::of(peer.ip());
         let has_room = self.make_room();
-        let excess = self.crowds.excess(network);
+        let via = self.cx.settings.proxies.via(peer.ip());
+        let is_counted = via == Via::Direct && peer != Peer::Unix;
+        let excess = if is_counted { self.cx.crowds.excess(network) } else { 0 };
         let unserved = match self.ends_ms {
             Some(_) => Some(Unserved::Ending),
             None if excess > 0 => Some(Unserved::Crowded),
             None => (!has_room).then_some(Unserved::Full),
         };
-        let conn = Conn::accepted(peer.ip(), unserved, &mut self.cx);
+        let conn = Conn::accepted(peer.ip(), via, unserved, &mut self.cx);
         let link = self.table.name(Party::Browser(conn));
         self.strangers.enter(link, network, self.cx.now.tick());
-        self.crowds.enter(link, network);
+        if is_counted {
+            self.cx.crowds.enter(link, network);
+        }
         tracing::debug!("{link} accepted from {peer}");
         self.after(link);
         if excess > TOLD {
@@ -96,9 +101,9 @@ impl Server {
     }
 
     /// Somebody who came from there is a stranger no more.
-    pub(super) fn met(&mut self, address: IpAddr) {
+    pub(super) fn met(&mut self, network: Network) {
         let table = &self.table;
         let is_stranger = |link| table.peek_conn(link).is_some_and(|conn| conn.is_stranger());
-        self.strangers.leave(Network::of(address), is_stranger);
+        self.strangers.leave(network, is_stranger);
     }
 }

@@ -8,7 +8,7 @@ use super::table::{Party, Table};
 use crate::broker::Broker;
 use crate::broker::client::{self, Heard, PubSub, RespClient, Step};
 use crate::browser::Context;
-use crate::link::{LinkId, Now, Output, SaidOnce, Wish};
+use crate::link::{LinkId, Now, Output, Peer, SaidOnce, Wish};
 
 /// Most bytes that all RESP clients together have not read or not finished: a transaction and a
 /// slow subscriber at their own limits, and not a hundred of each.
@@ -68,8 +68,9 @@ impl Server {
     }
 
     /// Names the link of a RESP client that was accepted: a Redis client of the embedded broker.
-    pub fn accept_client(&mut self, peer: &dyn std::fmt::Display, now: Now) -> LinkId {
+    pub fn accept_client(&mut self, peer: impl Into<Peer>, now: Now) -> LinkId {
         self.set_now(now);
+        let peer = peer.into();
         let most = self.cx.settings.max_resp_clients;
         let full = self.clients.len() >= most;
         let client = RespClient::refused("ERR max number of clients reached");

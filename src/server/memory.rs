@@ -37,6 +37,10 @@ pub(super) struct Memory {
 
 impl Server {
     /// Most bytes that the kernel is to take for a conn before it can send them; 0 is any number.
+    pub(crate) fn socket_mode(&self) -> u32 {
+        self.cx.settings.socket_mode
+    }
+
     pub(crate) fn unsent_limit(&self) -> u32 {
         u32::try_from(self.cx.settings.unsent_limit).unwrap_or(u32::MAX)
     }

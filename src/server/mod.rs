@@ -42,7 +42,7 @@ pub(crate) use clients::SURPLUS_CLIENTS;
 use memory::Memory;
 use relay::Relay;
 use said::Said;
-use strangers::{Crowds, Strangers};
+use strangers::Strangers;
 use table::{Next, Party, Table};
 
 /// The server.
@@ -59,7 +59,6 @@ pub struct Server {
     application: Option<Application>,
     clients: Clients,
     strangers: Strangers,
-    crowds: Crowds,
     memory: Memory,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
@@ -83,7 +82,6 @@ impl Server {
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
         let patience_ms = settings.broker.patience_ms();
-        let crowds = Crowds::new(settings.max_per_address);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
@@ -96,7 +94,6 @@ impl Server {
             application,
             clients: Clients::default(),
             strangers: Strangers::default(),
-            crowds,
             memory: Memory::default(),
             control,
             control_retry_ms: None,
@@ -330,7 +327,7 @@ impl Server {
             Output::Close(link) => {
                 if self.table.free(*link) {
                     self.cx.metrics.conns -= 1;
-                    self.crowds.leave(*link);
+                    self.cx.crowds.leave(*link);
                 }
             }
             Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}

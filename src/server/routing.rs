@@ -84,18 +84,22 @@ impl Server {
             rest.done = rest.bytes.len() - left;
             conn.keep(rest);
         }
-        if let Some(address) = stranger
+        if let Some(network) = stranger
             && let Some(conn) = self.table.peek_conn(link)
             && conn.stranger().is_none()
             && !conn.is_closing()
         {
-            self.met(address);
+            self.met(network);
         }
         self.after(link);
     }
 
     fn route_effect(&mut self, link: LinkId, effect: Effect) {
         match effect {
+            Effect::Moved(from) => {
+                let to = self.table.peek_conn(link).and_then(|conn| conn.stranger());
+                to.into_iter().for_each(|to| self.strangers.rename(link, from, to));
+            }
             Effect::AskSession(name) => self.ask_session(link, &name),
             Effect::AskApplication(question) => self.ask_application(link, question),
             Effect::Own(identity) => self.own(link, &identity),
@@ -197,8 +201,8 @@ impl Server {
         {
             app.forget(number);
         }
-        if let Some(address) = left.stranger {
-            self.met(address);
+        if let Some(network) = left.stranger {
+            self.met(network);
         }
         self.cx.encoder.forget(link.index);
         self.relay.gaps.forget(link);

@@ -1,7 +1,6 @@
-//! L2: conns whose request is not complete yet, and the number of conns of each address.
+//! L2: conns whose request is not complete yet.
 //!
 //! It knows links and networks. Its rules:
-//! * an IPv6 address counts as its /64, because one peer has all of those;
 //! * room is made by evicting the oldest stranger of the network that has the most strangers: a
 //!   peer that opens sockets and sends nothing loses only its own;
 //! * a conn is not evicted before its request can have been read. Until then newcomers wait in the
@@ -9,27 +8,13 @@
 //! * the cost of a handshake does not depend on the number of strangers.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
+use crate::access::crowds::Network;
 use crate::link::LinkId;
 use crate::link::timers::Tick;
 
 /// Networks without a stranger that are kept, which is cheaper than to forget and learn them.
 const IDLE_NETWORKS: usize = 256;
-
-/// An address as far as one peer has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Network(u128);
-
-impl Network {
-    /// That of an address.
-    pub(crate) fn of(address: IpAddr) -> Network {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Network(address.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(address) => Network(address.to_bits() >> 64 << 64),
-        }
-    }
-}
 
 /// Conns whose request is not whole.
 #[derive(Debug, Default)]
@@ -68,6 +53,17 @@ impl Strangers {
         }
     }
 
+    /// It has become known where a stranger really comes from.
+    pub(super) fn rename(&mut self, link: LinkId, from: Network, to: Network) {
+        // Whoever says it does so at once, so it is among the last.
+        let Some(entry) = self.order.iter_mut().rfind(|(of, ..)| *of == link) else { return };
+        entry.1 = to;
+        *self.counts.entry(to).or_default() += 1;
+        if let Some(count) = self.counts.get_mut(&from) {
+            *count -= 1;
+        }
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.count
@@ -90,78 +86,18 @@ impl Strangers {
     }
 }
 
-/// How many conns each network has.
-#[derive(Debug, Default)]
-pub(super) struct Crowds {
-    /// Most that one may have; 0 is any number, and then nothing is counted.
-    most: usize,
-    counts: BTreeMap<Network, usize>,
-    /// By the place of a conn.
-    networks: Vec<Option<Network>>,
-}
-
-impl Crowds {
-    /// One may have so many; 0 is any number.
-    pub(super) fn new(most: usize) -> Crowds {
-        Crowds { most, ..Crowds::default() }
-    }
-
-    /// By how many a network would have too many with one more.
-    pub(super) fn excess(&self, network: Network) -> usize {
-        let count = self.counts.get(&network).copied().unwrap_or(0);
-        if self.most == 0 { 0 } else { (count + 1).saturating_sub(self.most) }
-    }
-
-    /// A conn has come.
-    pub(super) fn enter(&mut self, link: LinkId, network: Network) {
-        if self.most > 0 {
-            let index = link.index as usize;
-            if self.networks.len() <= index {
-                self.networks.resize(index + 1, None);
-            }
-            self.networks[index] = Some(network);
-            *self.counts.entry(network).or_default() += 1;
-        }
-    }
-
-    /// A conn has gone.
-    pub(super) fn leave(&mut self, link: LinkId) {
-        let network = self.networks.get_mut(link.index as usize).and_then(Option::take);
-        if let Some(network) = network
-            && let Some(count) = self.counts.get_mut(&network)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&network);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use std::net::IpAddr;
+
     fn network(text: &str) -> Network {
-        Network::of(text.parse().expect("an address"))
+        Network::of(Some(text.parse().expect("an address")))
     }
 
     fn link(index: u32) -> LinkId {
         LinkId { index, generation: index + 1 }
-    }
-
-    #[test]
-    fn an_address_is_its_network() {
-        for (one, other, same) in [
-            ("192.0.2.1", "192.0.2.1", true),
-            ("192.0.2.1", "192.0.2.2", false),
-            ("192.0.2.1", "::ffff:192.0.2.1", true),
-            ("2001:db8::1", "2001:db8::ffff:1:2:3", true),
-            ("2001:db8::1", "2001:db8:0:1::1", false),
-            ("::1", "127.0.0.1", false),
-        ] {
-            assert_eq!(network(one) == network(other), same, "{one} {other}");
-        }
     }
 
     #[test]
@@ -187,32 +123,12 @@ mod tests {
         let mut strangers = Strangers::default();
         strangers.enter(link(0), network("192.0.2.1"), 9);
         for index in 1..100_000 {
-            let network = Network::of(IpAddr::V4(index.into()));
+            let network = Network::of(Some(IpAddr::V4(index.into())));
             strangers.enter(link(index), network, 9);
             strangers.leave(network, |of| of == link(0));
         }
         assert!(strangers.order.len() <= 2 + IDLE_NETWORKS, "{}", strangers.order.len());
         assert!(strangers.counts.len() <= 2 + IDLE_NETWORKS, "{}", strangers.counts.len());
         assert_eq!(strangers.first_to_go(9, |of| of == link(0)), Some(link(0)));
-    }
-
-    #[test]
-    fn a_network_has_as_many_as_it_may() {
-        let mut crowds = Crowds::new(2);
-        let here = network("192.0.2.1");
-        let excess = |crowds: &Crowds| crowds.excess(here);
-        for (index, before) in [(0, 0), (7, 0), (3, 1), (4, 2)] {
-            assert_eq!(excess(&crowds), before);
-            crowds.enter(link(index), here);
-        }
-        assert_eq!(crowds.excess(network("192.0.2.2")), 0);
-        crowds.leave(link(7));
-        crowds.leave(link(7));
-        assert_eq!(excess(&crowds), 2);
-        [0, 3, 4].into_iter().for_each(|index| crowds.leave(link(index)));
-        assert_eq!((excess(&crowds), crowds.counts.len()), (0, 0));
-        let mut any = Crowds::new(0);
-        any.enter(link(0), here);
-        assert_eq!((any.excess(here), any.networks.len()), (0, 0));
     }
 }

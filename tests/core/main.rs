@@ -13,6 +13,7 @@ mod handshake;
 mod identity;
 mod limits;
 mod memory;
+mod proxies;
 mod redis;
 mod resp_clients;
 mod stored;

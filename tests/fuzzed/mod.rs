@@ -7,6 +7,7 @@ pub mod cookie;
 pub mod deflate;
 pub mod frame;
 pub mod http_head;
+pub mod proxied;
 pub mod resp;
 pub mod resp_client;
 pub mod server;

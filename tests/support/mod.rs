@@ -166,6 +166,9 @@ impl Wsloop {
         for _ in 0..=args.iter().filter(|arg| **arg == "--listen").count() {
             let mut line = String::new();
             stdout.read_line(&mut line).expect("a pipe");
+            if line.starts_with("listening on unix:") {
+                continue;
+            }
             let address = line.strip_prefix("listening on http://").map(str::trim_end);
             match address.and_then(|address| address.parse().ok()) {
                 Some(address) => addresses.push(address),

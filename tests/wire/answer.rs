@@ -1,9 +1,8 @@
 //! The response reader from outside: what it makes of answers, however they are cut, and the
 //! request that is written to get one.
 
-use std::net::IpAddr;
-
 use wsloop::internals::access::ask::question;
+use wsloop::internals::access::proxies::Client;
 use wsloop::proto::http;
 use wsloop::proto::http::answer::{
     Answer, AnswerError, AnswerReader, MAX_ANSWER, MAX_BODY, MAX_HEAD,
@@ -248,9 +247,11 @@ fn asked(lines: &str, address: &str) -> String {
     let head = format!("GET /ws/a?b=c&d=%0d%0a HTTP/1.1\r\n{lines}\r\n");
     let head: Vec<u8> = head.chars().map(|c| u8::try_from(c).expect("a byte")).collect();
     let (head, _) = http::parse_head(&head, 8192).expect("a head").expect("all of it");
-    let address: IpAddr = address.parse().expect("an address");
+    let address = Some(address.parse().expect("an address"));
+    let scheme = head.header("X-Forwarded-Proto").and_then(http::Scheme::parse);
+    let client = Client { address, scheme, host: None };
     let bytes =
-        question(&auth("app:8000", "/auth?x", true), &head, address).expect("nothing ends a line");
+        question(&auth("app:8000", "/auth?x", true), &head, &client).expect("nothing ends a line");
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
@@ -285,9 +286,10 @@ fn a_question_says_which_scheme_a_proxy_saw_if_it_is_one() {
 #[test]
 fn a_question_says_that_it_is_the_only_one_on_its_connection() {
     let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
-    let address: IpAddr = "::1".parse().expect("an address");
+    let address = Some("::1".parse().expect("an address"));
+    let client = Client { address, scheme: None, host: None };
     for keep_alive in [false, true] {
-        let bytes = question(&auth("h", "/", keep_alive), &head, address).expect("a question");
+        let bytes = question(&auth("h", "/", keep_alive), &head, &client).expect("a question");
         let text = String::from_utf8(bytes).expect("text");
         assert_eq!(text.contains("\r\nConnection: close\r\n"), !keep_alive, "{text}");
     }
@@ -296,13 +298,14 @@ fn a_question_says_that_it_is_the_only_one_on_its_connection() {
 #[test]
 fn a_question_goes_nowhere_else() {
     let (head, _) = http::parse_head(b"GET /a HTTP/1.1\r\n\r\n", 99).expect("a head").expect("all");
-    let address: IpAddr = "::1".parse().expect("an address");
+    let address = Some("::1".parse().expect("an address"));
+    let client = Client { address, scheme: None, host: None };
     for (host, path) in
         [("h\r\nA: b", "/"), ("h\n", "/"), ("h\0", "/"), ("h", "/ HTTP/1.1\r\nA: b")]
     {
-        assert_eq!(question(&auth(host, path, false), &head, address), None, "{host:?} {path:?}");
+        assert_eq!(question(&auth(host, path, false), &head, &client), None, "{host:?} {path:?}");
     }
     let mut forged = head.clone();
     forged.path = "/a\r\nX-Wsloop-User: root";
-    assert_eq!(question(&auth("h", "/", false), &forged, address), None);
+    assert_eq!(question(&auth("h", "/", false), &forged, &client), None);
 }

@@ -54,6 +54,11 @@ fn server() {
 }
 
 #[test]
+fn proxied() {
+    replay("proxied", fuzzed::proxied::check);
+}
+
+#[test]
 fn resp() {
     replay("resp", fuzzed::resp::check);
 }

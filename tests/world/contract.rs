@@ -62,7 +62,7 @@ impl World {
     }
 
     pub(super) fn accept_resp_client(&mut self) -> LinkId {
-        self.server.accept_client(&"somewhere", self.now())
+        self.server.accept_client(SOMEWHERE, self.now())
     }
 
     pub(super) fn handle(&mut self, input: Input<'_>) {

@@ -2,7 +2,9 @@
 
 pub mod answer;
 pub mod body;
+mod forwarded;
 mod head;
 pub mod message;
 
+pub use forwarded::*;
 pub use head::*;

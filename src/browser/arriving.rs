@@ -1,0 +1,195 @@
+//! L2: a conn's first bytes: what its proxy says of it, then its request head.
+//!
+//! Bytes are collected until the head is complete. Then it is known who the client is, as far as
+//! proxies are believed, and how many there are of its address; and what the head alone decides.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::conn::{Begun, Conn, Life, Unserved, Whence};
+use super::context::Context;
+use super::effect::Effect;
+use super::handshake::{self, Decision, Examined, Request};
+use super::life::is_bare;
+use super::refusal::{self, Refusal};
+use crate::access::crowds::Network;
+use crate::access::proxies::Via;
+use crate::access::sources::{Unidentified, WhoAsks};
+use crate::link::LinkId;
+use crate::proto::http;
+use crate::proto::proxy::parse_proxy;
+
+impl Conn {
+    /// Bytes of a request head: decides when it is whole, and keeps it until then.
+    pub(super) fn on_head(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
+        let Life::Head(head) = &mut self.life else { return };
+        let since = head.began;
+        let mut kept = std::mem::take(&mut head.rest);
+        let mut whole = match kept.is_empty() {
+            true => Cow::Borrowed(bytes),
+            false => {
+                kept.extend_from_slice(bytes);
+                Cow::Owned(kept)
+            }
+        };
+        let before = Network::of(head.whence.address);
+        let (whence, length) = match announced(link, &whole, head.whence, cx) {
+            Ok(Some(announced)) => announced,
+            Ok(None) => return head.rest = whole.into_owned(),
+            Err(refusal) => return self.refuse(link, refusal, cx),
+        };
+        if length > 0 {
+            whole = Cow::Owned(whole[length..].to_vec());
+        }
+        match examine(link, &whole, whence, cx) {
+            Ok(None) => {
+                (head.whence, head.rest) = (whence, whole.into_owned());
+                if before != Network::of(whence.address) {
+                    cx.put(link, Effect::Moved(before));
+                }
+            }
+            Ok(Some((examined, length))) => {
+                let examined = match examined {
+                    Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
+                        Identified::Decided(Decision::Refuse(refusal.without_body()))
+                    }
+                    examined => examined,
+                };
+                self.on_examined(link, examined, Begun { since, early: Vec::new() }, cx);
+                self.keep_early(link, &whole[length..], cx);
+            }
+            Err(refusal) if is_bare(&whole) => self.refuse(link, refusal.without_body(), cx),
+            Err(refusal) => self.refuse(link, refusal, cx),
+        }
+    }
+}
+
+/// What a head says of who asks.
+pub(super) enum Identified {
+    /// All that there is to decide.
+    Decided(Decision),
+    /// What is asked for, and who asks, or what is to be looked up to know that.
+    By(Request, WhoAsks),
+}
+
+/// Takes what a proxy says of the connection before the request, of so many bytes: where it comes
+/// from now, or `None` while that is incomplete.
+fn announced(
+    link: LinkId,
+    bytes: &[u8],
+    whence: Whence,
+    cx: &mut Context,
+) -> Result<Option<(Whence, usize)>, Refusal> {
+    if whence.via != Via::Announcing {
+        return Ok(Some((whence, 0)));
+    }
+    let announced = parse_proxy(bytes).map_err(|error| {
+        cx.metrics.proxies_refused_total += 1;
+        if cx.said.proxy.first() {
+            let proxy = whence.address.map_or("a Unix socket".to_owned(), |ip| ip.to_string());
+            tracing::warn!("a proxy was refused, {proxy}: {error} (said once; then counted)");
+        }
+        refusal::unannounced(error, &cx.settings)
+    })?;
+    let Some((source, length)) = announced else { return Ok(None) };
+    let mut whence = Whence { address: source.or(whence.address), ..whence };
+    whence.via = cx.settings.proxies.via_announced(whence.address);
+    tracing::debug!("{link} comes from {}, as its proxy says", Shown(whence.address));
+    if whence.via == Via::Direct {
+        whence.count(link, cx);
+    }
+    Ok(Some((whence, length)))
+}
+
+impl Whence {
+    /// It is known whom a trusted proxy passes on, who counts from here on: there may be too many
+    /// of that address.
+    fn count(&mut self, link: LinkId, cx: &mut Context) {
+        if let Some(address) = self.address {
+            let network = Network::of(Some(address));
+            if cx.crowds.excess(network) > 0 {
+                self.unserved.get_or_insert(Unserved::Crowded);
+            }
+            cx.crowds.enter(link, network);
+        }
+    }
+}
+
+/// An address for the log.
+struct Shown(Option<IpAddr>);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "{}", address.to_canonical()),
+            None => f.write_str("a Unix socket"),
+        }
+    }
+}
+
+/// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
+/// incomplete.
+fn examine(
+    link: LinkId,
+    bytes: &[u8],
+    mut whence: Whence,
+    cx: &mut Context,
+) -> Result<Option<(Identified, usize)>, Refusal> {
+    let head = http::parse_head(bytes, cx.settings.max_head_size)
+        .map_err(|error| refusal::bad_head(error, &cx.settings))?;
+    let Some((mut head, length)) = head else { return Ok(None) };
+    let client = cx.settings.proxies.client(&head, whence.via, whence.address);
+    tracing::debug!("{link} asks: {} {:?}, {}", head.method, head.path, Shown(client.address));
+    if whence.via == Via::Forwarding && !cx.settings.proxies.trusted.has(client.address) {
+        whence.address = client.address;
+        whence.count(link, cx);
+    }
+    // The host that the page's origin is compared with is the one that the browser knows.
+    head.authority = client.host.or(head.authority);
+    let examined = handshake::examine(&head, cx);
+    let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
+    if let Some(why) = whence.unserved {
+        return refused(refuse_unserved(why, examined, cx));
+    }
+    let identified = match examined {
+        Examined::Decided(decision) => Identified::Decided(decision),
+        Examined::Asked(request) => {
+            let sources = &cx.settings.sources;
+            match sources.identify(&head, &client, cx.now.unix_ms, &mut cx.metrics) {
+                Ok(who) => Identified::By(request, who),
+                Err(unidentified) => {
+                    return refused(refuse_unidentified(unidentified, &request, cx));
+                }
+            }
+        }
+    };
+    Ok(Some((identified, length)))
+}
+
+fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
+    cx.metrics.conns_full_total += u64::from(why == Unserved::Full);
+    cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
+    let accepted = match examined {
+        Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
+        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
+        Examined::Asked(request) => request.accepted(),
+    };
+    refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
+}
+
+fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -> Refusal {
+    match why {
+        Unidentified::Token(error) => {
+            cx.metrics.tokens_refused_total += 1;
+            if cx.said.token.first() {
+                tracing::info!("a token was refused: {error} (said once; then counted)");
+            }
+            let text = format!("The token is not valid: {error}.");
+            refusal::unauthorized(&text, request, &cx.settings)
+        }
+        Unidentified::Unaskable => {
+            let text = "The application cannot be asked about this request.";
+            refusal::turned_away(400, text, request, &cx.settings)
+        }
+    }
+}
