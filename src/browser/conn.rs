@@ -73,6 +73,8 @@ pub(crate) enum Unserved {
 pub(super) struct Head {
     pub began: Tick,
     pub whence: Whence,
+    /// It was answered before, and may take its time to ask for more.
+    pub rested: bool,
     /// The incomplete head.
     pub rest: Vec<u8>,
 }
@@ -218,7 +220,38 @@ impl Conn {
             outbox: Outbox::default(),
             owners: Subscriptions::default(),
             wake: 0,
-            life: Life::Head(Head { began, whence, rest }),
+            life: Life::Head(Head { began, whence, rested: false, rest }),
+        }
+    }
+
+    /// A conn whose request was answered elsewhere, of which it is known where it comes from: it
+    /// may ask for more, or its end is shut.
+    pub(crate) fn returned(
+        link: LinkId,
+        (address, via, wake): (Option<IpAddr>, Via, Tick),
+        stays: bool,
+        cx: &mut Context,
+    ) -> Self {
+        let (began, rest) = (cx.now.tick(), Vec::new());
+        let life = match stays {
+            true => {
+                cx.metrics.handshakes_pending += 1;
+                let whence = Whence { address, via, unserved: None };
+                Life::Head(Head { began, whence, rested: true, rest })
+            }
+            false => {
+                cx.put(link, Effect::Finish);
+                Life::Closing(Closing { since: began, ..Closing::default() })
+            }
+        };
+        Conn { outbox: Outbox::default(), owners: Subscriptions::default(), wake, life }
+    }
+
+    /// Where a conn comes from whose request is answered elsewhere.
+    pub(crate) fn whence(&self) -> Option<(Option<IpAddr>, Via, Tick)> {
+        match &self.life {
+            Life::Head(head) => Some((head.whence.address, head.whence.via, self.wake)),
+            _ => None,
         }
     }
 

@@ -250,6 +250,7 @@ impl Conn {
     ) {
         match known {
             Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
+            Identified::Elsewhere(..) => {}
             Identified::By(request, WhoAsks::Known(known)) => {
                 self.admit(link, request, known, begun, cx);
             }
@@ -321,6 +322,7 @@ impl Conn {
         match decision {
             Decision::Answer(answer) => self.finish(link, answer, Last::Answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
+            Decision::Forward(_) => unreachable!("no conn is to answer it"),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;
                 let mut member = Member::new(agreement, overflow, echoes);

@@ -153,10 +153,7 @@ fn what_is_no_flag_is_one_line_too() {
         (&["--lissten=a:1"], "tip: a similar argument exists: '--listen'"),
         (&["serve", "--redi", "redis://h"], "tip: a similar argument exists: '--redis'"),
         (&["serv"], "there is no command \"serv\"; the nearest is serve, and wsloop --help lists"),
-        (
-            &["chek"],
-            "there is no command \"chek\"; the nearest is check, and wsloop --help lists",
-        ),
+        (&["chek"], "there is no command \"chek\"; the nearest is check, and wsloop --help lists"),
         (&["serve", "check"], "unexpected argument 'check' found"),
         (&["--redis"], "a value is required for '--redis <URL>'"),
         (&["--heartbeat"], "a value is required for '--heartbeat <TEXT>'"),
