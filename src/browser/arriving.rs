@@ -165,7 +165,7 @@ fn examine(
         return refused(refuse_unserved(why, examined, cx));
     }
     let identified = match examined {
-        Examined::Decided(Decision::Forward(upstream)) => {
+        Examined::Forwarded(upstream) => {
             let settings = &cx.settings;
             // What nobody has said who is believed is not said of us.
             let scheme = client.scheme.filter(|_| whence.via == Via::Forwarding);
@@ -198,7 +198,9 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
     cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
-        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_) | Decision::Forward(_)) => None,
+        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) | Examined::Forwarded(_) => {
+            None
+        }
         Examined::Asked(request) => request.accepted(),
     };
     refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)

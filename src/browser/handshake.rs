@@ -40,8 +40,6 @@ pub enum Decision {
     Refuse(Refusal),
     /// Open the conn, when the broker can.
     Open(Pending),
-    /// Have the upstream of that number answer.
-    Forward(usize),
 }
 
 /// A good request for a WebSocket.
@@ -163,6 +161,8 @@ pub enum Examined {
     Decided(Decision),
     /// Nothing yet: it is to be found out who asks.
     Asked(Request),
+    /// That the upstream of this number is to answer.
+    Forwarded(usize),
 }
 
 /// Decides about a request whose head is complete, as far as that can be without knowing who asks.
@@ -185,7 +185,7 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
             return Examined::Decided(Decision::Refuse(refusal));
         }
         match way {
-            Some(Way::To(upstream)) => return Examined::Decided(Decision::Forward(upstream)),
+            Some(Way::To(upstream)) => return Examined::Forwarded(upstream),
             Some(Way::Hidden) => {
                 let text = "Nothing is served here.".to_owned();
                 let refusal = refuse(404, &[], text, None, settings);

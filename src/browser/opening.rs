@@ -322,7 +322,6 @@ impl Conn {
         match decision {
             Decision::Answer(answer) => self.finish(link, answer, Last::Answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
-            Decision::Forward(_) => unreachable!("no conn is to answer it"),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;
                 let mut member = Member::new(agreement, overflow, echoes);
