@@ -107,6 +107,18 @@ impl ServerDraft {
         OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application + upstreams
     }
 
+    /// Whether the demo is on: not in front of an application.
+    fn is_demo(&self, is_open: bool) -> Result<bool, Wrong> {
+        match (self.demo, &self.upstream) {
+            (Some(true), Some(_)) => {
+                let why = "its pages are not served in front of the application of --upstream; \
+                           leave one out";
+                Err(Wrong { flag: "demo", why: why.to_owned() })
+            }
+            (demo, upstream) => Ok(demo.unwrap_or(is_open && upstream.is_none())),
+        }
+    }
+
     /// What is granted, and to which hosts. What the demo has is for this machine alone, whosever
     /// page the browser shows.
     fn open_to(&mut self, demo: bool) {
@@ -133,13 +145,7 @@ impl ServerDraft {
         let (mut warnings, mut notes) = (Vec::new(), Vec::new());
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
-        let has_application = self.upstream.is_some();
-        if has_application && self.demo == Some(true) {
-            let why = "its pages are not served in front of the application of --upstream; leave \
-                       one out";
-            return Err(Wrong { flag: "demo", why: why.to_owned() });
-        }
-        let demo = self.demo.unwrap_or(is_open && !has_application);
+        let demo = self.is_demo(is_open)?;
         let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
         front::finish(&mut self.settings, self.upstream.take(), &file.routes, hidden)?;
         if demo {

@@ -7,10 +7,10 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `accepting` is about who comes, `table` about links, `routing` about what conns want,
-//! `brokering` and `said` about what the broker says, `relay` and `handout` about who hears it,
-//! `gaps` about outages, `clients` about RESP clients, `dialed` about links that are dialed, `guests`
-//! about requests that go on to an application, `memory` about what all of them hold.
+//! `accepting` is about who comes, `table` about links, `dialed` about those that are dialed,
+//! `routing` about what conns want, `brokering` and `said` about what the broker says, `relay` and
+//! `handout` about who hears it, `gaps` about outages, `clients` about RESP clients, `guests` about
+//! requests that go on to an application, `memory` about what all of them hold.
 
 mod accepting;
 mod brokering;
