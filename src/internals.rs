@@ -42,7 +42,7 @@ pub mod browser {
 }
 
 pub mod config {
-    pub use crate::config::{Check, Config};
+    pub use crate::config::{Changes, Check, Config};
 }
 
 pub mod link {
@@ -52,7 +52,7 @@ pub mod link {
 }
 
 pub mod net {
-    pub use crate::net::{ReactorError, RespSockets, listen};
+    pub use crate::net::{HangUps, ReactorError, Remote, RespSockets, listen};
 }
 
 pub mod tool {

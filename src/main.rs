@@ -11,9 +11,12 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use wsloop::internals::config::{Check, Config};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
+use wsloop::internals::config::{Changes, Check, Config};
 use wsloop::internals::net;
-use wsloop::internals::net::RespSockets;
+use wsloop::internals::net::{HangUps, Remote, RespSockets};
 use wsloop::internals::tool::stress;
 use wsloop::internals::tool::stress::Plan;
 use wsloop::internals::tool::{Command, Stop};
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
         }
     };
     let log = Log::start(config.log);
-    match serve(config, log.lines.lost.clone()) {
+    match serve(config, &log) {
         Ok(()) => {
             log.finish(None);
             ExitCode::SUCCESS
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 /// Says where it listens, and serves.
-fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::ReactorError> {
+fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
     let resp = config.resp.as_ref().map(|resp| (RespSockets::bind(&resp.address), resp.given));
     let resp = match resp {
         Some((Err(error), true)) => return Err(error),
@@ -61,8 +64,12 @@ fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::Reac
     let clients = resp.as_ref().and_then(|bound| bound.as_ref().ok());
     let taken = clients.map(RespSockets::addresses).unwrap_or_default();
     config.redis_clients_are_answered_at(&taken);
-    let mut reactor = net::listen(&config.listen, &taken, config.settings)?;
-    reactor.count_lost_lines(lost_lines);
+    // A terminal that closes means the end.
+    let hangups_end = has_terminal();
+    let settings = config.settings.clone();
+    let mut reactor = net::listen(&config.listen, &taken, settings, hangups_end)?;
+    reactor.count_lost_lines(log.lines.lost.clone());
+    let hangups = if hangups_end { None } else { HangUps::register()? };
     let places = reactor.places();
     // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
     std::thread::spawn(move || {
@@ -71,10 +78,10 @@ fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::Reac
             let _ = writeln!(out, "listening on {place}").and_then(|()| out.flush());
         }
     });
-    for warning in config.warnings {
+    for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    for note in config.notes {
+    for note in &config.notes {
         tracing::info!("{note}");
     }
     match resp {
@@ -87,7 +94,45 @@ fn serve(mut config: Config, lost_lines: Arc<AtomicU64>) -> Result<(), net::Reac
         }
         Some(Err(error)) => tracing::warn!("redis clients are not answered: {error}, or off"),
     }
+    if let Some(mut hangups) = hangups {
+        let (remote, level) = (reactor.remote(), log.level.clone());
+        // On a thread of its own: files may be slow.
+        std::thread::spawn(move || {
+            while hangups.wait().is_ok() {
+                read_again(&mut config, &remote, &level);
+            }
+        });
+    }
     reactor.run()
+}
+
+/// Whether somebody has started it in a terminal.
+fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
+}
+
+/// Reads the configuration again, and has the server follow it as far as it can. A configuration
+/// that is wrong changes nothing.
+fn read_again(known: &mut Config, remote: &Remote, level: &SetLevel) {
+    let new = match Command::load(std::env::args_os(), open_file_limit()) {
+        Ok(Command::Serve(new)) => *new,
+        Ok(_) | Err(Stop::Print(_)) => return,
+        Err(Stop::Wrong(line)) => return tracing::error!("SIGHUP: nothing is changed: {line}"),
+    };
+    let Changes { live, fixed } = known.renew(&new);
+    for warning in new.warnings.iter().filter(|line| !known.warnings.contains(line)) {
+        tracing::warn!("{warning}");
+    }
+    known.warnings = new.warnings;
+    if let Err(error) = level.reload(new.log) {
+        tracing::warn!("SIGHUP: the level of the log stays: {error}");
+    }
+    remote.renew(new.settings);
+    let live = if live.is_empty() { "nothing else".to_owned() } else { live.join(", ") };
+    tracing::info!("SIGHUP: the configuration is read again; changed: keys, {live}");
+    if !fixed.is_empty() {
+        tracing::warn!("SIGHUP: needs a restart: {}", fixed.join(", "));
+    }
 }
 
 /// Says what a check has found.
@@ -130,7 +175,11 @@ struct Log {
     lines: Lines,
     /// Says when all is written.
     written: Receiver<()>,
+    level: SetLevel,
 }
+
+/// Sets the least severe level that is logged.
+type SetLevel = reload::Handle<LevelFilter, Registry>;
 
 /// Where lines go; one that finds no room is counted.
 #[derive(Clone)]
@@ -177,14 +226,14 @@ impl Log {
             let _ = say.send(());
         });
         let writer = lines.clone();
-        tracing_subscriber::fmt()
+        let (filter, level) = reload::Layer::new(level);
+        let text = tracing_subscriber::fmt::layer()
             .compact()
-            .with_max_level(level)
             .with_target(false)
             .with_ansi(io::stderr().is_terminal())
-            .with_writer(move || writer.clone())
-            .init();
-        Log { lines, written }
+            .with_writer(move || writer.clone());
+        tracing_subscriber::registry().with(filter).with(text).init();
+        Log { lines, written, level }
     }
 
     /// Writes what is left, and the last line. It takes the way of all lines, because writing to a

@@ -175,19 +175,25 @@ pub(super) struct Closing {
     pub since: Tick,
     /// The peer's end of the socket is shut.
     pub ended: bool,
+    /// The peer may still send, so that a socket that is closed would be reset, and with it what
+    /// is on its way: its end alone is shut, and what comes is read for a while.
+    pub lingers: bool,
     /// The answer to the browser's close waits for the broker's to what it published last.
     pub held: bool,
     /// We close, and the browser's close frame has not come: the frames before it.
     pub awaited: Option<Box<Skim>>,
 }
 
-/// What the last bytes of a conn are, and so when its end is shut behind them.
+/// What the last bytes of a conn are, and so what is done behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
-    /// A response to plain HTTP, or the answer to the browser's close: when they are sent.
+    /// A response to plain HTTP: when it is sent our end is shut.
+    Response,
+    /// The answer to the browser's close, behind which it sends nothing: when it is sent the socket
+    /// is closed.
     Answer,
-    /// A close frame of ours: when the browser's has come too. To a browser that has not said its
-    /// own the close would else be unclean.
+    /// A close frame of ours: when the browser's has come too the socket is closed. To a browser
+    /// that has not said its own the close would else be unclean.
     Close,
 }
 
@@ -393,8 +399,9 @@ impl Conn {
         } else if sent && let Life::Closing(closing) = &self.life {
             match closing {
                 Closing { ended: true, .. } => cx.put(link, Effect::Drop),
-                Closing { awaited: None, .. } => cx.put(link, Effect::Finish),
-                _ => {}
+                Closing { awaited: Some(_), .. } => {}
+                Closing { lingers: true, .. } => cx.put(link, Effect::Finish),
+                _ => cx.put(link, Effect::Drop),
             }
         }
         sent
@@ -402,13 +409,18 @@ impl Conn {
 
     /// A conn that is closing sends more: nothing of it is looked at but the answer to our close.
     pub(super) fn pass_over(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
-        if let Life::Closing(closing) = &mut self.life
-            && closing.awaited.as_mut().is_some_and(|skim| skim.pass(bytes))
-        {
-            closing.awaited = None;
-            if self.outbox.is_empty() {
-                cx.put(link, Effect::Finish);
+        let Life::Closing(closing) = &mut self.life else { return };
+        match &mut closing.awaited {
+            Some(skim) => {
+                if skim.pass(bytes) {
+                    closing.awaited = None;
+                    if self.outbox.is_empty() {
+                        cx.put(link, Effect::Drop);
+                    }
+                }
             }
+            // Whoever sends behind its close may send more, and is to have the answer all the same.
+            None => closing.lingers |= !bytes.is_empty(),
         }
     }
 
@@ -456,7 +468,8 @@ impl Conn {
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
     pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
         let awaited = (last == Last::Close).then(|| self.unjudged()).flatten().map(Box::new);
-        let closing = Closing { since: cx.now.tick(), ended: false, held: false, awaited };
+        let (since, lingers) = (cx.now.tick(), last == Last::Response);
+        let closing = Closing { since, lingers, awaited, ..Closing::default() };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
         let mut left = Left { owners: std::mem::take(&mut self.owners), ..Left::default() };
         match before {

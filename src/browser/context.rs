@@ -137,6 +137,16 @@ impl Context {
         }
     }
 
+    /// Takes over what can change while conns are open.
+    pub fn renew(&mut self, settings: Settings) {
+        self.settings.renew(settings);
+        let handshake_ms = self.settings.handshake_timeout_ms;
+        self.pace.handshake = timers::ticks(handshake_ms);
+        self.pace.unserved = timers::ticks(UNSERVED_MS.min(handshake_ms));
+        self.pace.close = timers::ticks(self.settings.close_timeout_ms);
+        self.limits.max_fragments = self.settings.max_fragments;
+    }
+
     /// A conn has its go: it may take so many frames, and keeps the rest for its next.
     pub fn begin_go(&mut self) {
         self.frames_left = FRAMES_PER_GO;

@@ -28,7 +28,7 @@ pub enum Effect {
     Settle,
     /// It begins to close: nothing more is for it.
     Left(Left),
-    /// All that waited for it is sent: shut the writing side.
+    /// All that waited for it is sent, and it may still send: shut the writing side.
     Finish,
     /// Close its link.
     Drop,

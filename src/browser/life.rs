@@ -164,7 +164,7 @@ impl Conn {
         tracing::debug!("{link} refused: {} {}", refusal.status, refusal.text);
         cx.metrics.handshakes_refused_total += 1;
         let refusal = if self.is_bare() { refusal.without_body() } else { refusal };
-        let last = if refusal.closes { Last::Close } else { Last::Answer };
+        let last = if refusal.closes { Last::Close } else { Last::Response };
         self.finish(link, refusal.bytes, last, cx);
     }
 
@@ -186,8 +186,7 @@ impl Conn {
         self.finish(link, frame::encode_close(code, why), Last::Answer, cx);
     }
 
-    /// Sends its last bytes. Then its end is shut and what it still sends discarded, so that no
-    /// reset destroys those bytes on their way.
+    /// Sends its last bytes, and discards what it still sends.
     pub(super) fn finish(&mut self, link: LinkId, bytes: Frame, last: Last, cx: &mut Context) {
         self.send_replies(cx);
         match self.life {

@@ -320,7 +320,7 @@ impl Conn {
 
     fn on_decision(&mut self, link: LinkId, decision: Decision, begun: Begun, cx: &mut Context) {
         match decision {
-            Decision::Answer(answer) => self.finish(link, answer, Last::Answer, cx),
+            Decision::Answer(answer) => self.finish(link, answer, Last::Response, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;

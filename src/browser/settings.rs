@@ -110,6 +110,40 @@ impl Settings {
         rules.map(|rule| rule.options).chain([self.allow]).any(Allow::publishes)
     }
 
+    /// Takes over what can change while conns are open. The rest is what links, timers and parsers
+    /// were made with, and stays as it was. Sources are neither begun nor ended by this: only what
+    /// they are checked with changes. Whoever changes this list changes `config/reload.rs` too.
+    pub(crate) fn renew(&mut self, new: Settings) {
+        self.allow = new.allow;
+        self.rules = new.rules;
+        self.require_login = new.require_login;
+        if self.sources.token.is_some() && new.sources.token.is_some() {
+            self.sources.token = new.sources.token;
+        }
+        if self.sources.session.is_some() && new.sources.session.is_some() {
+            self.sources.session = new.sources.session;
+        }
+        self.handshake_timeout_ms = new.handshake_timeout_ms;
+        self.close_timeout_ms = new.close_timeout_ms;
+        self.shutdown_timeout_ms = new.shutdown_timeout_ms;
+        self.max_head_size = new.max_head_size;
+        self.max_fragments = new.max_fragments;
+        if self.max_message_size == new.max_message_size {
+            // It was judged beside the size of a message.
+            self.outbox_limit = new.outbox_limit;
+        }
+        self.overflows = new.overflows;
+        self.memory_limit = new.memory_limit;
+        self.max_connections = new.max_connections;
+        self.max_handshakes = new.max_handshakes;
+        self.subprotocols = new.subprotocols;
+        self.allowed_hosts = new.allowed_hosts;
+        self.local_pages = new.local_pages;
+        self.local_sockets = new.local_sockets;
+        self.allowed_origins = new.allowed_origins;
+        self.refuse = new.refuse;
+    }
+
     /// The defaults of the program, for the embedded broker and without pages, with room for 1000
     /// conns: where the settings of a test or of a server of one's own begin.
     pub fn base() -> Settings {

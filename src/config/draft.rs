@@ -201,7 +201,8 @@ impl ServerDraft {
         }
         self.settings.rules = file.rules.clone();
         let (settings, listen, log) = (self.settings, self.listen, self.log);
-        let mut config = Config { listen, resp, log, warnings, notes, settings, demo };
+        let given = Given::default();
+        let mut config = Config { listen, resp, log, warnings, notes, settings, demo, given };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }

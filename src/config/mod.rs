@@ -15,6 +15,7 @@ mod front;
 mod machine;
 mod pages;
 pub(crate) mod redis_url;
+mod reload;
 mod sources;
 pub(crate) mod table;
 pub(crate) mod values;
@@ -33,6 +34,7 @@ use draft::ServerDraft;
 use file::File;
 use flags::FLAGS;
 use pages::Chat;
+pub use reload::Changes;
 use table::{Flag, Given, Wrong};
 
 /// How to serve, checked.
@@ -52,6 +54,8 @@ pub struct Config {
     pub settings: Settings,
     /// The demo is on.
     demo: bool,
+    /// What was given.
+    given: Given,
 }
 
 impl Config {
@@ -95,6 +99,7 @@ pub(crate) fn serve(matches: &ArgMatches, descriptors: usize) -> Result<Config, 
     let config = done.and_then(|()| draft.finish(&given, &file, descriptors));
     let mut config = config.map_err(|wrong| given.line(&wrong))?;
     config.warnings.extend(unknown_variables());
+    config.given = given;
     Ok(config)
 }
 
@@ -169,7 +174,7 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, resp, log, warnings, notes, settings, demo } = config;
+        let Config { listen, resp, log, warnings, notes, settings, demo, given: _ } = config;
         format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
     }
 

@@ -281,6 +281,14 @@ impl Given {
         })
     }
 
+    /// Has for a flag what `other` has.
+    pub(crate) fn copy(&mut self, name: &'static str, other: &Given) {
+        match other.0.get(name) {
+            Some(given) => drop(self.0.insert(name, given.clone())),
+            None => drop(self.0.remove(name)),
+        }
+    }
+
     /// What was given for a flag, as text, and where.
     pub(crate) fn get(&self, name: &str) -> Option<(&[String], &Place)> {
         self.0.get(name).map(|(texts, place)| (&texts[..], place))

@@ -8,6 +8,7 @@
 //!   one thing instead of many.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use crate::link::Frame;
 use crate::proto::ws::deflate::{Agreement, Deflater, Window};
@@ -170,7 +171,9 @@ impl<'a> Encoded<'a> {
 /// Messages that go out together, and the runs of frames made of them so far.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
-    messages: Vec<Encoded<'a>>,
+    /// Most runs are of one message, which needs no list.
+    first: Encoded<'a>,
+    others: Vec<Encoded<'a>>,
     joined: Vec<(Form, Frame)>,
     /// What the last receiver wanted; the next mostly wants the same. The second one's is kept:
     /// many messages have one receiver.
@@ -178,9 +181,10 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// The messages in their order; not none.
-    pub(crate) fn new(payloads: impl Iterator<Item = &'a [u8]>) -> Self {
-        Run { messages: payloads.map(Encoded::new).collect(), joined: Vec::new(), last: None }
+    /// The messages in their order.
+    pub(crate) fn new(first: &'a [u8], others: impl Iterator<Item = &'a [u8]>) -> Self {
+        let (first, others) = (Encoded::new(first), others.map(Encoded::new).collect());
+        Run { first, others, joined: Vec::new(), last: None }
     }
 
     /// The frames for a receiver, as [`Encoder::frame`] makes one.
@@ -197,14 +201,14 @@ impl<'a> Run<'a> {
     }
 
     fn encode(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
-        if let [message] = &mut self.messages[..] {
-            return encoder.frame(message, receiver, form);
+        if self.others.is_empty() {
+            return encoder.frame(&mut self.first, receiver, form);
         }
         if let Some((_, frames)) = self.joined.iter().find(|(known, _)| *known == form) {
             return frames.clone();
         }
         let mut bytes = Vec::new();
-        for message in &mut self.messages {
+        for message in iter::once(&mut self.first).chain(&mut self.others) {
             bytes.extend_from_slice(&encoder.frame(message, receiver, form));
         }
         let frames = Frame::from(bytes);
@@ -216,18 +220,18 @@ impl<'a> Run<'a> {
 
     /// The frame of the last message alone.
     pub(crate) fn last(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
-        let message = self.messages.last_mut().expect("there is a message");
+        let message = self.others.last_mut().unwrap_or(&mut self.first);
         encoder.frame(message, receiver, form)
     }
 
     /// What the messages say.
     pub(crate) fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.messages.iter().map(|message| message.payload)
+        iter::once(&self.first).chain(&self.others).map(|message| message.payload)
     }
 
     /// The number of messages.
     pub(crate) fn messages(&self) -> usize {
-        self.messages.len()
+        1 + self.others.len()
     }
 }
 
@@ -347,7 +351,7 @@ mod tests {
     fn messages_go_out_together_and_each_run_is_made_once() {
         let payloads = [b"hi".as_slice(), b"\xff", LONG];
         let mut encoder = Encoder::new(100, 4096);
-        let mut run = Run::new(payloads.into_iter());
+        let mut run = Run::new(payloads[0], payloads[1..].iter().copied());
         assert_eq!((run.messages(), run.payloads().count()), (3, 3));
         let each = |form| -> Vec<u8> {
             let mut encoder = Encoder::new(100, 4096);
@@ -363,7 +367,7 @@ mod tests {
         assert_eq!(encoder.compressions(), 2, "once for each window");
         let own = run.frames(&mut encoder, 1, form(15, true));
         assert_eq!(&own[..], each(form(15, true)));
-        let mut again = Run::new(payloads.into_iter());
+        let mut again = Run::new(payloads[0], payloads[1..].iter().copied());
         let next = again.frames(&mut encoder, 1, form(15, true));
         assert!(next.len() < own.len(), "it refers to what this receiver was sent before");
     }

@@ -7,7 +7,7 @@
 //! * a subscription costs 24 bytes, and a conn remembers only the first of its own;
 //! * order is that of arrival and departure alone, never that of a hash map.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -83,7 +83,7 @@ impl<S: Default> Hub<S> {
         name: &str,
         waits: impl Fn(&S) -> bool,
     ) -> (ChannelId, bool) {
-        let channel = self.find(name).unwrap_or_else(|| self.add(name));
+        let channel = self.find(name.as_bytes()).unwrap_or_else(|| self.add(name));
         let Channel { subscribers, state, .. } = &mut self.channels[channel as usize];
         let position = subscribers.len() as u32;
         let joins = waits(state);
@@ -123,7 +123,7 @@ impl<S: Default> Hub<S> {
             // Slabs do not shrink, but what has no entry need have no memory.
             (self.channels, self.subscriptions) = (Slab::new(), Slab::new());
         }
-        let hash = self.keys.hash_one(&*name);
+        let hash = hash(name.as_bytes(), &self.keys);
         if let Ok(entry) = self.ids.find_entry(hash, |id| *id == channel) {
             entry.remove();
         }
@@ -135,9 +135,10 @@ impl<S: Default> Hub<S> {
     }
 
     /// The channel of that name, if anybody hears it.
-    pub(crate) fn find(&self, name: &str) -> Option<ChannelId> {
-        let hash = self.keys.hash_one(name);
-        self.ids.find(hash, |id| *self.channels[*id as usize].name == *name).copied()
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8]) -> Option<ChannelId> {
+        let is_it = |id: &ChannelId| self.channels[*id as usize].name.as_bytes() == name;
+        self.ids.find(hash(name, &self.keys), is_it).copied()
     }
 
     /// The channel's name.
@@ -250,7 +251,7 @@ impl<S: Default> Hub<S> {
         let mut seen = 0;
         for (id, channel) in &self.channels {
             assert!(!channel.subscribers.is_empty(), "a channel nobody hears was kept");
-            assert_eq!(self.find(&channel.name), Some(id as u32));
+            assert_eq!(self.find(channel.name.as_bytes()), Some(id as u32));
             for (position, subscriber) in channel.subscribers.iter().enumerate() {
                 let subscription = &self.subscriptions[subscriber.subscription as usize];
                 assert_eq!(subscription.channel as usize, id);
@@ -267,7 +268,7 @@ impl<S: Default> Hub<S> {
         let entry = Channel { name: Arc::from(name), subscribers, state };
         let channel = self.channels.insert(entry) as ChannelId;
         let (channels, keys) = (&self.channels, &self.keys);
-        let hash = keys.hash_one(name);
+        let hash = hash(name.as_bytes(), keys);
         self.ids.insert_unique(hash, channel, |id| hash_of(*id, channels, keys));
         channel
     }
@@ -283,7 +284,14 @@ impl<S: Default> Hub<S> {
 
 /// What a channel is found by.
 fn hash_of<S>(id: ChannelId, channels: &Slab<Channel<S>>, keys: &RandomState) -> u64 {
-    keys.hash_one(&*channels[id as usize].name)
+    hash(channels[id as usize].name.as_bytes(), keys)
+}
+
+/// The hash of a name: of its bytes alone, as it is the whole of what is hashed.
+fn hash(name: &[u8], keys: &RandomState) -> u64 {
+    let mut hasher = keys.build_hasher();
+    hasher.write(name);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -312,7 +320,7 @@ mod tests {
         assert_eq!(hub.unsubscribe(&mut a), Some(None));
         assert_eq!(hub.unsubscribe(&mut a), None);
         assert_eq!(hub.unsubscribe(&mut b), Some(Some((Arc::from("x"), 0))));
-        assert!(hub.len() == 0 && hub.find("x").is_none());
+        assert!(hub.len() == 0 && hub.find(b"x").is_none());
         hub.check_invariants();
     }
 

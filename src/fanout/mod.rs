@@ -2,6 +2,7 @@
 //! readers, and who waits for a stored message.
 
 pub(crate) mod encoded;
+pub(crate) mod fingerprint;
 pub(crate) mod hub;
 pub(crate) mod overflow;
 pub(crate) mod stored;

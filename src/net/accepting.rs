@@ -1,4 +1,7 @@
 //! L3: accepts from the listeners: how many a turn, when it pauses, and when a shutdown stops it.
+//!
+//! An accept in vain costs ten times what asking costs whether there is somebody. So a few are
+//! accepted and then it is asked, and the more there were the more are accepted next.
 
 use std::io::{self, ErrorKind};
 
@@ -38,7 +41,12 @@ impl Reactor {
 
     pub(super) fn accept(&mut self) {
         for at in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
+            let listener = &mut self.listeners[at];
+            if std::mem::take(&mut listener.asked) {
+                listener.batch = if listener.ready { ACCEPTS.min(listener.batch * 2) } else { 1 };
+            }
+            let mut left = listener.batch;
+            while left > 0 {
                 let paused = self.now.mono_ms < self.accept_after_ms;
                 let listener = &self.listeners[at];
                 if paused || !listener.ready || !self.accepts(listener.comers) {
@@ -49,7 +57,21 @@ impl Reactor {
                     Ok((stream, peer)) => self.accepted(stream, peer, comers),
                     Err(error) => self.on_accept_error(at, &error),
                 }
+                left -= 1;
+                if left == 0 {
+                    self.ask_for_more(at);
+                }
             }
+        }
+    }
+
+    /// Has the kernel tell in the next turn whether there is somebody more to accept.
+    fn ask_for_more(&mut self, at: usize) {
+        let listener = &mut self.listeners[at];
+        if listener.ready {
+            let token = Token(LISTENERS - at);
+            let result = listener.socket.reregister(self.poll.registry(), token);
+            (listener.ready, listener.asked) = (result.is_err(), true);
         }
     }
 
@@ -89,7 +111,9 @@ impl Reactor {
     pub(super) fn end_listening_when_quiet(&mut self) {
         if self.quiet_at_ms().is_some_and(|quiet_ms| quiet_ms <= self.now.mono_ms) {
             // Whoever came just now is the last.
-            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+            for listener in &mut self.listeners {
+                (listener.ready, listener.asked, listener.batch) = (true, false, ACCEPTS);
+            }
             self.accept();
             self.listeners.clear();
         }
@@ -109,7 +133,9 @@ impl Reactor {
 
     fn on_accept_error(&mut self, at: usize, error: &io::Error) {
         match error.kind() {
-            ErrorKind::WouldBlock => self.listeners[at].ready = false,
+            ErrorKind::WouldBlock => {
+                (self.listeners[at].ready, self.listeners[at].batch) = (false, 1);
+            }
             ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
             _ => {
                 self.accept_after_ms = self.now.mono_ms + ACCEPT_PAUSE_MS;

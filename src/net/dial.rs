@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Waker;
@@ -28,7 +29,7 @@ pub(super) struct Dials {
 
 impl Dials {
     /// No dials; `waker` is woken when a name has been looked up.
-    pub(super) fn new(waker: Waker) -> Self {
+    pub(super) fn new(waker: Arc<Waker>) -> Self {
         Dials { lookups: Lookups::new(waker), named: 0, untried: Vec::new() }
     }
 

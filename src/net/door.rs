@@ -71,6 +71,14 @@ impl Door {
         }
     }
 
+    /// Has it told once more if there is somebody to accept.
+    pub(super) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Door::Tcp(listener) => registry.reregister(listener, token, Interest::READABLE),
+            Door::Unix(listener, _) => registry.reregister(listener, token, Interest::READABLE),
+        }
+    }
+
     /// Listens at a path, for whom the mode of its file lets in. A file that a process has left
     /// behind, so that nobody answers there, is replaced.
     pub(super) fn at_path(path: &Path, mode: u32) -> io::Result<Door> {

@@ -40,8 +40,18 @@ pub(super) struct Listener {
     pub socket: Door,
     /// There may be somebody to accept.
     pub ready: bool,
+    /// So many are accepted before it is asked whether there are more.
+    pub batch: usize,
+    /// That was asked in the turn before.
+    pub asked: bool,
     /// For whom.
     pub comers: Comers,
+}
+
+impl Listener {
+    fn new(socket: Door, comers: Comers) -> Self {
+        Listener { socket, ready: true, batch: 1, asked: false, comers }
+    }
 }
 
 /// Sockets on which Redis clients of the embedded broker are accepted. They can be bound before
@@ -123,7 +133,7 @@ pub(super) fn listen_for(
             if !bound.iter().any(|one| one.socket.path().as_ref() == Some(text)) {
                 let door = Door::at_path(Path::new(path), accepted.socket_mode);
                 let socket = door.map_err(|error| failed(text, false, error))?;
-                bound.push(Listener { socket, ready: true, comers });
+                bound.push(Listener::new(socket, comers));
             }
             continue;
         }
@@ -138,7 +148,7 @@ pub(super) fn listen_for(
         let set = |socket| accepted.set(socket);
         sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
         let doors = sockets.into_iter().map(Door::Tcp);
-        bound.extend(doors.map(|socket| Listener { socket, ready: true, comers }));
+        bound.extend(doors.map(|socket| Listener::new(socket, comers)));
     }
     Ok(bound)
 }

@@ -50,11 +50,11 @@ struct Name {
 }
 
 impl Lookups {
-    pub(super) fn new(waker: Waker) -> Self {
+    pub(super) fn new(waker: Arc<Waker>) -> Self {
         let (sender, receiver) = channel();
         let look_up = |host: &str, port| Ok((host, port).to_socket_addrs()?.collect());
         let (names, answered) = (Vec::new(), VecDeque::new());
-        Lookups { waker: Arc::new(waker), sender, receiver, look_up, names, answered }
+        Lookups { waker, sender, receiver, look_up, names, answered }
     }
 
     /// The addresses of a name, if they are known; else `link` waits for them.
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_name_is_looked_up_once_at_a_time_and_a_late_answer_serves_the_next_dial() {
         let poll = Poll::new().expect("a poll");
-        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("a waker"));
         let mut lookups = Lookups { look_up: held, ..Lookups::new(waker) };
         let link = |index| LinkId { index, generation: 1 };
         let address = |last| vec![SocketAddr::from(([127, 0, 0, last], 1))];
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn what_takes_long_is_said_once_with_what_to_look_at() {
         let poll = Poll::new().expect("a poll");
-        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("a waker"));
         let mut lookups = Lookups { look_up: |_, _| Ok(Vec::new()), ..Lookups::new(waker) };
         let lines = Lines::default();
         let writer = lines.clone();

@@ -10,6 +10,7 @@ mod heap;
 mod listen;
 mod lookup;
 mod reactor;
+mod remote;
 mod signals;
 mod socket;
 mod sweep;
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 
 pub use listen::RespSockets;
 pub use reactor::Reactor;
+pub use remote::{HangUps, Remote};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;
@@ -43,17 +45,18 @@ pub enum ReactorError {
 }
 
 /// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal
-/// asks for the end. This process listens on those that are taken already.
+/// asks for the end, SIGHUP if `hangups_end`. This process listens on those that are taken already.
 pub fn listen(
     addresses: &[String],
     taken: &[SocketAddr],
     settings: Settings,
+    hangups_end: bool,
 ) -> Result<Reactor, ReactorError> {
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
     let server = Server::new(settings, keys, seed);
     let mut reactor = Reactor::bind_beside(taken, addresses, server)?;
-    reactor.heed_signals()?;
+    reactor.heed_signals(hangups_end)?;
     Ok(reactor)
 }
 

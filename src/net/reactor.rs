@@ -28,6 +28,7 @@ use super::accepting::Ending;
 use super::dial::Dials;
 use super::heap::Heap;
 use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
+use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
@@ -61,6 +62,7 @@ pub struct Reactor {
     pub(super) links: Slab<Socket>,
     pub(super) listeners: Vec<Listener>,
     signals: Option<Signals>,
+    pub(super) news: News,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
@@ -71,7 +73,7 @@ pub struct Reactor {
     pub(super) said_no_descriptors: bool,
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
-    lost_lines: Arc<AtomicU64>,
+    pub(super) lost_lines: Arc<AtomicU64>,
     heap: Heap,
 }
 
@@ -88,13 +90,14 @@ impl Reactor {
         server: Server,
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let mut reactor = Reactor {
             server,
             poll,
             links: Slab::new(),
             listeners: Vec::new(),
             signals: None,
+            news: News::new(waker.clone()),
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
@@ -136,16 +139,10 @@ impl Reactor {
         self.accept_from(sockets.0)
     }
 
-    /// Has the metrics say how many lines of the log were lost, as is counted there.
-    #[doc(hidden)]
-    pub fn count_lost_lines(&mut self, lines: Arc<AtomicU64>) {
-        self.lost_lines = lines;
-    }
-
-    /// From now on SIGTERM, SIGINT and SIGHUP ask for the end; a second one of the first two for
-    /// the end at once.
-    pub fn heed_signals(&mut self) -> Result<(), ReactorError> {
-        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS)?);
+    /// From now on SIGTERM and SIGINT ask for the end, a second one for the end at once; SIGHUP
+    /// asks for it if `hangups_end`.
+    pub fn heed_signals(&mut self, hangups_end: bool) -> Result<(), ReactorError> {
+        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS, hangups_end)?);
         Ok(())
     }
 
@@ -189,7 +186,7 @@ impl Reactor {
         let mut signalled = false;
         for event in events {
             match event.token() {
-                WAKER => self.on_resolved(),
+                WAKER => self.on_woken(),
                 SIGNALS => signalled = true,
                 Token(token) if token > LISTENERS - self.listeners.len() => {
                     self.listeners[LISTENERS - token].ready = true;
@@ -198,6 +195,7 @@ impl Reactor {
                     let link = link_of(token);
                     let Some(entry) = self.link(link) else { continue };
                     entry.ending |= event.is_read_closed();
+                    entry.failing |= event.is_error();
                     let (comes_first, left_over) = (entry.comes_first, entry.left_over);
                     if !entry.made {
                         self.on_dialed(link);
@@ -385,7 +383,9 @@ impl Reactor {
         }
     }
 
-    fn on_resolved(&mut self) {
+    /// Another thread has found something out.
+    fn on_woken(&mut self) {
+        self.on_news();
         while let Some((link, stream)) = self.dials.resolved() {
             match self.link(link) {
                 Some(_) => {

@@ -2,8 +2,8 @@
 //!
 //! Rules:
 //! - SIGTERM and SIGINT each ask once more; the second time means at once.
-//! - SIGHUP asks only if nothing has asked before. A terminal that closes sends it twice, directly
-//!   and through the shell, which is not impatience.
+//! - SIGHUP asks only where it is to end the process, and if nothing has asked before. A terminal
+//!   that closes sends it twice, directly and through the shell, which is not impatience.
 //! - A SIGHUP that was ignored when the process began stays ignored: `nohup` asks for that.
 
 use std::fs;
@@ -21,9 +21,15 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on these signals make `token` readable instead of ending the process.
-    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
-        let hangups: &[i32] = if is_ignored(SIGHUP) { &[] } else { &[SIGHUP] };
+    /// From now on these signals make `token` readable instead of ending the process; SIGHUP only
+    /// if `hangups_end`.
+    pub(super) fn register(
+        registry: &Registry,
+        token: Token,
+        hangups_end: bool,
+    ) -> io::Result<Signals> {
+        let heeded = hangups_end && !is_ignored(SIGHUP);
+        let hangups: &[i32] = if heeded { &[SIGHUP] } else { &[] };
         let mut signals = Signals {
             ends: readable_at(&[SIGTERM, SIGINT])?,
             hangups: readable_at(hangups)?,
@@ -67,7 +73,7 @@ fn arrived(socket: &mut UnixStream) -> usize {
 }
 
 /// Whether this process ignores a signal. Without /proc nobody can tell, and it is heeded.
-fn is_ignored(signal: i32) -> bool {
+pub(super) fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

@@ -1,8 +1,9 @@
 //! L3: one socket: a single read, a single write, and whether there is more.
 //!
 //! It does not know what its bytes mean, nor how often it is read or written in a turn: `reactor`
-//! has the loops and the budgets. Its rule, which edge-triggered readiness asks for: a short read
-//! or a short write means that the kernel has no more, or takes no more.
+//! has the loops and the budgets. Its rules, which edge-triggered readiness asks for:
+//! * a short read or a short write means that the kernel has no more, or takes no more;
+//! * a short read of what has ended already is the last: the end is known, and is not read.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -43,6 +44,10 @@ pub(super) struct Socket {
     pub has_more: bool,
     /// The peer has said that it will send no more, but not all of that may be read.
     pub ending: bool,
+    /// The link has failed; only reading tells why.
+    pub failing: bool,
+    /// All is read that the peer has ever sent.
+    pub drained: bool,
     /// It is told when it can be written to: a socket that has never been full need not be.
     pub told_writable: bool,
 }
@@ -83,6 +88,8 @@ impl Socket {
             left_over: false,
             has_more: false,
             ending: false,
+            failing: false,
+            drained: false,
             told_writable: true,
         }
     }
@@ -98,12 +105,17 @@ impl Socket {
             left_over: false,
             has_more: false,
             ending: false,
+            failing: false,
+            drained: false,
             told_writable: false,
         }
     }
 
     /// Reads once.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Reading {
+        if self.drained {
+            return Reading::Ended;
+        }
         let result = loop {
             let result = match &mut self.stream {
                 Stream::Unmade => return Reading::Nothing,
@@ -117,7 +129,9 @@ impl Socket {
         match result {
             Ok(0) => Reading::Ended,
             Ok(n) => {
-                self.has_more = n == into.len() || self.ending;
+                let is_short = n < into.len();
+                self.drained = is_short && self.ending && !self.failing;
+                self.has_more = !is_short || self.ending;
                 Reading::Some(n)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -133,8 +147,8 @@ impl Socket {
         loop {
             let result = match &mut self.stream {
                 Stream::Unmade => return Ok(None),
-                Stream::Tcp(stream) => stream.write_vectored(slices),
-                Stream::Unix(stream) => stream.write_vectored(slices),
+                Stream::Tcp(stream) => write(stream, slices),
+                Stream::Unix(stream) => write(stream, slices),
             };
             match result {
                 Ok(n) => return Ok(Some(n)),
@@ -143,6 +157,14 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Writes slices, or the one that there is: a call for one is the cheaper one.
+fn write(stream: &mut impl Write, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match slices {
+        [slice] => stream.write(slice),
+        _ => stream.write_vectored(slices),
     }
 }
 

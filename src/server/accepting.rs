@@ -1,9 +1,11 @@
-//! L2: whether a new conn is accepted, and which one is evicted to make room for it.
+//! L2: whether a new conn is accepted, which one is evicted to make room for it, and what is judged
+//! otherwise from then on.
 
 use super::Server;
 use super::table::Party;
 use crate::access::crowds::Network;
 use crate::access::proxies::Via;
+use crate::browser::settings::Settings;
 use crate::browser::{Conn, Unserved};
 use crate::link::timers::{self, Tick};
 use crate::link::{LinkId, Now, Peer};
@@ -17,6 +19,13 @@ const TOLD: usize = 8;
 const PATIENCE_MS: u64 = 1_000;
 
 impl Server {
+    /// Takes over what can change while conns are open: who may come, what is granted, limits and
+    /// timeouts. Conns keep what they were granted. What links, timers and parsers were made with
+    /// stays as it was: the broker, the sources themselves, paths, pings, sizes of messages.
+    pub fn renew(&mut self, settings: Settings) {
+        self.cx.renew(settings);
+    }
+
     /// Whether a conn may be accepted now. If not, it is to wait where it is. Who comes when the
     /// server ends is told so, and the loop decides when nobody comes any more.
     pub fn accepting(&self) -> bool {

@@ -220,7 +220,7 @@ impl Server {
                 let receivers = |name: &[u8]| {
                     let text = std::str::from_utf8(name).ok();
                     let heard = text.is_some_and(|name| {
-                        self.relay.hub.find(name).is_some() || control == Some(name)
+                        self.relay.hub.find(name.as_bytes()).is_some() || control == Some(name)
                     });
                     usize::from(heard) + clients().filter(|client| client.hears(name)).count()
                 };
@@ -262,7 +262,7 @@ impl Server {
     fn publish_for(&mut self, link: LinkId, channel: Arc<[u8]>, payload: Arc<[u8]>) {
         // As with a real Redis, all conns of this process are one client.
         let name = std::str::from_utf8(&channel).ok();
-        let heard = name.is_some_and(|name| self.relay.hub.find(name).is_some());
+        let heard = self.relay.hub.find(&channel).is_some();
         let ours = heard || name.is_some_and(|name| self.control.as_deref() == Some(name));
         let mut receivers = usize::from(ours);
         for link in &self.clients.links {

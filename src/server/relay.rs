@@ -8,7 +8,8 @@
 //! * no outbox grows past its limit once the kernel has refused bytes of it.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
+use std::iter;
 use std::sync::Arc;
 
 use super::gaps::Gaps;
@@ -17,6 +18,7 @@ use super::table::{Party, Table};
 use crate::broker::Delivery;
 use crate::browser::{Conn, Context};
 use crate::fanout::encoded::Run;
+use crate::fanout::fingerprint::Fingerprints;
 use crate::fanout::hub::{ChannelId, Hub};
 use crate::fanout::stored::{ChannelState, Fetches, Released, Since, Waiter};
 use crate::link::{LinkId, Metrics};
@@ -49,7 +51,7 @@ pub(super) struct Relay {
     arrived: Arrived,
     /// Conns that were handed more than may wait for them.
     slow: Vec<LinkId>,
-    keys: RandomState,
+    fingerprints: Fingerprints,
 }
 
 /// Messages for one channel that arrived one right after the other and go out together.
@@ -71,9 +73,10 @@ pub(super) struct Subscribed {
 impl Relay {
     pub(super) fn new(keys: RandomState, patience_ms: u64) -> Self {
         Relay {
+            fingerprints: Fingerprints::new(&keys),
             hub: Hub::new(keys.clone()),
             owners: Hub::new(keys.clone()),
-            gaps: Gaps::new(keys.clone()),
+            gaps: Gaps::new(keys),
             fetches: Fetches::default(),
             held: 0,
             patience_ms,
@@ -81,7 +84,6 @@ impl Relay {
             waited: 0,
             arrived: Arrived::default(),
             slow: Vec::new(),
-            keys,
         }
     }
 
@@ -179,7 +181,7 @@ impl Relay {
     /// Redis was asked for a channel's messages once more, behind the asks that were made:
     /// everybody waits for what is stored behind that.
     pub(super) fn catch_up_with(&mut self, name: &str) {
-        let Some(channel) = self.hub.find(name) else { return };
+        let Some(channel) = self.hub.find(name.as_bytes()) else { return };
         let name = self.hub.name(channel).clone();
         self.hub.hold_all(channel);
         let state = self.hub.state(channel);
@@ -197,16 +199,15 @@ impl Relay {
     pub(super) fn deliver(&mut self, delivery: Delivery<'_>, table: &mut Table, cx: &mut Context) {
         cx.metrics.deliveries_total += 1;
         let Delivery { channel: name, payload, except } = delivery;
-        let Some(mut channel) = self.heard_channel(name).filter(|_| !payload.is_empty()) else {
+        let Some(channel) = self.heard_channel(name).filter(|_| !payload.is_empty()) else {
             return;
         };
         if !self.arrived.takes(channel, except, payload) {
+            // The channel stays: whoever is closed by this leaves it later, by an effect.
             self.deliver_arrived(table, cx);
-            let Some(still) = self.heard_channel(name) else { return };
-            channel = still;
         }
         if payload.len() > JOINED_MESSAGE {
-            return self.fan_out(channel, Run::new([payload].into_iter()), except, table, cx);
+            return self.fan_out(channel, Run::new(payload, iter::empty()), except, table, cx);
         }
         (self.arrived.channel, self.arrived.except) = (channel, except);
         self.arrived.bytes.extend_from_slice(payload);
@@ -215,14 +216,16 @@ impl Relay {
 
     /// Hands out the messages that may have had to wait for others to go with.
     pub(super) fn deliver_arrived(&mut self, table: &mut Table, cx: &mut Context) {
-        if self.arrived.ends.is_empty() {
-            return;
-        }
-        let mut arrived = std::mem::take(&mut self.arrived);
-        self.fan_out(arrived.channel, Run::new(arrived.payloads()), arrived.except, table, cx);
-        arrived.bytes.clear();
-        arrived.ends.clear();
-        self.arrived = arrived;
+        let Some(first) = self.arrived.ends.first() else { return };
+        let first = *first;
+        let Arrived { channel, except, .. } = self.arrived;
+        let mut bytes = std::mem::take(&mut self.arrived.bytes);
+        let mut ends = std::mem::take(&mut self.arrived.ends);
+        let others = ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]);
+        self.fan_out(channel, Run::new(&bytes[..first], others), except, table, cx);
+        bytes.clear();
+        ends.clear();
+        (self.arrived.bytes, self.arrived.ends) = (bytes, ends);
     }
 
     /// Takes the conns that were handed more than may wait for them: their timers have changed.
@@ -245,7 +248,7 @@ impl Relay {
             return;
         }
         let payload = payload.filter(|payload| !payload.is_empty());
-        let hash = payload.map(|payload| self.hash(payload));
+        let hash = payload.map(|payload| self.fingerprints.of(payload));
         let state = self.hub.state(channel);
         let released = state.release(number, None, &mut self.fetches);
         hash.into_iter().for_each(|hash| state.saw_stored(hash));
@@ -310,8 +313,7 @@ impl Relay {
         table: &mut Table,
         cx: &mut Context,
     ) -> Vec<LinkId> {
-        let name = std::str::from_utf8(name).ok();
-        let Some(channel) = name.and_then(|name| self.hub.find(name)) else { return Vec::new() };
+        let Some(channel) = self.hub.find(name) else { return Vec::new() };
         if !std::mem::replace(&mut self.hub.state(channel).confirmed, true) {
             self.gaps.heard(channel, &self.hub, &mut self.slow, table, cx);
         }
@@ -334,7 +336,7 @@ impl Relay {
         table: &mut Table,
         cx: &mut Context,
     ) -> Vec<LinkId> {
-        let Some(channel) = self.hub.find(name) else { return Vec::new() };
+        let Some(channel) = self.hub.find(name.as_bytes()) else { return Vec::new() };
         let mut links = Vec::new();
         for index in self.hub.subscribers(channel) {
             if let Some((link, slot)) = table.at(index)
@@ -350,7 +352,7 @@ impl Relay {
 
     /// The conns of an owner.
     pub(super) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
-        let Some(owner) = self.owners.find(owner) else { return Vec::new() };
+        let Some(owner) = self.owners.find(owner.as_bytes()) else { return Vec::new() };
         let conns = self.owners.subscribers(owner);
         conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
     }
@@ -368,7 +370,7 @@ impl Relay {
 
     /// The channel of that name, if somebody hears it and the broker has confirmed it.
     fn heard_channel(&mut self, name: &[u8]) -> Option<ChannelId> {
-        let channel = self.hub.find(std::str::from_utf8(name).ok()?)?;
+        let channel = self.hub.find(name)?;
         self.hub.state(channel).confirmed.then_some(channel)
     }
 
@@ -418,7 +420,7 @@ impl Relay {
     ) {
         let holds = self.hub.state(channel).holds();
         for payload in run.payloads() {
-            let hash = self.hash(payload);
+            let hash = self.fingerprints.of(payload);
             let state = self.hub.state(channel);
             state.delivered(hash, &self.fetches);
             if holds {
@@ -463,10 +465,6 @@ impl Relay {
     fn is_current(&self, channel: ChannelId, name: &Arc<str>) -> bool {
         self.hub.contains(channel) && Arc::ptr_eq(self.hub.name(channel), name)
     }
-
-    fn hash(&self, payload: &[u8]) -> u64 {
-        self.keys.hash_one(payload) | 1
-    }
 }
 
 impl Arrived {
@@ -475,10 +473,5 @@ impl Arrived {
         (channel, except) == (self.channel, self.except)
             && payload.len() <= JOINED_MESSAGE
             && self.bytes.len() + payload.len() <= JOINED_BYTES
-    }
-
-    fn payloads(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
     }
 }

@@ -39,7 +39,15 @@ impl Server {
     }
 
     /// Routes what conns want, and the application's answers to them.
+    #[inline]
     pub(super) fn route_effects(&mut self) {
+        // This is asked after every message, of which hardly one has effects.
+        if self.cx.has_effects() || self.application.is_some() {
+            self.route_all_effects();
+        }
+    }
+
+    fn route_all_effects(&mut self) {
         loop {
             if let Some((link, effect)) = self.cx.take() {
                 // Whoever comes now has not heard what arrived before.

@@ -217,13 +217,27 @@ fn what_was_said_before_a_close_is_delivered_and_stored() {
 }
 
 #[test]
+fn a_browser_that_says_nothing_behind_its_close_is_closed_when_it_has_the_answer() {
+    let mut world = World::new(settings());
+    let id = world.open(HEARS);
+    world.browsers[id].polite = false;
+    world.send_frame(id, Opcode::Close, b"\x03\xe8");
+    world.run();
+    assert_eq!(world.heard(id), [Heard::Close(Some(1000), String::new())]);
+    let browser = &world.browsers[id];
+    assert_eq!((browser.finished_ms, browser.closed_ms), (None, Some(world.now_ms)));
+    assert_eq!(world.metrics().conns, 0);
+}
+
+#[test]
 fn a_browser_that_does_not_hang_up_after_its_close_is_closed() {
-    for taking in [None, Some(1)] {
+    for (taking, behind) in [(None, &b"?"[..]), (Some(1), b"")] {
         let mut world = World::new(settings());
         let id = world.open(HEARS);
         world.browsers[id].polite = false;
         world.browsers[id].appetite = taking;
-        world.send_frame(id, Opcode::Close, b"\x03\xe8");
+        world.send(id, &[&masked(Opcode::Close, b"\x03\xe8"), behind].concat());
+        world.run();
         world.pass(4_900);
         assert_eq!(world.browsers[id].closed_ms, None);
         world.pass(200);
@@ -262,7 +276,7 @@ fn each_breach_of_the_protocol_has_its_close_code() {
             world.send(id, &masked(Opcode::Text, b"ignored"));
             world.run();
             assert_eq!(closed_with(&world.heard(id)), Some(code), "{bytes:x?} cut at {cut}");
-            assert_eq!(world.browsers[id].finished_ms.is_some(), bytes[0] == 0x88);
+            assert_eq!(world.browsers[id].shut_ms().is_some(), bytes[0] == 0x88);
             assert_eq!(world.metrics().protocol_errors_total, 1);
             assert_eq!((world.metrics().conns_open, world.heard(other)), (1, vec![]));
             world.vanish(id);

@@ -59,21 +59,20 @@ fn a_socket_is_not_shut_before_the_browser_has_answered_our_close() {
     for code in CODES {
         let (mut world, id) = closed(code);
         assert_eq!(codes(&mut world, id), [Some(code)]);
-        assert_eq!(world.browsers[id].finished_ms, None, "{code}: shut before the answer");
+        assert_eq!(world.browsers[id].shut_ms(), None, "{code}: shut before the answer");
         if code == 1009 {
             world.send(id, &masked(Opcode::Binary, &[0x88; 3000])[100..]);
         }
         world.send(id, &masked(Opcode::Text, &[b'x'; 200]));
         world.send(id, &masked(Opcode::Ping, b"nobody answers"));
         world.run();
-        assert_eq!(world.browsers[id].finished_ms, None, "{code}: shut by something else");
+        assert_eq!(world.browsers[id].shut_ms(), None, "{code}: shut by something else");
         world.pass(1_000);
         world.send(id, &close(code));
         world.run();
-        assert_eq!(world.browsers[id].finished_ms, Some(world.now_ms), "{code}: not shut at once");
-        assert_eq!((world.heard(id), world.browsers[id].closed_ms), (vec![], None));
-        world.hang_up(id);
-        assert_eq!(world.browsers[id].closed_ms, Some(world.now_ms));
+        assert_eq!(world.browsers[id].shut_ms(), Some(world.now_ms), "{code}: not shut at once");
+        let closed_ms = world.browsers[id].closed_ms;
+        assert_eq!((world.heard(id), closed_ms), (vec![], Some(world.now_ms)), "{code}");
     }
 }
 
@@ -85,10 +84,10 @@ fn an_answer_to_our_close_is_found_however_it_is_cut() {
         world.send(id, &bytes[..cut]);
         world.run();
         let begun = bytes.len() - 8 + 2;
-        assert_eq!(world.browsers[id].finished_ms.is_some(), cut >= begun, "cut at {cut}");
+        assert_eq!(world.browsers[id].shut_ms().is_some(), cut >= begun, "cut at {cut}");
         world.send(id, &bytes[cut..]);
         world.run();
-        assert!(world.browsers[id].finished_ms.is_some(), "cut at {cut}");
+        assert!(world.browsers[id].shut_ms().is_some(), "cut at {cut}");
     }
 }
 
@@ -120,7 +119,7 @@ fn a_close_that_lay_behind_what_a_turn_had_time_for_is_the_answer() {
     world.turn();
     world.shut_down();
     assert_eq!(codes(&mut world, id), [Some(1001)]);
-    assert_eq!(world.browsers[id].finished_ms, Some(world.now_ms));
+    assert_eq!(world.browsers[id].shut_ms(), Some(world.now_ms));
 }
 
 #[test]
@@ -131,7 +130,7 @@ fn a_close_that_is_wrong_is_answered_and_no_other_is_waited_for() {
         world.browsers[id].polite = false;
         world.send(id, &masked(Opcode::Close, payload));
         world.run();
-        assert_eq!(world.browsers[id].finished_ms, Some(world.now_ms), "{payload:x?}");
+        assert_eq!(world.browsers[id].shut_ms(), Some(world.now_ms), "{payload:x?}");
     }
 }
 
@@ -146,9 +145,9 @@ fn what_came_with_a_handshake_that_is_refused_by_closing_is_passed_over() {
         world.send(id, &[&head, &early[..cut]].concat());
         world.send(id, &early[cut..]);
         world.run();
-        assert_eq!(world.browsers[id].finished_ms, None);
+        assert_eq!(world.browsers[id].shut_ms(), None);
         world.send(id, &close(4403));
         world.run();
-        assert_eq!(world.browsers[id].finished_ms, Some(world.now_ms), "cut at {cut}");
+        assert_eq!(world.browsers[id].shut_ms(), Some(world.now_ms), "cut at {cut}");
     }
 }

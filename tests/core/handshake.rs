@@ -154,9 +154,9 @@ fn refusing_by_close_is_a_101_and_a_close_code_that_the_page_sees() {
         let id = ask(&mut world, &bytes);
         assert_eq!(world.status(id), Some(101));
         assert!(matches!(&world.heard(id)[..], [Heard::Close(Some(c), _)] if *c == code));
-        assert!(world.browsers[id].finished_ms.is_none() && world.browsers[id].closed_ms.is_none());
+        assert_eq!(world.browsers[id].shut_ms(), None);
         world.send_frame(id, Opcode::Close, &code.to_be_bytes());
-        assert!(world.browsers[id].finished_ms.is_some() && world.browsers[id].closed_ms.is_none());
+        assert_eq!(world.browsers[id].closed_ms, Some(world.now_ms));
     }
     world.kill_redis();
     world.pass(200);

@@ -8,8 +8,8 @@ use crate::support::{Folder, Wsloop};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-const OLD: &str = "the old secret, of more than thirty-two bytes";
-const NEW: &str = "the new secret, of more than thirty-two bytes";
+pub const OLD: &str = "the old secret, of more than thirty-two bytes";
+pub const NEW: &str = "the new secret, of more than thirty-two bytes";
 
 fn file(folder: &Folder, name: &str, bytes: impl AsRef<[u8]>) -> String {
     let path: PathBuf = folder.join(name);
@@ -27,7 +27,7 @@ fn by(secret: impl AsRef<[u8]>) -> String {
 }
 
 /// Whether john is let in with a token that is signed with that secret.
-fn lets_in(server: &Wsloop, secret: impl AsRef<[u8]>) -> bool {
+pub fn lets_in(server: &Wsloop, secret: impl AsRef<[u8]>) -> bool {
     match server.try_connect(&by(secret)) {
         Ok(client) => {
             client.close();

@@ -18,6 +18,7 @@ mod publisher;
 mod redis;
 mod redis_conditions;
 mod regressions;
+mod reload;
 mod resp_port;
 mod sockets;
 mod stress;

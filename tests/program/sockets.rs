@@ -1,6 +1,7 @@
 //! The program over real sockets, with the embedded broker: handshakes, pages, limits, signals and
 //! the many ways in which a connection ends.
 
+mod calls;
 mod closing;
 mod descriptors;
 mod listening;
@@ -189,20 +190,6 @@ fn past_the_limit_conns_are_told_when_to_come_again() {
     let mut third = eventually("a place is free", || server.try_connect("room").ok());
     assert_eq!(first.arrived(), []);
     assert_eq!(third.arrived(), []);
-}
-
-/// A terminal that closes sends it twice, and the shell in it once more.
-#[test]
-fn a_second_sighup_does_not_hurry() {
-    let mut server = Wsloop::start(&["--shutdown-timeout", "3600", "--close-timeout", "3600"]);
-    let mut silent = server.connect("room");
-    server.process().signal("HUP");
-    silent.hear_close(1001, "");
-    server.process().signal("HUP");
-    thread::sleep(Duration::from_millis(200));
-    assert!(server.is_running(), "the silent client has an hour");
-    server.process().signal("TERM");
-    assert!(server.wait().success());
 }
 
 #[test]

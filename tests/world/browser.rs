@@ -165,6 +165,11 @@ impl Browser {
         }
     }
 
+    /// When the server shut its writing side, alone or with the whole socket.
+    pub fn shut_ms(&self) -> Option<u64> {
+        self.finished_ms.or(self.closed_ms)
+    }
+
     fn read_frames(&mut self, bytes: &mut [u8], now_ms: u64) {
         let mut input = bytes;
         let compression = self

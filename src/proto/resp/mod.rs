@@ -308,19 +308,15 @@ fn bulk(input: &[u8], limit: usize) -> Option<(&[u8], &[u8])> {
 
 /// The length of the bulk string at the front of `input`, and what is behind its line.
 fn bulk_length(input: &[u8]) -> Option<(usize, &[u8])> {
-    let mut rest = input.strip_prefix(b"$")?;
+    let digits = input.strip_prefix(b"$")?;
     let mut length = 0;
     // More digits than any length here has are for the scanner to refuse.
-    for _ in 0..10 {
-        let (&byte, behind) = rest.split_first()?;
+    for (at, byte) in digits.iter().take(11).enumerate() {
         match byte {
-            b'0'..=b'9' => length = length * 10 + usize::from(byte - b'0'),
-            b'\r' if rest.len() < input.len() - 1 => {
-                return Some((length, behind.strip_prefix(b"\n")?));
-            }
+            b'0'..=b'9' if at < 10 => length = length * 10 + usize::from(byte - b'0'),
+            b'\r' if at > 0 => return Some((length, digits[at + 1..].strip_prefix(b"\n")?)),
             _ => return None,
         }
-        rest = behind;
     }
     None
 }

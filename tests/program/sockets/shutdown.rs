@@ -4,15 +4,6 @@ use super::*;
 
 #[test]
 fn sigterm_says_1001_to_every_conn_and_ends_with_status_0() {
-    says_1001_to_every_conn_and_ends_with_status_0("TERM");
-}
-
-#[test]
-fn sighup_ends_as_sigterm_does() {
-    says_1001_to_every_conn_and_ends_with_status_0("HUP");
-}
-
-fn says_1001_to_every_conn_and_ends_with_status_0(signal: &str) {
     let mut server = Wsloop::start(&[]);
     let mut clients: Vec<Client> =
         (0..20).map(|_| server.connect(&format!("room?{OPEN}"))).collect();
@@ -20,7 +11,7 @@ fn says_1001_to_every_conn_and_ends_with_status_0(signal: &str) {
     let mut half = tcp(server.address());
     half.write_all(b"GET /ws/room HTTP/1.1\r\n").expect("bytes are taken");
     server.expect_metric("conns", |n| n == 23);
-    server.process().signal(signal);
+    server.process().signal("TERM");
     for client in &mut clients {
         client.expect_close(1001, "shutting down");
     }

@@ -171,7 +171,7 @@ impl Model {
         let waits = |id: &usize| {
             let guest = &self.guests[*id];
             let mut memberships = guest.memberships.iter();
-            memberships.any(|m| m.catches_up && m.channel == name)
+            memberships.any(|m| m.answered && m.catches_up && m.channel == name)
         };
         if !channel.members.iter().any(waits) {
             let [last, before] = channel.last_delivered.clone();

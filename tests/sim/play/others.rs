@@ -207,8 +207,11 @@ impl Game {
             }
             RespTurn::Stall { who: at, after } => {
                 let id = clients - who(at, clients);
-                local.clients[id].stalled = true;
-                self.world.stall_resp(id, after);
+                // Who is about to end its side reads all first.
+                if self.world.resp_clients[id].ending.is_none() {
+                    local.clients[id].stalled = true;
+                    self.world.stall_resp(id, after);
+                }
             }
             RespTurn::Resume { who: at } => {
                 let id = clients - who(at, clients);

@@ -1,0 +1,133 @@
+//! L4: what a configuration that is read again changes, and what it cannot change.
+//!
+//! Conns that are open keep what they were granted. What is judged anew for each handshake follows
+//! the new values, and so do limits that are looked at each time. What links, timers and listeners
+//! were made with needs a restart, and is named.
+
+use super::Config;
+use super::flags::FLAGS;
+
+/// The flags that can change while conns are open, as `Settings::renew` does it.
+const LIVE: [&str; 28] = [
+    "allow",
+    "require-login",
+    "token-key-file",
+    "token-algorithm",
+    "token-audience",
+    "token-leeway",
+    "session-key",
+    "session-cookie",
+    "session-format",
+    "session-secret-file",
+    "session-user",
+    "session-groups",
+    "handshake-timeout",
+    "close-timeout",
+    "shutdown-timeout",
+    "max-head-size",
+    "max-fragments",
+    "outbox-limit",
+    "overflow",
+    "memory-limit",
+    "max-connections",
+    "max-handshakes",
+    "subprotocols",
+    "allowed-hosts",
+    "allowed-origins",
+    "refuse",
+    "log",
+    "config",
+];
+
+/// What is another since the configuration was read before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Names of what follows the new values, `[[allow]]` among them.
+    pub live: Vec<&'static str>,
+    /// Names of what stays as it was until a restart.
+    pub fixed: Vec<&'static str>,
+}
+
+impl Config {
+    /// Takes over what `new` has otherwise and can change, and says what that is, by what was
+    /// given. Files with keys are read each time; whether they say something else is not found out.
+    pub fn renew(&mut self, new: &Config) -> Changes {
+        let mut changes = Changes::default();
+        for flag in FLAGS.iter().map(|flag| flag.name) {
+            let texts = |config: &Config| config.given.get(flag).map(|(texts, _)| texts.to_vec());
+            if texts(self) == texts(new) {
+                continue;
+            }
+            if LIVE.contains(&flag) && self.can_follow(flag, new) {
+                self.given.copy(flag, &new.given);
+                changes.live.push(flag);
+            } else {
+                changes.fixed.push(flag);
+            }
+        }
+        if self.settings.rules != new.settings.rules {
+            self.settings.rules = new.settings.rules.clone();
+            changes.live.push("[[allow]]");
+        }
+        let front = |config: &Config| {
+            (config.settings.front.routes.clone(), config.settings.front.upstreams.clone())
+        };
+        if front(self) != front(new) && !changes.fixed.contains(&"upstream") {
+            changes.fixed.push("[[route]]");
+        }
+        changes
+    }
+
+    fn can_follow(&self, flag: &str, new: &Config) -> bool {
+        let (old, new) = (&self.settings, &new.settings);
+        match flag {
+            "outbox-limit" => old.max_message_size == new.max_message_size,
+            flag if flag.starts_with("token-") => {
+                old.sources.token.is_some() == new.sources.token.is_some()
+            }
+            flag if flag.starts_with("session-") => {
+                old.sources.session.is_some() == new.sources.session.is_some()
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{command, serve};
+
+    fn config(args: &[&str]) -> Config {
+        let matches = command("wsloop").try_get_matches_from([&["wsloop"], args].concat());
+        serve(&matches.expect("known flags"), 20_000).expect("a configuration")
+    }
+
+    #[test]
+    fn what_can_follow_is_a_flag() {
+        for name in LIVE {
+            assert!(FLAGS.iter().any(|flag| flag.name == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_changes_is_named_and_what_needs_a_restart_apart() {
+        let same = ["--expire=60", "--allow=publish-user", "--max-handshakes=9"];
+        let mut known = config(&same);
+        assert_eq!(known.renew(&config(&same)), Changes::default());
+        let other = config(&["--expire=61", "--max-handshakes=9", "--refuse=close"]);
+        let changes = Changes { live: vec!["allow", "refuse"], fixed: vec!["expire"] };
+        assert_eq!(known.renew(&other), changes);
+        let changes = Changes { live: vec![], fixed: vec!["expire"] };
+        assert_eq!(known.renew(&other), changes, "it waits for a restart still");
+        let larger = ["--max-message-size=64KiB", "--outbox-limit=1MiB"];
+        let changes = Changes { live: vec![], fixed: vec!["max-message-size", "outbox-limit"] };
+        assert_eq!(config(&same).renew(&config(&[&same[..], &larger].concat())), changes);
+    }
+
+    #[test]
+    fn a_source_neither_begins_nor_ends() {
+        let changes = config(&[]).renew(&config(&["--session-key=session:{}"]));
+        assert_eq!(changes.fixed, ["session-key"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! L3: what other threads tell the loop: lines of the log that were lost, and new settings, which
+//! they have read from files, because the loop reads none.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use mio::Waker;
+use signal_hook::consts::SIGHUP;
+
+use super::reactor::Reactor;
+use super::signals::is_ignored;
+use crate::browser::settings::Settings;
+
+/// Tells the loop from another thread.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    sender: Sender<Settings>,
+    waker: Arc<Waker>,
+}
+
+impl Remote {
+    /// Has the server take over what can change while conns are open. What is told after the end
+    /// is told nobody.
+    pub fn renew(&self, settings: Settings) {
+        let told = self.sender.send(settings);
+        let _ = told.map(|()| self.waker.wake());
+    }
+}
+
+/// Where the loop hears of it.
+#[derive(Debug)]
+pub(super) struct News {
+    sender: Sender<Settings>,
+    receiver: Receiver<Settings>,
+    waker: Arc<Waker>,
+}
+
+impl News {
+    /// No news; `waker` is woken when there are.
+    pub(super) fn new(waker: Arc<Waker>) -> News {
+        let (sender, receiver) = mpsc::channel();
+        News { sender, receiver, waker }
+    }
+
+    /// Who can tell.
+    pub(super) fn remote(&self) -> Remote {
+        Remote { sender: self.sender.clone(), waker: self.waker.clone() }
+    }
+
+    /// The next.
+    pub(super) fn take(&self) -> Option<Settings> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl Reactor {
+    /// For other threads that have something to tell.
+    pub fn remote(&self) -> Remote {
+        self.news.remote()
+    }
+
+    /// Has the metrics say how many lines of the log were lost, as is counted there.
+    #[doc(hidden)]
+    pub fn count_lost_lines(&mut self, lines: Arc<AtomicU64>) {
+        self.lost_lines = lines;
+    }
+
+    /// Takes what they have told.
+    pub(super) fn on_news(&mut self) {
+        while let Some(settings) = self.news.take() {
+            self.server.renew(settings);
+        }
+    }
+}
+
+/// SIGHUP, for a thread that waits for it. `None` where this process ignores it, as under `nohup`.
+#[derive(Debug)]
+pub struct HangUps(UnixStream);
+
+impl HangUps {
+    /// From now on SIGHUP is heard here instead of ending the process.
+    pub fn register() -> io::Result<Option<HangUps>> {
+        if is_ignored(SIGHUP) {
+            return Ok(None);
+        }
+        let (receiver, sender) = UnixStream::pair()?;
+        signal_hook::low_level::pipe::register(SIGHUP, sender)?;
+        Ok(Some(HangUps(receiver)))
+    }
+
+    /// Waits for the next one; several that came meanwhile are one.
+    pub fn wait(&mut self) -> io::Result<()> {
+        match self.0.read(&mut [0; 64])? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
