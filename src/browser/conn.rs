@@ -230,37 +230,6 @@ impl Conn {
         }
     }
 
-    /// A conn whose request was answered elsewhere, of which it is known where it comes from: it
-    /// may ask for more, or its end is shut.
-    pub(crate) fn returned(
-        link: LinkId,
-        (address, via, wake): (Option<IpAddr>, Via, Tick),
-        stays: bool,
-        cx: &mut Context,
-    ) -> Self {
-        let (began, rest) = (cx.now.tick(), Vec::new());
-        let life = match stays {
-            true => {
-                cx.metrics.handshakes_pending += 1;
-                let whence = Whence { address, via, unserved: None };
-                Life::Head(Head { began, whence, rested: true, rest })
-            }
-            false => {
-                cx.put(link, Effect::Finish);
-                Life::Closing(Closing { since: began, ..Closing::default() })
-            }
-        };
-        Conn { outbox: Outbox::default(), owners: Subscriptions::default(), wake, life }
-    }
-
-    /// Where a conn comes from whose request is answered elsewhere.
-    pub(crate) fn whence(&self) -> Option<(Option<IpAddr>, Via, Tick)> {
-        match &self.life {
-            Life::Head(head) => Some((head.whence.address, head.whence.via, self.wake)),
-            _ => None,
-        }
-    }
-
     /// What the conn hears and how, from when it is subscribed until it begins to close.
     pub(crate) fn member(&mut self) -> Option<&mut Member> {
         match &mut self.life {

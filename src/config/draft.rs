@@ -108,14 +108,14 @@ impl ServerDraft {
     }
 
     /// Whether the demo is on: not in front of an application.
-    fn is_demo(&self, is_open: bool) -> Result<bool, Wrong> {
-        match (self.demo, &self.upstream) {
-            (Some(true), Some(_)) => {
-                let why = "its pages are not served in front of the application of --upstream; \
-                           leave one out";
+    fn is_demo(&self, is_open: bool, file: &File) -> Result<bool, Wrong> {
+        match (self.demo, self.upstream.is_some() || !file.routes.is_empty()) {
+            (Some(true), true) => {
+                let why = "its pages are not served in front of an application (--upstream, \
+                           [[route]]); leave one out";
                 Err(Wrong { flag: "demo", why: why.to_owned() })
             }
-            (demo, upstream) => Ok(demo.unwrap_or(is_open && upstream.is_none())),
+            (demo, is_front) => Ok(demo.unwrap_or(is_open && !is_front)),
         }
     }
 
@@ -145,7 +145,7 @@ impl ServerDraft {
         let (mut warnings, mut notes) = (Vec::new(), Vec::new());
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
-        let demo = self.is_demo(is_open)?;
+        let demo = self.is_demo(is_open, file)?;
         let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
         front::finish(&mut self.settings, self.upstream.take(), &file.routes, hidden)?;
         if demo {

@@ -36,7 +36,7 @@ pub(super) const IDLE: Flag<ServerDraft> = Flag {
     variable: "WSLOOP_UPSTREAM_IDLE",
     takes: Count(0..=MOST, |draft, count| draft.settings.front.idle = count),
     default: Value("32"),
-    help: "Most of them that are kept for the next request; 0 is one for each request",
+    help: "How many of them are kept for the next request; 0 is none",
 };
 pub(super) const WAITING: Flag<ServerDraft> = Flag {
     name: "upstream-waiting",

@@ -291,7 +291,7 @@ fn bytes_arrive_as_they_were_however_everything_is_cut() {
         (seed % most as u64) as usize
     };
     let mut stage = Stage::new(settings());
-    for _ in 0..200 {
+    for _ in 0..40 {
         let browser = stage.browser();
         for _ in 0..1 + below(4) {
             let up = body(below(200_000), &mut below);

@@ -112,7 +112,7 @@ fn own_paths_win_and_the_question_of_who_somebody_is_has_no_answer_outside() {
         ("/wsloop.js", 302),
         ("/metrics", 200),
         ("/echo", 426),
-        ("/ws/", 404),
+        ("/ws/", 426),
         ("/ws/topic", 426),
         ("/ws-auth/", 404),
         ("/%77s-auth", 404),
