@@ -273,9 +273,10 @@ fn route(value: &Spanned<DeValue<'_>>, place: String) -> Result<Route, Fault> {
     for (key, value) in value.get_ref().as_table().into_iter().flat_map(in_order) {
         let name = key.get_ref().as_ref();
         let read = match name {
-            "prefix" => text(value).and_then(|text| match text.starts_with('/') {
-                true => Ok(prefix = Some(text.to_owned())),
-                false => Err(format!("{} begins without a slash", values::quoted(text))),
+            "prefix" => text(value).and_then(|text| {
+                let no = || format!("{} begins without a slash", values::quoted(text));
+                prefix = Some(text).filter(|text| text.starts_with('/')).map(str::to_owned);
+                prefix.is_some().then_some(()).ok_or_else(no)
             }),
             "upstream" => text(value).and_then(upstream).map(|upstream| to = Some(upstream)),
             _ => {

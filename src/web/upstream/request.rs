@@ -301,6 +301,7 @@ pub(super) fn push(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Whether a trailer of that name is passed on: none that would say as a header what is ours.
 pub(super) fn passes_as_trailer(name: &str) -> bool {
-    let is = |other: &&str| name.eq_ignore_ascii_case(other);
-    !HOP_BY_HOP.iter().any(|other| is(other)) && !name.contains('_') && !says_whence(name)
+    !HOP_BY_HOP.iter().any(|other| name.eq_ignore_ascii_case(other))
+        && !name.contains('_')
+        && !says_whence(name)
 }

@@ -122,7 +122,7 @@ pub(crate) fn upstream(text: &str) -> Result<Upstream, String> {
     let scheme = scheme.to_ascii_lowercase();
     if scheme == "unix" {
         let path = rest.strip_prefix("//").unwrap_or(rest);
-        return at_socket(path, Speaks::Http).map_err(|why| wrong(why));
+        return at_socket(path, Speaks::Http).map_err(wrong);
     }
     let (speaks, port) = match scheme.as_str() {
         "http" => (Speaks::Http, Some(80)),
@@ -138,7 +138,7 @@ pub(crate) fn upstream(text: &str) -> Result<Upstream, String> {
         return Err(wrong(&format!("there is no // after {scheme}:")));
     };
     if speaks == Speaks::Uwsgi && rest.starts_with('/') {
-        return at_socket(rest, Speaks::Uwsgi).map_err(|why| wrong(why));
+        return at_socket(rest, Speaks::Uwsgi).map_err(wrong);
     }
     let authority = match (speaks, rest.strip_suffix('/')) {
         (Speaks::Http, Some(authority)) => authority,
