@@ -230,7 +230,8 @@ class Command(RedisTestCase):
             self.assertTrue(said.startswith(b"HTTP/1.1 100 Continue\r\n\r\n"), said)
             raw.sendall(b"x")
             said = said.partition(b"\r\n\r\n")[2] + raw.makefile("rb").read()
-        self.assertRegex(said, rb"(?s)^HTTP/1.1 200 .*\r\nConnection: close\r\n\r\nthe project's page$")
+        end = rb"\r\nConnection: close\r\n\r\n12\r\nthe project's page\r\n0\r\n\r\n$"
+        self.assertRegex(said, rb"(?s)^HTTP/1.1 200 .*" + end)
 
     def test_so_they_do_however_the_command_was_started(self):
         root = str(PROJECT.parents[1])
