@@ -1,48 +1,25 @@
-//! L1: by what a message is known again: 64 bits of it, by keys that no peer knows.
+//! L1: by what a message is known again: 64 bits of it, by a key that no peer knows.
 //!
-//! Every delivery is hashed, so that an outage can tell news from what was had before. A hash for
-//! tables would take as long as all else that is done for a small message, and here nothing is
-//! looked up by it: two messages need only be unlikely to have the same.
+//! Nothing is looked up by it: two messages need only be unlikely to have the same.
 
 use std::hash::{BuildHasher, RandomState};
 
+use foldhash::quality::FixedState;
+
 /// Makes the fingerprints of messages.
 #[derive(Debug)]
-pub(crate) struct Fingerprints {
-    keys: [u64; 2],
-}
+pub(crate) struct Fingerprints(FixedState);
 
 impl Fingerprints {
     /// Those of these keys.
     pub(crate) fn new(keys: &RandomState) -> Self {
-        // Odd, so that no step takes all to 0.
-        Fingerprints { keys: [0, 1].map(|number: u8| keys.hash_one(number) | 1) }
+        Fingerprints(FixedState::with_seed(keys.hash_one("fingerprints")))
     }
 
     /// That of a message; never 0.
     pub(crate) fn of(&self, message: &[u8]) -> u64 {
-        let [first, second] = self.keys;
-        let (blocks, rest) = message.as_chunks::<16>();
-        // The length tells the filled up last block from a full one.
-        let mut state = fold(first ^ message.len() as u64, second);
-        for block in blocks {
-            state = step(state, block, second);
-        }
-        let mut last = [0; 16];
-        last[..rest.len()].copy_from_slice(rest);
-        fold(step(state, &last, second), first) | 1
+        self.0.hash_one(message) | 1
     }
-}
-
-fn step(state: u64, block: &[u8; 16], key: u64) -> u64 {
-    let (words, _) = block.as_chunks::<8>();
-    fold(u64::from_le_bytes(words[0]) ^ state, u64::from_le_bytes(words[1]) ^ key)
-}
-
-/// Both halves of the product, each bit of which depends on all lower ones of the factors.
-fn fold(one: u64, other: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other);
-    product as u64 ^ (product >> 64) as u64
 }
 
 #[cfg(test)]

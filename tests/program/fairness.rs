@@ -9,6 +9,7 @@ use crate::support::{Process, Wsloop};
 /// The median that a quiet client's echo stays below.
 const MEDIAN: Duration = Duration::from_millis(20);
 const FLOODERS: &str = "20";
+const TRIES: usize = 3;
 /// Echoes of the quiet client in each flood.
 const ECHOES: usize = 100;
 /// The flood ends by itself, whatever becomes of the test.
@@ -46,7 +47,12 @@ fn median_beside(kind: &str) -> Duration {
 fn a_flood_leaves_a_quiet_client_its_echo() {
     // One after the other: beside each other they would be four floods.
     for kind in ["ping", "pong", "text", "fragment"] {
-        let median = median_beside(kind);
-        assert!(median < MEDIAN, "{kind}: {median:?}");
+        // What else the machine does at the time may cost some milliseconds; a server that is not
+        // fair costs hundreds each time.
+        let mut medians = Vec::new();
+        while medians.len() < TRIES && medians.last().is_none_or(|median| *median >= MEDIAN) {
+            medians.push(median_beside(kind));
+        }
+        assert!(medians.last() < Some(&MEDIAN), "{kind}: {medians:?}");
     }
 }

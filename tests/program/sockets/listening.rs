@@ -9,11 +9,30 @@ fn start(args: &[&str]) -> (Process, Vec<SocketAddr>) {
 
 /// The program with these arguments alone, and where it says that it listens.
 fn start_with(args: &[&str], environment: &[(&str, &str)]) -> (Process, Vec<SocketAddr>) {
+    try_start(args, environment).expect("it listens")
+}
+
+/// The same with arguments for a port that is free: somebody else may take it first, and then it is
+/// another.
+fn start_at_free_port(
+    args: impl Fn(u16) -> Vec<String>,
+    environment: &[(&str, &str)],
+) -> (u16, Process, Vec<SocketAddr>) {
+    let start = |_| {
+        let port = free_port();
+        let args = args(port);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        try_start(&args, environment).map(|(process, addresses)| (port, process, addresses))
+    };
+    (0..5).find_map(start).expect("it listens")
+}
+
+fn try_start(args: &[&str], environment: &[(&str, &str)]) -> Option<(Process, Vec<SocketAddr>)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
     command.env_clear().envs(environment.iter().copied()).args(args).args(["--resp", "off"]);
     let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     let mut lines = BufReader::new(process.stdout()).lines();
-    let first = lines.next().expect("it listens").expect("text");
+    let first = lines.next()?.expect("text");
     // One write follows another without a pause; whatever there is comes by the first metric.
     let mut all = vec![address(&first)];
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -21,7 +40,7 @@ fn start_with(args: &[&str], environment: &[(&str, &str)]) -> (Process, Vec<Sock
     while let Ok(line) = receiver.recv_timeout(Duration::from_millis(500)) {
         all.push(address(&line));
     }
-    (process, all)
+    Some((process, all))
 }
 
 fn address(line: &str) -> SocketAddr {
@@ -61,9 +80,8 @@ fn any_free_port_of_a_name_is_one_port_on_all_its_addresses() {
 #[test]
 fn every_interface_of_both_families_may_have_one_port() {
     for order in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"], ["127.0.0.1", "[::]"]] {
-        let port = free_port();
-        let given = order.map(|host| format!("{host}:{port}"));
-        let (_process, addresses) = start(&["--listen", &given[0], "--listen", &given[1]]);
+        let args = |port| order.map(|host| format!("--listen={host}:{port}")).to_vec();
+        let (port, _process, addresses) = start_at_free_port(args, &[]);
         assert_eq!(addresses.len(), 2, "{order:?}");
         expect_101(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
         expect_101(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port));
@@ -75,12 +93,11 @@ fn every_interface_of_both_families_may_have_one_port() {
 
 #[test]
 fn an_address_that_is_given_twice_is_listened_on_once() {
-    let port = free_port();
-    let (name, number) = (format!("localhost:{port}"), format!("127.0.0.1:{port}"));
     let folder = Folder::new();
     let preload = other_system(&folder);
-    let args = ["--listen", &name, "--listen", &number];
-    let (_process, addresses) = start_with(&args, &[("LD_PRELOAD", &preload)]);
+    let args = |port| ["localhost", "127.0.0.1"].map(|host| format!("--listen={host}:{port}"));
+    let preload = [("LD_PRELOAD", &*preload)];
+    let (_, _process, addresses) = start_at_free_port(|port| args(port).to_vec(), &preload);
     assert_eq!(addresses.len(), 2, "{addresses:?}");
 }
 
