@@ -7,14 +7,17 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `accepting` is about who comes, `table` about links, `routing` about what conns want,
-//! `brokering` and `said` about what the broker says, `relay` and `handout` about who hears it,
-//! `gaps` about outages, `clients` about RESP clients, `memory` about what all of them hold.
+//! `accepting` is about who comes, `table` about links, `dialed` about those that are dialed,
+//! `routing` about what conns want, `brokering` and `said` about what the broker says, `relay` and
+//! `handout` about who hears it, `gaps` about outages, `clients` about RESP clients, `guests` about
+//! requests that go on to an application, `memory` about what all of them hold.
 
 mod accepting;
 mod brokering;
 mod clients;
+mod dialed;
 mod gaps;
+mod guests;
 mod handout;
 mod lines;
 mod memory;
@@ -35,6 +38,7 @@ use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, Wish};
+use crate::web::upstream::Proxy;
 pub(crate) use accepting::SURPLUS;
 use brokering::Loss;
 use clients::Clients;
@@ -58,6 +62,8 @@ pub struct Server {
     /// The application, if it is asked about handshakes.
     application: Option<Application>,
     clients: Clients,
+    /// What goes between browsers and upstreams.
+    proxy: Proxy,
     strangers: Strangers,
     memory: Memory,
     /// The channel on which the application speaks to us.
@@ -82,6 +88,7 @@ impl Server {
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
         let patience_ms = settings.broker.patience_ms();
+        let proxy = Proxy::new(&settings.front);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
@@ -93,6 +100,7 @@ impl Server {
             broker_link: None,
             application,
             clients: Clients::default(),
+            proxy,
             strangers: Strangers::default(),
             memory: Memory::default(),
             control,
@@ -105,7 +113,6 @@ impl Server {
     /// Takes note of what happened.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
         self.set_now(now);
-        let now_ms = self.cx.now.mono_ms;
         match input {
             Input::Received { link, bytes } => {
                 self.cx.took(bytes.len());
@@ -114,16 +121,7 @@ impl Server {
             Input::WentOn { link } => self.received(link, &mut []),
             Input::LookingUp { link } => self.on_lookup(link, true),
             Input::LookedUp { link } => self.on_lookup(link, false),
-            Input::Connected { link } => match self.party(link) {
-                Some(Party::Redis) => {
-                    self.broker.redis().into_iter().for_each(|redis| redis.connected(now_ms));
-                }
-                Some(Party::App(at)) => {
-                    let at = *at;
-                    self.application.iter_mut().for_each(|app| app.connected(at, now_ms));
-                }
-                _ => {}
-            },
+            Input::Connected { link } => self.on_connected(link),
             Input::Blocked { link } => self.blocked(link),
             Input::Writable { link } => {
                 self.table.get(link).into_iter().for_each(|slot| slot.blocked = false);
@@ -161,7 +159,9 @@ impl Server {
             for link in self.table.conns(|_| true) {
                 self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
             }
+            self.drop_guests();
         }
+        self.proxy.measure(&mut self.cx.metrics);
         self.bound_memory();
         self.route();
         self.note_evictions();
@@ -177,6 +177,8 @@ impl Server {
             Some(Party::Redis) if self.broker.has_kept() => Wish::GoOn,
             Some(Party::Client(client)) => client.wish(),
             Some(Party::Redis | Party::App(_)) => Wish::Read,
+            Some(Party::Guest(at)) => self.proxy.guest_wish(*at),
+            Some(Party::Uplink(at)) => self.proxy.uplink_wish(*at),
             Some(Party::Gone(_)) | None => Wish::Rest,
         };
         match wish {
@@ -214,6 +216,8 @@ impl Server {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
             Some(Party::Client(client)) => fill(into, client.unsent()),
+            Some(Party::Guest(at)) => fill(into, self.proxy.guest_unsent(*at)),
+            Some(Party::Uplink(at)) => fill(into, self.proxy.uplink_unsent(*at)),
             Some(Party::Gone(_)) | None => 0,
         }
     }
@@ -228,6 +232,10 @@ impl Server {
             Party::Client(client) => {
                 client.advance(n);
                 client.unsent().is_empty()
+            }
+            Party::Guest(_) | Party::Uplink(_) => {
+                self.upstream_advance(link, n);
+                return;
             }
             Party::Gone(_) => true,
         };
@@ -289,7 +297,8 @@ impl Server {
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
         assert_eq!(self.strangers.count() as u64, count(|conn| conn.is_stranger()));
-        let (mut clients, mut asked) = (0, 0);
+        let (mut clients, mut asked, mut guests) = (0, 0, (0, 0));
+        self.proxy.check_invariants();
         for slot in self.table.slots() {
             match &slot.party {
                 Party::Browser(conn) => {
@@ -298,6 +307,8 @@ impl Server {
                     assert!(!over || conn.is_closing(), "an outbox is past its limit");
                 }
                 Party::Client(_) => clients += 1,
+                Party::Guest(_) => guests.0 += 1,
+                Party::Uplink(_) => guests.1 += 1,
                 Party::Redis | Party::App(_) | Party::Gone(_) => {}
             }
             let idle = slot.lines == 0 && !slot.blocked;
@@ -306,6 +317,7 @@ impl Server {
         }
         assert_eq!(self.cx.metrics.resp_clients, clients);
         assert_eq!(self.clients.len() as u64, clients);
+        assert_eq!(self.proxy.count(), guests);
         let unanswered = self.application.as_ref().map_or(0, Application::unanswered);
         assert_eq!(unanswered, asked, "a question is kept about who has gone");
     }
@@ -333,34 +345,6 @@ impl Server {
         }
     }
 
-    /// A link has its name and is being dialed.
-    fn on_dialing(&mut self, link: LinkId) {
-        let now_ms = self.cx.now.mono_ms;
-        match self.party(link) {
-            Some(Party::Redis) => self.broker_link = Some(link),
-            Some(Party::App(at)) => {
-                let at = *at;
-                self.application.iter_mut().for_each(|app| app.dialing(at, link, now_ms));
-            }
-            _ => {}
-        }
-    }
-
-    /// The name of a dialed link is being looked up, or was.
-    fn on_lookup(&mut self, link: LinkId, begins: bool) {
-        let now_ms = self.cx.now.mono_ms;
-        match self.party(link) {
-            Some(Party::Redis) => {
-                self.broker.redis().into_iter().for_each(|redis| redis.on_lookup(begins, now_ms));
-            }
-            Some(Party::App(at)) => {
-                let at = *at;
-                self.application.iter_mut().for_each(|app| app.on_lookup(at, begins, now_ms));
-            }
-            _ => {}
-        }
-    }
-
     /// Bytes that arrived, or those that were left over when there are none.
     fn received(&mut self, link: LinkId, bytes: &mut [u8]) {
         let now_ms = self.cx.now.mono_ms;
@@ -372,6 +356,7 @@ impl Server {
                 self.application.iter_mut().for_each(|app| app.received(at, bytes, now_ms));
             }
             Some(Party::Client(_)) => self.client_received(link, bytes),
+            Some(Party::Guest(_) | Party::Uplink(_)) => self.upstream_received(link, bytes),
             Some(Party::Gone(_)) | None => {}
         }
     }
@@ -384,7 +369,7 @@ impl Server {
         match slot.party {
             Party::Browser(_) => self.after(link),
             Party::Client(_) => self.after_client(link),
-            Party::Redis | Party::App(_) | Party::Gone(_) => {}
+            _ => {}
         }
     }
 
@@ -406,6 +391,7 @@ impl Server {
                 self.application.iter_mut().for_each(|app| app.hung_up(at, failure, now_ms));
             }
             Some(Party::Client(_)) => self.client_hung_up(link, cause == Cause::Ended),
+            Some(Party::Guest(_) | Party::Uplink(_)) => self.upstream_hung_up(link, failure),
             Some(Party::Gone(_)) | None => {}
         }
     }
@@ -429,6 +415,7 @@ impl Server {
         let ends_ms = if self.ends_ms.is_some() { 0 } else { grace_ms };
         self.ends_ms = Some(self.cx.now.mono_ms + ends_ms);
         self.drop_clients();
+        self.proxy.end();
         for link in self.table.conns(|conn| !conn.is_closing()) {
             self.on_conn(link, |conn, cx| conn.shut_down(link, cx));
         }
@@ -453,6 +440,8 @@ impl Server {
                 {
                     conn.wake = 0;
                     self.on_conn(link, |conn, cx| conn.look_after(link, cx));
+                } else if let Some((link, _)) = self.table.at(index) {
+                    self.guest_fired(link, at);
                 }
             }
         }
