@@ -66,21 +66,25 @@ for (const launch of [() => chromium([THROTTLE]), firefox]) {
     });
 
     test('a page that waits in the back-forward cache tries at once when it is back', async () => {
-      site.mode = 'cut';
-      const tab = await open(site.page([freshRoom(), { explain: false }]));
-      await waitFor(tab, 'close');
-      await tab.evaluate(() => (window.Math.random = () => 30));
-      // An attempt may have been planned already.
-      let lost = await waitFor(tab, 'close', 2);
-      if (lost.reconnectIn < 30000) lost = await waitFor(tab, 'close', 3);
-      assert.ok(lost.reconnectIn >= 30000);
-      await tab.goto(new URL('/blank.html', site.url).href);
-      site.mode = 'pass';
-      await tab.back();
-      await expectToHear(tab);
-      const restored = (await seen(tab, 'pageshow')).at(-1);
+      // A browser that is short of something may keep no page for once.
+      let restored;
+      for (let tries = 3; tries > 0 && !restored?.persisted; tries -= 1) {
+        site.mode = 'cut';
+        const tab = await open(site.page([freshRoom(), { explain: false }]));
+        await waitFor(tab, 'close');
+        await tab.evaluate(() => (window.Math.random = () => 30));
+        // An attempt may have been planned already.
+        let lost = await waitFor(tab, 'close', 2);
+        if (lost.reconnectIn < 30000) lost = await waitFor(tab, 'close', 3);
+        assert.ok(lost.reconnectIn >= 30000);
+        await tab.goto(new URL('/blank.html', site.url).href);
+        site.mode = 'pass';
+        await tab.back();
+        await expectToHear(tab);
+        restored = (await seen(tab, 'pageshow')).at(-1);
+        assert.ok((await seen(tab, 'open'))[0].at - restored.at < 15000);
+      }
       assert.equal(restored.persisted, true);
-      assert.ok((await seen(tab, 'open'))[0].at - restored.at < 15000);
     });
 
     test('a throttled tab hears what comes, is not closed, and comes back', async () => {
