@@ -51,6 +51,12 @@ impl World {
         Now { mono_ms: self.now_ms, unix_ms: self.unix_ms() }
     }
 
+    /// The time that the server is told, which it remembers should the clock go back.
+    fn told_now(&mut self) -> Now {
+        self.latest_ms = self.latest_ms();
+        self.now()
+    }
+
     /// The time of day.
     pub fn unix_ms(&self) -> u64 {
         self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
@@ -58,15 +64,18 @@ impl World {
 
     pub(super) fn accept_browser(&mut self, from: Option<IpAddr>) -> LinkId {
         let peer = from.map_or(SOMEWHERE, |address| SocketAddr::new(address, 4321));
-        self.server.accept(peer, self.now())
+        let now = self.told_now();
+        self.server.accept(peer, now)
     }
 
     pub(super) fn accept_resp_client(&mut self) -> LinkId {
-        self.server.accept_client(SOMEWHERE, self.now())
+        let now = self.told_now();
+        self.server.accept_client(SOMEWHERE, now)
     }
 
     pub(super) fn handle(&mut self, input: Input<'_>) {
-        self.server.handle(input, self.now());
+        let now = self.told_now();
+        self.server.handle(input, now);
     }
 
     pub(super) fn handle_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
@@ -75,7 +84,8 @@ impl World {
     }
 
     pub(super) fn tick(&mut self) {
-        self.server.tick(self.now());
+        let now = self.told_now();
+        self.server.tick(now);
     }
 
     /// Whether a link is to be read now. One that rests is not asked again until the server names
