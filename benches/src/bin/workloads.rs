@@ -92,32 +92,22 @@ fn delivery() {
 
 /// Ten thousand frames of 64 bytes: a hundred turns in which each of a hundred conns sends one.
 fn echo() {
-    let mut core = Core::local();
-    let request = upgrade(ECHO, &[]);
-    let conns: Vec<_> = (0..100).map(|_| core.open(&request)).collect();
-    let frame = masked(text(64).as_bytes());
-    let mut turns = vec![vec![frame; conns.len()]; 100];
-    let sent = measured(|| {
-        let mut sent = 0;
-        for frames in &mut turns {
-            for (conn, frame) in conns.iter().zip(frames) {
-                core.receive(*conn, frame);
-            }
-            sent += core.drain();
-        }
-        sent
-    });
-    assert_eq!(sent, 10_000 * (2 + 64));
+    assert_eq!(come_back(100, 100, 64), 10_000 * (2 + 64));
 }
 
 /// A hundred frames of 64 KiB: ten turns in which each of ten conns sends one, in one read.
 fn large() {
+    assert_eq!(come_back(10, 10, 64 << 10), 100 * (10 + (64 << 10)));
+}
+
+/// Frames of that many bytes come back, one of each conn in each turn; returns the bytes sent.
+fn come_back(conns: usize, turns: usize, bytes: usize) -> usize {
     let mut core = Core::local();
     let request = upgrade(ECHO, &[]);
-    let conns: Vec<_> = (0..10).map(|_| core.open(&request)).collect();
-    let frame = masked(text(64 << 10).as_bytes());
-    let mut turns = vec![vec![frame; conns.len()]; 10];
-    let sent = measured(|| {
+    let conns: Vec<_> = (0..conns).map(|_| core.open(&request)).collect();
+    let frame = masked(text(bytes).as_bytes());
+    let mut turns = vec![vec![frame; conns.len()]; turns];
+    measured(|| {
         let mut sent = 0;
         for frames in &mut turns {
             for (conn, frame) in conns.iter().zip(frames) {
@@ -126,8 +116,7 @@ fn large() {
             sent += core.drain();
         }
         sent
-    });
-    assert_eq!(sent, 100 * (10 + (64 << 10)));
+    })
 }
 
 /// Ten thousand pushes of 64 bytes, to one conn each, as many in a turn as a read brings.
