@@ -12,6 +12,7 @@ use crate::web::upstream::{Errand, Forwarded, Returned};
 
 impl Server {
     /// A conn's request is to be answered by an upstream.
+    #[inline(never)]
     pub(super) fn forward(&mut self, link: LinkId, request: Forwarded) {
         let Some(conn) = self.table.conn(link) else { return };
         let (Some(whence), Some(stranger)) = (conn.whence(), conn.stranger()) else { return };
@@ -30,7 +31,16 @@ impl Server {
     }
 
     /// What is to be done about guests and about links to upstreams.
+    #[inline]
     pub(super) fn run_upstream_errands(&mut self) {
+        // This is asked after every message of every browser.
+        if self.proxy.has_errands() {
+            self.run_all_upstream_errands();
+        }
+    }
+
+    #[inline(never)]
+    fn run_all_upstream_errands(&mut self) {
         while let Some(errand) = self.proxy.next_errand() {
             match errand {
                 Errand::Dial(at, target) => self.table.dial(Party::Uplink(at), target),
@@ -87,6 +97,7 @@ impl Server {
     }
 
     /// The timer entry of whoever is there has fired at that tick.
+    #[inline(never)]
     pub(super) fn guest_fired(&mut self, link: LinkId, fired: Tick) {
         self.proxy.set_now(self.cx.now.tick());
         match self.party(link) {
@@ -121,8 +132,8 @@ impl Server {
         self.after_guest(link);
     }
 
-    /// The kernel took bytes of a guest's or of an upstream's link: whether nothing waits.
-    pub(super) fn upstream_advance(&mut self, link: LinkId, n: usize) -> bool {
+    /// The kernel took bytes of a guest's or of an upstream's link.
+    pub(super) fn upstream_advance(&mut self, link: LinkId, n: usize) {
         self.proxy.set_now(self.cx.now.tick());
         let sent = match self.party(link) {
             Some(Party::Guest(at)) => {
@@ -139,10 +150,10 @@ impl Server {
             slot.blocked &= !sent;
         }
         self.run_upstream_errands();
-        sent
     }
 
     /// A guest's or an upstream's link has ended or failed.
+    #[inline(never)]
     pub(super) fn upstream_hung_up(&mut self, link: LinkId, failure: Option<&str>) {
         self.proxy.set_now(self.cx.now.tick());
         match self.party(link) {

@@ -7,10 +7,11 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `accepting` is about who comes, `table` about links, `dialed` about those that are dialed,
-//! `routing` about what conns want, `brokering` and `said` about what the broker says, `relay` and
-//! `handout` about who hears it, `gaps` about outages, `clients` about RESP clients, `guests` about
-//! requests that go on to an application, `memory` about what all of them hold.
+//! `accepting` is about who comes, `table` about links, `others` about those of others than
+//! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
+//! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
+//! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
+//! `memory` about what all of them hold.
 
 mod accepting;
 mod brokering;
@@ -21,6 +22,7 @@ mod guests;
 mod handout;
 mod lines;
 mod memory;
+mod others;
 mod relay;
 mod routing;
 mod said;
@@ -172,14 +174,9 @@ impl Server {
 
     /// What a link wants of the loop as to its input.
     pub fn wish(&self, link: LinkId) -> Wish {
-        let wish = match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) => conn.wish(),
-            Some(Party::Redis) if self.broker.has_kept() => Wish::GoOn,
-            Some(Party::Client(client)) => client.wish(),
-            Some(Party::Redis | Party::App(_)) => Wish::Read,
-            Some(Party::Guest(at)) => self.proxy.guest_wish(*at),
-            Some(Party::Uplink(at)) => self.proxy.uplink_wish(*at),
-            Some(Party::Gone(_)) | None => Wish::Rest,
+        let wish = match self.table.peek_conn(link) {
+            Some(conn) => conn.wish(),
+            None => self.wish_of_another(link),
         };
         match wish {
             Wish::Read | Wish::GoOn if self.cx.has_no_room() => Wish::Later,
@@ -209,43 +206,20 @@ impl Server {
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
-        match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) => conn.slices(into),
-            Some(Party::Redis) => fill(into, self.broker.unsent()),
-            Some(Party::App(at)) => {
-                fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
-            }
-            Some(Party::Client(client)) => fill(into, client.unsent()),
-            Some(Party::Guest(at)) => fill(into, self.proxy.guest_unsent(*at)),
-            Some(Party::Uplink(at)) => fill(into, self.proxy.uplink_unsent(*at)),
-            Some(Party::Gone(_)) | None => 0,
+        match self.table.peek_conn(link) {
+            Some(conn) => conn.slices(into),
+            None => self.slices_of_another(link, into),
         }
     }
 
     /// The first `n` of those bytes are sent.
     pub fn advance(&mut self, link: LinkId, n: usize) {
         let Some(slot) = self.table.get(link) else { return };
-        let sent = match &mut slot.party {
-            Party::Browser(conn) => conn.advance(link, n, &mut self.cx),
-            Party::Redis => self.broker.advance(n),
-            Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
-            Party::Client(client) => {
-                client.advance(n);
-                client.unsent().is_empty()
-            }
-            Party::Guest(_) | Party::Uplink(_) => {
-                self.upstream_advance(link, n);
-                return;
-            }
-            Party::Gone(_) => true,
-        };
-        let is_client = matches!(slot.party, Party::Client(_));
+        let Party::Browser(conn) = &mut slot.party else { return self.advance_another(link, n) };
+        let sent = conn.advance(link, n, &mut self.cx);
         slot.blocked &= !sent;
         if self.cx.has_effects() {
             self.route_effects();
-        }
-        if is_client {
-            self.after_client(link);
         }
     }
 
@@ -347,17 +321,9 @@ impl Server {
 
     /// Bytes that arrived, or those that were left over when there are none.
     fn received(&mut self, link: LinkId, bytes: &mut [u8]) {
-        let now_ms = self.cx.now.mono_ms;
-        match self.party(link) {
-            Some(Party::Browser(_)) => self.browser_received(link, bytes),
-            Some(Party::Redis) => self.broker_received(bytes),
-            Some(Party::App(at)) => {
-                let at = *at;
-                self.application.iter_mut().for_each(|app| app.received(at, bytes, now_ms));
-            }
-            Some(Party::Client(_)) => self.client_received(link, bytes),
-            Some(Party::Guest(_) | Party::Uplink(_)) => self.upstream_received(link, bytes),
-            Some(Party::Gone(_)) | None => {}
+        match self.table.is_browser(link) {
+            true => self.browser_received(link, bytes),
+            false => self.another_received(link, bytes),
         }
     }
 
@@ -470,16 +436,5 @@ impl Server {
             conn.wake = self.wheel.schedule(at, link.index);
         }
         self.table.stand(link, 1);
-    }
-}
-
-/// One slice of all that waits, if anything does.
-fn fill<'a>(into: &mut [IoSlice<'a>], unsent: &'a [u8]) -> usize {
-    match into.first_mut().filter(|_| !unsent.is_empty()) {
-        None => 0,
-        Some(slot) => {
-            *slot = IoSlice::new(unsent);
-            1
-        }
     }
 }

@@ -130,6 +130,11 @@ impl Table {
         }
     }
 
+    /// Whether a browser is there.
+    pub(super) fn is_browser(&self, link: LinkId) -> bool {
+        self.peek_conn(link).is_some()
+    }
+
     /// The Redis client of that link.
     pub(super) fn client(&mut self, link: LinkId) -> Option<&mut RespClient> {
         match &mut self.get(link)?.party {

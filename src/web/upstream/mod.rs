@@ -257,6 +257,12 @@ impl Proxy {
         at
     }
 
+    /// Whether the owner is to do something.
+    #[inline]
+    pub(crate) fn has_errands(&self) -> bool {
+        !self.errands.is_empty()
+    }
+
     /// The next thing that the owner is to do.
     pub(crate) fn next_errand(&mut self) -> Option<Errand> {
         self.errands.pop_front()
