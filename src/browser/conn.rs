@@ -70,6 +70,8 @@ pub(crate) enum Unserved {
 pub(super) struct Head {
     pub began: Tick,
     pub whence: Whence,
+    /// It was answered before, and may take its time to ask for more.
+    pub rested: bool,
     /// The incomplete head.
     pub rest: Vec<u8>,
 }
@@ -215,7 +217,8 @@ impl Conn {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
-        Conn { outbox: Outbox::default(), wake: 0, life: Life::Head(Head { began, whence, rest }) }
+        let head = Head { began, whence, rested: false, rest };
+        Conn { outbox: Outbox::default(), wake: 0, life: Life::Head(head) }
     }
 
     /// What the conn hears and how, from when it is subscribed until it begins to close.

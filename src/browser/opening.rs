@@ -252,6 +252,7 @@ impl Conn {
     ) {
         match known {
             Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
+            Identified::Elsewhere(..) => {}
             Identified::By(request, WhoAsks::Known(known)) => {
                 self.admit(link, request, known, begun, cx);
             }

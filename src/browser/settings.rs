@@ -10,6 +10,7 @@ use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::web::Page;
+use crate::web::upstream::Front;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
@@ -96,6 +97,8 @@ pub struct Settings {
     pub metrics_path: Option<String>,
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
+    /// Where requests go that are not for this server itself.
+    pub front: Front,
     /// Where messages come from.
     pub broker: BrokerSettings,
 }
@@ -185,6 +188,7 @@ impl Settings {
             pages: Vec::new(),
             metrics_path: None,
             echo_path: None,
+            front: Front::default(),
             broker: BrokerSettings {
                 expire_s: 3600,
                 kind: BrokerKind::Local { store_limit: 64 << 20 },

@@ -8,6 +8,7 @@ mod asks;
 mod closing;
 mod deflate;
 mod fanout;
+mod front;
 mod grants;
 mod handshake;
 mod identity;
