@@ -91,7 +91,9 @@ impl Model {
         let guest = &mut self.guests[id];
         guest.life = Life::Closing;
         guest.awaits.clear();
-        self.kept.retain(|(of, _)| *of != id);
+        if !guest.goodbye {
+            self.kept.retain(|(of, _)| *of != id);
+        }
         for membership in &guest.memberships {
             let name = &membership.channel;
             let Some(channel) = self.channels.get_mut(name) else { continue };

@@ -137,6 +137,8 @@ pub struct Guest {
     pub unstored: usize,
     /// What ends it is a close frame.
     pub polite: bool,
+    /// It was open when the server ended, and is heard until its close frame.
+    pub goodbye: bool,
     /// It has been sent what ends it.
     pub answered: bool,
     /// It has ended its side, and gets until then what waits for it.
@@ -193,6 +195,7 @@ impl Guest {
             ended: None,
             unstored: 0,
             polite: false,
+            goodbye: false,
             answered: false,
             reads_until_ms: None,
             silent: false,
