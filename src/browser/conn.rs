@@ -70,6 +70,8 @@ pub(crate) enum Unserved {
 pub(super) struct Head {
     pub began: Tick,
     pub whence: Whence,
+    /// It was answered before, and may take its time to ask for more.
+    pub rested: bool,
     /// The incomplete head.
     pub rest: Vec<u8>,
 }
@@ -235,7 +237,8 @@ impl Conn {
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
-        Conn { outbox: Outbox::default(), wake: 0, life: Life::Head(Head { began, whence, rest }) }
+        let head = Head { began, whence, rested: false, rest };
+        Conn { outbox: Outbox::default(), wake: 0, life: Life::Head(head) }
     }
 
     /// What the conn hears and how, from when it is subscribed until it begins to close.
@@ -437,7 +440,8 @@ impl Conn {
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
             Life::Head(head) => {
-                cx.metrics.conns_silent_total += u64::from(last == Last::Answer);
+                let silent = last == Last::Answer && !head.rested;
+                cx.metrics.conns_silent_total += u64::from(silent);
                 left.stranger = Some(Network::of(head.whence.address));
             }
             Life::Asking(asking) => left.asked = asking.asked,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::access::crowds::Network;
 use crate::web::admin::Inspect;
+use crate::web::upstream::Forwarded;
 
 /// Something that a conn wants of another party.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub enum Effect {
     Moved(Network),
     /// Answer this about the server.
     Inspect(Inspect),
+    /// Have an upstream answer its request, which takes its link over for that time.
+    Forward(Box<Forwarded>),
     /// Ask the broker for what is stored under this name: the session of who asks.
     AskSession(String),
     /// Ask the application this.

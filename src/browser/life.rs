@@ -1,7 +1,7 @@
 //! L2: a conn's deadlines and the ways it ends: pings and timeouts, expiry of its token, disconnect
 //! by the application, overflow of its outbox, shutdown.
 
-use super::conn::{Closing, Conn, Last, Life, Member, Unserved};
+use super::conn::{Closing, Conn, Head, Last, Life, Member, Unserved};
 use super::context::{Context, Pace};
 use super::effect::Effect;
 use super::refusal::{self, Refusal};
@@ -269,6 +269,11 @@ impl Conn {
             }
             return;
         }
+        if let Life::Head(Head { rested: true, .. }) = &self.life
+            && !self.has_begun()
+        {
+            return self.drop_now(link, cx);
+        }
         cx.metrics.handshake_timeouts_total += 1;
         match &self.life {
             Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
@@ -303,6 +308,9 @@ impl Conn {
             Life::Closing(Closing { since, .. }) => return Some((since + pace.close, Due::Close)),
             Life::Head(head) if head.whence.unserved.is_some() => {
                 return Some((head.began + pace.unserved, Due::Handshake));
+            }
+            Life::Head(head) if head.rested && head.rest.is_empty() => {
+                return Some((head.began + pace.keep_alive, Due::Handshake));
             }
             Life::Head(head) => head.began,
             Life::Asking(asking) => asking.begun.since,

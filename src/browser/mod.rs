@@ -6,6 +6,7 @@ mod arriving;
 mod conn;
 mod context;
 mod effect;
+mod elsewhere;
 mod explain;
 mod frames;
 pub(crate) mod handshake;

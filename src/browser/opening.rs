@@ -276,6 +276,7 @@ impl Conn {
         match known {
             Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
             Identified::Inspects(asked) => cx.put(link, Effect::Inspect(asked)),
+            Identified::Elsewhere(..) => {}
             Identified::By(request, WhoAsks::Known(known)) => {
                 self.admit(link, request, known, begun, cx);
             }

@@ -11,6 +11,7 @@ use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::web::Page;
 use crate::web::admin::Admin;
+use crate::web::upstream::Front;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
@@ -106,6 +107,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
+    /// Where requests go that are not for this server itself.
+    pub front: Front,
     /// Where messages come from.
     pub broker: BrokerSettings,
 }
@@ -212,6 +215,7 @@ impl Settings {
             health_path: None,
             admin: None,
             echo_path: None,
+            front: Front::default(),
             broker: BrokerSettings {
                 expire_s: 3600,
                 kind: BrokerKind::Local { store_limit: 64 << 20 },

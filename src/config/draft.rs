@@ -9,18 +9,21 @@ use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::server;
 use crate::web::Page;
+use crate::web::upstream::Upstream;
 
 use super::file::File;
 use super::pages::Chat;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
-use super::{Config, Resp, machine, pages, running, values};
+use super::{Config, Resp, front, machine, pages, running, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
 const OWN_DESCRIPTORS: usize = 24;
 /// Sockets to Redis: one, and while it is replaced another.
 const REDIS_DESCRIPTORS: usize = 2;
+/// Links to one upstream that are closed and not gone yet.
+const CLOSING: usize = 16;
 /// Addresses that a name stands for.
 const ADDRESSES: usize = 2;
 /// Most Redis clients of the embedded broker, where there are descriptors enough.
@@ -47,6 +50,7 @@ pub(super) struct ServerDraft {
     pub admin: Option<String>,
     pub admin_token: Option<Vec<u8>>,
     pub log: LevelFilter,
+    pub upstream: Option<Upstream>,
     pub redis: Option<RedisSettings>,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
@@ -72,6 +76,7 @@ impl ServerDraft {
             admin: None,
             admin_token: None,
             log: LevelFilter::INFO,
+            upstream: None,
             redis: None,
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
@@ -101,7 +106,22 @@ impl ServerDraft {
         };
         let operators = self.admin.as_ref().map_or(0, |_| ADDRESSES + server::OPERATORS);
         let listeners = ADDRESSES * self.listen.len() + operators;
-        OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application
+        let front = &self.settings.front;
+        // The same of these, a few in each turn.
+        let upstreams = front.upstreams.len() * (front.connections + CLOSING);
+        OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application + upstreams
+    }
+
+    /// Whether the demo is on: not in front of an application.
+    fn is_demo(&self, is_open: bool, file: &File) -> Result<bool, Wrong> {
+        match (self.demo, self.upstream.is_some() || !file.routes.is_empty()) {
+            (Some(true), true) => {
+                let why = "its pages are not served in front of an application (--upstream, \
+                           [[route]]); leave one out";
+                Err(Wrong { flag: "demo", why: why.to_owned() })
+            }
+            (demo, is_front) => Ok(demo.unwrap_or(is_open && !is_front)),
+        }
     }
 
     /// What is granted, and to which hosts. What the demo has is for this machine alone, whosever
@@ -130,7 +150,9 @@ impl ServerDraft {
         let (mut warnings, mut notes) = (Vec::new(), Vec::new());
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
-        let demo = self.demo.unwrap_or(is_open);
+        let demo = self.is_demo(is_open, file)?;
+        let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
+        front::finish(&mut self.settings, self.upstream.take(), &file.routes, hidden)?;
         if demo {
             notes.push(demo_note(self.allow.is_some()).to_owned());
         }
@@ -158,13 +180,7 @@ impl ServerDraft {
         self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
-        if db != 0 && self.settings.prefix.is_empty() {
-            warnings.push(format!(
-                "--redis names database {db}, but Redis has one set of channels for all databases: \
-                 another wsloop on this Redis hears the same messages and disconnects the same \
-                 users; give each a --prefix of its own"
-            ));
-        }
+        warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
             Some(redis) => BrokerKind::Redis(RedisSettings {
@@ -269,6 +285,17 @@ fn own_paths(settings: &Settings) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+/// What a database of its own does not keep apart.
+fn shared_channels(db: u32, prefix: &str) -> Option<String> {
+    (db != 0 && prefix.is_empty()).then(|| {
+        format!(
+            "--redis names database {db}, but Redis has one set of channels for all databases: \
+             another wsloop on this Redis hears the same messages and disconnects the same users; \
+             give each a --prefix of its own"
+        )
+    })
 }
 
 /// Whom the PROXY protocol is taken from.

@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{redis_url, running, sources};
+use super::{front, redis_url, running, sources};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -53,6 +53,12 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("660"),
         help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
+    front::UPSTREAM,
+    front::TIMEOUT,
+    front::CONNECTIONS,
+    front::IDLE,
+    front::WAITING,
+    front::KEEP_ALIVE,
     Flag {
         name: "redis",
         variable: "WSLOOP_REDIS",
@@ -473,23 +479,11 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Serve the chat at `/chat/` and grant what it needs, unless `--allow` is given; off, \
                too, where something says who a browser belongs to, and with `--require-login`",
     },
-    Flag {
-        name: "metrics",
-        variable: "WSLOOP_METRICS",
-        takes: Text("PATH", set!(settings.metrics_path, values::own_path, "/metrics")),
-        default: Words("off"),
-        help: "Path that answers with counters for Prometheus",
-    },
+    front::METRICS,
     running::HEALTH,
     running::ADMIN,
     running::ADMIN_TOKEN_FILE,
-    Flag {
-        name: "echo",
-        variable: "WSLOOP_ECHO",
-        takes: Text("PATH", set!(settings.echo_path, values::own_path, "/echo")),
-        default: Words("off"),
-        help: "WebSockets on exactly this path get their own messages back, to test a client with",
-    },
+    front::ECHO,
     Flag {
         name: "log",
         variable: "WSLOOP_LOG",

@@ -11,6 +11,7 @@ mod check;
 mod draft;
 mod file;
 mod flags;
+mod front;
 mod machine;
 mod pages;
 pub(crate) mod redis_url;

@@ -74,6 +74,12 @@ impl Config {
             self.settings.rules = new.settings.rules.clone();
             changes.live.push("[[allow]]");
         }
+        let front = |config: &Config| {
+            (config.settings.front.routes.clone(), config.settings.front.upstreams.clone())
+        };
+        if front(self) != front(new) && !changes.fixed.contains(&"upstream") {
+            changes.fixed.push("[[route]]");
+        }
         changes
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It owns every socket, in a slab with the same places as the core's. It knows readiness, budgets
 //! and the clock; it does not know which link is whose. Its rules:
-//! * links that were dialed are read before those that were accepted, so that Redis never waits for
+//! * links that the core says come first are read before the others, so that Redis never waits for
 //!   browsers;
 //! * a link is read at most [`READS`] times in a turn, however many events and leftovers name it,
 //!   and reading has a time budget. A link that a budget stopped is left over, once. The next turn
@@ -226,7 +226,7 @@ impl Reactor {
     /// Hands on what the events say; links are read until that time, or all of them once in a
     /// sweep, which leaves the leftovers for its end.
     pub(super) fn hear(&mut self, events: &Events, until: Option<Instant>) {
-        let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
+        let (mut first, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
             match event.token() {
@@ -240,7 +240,7 @@ impl Reactor {
                     let Some(entry) = self.link(link) else { continue };
                     entry.ending |= event.is_read_closed();
                     entry.failing |= event.is_error();
-                    let (was_dialed, left_over) = (entry.dialed, entry.left_over);
+                    let (comes_first, left_over) = (entry.comes_first, entry.left_over);
                     if !entry.made {
                         self.on_dialed(link);
                     } else if event.is_writable() {
@@ -252,13 +252,13 @@ impl Reactor {
                         entry.has_more = true;
                     }
                     if readable && !left_over {
-                        if was_dialed { &mut dialed } else { &mut fresh }.push(link);
+                        if comes_first { &mut first } else { &mut fresh }.push(link);
                     }
                 }
             }
         }
         let were_left = self.leftovers.len();
-        self.read_all(dialed, fresh, until);
+        self.read_all(first, fresh, until);
         if until.is_some() {
             self.read_leftovers(were_left, until);
         }
@@ -270,9 +270,9 @@ impl Reactor {
         self.end_listening_when_quiet();
     }
 
-    /// Reads those that were dialed, then those that have something new to say.
-    fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>, until: Option<Instant>) {
-        for link in dialed {
+    /// Reads those that come first, then the others that have something new to say.
+    fn read_all(&mut self, first: Vec<LinkId>, fresh: Vec<LinkId>, until: Option<Instant>) {
+        for link in first {
             self.read(link, None);
         }
         let mut over = false;
@@ -293,7 +293,7 @@ impl Reactor {
             left -= 1;
             let Some(entry) = self.link(link) else { continue };
             entry.left_over = false;
-            let over = match entry.dialed {
+            let over = match entry.comes_first {
                 true => self.read(link, None),
                 false => self.read(link, until),
             };
@@ -355,7 +355,8 @@ impl Reactor {
     }
 
     pub(super) fn dial(&mut self, link: LinkId, target: Target) {
-        self.insert(link, Socket::unmade(link.generation));
+        let comes_first = self.server.comes_first(link);
+        self.insert(link, Socket::unmade(link.generation, comes_first));
         match self.dials.begin(link, target) {
             Ok(None) => self.server.handle(Input::LookingUp { link }, self.now),
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),

@@ -2,8 +2,8 @@
 //!
 //! Its rules:
 //! * announced, everything goes on as before, but the server is not ready;
-//! * while it drains, handshakes are finished and conns are served; open ones are told one after
-//!   the other, at even distances and in an order of chance, that the server restarts;
+//! * while it drains, handshakes are finished, conns and requests are served; open conns are told
+//!   one after the other, at even distances and in an order of chance, that the server restarts;
 //! * then whoever is left is told so, handshakes are refused, and nobody new is served;
 //! * when the time of that is over, whoever is left is dropped.
 
@@ -158,6 +158,7 @@ impl Server {
             for link in self.table.conns(|_| true) {
                 self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
             }
+            self.drop_guests();
         }
     }
 
@@ -165,6 +166,7 @@ impl Server {
     fn tell_all(&mut self, goodbye: Goodbye, grace_ms: u64) {
         self.ending.stage = Stage::Ending { at_ms: self.cx.now.mono_ms + grace_ms };
         self.drop_clients();
+        self.proxy.end();
         for link in self.table.conns(|conn| !conn.is_closing()) {
             self.on_conn(link, |conn, cx| conn.shut_down(link, goodbye, cx));
         }

@@ -9,6 +9,7 @@ mod closing;
 mod deflate;
 mod draining;
 mod fanout;
+mod front;
 mod grants;
 mod handshake;
 mod identity;

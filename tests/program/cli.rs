@@ -53,6 +53,12 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 const WRONG: &[(&str, &str, &str)] = &[
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
+    ("--upstream", "127.0.0.1:8000", "write http://host:port"),
+    ("--upstream-timeout", "0", "give 0.001 to"),
+    ("--upstream-connections", "0", "give 1 to"),
+    ("--upstream-idle", "few", "such as 1000"),
+    ("--upstream-waiting", "0", "give 1 to"),
+    ("--keep-alive-timeout", "0", "give 0.001 to"),
     ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--resp", "0.0.0.0:6380", "not loopback"),
     ("--resp-password", "/nowhere", "cannot be read"),
@@ -361,7 +367,7 @@ fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
         ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway"][..]),
         ("BYTES", &["size", "limit", "min", "window"]),
-        ("COUNT", &["fragments", "connections", "handshakes", "address"]),
+        ("COUNT", &["fragments", "connections", "handshakes", "address", "idle", "waiting"]),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {
         let output = run(args, &[]);

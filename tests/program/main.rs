@@ -9,6 +9,7 @@ mod cli;
 mod clients;
 mod deploy;
 mod fairness;
+mod front;
 mod grants;
 mod hosts;
 mod identity;

@@ -5,13 +5,6 @@ use super::session::{Awaited, Get, Session};
 use crate::broker::{Ask, BrokerEvent};
 
 impl Session {
-    /// Pings a server that was in no state to answer.
-    pub(super) fn ping(&mut self, was_ill: bool, now_ms: u64) {
-        if was_ill {
-            self.command(&[b"PING"], Awaited::Ping, now_ms);
-        }
-    }
-
     /// Publishes what is to come back, and is stored nowhere.
     pub(super) fn canary(&mut self, channel: &str, payload: &[u8], now_ms: u64) {
         let command = [b"PUBLISH", channel.as_bytes(), payload];

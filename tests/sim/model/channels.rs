@@ -58,6 +58,7 @@ impl Model {
                 answered: local,
                 catches_up: false,
                 held: Vec::new(),
+                gave_up: false,
                 newest: 0,
             });
             if let Some(stored) = self.local.as_ref().and_then(|local| local.stored(&name)) {

@@ -65,7 +65,9 @@ pub struct Membership {
     pub catches_up: bool,
     /// What has arrived and waits for that.
     pub held: Vec<Held>,
-    /// When the newest message that there was for it was published.
+    /// It did not wait for what is stored, and there is no answer yet.
+    pub gave_up: bool,
+    /// When the newest message that there was for it was published, or given up.
     pub newest: usize,
 }
 

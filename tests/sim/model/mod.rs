@@ -378,7 +378,7 @@ impl Model {
             if guest.life != Life::Open || self.denied {
                 continue;
             }
-            for membership in &guest.memberships {
+            for membership in guest.memberships.iter().filter(|one| !one.gave_up) {
                 let Some(value) = stored(&membership.channel) else { continue };
                 let at = self.published_at(&membership.channel, &value);
                 let newest = at.is_none_or(|(first, last)| {
