@@ -42,7 +42,7 @@ pub mod browser {
 }
 
 pub mod config {
-    pub use crate::config::{Changes, Check, Config};
+    pub use crate::config::{Changes, Check, Config, LogFormat};
 }
 
 pub mod link {

@@ -11,10 +11,11 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
-use wsloop::internals::config::{Changes, Check, Config};
+use wsloop::internals::config::{Changes, Check, Config, LogFormat};
 use wsloop::internals::net;
 use wsloop::internals::net::{AdminSockets, HangUps, Notify, Remote, RespSockets};
 use wsloop::internals::tool::stress;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
             return ExitCode::from(WRONG_USE);
         }
     };
-    let log = Log::start(config.log);
+    let log = Log::start(config.log, config.log_format);
     match serve(config, &log) {
         Ok(()) => {
             log.finish(None);
@@ -217,7 +218,7 @@ impl Log {
     /// How long the end waits for who reads the log.
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    fn start(level: LevelFilter) -> Log {
+    fn start(level: LevelFilter, format: LogFormat) -> Log {
         let (queue, waiting) = mpsc::sync_channel::<Option<Vec<u8>>>(Log::WAITING_LINES);
         let (say, written) = mpsc::channel();
         let lost = Arc::<AtomicU64>::default();
@@ -236,11 +237,13 @@ impl Log {
         });
         let writer = lines.clone();
         let (filter, level) = reload::Layer::new(level);
-        let text = tracing_subscriber::fmt::layer()
-            .compact()
-            .with_target(false)
-            .with_ansi(io::stderr().is_terminal())
-            .with_writer(move || writer.clone());
+        let lines_of = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let text = match format {
+            LogFormat::Text => {
+                lines_of.compact().with_target(false).with_ansi(io::stderr().is_terminal()).boxed()
+            }
+            format => lines_of.event_format(format).boxed(),
+        };
         tracing_subscriber::registry().with(filter).with(text).init();
         Log { lines, written, level }
     }

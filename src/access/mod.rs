@@ -13,6 +13,7 @@ pub(crate) mod nearest;
 pub(crate) mod pattern;
 pub(crate) mod permissions;
 pub(crate) mod proxies;
+pub(crate) mod rates;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod token;

@@ -133,6 +133,9 @@ impl Whence {
             if cx.crowds.excess(network) > 0 {
                 self.unserved.get_or_insert(Unserved::Crowded);
             }
+            if !cx.handshake_rates.allows(network, cx.now) {
+                self.unserved.get_or_insert(Unserved::Hasty);
+            }
             cx.crowds.enter(link, network);
         }
     }
@@ -169,12 +172,14 @@ fn examine(
         .map_err(|error| refusal::bad_head(error, &cx.settings))?;
     let Some((mut head, length)) = head else { return Ok(None) };
     if let Some(asked) = inspection(&head, whence, &cx.settings) {
+        cx.access_log.asked(link, head.path, whence.address);
         cx.metrics.requests_total += 1;
         return Ok(Some((Identified::Inspects(asked), length)));
     }
     let before = whence;
     let client = cx.settings.proxies.client(&head, whence.via, whence.address);
     tracing::debug!("{link} asks: {} {:?}, {}", head.method, head.path, Shown(client.address));
+    cx.access_log.asked(link, head.path, client.address);
     if whence.via == Via::Forwarding && !cx.settings.proxies.trusted.has(client.address) {
         whence.address = client.address;
         whence.count(link, cx);
@@ -221,6 +226,7 @@ fn examine(
 fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
     cx.metrics.conns_full_total += u64::from(why == Unserved::Full);
     cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
+    cx.metrics.conns_hasty_total += u64::from(why == Unserved::Hasty);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) | Examined::Forwarded(_) => {

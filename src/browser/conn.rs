@@ -62,6 +62,8 @@ pub(crate) enum Unserved {
     Full,
     /// There are as many conns of its address as may be.
     Crowded,
+    /// Conns come from its address faster than they may.
+    Hasty,
     /// The server ends.
     Ending,
 }
@@ -179,21 +181,36 @@ pub(super) struct Closing {
     pub lingers: bool,
     /// The answer to the browser's close waits for the broker's to what it published last.
     pub held: bool,
-    /// What is awaited of the browser.
-    pub awaited: Awaited,
+    /// What is awaited of the browser; nothing when its close frame has come, or none is to come.
+    pub awaited: Option<Box<Awaited>>,
 }
 
 /// What is awaited of a browser behind our close.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Awaited {
-    /// Nothing: its close frame has come, or none is to come.
-    #[default]
-    Nothing,
     /// Its close frame; the frames before it are passed over.
-    Close(Box<Skim>),
+    Close(Skim),
     /// The same, when the server ends for no fault of the browser's: what it says before that is
     /// published.
-    Words(Box<Member>),
+    Words(Member),
+}
+
+impl Closing {
+    /// Who is heard until its own close frame.
+    pub(super) fn speaker(&self) -> Option<&Member> {
+        match self.awaited.as_deref() {
+            Some(Awaited::Words(member)) => Some(member),
+            _ => None,
+        }
+    }
+
+    /// The same, to be heard.
+    pub(super) fn speaker_mut(&mut self) -> Option<&mut Member> {
+        match self.awaited.as_deref_mut() {
+            Some(Awaited::Words(member)) => Some(member),
+            _ => None,
+        }
+    }
 }
 
 /// What the last bytes of a conn are, and so what is done behind them.
@@ -269,7 +286,7 @@ impl Conn {
     pub(crate) fn publications(&self) -> &[Publication] {
         match &self.life {
             Life::Open(member) => &member.publications,
-            Life::Closing(Closing { awaited: Awaited::Words(member), .. }) => &member.publications,
+            Life::Closing(closing) => closing.speaker().map_or(&[], |member| &member.publications),
             _ => &[],
         }
     }
@@ -339,8 +356,8 @@ impl Conn {
         match &self.life {
             Life::Open(member) if member.kept.is_some() => Wish::GoOn,
             Life::Open(member) if member.pongs >= PONGS_LIMIT => Wish::Rest,
-            Life::Closing(Closing { awaited: Awaited::Words(member), .. })
-                if member.kept.is_some() =>
+            Life::Closing(closing)
+                if closing.speaker().is_some_and(|member| member.kept.is_some()) =>
             {
                 Wish::GoOn
             }
@@ -362,7 +379,7 @@ impl Conn {
         } else if sent && let Life::Closing(closing) = &self.life {
             match closing {
                 Closing { ended: true, .. } => cx.put(link, Effect::Drop),
-                Closing { awaited: Awaited::Close(_) | Awaited::Words(_), .. } => {}
+                Closing { awaited: Some(_), .. } => {}
                 Closing { lingers: true, .. } => cx.put(link, Effect::Finish),
                 _ => cx.put(link, Effect::Drop),
             }
@@ -373,18 +390,18 @@ impl Conn {
     /// A conn that is closing sends more: nothing of it is looked at but the answer to our close.
     pub(super) fn pass_over(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let Life::Closing(closing) = &mut self.life else { return };
-        match &mut closing.awaited {
-            Awaited::Close(skim) => {
+        match closing.awaited.as_deref_mut() {
+            Some(Awaited::Close(skim)) => {
                 if skim.pass(bytes) {
-                    closing.awaited = Awaited::Nothing;
+                    closing.awaited = None;
                     if self.outbox.is_empty() {
                         cx.put(link, Effect::Drop);
                     }
                 }
             }
             // Whoever sends behind its close may send more, and is to have the answer all the same.
-            Awaited::Nothing => closing.lingers |= !bytes.is_empty(),
-            Awaited::Words(_) => {}
+            None => closing.lingers |= !bytes.is_empty(),
+            Some(Awaited::Words(_)) => {}
         }
     }
 
@@ -432,7 +449,7 @@ impl Conn {
     pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
         let ours = matches!(last, Last::Close | Last::Goodbye);
         let skim = ours.then(|| self.unjudged()).flatten();
-        let awaited = skim.map_or(Awaited::Nothing, |skim| Awaited::Close(Box::new(skim)));
+        let awaited = skim.map(|skim| Box::new(Awaited::Close(skim)));
         let (since, lingers) = (cx.now.tick(), last == Last::Response);
         let closing = Closing { since, lingers, awaited, ..Closing::default() };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
@@ -451,7 +468,7 @@ impl Conn {
                     && last == Last::Goodbye
                     && !member.publications.is_empty()
                 {
-                    closing.awaited = Awaited::Words(Box::new(member));
+                    closing.awaited = Some(Box::new(Awaited::Words(member)));
                 }
                 cx.metrics.conns_open -= 1;
                 return cx.put(link, Effect::Left(left));

@@ -5,9 +5,11 @@
 
 use std::collections::VecDeque;
 
+use super::access_log::AccessLog;
 use super::effect::Effect;
 use super::settings::Settings;
 use crate::access::crowds::Crowds;
+use crate::access::rates::{HandshakeRates, MessageRates};
 use crate::fanout::encoded::Encoder;
 use crate::link::figures::Figures;
 use crate::link::timers::{self, Tick};
@@ -41,10 +43,15 @@ pub struct Context {
     /// What is counted.
     pub metrics: Metrics,
     pub(crate) figures: Figures,
+    /// What is said of conns at their end.
+    pub(crate) access_log: AccessLog,
     /// When everything happens until the next call of the core.
     pub now: Now,
     /// How many conns each address has.
     pub(crate) crowds: Crowds,
+    /// How often each conn says something, and each address comes.
+    pub(crate) message_rates: MessageRates,
+    pub(crate) handshake_rates: HandshakeRates,
     /// Makes frames of messages.
     pub encoder: Encoder,
     pub(super) inflater: Inflater,
@@ -87,6 +94,7 @@ pub(super) struct Pace {
 pub(super) struct Said {
     pub superseded: SaidOnce,
     pub slow: SaidOnce,
+    pub hasty: SaidOnce,
     pub token: SaidOnce,
     pub unanswered: SaidOnce,
     pub host: SaidRarely,
@@ -126,11 +134,18 @@ impl Context {
             max_fragments: settings.max_fragments,
             compression: false,
         };
+        let (mut message_rates, mut handshake_rates) =
+            (MessageRates::default(), HandshakeRates::default());
+        message_rates.renew(settings.message_rate);
+        handshake_rates.renew(settings.handshake_rate);
         Context {
             metrics: Metrics::default(),
             figures: Figures::default(),
+            access_log: AccessLog::new(settings.access_log),
             now: Now::default(),
             crowds: Crowds::new(settings.max_per_address),
+            message_rates,
+            handshake_rates,
             encoder: Encoder::new(settings.compression_min, settings.compression_window),
             inflater: Inflater::default(),
             pace,
@@ -156,6 +171,8 @@ impl Context {
         self.pace.close = timers::ticks(self.settings.close_timeout_ms);
         self.limits.max_fragments = self.settings.max_fragments;
         self.crowds.renew(self.settings.max_per_address);
+        self.message_rates.renew(self.settings.message_rate);
+        self.handshake_rates.renew(self.settings.handshake_rate);
         let ping_ms = self.settings.ping_interval_ms;
         self.pace.ping = (ping_ms > 0).then(|| timers::ticks(ping_ms));
         self.pace.pong = timers::ticks(self.settings.pong_timeout_ms);

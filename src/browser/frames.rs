@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::conn::{Awaited, Closing, Conn, Life};
+use super::conn::{Awaited, Conn, Life};
 use super::context::Context;
 use super::effect::{Effect, Said};
 use crate::fanout::encoded::{Encoded, Form};
@@ -41,7 +41,15 @@ impl Conn {
         input: &mut &'i mut [u8],
         cx: &mut Context,
     ) -> Option<Said<'i>> {
-        while let Life::Open(member) = &mut self.life {
+        loop {
+            let (member, last) = match &mut self.life {
+                Life::Open(member) => (member, false),
+                Life::Closing(closing) => match closing.speaker_mut() {
+                    Some(member) => (member, true),
+                    None => return None,
+                },
+                _ => return None,
+            };
             if cx.frames_left == 0 || cx.is_full() {
                 return None;
             }
@@ -59,7 +67,16 @@ impl Conn {
                     if limits.compression {
                         cx.inflated(data.len());
                     }
-                    if member.echoes {
+                    if last {
+                        if let Some(said) = self.on_last_words(data, cx) {
+                            return Some(said);
+                        }
+                    } else if cx.message_rates.is_on()
+                        && cx.settings.heartbeat.as_deref() != Some(&data[..])
+                        && !cx.message_rates.allows(link, cx.now)
+                    {
+                        self.close_hasty(link, cx);
+                    } else if member.echoes {
                         member.spoken = cx.now.tick();
                         let form = member.form;
                         self.echo(link, kind, data, form, cx);
@@ -67,12 +84,18 @@ impl Conn {
                         return Some(said);
                     }
                 }
+                Ok(Some(Event::Ping(_))) if last => {}
                 Ok(Some(Event::Ping(payload))) => {
                     member.pongs += (payload.len() + frame::MAX_HEADER) as u32;
                     cx.queued(1);
                     frame::append(Opcode::Pong, &payload, &mut cx.replies);
                 }
                 Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(_))) if last => {
+                    *input = &mut [];
+                    self.end_last_words(link, false, cx);
+                }
+                Err(error) if last => self.end_last_words(link, !error.is_of_a_close(), cx),
                 Ok(Some(Event::Close(close))) => {
                     self.on_close(link, close.map(|(code, _)| code), cx)
                 }
@@ -86,55 +109,29 @@ impl Conn {
                 }
             }
         }
-        None
     }
 
-    /// What a browser says before its own close frame, when the server has said goodbye: messages
-    /// are published as before, and nothing is answered. As for what stays in `input`, see
-    /// [`Conn::frames`].
-    pub(super) fn last_words<'i>(
-        &mut self,
-        link: LinkId,
-        input: &mut &'i mut [u8],
-        cx: &mut Context,
-    ) -> Option<Said<'i>> {
-        while let Life::Closing(Closing { awaited, .. }) = &mut self.life
-            && let Awaited::Words(member) = awaited
-        {
-            if cx.frames_left == 0 || cx.is_full() {
-                return None;
-            }
-            let limits = Limits { compression: member.form.window_bits > 0, ..cx.limits };
-            let frames = &mut cx.frames_left;
-            cx.inflater.begin_windows(member.client_bits);
-            match member.reader.next_of(input, &limits, &mut cx.inflater, frames) {
-                Ok(None) => return None,
-                Ok(Some(Event::Message { data, .. })) => {
-                    if limits.compression {
-                        cx.inflated(data.len());
-                    }
-                    if cx.settings.heartbeat.as_deref() == Some(&data[..]) {
-                        continue;
-                    }
-                    cx.metrics.messages_in_total += 1;
-                    if !data.is_empty() {
-                        return Some(Said::Message(data));
-                    }
-                }
-                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
-                Err(error) if !error.is_of_a_close() => {
-                    *awaited = Awaited::Close(Box::new(member.reader.skim()));
-                }
-                Ok(Some(Event::Close(_))) | Err(_) => {
-                    *awaited = Awaited::Nothing;
-                    *input = &mut [];
-                    if self.outbox.is_empty() {
-                        cx.put(link, Effect::Drop);
-                    }
-                }
-            }
+    /// A message that a browser says when the server has said goodbye: it is published as before,
+    /// and nothing is answered.
+    #[cold]
+    fn on_last_words<'i>(&mut self, data: Cow<'i, [u8]>, cx: &mut Context) -> Option<Said<'i>> {
+        if cx.settings.heartbeat.as_deref() == Some(&data[..]) {
+            return None;
         }
-        None
+        cx.metrics.messages_in_total += 1;
+        (!data.is_empty()).then_some(Said::Message(data))
+    }
+
+    /// What is left of last words when they end: nothing, or, behind what breaks the protocol, the
+    /// close frame that is still awaited.
+    #[cold]
+    fn end_last_words(&mut self, link: LinkId, broken: bool, cx: &mut Context) {
+        let Life::Closing(closing) = &mut self.life else { return };
+        let skim = closing.speaker().filter(|_| broken).map(|member| member.reader.skim());
+        closing.awaited = skim.map(|skim| Box::new(Awaited::Close(skim)));
+        if closing.awaited.is_none() && self.outbox.is_empty() {
+            cx.put(link, Effect::Drop);
+        }
     }
 
     fn on_message<'i>(&mut self, data: Cow<'i, [u8]>, cx: &mut Context) -> Option<Said<'i>> {
@@ -151,6 +148,7 @@ impl Conn {
     fn on_close(&mut self, link: LinkId, code: Option<u16>, cx: &mut Context) {
         let published = !self.publications().is_empty();
         cx.figures.left(code);
+        cx.access_log.closed(link, code.unwrap_or(1005), false);
         self.answer_close(link, code, "", cx);
         if published && let Life::Closing(closing) = &mut self.life {
             closing.held = true;

@@ -1,7 +1,7 @@
 //! L2: what a conn keeps for later, the memory that it has made grow, and what is done about it
 //! where there is too much.
 
-use super::conn::{Awaited, Begun, Closing, Conn, Kept, Life, Member};
+use super::conn::{Begun, Conn, Kept, Life, Member};
 use super::context::Context;
 use super::effect::Effect;
 use crate::link::LinkId;
@@ -24,14 +24,14 @@ impl Conn {
 
     /// Whether it is closing, and what it says is published.
     pub(super) fn has_last_words(&self) -> bool {
-        matches!(self.life, Life::Closing(Closing { awaited: Awaited::Words(_), .. }))
+        matches!(&self.life, Life::Closing(closing) if closing.speaker().is_some())
     }
 
     /// Whoever is listened to.
     fn speaker(&mut self) -> Option<&mut Member> {
         match &mut self.life {
             Life::Open(member) => Some(member),
-            Life::Closing(Closing { awaited: Awaited::Words(member), .. }) => Some(member),
+            Life::Closing(closing) => closing.speaker_mut(),
             _ => None,
         }
     }
@@ -62,10 +62,7 @@ impl Conn {
             }
             Life::Joining(joining) => joining.begun.held_bytes() + joining.member.held_bytes(),
             Life::Open(member) => member.held_bytes(),
-            Life::Closing(closing) => match &closing.awaited {
-                Awaited::Words(member) => member.held_bytes(),
-                Awaited::Close(_) | Awaited::Nothing => 0,
-            },
+            Life::Closing(closing) => closing.speaker().map_or(0, Member::held_bytes),
         };
         life + self.outbox.held_bytes()
     }

@@ -53,7 +53,7 @@ impl Unserved {
     pub(super) fn status(self) -> u16 {
         match self {
             Unserved::Full | Unserved::Ending => 503,
-            Unserved::Crowded => 429,
+            Unserved::Crowded | Unserved::Hasty => 429,
         }
     }
 
@@ -64,6 +64,10 @@ impl Unserved {
             Unserved::Crowded => {
                 "There are as many connections from your address as may be (see \
                  --max-per-address); try again later."
+            }
+            Unserved::Hasty => {
+                "Connections come from your address faster than they may (see --handshake-rate); \
+                 try again later."
             }
             Unserved::Ending => "The server is shutting down; try again.",
         }
@@ -166,6 +170,7 @@ impl Conn {
                 let (code, why) = goodbye.words();
                 tracing::debug!("{link} closes: {code} {why:?}");
                 cx.figures.closed(code);
+                cx.access_log.closed(link, code, true);
                 self.finish(link, frame::encode_close(Some(code), why), Last::Goodbye, cx);
             }
             // Its request may be on its way, and a socket that is shut then is reset.
@@ -190,6 +195,7 @@ impl Conn {
         tracing::debug!("{link} refused: {} {}", refusal.status, refusal.text);
         cx.metrics.handshakes_refused_total += 1;
         *cx.figures.refusals.entry(refusal.status).or_default() += 1;
+        cx.access_log.answered(link, refusal.status);
         let refusal = if self.is_bare() { refusal.without_body() } else { refusal };
         let last = if refusal.closes { Last::Close } else { Last::Response };
         self.finish(link, refusal.bytes, last, cx);
@@ -198,7 +204,10 @@ impl Conn {
     /// Sends a close frame, and closes when the browser has answered it.
     pub(super) fn close(&mut self, link: LinkId, code: Option<u16>, why: &str, cx: &mut Context) {
         tracing::debug!("{link} closes: {code:?} {why:?}");
-        code.into_iter().for_each(|code| cx.figures.closed(code));
+        if let Some(code) = code {
+            cx.figures.closed(code);
+            cx.access_log.closed(link, code, true);
+        }
         self.finish(link, frame::encode_close(code, why), Last::Close, cx);
     }
 
@@ -214,8 +223,11 @@ impl Conn {
         self.finish(link, frame::encode_close(code, why), Last::Answer, cx);
     }
 
-    /// Answers a request about the server, and closes.
+    /// Answers a plain request, and closes.
     pub(crate) fn respond(&mut self, link: LinkId, response: Frame, cx: &mut Context) {
+        let status = response.get(9..12).and_then(|text| std::str::from_utf8(text).ok());
+        let status = status.and_then(|text| text.parse().ok()).unwrap_or(0);
+        cx.access_log.answered(link, status);
         self.finish(link, response, Last::Response, cx);
     }
 
@@ -257,6 +269,18 @@ impl Conn {
             );
         }
         self.close(link, Some(1008), "this connection reads too slowly", cx);
+    }
+
+    /// It says more than it may.
+    pub(super) fn close_hasty(&mut self, link: LinkId, cx: &mut Context) {
+        cx.metrics.hasty_total += 1;
+        if cx.said.hasty.first() {
+            tracing::warn!(
+                "{link} sends too many messages and is closed, see --message-rate (said once; then \
+                 counted)"
+            );
+        }
+        self.close(link, Some(1008), "this connection sends too many messages", cx);
     }
 
     fn handshake_timed_out(&mut self, link: LinkId, cx: &mut Context) {

@@ -2,6 +2,7 @@
 //!
 //! What it wants of others it says as an [`Effect`]; it imports no other party.
 
+mod access_log;
 mod arriving;
 mod conn;
 mod context;

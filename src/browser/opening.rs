@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::arriving::Identified;
 use super::conn::{
-    Asking, Awaited, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
+    Asking, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
@@ -44,18 +44,19 @@ impl Conn {
                 }
                 self.pass_over(link, input, cx);
             }
-            Life::Closing(Closing { awaited: Awaited::Words(_), .. }) => {
-                let said = self.last_words(link, input, cx);
-                if said.is_some() || self.has_last_words() {
-                    return said;
-                }
-                self.pass_over(link, input, cx);
-            }
             Life::Head(_) => self.on_head(link, input, cx),
             Life::Asking(_) | Life::Waiting(_) | Life::Joining(_) => {
                 self.keep_early(link, input, cx);
             }
-            Life::Closing(_) => self.pass_over(link, input, cx),
+            Life::Closing(_) => {
+                if self.has_last_words() {
+                    let said = self.frames(link, input, cx);
+                    if said.is_some() || self.has_last_words() {
+                        return said;
+                    }
+                }
+                self.pass_over(link, input, cx);
+            }
         }
         *input = &mut [];
         None
@@ -224,6 +225,8 @@ impl Conn {
         self.life = Life::Open(member);
         cx.metrics.handshakes_pending -= 1;
         cx.metrics.handshakes_total += 1;
+        cx.access_log.answered(link, 101);
+        cx.message_rates.begin(link);
         cx.metrics.conns_open += 1;
     }
 
@@ -335,6 +338,7 @@ impl Conn {
         cx: &mut Context,
     ) {
         let Known { identity, refused, allow, expires_ms } = known;
+        cx.access_log.known(link, identity.user.as_deref());
         let decision = handshake::admit(request, &identity, &refused, allow, cx);
         if let Decision::Open(pending) = &decision {
             let owners: BTreeSet<String> = identity.other_owners(pending.grant.granted).collect();
@@ -350,7 +354,7 @@ impl Conn {
 
     fn on_decision(&mut self, link: LinkId, decision: Decision, begun: Begun, cx: &mut Context) {
         match decision {
-            Decision::Answer(answer) => self.finish(link, answer, Last::Response, cx),
+            Decision::Answer(answer) => self.respond(link, answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, echoes } = pending;

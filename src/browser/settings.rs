@@ -79,6 +79,10 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// Most conns of one IPv4 address or IPv6 /64 that is no trusted proxy; 0 is any number.
     pub max_per_address: usize,
+    /// Most messages of one conn in a second; 0 is any number.
+    pub message_rate: usize,
+    /// Most conns that come from one IPv4 address or IPv6 /64 in a second; 0 is any number.
+    pub handshake_rate: usize,
     /// Which proxies are believed, and how they say where requests come from.
     pub proxies: Proxies,
     /// What Redis clients of the embedded broker have to say before anything is done for them.
@@ -101,6 +105,8 @@ pub struct Settings {
     pub pages: Vec<Page>,
     /// Path that answers with the counters in Prometheus's text format.
     pub metrics_path: Option<String>,
+    /// Whether the log has a line for each conn at its end.
+    pub access_log: bool,
     /// Path that says whether this server is ready for browsers.
     pub health_path: Option<String>,
     /// What operators need to be answered, where they are.
@@ -154,6 +160,8 @@ impl Settings {
         self.max_connections = new.max_connections;
         self.max_handshakes = new.max_handshakes;
         self.max_per_address = new.max_per_address;
+        self.message_rate = new.message_rate;
+        self.handshake_rate = new.handshake_rate;
         if self.ping_interval_ms > 0 && new.ping_interval_ms > 0 {
             // Whoever is not pinged has no timer, and is looked after by the kernel.
             self.ping_interval_ms = new.ping_interval_ms;
@@ -201,6 +209,8 @@ impl Settings {
             max_connections: 1000,
             max_handshakes: 4096,
             max_per_address: 0,
+            message_rate: 0,
+            handshake_rate: 0,
             proxies: Proxies::default(),
             resp_password: None,
             max_resp_clients: 128,
@@ -212,6 +222,7 @@ impl Settings {
             refuse: Refuse::Status,
             pages: Vec::new(),
             metrics_path: None,
+            access_log: false,
             health_path: None,
             admin: None,
             echo_path: None,

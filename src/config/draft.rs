@@ -12,6 +12,7 @@ use crate::web::Page;
 use crate::web::upstream::Upstream;
 
 use super::file::File;
+use super::logs::LogFormat;
 use super::pages::Chat;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
@@ -50,6 +51,7 @@ pub(super) struct ServerDraft {
     pub admin: Option<String>,
     pub admin_token: Option<Vec<u8>>,
     pub log: LevelFilter,
+    pub log_format: LogFormat,
     pub upstream: Option<Upstream>,
     pub redis: Option<RedisSettings>,
     pub redis_timeout_ms: u64,
@@ -76,6 +78,7 @@ impl ServerDraft {
             admin: None,
             admin_token: None,
             log: LevelFilter::INFO,
+            log_format: LogFormat::Text,
             upstream: None,
             redis: None,
             redis_timeout_ms: 0,
@@ -201,9 +204,9 @@ impl ServerDraft {
         }
         self.settings.rules = file.rules.clone();
         let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);
-        let given = Given::default();
+        let (given, log_format) = (Given::default(), self.log_format);
         let mut config =
-            Config { listen, resp, admin, log, warnings, notes, settings, demo, given };
+            Config { listen, resp, admin, log, log_format, warnings, notes, settings, demo, given };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }

@@ -250,6 +250,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Most connections of one IPv4 address or IPv6 /64; more get 429; 0 is any number; \
                behind a proxy it needs `--trusted-proxies`, which are not counted themselves",
     },
+    running::HANDSHAKE_RATE,
+    running::MESSAGE_RATE,
     Flag {
         name: "trusted-proxies",
         variable: "WSLOOP_TRUSTED_PROXIES",
@@ -491,4 +493,6 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("info"),
         help: "Least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`",
     },
+    running::LOG_FORMAT,
+    running::ACCESS_LOG,
 ];

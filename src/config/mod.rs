@@ -12,6 +12,7 @@ mod draft;
 mod file;
 mod flags;
 mod front;
+mod logs;
 mod machine;
 mod pages;
 pub(crate) mod redis_url;
@@ -34,6 +35,7 @@ pub(crate) use check::check;
 use draft::ServerDraft;
 use file::File;
 use flags::FLAGS;
+pub use logs::LogFormat;
 use pages::Chat;
 pub use reload::Changes;
 use table::{Flag, Given, Wrong};
@@ -48,6 +50,8 @@ pub struct Config {
     pub admin: Option<String>,
     /// The least severe level that is logged.
     pub log: LevelFilter,
+    /// The form of its lines.
+    pub log_format: LogFormat,
     /// Lines for the log about what is probably a mistake. These and the notes are to be logged
     /// once the server listens, because a failure to do so is one line and no more.
     pub warnings: Vec<String>,
@@ -177,8 +181,22 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, resp, admin, log, warnings, notes, settings, demo, given: _ } = config;
-        format!("{listen:?} {resp:?} {admin:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
+        let Config {
+            listen,
+            resp,
+            admin,
+            log,
+            log_format,
+            warnings,
+            notes,
+            settings,
+            demo,
+            given: _,
+        } = config;
+        format!(
+            "{listen:?} {resp:?} {admin:?} {log:?} {log_format:?} {warnings:?} {notes:?} \
+             {settings:?} {demo}"
+        )
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 33] = [
+const LIVE: [&str; 35] = [
     "allow",
     "require-login",
     "token-key-file",
@@ -34,6 +34,8 @@ const LIVE: [&str; 33] = [
     "max-connections",
     "max-handshakes",
     "max-per-address",
+    "message-rate",
+    "handshake-rate",
     "ping-interval",
     "pong-timeout",
     "subprotocols",

@@ -1,11 +1,12 @@
 //! L4: flags about how the process runs: how it ends, and how it is seen.
 
 use super::draft::ServerDraft;
+use super::logs::LogFormat;
 use super::sources;
 use super::table::Absent::{Value, Words};
-use super::table::Takes::{Seconds, Text};
+use super::table::Takes::{Count, Seconds, Switch, Text};
 use super::table::{Flag, Wrong, put};
-use super::values::{self, LONGEST_MS};
+use super::values::{self, LONGEST_MS, MOST};
 use crate::web::admin::Admin;
 
 pub(super) const SHUTDOWN_TIMEOUT: Flag<ServerDraft> = Flag {
@@ -58,6 +59,39 @@ pub(super) const HEALTH: Flag<ServerDraft> = Flag {
     }),
     default: Words("off"),
     help: "Path that tells a balancer whether browsers may be sent here: 200, or 503 and why not",
+};
+pub(super) const LOG_FORMAT: Flag<ServerDraft> = Flag {
+    name: "log-format",
+    variable: "WSLOOP_LOG_FORMAT",
+    takes: Text("text|logfmt|json", |draft, text| {
+        put(&mut draft.log_format, LogFormat::parse(text))
+    }),
+    default: Value("text"),
+    help: "The form of the log's lines: for people, `name=value`, or a JSON object each",
+};
+pub(super) const ACCESS_LOG: Flag<ServerDraft> = Flag {
+    name: "access-log",
+    variable: "WSLOOP_ACCESS_LOG",
+    takes: Switch(|draft, on| draft.settings.access_log = on),
+    default: Value("off"),
+    help: "The log has a line for each connection at its end, at the level `info`; without the \
+           query, for there are tokens in it",
+};
+pub(super) const MESSAGE_RATE: Flag<ServerDraft> = Flag {
+    name: "message-rate",
+    variable: "WSLOOP_MESSAGE_RATE",
+    takes: Count(0..=MOST, |draft, count| draft.settings.message_rate = count),
+    default: Value("0"),
+    help: "Most messages of one browser in a second, and so many at one time; more close it with \
+           1008; 0 is any number",
+};
+pub(super) const HANDSHAKE_RATE: Flag<ServerDraft> = Flag {
+    name: "handshake-rate",
+    variable: "WSLOOP_HANDSHAKE_RATE",
+    takes: Count(0..=MOST, |draft, count| draft.settings.handshake_rate = count),
+    default: Value("0"),
+    help: "Most connections that come from one IPv4 address or IPv6 /64 in a second, and so many \
+           at one time; more get 429; 0 is any number; behind a proxy it needs `--trusted-proxies`",
 };
 
 /// The operators' address, with what has to be said there.

@@ -46,9 +46,11 @@ impl Server {
         let via = self.cx.settings.proxies.via(peer.ip());
         let is_counted = via == Via::Direct && peer != Peer::Unix;
         let excess = if is_counted { self.cx.crowds.excess(network) } else { 0 };
+        let is_hasty = is_counted && !self.cx.handshake_rates.allows(network, self.cx.now);
         let unserved = match self.ending.has_begun() {
             true => Some(Unserved::Ending),
             false if excess > 0 => Some(Unserved::Crowded),
+            false if is_hasty => Some(Unserved::Hasty),
             false => (!has_room).then_some(Unserved::Full),
         };
         let conn = Conn::accepted(peer.ip(), via, unserved, false, &mut self.cx);
@@ -57,6 +59,7 @@ impl Server {
         if is_counted {
             self.cx.crowds.enter(link, network);
         }
+        self.cx.access_log.began(link, peer.ip(), self.cx.now);
         tracing::debug!("{link} accepted from {peer}");
         self.after(link);
         if excess > TOLD {

@@ -114,6 +114,17 @@ impl Server {
         self.conns() == 0 && (settled || over)
     }
 
+    /// When something is to be done that hardly ever is.
+    #[inline]
+    pub(super) fn rare_ms(&self) -> Option<u64> {
+        let canary = self.canary.deadline_ms();
+        if self.ending.is_running() && self.control_retry_ms.is_none() {
+            return canary;
+        }
+        let all = [canary, self.control_retry_ms, self.ending.deadline_ms()];
+        all.into_iter().flatten().min()
+    }
+
     /// How long the loop waits before it says that the end is asked for.
     pub(crate) fn drain_delay_ms(&self) -> u64 {
         self.cx.settings.drain_delay_ms
@@ -140,7 +151,14 @@ impl Server {
     }
 
     /// Tells whose turn it is, and drops who has not closed in time.
+    #[inline]
     pub(super) fn go_on_ending(&mut self) {
+        if !self.ending.is_running() {
+            self.end_further();
+        }
+    }
+
+    fn end_further(&mut self) {
         let now_ms = self.cx.now.mono_ms;
         while let Stage::Draining(drain) = &mut self.ending.stage
             && drain.next_ms() <= now_ms

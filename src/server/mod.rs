@@ -243,12 +243,10 @@ impl Server {
         wake.into_iter()
             .chain(self.relay.deadline_ms())
             .chain(self.count_ms())
-            .chain(self.control_retry_ms)
-            .chain(self.canary.deadline_ms())
+            .chain(self.rare_ms())
             .chain(self.room_ms())
             .chain(broker)
             .chain(application)
-            .chain(self.ending.deadline_ms())
             .chain(at_once)
             .min()
     }
@@ -317,6 +315,7 @@ impl Server {
                 if self.table.free(*link) {
                     self.cx.metrics.conns -= 1;
                     self.cx.crowds.leave(*link);
+                    self.cx.access_log.ended(*link, self.cx.now);
                 }
             }
             Output::Flush(_) | Output::Resume(_) | Output::Finish(_) => {}

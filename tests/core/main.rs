@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod memory;
 mod proxies;
+mod rates;
 mod redis;
 mod resp_clients;
 mod stored;

@@ -90,6 +90,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--forwarded-headers", "x-real-ip", "x-forwarded or forwarded"),
     ("--proxy-protocol", "on", "name them with --trusted-proxies"),
     ("--max-per-address", "many", "such as 1000"),
+    ("--message-rate", "few", "such as 1000"),
+    ("--handshake-rate", "-1", "such as 1000"),
     ("--store-limit", "lots", "such as 65536"),
     ("--redis-timeout", "0", "give 0.001 to"),
     ("--redis-window-size", "0", "give 1 to"),
@@ -121,6 +123,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--admin", "0.0.0.0:9090", "give --admin-token-file"),
     ("--admin-token-file", "/nowhere/token", "cannot be read"),
     ("--echo", "echo", "/echo"),
+    ("--log-format", "xml", "text, logfmt or json"),
+    ("--access-log", "perhaps", "on nor off"),
     ("--log", "loud", "error, warn, info, debug or trace"),
 ];
 
@@ -367,7 +371,10 @@ fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
         ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway"][..]),
         ("BYTES", &["size", "limit", "min", "window"]),
-        ("COUNT", &["fragments", "connections", "handshakes", "address", "idle", "waiting"]),
+        (
+            "COUNT",
+            &["fragments", "connections", "handshakes", "address", "rate", "idle", "waiting"],
+        ),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {
         let output = run(args, &[]);

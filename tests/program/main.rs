@@ -14,6 +14,7 @@ mod grants;
 mod hosts;
 mod identity;
 mod keys;
+mod logs;
 mod places;
 mod publish;
 mod publisher;
