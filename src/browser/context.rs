@@ -247,7 +247,6 @@ impl Context {
     #[inline]
     pub fn sent(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        self.metrics.bytes_out_total += bytes as u64;
     }
 
     /// Everything that was queued is flushed.

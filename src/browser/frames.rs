@@ -11,7 +11,7 @@ use super::context::Context;
 use super::effect::{Effect, Said};
 use crate::fanout::encoded::{Encoded, Form};
 use crate::link::{Frame, LinkId};
-use crate::proto::ws::frame::{self, Opcode};
+use crate::proto::ws::frame::{self, Opcode, ProtocolError};
 use crate::proto::ws::message::{Event, Kind, Limits};
 
 /// Messages that are larger go out by themselves, because joining them is copying them.
@@ -99,15 +99,18 @@ impl Conn {
                 Ok(Some(Event::Close(close))) => {
                     self.on_close(link, close.map(|(code, _)| code), cx)
                 }
-                Err(error) => {
-                    cx.metrics.protocol_errors_total += 1;
-                    let (code, why) = (Some(error.close_code()), error.to_string());
-                    match error.is_of_a_close() {
-                        true => self.answer_close(link, code, &why, cx),
-                        false => self.close(link, code, &why, cx),
-                    }
-                }
+                Err(error) => self.on_broken(link, &error, cx),
             }
+        }
+    }
+
+    #[cold]
+    fn on_broken(&mut self, link: LinkId, error: &ProtocolError, cx: &mut Context) {
+        cx.metrics.protocol_errors_total += 1;
+        let (code, why) = (Some(error.close_code()), error.to_string());
+        match error.is_of_a_close() {
+            true => self.answer_close(link, code, &why, cx),
+            false => self.close(link, code, &why, cx),
         }
     }
 

@@ -19,6 +19,7 @@ impl Reactor {
         if std::mem::replace(&mut self.deliveries, deliveries) != deliveries {
             self.arrived.get_or_insert(woken);
         }
+        self.server.note_bytes(self.bytes[0], self.bytes[1]);
         let now = Instant::now();
         let us = |since: Instant| now.duration_since(since).as_micros() as u64;
         let arrived = self.arrived.take_if(|_| !self.server.has_outputs());

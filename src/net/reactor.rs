@@ -71,6 +71,8 @@ pub struct Reactor {
     /// When messages arrived that are not written yet, and how many had before.
     pub(super) arrived: Option<Instant>,
     pub(super) deliveries: u64,
+    /// Bytes that came from those who were accepted, and went to them.
+    pub(super) bytes: [u64; 2],
     pub(super) now: Now,
     pub(super) accept_after_ms: u64,
     pub(super) said_no_descriptors: bool,
@@ -116,6 +118,7 @@ impl Reactor {
             began_s: clock::unix_s(),
             arrived: None,
             deliveries: 0,
+            bytes: [0; 2],
             now: Now::default(),
             accept_after_ms: 0,
             said_no_descriptors: false,
@@ -323,6 +326,7 @@ impl Reactor {
                 Wish::Read if entry.over || !entry.has_more => return over,
                 Wish::Read => match entry.read(&mut self.scratch) {
                     Reading::Some(n) => {
+                        self.bytes[0] += if entry.dialed { 0 } else { n as u64 };
                         let bytes = &mut self.scratch[..n];
                         self.server.handle(Input::Received { link, bytes }, self.now);
                     }

@@ -76,6 +76,7 @@ impl Reactor {
             match entry.write(slices) {
                 Ok(taken) => {
                     let taken = taken.unwrap_or(0);
+                    self.bytes[1] += if entry.dialed { 0 } else { taken as u64 };
                     self.server.advance(link, taken);
                     over = Instant::now() >= until;
                     if taken < given {

@@ -53,6 +53,12 @@ impl Server {
         self.process = figures;
     }
 
+    /// So many bytes have ever come from those who were accepted, and gone to them.
+    pub(crate) fn note_bytes(&mut self, bytes_in: u64, bytes_out: u64) {
+        self.cx.metrics.bytes_in_total = bytes_in;
+        self.cx.metrics.bytes_out_total = bytes_out;
+    }
+
     /// A turn took so long, and, when it was the last in which messages were written that had
     /// arrived, so long after that.
     pub(crate) fn note_turn(&mut self, us: u64, fanout_us: Option<u64>) {

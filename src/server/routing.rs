@@ -68,7 +68,6 @@ impl Server {
         self.cx.begin_go();
         let Some(conn) = self.table.conn(link) else { return };
         let stranger = conn.stranger();
-        self.cx.metrics.bytes_in_total += bytes.len() as u64;
         if !bytes.is_empty() {
             conn.heard(&self.cx);
         }
