@@ -14,6 +14,7 @@ use super::file::File;
 use super::pages::Chat;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
+use super::tls::TlsDraft;
 use super::{Config, Resp, machine, pages, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
@@ -42,6 +43,7 @@ pub(super) struct ServerDraft {
     pub settings: Settings,
     pub sources: SourcesDraft,
     pub listen: Vec<String>,
+    pub tls: TlsDraft,
     /// `Some(None)` is off.
     pub resp: Option<Option<String>>,
     pub log: LevelFilter,
@@ -66,6 +68,7 @@ impl ServerDraft {
             settings: Settings::base(),
             sources: SourcesDraft::default(),
             listen: Vec::new(),
+            tls: TlsDraft::default(),
             resp: None,
             log: LevelFilter::INFO,
             redis: None,
@@ -178,9 +181,11 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
+        let (tls, expired) = self.tls.finish(&self.listen)?;
+        warnings.extend(expired);
         let (settings, listen, log) = (self.settings, self.listen, self.log);
         let given = Given::default();
-        let mut config = Config { listen, resp, log, warnings, notes, settings, demo, given };
+        let mut config = Config { listen, tls, resp, log, warnings, notes, settings, demo, given };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }

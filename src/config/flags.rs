@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{redis_url, sources};
+use super::{redis_url, sources, tls};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -38,12 +38,30 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "listen",
         variable: "WSLOOP_LISTEN",
-        takes: Entries("HOST:PORT|unix:PATH", |draft, text| {
+        takes: Entries("HOST:PORT|https://HOST:PORT|unix:PATH", |draft, text| {
             values::listen(text).map(|()| draft.listen.push(text.to_owned()))
         }),
         default: Value("127.0.0.1:8080"),
-        help: "Address to listen on, or the path of a socket, `unix:@name` for one that is no \
-               file; repeatable, or separated by commas; port 0 is any free one, and is printed",
+        help: "Address to listen on, by TLS behind `https://`, or the path of a socket, \
+               `unix:@name` for one that is no file; repeatable, or separated by commas; port 0 is \
+               any free one, and is printed",
+    },
+    Flag {
+        name: "tls-cert",
+        variable: "WSLOOP_TLS_CERT",
+        takes: Repeated("FILE", |draft, text| tls::read_into(&mut draft.tls.chains, text)),
+        default: Words("none"),
+        help: "PEM file with the certificate for `--listen https://…`, and behind it those that \
+               lead to its authority; repeatable, or separated by commas: who asks for a name gets \
+               the one that is for it, or else the first",
+    },
+    Flag {
+        name: "tls-key",
+        variable: "WSLOOP_TLS_KEY",
+        takes: Repeated("FILE", |draft, text| tls::read_into(&mut draft.tls.keys, text)),
+        default: Words("none"),
+        help: "PEM file with the private key of each `--tls-cert`, in the same order; both are \
+               read again on SIGHUP",
     },
     Flag {
         name: "socket-mode",

@@ -16,6 +16,7 @@ mod pages;
 pub(crate) mod redis_url;
 mod reload;
 mod sources;
+mod tls;
 pub(crate) mod table;
 pub(crate) mod values;
 
@@ -26,6 +27,7 @@ use clap::ArgMatches;
 use tracing::level_filters::LevelFilter;
 
 use crate::browser::settings::Settings;
+use crate::net::ServerTls;
 
 pub use check::Check;
 pub(crate) use check::check;
@@ -38,8 +40,11 @@ use table::{Flag, Given, Wrong};
 
 /// How to serve, checked.
 pub struct Config {
-    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
+    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets, behind `https://` by
+    /// TLS; port 0 is any free one.
     pub listen: Vec<String>,
+    /// What is shown to who comes by TLS, where that is spoken.
+    pub tls: Option<ServerTls>,
     /// Where the embedded broker answers Redis clients, if it does.
     pub resp: Option<Resp>,
     /// The least severe level that is logged.

@@ -30,6 +30,8 @@ const OWNER: u32 = 0o600;
 
 /// What comes before the path of a socket.
 const UNIX: &str = "unix:";
+/// What comes before an address at which TLS is spoken.
+const HTTPS: &str = "https://";
 
 /// EAFNOSUPPORT of Linux, which has no kind of its own.
 const NO_SUCH_FAMILY: i32 = 97;
@@ -46,11 +48,13 @@ pub(super) struct Listener {
     pub asked: bool,
     /// For whom.
     pub comers: Comers,
+    /// TLS is spoken here, and nothing else.
+    pub secured: bool,
 }
 
 impl Listener {
-    fn new(socket: Door, comers: Comers) -> Self {
-        Listener { socket, ready: true, batch: 1, asked: false, comers }
+    fn new(socket: Door, comers: Comers, secured: bool) -> Self {
+        Listener { socket, ready: true, batch: 1, asked: false, comers, secured }
     }
 }
 
@@ -121,7 +125,7 @@ pub(super) fn listen_for(
         let addresses = match text.starts_with(UNIX) {
             true => Vec::new(),
             false => {
-                let addresses = text.to_socket_addrs();
+                let addresses = text.strip_prefix(HTTPS).unwrap_or(text).to_socket_addrs();
                 addresses.map_err(|error| failed(text, false, error))?.collect()
             }
         };
@@ -134,11 +138,17 @@ pub(super) fn listen_for(
                 let door = Door::at_path(Path::new(path), accepted.socket_mode);
                 let ours = taken.iter().any(|one| one.socket.path().as_ref() == Some(text));
                 let socket = door.map_err(|error| failed(text, ours, error))?;
-                bound.push(Listener::new(socket, comers));
+                bound.push(Listener::new(socket, comers, false));
             }
             continue;
         }
-        addresses.retain(|address| address.port() == 0 || !addresses_of(&bound).contains(address));
+        let secured = text.starts_with(HTTPS);
+        let is_same = |one: &Listener, address| {
+            one.secured == secured && one.socket.address() == Some(address)
+        };
+        addresses.retain(|address| {
+            address.port() == 0 || !bound.iter().any(|one| is_same(one, *address))
+        });
         if addresses.is_empty() {
             continue;
         }
@@ -149,7 +159,7 @@ pub(super) fn listen_for(
         let set = |socket| accepted.set(socket);
         sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
         let doors = sockets.into_iter().map(Door::Tcp);
-        bound.extend(doors.map(|socket| Listener::new(socket, comers)));
+        bound.extend(doors.map(|socket| Listener::new(socket, comers, secured)));
     }
     Ok(bound)
 }

@@ -15,6 +15,7 @@ mod remote;
 mod signals;
 mod socket;
 mod sweep;
+mod tls;
 mod turn_once;
 mod writing;
 
@@ -23,6 +24,8 @@ use std::hash::{BuildHasher, RandomState};
 pub use listen::RespSockets;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
+pub(crate) use tls::{Pair, PairError, PemFile};
+pub use tls::ServerTls;
 
 use crate::browser::settings::Settings;
 use crate::server::Server;
@@ -45,10 +48,12 @@ pub enum ReactorError {
     System(std::io::Error),
 }
 
-/// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal
-/// asks for the end, SIGHUP if `hangups_end`. This process listens on the sockets `beside` already.
+/// A loop that listens on the addresses, `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`, and will
+/// serve until a signal asks for the end, SIGHUP if `hangups_end`. This process listens on the
+/// sockets `beside` already. Where TLS is spoken, `tls` is shown.
 pub fn listen(
     addresses: &[String],
+    tls: Option<ServerTls>,
     beside: Option<&RespSockets>,
     settings: Settings,
     hangups_end: bool,
@@ -56,7 +61,7 @@ pub fn listen(
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
     let server = Server::new(settings, keys, seed);
-    let mut reactor = Reactor::bind_beside(beside, addresses, server)?;
+    let mut reactor = Reactor::bind_beside(beside, addresses, tls, server)?;
     reactor.heed_signals(hangups_end)?;
     Ok(reactor)
 }

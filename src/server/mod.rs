@@ -124,6 +124,9 @@ impl Server {
                 }
                 _ => {}
             },
+            Input::Secured { link } => self.on_conn(link, |conn, cx| conn.secured(cx)),
+            Input::Exposed { link } => self.on_conn(link, |conn, cx| conn.exposed(cx)),
+            Input::Held { link, kib } => self.note_held(link, kib),
             Input::Blocked { link } => self.blocked(link),
             Input::Writable { link } => {
                 self.table.get(link).into_iter().for_each(|slot| slot.blocked = false);
@@ -392,10 +395,14 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         let failure = match &cause {
             Cause::Ended => None,
-            Cause::Failed(reason) => Some(reason.as_str()),
+            Cause::Failed(reason) | Cause::Tls(reason) => Some(reason.as_str()),
         };
         match self.party(link) {
             Some(Party::Browser(_)) => {
+                if let Cause::Tls(reason) = &cause {
+                    self.cx.metrics.tls_failed_total += 1;
+                    tracing::debug!("{link} has no TLS: {reason}");
+                }
                 self.on_conn(link, |conn, cx| conn.hung_up(link, cause == Cause::Ended, cx));
             }
             Some(Party::Redis) => {
