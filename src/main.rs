@@ -66,7 +66,8 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
     // A terminal that closes means the end.
     let hangups_end = has_terminal();
     let settings = config.settings.clone();
-    let mut reactor = net::listen(&config.listen, config.tls.clone(), clients, settings, hangups_end)?;
+    let mut reactor =
+        net::listen(&config.listen, config.tls.clone(), clients, settings, hangups_end)?;
     reactor.count_lost_lines(log.lines.lost.clone());
     let hangups = if hangups_end { None } else { HangUps::register()? };
     let places = reactor.places();

@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{redis_url, sources, tls};
+use super::{redis, sources, tls};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -46,23 +46,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
                `unix:@name` for one that is no file; repeatable, or separated by commas; port 0 is \
                any free one, and is printed",
     },
-    Flag {
-        name: "tls-cert",
-        variable: "WSLOOP_TLS_CERT",
-        takes: Repeated("FILE", |draft, text| tls::read_into(&mut draft.tls.chains, text)),
-        default: Words("none"),
-        help: "PEM file with the certificate for `--listen https://…`, and behind it those that \
-               lead to its authority; repeatable, or separated by commas: who asks for a name gets \
-               the one that is for it, or else the first",
-    },
-    Flag {
-        name: "tls-key",
-        variable: "WSLOOP_TLS_KEY",
-        takes: Repeated("FILE", |draft, text| tls::read_into(&mut draft.tls.keys, text)),
-        default: Words("none"),
-        help: "PEM file with the private key of each `--tls-cert`, in the same order; both are \
-               read again on SIGHUP",
-    },
+    tls::CERT,
+    tls::KEY,
     Flag {
         name: "socket-mode",
         variable: "WSLOOP_SOCKET_MODE",
@@ -70,14 +55,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("660"),
         help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
-    Flag {
-        name: "redis",
-        variable: "WSLOOP_REDIS",
-        takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
-        default: Words("none, an embedded broker"),
-        help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` (or \
-               `valkey://`) or `redis+unix:///path?db=N`",
-    },
+    redis::URL,
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",

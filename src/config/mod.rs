@@ -13,11 +13,12 @@ mod file;
 mod flags;
 mod machine;
 mod pages;
+mod redis;
 pub(crate) mod redis_url;
 mod reload;
 mod sources;
-mod tls;
 pub(crate) mod table;
+mod tls;
 pub(crate) mod values;
 
 use std::env;
@@ -178,7 +179,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, resp, log, warnings, notes, settings, demo, given: _ } = config;
+        let Config { listen, tls: _, resp, log, warnings, notes, settings, demo, given: _ } =
+            config;
         format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
     }
 

@@ -1,10 +1,34 @@
 //! L4: where TLS is spoken, and what is shown there: the listeners behind `https://`, and the files
 //! with certificates and keys, in pairs.
 
+use super::draft::ServerDraft;
 use super::sources;
-use super::table::Wrong;
+use super::table::Absent::Words;
+use super::table::Takes::Repeated;
+use super::table::{Flag, Wrong};
 use super::values::HTTPS;
 use crate::net::{Pair, PairError, PemFile, ServerTls};
+
+/// Certificates.
+pub(super) const CERT: Flag<ServerDraft> = Flag {
+    name: "tls-cert",
+    variable: "WSLOOP_TLS_CERT",
+    takes: Repeated("FILE", |draft, text| read_into(&mut draft.tls.chains, text)),
+    default: Words("none"),
+    help: "PEM file with the certificate for `--listen https://…`, and behind it those that \
+           lead to its authority; repeatable, or separated by commas: who asks for a name gets \
+           the one that is for it, or else the first",
+};
+
+/// Their keys.
+pub(super) const KEY: Flag<ServerDraft> = Flag {
+    name: "tls-key",
+    variable: "WSLOOP_TLS_KEY",
+    takes: Repeated("FILE", |draft, text| read_into(&mut draft.tls.keys, text)),
+    default: Words("none"),
+    help: "PEM file with the private key of each `--tls-cert`, in the same order; both are \
+           read again on SIGHUP",
+};
 
 /// The files, in the order given.
 #[derive(Default)]

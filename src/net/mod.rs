@@ -24,8 +24,8 @@ use std::hash::{BuildHasher, RandomState};
 pub use listen::RespSockets;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
-pub(crate) use tls::{Pair, PairError, PemFile};
 pub use tls::ServerTls;
+pub(crate) use tls::{Pair, PairError, PemFile};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;

@@ -288,7 +288,11 @@ impl Reactor {
                 }
                 Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
                 Wish::Read if entry.over || !entry.has_more => return over,
-                Wish::Read => match if entry.secured { self.read_secured(link) } else { entry.read(&mut self.scratch) } {
+                Wish::Read => match if entry.secured {
+                    self.read_secured(link)
+                } else {
+                    entry.read(&mut self.scratch)
+                } {
                     Reading::Some(n) => {
                         let bytes = &mut self.scratch[..n];
                         self.server.handle(Input::Received { link, bytes }, self.now);

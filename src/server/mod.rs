@@ -399,11 +399,7 @@ impl Server {
         };
         match self.party(link) {
             Some(Party::Browser(_)) => {
-                if let Cause::Tls(reason) = &cause {
-                    self.cx.metrics.tls_failed_total += 1;
-                    tracing::debug!("{link} has no TLS: {reason}");
-                }
-                self.on_conn(link, |conn, cx| conn.hung_up(link, cause == Cause::Ended, cx));
+                self.on_conn(link, |conn, cx| conn.hung_up(link, &cause, cx));
             }
             Some(Party::Redis) => {
                 self.on_broker_lost(Loss::HungUp(failure.unwrap_or("it hung up")))

@@ -24,3 +24,4 @@ mod sockets;
 mod stress;
 mod stress_tool;
 mod terminal;
+mod tls;

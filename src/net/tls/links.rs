@@ -188,7 +188,9 @@ impl Tls {
             return;
         };
         secured.shuts = true;
-        if secured.session.done && let Ok(bytes) = secured.session.close(room) {
+        if secured.session.done
+            && let Ok(bytes) = secured.session.close(room)
+        {
             secured.session.sealed.extend_from_slice(&room[..bytes]);
         }
         secured.send(socket);

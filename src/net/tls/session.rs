@@ -7,7 +7,6 @@
 //! * a session that has failed has said its alert, and takes and gives nothing from there on;
 //! * idle, it owns nothing but its keys.
 
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 
@@ -16,8 +15,6 @@ use super::records;
 /// Most bytes of a handshake, or of one record, that may have come in part: a record takes 16 KiB,
 /// and what encryption adds to it.
 const MOST_KEPT: usize = 18 << 10;
-/// The same of a server that was dialed, whose certificates take more.
-const MOST_KEPT_OF_SERVERS: usize = 64 << 10;
 /// Records without content that a peer may send: new keys, above all. Each costs as much as many
 /// with content.
 const MOST_EMPTY: u32 = 64;
@@ -26,7 +23,7 @@ const EARNS_EMPTY: usize = 16 << 10;
 
 /// One link's TLS.
 pub(super) struct Session {
-    side: Side,
+    connection: UnbufferedServerConnection,
     /// What has come of a record in part, or of a message of the handshake.
     kept: Vec<u8>,
     /// What is encrypted and was not sent.
@@ -41,38 +38,16 @@ pub(super) struct Session {
     pub fault: Option<String>,
 }
 
-/// Whose session it is. Each is larger than most allocations, and none is moved.
-#[expect(clippy::large_enum_variant, reason = "a session is always behind a pointer")]
-enum Side {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
-}
-
 /// One side's way of going through records.
 trait Records {
     type Data;
-    fn process<'c, 'i>(
-        &'c mut self,
-        records: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8])
+    -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn has_more_to_say(&self) -> bool;
 }
 
 impl Records for UnbufferedServerConnection {
     type Data = ServerConnectionData;
-    fn process<'c, 'i>(
-        &'c mut self,
-        records: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(records)
-    }
-    fn has_more_to_say(&self) -> bool {
-        self.wants_write()
-    }
-}
-
-impl Records for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
     fn process<'c, 'i>(
         &'c mut self,
         records: &'i mut [u8],
@@ -107,16 +82,8 @@ struct Gone {
 
 impl Session {
     pub(super) fn server(connection: UnbufferedServerConnection) -> Session {
-        Session::of(Side::Server(connection))
-    }
-
-    pub(super) fn client(connection: UnbufferedClientConnection) -> Session {
-        Session::of(Side::Client(connection))
-    }
-
-    fn of(side: Side) -> Session {
         Session {
-            side,
+            connection,
             kept: Vec::new(),
             sealed: Vec::new(),
             empty_left: MOST_EMPTY,
@@ -144,26 +111,16 @@ impl Session {
         room[..kept.len()].copy_from_slice(&kept);
         let came = &mut room[..kept.len() + arrived];
         let was_done = self.done;
-        let gone = match &mut self.side {
-            Side::Server(connection) => go_through(connection, came, content, &mut self.sealed),
-            Side::Client(connection) => go_through(connection, came, content, &mut self.sealed),
-        };
-        self.done = match &self.side {
-            Side::Server(connection) => !connection.is_handshaking(),
-            Side::Client(connection) => !connection.is_handshaking(),
-        };
+        let gone = go_through(&mut self.connection, came, content, &mut self.sealed);
+        self.done = !self.connection.is_handshaking();
         self.ended |= gone.ended;
         self.fault = gone.fault;
         let records = records::count(&came[..gone.used]);
         if was_done {
             self.count_empty(records.saturating_sub(gone.filled), gone.content);
         }
-        let most = match &self.side {
-            Side::Server(_) => MOST_KEPT,
-            Side::Client(_) => MOST_KEPT_OF_SERVERS,
-        };
         let rest = &came[gone.used..];
-        if rest.len() > most && !self.ended {
+        if rest.len() > MOST_KEPT && !self.ended {
             self.fail("the peer's handshake is too large");
         }
         if self.fault.is_none() && !self.ended {
@@ -187,10 +144,7 @@ impl Session {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let put = match &mut self.side {
-            Side::Server(connection) => put(connection, &mut self.kept, content, room),
-            Side::Client(connection) => put(connection, &mut self.kept, content, room),
-        };
+        let put = put(&mut self.connection, &mut self.kept, content, room);
         put.inspect_err(|why| self.fail(why))
     }
 
@@ -233,11 +187,11 @@ fn go_through<R: Records>(
                         Err(error) => gone.fault = Some(error.to_string()),
                     }
                 }
-                gone.fault.is_some()
+                false
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 encode(&mut data, sealed);
-                gone.fault.is_some()
+                false
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
                 data.done();
@@ -250,16 +204,12 @@ fn go_through<R: Records>(
             Ok(_) => true,
             Err(error) => {
                 gone.fault = Some(error.to_string());
-                // Its alert, which comes before all else. What is behind it is not looked at again.
-                gone.used += discard;
-                if connection.has_more_to_say() {
-                    continue;
-                }
-                return gone;
+                false
             }
         };
         gone.used += discard;
-        if is_over {
+        // Behind a fault comes its alert, and records are not looked at again.
+        if is_over || gone.fault.is_some() && !connection.has_more_to_say() {
             return gone;
         }
     }
