@@ -1,5 +1,6 @@
 //! TLS, as clients of every kind see it.
 
+mod browsers;
 mod files;
 mod hostile;
 mod offered;
