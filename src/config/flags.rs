@@ -475,6 +475,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
                too, where something says who a browser belongs to, and with `--require-login`",
     },
     front::METRICS,
+    running::HEALTH,
+    running::ADMIN,
+    running::ADMIN_TOKEN_FILE,
     front::ECHO,
     Flag {
         name: "log",

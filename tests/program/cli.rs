@@ -117,6 +117,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--compression-for", "me", "all or browsers"),
     ("--demo", "perhaps", "on nor off"),
     ("--metrics", "metrics", "/metrics"),
+    ("--health", "up", "/health"),
+    ("--admin", "0.0.0.0:9090", "give --admin-token-file"),
+    ("--admin-token-file", "/nowhere/token", "cannot be read"),
     ("--echo", "echo", "/echo"),
     ("--log", "loud", "error, warn, info, debug or trace"),
 ];
