@@ -7,11 +7,13 @@ use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Who;
 use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
+use crate::net::TlsUses;
 use crate::server;
 use crate::web::Page;
 
 use super::file::File;
 use super::pages::Chat;
+use super::redis::RedisTlsDraft;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
@@ -48,6 +50,7 @@ pub(super) struct ServerDraft {
     pub resp: Option<Option<String>>,
     pub log: LevelFilter,
     pub redis: Option<RedisSettings>,
+    pub redis_tls: RedisTlsDraft,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
     pub redis_window: usize,
@@ -72,6 +75,7 @@ impl ServerDraft {
             resp: None,
             log: LevelFilter::INFO,
             redis: None,
+            redis_tls: RedisTlsDraft::default(),
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
             redis_window: 0,
@@ -118,6 +122,19 @@ impl ServerDraft {
         };
     }
 
+    /// How many conns there may be, and what they may take, where `descriptors` may be open.
+    fn limit(&mut self, descriptors: usize) -> Result<(), Wrong> {
+        self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
+        let reserved = self.reserved_descriptors();
+        let asked = self.max_connections;
+        self.settings.max_connections = max_connections(asked, descriptors, reserved)?;
+        self.settings.max_handshakes = self
+            .max_handshakes
+            .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
+        self.settings.memory_limit = self.memory_limit.unwrap_or_else(machine::half_of_memory);
+        Ok(())
+    }
+
     /// Judges the values beside each other, and works out what depends on several.
     pub(super) fn finish(
         mut self,
@@ -133,14 +150,7 @@ impl ServerDraft {
             notes.push(demo_note(self.allow.is_some()).to_owned());
         }
         self.open_to(demo);
-        self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
-        let reserved = self.reserved_descriptors();
-        let asked = self.max_connections;
-        self.settings.max_connections = max_connections(asked, descriptors, reserved)?;
-        self.settings.max_handshakes = self
-            .max_handshakes
-            .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
-        self.settings.memory_limit = self.memory_limit.unwrap_or_else(machine::half_of_memory);
+        self.limit(descriptors)?;
         let message = self.settings.max_message_size;
         for (flag, times, limit) in [
             ("outbox-limit", 2, &mut self.settings.outbox_limit),
@@ -154,14 +164,8 @@ impl ServerDraft {
         self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());
         own_paths(&self.settings)?;
         somebody_announces(&self.settings)?;
-        let db = self.redis.as_ref().map_or(0, |redis| redis.db);
-        if db != 0 && self.settings.prefix.is_empty() {
-            warnings.push(format!(
-                "--redis names database {db}, but Redis has one set of channels for all databases: \
-                 another wsloop on this Redis hears the same messages and disconnects the same \
-                 users; give each a --prefix of its own"
-            ));
-        }
+        let redis = self.redis_tls.finish(self.redis.as_ref())?;
+        warnings.extend(shares_channels(self.redis.as_ref(), &self.settings.prefix));
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
             Some(redis) => BrokerKind::Redis(RedisSettings {
@@ -181,11 +185,21 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
-        let (tls, expired) = self.tls.finish(&self.listen)?;
+        let (shown, expired) = self.tls.finish(&self.listen)?;
         warnings.extend(expired);
         let (settings, listen, log) = (self.settings, self.listen, self.log);
         let given = Given::default();
-        let mut config = Config { listen, tls, resp, log, warnings, notes, settings, demo, given };
+        let mut config = Config {
+            listen,
+            tls: TlsUses { shown, redis },
+            resp,
+            log,
+            warnings,
+            notes,
+            settings,
+            demo,
+            given,
+        };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }
@@ -262,6 +276,16 @@ fn own_paths(settings: &Settings) -> Result<(), Wrong> {
         }
         _ => Ok(()),
     }
+}
+
+/// What happens where only the numbers of databases tell two servers apart.
+fn shares_channels(redis: Option<&RedisSettings>, prefix: &str) -> Option<String> {
+    let db = redis.map(|redis| redis.db).filter(|db| *db != 0 && prefix.is_empty())?;
+    Some(format!(
+        "--redis names database {db}, but Redis has one set of channels for all databases: another \
+         wsloop on this Redis hears the same messages and disconnects the same users; give each a \
+         --prefix of its own"
+    ))
 }
 
 /// Whom the PROXY protocol is taken from.

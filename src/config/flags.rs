@@ -56,6 +56,10 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
     redis::URL,
+    redis::CA,
+    redis::CERT,
+    redis::KEY,
+    redis::NAME,
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",

@@ -8,9 +8,12 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 30] = [
+const LIVE: [&str; 33] = [
     "tls-cert",
     "tls-key",
+    "redis-ca",
+    "redis-cert",
+    "redis-key",
     "allow",
     "require-login",
     "token-key-file",
@@ -75,7 +78,10 @@ impl Config {
     }
 
     fn can_follow(&self, flag: &str, new: &Config) -> bool {
-        let both_have_tls = self.tls.is_some() == new.tls.is_some();
+        let shows = |config: &Config| config.tls.shown.is_some();
+        let asks = |config: &Config| config.tls.redis.is_some();
+        let shown = shows(self) == shows(new);
+        let asked = asks(self) == asks(new);
         let (old, new) = (&self.settings, &new.settings);
         match flag {
             "outbox-limit" => old.max_message_size == new.max_message_size,
@@ -85,7 +91,8 @@ impl Config {
             flag if flag.starts_with("session-") => {
                 old.sources.session.is_some() == new.sources.session.is_some()
             }
-            flag if flag.starts_with("tls-") => both_have_tls,
+            flag if flag.starts_with("tls-") => shown,
+            flag if flag.starts_with("redis-") => asked,
             _ => true,
         }
     }
