@@ -2,8 +2,8 @@
 //!
 //! One single-threaded epoll process holds every browser connection; the application pushes to the
 //! browsers by publishing to Redis, or to a broker embedded here. In scope: WebSockets, what they
-//! may hear and say, and the way to and from the broker. Out of scope: requests and responses,
-//! which the application answers itself.
+//! may hear and say, and the way to and from the broker; and to pass on to the application the
+//! requests that are for it. Out of scope: to answer those.
 //!
 //! # The rooms
 //!
@@ -98,6 +98,7 @@ pub use fanout::overflow::Overflows;
 pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
 pub use net::{Reactor, ReactorError};
 pub use server::Server;
+pub use web::upstream::{Front, Speaks, Upstream};
 pub use web::{Page, PageContent};
 
 /// What the program itself, its tests, fuzz targets and benchmarks need besides: no part of the

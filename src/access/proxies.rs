@@ -51,7 +51,7 @@ pub(crate) enum Via {
 
 /// How the bytes of a link come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Transport {
     /// As they are.
     Plain,
     /// By TLS.
@@ -106,12 +106,12 @@ impl Proxies {
     pub(crate) fn client<'h>(
         &self,
         head: &Head<'h>,
-        (way, via): (Way, Via),
+        (way, via): (Transport, Via),
         peer: Option<IpAddr>,
     ) -> Client<'h> {
         if via == Via::Direct {
             let scheme = match way {
-                Way::Secure => Told::Known(Some(Scheme::Https)),
+                Transport::Secure => Told::Known(Some(Scheme::Https)),
                 _ if self.trusted.is_empty() => Told::Rumour,
                 _ => Told::Known(Some(Scheme::Http)),
             };
@@ -263,7 +263,7 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let (head, _) = parse_head(head.as_bytes(), 8192).expect("a head").expect("all of it");
         let peer = Some(ip(peer));
-        let client = proxies.client(&head, (Way::Plain, proxies.via(peer)), peer);
+        let client = proxies.client(&head, (Transport::Plain, proxies.via(peer)), peer);
         let address = client.address.expect("an address").to_string();
         (address, client.scheme(&head), client.host.unwrap_or("-").to_owned())
     }

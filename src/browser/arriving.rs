@@ -13,18 +13,19 @@ use super::handshake::{self, Decision, Examined, Request};
 use super::life::is_bare;
 use super::refusal::{self, Refusal};
 use crate::access::crowds::Network;
-use crate::access::proxies::{Via, Way};
+use crate::access::proxies::{Transport, Via};
 use crate::access::sources::{Unidentified, WhoAsks};
 use crate::link::LinkId;
-use crate::proto::http;
+use crate::proto::http::{self, Scheme};
 use crate::proto::proxy::parse_proxy;
+use crate::web::upstream::{self, Asker, Forwarded, Unforwarded};
 
 impl Conn {
     /// All that it sends and hears from here on goes by TLS.
     pub(crate) fn secured(&mut self, cx: &mut Context) {
         cx.metrics.tls_handshakes_total += 1;
         if let Life::Head(head) = &mut self.life {
-            head.whence.way = Way::Secure;
+            head.whence.way = Transport::Secure;
         }
     }
 
@@ -32,13 +33,17 @@ impl Conn {
     pub(crate) fn exposed(&mut self, cx: &mut Context) {
         cx.metrics.tls_missing_total += 1;
         if let Life::Head(head) = &mut self.life {
-            head.whence.way = Way::Exposed;
+            head.whence.way = Transport::Exposed;
         }
     }
 
     /// Bytes of a request head: decides when it is whole, and keeps it until then.
     pub(super) fn on_head(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let Life::Head(head) = &mut self.life else { return };
+        if head.rested && head.rest.is_empty() {
+            // The time of its next request begins with the first byte of that.
+            head.began = cx.now.tick();
+        }
         let since = head.began;
         let mut kept = std::mem::take(&mut head.rest);
         let mut whole = match kept.is_empty() {
@@ -71,6 +76,11 @@ impl Conn {
                     }
                     examined => examined,
                 };
+                if let Identified::Elsewhere(whence, mut request) = examined {
+                    head.whence = whence;
+                    request.early = whole[length..].to_vec();
+                    return cx.put(link, Effect::Forward(request));
+                }
                 self.on_examined(link, examined, Begun { since, early: Vec::new() }, cx);
                 self.keep_early(link, &whole[length..], cx);
             }
@@ -86,6 +96,8 @@ pub(super) enum Identified {
     Decided(Decision),
     /// What is asked for, and who asks, or what is to be looked up to know that.
     By(Request, WhoAsks),
+    /// That it is answered elsewhere, and whence it comes.
+    Elsewhere(Whence, Box<Forwarded>),
 }
 
 /// Takes what a proxy says of the connection before the request, of so many bytes: where it comes
@@ -159,6 +171,7 @@ fn examine(
     let head = http::parse_head(bytes, cx.settings.max_head_size)
         .map_err(|error| refusal::bad_head(error, &cx.settings))?;
     let Some((mut head, length)) = head else { return Ok(None) };
+    let before = whence;
     let client = cx.settings.proxies.client(&head, (whence.way, whence.via), whence.address);
     tracing::debug!("{link} asks: {} {:?}, {}", head.method, head.path, Shown(client.address));
     if whence.via == Via::Forwarding && !cx.settings.proxies.trusted.has(client.address) {
@@ -167,7 +180,7 @@ fn examine(
     }
     // The host that the page's origin is compared with is the one that the browser knows.
     head.authority = client.host.or(head.authority);
-    if whence.way == Way::Exposed {
+    if whence.way == Transport::Exposed {
         let refusal = refusal::exposed(&head, &cx.settings);
         return Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
     }
@@ -177,6 +190,24 @@ fn examine(
         return refused(refuse_unserved(why, examined, cx));
     }
     let identified = match examined {
+        Examined::Forwarded(upstream) => {
+            let settings = &cx.settings;
+            // What nobody has said who is believed is not said of us.
+            let scheme = match (whence.via, whence.way) {
+                (Via::Forwarding, _) => client.scheme(&head),
+                (_, Transport::Secure) => Some(Scheme::Https),
+                _ => None,
+            };
+            let scheme = scheme.unwrap_or(Scheme::Http);
+            let asker = Asker { address: client.address, scheme };
+            let to = (upstream, &settings.front.upstreams[upstream]);
+            match upstream::forward(&head, &bytes[..length], asker, to) {
+                Ok(request) => Identified::Elsewhere(before, Box::new(request)),
+                Err(Unforwarded { status, text }) => {
+                    return refused(refusal::refuse(status, &[], text, None, settings));
+                }
+            }
+        }
         Examined::Decided(decision) => Identified::Decided(decision),
         Examined::Asked(request) => {
             let sources = &cx.settings.sources;
@@ -196,7 +227,9 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
     cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
-        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) => None,
+        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) | Examined::Forwarded(_) => {
+            None
+        }
         Examined::Asked(request) => request.accepted(),
     };
     refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)

@@ -71,6 +71,8 @@ pub(super) struct Pace {
     pub close: Tick,
     /// For the request of who is not served.
     pub unserved: Tick,
+    /// For the next request of who was answered.
+    pub keep_alive: Tick,
     pub ping: Option<Tick>,
     pub pong: Tick,
     pub heartbeat: Option<Tick>,
@@ -110,6 +112,7 @@ impl Context {
             handshake: timers::ticks(settings.handshake_timeout_ms),
             close: timers::ticks(settings.close_timeout_ms),
             unserved: timers::ticks(UNSERVED_MS.min(settings.handshake_timeout_ms)),
+            keep_alive: timers::ticks(settings.front.keep_alive_ms),
             ping: (ping_ms > 0).then(|| timers::ticks(ping_ms)),
             pong: timers::ticks(settings.pong_timeout_ms),
             heartbeat: settings.heartbeat.is_some().then(|| timers::ticks(HEARTBEAT_MS)),

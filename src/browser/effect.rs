@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::access::crowds::Network;
+use crate::web::upstream::Forwarded;
 
 /// Something that a conn wants of another party.
 #[derive(Debug)]
 pub enum Effect {
     /// Note where it comes from, which is not there: its proxy has said so.
     Moved(Network),
+    /// Have an upstream answer its request, which takes its link over for that time.
+    Forward(Box<Forwarded>),
     /// Ask the broker for what is stored under this name: the session of who asks.
     AskSession(String),
     /// Ask the application this.

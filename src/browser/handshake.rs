@@ -18,6 +18,7 @@ use crate::link::{Frame, LeftOut};
 use crate::proto::http::Head;
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::upgrade;
+use crate::web::upstream::Way;
 use crate::web::{self, Site};
 
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
@@ -160,6 +161,8 @@ pub enum Examined {
     Decided(Decision),
     /// Nothing yet: it is to be found out who asks.
     Asked(Request),
+    /// That the upstream of this number is to answer.
+    Forwarded(usize),
 }
 
 /// Decides about a request whose head is complete, as far as that can be without knowing who asks.
@@ -174,10 +177,21 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
         return Examined::Decided(Decision::Refuse(refusal));
     }
     let settings = &cx.settings;
-    if is_plain {
+    let is_elsewhere = facility.is_none() && !echoes && !is_own(head.path, settings);
+    let way = if is_elsewhere { settings.front.way(head.path) } else { None };
+    if is_plain || way.is_some() {
         if !upgrade::has_host(head) {
             let refusal = not_upgraded(&upgrade::UpgradeError::Host, None, settings);
             return Examined::Decided(Decision::Refuse(refusal));
+        }
+        match way {
+            Some(Way::To(upstream)) => return Examined::Forwarded(upstream),
+            Some(Way::Hidden) => {
+                let text = "Nothing is served here.".to_owned();
+                let refusal = refuse(404, &[], text, None, settings);
+                return Examined::Decided(Decision::Refuse(refusal));
+            }
+            None => {}
         }
         if settings.require_login && settings.metrics_path.as_deref() == Some(head.path) {
             return Examined::Asked(Request::special(Special::Metrics, head, None));
@@ -193,6 +207,12 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
         Ok(examined) => examined,
         Err(refusal) => Examined::Decided(Decision::Refuse(refusal)),
     }
+}
+
+/// Whether that path is a page, a script or the metrics of this server itself.
+fn is_own(path: &str, settings: &Settings) -> bool {
+    settings.metrics_path.as_deref() == Some(path)
+        || settings.pages.iter().any(|page| page.path == path)
 }
 
 /// A request for a WebSocket, at the path of a facility or of echoes.

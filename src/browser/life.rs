@@ -1,7 +1,7 @@
 //! L2: a conn's deadlines and the ways it ends: pings and timeouts, expiry of its token, disconnect
 //! by the application, overflow of its outbox, shutdown.
 
-use super::conn::{Closing, Conn, Last, Life, Member, Unserved};
+use super::conn::{Closing, Conn, Head, Last, Life, Member, Unserved};
 use super::context::{Context, Pace};
 use super::effect::Effect;
 use super::refusal::{self, Refusal};
@@ -28,6 +28,24 @@ enum Due {
     Heartbeat,
     /// What let it in is no longer valid.
     Expired,
+}
+
+/// What an open conn is told when the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goodbye {
+    /// It goes away, as far as it knows for good.
+    Away,
+    /// Another process is there, or will be soon.
+    Restart,
+}
+
+impl Goodbye {
+    fn words(self) -> (u16, &'static str) {
+        match self {
+            Goodbye::Away => (1001, "the server is shutting down"),
+            Goodbye::Restart => (1012, "the server restarts; come back soon"),
+        }
+    }
 }
 
 impl Unserved {
@@ -141,11 +159,15 @@ impl Conn {
         }
     }
 
-    /// The server ends.
-    pub(crate) fn shut_down(&mut self, link: LinkId, cx: &mut Context) {
+    /// The server ends, or makes room for another process.
+    pub(crate) fn shut_down(&mut self, link: LinkId, goodbye: Goodbye, cx: &mut Context) {
         match &self.life {
             Life::Closing(_) => {}
-            Life::Open(_) => self.close(link, Some(1001), "the server is shutting down", cx),
+            Life::Open(_) => {
+                let (code, why) = goodbye.words();
+                tracing::debug!("{link} closes: {code} {why:?}");
+                self.finish(link, frame::encode_close(Some(code), why), Last::Goodbye, cx);
+            }
             // Its request may be on its way, and a socket that is shut then is reset.
             Life::Head(_) if !self.has_begun() => {
                 if let Life::Head(head) = &mut self.life {
@@ -240,6 +262,11 @@ impl Conn {
             }
             return;
         }
+        if let Life::Head(Head { rested: true, .. }) = &self.life
+            && !self.has_begun()
+        {
+            return self.drop_now(link, cx);
+        }
         cx.metrics.handshake_timeouts_total += 1;
         match &self.life {
             Life::Head(_) if !self.has_begun() => self.drop_now(link, cx),
@@ -274,6 +301,9 @@ impl Conn {
             Life::Closing(Closing { since, .. }) => return Some((since + pace.close, Due::Close)),
             Life::Head(head) if head.whence.unserved.is_some() => {
                 return Some((head.began + pace.unserved, Due::Handshake));
+            }
+            Life::Head(head) if head.rested && head.rest.is_empty() => {
+                return Some((head.began + pace.keep_alive, Due::Handshake));
             }
             Life::Head(head) => head.began,
             Life::Asking(asking) => asking.begun.since,

@@ -10,6 +10,7 @@ use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::web::Page;
+use crate::web::upstream::Front;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
@@ -38,6 +39,11 @@ pub struct Settings {
     pub close_timeout_ms: u64,
     /// How long a shutdown waits for closing conns.
     pub shutdown_timeout_ms: u64,
+    /// Over how long a shutdown spreads the closing of conns, which are told that the server
+    /// restarts; 0 is all at once, and that it goes away.
+    pub drain_ms: u64,
+    /// How long a shutdown that was asked for waits before it begins.
+    pub drain_delay_ms: u64,
     /// Largest request head; as much may follow it before the 101 has gone out.
     pub max_head_size: usize,
     /// Largest message from a browser or from the broker.
@@ -96,6 +102,8 @@ pub struct Settings {
     pub metrics_path: Option<String>,
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
+    /// Where requests go that are not for this server itself.
+    pub front: Front,
     /// Where messages come from.
     pub broker: BrokerSettings,
 }
@@ -123,6 +131,8 @@ impl Settings {
         self.handshake_timeout_ms = new.handshake_timeout_ms;
         self.close_timeout_ms = new.close_timeout_ms;
         self.shutdown_timeout_ms = new.shutdown_timeout_ms;
+        self.drain_ms = new.drain_ms;
+        self.drain_delay_ms = new.drain_delay_ms;
         self.max_head_size = new.max_head_size;
         self.max_fragments = new.max_fragments;
         if self.max_message_size == new.max_message_size {
@@ -157,6 +167,8 @@ impl Settings {
             handshake_timeout_ms: 10_000,
             close_timeout_ms: 5_000,
             shutdown_timeout_ms: 10_000,
+            drain_ms: 0,
+            drain_delay_ms: 0,
             max_head_size: 8 << 10,
             max_message_size: 1 << 20,
             max_session_size: 1 << 20,
@@ -185,6 +197,7 @@ impl Settings {
             pages: Vec::new(),
             metrics_path: None,
             echo_path: None,
+            front: Front::default(),
             broker: BrokerSettings {
                 expire_s: 3600,
                 kind: BrokerKind::Local { store_limit: 64 << 20 },

@@ -46,7 +46,11 @@ pub(crate) fn check(matches: &ArgMatches, descriptors: usize) -> Check {
 fn in_force(given: &Given, file: &File, config: Option<&Config>) -> String {
     let rows = FLAGS.iter().filter_map(|flag| row(flag, given, config));
     let rules = file.places_of_rules().map(|place| ("[[allow]]", "a rule".to_owned(), place));
-    let rows: Vec<_> = rows.chain(rules).collect();
+    let routes = file.routes.iter().map(|route| {
+        let value = format!("{} to {}", route.prefix, route.upstream.target);
+        ("[[route]]", values::printable(&value), route.place.clone())
+    });
+    let rows: Vec<_> = rows.chain(rules).chain(routes).collect();
     let width = |of: fn(&(&str, String, String)) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let (names, texts) = (width(|row| row.0.len()), width(|row| row.1.chars().count().min(40)));
     let mut text = String::new();

@@ -10,6 +10,7 @@ use crate::browser::settings::Settings;
 use crate::net::TlsUses;
 use crate::server;
 use crate::web::Page;
+use crate::web::upstream::Upstream;
 
 use super::file::File;
 use super::pages::Chat;
@@ -17,13 +18,15 @@ use super::redis::RedisTlsDraft;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
-use super::{Config, Resp, machine, pages, values};
+use super::{Config, Resp, front, machine, pages, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
 const OWN_DESCRIPTORS: usize = 24;
 /// Sockets to Redis: one, and while it is replaced another.
 const REDIS_DESCRIPTORS: usize = 2;
+/// Links to one upstream that are closed and not gone yet.
+const CLOSING: usize = 16;
 /// Addresses that a name stands for.
 const ADDRESSES: usize = 2;
 /// Most Redis clients of the embedded broker, where there are descriptors enough.
@@ -49,6 +52,7 @@ pub(super) struct ServerDraft {
     /// `Some(None)` is off.
     pub resp: Option<Option<String>>,
     pub log: LevelFilter,
+    pub upstream: Option<Upstream>,
     pub redis: Option<RedisSettings>,
     pub redis_tls: RedisTlsDraft,
     pub redis_timeout_ms: u64,
@@ -74,6 +78,7 @@ impl ServerDraft {
             tls: TlsDraft::default(),
             resp: None,
             log: LevelFilter::INFO,
+            upstream: None,
             redis: None,
             redis_tls: RedisTlsDraft::default(),
             redis_timeout_ms: 0,
@@ -103,7 +108,22 @@ impl ServerDraft {
             None => 0,
         };
         let listeners = ADDRESSES * self.listen.len();
-        OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application
+        let front = &self.settings.front;
+        // The same of these, a few in each turn.
+        let upstreams = front.upstreams.len() * (front.connections + CLOSING);
+        OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application + upstreams
+    }
+
+    /// Whether the demo is on: not in front of an application.
+    fn is_demo(&self, is_open: bool, file: &File) -> Result<bool, Wrong> {
+        match (self.demo, self.upstream.is_some() || !file.routes.is_empty()) {
+            (Some(true), true) => {
+                let why = "its pages are not served in front of an application (--upstream, \
+                           [[route]]); leave one out";
+                Err(Wrong { flag: "demo", why: why.to_owned() })
+            }
+            (demo, is_front) => Ok(demo.unwrap_or(is_open && !is_front)),
+        }
     }
 
     /// What is granted, and to which hosts. What the demo has is for this machine alone, whosever
@@ -145,7 +165,9 @@ impl ServerDraft {
         let (mut warnings, mut notes) = (Vec::new(), Vec::new());
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
-        let demo = self.demo.unwrap_or(is_open);
+        let demo = self.is_demo(is_open, file)?;
+        let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
+        front::finish(&mut self.settings, self.upstream.take(), &file.routes, hidden)?;
         if demo {
             notes.push(demo_note(self.allow.is_some()).to_owned());
         }
@@ -165,7 +187,8 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         somebody_announces(&self.settings)?;
         let redis = self.redis_tls.finish(self.redis.as_ref())?;
-        warnings.extend(shares_channels(self.redis.as_ref(), &self.settings.prefix));
+        let db = self.redis.as_ref().map_or(0, |redis| redis.db);
+        warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
             Some(redis) => BrokerKind::Redis(RedisSettings {
@@ -203,6 +226,16 @@ impl ServerDraft {
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }
+}
+
+fn shared_channels(db: u32, prefix: &str) -> Option<String> {
+    (db != 0 && prefix.is_empty()).then(|| {
+        format!(
+            "--redis names database {db}, but Redis has one set of channels for all databases: \
+             another wsloop on this Redis hears the same messages and disconnects the same users; \
+             give each a --prefix of its own"
+        )
+    })
 }
 
 fn demo_note(allow_is_given: bool) -> &'static str {
@@ -276,16 +309,6 @@ fn own_paths(settings: &Settings) -> Result<(), Wrong> {
         }
         _ => Ok(()),
     }
-}
-
-/// What happens where only the numbers of databases tell two servers apart.
-fn shares_channels(redis: Option<&RedisSettings>, prefix: &str) -> Option<String> {
-    let db = redis.map(|redis| redis.db).filter(|db| *db != 0 && prefix.is_empty())?;
-    Some(format!(
-        "--redis names database {db}, but Redis has one set of channels for all databases: another \
-         wsloop on this Redis hears the same messages and disconnects the same users; give each a \
-         --prefix of its own"
-    ))
 }
 
 /// Whom the PROXY protocol is taken from.

@@ -11,17 +11,21 @@ use toml::de::{DeTable, DeValue};
 
 use super::draft::ServerDraft;
 use super::flags::FLAGS;
+use super::front::Route;
 use super::table::{Flag, Given, Takes};
 use super::values;
 use crate::access::channel::{Allow, Audience, Direction};
 use crate::access::nearest::similar;
 use crate::access::permissions::{Rule, Rules, Who};
+use crate::web::upstream::upstream;
 
 /// What a configuration file says.
 #[derive(Debug, Default)]
 pub(super) struct File {
     /// Its `[[allow]]` tables.
     pub rules: Rules,
+    /// Its `[[route]]` tables.
+    pub routes: Vec<Route>,
     path: String,
     rule_lines: Vec<usize>,
     values: Vec<Entry>,
@@ -91,6 +95,20 @@ impl File {
                         }
                         Err(fault) => faults.push(fault),
                     }
+                }
+                continue;
+            }
+            if name == "route" {
+                for table in tables(value).into_iter().flatten() {
+                    let place = format!("{}:{}", self.path, line(table.span().start));
+                    match route(table, place) {
+                        Ok(route) => self.routes.push(route),
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+                if tables(value).is_none() {
+                    let why = "route: write each as a table of its own, below [[route]]".to_owned();
+                    faults.push(Fault { at: value.span().start, why });
                 }
                 continue;
             }
@@ -246,6 +264,38 @@ fn rule(value: &Spanned<DeValue<'_>>) -> Result<Rule, Fault> {
     }
     rule.options = Allow::of(&audiences, &directions);
     Ok(rule)
+}
+
+/// One table of `[[route]]`, which stands there.
+fn route(value: &Spanned<DeValue<'_>>, place: String) -> Result<Route, Fault> {
+    let fault = |span: Range<usize>, why: String| Fault { at: span.start, why };
+    let (mut prefix, mut to) = (None, None);
+    for (key, value) in value.get_ref().as_table().into_iter().flat_map(in_order) {
+        let name = key.get_ref().as_ref();
+        let read = match name {
+            "prefix" => text(value).and_then(|text| {
+                let no = || format!("{} begins without a slash", values::quoted(text));
+                prefix = Some(text).filter(|text| text.starts_with('/')).map(str::to_owned);
+                prefix.is_some().then_some(()).ok_or_else(no)
+            }),
+            "upstream" => text(value).and_then(upstream).map(|upstream| to = Some(upstream)),
+            _ => {
+                let quoted = values::quoted(name);
+                let why =
+                    format!("[[route]]: there is no key {quoted}; a route has prefix and upstream");
+                return Err(fault(key.span(), why));
+            }
+        };
+        read.map_err(|why| fault(value.span(), format!("[[route]] {name}: {why}")))?;
+    }
+    match (prefix, to) {
+        (Some(prefix), Some(upstream)) => Ok(Route { prefix, upstream, place }),
+        _ => {
+            let why =
+                "[[route]]: a route has both, prefix = \"/path/\" and upstream = \"http://…\"";
+            Err(fault(value.span(), why.to_owned()))
+        }
+    }
 }
 
 const AUDIENCES: [(&str, Audience); 4] = [

@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{redis, sources, tls};
+use super::{front, redis, running, sources, tls};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -38,13 +38,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "listen",
         variable: "WSLOOP_LISTEN",
-        takes: Entries("HOST:PORT|https://HOST:PORT|unix:PATH", |draft, text| {
+        takes: Entries("HOST:PORT|https://HOST:PORT|unix:PATH|systemd[:NAME]", |draft, text| {
             values::listen(text).map(|()| draft.listen.push(text.to_owned()))
         }),
         default: Value("127.0.0.1:8080"),
         help: "Address to listen on, by TLS behind `https://`, or the path of a socket, \
-               `unix:@name` for one that is no file; repeatable, or separated by commas; port 0 is \
-               any free one, and is printed",
+               `unix:@name` for one that is no file; `systemd` for the sockets of a .socket unit; \
+               repeatable, or separated by commas; port 0 is any free one, and is printed",
     },
     tls::CERT,
     tls::KEY,
@@ -55,6 +55,12 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("660"),
         help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
+    front::UPSTREAM,
+    front::TIMEOUT,
+    front::CONNECTIONS,
+    front::IDLE,
+    front::WAITING,
+    front::KEEP_ALIVE,
     redis::URL,
     redis::CA,
     redis::CERT,
@@ -133,13 +139,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("5"),
         help: "How long a closing browser may take to answer and to hang up",
     },
-    Flag {
-        name: "shutdown-timeout",
-        variable: "WSLOOP_SHUTDOWN_TIMEOUT",
-        takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.shutdown_timeout_ms = ms),
-        default: Value("10"),
-        help: "How long a shutdown waits for browsers to close",
-    },
+    running::SHUTDOWN_TIMEOUT,
+    running::DRAIN,
+    running::DRAIN_DELAY,
     Flag {
         name: "max-message-size",
         variable: "WSLOOP_MAX_MESSAGE_SIZE",
@@ -476,20 +478,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Serve the chat at `/chat/` and grant what it needs, unless `--allow` is given; off, \
                too, where something says who a browser belongs to, and with `--require-login`",
     },
-    Flag {
-        name: "metrics",
-        variable: "WSLOOP_METRICS",
-        takes: Text("PATH", set!(settings.metrics_path, values::own_path, "/metrics")),
-        default: Words("off"),
-        help: "Path that answers with counters for Prometheus",
-    },
-    Flag {
-        name: "echo",
-        variable: "WSLOOP_ECHO",
-        takes: Text("PATH", set!(settings.echo_path, values::own_path, "/echo")),
-        default: Words("off"),
-        help: "WebSockets on exactly this path get their own messages back, to test a client with",
-    },
+    front::METRICS,
+    front::ECHO,
     Flag {
         name: "log",
         variable: "WSLOOP_LOG",

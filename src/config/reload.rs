@@ -8,7 +8,7 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 33] = [
+const LIVE: [&str; 35] = [
     "tls-cert",
     "tls-key",
     "redis-ca",
@@ -29,6 +29,8 @@ const LIVE: [&str; 33] = [
     "handshake-timeout",
     "close-timeout",
     "shutdown-timeout",
+    "drain",
+    "drain-delay",
     "max-head-size",
     "max-fragments",
     "outbox-limit",
@@ -73,6 +75,12 @@ impl Config {
         if self.settings.rules != new.settings.rules {
             self.settings.rules = new.settings.rules.clone();
             changes.live.push("[[allow]]");
+        }
+        let front = |config: &Config| {
+            (config.settings.front.routes.clone(), config.settings.front.upstreams.clone())
+        };
+        if front(self) != front(new) && !changes.fixed.contains(&"upstream") {
+            changes.fixed.push("[[route]]");
         }
         changes
     }

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::ReactorError;
 use super::door::Door;
+use super::inherited;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
@@ -48,13 +49,18 @@ pub(super) struct Listener {
     pub asked: bool,
     /// For whom.
     pub comers: Comers,
+    /// The flag that it comes from, with its value.
+    pub name: String,
+    /// Another process has the socket too: whoever waits there is accepted by that, or will be.
+    pub shared: bool,
     /// TLS is spoken here, and nothing else.
     pub secured: bool,
 }
 
 impl Listener {
-    fn new(socket: Door, comers: Comers, secured: bool) -> Self {
-        Listener { socket, ready: true, batch: 1, asked: false, comers, secured }
+    fn new(socket: Door, comers: Comers, name: String, secured: bool) -> Self {
+        let shared = false;
+        Listener { socket, ready: true, batch: 1, asked: false, comers, name, shared, secured }
     }
 }
 
@@ -120,8 +126,23 @@ pub(super) fn listen_for(
         ours,
         error,
     };
+    let listener = |socket, text: &str, secured| {
+        Listener::new(socket, comers, inherited::name_of(flag, text), secured)
+    };
     let (mut named, mut bound) = (Vec::new(), Vec::<Listener>::new());
     for text in given {
+        if let Some(given) =
+            inherited::doors(flag, text).map_err(|error| failed(text, false, error))?
+        {
+            for mut socket in given.doors {
+                if let Door::Tcp(socket) = &socket {
+                    accepted.set(socket).map_err(|error| failed(text, false, error))?;
+                }
+                socket.own_file(!given.shared);
+                bound.push(Listener { shared: given.shared, ..listener(socket, text, false) });
+            }
+            continue;
+        }
         let addresses = match text.starts_with(UNIX) {
             true => Vec::new(),
             false => {
@@ -138,7 +159,7 @@ pub(super) fn listen_for(
                 let door = Door::at_path(Path::new(path), accepted.socket_mode);
                 let ours = taken.iter().any(|one| one.socket.path().as_ref() == Some(text));
                 let socket = door.map_err(|error| failed(text, ours, error))?;
-                bound.push(Listener::new(socket, comers, false));
+                bound.push(listener(socket, text, false));
             }
             continue;
         }
@@ -158,8 +179,7 @@ pub(super) fn listen_for(
         })?;
         let set = |socket| accepted.set(socket);
         sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
-        let doors = sockets.into_iter().map(Door::Tcp);
-        bound.extend(doors.map(|socket| Listener::new(socket, comers, secured)));
+        bound.extend(sockets.into_iter().map(|one| listener(Door::Tcp(one), text, secured)));
     }
     Ok(bound)
 }

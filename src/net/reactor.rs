@@ -2,7 +2,7 @@
 //!
 //! It owns every socket, in a slab with the same places as the core's. It knows readiness, budgets
 //! and the clock; it does not know which link is whose. Its rules:
-//! * links that were dialed are read before those that were accepted, so that Redis never waits for
+//! * links that the core says come first are read before the others, so that Redis never waits for
 //!   browsers;
 //! * a link is read at most [`READS`] times in a turn, however many events and leftovers name it,
 //!   and reading has a time budget. A link that a budget stopped is left over, once. The next turn
@@ -16,16 +16,18 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::ReactorError;
-use super::accepting::Ending;
 use super::dial::Dials;
 use super::heap::Heap;
+use super::inherited;
+use super::leaving::Ending;
 use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
+use super::notify::{Notify, Watchdog};
 use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
@@ -57,7 +59,7 @@ pub struct Reactor {
     pub(super) poll: Poll,
     pub(super) links: Places<Socket>,
     pub(super) listeners: Vec<Listener>,
-    signals: Option<Signals>,
+    pub(super) signals: Option<Signals>,
     pub(super) news: News,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
@@ -70,6 +72,13 @@ pub struct Reactor {
     pub(super) said_no_descriptors: bool,
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
+    /// When it begins, if it was put off.
+    pub(super) leaves_ms: Option<u64>,
+    /// Another process is to take over, and has.
+    pub(super) handing_over: Arc<AtomicBool>,
+    pub(super) handed_over: Arc<AtomicBool>,
+    pub(super) notify: Notify,
+    watchdog: Watchdog,
     pub(super) lost_lines: Arc<AtomicU64>,
     pub(super) heap: Heap,
 }
@@ -89,6 +98,7 @@ impl Reactor {
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let notify = Notify::of_this_process();
         let mut reactor = Reactor {
             server,
             poll,
@@ -105,6 +115,11 @@ impl Reactor {
             accept_after_ms: 0,
             said_no_descriptors: false,
             ending: None,
+            leaves_ms: None,
+            handing_over: Arc::default(),
+            handed_over: Arc::default(),
+            watchdog: Watchdog::of_this_process(notify.clone()),
+            notify,
             lost_lines: Arc::default(),
             heap: Heap::new(),
         };
@@ -150,10 +165,24 @@ impl Reactor {
     /// Serves until a shutdown that was asked for is complete.
     pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
+        self.begin_to_serve();
         while !self.server.is_done() || self.ends_listening() {
             self.turn(&mut events, None)?;
         }
         Ok(())
+    }
+
+    /// Whoever waits for that is told; what was given to this process and is not used is closed.
+    fn begin_to_serve(&mut self) {
+        if !inherited::takes_a_place() {
+            self.notify.say(&format!("READY=1\nMAINPID={}", std::process::id()));
+        }
+        inherited::serves();
+    }
+
+    /// When the service manager has to hear of the loop.
+    pub(super) fn watchdog_ms(&self) -> Option<u64> {
+        self.watchdog.deadline_ms()
     }
 
     /// One turn, which sleeps for `most` at most.
@@ -175,6 +204,8 @@ impl Reactor {
             false => self.hear(events, Some(woken + READ_BUDGET)),
         }
         self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
+        self.leave_when_due();
+        self.watchdog.beat(self.now.mono_ms);
         self.server.tick(self.now);
         self.put_out();
         let held = self.server.metrics().memory_bytes;
@@ -185,7 +216,7 @@ impl Reactor {
     /// Hands on what the events say; links are read until that time, or all of them once in a
     /// sweep, which leaves the leftovers for its end.
     pub(super) fn hear(&mut self, events: &Events, until: Option<Instant>) {
-        let (mut dialed, mut fresh) = (Vec::new(), Vec::new());
+        let (mut first, mut fresh) = (Vec::new(), Vec::new());
         let mut signalled = false;
         for event in events {
             match event.token() {
@@ -199,7 +230,7 @@ impl Reactor {
                     let Some(entry) = self.link(link) else { continue };
                     entry.ending |= event.is_read_closed();
                     entry.failing |= event.is_error();
-                    let (was_dialed, left_over) = (entry.dialed, entry.left_over);
+                    let (comes_first, left_over) = (entry.comes_first, entry.left_over);
                     let secured = entry.secured;
                     if !entry.made {
                         self.on_dialed(link);
@@ -214,8 +245,8 @@ impl Reactor {
                     if !readable || left_over {
                         continue;
                     }
-                    if was_dialed {
-                        dialed.push(link);
+                    if comes_first {
+                        first.push(link);
                     } else if secured && self.tls.is_shaking(link) {
                         self.leave_over(link);
                     } else {
@@ -225,7 +256,7 @@ impl Reactor {
             }
         }
         let were_left = self.leftovers.len();
-        self.read_all(dialed, fresh, until);
+        self.read_all(first, fresh, until);
         if until.is_some() {
             self.read_leftovers(were_left, until);
         }
@@ -237,9 +268,9 @@ impl Reactor {
         self.end_listening_when_quiet();
     }
 
-    /// Reads those that were dialed, then those that have something new to say.
-    fn read_all(&mut self, dialed: Vec<LinkId>, fresh: Vec<LinkId>, until: Option<Instant>) {
-        for link in dialed {
+    /// Reads those that come first, then the others that have something new to say.
+    fn read_all(&mut self, first: Vec<LinkId>, fresh: Vec<LinkId>, until: Option<Instant>) {
+        for link in first {
             self.read(link, None);
         }
         let mut over = false;
@@ -260,7 +291,7 @@ impl Reactor {
             left -= 1;
             let Some(entry) = self.link(link) else { continue };
             entry.left_over = false;
-            let over = match entry.dialed {
+            let over = match entry.comes_first {
                 true => self.read(link, None),
                 false => self.read(link, until),
             };
@@ -328,7 +359,8 @@ impl Reactor {
     }
 
     pub(super) fn dial(&mut self, link: LinkId, target: Target) {
-        let mut socket = Socket::unmade(link.generation);
+        let comes_first = self.server.comes_first(link);
+        let mut socket = Socket::unmade(link.generation, comes_first);
         let begun = match &target {
             Target::Tls { host, .. } => self.tls.begin_with(link, host),
             _ => Ok(()),
@@ -402,19 +434,6 @@ impl Reactor {
             }
             false => self.hung_up(link, Cause::Failed(error.to_string())),
         }
-    }
-
-    fn on_signal(&mut self) {
-        let Some(signals) = &mut self.signals else { return };
-        let times = signals.take();
-        for _ in 0..times {
-            tracing::info!("asked to end");
-            self.server.handle(Input::ShutdownAsked, self.now);
-        }
-        if times == 0 {
-            return;
-        }
-        self.end_listening(times);
     }
 
     pub(super) fn hung_up(&mut self, link: LinkId, cause: Cause) {

@@ -32,8 +32,8 @@ pub(super) struct Socket {
     pub generation: u32,
     /// Its socket.
     pub stream: Stream,
-    /// It was dialed, not accepted.
-    pub dialed: bool,
+    /// It is read before those of others.
+    pub comes_first: bool,
     /// It can be read and written; a dialed one only when its peer has answered.
     pub made: bool,
     /// The peer will send no more, or the link has failed: it was said, and is not read again.
@@ -83,12 +83,12 @@ pub(super) enum Reading {
 
 impl Socket {
     /// A link whose stream is not made yet.
-    pub(super) fn unmade(generation: u32) -> Self {
+    pub(super) fn unmade(generation: u32, comes_first: bool) -> Self {
         let stream = Stream::Unmade;
         Socket {
             generation,
             stream,
-            dialed: true,
+            comes_first,
             made: false,
             over: false,
             left_over: false,
@@ -106,7 +106,7 @@ impl Socket {
         Socket {
             generation,
             stream,
-            dialed: false,
+            comes_first: false,
             made: true,
             over: false,
             left_over: false,

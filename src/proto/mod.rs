@@ -3,4 +3,5 @@
 pub mod http;
 pub mod proxy;
 pub mod resp;
+pub mod uwsgi;
 pub mod ws;

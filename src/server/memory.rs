@@ -109,6 +109,7 @@ impl Server {
     /// Closes whoever is there; returns what it holds still.
     fn give_way(&mut self, link: LinkId) -> usize {
         self.drop_client(link);
+        self.drop_guest(link);
         self.on_conn(link, |conn, cx| conn.give_way(link, cx));
         self.route_effects();
         self.table.peek(link).map_or(0, |slot| self.held_at(slot))
@@ -142,7 +143,8 @@ impl Server {
                 conn.held_bytes() + in_kernel + (usize::from(slot.held_kib) << 10)
             }
             Party::Client(client) => client.held_bytes(),
-            Party::Redis | Party::App(_) | Party::Gone(_) => 0,
+            Party::Guest(at) => self.proxy.guest_held(*at),
+            Party::Redis | Party::App(_) | Party::Uplink(_) | Party::Gone(_) => 0,
         }
     }
 

@@ -7,17 +7,23 @@
 //! * no party touches another: what one wants of others is an effect or an event, which is routed
 //!   here; a delivery alone goes straight to the outboxes.
 //!
-//! `accepting` is about who comes, `table` about links, `routing` about what conns want,
-//! `brokering` and `said` about what the broker says, `relay` and `handout` about who hears it,
-//! `gaps` about outages, `clients` about RESP clients, `memory` about what all of them hold.
+//! `accepting` is about who comes, `table` about links, `others` about those of others than
+//! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
+//! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
+//! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
+//! `memory` about what all of them hold, `ending` about the end.
 
 mod accepting;
 mod brokering;
 mod clients;
+mod dialed;
+mod ending;
 mod gaps;
+mod guests;
 mod handout;
 mod lines;
 mod memory;
+mod others;
 mod relay;
 mod routing;
 mod said;
@@ -35,10 +41,12 @@ use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, Wish};
+use crate::web::upstream::Proxy;
 pub(crate) use accepting::SURPLUS;
 use brokering::Loss;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
+use ending::Ending;
 use memory::Memory;
 use relay::Relay;
 use said::Said;
@@ -58,14 +66,15 @@ pub struct Server {
     /// The application, if it is asked about handshakes.
     application: Option<Application>,
     clients: Clients,
+    /// What goes between browsers and upstreams.
+    proxy: Proxy,
     strangers: Strangers,
     memory: Memory,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
     /// When it is asked for again, after it was denied.
     control_retry_ms: Option<u64>,
-    /// When a shutdown that was asked for must have ended.
-    ends_ms: Option<u64>,
+    ending: Ending,
     said: Said,
 }
 
@@ -82,6 +91,7 @@ impl Server {
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
         let patience_ms = settings.broker.patience_ms();
+        let proxy = Proxy::new(&settings.front);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         Server {
@@ -93,11 +103,12 @@ impl Server {
             broker_link: None,
             application,
             clients: Clients::default(),
+            proxy,
             strangers: Strangers::default(),
             memory: Memory::default(),
             control,
             control_retry_ms: None,
-            ends_ms: None,
+            ending: Ending::new(seed),
             said: Said::default(),
         }
     }
@@ -105,7 +116,6 @@ impl Server {
     /// Takes note of what happened.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
         self.set_now(now);
-        let now_ms = self.cx.now.mono_ms;
         match input {
             Input::Received { link, bytes } => {
                 self.cx.took(bytes.len());
@@ -114,16 +124,7 @@ impl Server {
             Input::WentOn { link } => self.received(link, &mut []),
             Input::LookingUp { link } => self.on_lookup(link, true),
             Input::LookedUp { link } => self.on_lookup(link, false),
-            Input::Connected { link } => match self.party(link) {
-                Some(Party::Redis) => {
-                    self.broker.redis().into_iter().for_each(|redis| redis.connected(now_ms));
-                }
-                Some(Party::App(at)) => {
-                    let at = *at;
-                    self.application.iter_mut().for_each(|app| app.connected(at, now_ms));
-                }
-                _ => {}
-            },
+            Input::Connected { link } => self.on_connected(link),
             Input::Secured { link } => self.on_conn(link, |conn, cx| conn.secured(cx)),
             Input::Exposed { link } => self.on_conn(link, |conn, cx| conn.exposed(cx)),
             Input::Held { link, kib } => self.note_held(link, kib),
@@ -133,6 +134,7 @@ impl Server {
                 self.table.stand(link, 1);
             }
             Input::HungUp { link, cause } => self.hung_up(link, cause),
+            Input::ShutdownAnnounced => self.ending.announce(),
             Input::ShutdownAsked => self.shut_down(),
         }
         self.route();
@@ -160,11 +162,8 @@ impl Server {
             None => {}
         }
         self.retry_control();
-        if self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
-            for link in self.table.conns(|_| true) {
-                self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
-            }
-        }
+        self.go_on_ending();
+        self.proxy.measure(&mut self.cx.metrics);
         self.bound_memory();
         self.route();
         self.note_evictions();
@@ -175,12 +174,9 @@ impl Server {
 
     /// What a link wants of the loop as to its input.
     pub fn wish(&self, link: LinkId) -> Wish {
-        let wish = match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) => conn.wish(),
-            Some(Party::Redis) if self.broker.has_kept() => Wish::GoOn,
-            Some(Party::Client(client)) => client.wish(),
-            Some(Party::Redis | Party::App(_)) => Wish::Read,
-            Some(Party::Gone(_)) | None => Wish::Rest,
+        let wish = match self.table.peek_conn(link) {
+            Some(conn) => conn.wish(),
+            None => self.wish_of_another(link),
         };
         match wish {
             Wish::Read | Wish::GoOn if self.cx.has_no_room() => Wish::Later,
@@ -210,37 +206,20 @@ impl Server {
 
     /// The bytes that may be sent to a link: fills `into`, and returns how many slices it used.
     pub fn slices<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
-        match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Browser(conn)) => conn.slices(into),
-            Some(Party::Redis) => fill(into, self.broker.unsent()),
-            Some(Party::App(at)) => {
-                fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
-            }
-            Some(Party::Client(client)) => fill(into, client.unsent()),
-            Some(Party::Gone(_)) | None => 0,
+        match self.table.peek_conn(link) {
+            Some(conn) => conn.slices(into),
+            None => self.slices_of_another(link, into),
         }
     }
 
     /// The first `n` of those bytes are sent.
     pub fn advance(&mut self, link: LinkId, n: usize) {
         let Some(slot) = self.table.get(link) else { return };
-        let sent = match &mut slot.party {
-            Party::Browser(conn) => conn.advance(link, n, &mut self.cx),
-            Party::Redis => self.broker.advance(n),
-            Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
-            Party::Client(client) => {
-                client.advance(n);
-                client.unsent().is_empty()
-            }
-            Party::Gone(_) => true,
-        };
-        let is_client = matches!(slot.party, Party::Client(_));
+        let Party::Browser(conn) = &mut slot.party else { return self.advance_another(link, n) };
+        let sent = conn.advance(link, n, &mut self.cx);
         slot.blocked &= !sent;
         if self.cx.has_effects() {
             self.route_effects();
-        }
-        if is_client {
-            self.after_client(link);
         }
     }
 
@@ -258,16 +237,9 @@ impl Server {
             .chain(self.room_ms())
             .chain(broker)
             .chain(application)
-            .chain(self.ends_ms)
+            .chain(self.ending.deadline_ms())
             .chain(at_once)
             .min()
-    }
-
-    /// Whether a shutdown that was asked for is complete.
-    pub fn is_done(&mut self) -> bool {
-        let Some(ends_ms) = self.ends_ms else { return false };
-        let settled = self.broker.redis().is_none_or(|redis| redis.is_settled());
-        self.conns() == 0 && (settled || ends_ms <= self.cx.now.mono_ms)
     }
 
     /// Whether silent browsers are pinged.
@@ -292,7 +264,8 @@ impl Server {
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));
         assert_eq!(self.strangers.count() as u64, count(|conn| conn.is_stranger()));
-        let (mut clients, mut asked) = (0, 0);
+        let (mut clients, mut asked, mut guests) = (0, 0, (0, 0));
+        self.proxy.check_invariants();
         for slot in self.table.slots() {
             match &slot.party {
                 Party::Browser(conn) => {
@@ -301,6 +274,8 @@ impl Server {
                     assert!(!over || conn.is_closing(), "an outbox is past its limit");
                 }
                 Party::Client(_) => clients += 1,
+                Party::Guest(_) => guests.0 += 1,
+                Party::Uplink(_) => guests.1 += 1,
                 Party::Redis | Party::App(_) | Party::Gone(_) => {}
             }
             let idle = slot.lines == 0 && !slot.blocked;
@@ -309,6 +284,7 @@ impl Server {
         }
         assert_eq!(self.cx.metrics.resp_clients, clients);
         assert_eq!(self.clients.len() as u64, clients);
+        assert_eq!(self.proxy.count(), guests);
         let unanswered = self.application.as_ref().map_or(0, Application::unanswered);
         assert_eq!(unanswered, asked, "a question is kept about who has gone");
     }
@@ -336,46 +312,11 @@ impl Server {
         }
     }
 
-    /// A link has its name and is being dialed.
-    fn on_dialing(&mut self, link: LinkId) {
-        let now_ms = self.cx.now.mono_ms;
-        match self.party(link) {
-            Some(Party::Redis) => self.broker_link = Some(link),
-            Some(Party::App(at)) => {
-                let at = *at;
-                self.application.iter_mut().for_each(|app| app.dialing(at, link, now_ms));
-            }
-            _ => {}
-        }
-    }
-
-    /// The name of a dialed link is being looked up, or was.
-    fn on_lookup(&mut self, link: LinkId, begins: bool) {
-        let now_ms = self.cx.now.mono_ms;
-        match self.party(link) {
-            Some(Party::Redis) => {
-                self.broker.redis().into_iter().for_each(|redis| redis.on_lookup(begins, now_ms));
-            }
-            Some(Party::App(at)) => {
-                let at = *at;
-                self.application.iter_mut().for_each(|app| app.on_lookup(at, begins, now_ms));
-            }
-            _ => {}
-        }
-    }
-
     /// Bytes that arrived, or those that were left over when there are none.
     fn received(&mut self, link: LinkId, bytes: &mut [u8]) {
-        let now_ms = self.cx.now.mono_ms;
-        match self.party(link) {
-            Some(Party::Browser(_)) => self.browser_received(link, bytes),
-            Some(Party::Redis) => self.broker_received(bytes),
-            Some(Party::App(at)) => {
-                let at = *at;
-                self.application.iter_mut().for_each(|app| app.received(at, bytes, now_ms));
-            }
-            Some(Party::Client(_)) => self.client_received(link, bytes),
-            Some(Party::Gone(_)) | None => {}
+        match self.table.is_browser(link) {
+            true => self.browser_received(link, bytes),
+            false => self.another_received(link, bytes),
         }
     }
 
@@ -387,7 +328,7 @@ impl Server {
         match slot.party {
             Party::Browser(_) => self.after(link),
             Party::Client(_) => self.after_client(link),
-            Party::Redis | Party::App(_) | Party::Gone(_) => {}
+            _ => {}
         }
     }
 
@@ -409,6 +350,7 @@ impl Server {
                 self.application.iter_mut().for_each(|app| app.hung_up(at, failure, now_ms));
             }
             Some(Party::Client(_)) => self.client_hung_up(link, cause == Cause::Ended),
+            Some(Party::Guest(_) | Party::Uplink(_)) => self.upstream_hung_up(link, failure),
             Some(Party::Gone(_)) | None => {}
         }
     }
@@ -416,7 +358,7 @@ impl Server {
     /// Redis, as long as its time matters: a server that ends does not dial again.
     fn timed_redis(&mut self) -> Option<&mut Redis> {
         match self.broker_link {
-            None if self.ends_ms.is_some() => None,
+            None if self.ending.has_begun() => None,
             _ => self.broker.redis(),
         }
     }
@@ -425,16 +367,6 @@ impl Server {
         // A clock that steps back must not make deadlines come late.
         let mono_ms = self.cx.now.mono_ms.max(now.mono_ms);
         self.cx.set_now(Now { mono_ms, unix_ms: now.unix_ms });
-    }
-
-    fn shut_down(&mut self) {
-        let grace_ms = self.cx.settings.shutdown_timeout_ms;
-        let ends_ms = if self.ends_ms.is_some() { 0 } else { grace_ms };
-        self.ends_ms = Some(self.cx.now.mono_ms + ends_ms);
-        self.drop_clients();
-        for link in self.table.conns(|conn| !conn.is_closing()) {
-            self.on_conn(link, |conn, cx| conn.shut_down(link, cx));
-        }
     }
 
     /// Closes whose time is over because the time of day has jumped, as it does when the machine
@@ -456,6 +388,8 @@ impl Server {
                 {
                     conn.wake = 0;
                     self.on_conn(link, |conn, cx| conn.look_after(link, cx));
+                } else if let Some((link, _)) = self.table.at(index) {
+                    self.guest_fired(link, at);
                 }
             }
         }
@@ -484,16 +418,5 @@ impl Server {
             conn.wake = self.wheel.schedule(at, link.index);
         }
         self.table.stand(link, 1);
-    }
-}
-
-/// One slice of all that waits, if anything does.
-fn fill<'a>(into: &mut [IoSlice<'a>], unsent: &'a [u8]) -> usize {
-    match into.first_mut().filter(|_| !unsent.is_empty()) {
-        None => 0,
-        Some(slot) => {
-            *slot = IoSlice::new(unsent);
-            1
-        }
     }
 }

@@ -32,6 +32,7 @@ impl Server {
         }
         self.close_slow_clients();
         self.run_errands();
+        self.run_upstream_errands();
         if let Some(link) = self.broker_link.filter(|_| !self.broker.unsent().is_empty()) {
             self.table.stand(link, 1);
         }
@@ -108,6 +109,7 @@ impl Server {
                 let to = self.table.peek_conn(link).and_then(|conn| conn.stranger());
                 to.into_iter().for_each(|to| self.strangers.rename(link, from, to));
             }
+            Effect::Forward(request) => self.forward(link, *request),
             Effect::AskSession(name) => self.ask_session(link, &name),
             Effect::AskApplication(question) => self.ask_application(link, question),
             Effect::Own(owners) => self.own(link, owners),

@@ -27,6 +27,10 @@ pub(super) enum Party {
     App(usize),
     /// A Redis client of the embedded broker.
     Client(Box<RespClient>),
+    /// A browser whose request is with an upstream, under that number.
+    Guest(usize),
+    /// An upstream, over that one of its links.
+    Uplink(usize),
     /// Nobody any more: the link is to be closed. Whether it was a browser.
     Gone(bool),
 }
@@ -90,7 +94,7 @@ impl Table {
     pub(super) fn close(&mut self, link: LinkId) {
         let Some(slot) = self.get(link) else { return };
         if !matches!(slot.party, Party::Gone(_)) {
-            slot.party = Party::Gone(matches!(slot.party, Party::Browser(_)));
+            slot.party = Party::Gone(matches!(slot.party, Party::Browser(_) | Party::Guest(_)));
             self.put(Output::Close(link));
         }
     }
@@ -126,6 +130,11 @@ impl Table {
             Party::Browser(conn) => Some(conn),
             _ => None,
         }
+    }
+
+    /// Whether a browser is there.
+    pub(super) fn is_browser(&self, link: LinkId) -> bool {
+        self.peek_conn(link).is_some()
     }
 
     /// The Redis client of that link.
@@ -286,7 +295,7 @@ impl Slot {
             Party::Browser(conn) => conn.unsent_frames(),
             Party::Client(client) => usize::from(!client.unsent().is_empty()),
             // The server knows, and has them stand only when something waits.
-            Party::Redis | Party::App(_) => 1,
+            Party::Redis | Party::App(_) | Party::Guest(_) | Party::Uplink(_) => 1,
             Party::Gone(_) => 0,
         }
     }

@@ -1,7 +1,9 @@
 //! L2: plain HTTP: the pages and scripts that the server itself serves, the metrics, and what is
-//! wrong with any other request.
+//! wrong with any other request; in `upstream`, requests that go on to an application.
 //!
 //! It knows requests and answers; no conn.
+
+pub(crate) mod upstream;
 
 use std::borrow::Cow;
 

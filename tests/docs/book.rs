@@ -75,6 +75,14 @@ fn operations_is_followed() {
 }
 
 #[test]
+#[ignore = "needs ip, python3 and curl"]
+fn one_port_is_followed() {
+    // The applications of these routes are the reader's.
+    let skipped = ["upstream = \"http://127.0.0.1:8000\""];
+    follow("book::one_port_is_followed", include_str!("../../docs/src/one-port.md"), &skipped);
+}
+
+#[test]
 #[ignore = "needs ip"]
 fn flags_is_followed() {
     follow("book::flags_is_followed", include_str!("../../docs/src/flags.md"), &[]);

@@ -9,12 +9,13 @@ use crate::place::ROOT;
 use crate::support::Wsloop;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 13] = [
+const FOLLOWED: [&str; 14] = [
     "access.md",
     "channels.md",
     "clients.md",
     "flags.md",
     "htmx.md",
+    "one-port.md",
     "operations.md",
     "start/django.md",
     "start/express.md",

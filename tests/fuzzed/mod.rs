@@ -2,6 +2,7 @@
 //! and an ordinary test with what it once found.
 
 pub mod answer;
+pub mod body;
 pub mod cookie;
 pub mod deflate;
 pub mod frame;

@@ -60,6 +60,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--redis-cert", "/nowhere/cert.pem", "cannot be read"),
     ("--redis-key", "/nowhere/key.pem", "cannot be read"),
     ("--redis-server-name", "localhost", "spoken with --redis rediss://"),
+    ("--upstream", "127.0.0.1:8000", "write http://host:port"),
+    ("--upstream-timeout", "0", "give 0.001 to"),
+    ("--upstream-connections", "0", "give 1 to"),
+    ("--upstream-idle", "few", "such as 1000"),
+    ("--upstream-waiting", "0", "give 1 to"),
+    ("--keep-alive-timeout", "0", "give 0.001 to"),
     ("--resp", "0.0.0.0:6380", "not loopback"),
     ("--resp-password", "/nowhere", "cannot be read"),
     ("--url-prefix", "ws", "write \"/ws/\""),
@@ -68,6 +74,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--ping-interval", "-1", "such as 30 or 0.5"),
     ("--pong-timeout", "0", "give 0.001 to 31536000 seconds"),
     ("--handshake-timeout", "0", "give 0.001 to"),
+    ("--drain", "slowly", "such as 30 or 0.5"),
+    ("--drain-delay", "-1", "such as 30 or 0.5"),
     ("--shutdown-timeout", "soon", "such as 30 or 0.5"),
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
@@ -360,9 +368,9 @@ fn check_serves_nobody_and_says_all_that_is_wrong() {
 #[test]
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
-        ("SECONDS", &["expire", "interval", "timeout", "leeway"][..]),
+        ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway"][..]),
         ("BYTES", &["size", "limit", "min", "window"]),
-        ("COUNT", &["fragments", "connections", "handshakes", "address"]),
+        ("COUNT", &["fragments", "connections", "handshakes", "address", "idle", "waiting"]),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {
         let output = run(args, &[]);

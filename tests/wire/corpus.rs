@@ -29,6 +29,11 @@ fn answer() {
 }
 
 #[test]
+fn body() {
+    replay("body", fuzzed::body::check);
+}
+
+#[test]
 fn deflate() {
     replay("deflate", fuzzed::deflate::check);
 }

@@ -316,9 +316,11 @@ impl Reactor {
     /// Tells the core that a handshake is done, and what is held that it does not see; has the
     /// kernel tell when it takes more of what waits here.
     pub(in crate::net) fn tell_of(&mut self, link: LinkId) {
-        let Some(socket) = self.link(link).filter(|socket| socket.secured) else { return };
-        let was_dialed = socket.dialed;
+        if self.link(link).is_none_or(|socket| !socket.secured) {
+            return;
+        }
         let Some(secured) = self.tls.get(link) else { return };
+        let was_dialed = secured.session.is_asking();
         let waits = !secured.session.sealed.is_empty();
         let done = secured.session.done && !std::mem::replace(&mut secured.is_told, true);
         let kib = secured.session.held().div_ceil(1 << 10);

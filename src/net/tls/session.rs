@@ -123,6 +123,11 @@ impl Session {
         }
     }
 
+    /// Whether it is with a server that was dialed.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.side, Side::Client(_))
+    }
+
     /// Bytes of memory that it has for what is incomplete or not sent.
     pub(super) fn held(&self) -> usize {
         self.kept.capacity() + self.sealed.capacity()

@@ -215,7 +215,7 @@ fn split_target(target: &str) -> Option<(Option<&str>, &str, &str)> {
     Some((authority, if path.is_empty() { "/" } else { path }, query))
 }
 
-fn head_error(error: httparse::Error) -> HeadError {
+pub(crate) fn head_error(error: httparse::Error) -> HeadError {
     match error {
         httparse::Error::Version => HeadError::HttpVersion,
         httparse::Error::HeaderName | httparse::Error::HeaderValue => HeadError::HeaderLine,

@@ -5,7 +5,6 @@ has a password, in the environment: the command line is for everyone to see. The
 the server; that of a command which is only printed stays, so that the command works.
 """
 
-import asyncio
 import hashlib
 import os
 import shlex
@@ -15,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +24,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.autoreload import get_child_arguments
 
-from ... import front, grants
+from ... import grants
 from ...conf import Command as Flags
-from ...conf import Misconfigured, command, url_prefix
+from ...conf import Misconfigured, command
+
+Address = tuple[str, int]
 
 # How long what was asked to end may take, in seconds; wsloop waits 10 s for its browsers.
 END_TIMEOUT = 12
@@ -73,9 +75,9 @@ class Command(BaseCommand):
             made = command(_text(pages))
         except Misconfigured as why:
             raise CommandError(str(why)) from None
-        sockets = ("127.0.0.1", _free_port())
         if front_address:
-            made.flags["listen"] = f"{sockets[0]}:{sockets[1]}"
+            made.flags["listen"] = _text(front_address)
+            made.flags["upstream"] = f"http://{_text(pages)}"
         mute = grants.note(_all_flags(made), options["flags"])
         for note in [*made.notes, *filter(None, [mute])]:
             self.stderr.write(self.style.WARNING(note))
@@ -87,7 +89,7 @@ class Command(BaseCommand):
             self.stdout.write(("WSLOOP_REDIS=… " if made.secret_redis else "") + shlex.join(line))
             self.stdout.flush()
             runserver = _runserver(options, pages) if front_address else []
-            status = self._run(line, made, front_address, sockets, pages, runserver)
+            status = self._run(line, made, front_address, pages, runserver)
             if status:
                 raise SystemExit(status)
 
@@ -108,9 +110,8 @@ class Command(BaseCommand):
         self,
         line: list[str],
         made: Flags,
-        front_address: Optional[front.Address],
-        sockets: front.Address,
-        pages: front.Address,
+        front_address: Optional[Address],
+        pages: Address,
         runserver: list[str],
     ) -> int:
         # One is for this command; the other is in the settings or was not meant for this project.
@@ -125,7 +126,7 @@ class Command(BaseCommand):
             if front_address is None:
                 return children[0].wait()
             children.append(subprocess.Popen(runserver))
-            return asyncio.run(self._serve(children, front_address, sockets, pages))
+            return self._watch(children, front_address, pages)
         except KeyboardInterrupt:
             return 0
         except OSError as why:
@@ -133,27 +134,33 @@ class Command(BaseCommand):
         finally:
             _end_all(children)
 
-    async def _serve(
-        self,
-        children: list["subprocess.Popen[bytes]"],
-        listen: front.Address,
-        sockets: front.Address,
-        pages: front.Address,
+    def _watch(
+        self, children: list["subprocess.Popen[bytes]"], listen: Address, pages: Address
     ) -> int:
-        """Serves until a child has ended, and returns its status."""
-        server = await front.start(listen, url_prefix(), sockets, pages)
-        self.stdout.write(f"Both answer at http://{_text(listen)}/")
-        self.stdout.flush()
+        """Waits until a child has ended, and returns its status."""
+        told = False
         while True:
+            if not told and _answers(listen) and _answers(pages):
+                told = True
+                self.stdout.write(f"Both answer at http://{_text(listen)}/")
+                self.stdout.flush()
             for child in children:
                 status = child.poll()
                 if status is not None:
-                    server.close()
                     return status or 1
-            await asyncio.sleep(0.2)
+            time.sleep(0.2)
 
 
-def _runserver(options: dict[str, Any], pages: front.Address) -> list[str]:
+def _answers(address: Address) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _runserver(options: dict[str, Any], pages: Address) -> list[str]:
     """The development server, started as this program was, as far as Django's reloader knows it."""
     line = [str(part) for part in get_child_arguments()]
     line = line[: len(line) - len(sys.argv[1:])]
@@ -237,14 +244,14 @@ def _binary() -> str:
     return found
 
 
-def _address(text: str) -> front.Address:
+def _address(text: str) -> Address:
     host, _, port = text.rpartition(":")
     if not port.isdecimal():
         raise CommandError(f"{text!r} is no address; write it such as 127.0.0.1:8000")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _text(address: front.Address) -> str:
+def _text(address: Address) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -1,0 +1,73 @@
+//! L2: links that are dialed: Redis's, and those to applications.
+
+use super::Server;
+use super::table::Party;
+use crate::link::LinkId;
+
+impl Server {
+    /// Whether a link is read before those of browsers, however much there is to read.
+    pub(crate) fn comes_first(&self, link: LinkId) -> bool {
+        matches!(self.table.peek(link).map(|slot| &slot.party), Some(Party::Redis | Party::App(_)))
+    }
+
+    /// A link that was dialed is made.
+    pub(super) fn on_connected(&mut self, link: LinkId) {
+        let now_ms = self.cx.now.mono_ms;
+        match self.party(link) {
+            Some(Party::Redis) => {
+                self.broker.redis().into_iter().for_each(|redis| redis.connected(now_ms));
+            }
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.connected(at, now_ms));
+            }
+            Some(Party::Uplink(at)) => {
+                let at = *at;
+                self.proxy.set_now(self.cx.now.tick());
+                self.proxy.connected(at, &mut self.cx.metrics);
+                self.after_guest(link);
+            }
+            _ => {}
+        }
+    }
+
+    /// A link has its name and is being dialed.
+    pub(super) fn on_dialing(&mut self, link: LinkId) {
+        let now_ms = self.cx.now.mono_ms;
+        match self.party(link) {
+            Some(Party::Redis) => self.broker_link = Some(link),
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.dialing(at, link, now_ms));
+            }
+            Some(Party::Uplink(at)) => {
+                let at = *at;
+                self.proxy.set_now(self.cx.now.tick());
+                self.proxy.dialing(at, link);
+                self.after_guest(link);
+            }
+            _ => {}
+        }
+    }
+
+    /// The name of a dialed link is being looked up, or was.
+    pub(super) fn on_lookup(&mut self, link: LinkId, begins: bool) {
+        let now_ms = self.cx.now.mono_ms;
+        match self.party(link) {
+            Some(Party::Redis) => {
+                self.broker.redis().into_iter().for_each(|redis| redis.on_lookup(begins, now_ms));
+            }
+            Some(Party::App(at)) => {
+                let at = *at;
+                self.application.iter_mut().for_each(|app| app.on_lookup(at, begins, now_ms));
+            }
+            Some(Party::Uplink(at)) => {
+                let at = *at;
+                self.proxy.set_now(self.cx.now.tick());
+                self.proxy.on_lookup(at, begins);
+                self.after_guest(link);
+            }
+            _ => {}
+        }
+    }
+}

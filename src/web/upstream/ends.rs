@@ -1,0 +1,196 @@
+//! L2: how exchanges end that do not end with an answer: failures, timeouts, and who leaves.
+
+use super::{Errand, Proxy, Returned, Stage, State};
+use crate::link::Metrics;
+use crate::link::timers::{self, Tick};
+use crate::web::text_response;
+
+impl Proxy {
+    /// An upstream's link ended in order, or failed, which `failure` says in the system's words; or
+    /// could not be made. It is closed in either case.
+    pub(crate) fn uplink_hung_up(
+        &mut self,
+        at: usize,
+        failure: Option<&str>,
+        metrics: &mut Metrics,
+    ) {
+        let Some(uplink) = self.uplinks.get(at) else { return };
+        let to = uplink.to;
+        match uplink.state {
+            State::Resting { .. } => self.drop_uplink(at),
+            State::Dialing { .. } => {
+                let why = failure.unwrap_or("it closed the connection").to_owned();
+                self.dial_failed(at, 502, &why, metrics);
+            }
+            State::Serving { guest } => self.lost(at, guest, failure, metrics),
+        }
+        self.serve(to, metrics);
+    }
+
+    fn dial_failed(&mut self, at: usize, status: u16, why: &str, metrics: &mut Metrics) {
+        let to = self.uplinks[at].to;
+        self.drop_uplink(at);
+        if let Some(guest) = self.apps[to].waiting.front().copied() {
+            let text = "The application cannot be reached; try again later.";
+            let why = format!("it cannot be reached: {why}");
+            self.fail(guest, status, text, &why, metrics);
+        }
+    }
+
+    /// The link that a guest is on has gone.
+    fn lost(&mut self, at: usize, guest: usize, failure: Option<&str>, metrics: &mut Metrics) {
+        let there = &mut self.guests[guest];
+        if let Stage::Tunnel(_) = there.stage {
+            (there.stage, there.closes) = (Stage::Done, true);
+            let (link, is_sent) = (there.link, there.down.is_empty());
+            self.drop_uplink(at);
+            return match is_sent {
+                true => self.give_back(guest),
+                false => self.errands.push_back(Errand::Flush(link)),
+            };
+        }
+        if failure.is_none() && self.end_of_answer(at, guest, metrics) {
+            return;
+        }
+        let there = &mut self.guests[guest];
+        if there.up.keeps && self.uplinks[at].used && !there.again {
+            metrics.upstream_retries_total += 1;
+            there.up.rewind();
+            (there.again, there.stage) = (true, Stage::Waiting);
+            let to = there.to;
+            self.drop_uplink(at);
+            return self.apps[to].waiting.push_front(guest);
+        }
+        let why = match failure {
+            Some(why) => format!("its connection failed before its answer was whole: {why}"),
+            None => "it closed the connection before its answer was whole".to_owned(),
+        };
+        let text = "The application ended the connection without an answer.";
+        self.fail(guest, 502, text, &why, metrics);
+    }
+
+    /// A guest's socket ended, or failed. One whose answer is whole takes that first.
+    pub(crate) fn guest_hung_up(&mut self, at: usize, ended: bool, metrics: &mut Metrics) {
+        let Some(guest) = self.guests.get_mut(at) else { return };
+        match ended && guest.stage == Stage::Done && !guest.down.is_empty() {
+            true => guest.closes = true,
+            false => self.drop_guest(at, metrics),
+        }
+    }
+
+    /// Closes a guest's link at once, whatever waits.
+    pub(crate) fn drop_guest(&mut self, at: usize, metrics: &mut Metrics) {
+        let Some(guest) = self.guests.get(at) else { return };
+        let link = guest.link;
+        self.leave(at, metrics);
+        self.guests.remove(at);
+        self.errands.push_back(Errand::Close(link));
+    }
+
+    /// A timer entry of a guest's has fired then; one of another time is stale.
+    pub(crate) fn guest_due(&mut self, at: usize, fired: Tick, metrics: &mut Metrics) {
+        let Some(guest) = self.guests.get_mut(at).filter(|guest| guest.wake == fired) else {
+            return;
+        };
+        guest.wake = 0;
+        if guest.moved + self.timeout > self.now || matches!(guest.stage, Stage::Tunnel(_)) {
+            return;
+        }
+        metrics.upstream_timeouts_total += 1;
+        let owes_body = !guest.body.is_done() && guest.up.is_empty();
+        match guest.stage {
+            Stage::Done => self.drop_guest(at, metrics),
+            _ if owes_body => {
+                let text = "The rest of the request did not arrive in time.";
+                self.fail(at, 408, text, "", metrics);
+            }
+            Stage::Waiting => {
+                let text = "All connections to the application are busy; try again later.";
+                self.fail(at, 504, text, "all connections to it are busy", metrics);
+            }
+            _ => {
+                let text = "The application did not answer in time.";
+                self.fail(at, 504, text, "it did not answer in time", metrics);
+            }
+        }
+    }
+
+    /// The same of an upstream's link.
+    pub(crate) fn uplink_due(&mut self, at: usize, fired: Tick, metrics: &mut Metrics) {
+        let now = self.now;
+        let Some(uplink) = self.uplinks.get_mut(at).filter(|uplink| uplink.wake == fired) else {
+            return;
+        };
+        uplink.wake = 0;
+        let to = uplink.to;
+        match uplink.state {
+            State::Dialing { until } if until <= now => {
+                self.dial_failed(at, 504, "the dial took too long", metrics);
+                self.serve(to, metrics);
+            }
+            State::Resting { since } if since + timers::ticks(super::pool::REST_MS) <= now => {
+                self.drop_uplink(at);
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers a guest with what is wrong, or ends its link if an answer is on its way already. A
+    /// reason is for the log, and the upstream's fault.
+    pub(super) fn fail(
+        &mut self,
+        at: usize,
+        status: u16,
+        text: &str,
+        why: &str,
+        metrics: &mut Metrics,
+    ) {
+        let guest = &self.guests[at];
+        metrics.upstream_errors_total += u64::from(!why.is_empty());
+        let app = &mut self.apps[guest.to];
+        if !why.is_empty() && app.said.first() {
+            tracing::error!(
+                "the application at {} is of no use: {why} (said once until it answers; then \
+                 counted)",
+                app.settings.target
+            );
+        }
+        if guest.answered {
+            // That the answer is not whole is seen by the end of the link alone.
+            return self.drop_guest(at, metrics);
+        }
+        self.leave(at, metrics);
+        let guest = &mut self.guests[at];
+        let answer = text_response(status, &[], text, guest.traits.bare);
+        guest.down.bytes.extend_from_slice(&answer);
+        (guest.stage, guest.closes, guest.answered) = (Stage::Done, true, true);
+        self.errands.push_back(Errand::Flush(guest.link));
+    }
+
+    /// A guest leaves its upstream: the link that it was on is closed.
+    fn leave(&mut self, at: usize, metrics: &mut Metrics) {
+        let guest = &self.guests[at];
+        let (to, stage) = (guest.to, guest.stage);
+        self.apps[to].waiting.retain(|waiting| *waiting != at);
+        if let Stage::On(up) | Stage::Tunnel(up) = stage {
+            self.drop_uplink(up);
+            self.guests[at].stage = Stage::Done;
+            self.serve(to, metrics);
+        }
+        self.guests[at].stage = Stage::Done;
+    }
+
+    /// Gives a browser's link back whose answer is sent.
+    pub(super) fn give_back(&mut self, at: usize) {
+        let guest = self.guests.remove(at);
+        debug_assert!(guest.down.is_empty() && guest.stage == Stage::Done);
+        self.errands.push_back(Errand::Return(Returned {
+            link: guest.link,
+            address: guest.address,
+            via: guest.via,
+            wake: guest.wake,
+            early: guest.early,
+            stays: !guest.closes,
+        }));
+    }
+}
