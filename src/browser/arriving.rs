@@ -210,8 +210,9 @@ fn examine(
         Examined::Forwarded(upstream) => {
             let settings = &cx.settings;
             // What nobody has said who is believed is not said of us.
-            let scheme = match whence.via {
-                Via::Forwarding => client.scheme(&head),
+            let scheme = match (whence.via, whence.way) {
+                (Via::Forwarding, _) => client.scheme(&head),
+                (_, Transport::Secure) => Some(Scheme::Https),
                 _ => None,
             };
             let scheme = scheme.unwrap_or(Scheme::Http);

@@ -62,6 +62,10 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     front::WAITING,
     front::KEEP_ALIVE,
     redis::URL,
+    redis::CA,
+    redis::CERT,
+    redis::KEY,
+    redis::NAME,
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",

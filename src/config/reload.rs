@@ -8,9 +8,12 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 35] = [
+const LIVE: [&str; 38] = [
     "tls-cert",
     "tls-key",
+    "redis-ca",
+    "redis-cert",
+    "redis-key",
     "allow",
     "require-login",
     "token-key-file",
@@ -86,7 +89,10 @@ impl Config {
     }
 
     fn can_follow(&self, flag: &str, new: &Config) -> bool {
-        let both_have_tls = self.tls.is_some() == new.tls.is_some();
+        let shows = |config: &Config| config.tls.shown.is_some();
+        let asks = |config: &Config| config.tls.redis.is_some();
+        let shown = shows(self) == shows(new);
+        let asked = asks(self) == asks(new);
         let (old, new) = (&self.settings, &new.settings);
         match flag {
             "ping-interval" => old.ping_interval_ms > 0 && new.ping_interval_ms > 0,
@@ -97,7 +103,8 @@ impl Config {
             flag if flag.starts_with("session-") => {
                 old.sources.session.is_some() == new.sources.session.is_some()
             }
-            flag if flag.starts_with("tls-") => both_have_tls,
+            flag if flag.starts_with("tls-") => shown,
+            flag if flag.starts_with("redis-") => asked,
             _ => true,
         }
     }

@@ -33,7 +33,7 @@ use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
-use super::tls::{ServerTls, Tls};
+use super::tls::{Tls, TlsUses};
 use crate::link::places::Places;
 use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
 use crate::server::Server;
@@ -92,14 +92,14 @@ pub struct Reactor {
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
-        Reactor::bind_beside(None, addresses, None, server)
+        Reactor::bind_beside(None, addresses, TlsUses::default(), server)
     }
 
     /// The same, where this process listens on some sockets already.
     pub(super) fn bind_beside(
         beside: Option<&RespSockets>,
         addresses: &[String],
-        tls: Option<ServerTls>,
+        tls: TlsUses,
         server: Server,
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
@@ -115,7 +115,7 @@ impl Reactor {
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
-            tls: Tls::showing(tls),
+            tls: Tls::of(tls),
             start: Instant::now(),
             began_s: clock::unix_s(),
             arrived: None,
@@ -375,7 +375,16 @@ impl Reactor {
 
     pub(super) fn dial(&mut self, link: LinkId, target: Target) {
         let comes_first = self.server.comes_first(link);
-        self.insert(link, Socket::unmade(link.generation, comes_first));
+        let mut socket = Socket::unmade(link.generation, comes_first);
+        let begun = match &target {
+            Target::Tls { host, .. } => self.tls.begin_with(link, host),
+            _ => Ok(()),
+        };
+        socket.secured = matches!(target, Target::Tls { .. });
+        self.insert(link, socket);
+        if let Err(why) = begun {
+            return self.hung_up(link, Cause::Tls(why));
+        }
         match self.dials.begin(link, target) {
             Ok(None) => self.server.handle(Input::LookingUp { link }, self.now),
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
@@ -418,10 +427,18 @@ impl Reactor {
             Ok(true) => {
                 entry.made = true;
                 entry.stream.send_at_once();
-                self.dials.end(link);
-                self.server.handle(Input::Connected { link }, self.now);
+                match entry.secured {
+                    false => self.on_connected(link),
+                    true => self.greet(link),
+                }
             }
         }
+    }
+
+    /// A link that was dialed is made, and its TLS handshake is done if it has one.
+    pub(super) fn on_connected(&mut self, link: LinkId) {
+        self.dials.end(link);
+        self.server.handle(Input::Connected { link }, self.now);
     }
 
     fn on_dial_failed(&mut self, link: LinkId, error: &io::Error) {

@@ -19,6 +19,7 @@ mod publish;
 mod publisher;
 mod redis;
 mod redis_conditions;
+mod redis_tls;
 mod regressions;
 mod reload;
 mod resp_port;
