@@ -155,16 +155,22 @@ impl Proxy {
                 app.settings.target
             );
         }
-        if guest.answered {
-            // That the answer is not whole is seen by the end of the link alone.
-            return self.drop_guest(at, metrics);
-        }
+        let is_begun = guest.answered;
         self.leave(at, metrics);
         let guest = &mut self.guests[at];
-        let answer = text_response(status, &[], text, guest.traits.bare);
-        guest.down.bytes.extend_from_slice(&answer);
-        (guest.stage, guest.closes, guest.answered) = (Stage::Done, true, true);
-        self.errands.push_back(Errand::Flush(guest.link));
+        if is_begun {
+            // That the answer is not whole is seen by the end of the link alone, behind what there
+            // is of it.
+            guest.breaks = true;
+        } else {
+            let answer = text_response(status, &[], text, guest.traits.bare);
+            guest.down.bytes.extend_from_slice(&answer);
+            (guest.closes, guest.answered) = (true, true);
+        }
+        match guest.down.is_empty() {
+            true => self.give_back(at),
+            false => self.errands.push_back(Errand::Flush(guest.link)),
+        }
     }
 
     /// A guest leaves its upstream: the link that it was on is closed.
@@ -180,10 +186,13 @@ impl Proxy {
         self.guests[at].stage = Stage::Done;
     }
 
-    /// Gives a browser's link back whose answer is sent.
+    /// Gives a browser's link back whose answer is sent; it is closed if that is not whole.
     pub(super) fn give_back(&mut self, at: usize) {
         let guest = self.guests.remove(at);
         debug_assert!(guest.down.is_empty() && guest.stage == Stage::Done);
+        if guest.breaks {
+            return self.errands.push_back(Errand::Close(guest.link));
+        }
         self.errands.push_back(Errand::Return(Returned {
             link: guest.link,
             address: guest.address,

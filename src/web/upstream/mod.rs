@@ -105,6 +105,8 @@ struct Guest {
     answered: bool,
     /// Its link is closed behind the answer.
     closes: bool,
+    /// Its answer ends too early: its link is closed behind what there is of it.
+    breaks: bool,
     /// It was sent once before.
     again: bool,
 }
@@ -235,6 +237,7 @@ impl Proxy {
             moved: self.now,
             answered: false,
             closes: self.ending,
+            breaks: false,
             again: false,
         });
         if traits.expects && self.apps[to].settings.speaks == Speaks::Uwsgi {

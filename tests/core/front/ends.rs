@@ -59,7 +59,7 @@ fn an_answer_of_no_use_is_a_502() {
     is_answer(&stage.take(browser), 502, "cannot be passed on");
 }
 
-/// That an answer is not whole must be seen by who reads it.
+/// That an answer is not whole must be seen by who reads it, and what there is of it.
 #[test]
 fn an_answer_that_breaks_off_ends_the_link() {
     for (begun, cause) in [
@@ -76,7 +76,8 @@ fn an_answer_that_breaks_off_ends_the_link() {
         let app = stage.app();
         stage.say(app, &begun);
         stage.end(app, cause.clone());
-        assert!(!stage.take(browser).ends_with("0\r\n\r\n"));
+        let heard = stage.take(browser);
+        assert!(heard.contains("ab") && !heard.ends_with("0\r\n\r\n"), "{heard}");
         let peer = &stage.peers[browser];
         assert!(peer.closed && !peer.finished, "{begun:?} {cause:?}");
     }
@@ -85,6 +86,19 @@ fn an_answer_that_breaks_off_ends_the_link() {
     let app = stage.app();
     stage.say(app, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabXX");
     assert!(stage.peers[browser].closed && stage.peers[app].closed);
+
+    // In one turn, and to who reads slowly.
+    let mut stage = Stage::new(settings());
+    let browser = stage.browser();
+    stage.peers[browser].appetite = Some(10);
+    stage.say(browser, get("/", ""));
+    let app = stage.app();
+    stage.peers[app].ends = Some(Cause::Ended);
+    stage.say(app, format!("{HEAD}ab"));
+    assert!(stage.peers[app].closed && !stage.peers[browser].closed);
+    stage.feed(browser, None);
+    assert_eq!(stage.take(browser), format!("{HEAD}ab"));
+    assert!(stage.peers[browser].closed && !stage.peers[browser].finished);
 }
 
 #[test]

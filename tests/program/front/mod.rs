@@ -1,5 +1,7 @@
 //! One port with the application: real sockets, a real application, and gigabytes.
 
+mod wsgi;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
