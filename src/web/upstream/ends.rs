@@ -20,20 +20,45 @@ impl Proxy {
             State::Resting { .. } => self.drop_uplink(at),
             State::Dialing { .. } => {
                 let why = failure.unwrap_or("it closed the connection").to_owned();
-                self.dial_failed(at, 502, &why, metrics);
+                self.refused(at, &why, metrics);
             }
             State::Serving { guest } => self.lost(at, guest, failure, metrics),
         }
         self.serve(to, metrics);
     }
 
-    fn dial_failed(&mut self, at: usize, status: u16, why: &str, metrics: &mut Metrics) {
+    /// Nobody is there. Who has waited long enough for somebody is told so; the others wait for the
+    /// next dial.
+    fn refused(&mut self, at: usize, why: &str, metrics: &mut Metrics) {
+        let to = self.uplinks[at].to;
+        self.drop_uplink(at);
+        self.apps[to].away = Some(self.now + timers::ticks(super::AGAIN_MS));
+        while let Some(guest) = self.apps[to].waiting.front().copied()
+            && self.guests[guest].came + self.patience <= self.now
+        {
+            self.unreachable(guest, 502, why, metrics);
+        }
+        self.wake_first(to);
+    }
+
+    fn unreachable(&mut self, guest: usize, status: u16, why: &str, metrics: &mut Metrics) {
+        let text = "The application cannot be reached; try again later.";
+        self.fail(guest, status, text, &format!("it cannot be reached: {why}"), metrics);
+    }
+
+    /// Of those who wait for an upstream that is away, one has to wake for the next dial.
+    fn wake_first(&mut self, to: usize) {
+        let app = &self.apps[to];
+        let first = app.waiting.front().filter(|_| app.away.is_some());
+        self.errands.extend(first.map(|guest| Errand::Wake(self.guests[*guest].link)));
+    }
+
+    /// A dial took too long, for which somebody has waited.
+    fn dial_failed(&mut self, at: usize, why: &str, metrics: &mut Metrics) {
         let to = self.uplinks[at].to;
         self.drop_uplink(at);
         if let Some(guest) = self.apps[to].waiting.front().copied() {
-            let text = "The application cannot be reached; try again later.";
-            let why = format!("it cannot be reached: {why}");
-            self.fail(guest, status, text, &why, metrics);
+            self.unreachable(guest, 504, why, metrics);
         }
     }
 
@@ -93,13 +118,18 @@ impl Proxy {
             return;
         };
         guest.wake = 0;
-        if guest.moved + self.timeout > self.now || matches!(guest.stage, Stage::Tunnel(_)) {
+        if guest.stage == Stage::Waiting {
+            let to = guest.to;
+            self.serve(to, metrics);
+        }
+        let guest = &self.guests[at];
+        if guest.moved + self.patience_of(guest.stage) > self.now {
             return;
         }
         metrics.upstream_timeouts_total += 1;
         let owes_body = !guest.body.is_done() && guest.up.is_empty();
         match guest.stage {
-            Stage::Done => self.drop_guest(at, metrics),
+            Stage::Done | Stage::Tunnel(_) => self.drop_guest(at, metrics),
             _ if owes_body => {
                 let text = "The rest of the request did not arrive in time.";
                 self.fail(at, 408, text, "", metrics);
@@ -125,7 +155,7 @@ impl Proxy {
         let to = uplink.to;
         match uplink.state {
             State::Dialing { until } if until <= now => {
-                self.dial_failed(at, 504, "the dial took too long", metrics);
+                self.dial_failed(at, "the dial took too long", metrics);
                 self.serve(to, metrics);
             }
             State::Resting { since } if since + timers::ticks(super::pool::REST_MS) <= now => {
@@ -177,7 +207,10 @@ impl Proxy {
     fn leave(&mut self, at: usize, metrics: &mut Metrics) {
         let guest = &self.guests[at];
         let (to, stage) = (guest.to, guest.stage);
-        self.apps[to].waiting.retain(|waiting| *waiting != at);
+        if stage == Stage::Waiting {
+            self.apps[to].waiting.retain(|waiting| *waiting != at);
+            self.wake_first(to);
+        }
         if let Stage::On(up) | Stage::Tunnel(up) = stage {
             self.drop_uplink(up);
             self.guests[at].stage = Stage::Done;

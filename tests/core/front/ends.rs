@@ -16,18 +16,45 @@ fn an_application_that_is_not_there_is_a_502() {
     let mut stage = Stage::new(settings());
     stage.refuses = Some("Connection refused");
     let browser = stage.asks(get("/", ""));
+    stage.pass(900);
+    assert_eq!(stage.take(browser), "", "it may be about to come back");
+    stage.pass(200);
     is_answer(&stage.take(browser), 502, "cannot be reached");
     stage.end(browser, Cause::Ended);
     assert!(stage.peers[browser].closed && stage.peers[stage.app()].closed);
+    assert!((8..12).contains(&stage.dialed().len()), "{} dials", stage.dialed().len());
     let bare = stage.asks(get("/", "").replace("GET", "HEAD"));
+    stage.pass(1_100);
     let heard = stage.take(bare);
     assert!(heard.starts_with("HTTP/1.1 502 ") && heard.ends_with("\r\n\r\n"), "{heard}");
     assert_eq!(stage.server.metrics().upstream_errors_total, 2);
     stage.refuses = None;
     let browser = stage.asks(get("/", ""));
+    stage.pass(100);
     let app = stage.app();
     stage.say(app, format!("{HEAD}abc"));
     assert_eq!(stage.take(browser), format!("{HEAD}abc"));
+}
+
+/// Whoever asks while the application restarts waits a little, whatever is asked.
+#[test]
+fn an_application_that_comes_back_answers_who_has_waited() {
+    let mut stage = Stage::new(settings());
+    stage.refuses = Some("Connection refused");
+    let first = stage.asks("POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    let others: Vec<usize> = (2..5).map(|n| stage.asks(get(&format!("/{n}"), ""))).collect();
+    stage.pass(500);
+    let tries = stage.dialed().len();
+    assert!(tries < 12, "one dial at a time: {tries}");
+    // Who leaves takes nobody's turn along.
+    stage.end(first, failed());
+    stage.refuses = None;
+    stage.pass(150);
+    for (browser, app) in others.iter().zip(stage.dialed().split_off(tries)) {
+        stage.say(app, format!("{HEAD}abc"));
+        assert_eq!(stage.take(*browser), format!("{HEAD}abc"));
+    }
+    assert_eq!(stage.server.metrics().upstream_errors_total, 0);
 }
 
 #[test]
