@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 use wsloop::internals::config::{Changes, Check, Config};
 use wsloop::internals::net;
-use wsloop::internals::net::{HangUps, Remote, RespSockets};
+use wsloop::internals::net::{HangUps, Notify, Remote, RespSockets};
 use wsloop::internals::tool::stress;
 use wsloop::internals::tool::stress::Plan;
 use wsloop::internals::tool::{Command, Stop};
@@ -97,8 +97,11 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
         let (remote, level) = (reactor.remote(), log.level.clone());
         // On a thread of its own: files may be slow.
         std::thread::spawn(move || {
+            let notify = Notify::of_this_process();
             while hangups.wait().is_ok() {
+                notify.reloading();
                 read_again(&mut config, &remote, &level);
+                notify.ready();
             }
         });
     }

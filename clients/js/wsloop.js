@@ -13,6 +13,8 @@
  * - A lost connection is followed by a wait that is random in [0, min(30 s, 2^k - 1 s)], where k is
  *   1 after a connection that worked and grows by one with each attempt that does not. A connection
  *   has worked when it stayed open for 10 s, however it ended.
+ * - Close code 1012 means that the server restarts and wants everybody back soon: the wait is random
+ *   in [0, 2 s], however long the connection was open, and what failed before counts no more.
  * - An attempt that the server leaves without an answer has failed, too.
  * - Close code 4403 means that asking again is useless: it stops, as after `close()`. So does 4401,
  *   unless the page can be asked for another token.
@@ -46,6 +48,10 @@ const CONNECT_TIMEOUT = 15000;
 const STEADY = 10000;
 /** How long a close handshake may take, in milliseconds; on a dead network browsers wait longer. */
 const CLOSE_WAIT = 5000;
+/** "Service Restart": the server, or the one that takes its place, is there again soon. */
+const RESTART = 1012;
+/** Longest wait then, in milliseconds. */
+const RESTART_DELAY = 2000;
 /** "Unauthorized" in terms of HTTP: the server does not take the token, or takes it no longer. */
 const UNAUTHORIZED = 4401;
 /** "Forbidden" in terms of HTTP: the server knows the browser and says no. */
@@ -293,10 +299,14 @@ class WSLoop extends EventTarget {
     if (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY) {
       this.#attempt = Math.min(this.#attempt, 1);
     }
-    this.#openedAt = null;
+    const isRestart = code === RESTART && this.#openedAt !== null;
+    if (isRestart) {
+      this.#attempt = Math.min(this.#attempt, 1);
+    }
     const isLast = code === UNAUTHORIZED && typeof this.#options.token !== 'function';
+    this.#openedAt = null;
     const willReconnect = this.#wanted && !isLast && code !== FORBIDDEN;
-    const reconnectIn = willReconnect ? this.#wait() : null;
+    const reconnectIn = willReconnect ? this.#wait(isRestart) : null;
     const event = new Event('close');
     Object.assign(event, { code, reason, wasClean, willReconnect, reconnectIn });
     this.#become(willReconnect ? 'waiting' : 'closed', event);
@@ -352,8 +362,9 @@ class WSLoop extends EventTarget {
   }
 
   /** Returns the wait in milliseconds. */
-  #wait() {
-    const delay = Math.random() * Math.min(MAX_DELAY, (2 ** this.#attempt - 1) * 1000);
+  #wait(isRestart) {
+    const most = Math.min(MAX_DELAY, (2 ** this.#attempt - 1) * 1000);
+    const delay = Math.random() * (isRestart ? RESTART_DELAY : most);
     this.#waitTimer = setTimeout(() => this.#reconnect(), delay);
     return delay;
   }

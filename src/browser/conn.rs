@@ -175,8 +175,21 @@ pub(super) struct Closing {
     pub lingers: bool,
     /// The answer to the browser's close waits for the broker's to what it published last.
     pub held: bool,
-    /// We close, and the browser's close frame has not come: the frames before it.
-    pub awaited: Option<Box<Skim>>,
+    /// What is awaited of the browser.
+    pub awaited: Awaited,
+}
+
+/// What is awaited of a browser behind our close.
+#[derive(Debug, Default)]
+pub(super) enum Awaited {
+    /// Nothing: its close frame has come, or none is to come.
+    #[default]
+    Nothing,
+    /// Its close frame; the frames before it are passed over.
+    Close(Box<Skim>),
+    /// The same, when the server ends for no fault of the browser's: what it says before that is
+    /// published.
+    Words(Box<Member>),
 }
 
 /// What the last bytes of a conn are, and so what is done behind them.
@@ -190,6 +203,8 @@ pub(super) enum Last {
     /// A close frame of ours: when the browser's has come too the socket is closed. To a browser
     /// that has not said its own the close would else be unclean.
     Close,
+    /// The same, to a browser that has done nothing wrong: the server ends.
+    Goodbye,
 }
 
 /// A channel that a conn publishes to.
@@ -245,26 +260,38 @@ impl Conn {
         matches!(&self.life, Life::Open(member) if member.expires > 0)
     }
 
-    /// The channels an open conn's messages go to.
+    /// The channels that what it says goes to.
     pub(crate) fn publications(&self) -> &[Publication] {
         match &self.life {
             Life::Open(member) => &member.publications,
+            Life::Closing(Closing { awaited: Awaited::Words(member), .. }) => &member.publications,
             _ => &[],
         }
     }
 
-    /// Takes what an open conn has sent that a turn had no time for.
+    /// Takes what it has sent that a turn had no time for.
     pub(crate) fn take_kept(&mut self) -> Option<Box<Kept>> {
-        match &mut self.life {
-            Life::Open(member) => member.kept.take(),
-            _ => None,
+        self.speaker().and_then(|member| member.kept.take())
+    }
+
+    /// Keeps what it has sent for its next go.
+    pub(crate) fn keep(&mut self, kept: Box<Kept>) {
+        if let Some(member) = self.speaker() {
+            member.kept = Some(kept);
         }
     }
 
-    /// Keeps what an open conn has sent for its next go.
-    pub(crate) fn keep(&mut self, kept: Box<Kept>) {
-        if let Life::Open(member) = &mut self.life {
-            member.kept = Some(kept);
+    /// Whether it is closing, and what it says is published.
+    pub(super) fn has_last_words(&self) -> bool {
+        matches!(self.life, Life::Closing(Closing { awaited: Awaited::Words(_), .. }))
+    }
+
+    /// Whoever is listened to.
+    fn speaker(&mut self) -> Option<&mut Member> {
+        match &mut self.life {
+            Life::Open(member) => Some(member),
+            Life::Closing(Closing { awaited: Awaited::Words(member), .. }) => Some(member),
+            _ => None,
         }
     }
 
@@ -333,6 +360,11 @@ impl Conn {
         match &self.life {
             Life::Open(member) if member.kept.is_some() => Wish::GoOn,
             Life::Open(member) if member.pongs >= PONGS_LIMIT => Wish::Rest,
+            Life::Closing(Closing { awaited: Awaited::Words(member), .. })
+                if member.kept.is_some() =>
+            {
+                Wish::GoOn
+            }
             _ => Wish::Read,
         }
     }
@@ -351,7 +383,7 @@ impl Conn {
         } else if sent && let Life::Closing(closing) = &self.life {
             match closing {
                 Closing { ended: true, .. } => cx.put(link, Effect::Drop),
-                Closing { awaited: Some(_), .. } => {}
+                Closing { awaited: Awaited::Close(_) | Awaited::Words(_), .. } => {}
                 Closing { lingers: true, .. } => cx.put(link, Effect::Finish),
                 _ => cx.put(link, Effect::Drop),
             }
@@ -363,16 +395,17 @@ impl Conn {
     pub(super) fn pass_over(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let Life::Closing(closing) = &mut self.life else { return };
         match &mut closing.awaited {
-            Some(skim) => {
+            Awaited::Close(skim) => {
                 if skim.pass(bytes) {
-                    closing.awaited = None;
+                    closing.awaited = Awaited::Nothing;
                     if self.outbox.is_empty() {
                         cx.put(link, Effect::Drop);
                     }
                 }
             }
             // Whoever sends behind its close may send more, and is to have the answer all the same.
-            None => closing.lingers |= !bytes.is_empty(),
+            Awaited::Nothing => closing.lingers |= !bytes.is_empty(),
+            Awaited::Words(_) => {}
         }
     }
 
@@ -418,7 +451,9 @@ impl Conn {
 
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
     pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
-        let awaited = (last == Last::Close).then(|| self.unjudged()).flatten().map(Box::new);
+        let ours = matches!(last, Last::Close | Last::Goodbye);
+        let skim = ours.then(|| self.unjudged()).flatten();
+        let awaited = skim.map_or(Awaited::Nothing, |skim| Awaited::Close(Box::new(skim)));
         let (since, lingers) = (cx.now.tick(), last == Last::Response);
         let closing = Closing { since, lingers, awaited, ..Closing::default() };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
@@ -428,7 +463,13 @@ impl Conn {
             Life::Head(head) => left.stranger = Some(Network::of(head.whence.address)),
             Life::Asking(asking) => left.asked = asking.asked,
             Life::Waiting(_) | Life::Joining(_) => {}
-            Life::Open(_) => {
+            Life::Open(member) => {
+                if let Life::Closing(closing) = &mut self.life
+                    && last == Last::Goodbye
+                    && !member.publications.is_empty()
+                {
+                    closing.awaited = Awaited::Words(Box::new(member));
+                }
                 cx.metrics.conns_open -= 1;
                 return cx.put(link, Effect::Left(left));
             }

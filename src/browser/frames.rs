@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::conn::{Conn, Life};
+use super::conn::{Awaited, Closing, Conn, Life};
 use super::context::Context;
 use super::effect::{Effect, Said};
 use crate::fanout::encoded::{Encoded, Form};
@@ -82,6 +82,54 @@ impl Conn {
                     match error.is_of_a_close() {
                         true => self.answer_close(link, code, &why, cx),
                         false => self.close(link, code, &why, cx),
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// What a browser says before its own close frame, when the server has said goodbye: messages
+    /// are published as before, and nothing is answered. As for what stays in `input`, see
+    /// [`Conn::frames`].
+    pub(super) fn last_words<'i>(
+        &mut self,
+        link: LinkId,
+        input: &mut &'i mut [u8],
+        cx: &mut Context,
+    ) -> Option<Said<'i>> {
+        while let Life::Closing(Closing { awaited, .. }) = &mut self.life
+            && let Awaited::Words(member) = awaited
+        {
+            if cx.frames_left == 0 || cx.is_full() {
+                return None;
+            }
+            let limits = Limits { compression: member.form.window_bits > 0, ..cx.limits };
+            let frames = &mut cx.frames_left;
+            cx.inflater.begin_windows(member.client_bits);
+            match member.reader.next_of(input, &limits, &mut cx.inflater, frames) {
+                Ok(None) => return None,
+                Ok(Some(Event::Message { data, .. })) => {
+                    if limits.compression {
+                        cx.inflated(data.len());
+                    }
+                    if cx.settings.heartbeat.as_deref() == Some(&data[..]) {
+                        continue;
+                    }
+                    cx.metrics.messages_in_total += 1;
+                    if !data.is_empty() {
+                        return Some(Said::Message(data));
+                    }
+                }
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
+                Err(error) if !error.is_of_a_close() => {
+                    *awaited = Awaited::Close(Box::new(member.reader.skim()));
+                }
+                Ok(Some(Event::Close(_))) | Err(_) => {
+                    *awaited = Awaited::Nothing;
+                    *input = &mut [];
+                    if self.outbox.is_empty() {
+                        cx.put(link, Effect::Drop);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! L2: the memory that a conn has made grow, and what is done about it where there is too much.
 
-use super::conn::{Begun, Conn, Life, Member};
+use super::conn::{Awaited, Begun, Conn, Life, Member};
 use super::context::Context;
 use super::effect::Effect;
 use crate::link::LinkId;
@@ -23,7 +23,10 @@ impl Conn {
             }
             Life::Joining(joining) => joining.begun.held_bytes() + joining.member.held_bytes(),
             Life::Open(member) => member.held_bytes(),
-            Life::Closing(_) => 0,
+            Life::Closing(closing) => match &closing.awaited {
+                Awaited::Words(member) => member.held_bytes(),
+                Awaited::Close(_) | Awaited::Nothing => 0,
+            },
         };
         life + self.outbox.held_bytes()
     }

@@ -30,6 +30,24 @@ enum Due {
     Expired,
 }
 
+/// What an open conn is told when the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goodbye {
+    /// It goes away, as far as it knows for good.
+    Away,
+    /// Another process is there, or will be soon.
+    Restart,
+}
+
+impl Goodbye {
+    fn words(self) -> (u16, &'static str) {
+        match self {
+            Goodbye::Away => (1001, "the server is shutting down"),
+            Goodbye::Restart => (1012, "the server restarts; come back soon"),
+        }
+    }
+}
+
 impl Unserved {
     /// The status that says it.
     pub(super) fn status(self) -> u16 {
@@ -137,11 +155,15 @@ impl Conn {
         }
     }
 
-    /// The server ends.
-    pub(crate) fn shut_down(&mut self, link: LinkId, cx: &mut Context) {
+    /// The server ends, or makes room for another process.
+    pub(crate) fn shut_down(&mut self, link: LinkId, goodbye: Goodbye, cx: &mut Context) {
         match &self.life {
             Life::Closing(_) => {}
-            Life::Open(_) => self.close(link, Some(1001), "the server is shutting down", cx),
+            Life::Open(_) => {
+                let (code, why) = goodbye.words();
+                tracing::debug!("{link} closes: {code} {why:?}");
+                self.finish(link, frame::encode_close(Some(code), why), Last::Goodbye, cx);
+            }
             // Its request may be on its way, and a socket that is shut then is reset.
             Life::Head(_) if !self.has_begun() => {
                 if let Life::Head(head) = &mut self.life {

@@ -21,4 +21,4 @@ pub(crate) mod settings;
 pub(crate) use conn::{Conn, Kept, Unserved};
 pub use context::Context;
 pub(crate) use effect::{Effect, Left, Said, Source};
-pub(crate) use life::supersede;
+pub(crate) use life::{Goodbye, supersede};

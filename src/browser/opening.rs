@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::arriving::Identified;
 use super::conn::{
-    Asking, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
+    Asking, Awaited, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
@@ -39,6 +39,13 @@ impl Conn {
             Life::Open(_) => {
                 let said = self.frames(link, input, cx);
                 if said.is_some() || !self.is_closing() {
+                    return said;
+                }
+                self.pass_over(link, input, cx);
+            }
+            Life::Closing(Closing { awaited: Awaited::Words(_), .. }) => {
+                let said = self.last_words(link, input, cx);
+                if said.is_some() || self.has_last_words() {
                     return said;
                 }
                 self.pass_over(link, input, cx);

@@ -39,6 +39,11 @@ pub struct Settings {
     pub close_timeout_ms: u64,
     /// How long a shutdown waits for closing conns.
     pub shutdown_timeout_ms: u64,
+    /// Over how long a shutdown spreads the closing of conns, which are told that the server
+    /// restarts; 0 is all at once, and that it goes away.
+    pub drain_ms: u64,
+    /// How long a shutdown that was asked for waits before it begins.
+    pub drain_delay_ms: u64,
     /// Largest request head; as much may follow it before the 101 has gone out.
     pub max_head_size: usize,
     /// Largest message from a browser or from the broker.
@@ -126,6 +131,8 @@ impl Settings {
         self.handshake_timeout_ms = new.handshake_timeout_ms;
         self.close_timeout_ms = new.close_timeout_ms;
         self.shutdown_timeout_ms = new.shutdown_timeout_ms;
+        self.drain_ms = new.drain_ms;
+        self.drain_delay_ms = new.drain_delay_ms;
         self.max_head_size = new.max_head_size;
         self.max_fragments = new.max_fragments;
         if self.max_message_size == new.max_message_size {
@@ -160,6 +167,8 @@ impl Settings {
             handshake_timeout_ms: 10_000,
             close_timeout_ms: 5_000,
             shutdown_timeout_ms: 10_000,
+            drain_ms: 0,
+            drain_delay_ms: 0,
             max_head_size: 8 << 10,
             max_message_size: 1 << 20,
             max_session_size: 1 << 20,

@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{front, redis_url, sources};
+use super::{front, redis_url, running, sources};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -38,12 +38,13 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "listen",
         variable: "WSLOOP_LISTEN",
-        takes: Entries("HOST:PORT|unix:PATH", |draft, text| {
+        takes: Entries("HOST:PORT|unix:PATH|systemd[:NAME]", |draft, text| {
             values::listen(text).map(|()| draft.listen.push(text.to_owned()))
         }),
         default: Value("127.0.0.1:8080"),
         help: "Address to listen on, or the path of a socket, `unix:@name` for one that is no \
-               file; repeatable, or separated by commas; port 0 is any free one, and is printed",
+               file; `systemd` for the sockets of a .socket unit; repeatable, or separated by \
+               commas; port 0 is any free one, and is printed",
     },
     Flag {
         name: "socket-mode",
@@ -141,13 +142,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("5"),
         help: "How long a closing browser may take to answer and to hang up",
     },
-    Flag {
-        name: "shutdown-timeout",
-        variable: "WSLOOP_SHUTDOWN_TIMEOUT",
-        takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.shutdown_timeout_ms = ms),
-        default: Value("10"),
-        help: "How long a shutdown waits for browsers to close",
-    },
+    running::SHUTDOWN_TIMEOUT,
+    running::DRAIN,
+    running::DRAIN_DELAY,
     Flag {
         name: "max-message-size",
         variable: "WSLOOP_MAX_MESSAGE_SIZE",

@@ -16,6 +16,7 @@ mod machine;
 mod pages;
 pub(crate) mod redis_url;
 mod reload;
+mod running;
 mod sources;
 pub(crate) mod table;
 pub(crate) mod values;

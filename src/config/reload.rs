@@ -8,7 +8,7 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 28] = [
+const LIVE: [&str; 30] = [
     "allow",
     "require-login",
     "token-key-file",
@@ -24,6 +24,8 @@ const LIVE: [&str; 28] = [
     "handshake-timeout",
     "close-timeout",
     "shutdown-timeout",
+    "drain",
+    "drain-delay",
     "max-head-size",
     "max-fragments",
     "outbox-limit",

@@ -165,10 +165,18 @@ pub(crate) fn refuse(text: &str) -> Result<Refuse, String> {
 
 /// An address to listen on, or the path of a socket, judged by its form only.
 pub(crate) fn listen(text: &str) -> Result<(), String> {
+    if is_given(text) {
+        return Ok(());
+    }
     match text.strip_prefix(UNIX) {
         Some(path) => socket_path(text, path),
         None => tcp_listen(text),
     }
+}
+
+/// Whether a socket is meant that systemd gives.
+fn is_given(text: &str) -> bool {
+    text.strip_prefix("systemd").is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
 /// The path behind `unix:`, or a name that begins with `@` and is no file.

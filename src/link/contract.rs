@@ -57,7 +57,10 @@ pub enum Input<'a> {
         /// How it ended.
         cause: Cause,
     },
-    /// The process is asked to end; asked again, to end at once.
+    /// The process is going to be asked to end: it serves as before, and says that it is not ready.
+    ShutdownAnnounced,
+    /// The process is asked to end; asked again, to end at once, or, while it closes one conn after
+    /// the other, to close all.
     ShutdownAsked,
 }
 

@@ -1,4 +1,4 @@
-//! L3: accepts from the listeners: how many a turn, when it pauses, and when a shutdown stops it.
+//! L3: accepts from the listeners: how many a turn, and when it pauses.
 //!
 //! An accept in vain costs ten times what asking costs whether there is somebody. So a few are
 //! accepted and then it is asked, and the more there were the more are accepted next.
@@ -15,19 +15,8 @@ use crate::link::Peer;
 
 /// Conns accepted in a turn.
 const ACCEPTS: usize = 256;
-/// During a shutdown, accepting ends when no connection has arrived for this long.
-const QUIET_MS: u64 = 100;
-/// The longest time that a shutdown goes on accepting.
-const LISTEN_ON_MS: u64 = 2000;
 /// The pause in accepting after the descriptors ran out.
 const ACCEPT_PAUSE_MS: u64 = 500;
-
-/// The end was asked for.
-pub(super) struct Ending {
-    asked_ms: u64,
-    /// When somebody came last.
-    came_ms: u64,
-}
 
 impl Reactor {
     pub(super) fn accept_from(&mut self, listeners: Vec<Listener>) -> Result<(), ReactorError> {
@@ -80,41 +69,6 @@ impl Reactor {
         match comers {
             Comers::Browsers => self.server.accepting(),
             Comers::Clients => self.server.accepting_clients(),
-        }
-    }
-
-    /// The end was asked for, so many times just now. Who has come already, and waits in the
-    /// kernel to be accepted, is told so: a socket that nobody accepts is reset.
-    pub(super) fn end_listening(&mut self, times: usize) {
-        let impatient = times > 1 || self.ending.is_some();
-        let now_ms = self.now.mono_ms;
-        self.ending = Some(Ending { asked_ms: now_ms, came_ms: now_ms });
-        match impatient {
-            true => self.listeners.clear(),
-            // Those of RESP clients are the last, so that the others keep their tokens.
-            false => self.listeners.retain(|listener| listener.comers == Comers::Browsers),
-        }
-    }
-
-    /// Whether somebody may still come, though the end was asked for.
-    pub(super) fn ends_listening(&self) -> bool {
-        self.ending.is_some() && !self.listeners.is_empty()
-    }
-
-    /// When that is over, unless somebody comes.
-    pub(super) fn quiet_at_ms(&self) -> Option<u64> {
-        let ending = self.ending.as_ref().filter(|_| self.ends_listening())?;
-        Some((ending.came_ms + QUIET_MS).min(ending.asked_ms + LISTEN_ON_MS))
-    }
-
-    /// When nobody has come for a while, or they never cease to, whoever comes is refused by the
-    /// kernel from here on, and can try another process at once.
-    pub(super) fn end_listening_when_quiet(&mut self) {
-        if self.quiet_at_ms().is_some_and(|quiet_ms| quiet_ms <= self.now.mono_ms) {
-            // Whoever came just now is the last.
-            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
-            self.accept();
-            self.listeners.clear();
         }
     }
 

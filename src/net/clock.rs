@@ -23,6 +23,7 @@ impl Reactor {
         let slow = self.dials.say_slow().map(|left| now_ms + left.as_millis() as u64 + 1);
         let others = slow.into_iter().chain(accept_ms).chain(read_ms).chain(self.quiet_at_ms());
         let others = others.chain(self.heap.deadline_ms());
+        let others = others.chain(self.leaves_ms).chain(self.watchdog_ms());
         let deadlines = self.server.next_deadline_ms().into_iter().chain(others);
         deadlines.min().map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
     }

@@ -3,17 +3,20 @@
 //! Its rule: a file is removed only while it is the socket that was bound here. Another process may
 //! have taken its place.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::inherited;
 use super::listen::BACKLOG;
 use super::socket::Stream;
 use crate::link::Peer;
@@ -79,6 +82,49 @@ impl Door {
         }
     }
 
+    /// A socket that was listening before this process had it.
+    pub(super) fn given(socket: OwnedFd) -> io::Result<Door> {
+        inherited::check(&socket)?;
+        let socket = Socket::from(socket);
+        let address = socket.local_addr()?;
+        if !address.is_unix() {
+            return Ok(Door::Tcp(TcpListener::from_std(socket.into())));
+        }
+        let path = match (address.as_pathname(), address.as_abstract_namespace()) {
+            (Some(path), _) => path.to_owned(),
+            (None, name) => {
+                let name = [b"@", name.unwrap_or_default()].concat();
+                PathBuf::from(OsStr::from_bytes(&name))
+            }
+        };
+        let file = SocketFile { identity: None, path };
+        Ok(Door::Unix(UnixListener::from_std(socket.into()), file))
+    }
+
+    /// The file of the socket is this process's, or another's from now on.
+    pub(super) fn own_file(&mut self, own: bool) {
+        if let Door::Unix(_, SocketFile { path, identity }) = self {
+            let file = fs::symlink_metadata(path).ok().filter(|_| own);
+            *identity = file.map(|file| (file.dev(), file.ino()));
+        }
+    }
+
+    /// The socket itself.
+    pub(super) fn socket(&self) -> SockRef<'_> {
+        match self {
+            Door::Tcp(listener) => SockRef::from(listener),
+            Door::Unix(listener, _) => SockRef::from(listener),
+        }
+    }
+
+    /// Has readiness told no more, which a socket would that another process has open.
+    pub(super) fn deregister(&mut self, registry: &Registry) {
+        let _ = match self {
+            Door::Tcp(listener) => registry.deregister(listener),
+            Door::Unix(listener, _) => registry.deregister(listener),
+        };
+    }
+
     /// Listens at a path, for whom the mode of its file lets in. A file that a process has left
     /// behind, so that nobody answers there, is replaced.
     pub(super) fn at_path(path: &Path, mode: u32) -> io::Result<Door> {
@@ -102,7 +148,7 @@ impl Door {
     fn at_name(path: &Path, name: &[u8]) -> io::Result<Door> {
         let name = [b"\0", name].concat();
         let socket = unix_socket()?;
-        socket.bind(&SockAddr::unix(std::ffi::OsStr::from_bytes(&name))?)?;
+        socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
         socket.listen(BACKLOG)?;
         let file = SocketFile { path: path.to_owned(), identity: None };
         Ok(Door::Unix(UnixListener::from_std(socket.into()), file))

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::ReactorError;
 use super::door::Door;
+use super::inherited;
 
 /// Connections that the kernel keeps for us until they are accepted. Where `net.core.somaxconn` is
 /// lower, that counts. With too few a burst of browsers waits a second or more for its next try.
@@ -46,11 +47,16 @@ pub(super) struct Listener {
     pub asked: bool,
     /// For whom.
     pub comers: Comers,
+    /// The flag that it comes from, with its value.
+    pub name: String,
+    /// Another process has the socket too: whoever waits there is accepted by that, or will be.
+    pub shared: bool,
 }
 
 impl Listener {
-    fn new(socket: Door, comers: Comers) -> Self {
-        Listener { socket, ready: true, batch: 1, asked: false, comers }
+    fn new(socket: Door, comers: Comers, name: String) -> Self {
+        let shared = false;
+        Listener { socket, ready: true, batch: 1, asked: false, comers, name, shared }
     }
 }
 
@@ -118,6 +124,19 @@ pub(super) fn listen_for(
     };
     let (mut named, mut bound) = (Vec::new(), Vec::<Listener>::new());
     for text in given {
+        if let Some(given) =
+            inherited::doors(flag, text).map_err(|error| failed(text, false, error))?
+        {
+            for mut socket in given.doors {
+                if let Door::Tcp(socket) = &socket {
+                    accepted.set(socket).map_err(|error| failed(text, false, error))?;
+                }
+                socket.own_file(!given.shared);
+                let listener = Listener::new(socket, comers, inherited::name_of(flag, text));
+                bound.push(Listener { shared: given.shared, ..listener });
+            }
+            continue;
+        }
         let addresses = match text.starts_with(UNIX) {
             true => Vec::new(),
             false => {
@@ -134,7 +153,7 @@ pub(super) fn listen_for(
                 let door = Door::at_path(Path::new(path), accepted.socket_mode);
                 let ours = taken.iter().any(|one| one.socket.path().as_ref() == Some(text));
                 let socket = door.map_err(|error| failed(text, ours, error))?;
-                bound.push(Listener::new(socket, comers));
+                bound.push(Listener::new(socket, comers, inherited::name_of(flag, text)));
             }
             continue;
         }
@@ -149,7 +168,8 @@ pub(super) fn listen_for(
         let set = |socket| accepted.set(socket);
         sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
         let doors = sockets.into_iter().map(Door::Tcp);
-        bound.extend(doors.map(|socket| Listener::new(socket, comers)));
+        let name = inherited::name_of(flag, text);
+        bound.extend(doors.map(|socket| Listener::new(socket, comers, name.clone())));
     }
     Ok(bound)
 }

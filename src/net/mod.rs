@@ -8,19 +8,24 @@ mod clock;
 mod dial;
 mod door;
 mod heap;
+mod inherited;
+mod leaving;
 mod listen;
 mod lookup;
+mod notify;
 mod reactor;
 mod remote;
 mod signals;
 mod socket;
 mod sweep;
+mod system;
 mod turn_once;
 mod writing;
 
 use std::hash::{BuildHasher, RandomState};
 
 pub use listen::RespSockets;
+pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
 

@@ -16,16 +16,18 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::ReactorError;
-use super::accepting::Ending;
 use super::dial::Dials;
 use super::heap::Heap;
+use super::inherited;
+use super::leaving::Ending;
 use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
+use super::notify::{Notify, Watchdog};
 use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
@@ -56,7 +58,7 @@ pub struct Reactor {
     pub(super) poll: Poll,
     pub(super) links: Places<Socket>,
     pub(super) listeners: Vec<Listener>,
-    signals: Option<Signals>,
+    pub(super) signals: Option<Signals>,
     pub(super) news: News,
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
@@ -68,6 +70,13 @@ pub struct Reactor {
     pub(super) said_no_descriptors: bool,
     /// The end was asked for.
     pub(super) ending: Option<Ending>,
+    /// When it begins, if it was put off.
+    pub(super) leaves_ms: Option<u64>,
+    /// Another process is to take over, and has.
+    pub(super) handing_over: Arc<AtomicBool>,
+    pub(super) handed_over: Arc<AtomicBool>,
+    pub(super) notify: Notify,
+    watchdog: Watchdog,
     pub(super) lost_lines: Arc<AtomicU64>,
     pub(super) heap: Heap,
 }
@@ -86,6 +95,7 @@ impl Reactor {
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let notify = Notify::of_this_process();
         let mut reactor = Reactor {
             server,
             poll,
@@ -101,6 +111,11 @@ impl Reactor {
             accept_after_ms: 0,
             said_no_descriptors: false,
             ending: None,
+            leaves_ms: None,
+            handing_over: Arc::default(),
+            handed_over: Arc::default(),
+            watchdog: Watchdog::of_this_process(notify.clone()),
+            notify,
             lost_lines: Arc::default(),
             heap: Heap::new(),
         };
@@ -145,10 +160,24 @@ impl Reactor {
     /// Serves until a shutdown that was asked for is complete.
     pub fn run(&mut self) -> Result<(), ReactorError> {
         let mut events = Events::with_capacity(EVENTS);
+        self.begin_to_serve();
         while !self.server.is_done() || self.ends_listening() {
             self.turn(&mut events, None)?;
         }
         Ok(())
+    }
+
+    /// Whoever waits for that is told; what was given to this process and is not used is closed.
+    fn begin_to_serve(&mut self) {
+        if !inherited::takes_a_place() {
+            self.notify.say(&format!("READY=1\nMAINPID={}", std::process::id()));
+        }
+        inherited::serves();
+    }
+
+    /// When the service manager has to hear of the loop.
+    pub(super) fn watchdog_ms(&self) -> Option<u64> {
+        self.watchdog.deadline_ms()
     }
 
     /// One turn, which sleeps for `most` at most.
@@ -170,6 +199,8 @@ impl Reactor {
             false => self.hear(events, Some(woken + READ_BUDGET)),
         }
         self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
+        self.leave_when_due();
+        self.watchdog.beat(self.now.mono_ms);
         self.server.tick(self.now);
         self.put_out();
         let held = self.server.metrics().memory_bytes;
@@ -367,19 +398,6 @@ impl Reactor {
             }
             false => self.hung_up(link, Cause::Failed(error.to_string())),
         }
-    }
-
-    fn on_signal(&mut self) {
-        let Some(signals) = &mut self.signals else { return };
-        let times = signals.take();
-        for _ in 0..times {
-            tracing::info!("asked to end");
-            self.server.handle(Input::ShutdownAsked, self.now);
-        }
-        if times == 0 {
-            return;
-        }
-        self.end_listening(times);
     }
 
     pub(super) fn hung_up(&mut self, link: LinkId, cause: Cause) {

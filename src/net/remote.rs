@@ -22,6 +22,11 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// Has the loop look at what else another thread has noted.
+    pub(super) fn wake(&self) {
+        let _ = self.waker.wake();
+    }
+
     /// Has the server take over what can change while conns are open. What is told after the end
     /// is told nobody.
     pub fn renew(&self, settings: Settings) {

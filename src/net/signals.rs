@@ -1,9 +1,10 @@
-//! L3: the signals that ask for the end, as readable sockets.
+//! L3: the signals that ask for the end, or for another process, as readable sockets.
 //!
 //! Rules:
 //! - SIGTERM and SIGINT each ask once more; the second time means at once.
 //! - SIGHUP asks only where it is to end the process, and if nothing has asked before. A terminal
 //!   that closes sends it twice, directly and through the shell, which is not impatience.
+//! - SIGUSR2 asks for another process that takes this one's place.
 //! - A SIGHUP that was ignored when the process began stays ignored: `nohup` asks for that.
 
 use std::fs;
@@ -11,12 +12,21 @@ use std::io::{self, Read};
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+
+/// How often something was asked for.
+pub(super) struct Asked {
+    /// The end.
+    pub ends: usize,
+    /// Another process.
+    pub successors: usize,
+}
 
 /// Where signals arrive.
 pub(super) struct Signals {
     ends: UnixStream,
     hangups: UnixStream,
+    successors: UnixStream,
     asked: bool,
 }
 
@@ -33,22 +43,24 @@ impl Signals {
         let mut signals = Signals {
             ends: readable_at(&[SIGTERM, SIGINT])?,
             hangups: readable_at(hangups)?,
+            successors: readable_at(&[SIGUSR2])?,
             asked: false,
         };
-        for socket in [&mut signals.ends, &mut signals.hangups] {
+        for socket in [&mut signals.ends, &mut signals.hangups, &mut signals.successors] {
             registry.register(socket, token, Interest::READABLE)?;
         }
         Ok(signals)
     }
 
-    /// How often the end was asked for since the last call.
-    pub(super) fn take(&mut self) -> usize {
+    /// What was asked for since the last call.
+    pub(super) fn take(&mut self) -> Asked {
+        let successors = arrived(&mut self.successors);
         let mut times = arrived(&mut self.ends);
         if arrived(&mut self.hangups) > 0 && times == 0 && !self.asked {
             times = 1;
         }
         self.asked |= times > 0;
-        times
+        Asked { ends: times, successors }
     }
 }
 

@@ -46,10 +46,10 @@ impl Server {
         let via = self.cx.settings.proxies.via(peer.ip());
         let is_counted = via == Via::Direct && peer != Peer::Unix;
         let excess = if is_counted { self.cx.crowds.excess(network) } else { 0 };
-        let unserved = match self.ends_ms {
-            Some(_) => Some(Unserved::Ending),
-            None if excess > 0 => Some(Unserved::Crowded),
-            None => (!has_room).then_some(Unserved::Full),
+        let unserved = match self.ending.has_begun() {
+            true => Some(Unserved::Ending),
+            false if excess > 0 => Some(Unserved::Crowded),
+            false => (!has_room).then_some(Unserved::Full),
         };
         let conn = Conn::accepted(peer.ip(), via, unserved, &mut self.cx);
         let link = self.table.name(Party::Browser(conn));

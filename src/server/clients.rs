@@ -64,7 +64,7 @@ impl Server {
     pub fn accepting_clients(&self) -> bool {
         let most = self.cx.settings.max_resp_clients + SURPLUS_CLIENTS;
         let has_room = self.clients.len() < most;
-        has_room && self.ends_ms.is_none() && matches!(self.broker, Broker::Local(_))
+        has_room && !self.ending.has_begun() && matches!(self.broker, Broker::Local(_))
     }
 
     /// Names the link of a RESP client that was accepted: a Redis client of the embedded broker.

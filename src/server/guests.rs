@@ -56,7 +56,7 @@ impl Server {
     /// A guest is a conn again.
     fn take_back(&mut self, returned: Returned) {
         let Returned { link, address, via, wake, mut early, stays } = returned;
-        let stays = stays && self.ends_ms.is_none();
+        let stays = stays && !self.ending.has_begun();
         let Some(slot) = self.table.get(link) else { return };
         let conn = Conn::returned(link, (address, via, wake), stays, &mut self.cx);
         slot.party = Party::Browser(conn);

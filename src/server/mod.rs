@@ -11,12 +11,13 @@
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
 //! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
 //! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
-//! `memory` about what all of them hold.
+//! `memory` about what all of them hold, `ending` about the end.
 
 mod accepting;
 mod brokering;
 mod clients;
 mod dialed;
+mod ending;
 mod gaps;
 mod guests;
 mod handout;
@@ -45,6 +46,7 @@ pub(crate) use accepting::SURPLUS;
 use brokering::Loss;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
+use ending::Ending;
 use memory::Memory;
 use relay::Relay;
 use said::Said;
@@ -72,8 +74,7 @@ pub struct Server {
     control: Option<Arc<str>>,
     /// When it is asked for again, after it was denied.
     control_retry_ms: Option<u64>,
-    /// When a shutdown that was asked for must have ended.
-    ends_ms: Option<u64>,
+    ending: Ending,
     said: Said,
 }
 
@@ -107,7 +108,7 @@ impl Server {
             memory: Memory::default(),
             control,
             control_retry_ms: None,
-            ends_ms: None,
+            ending: Ending::new(seed),
             said: Said::default(),
         }
     }
@@ -130,6 +131,7 @@ impl Server {
                 self.table.stand(link, 1);
             }
             Input::HungUp { link, cause } => self.hung_up(link, cause),
+            Input::ShutdownAnnounced => self.ending.announce(),
             Input::ShutdownAsked => self.shut_down(),
         }
         self.route();
@@ -157,12 +159,7 @@ impl Server {
             None => {}
         }
         self.retry_control();
-        if self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms) {
-            for link in self.table.conns(|_| true) {
-                self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
-            }
-            self.drop_guests();
-        }
+        self.go_on_ending();
         self.proxy.measure(&mut self.cx.metrics);
         self.bound_memory();
         self.route();
@@ -237,16 +234,9 @@ impl Server {
             .chain(self.room_ms())
             .chain(broker)
             .chain(application)
-            .chain(self.ends_ms)
+            .chain(self.ending.deadline_ms())
             .chain(at_once)
             .min()
-    }
-
-    /// Whether a shutdown that was asked for is complete.
-    pub fn is_done(&mut self) -> bool {
-        let Some(ends_ms) = self.ends_ms else { return false };
-        let settled = self.broker.redis().is_none_or(|redis| redis.is_settled());
-        self.conns() == 0 && (settled || ends_ms <= self.cx.now.mono_ms)
     }
 
     /// Whether silent browsers are pinged.
@@ -365,7 +355,7 @@ impl Server {
     /// Redis, as long as its time matters: a server that ends does not dial again.
     fn timed_redis(&mut self) -> Option<&mut Redis> {
         match self.broker_link {
-            None if self.ends_ms.is_some() => None,
+            None if self.ending.has_begun() => None,
             _ => self.broker.redis(),
         }
     }
@@ -374,17 +364,6 @@ impl Server {
         // A clock that steps back must not make deadlines come late.
         let mono_ms = self.cx.now.mono_ms.max(now.mono_ms);
         self.cx.set_now(Now { mono_ms, unix_ms: now.unix_ms });
-    }
-
-    fn shut_down(&mut self) {
-        let grace_ms = self.cx.settings.shutdown_timeout_ms;
-        let ends_ms = if self.ends_ms.is_some() { 0 } else { grace_ms };
-        self.ends_ms = Some(self.cx.now.mono_ms + ends_ms);
-        self.drop_clients();
-        self.proxy.end();
-        for link in self.table.conns(|conn| !conn.is_closing()) {
-            self.on_conn(link, |conn, cx| conn.shut_down(link, cx));
-        }
     }
 
     /// Closes whose time is over because the time of day has jumped, as it does when the machine

@@ -7,6 +7,7 @@ mod alive;
 mod asks;
 mod closing;
 mod deflate;
+mod draining;
 mod fanout;
 mod front;
 mod grants;

@@ -50,8 +50,10 @@ const NEEDS_IO: [&str; 12] = [
 ];
 /// What no file of the program may name.
 const NOWHERE: [&str; 5] = ["unsafe", "todo!", "unimplemented!", "Rc<RefCell", "static mut"];
-/// The one file that may say the first of these, with the measurement that pays for it.
+/// Files that may say the first of these: one with the measurement that pays for it, and one for
+/// what nothing safe does.
 const MEASURED: &str = "src/net/heap.rs";
+const NEEDED: &str = "src/net/system.rs";
 /// What no text in the repository may contain. (Put together here, for this file is one of them.)
 const WORDS: [&str; 3] = [concat!("/wo", "rk/"), concat!("TO", "DO"), concat!("FIX", "ME")];
 
@@ -139,6 +141,7 @@ fn nothing_unsafe_unfinished_or_shared_behind_the_back() {
         ("src/fanout/hub.rs", "unsafe { f() }"),
         ("src/net/mod.rs", "todo!()"),
         (MEASURED, "todo!()"),
+        (NEEDED, "static mut CONNS: u8 = 0;"),
         ("src/main.rs", "fn f() -> u8 { unimplemented!(\"later\") }"),
         ("src/server/mod.rs", "conns: Rc<RefCell<Conns>>"),
         ("src/server/mod.rs", "static mut CONNS: u8 = 0;"),
@@ -305,7 +308,7 @@ fn io(path: &str, text: &str) -> Vec<String> {
 }
 
 fn nowhere(path: &str, text: &str) -> Vec<String> {
-    named(text, if path == MEASURED { &NOWHERE[1..] } else { &NOWHERE })
+    named(text, if [MEASURED, NEEDED].contains(&path) { &NOWHERE[1..] } else { &NOWHERE })
 }
 
 fn shape(_path: &str, text: &str) -> Vec<String> {

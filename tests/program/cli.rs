@@ -70,6 +70,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--ping-interval", "-1", "such as 30 or 0.5"),
     ("--pong-timeout", "0", "give 0.001 to 31536000 seconds"),
     ("--handshake-timeout", "0", "give 0.001 to"),
+    ("--drain", "slowly", "such as 30 or 0.5"),
+    ("--drain-delay", "-1", "such as 30 or 0.5"),
     ("--shutdown-timeout", "soon", "such as 30 or 0.5"),
     ("--close-timeout", "5s", "such as 30 or 0.5"),
     ("--max-message-size", "1MB", "1MiB"),
@@ -362,7 +364,7 @@ fn check_serves_nobody_and_says_all_that_is_wrong() {
 #[test]
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
-        ("SECONDS", &["expire", "interval", "timeout", "leeway", "patience"][..]),
+        ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway", "patience"][..]),
         ("BYTES", &["size", "limit", "min", "window"]),
         ("COUNT", &["fragments", "connections", "handshakes", "address", "idle", "waiting"]),
     ];

@@ -280,17 +280,27 @@ fn caddy_passes_on() {
 
 #[test]
 #[ignore = "needs systemd-analyze"]
-fn systemd_finds_nothing_wrong_with_the_unit() {
-    let folder = Folder::new();
-    let program = env!("CARGO_BIN_EXE_wsloop");
-    let text = configuration("systemd/wsloop.service", &[("/usr/local/bin/wsloop", program)]);
-    let unit = folder.join("wsloop.service");
-    for (text, good) in [(text.clone(), true), (text.replace("Restart=on", "Restart=in"), false)] {
-        fs::write(&unit, text).expect("a file");
-        let output = Command::new("systemd-analyze").arg("verify").arg(&unit).output();
-        let output = output.expect("systemd-analyze is there");
-        let said = String::from_utf8_lossy(&output.stderr);
-        let about_us = said.lines().any(|line| line.contains("wsloop.service"));
-        assert_eq!(!about_us, good, "{said}");
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let program = ("/usr/local/bin/wsloop", env!("CARGO_BIN_EXE_wsloop"));
+    for (place, socket) in [("systemd", None), ("systemd/activated", Some("wsloop.socket"))] {
+        let folder = Folder::new();
+        let unit = folder.join("wsloop.service");
+        if let Some(socket) = socket {
+            let text = configuration(&format!("{place}/{socket}"), &[]);
+            fs::write(folder.join(socket), text).expect("a file");
+        }
+        let text = configuration(&format!("{place}/wsloop.service"), &[program]);
+        let faulty = ["Restart=on", "Type=notify", "WatchdogSec=30"]
+            .map(|right| text.replace(right, &format!("{}wrong", &right[..right.len() - 2])));
+        for (text, good) in faulty.iter().map(|text| (text, false)).chain([(&text, true)]) {
+            fs::write(&unit, text).expect("a file");
+            let files = [Some(unit.clone()), socket.map(|socket| folder.join(socket))];
+            let mut command = Command::new("systemd-analyze");
+            command.arg("verify").args(files.into_iter().flatten());
+            let output = command.output().expect("systemd-analyze is there");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let about_us = said.lines().any(|line| line.contains("wsloop."));
+            assert_eq!(!about_us, good, "{text}\n{said}");
+        }
     }
 }

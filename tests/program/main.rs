@@ -21,6 +21,7 @@ mod redis_conditions;
 mod regressions;
 mod reload;
 mod resp_port;
+mod restarts;
 mod sockets;
 mod stress;
 mod stress_tool;

@@ -88,7 +88,12 @@ pub struct Process(Child);
 impl Process {
     #[track_caller]
     pub fn spawn(command: &mut Command) -> Process {
-        match command.stdin(Stdio::null()).spawn() {
+        Process::spawn_as_it_is(command.stdin(Stdio::null()))
+    }
+
+    #[track_caller]
+    fn spawn_as_it_is(command: &mut Command) -> Process {
+        match command.spawn() {
             Ok(child) => Process(child),
             Err(error) => panic!("{:?} does not start: {error}", command.get_program()),
         }
@@ -142,15 +147,24 @@ impl Wsloop {
     /// listens.
     #[track_caller]
     pub fn start(args: &[&str]) -> Wsloop {
+        Wsloop::start_in(&[], Stdio::null(), args)
+    }
+
+    /// Starts it in this environment, `NAME=VALUE` each, perhaps by another program, that and its
+    /// arguments behind them, with this standard input.
+    #[track_caller]
+    pub fn start_in(environment: &[&str], stdin: Stdio, args: &[&str]) -> Wsloop {
         // Whoever runs the tests may ignore SIGHUP, and then the server would have to as well.
         let mut command = Command::new("/usr/bin/env");
-        command.args(["-i", "--default-signal=HUP", env!("CARGO_BIN_EXE_wsloop")]);
+        command.args(["-i", "--default-signal=HUP"]).args(environment);
+        command.arg(env!("CARGO_BIN_EXE_wsloop")).stdin(stdin);
         command.args(["--listen", "127.0.0.1:0", "--metrics", "/metrics"]).args(args);
         if !args.contains(&"--resp") {
             // Its default is for one server, and the tests start many.
             command.args(["--resp", "off"]);
         }
-        let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::spawn_as_it_is(&mut command);
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(process.0.stderr.take().expect("a pipe"));
         let lines = log.clone();

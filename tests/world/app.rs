@@ -43,7 +43,7 @@ pub struct AppLink {
 impl AppLink {
     /// Whether the application may still say something on it.
     pub fn is_open(&self) -> bool {
-        !self.closed && !self.says.iter().any(|said| matches!(said, Said::HungUp(..)))
+        !self.closed && !self.dead && !self.says.iter().any(|said| matches!(said, Said::HungUp(..)))
     }
 }
 

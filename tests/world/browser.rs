@@ -82,7 +82,7 @@ pub struct Browser {
     pub closing_ms: Option<u64>,
     unread: Vec<u8>,
     reader: Reader,
-    close_sent: bool,
+    pub close_sent: bool,
     close_heard: bool,
 }
 

@@ -146,6 +146,12 @@ impl World {
         world
     }
 
+    /// The process is going to be asked to end.
+    pub fn announce_the_end(&mut self) {
+        self.handle(Input::ShutdownAnnounced);
+        self.run();
+    }
+
     /// The process is asked to end.
     pub fn shut_down(&mut self) {
         self.handle(Input::ShutdownAsked);

@@ -205,6 +205,31 @@ test('a server that accepts and then closes is tried ever more slowly', (t) => {
   }
 });
 
+test('after a restart it comes back within 2 s, and waits longer only when that fails', (t) => {
+  const { die } = install(t);
+  for (const value of [0, 0.25, 1]) {
+    die.value = value;
+    const waits = [];
+    const loop = new WSLoop(URI);
+    loop.addEventListener('close', (event) => waits.push(event.reconnectIn));
+    for (let n = 0; n < 3; n += 1) {
+      FakeWebSocket.last.end();
+      tick(waits.at(-1));
+    }
+    for (let n = 0; n < 2; n += 1) {
+      FakeWebSocket.last.accept();
+      FakeWebSocket.last.end(1012);
+      tick(waits.at(-1));
+    }
+    FakeWebSocket.last.end();
+    tick(waits.at(-1));
+    FakeWebSocket.last.end();
+    loop.close();
+    const bounds = [1000, 3000, 7000, 2000, 2000, 3000, 7000];
+    assert.deepEqual(waits, bounds.map((bound) => bound * value));
+  }
+});
+
 test('an attempt that is never answered is given up, its socket closed and not heard', (t) => {
   install(t);
   for (const [options, patience] of [

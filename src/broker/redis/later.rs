@@ -71,6 +71,12 @@ impl Later {
         Some(publication)
     }
 
+    /// The one that came first, if it is to be stored alone.
+    pub(super) fn pop_stored_only(&mut self) -> Option<Publication<'static>> {
+        self.waiting.front().filter(|publication| publication.stored_only)?;
+        self.pop()
+    }
+
     /// When the first has waited long enough.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
         self.waiting.front().map(|publication| publication.at_ms + PATIENCE_MS)

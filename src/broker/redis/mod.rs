@@ -16,6 +16,7 @@ mod errors;
 mod health;
 mod kind;
 mod later;
+mod resume;
 mod session;
 mod window;
 
@@ -418,7 +419,7 @@ impl Redis {
             self.role_ms = now_ms + ROLE_MS;
             self.session.assume_role(left_lately);
             self.health.say(role_notice(self.uses.publishes, &self.session));
-            self.session.ping(self.health.has(Ill::All), now_ms);
+            self.session.begin(self.health.has(Ill::All), &mut self.later, self.expire_s, now_ms);
             return Some(event);
         }
         if let BrokerEvent::Demoted { reason } = event {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::Lost;
 use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
 use super::kind::{self, Kind, Role};
-use super::later::{Later, Publication};
+use super::later::Publication;
 use super::window::Window;
 use crate::broker::{Ask, BrokerEvent, Delivery, Notice, Uses};
 use crate::link::LinkId;
@@ -313,13 +313,6 @@ impl Session {
         self.kind.role = self.kind.role.or(left_lately.then_some(Role::Replica));
     }
 
-    /// Pings a server that was in no state to answer.
-    pub(super) fn ping(&mut self, was_ill: bool, now_ms: u64) {
-        if was_ill {
-            self.command(&[b"PING"], Awaited::Ping, now_ms);
-        }
-    }
-
     /// Whether it repeats what another server has.
     pub(super) fn is_replica(&self) -> bool {
         self.kind.role == Some(Role::Replica)
@@ -388,22 +381,6 @@ impl Session {
         }
         let (except, stored_only, at_ms) = (*except, *stored_only, *at_ms);
         self.unsent.push_back(Unsent { publish, last, except, stored_only, at_ms });
-    }
-
-    /// Publishes all that has waited, and tells these conns when that is answered.
-    pub(super) fn publish_all(
-        &mut self,
-        later: &mut Later,
-        settling: Vec<LinkId>,
-        expire_s: u64,
-        now_ms: u64,
-    ) {
-        while let Some(publication) = later.pop() {
-            self.publish(&publication, expire_s, now_ms);
-        }
-        for conn in settling {
-            self.settle(conn);
-        }
     }
 
     /// What a publication is of which some waits in the bytes to be sent.

@@ -58,6 +58,7 @@ impl Model {
                 answered: local,
                 catches_up: false,
                 held: Vec::new(),
+                gave_up: false,
                 newest: 0,
             });
             if let Some(stored) = self.local.as_ref().and_then(|local| local.stored(&name)) {
@@ -90,7 +91,9 @@ impl Model {
         let guest = &mut self.guests[id];
         guest.life = Life::Closing;
         guest.awaits.clear();
-        self.kept.retain(|(of, _)| *of != id);
+        if !guest.goodbye {
+            self.kept.retain(|(of, _)| *of != id);
+        }
         for membership in &guest.memberships {
             let name = &membership.channel;
             let Some(channel) = self.channels.get_mut(name) else { continue };

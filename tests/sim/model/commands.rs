@@ -125,13 +125,13 @@ impl Model {
         wanted: &mut Vec<(usize, String, Vec<u8>)>,
         dropped: bool,
     ) -> Option<usize> {
-        let waits = |one: &Waiting| one.channel == name && one.payload == payload;
-        let surely = |one: &Waiting| waits(one) && !one.may_be_gone(self.now_ms);
+        let alike = |one: &Waiting| one.channel == name && one.payload == payload;
+        let surely = |one: &Waiting| alike(one) && !one.may_be_gone(self.now_ms);
         let waiting = self.waiting.iter().position(surely);
         let just_said = wanted.iter().any(|(_, channel, said)| channel == name && said == payload);
-        let likely = |one: &Waiting| waits(one) && !one.is_overdue(self.now_ms);
+        let likely = |one: &Waiting| alike(one) && !one.is_overdue(self.now_ms);
         let likely = self.waiting.iter().position(likely);
-        let perhaps = likely.or_else(|| self.waiting.iter().position(waits));
+        let perhaps = likely.or_else(|| self.waiting.iter().position(alike));
         let waiting = waiting.or(perhaps.filter(|_| !just_said));
         let (id, at_ms, new) = match waiting {
             Some(at) => {
@@ -144,9 +144,19 @@ impl Model {
             }
             None => (take_said(name, payload, wanted, dropped), self.now_ms, true),
         };
-        let except = self.guests[id].withholds(name).then_some(id);
-        if except.is_some() {
-            self.guests[id].own.entry(payload.to_vec()).or_default().0 += 1;
+        let withholds = |id: &usize| self.guests[*id].withholds(name);
+        // Of identical ones that wait, some of which may have been refused, this may be any.
+        let mut authors: Vec<usize> = match new {
+            true => Vec::new(),
+            false => self.waiting.iter().filter(|one| alike(one)).map(|one| one.who).collect(),
+        };
+        authors.push(id);
+        authors.sort_unstable();
+        authors.dedup();
+        let except = Some(id).filter(withholds).filter(|_| authors.len() == 1);
+        authors.retain(withholds);
+        for author in authors {
+            self.guests[author].own.entry(payload.to_vec()).or_default().0 += 1;
         }
         let (channel, payload) = (name.to_string(), payload.to_vec());
         let (who, number, arrived, twin) = (id, self.written - 1, false, false);

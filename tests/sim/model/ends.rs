@@ -42,7 +42,10 @@ impl Model {
         for id in 0..self.guests.len() {
             match self.guests[id].life {
                 Life::Closing => {}
-                Life::Open => self.end(id, End::Code(Some(1001))),
+                Life::Open => {
+                    self.guests[id].goodbye = !self.guests[id].grant.publish.is_empty();
+                    self.end(id, End::Code(Some(1001)));
+                }
                 Life::Head if self.guests[id].told == 0 => self.guests[id].surplus = true,
                 _ => self.end(id, End::Status(503)),
             }

@@ -65,7 +65,9 @@ pub struct Membership {
     pub catches_up: bool,
     /// What has arrived and waits for that.
     pub held: Vec<Held>,
-    /// When the newest message that there was for it was published.
+    /// It did not wait for what is stored, and there is no answer yet.
+    pub gave_up: bool,
+    /// When the newest message that there was for it was published, or given up.
     pub newest: usize,
 }
 
@@ -135,6 +137,8 @@ pub struct Guest {
     pub unstored: usize,
     /// What ends it is a close frame.
     pub polite: bool,
+    /// It was open when the server ended, and is heard until its close frame.
+    pub goodbye: bool,
     /// It has been sent what ends it.
     pub answered: bool,
     /// It has ended its side, and gets until then what waits for it.
@@ -191,6 +195,7 @@ impl Guest {
             ended: None,
             unstored: 0,
             polite: false,
+            goodbye: false,
             answered: false,
             reads_until_ms: None,
             silent: false,

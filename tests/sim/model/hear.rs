@@ -80,7 +80,7 @@ impl Guest {
     /// what has arrived meanwhile, of which that may be one.
     pub fn go_on(&mut self, channel: usize, stored: Option<(&[u8], Option<usize>)>) {
         let membership = &mut self.memberships[channel];
-        (membership.answered, membership.catches_up) = (true, false);
+        (membership.answered, membership.catches_up, membership.gave_up) = (true, false, false);
         let held = std::mem::take(&mut membership.held);
         if let Some((payload, published)) = stored
             && held.iter().all(|held| held.payload != payload)

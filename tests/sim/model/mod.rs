@@ -284,7 +284,8 @@ impl Model {
         loop {
             let redis = self.local.is_none();
             let guest = &mut self.guests[id];
-            let reads = matches!(guest.life, Life::Head | Life::Open) && guest.due.is_none();
+            let begins = matches!(guest.life, Life::Head | Life::Open) && guest.due.is_none();
+            let reads = begins || guest.goodbye;
             if !reads || guest.script.front().is_none_or(|(end, _)| *end > guest.told) {
                 return;
             }
@@ -294,6 +295,14 @@ impl Model {
                 return;
             }
             let Some((_, mark)) = guest.script.pop_front() else { return };
+            if guest.goodbye {
+                match mark {
+                    Mark::Message(payload) => self.said.push((id, payload)),
+                    Mark::Close(_) | Mark::Bad(_) => guest.goodbye = false,
+                    Mark::Head | Mark::Ping(_) | Mark::Heartbeat => {}
+                }
+                continue;
+            }
             match mark {
                 Mark::Head => self.knock(id),
                 Mark::Message(payload) => self.said.push((id, payload)),
@@ -369,7 +378,7 @@ impl Model {
             if guest.life != Life::Open || self.denied {
                 continue;
             }
-            for membership in &guest.memberships {
+            for membership in guest.memberships.iter().filter(|one| !one.gave_up) {
                 let Some(value) = stored(&membership.channel) else { continue };
                 let at = self.published_at(&membership.channel, &value);
                 let newest = at.is_none_or(|(first, last)| {

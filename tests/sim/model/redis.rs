@@ -272,11 +272,13 @@ impl Model {
                 guest.go_on(at, stored);
             } else if membership.answered && membership.catches_up && catches_up {
                 guest.go_on(at, news);
+            } else if std::mem::take(&mut guest.memberships[at].gave_up) {
+                guest.memberships[at].newest = self.publications;
             }
         }
     }
 
-    /// What has waited too long for what is stored waits no longer.
+    /// What has waited too long for what is stored waits no longer, and that is given up.
     pub(super) fn release_overdue(&mut self) {
         for guest in self.guests.iter_mut().filter(|guest| guest.is_member()) {
             let oldest = |at: usize| guest.memberships[at].held.first().map(|held| (held, at));
@@ -284,7 +286,10 @@ impl Model {
             let overdue = oldest.filter(|(held, _)| held.at_ms + REDIS_TIMEOUT_MS <= self.now_ms);
             let mut overdue: Vec<_> = overdue.map(|(held, at)| (held.event, at)).collect();
             overdue.sort_unstable();
-            overdue.into_iter().for_each(|(_, at)| guest.go_on(at, None));
+            for (_, at) in overdue {
+                guest.go_on(at, None);
+                guest.memberships[at].gave_up = true;
+            }
         }
     }
 

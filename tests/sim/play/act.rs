@@ -143,7 +143,7 @@ impl Game {
 
     /// A browser sends, after `first`, all of this in pieces.
     fn say(&mut self, id: usize, says: &[Say], first: Vec<u8>, cuts: &[usize]) {
-        if self.model.guests[id].silent {
+        if self.model.guests[id].silent || self.world.browsers[id].close_sent {
             return;
         }
         let max_message = self.setup.max_message;

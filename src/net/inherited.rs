@@ -1,0 +1,141 @@
+//! L3: listening sockets that this process was given when it began: by systemd, as `--listen
+//! systemd` asks for them, or by the process whose place it takes.
+//!
+//! Rules:
+//! * each is taken once, and nobody else in this process knows its number;
+//! * systemd keeps what it gives: whoever waits there to be accepted is left to the next process.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, Error, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use socket2::{SockRef, Type};
+
+use super::door::Door;
+use super::system;
+
+/// What asks for the sockets of systemd; `systemd:NAME` asks for those of a name.
+const SYSTEMD: &str = "systemd";
+/// The number of the first one that systemd gives.
+const FIRST: i32 = 3;
+/// What the process before has given: its own number, the number of a socket on which it waits for
+/// word, and then in each line the number of a socket, a space, and its flag with the value.
+pub(super) const HANDED_OVER: &str = "_WSLOOP_HANDED_OVER";
+
+/// Everything that was given and not taken.
+#[derive(Debug, Default)]
+struct Given {
+    /// Of systemd: the names of its socket units, or what those say.
+    by_systemd: Vec<(String, OwnedFd)>,
+    by_process: BTreeMap<String, Vec<OwnedFd>>,
+    /// Where the process before waits for word.
+    waits: Option<UnixStream>,
+}
+
+/// What was given for a value of a flag.
+pub(super) struct Doors {
+    /// The sockets.
+    pub doors: Vec<Door>,
+    /// Whoever gave them keeps them, to give them to another process.
+    pub shared: bool,
+}
+
+static GIVEN: LazyLock<Mutex<Given>> = LazyLock::new(|| Mutex::new(Given::of_this_process()));
+
+/// The sockets for one value of a flag, if they were given. An error says why those that should
+/// have been cannot be used.
+pub(super) fn doors(flag: &str, text: &str) -> io::Result<Option<Doors>> {
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(sockets) = given.by_process.remove(&name_of(flag, text)) {
+        let doors = sockets.into_iter().map(Door::given).collect::<io::Result<_>>()?;
+        return Ok(Some(Doors { doors, shared: false }));
+    }
+    let name = match text.strip_prefix(SYSTEMD) {
+        Some("") => None,
+        Some(rest) if rest.starts_with(':') => Some(&rest[1..]),
+        _ => return Ok(None),
+    };
+    let is_meant = |(of, _): &mut (String, OwnedFd)| name.is_none_or(|name| of == name);
+    let taken: Vec<_> = given.by_systemd.extract_if(.., is_meant).collect();
+    if taken.is_empty() {
+        let why = "systemd has given no such socket; start this by a .socket unit, with \
+                   FileDescriptorName= where a name is asked for";
+        return Err(Error::new(ErrorKind::NotFound, why));
+    }
+    let doors = taken.into_iter().map(|(_, socket)| Door::given(socket));
+    let doors = doors.collect::<io::Result<_>>()?;
+    Ok(Some(Doors { doors, shared: true }))
+}
+
+/// Under what name the sockets for one value of a flag are handed over.
+pub(super) fn name_of(flag: &str, text: &str) -> String {
+    format!("{flag} {text}")
+}
+
+/// Whether another process waits for word that this one serves.
+pub(super) fn takes_a_place() -> bool {
+    GIVEN.lock().unwrap_or_else(PoisonError::into_inner).waits.is_some()
+}
+
+/// This process serves: who waits for that is told. What was given and is not wanted is closed.
+pub(super) fn serves() {
+    let given = std::mem::take(&mut *GIVEN.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(mut waits) = given.waits {
+        // Nobody to be told is no reason not to serve.
+        let _ = waits.write_all(b"1");
+    }
+}
+
+impl Given {
+    fn of_this_process() -> Given {
+        let mut given = Given::default();
+        let number = |name| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+        let own = i32::try_from(std::process::id()).ok();
+        if let Some(count) = number("LISTEN_FDS").filter(|_| number("LISTEN_PID") == own) {
+            let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+            let mut names = names.split(':');
+            for fd in FIRST..FIRST.saturating_add(count) {
+                let name = names.next().unwrap_or_default().to_owned();
+                given.by_systemd.extend(adopted(fd).map(|socket| (name, socket)));
+            }
+        }
+        let handed = env::var(HANDED_OVER).unwrap_or_default();
+        let mut lines = handed.lines();
+        let head = lines.next().and_then(|line| line.split_once(' '));
+        if let Some((parent, waits)) = head
+            && parent.parse() == Ok(std::os::unix::process::parent_id())
+        {
+            given.waits = waits.parse().ok().and_then(adopted).map(UnixStream::from);
+            for (fd, name) in lines.filter_map(|line| line.split_once(' ')) {
+                let socket = fd.parse().ok().and_then(adopted);
+                given.by_process.entry(name.to_owned()).or_default().extend(socket);
+            }
+        }
+        given
+    }
+}
+
+/// The socket of that number, which is this process's alone from here on. `None` where there is no
+/// socket.
+fn adopted(fd: i32) -> Option<OwnedFd> {
+    let socket = (fd >= FIRST).then(|| system::own(fd)).flatten()?;
+    let set = SockRef::from(&socket);
+    set.set_cloexec(true).and_then(|()| set.set_nonblocking(true)).ok()?;
+    Some(socket)
+}
+
+/// Whether it can be listened on.
+pub(super) fn check(socket: &OwnedFd) -> io::Result<()> {
+    let set = SockRef::from(socket);
+    match set.r#type()? == Type::STREAM && set.is_listener()? {
+        true => Ok(()),
+        false => {
+            let why = "a socket that was given is not listening for streams; a .socket unit wants \
+                       ListenStream= and Accept=no";
+            Err(Error::new(ErrorKind::InvalidInput, why))
+        }
+    }
+}
