@@ -115,8 +115,8 @@ impl Socket {
         }
     }
 
-    /// Its peer takes no more, but may have said something before: what is written from here on goes
-    /// nowhere, and reading tells how the link ends.
+    /// Its peer takes no more, but may have said something before: what is written from here on
+    /// goes nowhere, and reading tells how the link ends.
     pub(super) fn turn_deaf(&mut self) {
         (self.deaf, self.has_more) = (true, true);
     }

@@ -2,8 +2,8 @@
 //!
 //! Its rules:
 //! * announced, everything goes on as before, but the server is not ready;
-//! * while it drains, handshakes are finished, conns and requests are served; open conns are told one after
-//!   the other, at even distances and in an order of chance, that the server restarts;
+//! * while it drains, handshakes are finished, conns and requests are served; open conns are told
+//!   one after the other, at even distances and in an order of chance, that the server restarts;
 //! * then whoever is left is told so, handshakes are refused, and nobody new is served;
 //! * when the time of that is over, whoever is left is dropped.
 
