@@ -52,7 +52,7 @@ pub mod link {
 }
 
 pub mod net {
-    pub use crate::net::{HangUps, Notify, ReactorError, Remote, RespSockets, listen};
+    pub use crate::net::{HangUps, Notify, ReactorError, Remote, RespSockets, ServerTls, listen};
 }
 
 pub mod tool {

@@ -15,6 +15,7 @@ use super::file::File;
 use super::pages::Chat;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
+use super::tls::TlsDraft;
 use super::{Config, Resp, front, machine, pages, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
@@ -45,6 +46,7 @@ pub(super) struct ServerDraft {
     pub settings: Settings,
     pub sources: SourcesDraft,
     pub listen: Vec<String>,
+    pub tls: TlsDraft,
     /// `Some(None)` is off.
     pub resp: Option<Option<String>>,
     pub log: LevelFilter,
@@ -70,6 +72,7 @@ impl ServerDraft {
             settings: Settings::base(),
             sources: SourcesDraft::default(),
             listen: Vec::new(),
+            tls: TlsDraft::default(),
             resp: None,
             log: LevelFilter::INFO,
             upstream: None,
@@ -174,13 +177,7 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         somebody_announces(&self.settings)?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
-        if db != 0 && self.settings.prefix.is_empty() {
-            warnings.push(format!(
-                "--redis names database {db}, but Redis has one set of channels for all databases: \
-                 another wsloop on this Redis hears the same messages and disconnects the same \
-                 users; give each a --prefix of its own"
-            ));
-        }
+        warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, self.redis.is_some())?;
         self.settings.broker.kind = match self.redis {
             Some(redis) => BrokerKind::Redis(RedisSettings {
@@ -200,12 +197,24 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
+        let (tls, expired) = self.tls.finish(&self.listen)?;
+        warnings.extend(expired);
         let (settings, listen, log) = (self.settings, self.listen, self.log);
         let given = Given::default();
-        let mut config = Config { listen, resp, log, warnings, notes, settings, demo, given };
+        let mut config = Config { listen, tls, resp, log, warnings, notes, settings, demo, given };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }
+}
+
+fn shared_channels(db: u32, prefix: &str) -> Option<String> {
+    (db != 0 && prefix.is_empty()).then(|| {
+        format!(
+            "--redis names database {db}, but Redis has one set of channels for all databases: \
+             another wsloop on this Redis hears the same messages and disconnects the same users; \
+             give each a --prefix of its own"
+        )
+    })
 }
 
 fn demo_note(allow_is_given: bool) -> &'static str {

@@ -14,11 +14,13 @@ mod flags;
 mod front;
 mod machine;
 mod pages;
+mod redis;
 pub(crate) mod redis_url;
 mod reload;
 mod running;
 mod sources;
 pub(crate) mod table;
+mod tls;
 pub(crate) mod values;
 
 use std::env;
@@ -28,6 +30,7 @@ use clap::ArgMatches;
 use tracing::level_filters::LevelFilter;
 
 use crate::browser::settings::Settings;
+use crate::net::ServerTls;
 
 pub use check::Check;
 pub(crate) use check::check;
@@ -40,8 +43,11 @@ use table::{Flag, Given, Wrong};
 
 /// How to serve, checked.
 pub struct Config {
-    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
+    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets, behind `https://` by
+    /// TLS; port 0 is any free one.
     pub listen: Vec<String>,
+    /// What is shown to who comes by TLS, where that is spoken.
+    pub tls: Option<ServerTls>,
     /// Where the embedded broker answers Redis clients, if it does.
     pub resp: Option<Resp>,
     /// The least severe level that is logged.
@@ -175,7 +181,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, resp, log, warnings, notes, settings, demo, given: _ } = config;
+        let Config { listen, tls: _, resp, log, warnings, notes, settings, demo, given: _ } =
+            config;
         format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
     }
 

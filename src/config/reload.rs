@@ -8,7 +8,9 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 30] = [
+const LIVE: [&str; 32] = [
+    "tls-cert",
+    "tls-key",
     "allow",
     "require-login",
     "token-key-file",
@@ -81,6 +83,7 @@ impl Config {
     }
 
     fn can_follow(&self, flag: &str, new: &Config) -> bool {
+        let both_have_tls = self.tls.is_some() == new.tls.is_some();
         let (old, new) = (&self.settings, &new.settings);
         match flag {
             "outbox-limit" => old.max_message_size == new.max_message_size,
@@ -90,6 +93,7 @@ impl Config {
             flag if flag.starts_with("session-") => {
                 old.sources.session.is_some() == new.sources.session.is_some()
             }
+            flag if flag.starts_with("tls-") => both_have_tls,
             _ => true,
         }
     }

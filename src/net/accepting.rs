@@ -42,9 +42,9 @@ impl Reactor {
                 if paused || !listener.ready || !self.accepts(listener.comers) {
                     break;
                 }
-                let comers = listener.comers;
+                let (comers, secured) = (listener.comers, listener.secured);
                 match listener.socket.accept() {
-                    Ok((stream, peer)) => self.accepted(stream, peer, comers),
+                    Ok((stream, peer)) => self.accepted(stream, peer, comers, secured),
                     Err(error) => self.on_accept_error(at, &error),
                 }
                 left -= 1;
@@ -72,7 +72,7 @@ impl Reactor {
         }
     }
 
-    fn accepted(&mut self, stream: Stream, peer: Peer, comers: Comers) {
+    fn accepted(&mut self, stream: Stream, peer: Peer, comers: Comers, secured: bool) {
         if let Some(ending) = &mut self.ending {
             ending.came_ms = self.now.mono_ms;
         }
@@ -80,7 +80,12 @@ impl Reactor {
             Comers::Browsers => self.server.accept(peer, self.now),
             Comers::Clients => self.server.accept_client(peer, self.now),
         };
-        self.insert(link, Socket::accepted(link.generation, stream));
+        let mut socket = Socket::accepted(link.generation, stream);
+        if secured {
+            self.tls.begin(link);
+            socket.secured = true;
+        }
+        self.insert(link, socket);
         self.register(link);
     }
 

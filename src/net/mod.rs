@@ -19,6 +19,7 @@ mod signals;
 mod socket;
 mod sweep;
 mod system;
+mod tls;
 mod turn_once;
 mod writing;
 
@@ -28,6 +29,8 @@ pub use listen::RespSockets;
 pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
+pub use tls::ServerTls;
+pub(crate) use tls::{Pair, PairError, PemFile};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;
@@ -50,10 +53,12 @@ pub enum ReactorError {
     System(std::io::Error),
 }
 
-/// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal
-/// asks for the end, SIGHUP if `hangups_end`. This process listens on the sockets `beside` already.
+/// A loop that listens on the addresses, `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`, and will
+/// serve until a signal asks for the end, SIGHUP if `hangups_end`. This process listens on the
+/// sockets `beside` already. Where TLS is spoken, `tls` is shown.
 pub fn listen(
     addresses: &[String],
+    tls: Option<ServerTls>,
     beside: Option<&RespSockets>,
     settings: Settings,
     hangups_end: bool,
@@ -61,7 +66,7 @@ pub fn listen(
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
     let server = Server::new(settings, keys, seed);
-    let mut reactor = Reactor::bind_beside(beside, addresses, server)?;
+    let mut reactor = Reactor::bind_beside(beside, addresses, tls, server)?;
     reactor.heed_signals(hangups_end)?;
     Ok(reactor)
 }

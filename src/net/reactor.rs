@@ -32,6 +32,7 @@ use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
+use super::tls::{ServerTls, Tls};
 use crate::link::places::Places;
 use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
 use crate::server::Server;
@@ -63,7 +64,8 @@ pub struct Reactor {
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
-    scratch: Box<[u8]>,
+    pub(super) scratch: Box<[u8]>,
+    pub(super) tls: Tls,
     pub(super) start: Instant,
     pub(super) now: Now,
     pub(super) accept_after_ms: u64,
@@ -84,13 +86,14 @@ pub struct Reactor {
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
-        Reactor::bind_beside(None, addresses, server)
+        Reactor::bind_beside(None, addresses, None, server)
     }
 
     /// The same, where this process listens on some sockets already.
     pub(super) fn bind_beside(
         beside: Option<&RespSockets>,
         addresses: &[String],
+        tls: Option<ServerTls>,
         server: Server,
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
@@ -106,6 +109,7 @@ impl Reactor {
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
+            tls: Tls::showing(tls),
             start: Instant::now(),
             now: Now::default(),
             accept_after_ms: 0,
@@ -139,6 +143,7 @@ impl Reactor {
     pub fn places(&self) -> Vec<String> {
         let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
         let place = |listener: &Listener| match listener.socket.address() {
+            Some(address) if listener.secured => Some(format!("https://{address}")),
             Some(address) => Some(format!("http://{address}")),
             None => listener.socket.path(),
         };
@@ -226,9 +231,10 @@ impl Reactor {
                     entry.ending |= event.is_read_closed();
                     entry.failing |= event.is_error();
                     let (comes_first, left_over) = (entry.comes_first, entry.left_over);
+                    let secured = entry.secured;
                     if !entry.made {
                         self.on_dialed(link);
-                    } else if event.is_writable() {
+                    } else if event.is_writable() && (!secured || self.write_sealed(link)) {
                         self.server.handle(Input::Writable { link }, self.now);
                     }
                     let readable =
@@ -236,8 +242,15 @@ impl Reactor {
                     if let Some(entry) = self.link(link).filter(|_| readable) {
                         entry.has_more = true;
                     }
-                    if readable && !left_over {
-                        if comes_first { &mut first } else { &mut fresh }.push(link);
+                    if !readable || left_over {
+                        continue;
+                    }
+                    if comes_first {
+                        first.push(link);
+                    } else if secured && self.tls.is_shaking(link) {
+                        self.leave_over(link);
+                    } else {
+                        fresh.push(link);
                     }
                 }
             }
@@ -306,16 +319,22 @@ impl Reactor {
                 }
                 Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
                 Wish::Read if entry.over || !entry.has_more => return over,
-                Wish::Read => match entry.read(&mut self.scratch) {
+                Wish::Read => match if entry.secured {
+                    self.read_secured(link)
+                } else {
+                    entry.read(&mut self.scratch)
+                } {
                     Reading::Some(n) => {
                         let bytes = &mut self.scratch[..n];
                         self.server.handle(Input::Received { link, bytes }, self.now);
                     }
+                    Reading::Inner => {}
                     Reading::Nothing => return over,
                     Reading::Ended => self.hung_up(link, Cause::Ended),
                     Reading::Failed(error) => {
                         self.hung_up(link, Cause::Failed(error.to_string()));
                     }
+                    Reading::Insecure(why) => self.hung_up(link, Cause::Tls(why)),
                 },
             }
             over = until.is_some_and(|until| Instant::now() >= until);

@@ -48,6 +48,8 @@ pub(super) struct Socket {
     pub failing: bool,
     /// All is read that the peer has ever sent.
     pub drained: bool,
+    /// Its bytes go through a session of TLS.
+    pub secured: bool,
     /// It is told when it can be written to: a socket that has never been full need not be.
     pub told_writable: bool,
     /// What is written goes nowhere.
@@ -69,12 +71,16 @@ pub(super) fn link_of(token: usize) -> LinkId {
 pub(super) enum Reading {
     /// So many bytes; [`Socket::has_more`] tells whether there may be more.
     Some(usize),
+    /// Some, which were for what secures the link.
+    Inner,
     /// None for now.
     Nothing,
     /// None ever again.
     Ended,
     /// The link failed.
     Failed(io::Error),
+    /// What secures it did, in words.
+    Insecure(String),
 }
 
 impl Socket {
@@ -92,6 +98,7 @@ impl Socket {
             ending: false,
             failing: false,
             drained: false,
+            secured: false,
             told_writable: true,
             deaf: false,
         }
@@ -110,6 +117,7 @@ impl Socket {
             ending: false,
             failing: false,
             drained: false,
+            secured: false,
             told_writable: false,
             deaf: false,
         }

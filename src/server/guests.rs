@@ -62,7 +62,7 @@ impl Server {
         slot.party = Party::Browser(conn);
         if stays {
             self.strangers.enter(link, Network::of(address), self.cx.now.tick());
-            if via == Via::Forwarding {
+            if via.1 == Via::Forwarding {
                 // The next request may be another client's.
                 self.cx.crowds.leave(link);
             }

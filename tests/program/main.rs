@@ -26,3 +26,4 @@ mod sockets;
 mod stress;
 mod stress_tool;
 mod terminal;
+mod tls;

@@ -31,7 +31,7 @@ use std::net::IpAddr;
 
 use slab::Slab;
 
-use crate::access::proxies::Via;
+use crate::access::proxies::{Transport, Via};
 use crate::link::timers::{self, Tick};
 use crate::link::{LOOKUP_MS, LinkId, Metrics, SaidOnce, Target, Wish};
 use crate::proto::http::body::{BodyReader, Framing};
@@ -78,7 +78,8 @@ pub(crate) struct Returned {
     pub link: LinkId,
     /// Where it comes from, as the request before said.
     pub address: Option<IpAddr>,
-    pub via: Via,
+    /// How its bytes come, and by whom.
+    pub via: (Transport, Via),
     /// When its timer entry fires.
     pub wake: Tick,
     /// What it sent behind its request.
@@ -92,7 +93,7 @@ pub(crate) struct Returned {
 struct Guest {
     link: LinkId,
     address: Option<IpAddr>,
-    via: Via,
+    via: (Transport, Via),
     wake: Tick,
     /// The number of the upstream.
     to: usize,
@@ -226,7 +227,7 @@ impl Proxy {
     pub(crate) fn welcome(
         &mut self,
         link: LinkId,
-        from: (Option<IpAddr>, Via, Tick),
+        from: (Option<IpAddr>, (Transport, Via), Tick),
         request: Forwarded,
         metrics: &mut Metrics,
     ) -> usize {
