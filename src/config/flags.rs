@@ -57,6 +57,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     },
     front::UPSTREAM,
     front::TIMEOUT,
+    front::TUNNEL_TIMEOUT,
+    front::PATIENCE,
     front::CONNECTIONS,
     front::IDLE,
     front::WAITING,
