@@ -53,7 +53,7 @@ pub mod link {
 
 pub mod net {
     pub use crate::net::{
-        AdminSockets, HangUps, Notify, ReactorError, Remote, RespSockets, listen,
+        AdminSockets, HangUps, Notify, ReactorError, Remote, RespSockets, TlsUses, listen,
     };
 }
 

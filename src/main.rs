@@ -68,7 +68,8 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
     // A terminal that closes means the end.
     let hangups_end = has_terminal();
     let settings = config.settings.clone();
-    let mut reactor = net::listen(&config.listen, clients, settings, hangups_end)?;
+    let mut reactor =
+        net::listen(&config.listen, config.tls.clone(), clients, settings, hangups_end)?;
     reactor.count_lost_lines(log.lines.lost.clone());
     let hangups = if hangups_end { None } else { HangUps::register()? };
     let places = reactor.places();
@@ -137,7 +138,7 @@ fn read_again(known: &mut Config, remote: &Remote, level: &SetLevel) {
     if let Err(error) = level.reload(new.log) {
         tracing::warn!("SIGHUP: the level of the log stays: {error}");
     }
-    remote.renew(new.settings);
+    remote.renew(new.settings, new.tls);
     let live = if live.is_empty() { "nothing else".to_owned() } else { live.join(", ") };
     tracing::info!("SIGHUP: the configuration is read again; changed: keys, {live}");
     if !fixed.is_empty() {

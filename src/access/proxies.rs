@@ -49,6 +49,17 @@ pub(crate) enum Via {
     Forwarding,
 }
 
+/// How the bytes of a link come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// As they are.
+    Plain,
+    /// By TLS.
+    Secure,
+    /// As they are, to a port that takes them by TLS alone.
+    Exposed,
+}
+
 /// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client<'h> {
@@ -91,12 +102,18 @@ impl Proxies {
         if self.trusted.has(Some(source)) { Via::Forwarding } else { Via::Direct }
     }
 
-    /// Whose request it is that came `via` that from `peer`.
-    pub(crate) fn client<'h>(&self, head: &Head<'h>, via: Via, peer: Option<IpAddr>) -> Client<'h> {
+    /// Whose request it is that came that `way` and `via` that from `peer`.
+    pub(crate) fn client<'h>(
+        &self,
+        head: &Head<'h>,
+        (way, via): (Transport, Via),
+        peer: Option<IpAddr>,
+    ) -> Client<'h> {
         if via == Via::Direct {
-            let scheme = match self.trusted.is_empty() {
-                true => Told::Rumour,
-                false => Told::Known(Some(Scheme::Http)),
+            let scheme = match way {
+                Transport::Secure => Told::Known(Some(Scheme::Https)),
+                _ if self.trusted.is_empty() => Told::Rumour,
+                _ => Told::Known(Some(Scheme::Http)),
             };
             return Client { address: peer, scheme, host: None };
         }
@@ -246,7 +263,7 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let (head, _) = parse_head(head.as_bytes(), 8192).expect("a head").expect("all of it");
         let peer = Some(ip(peer));
-        let client = proxies.client(&head, proxies.via(peer), peer);
+        let client = proxies.client(&head, (Transport::Plain, proxies.via(peer)), peer);
         let address = client.address.expect("an address").to_string();
         (address, client.scheme(&head), client.host.unwrap_or("-").to_owned())
     }

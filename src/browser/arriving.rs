@@ -14,7 +14,7 @@ use super::life::is_bare;
 use super::refusal::{self, Refusal};
 use super::settings::Settings;
 use crate::access::crowds::Network;
-use crate::access::proxies::Via;
+use crate::access::proxies::{Transport, Via};
 use crate::access::sources::{Unidentified, WhoAsks};
 use crate::link::LinkId;
 use crate::proto::http::{self, Scheme};
@@ -24,6 +24,22 @@ use crate::web::admin::Inspect;
 use crate::web::upstream::{self, Asker, Forwarded, Unforwarded};
 
 impl Conn {
+    /// All that it sends and hears from here on goes by TLS.
+    pub(crate) fn secured(&mut self, cx: &mut Context) {
+        cx.metrics.tls_handshakes_total += 1;
+        if let Life::Head(head) = &mut self.life {
+            head.whence.way = Transport::Secure;
+        }
+    }
+
+    /// It speaks no TLS, and is to be told that it must.
+    pub(crate) fn exposed(&mut self, cx: &mut Context) {
+        cx.metrics.tls_missing_total += 1;
+        if let Life::Head(head) = &mut self.life {
+            head.whence.way = Transport::Exposed;
+        }
+    }
+
     /// Bytes of a request head: decides when it is whole, and keeps it until then.
     pub(super) fn on_head(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let Life::Head(head) = &mut self.life else { return };
@@ -177,7 +193,7 @@ fn examine(
         return Ok(Some((Identified::Inspects(asked), length)));
     }
     let before = whence;
-    let client = cx.settings.proxies.client(&head, whence.via, whence.address);
+    let client = cx.settings.proxies.client(&head, (whence.way, whence.via), whence.address);
     tracing::debug!("{link} asks: {} {:?}, {}", head.method, head.path, Shown(client.address));
     cx.access_log.asked(link, head.path, client.address);
     if whence.via == Via::Forwarding && !cx.settings.proxies.trusted.has(client.address) {
@@ -186,6 +202,10 @@ fn examine(
     }
     // The host that the page's origin is compared with is the one that the browser knows.
     head.authority = client.host.or(head.authority);
+    if whence.way == Transport::Exposed {
+        let refusal = refusal::exposed(&head, &cx.settings);
+        return Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
+    }
     let examined = handshake::examine(&head, cx);
     let refused = |refusal| Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)));
     if let Some(why) = whence.unserved {
@@ -195,8 +215,9 @@ fn examine(
         Examined::Forwarded(upstream) => {
             let settings = &cx.settings;
             // What nobody has said who is believed is not said of us.
-            let scheme = match whence.via {
-                Via::Forwarding => client.scheme(&head),
+            let scheme = match (whence.via, whence.way) {
+                (Via::Forwarding, _) => client.scheme(&head),
+                (_, Transport::Secure) => Some(Scheme::Https),
                 _ => None,
             };
             let scheme = scheme.unwrap_or(Scheme::Http);

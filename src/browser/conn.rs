@@ -18,7 +18,7 @@ use super::context::{Context, Pace};
 use super::effect::{Effect, Left, Source};
 use super::handshake::Request;
 use crate::access::crowds::Network;
-use crate::access::proxies::Via;
+use crate::access::proxies::{Transport, Via};
 use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
 use crate::fanout::overflow::Overflow;
@@ -85,6 +85,8 @@ pub(super) struct Whence {
     pub address: Option<IpAddr>,
     /// Who is there.
     pub via: Via,
+    /// How its bytes come.
+    pub way: Transport,
     /// It was accepted to be told that it is not served, and why.
     pub unserved: Option<Unserved>,
     /// It has come where operators do.
@@ -250,7 +252,7 @@ impl Conn {
         cx: &mut Context,
     ) -> Self {
         let (began, rest) = (cx.now.tick(), Vec::new());
-        let whence = Whence { address, via, unserved, operator };
+        let whence = Whence { address, via, way: Transport::Plain, unserved, operator };
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;

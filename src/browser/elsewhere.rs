@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::conn::{Closing, Conn, Head, Life, Whence};
 use super::context::Context;
 use super::effect::Effect;
-use crate::access::proxies::Via;
+use crate::access::proxies::{Transport, Via};
 use crate::link::timers::Tick;
 use crate::link::{LinkId, Outbox};
 
@@ -14,7 +14,7 @@ impl Conn {
     /// may ask for more, or its end is shut.
     pub(crate) fn returned(
         link: LinkId,
-        (address, via, wake): (Option<IpAddr>, Via, Tick),
+        (address, (way, via), wake): (Option<IpAddr>, (Transport, Via), Tick),
         stays: bool,
         cx: &mut Context,
     ) -> Self {
@@ -22,7 +22,7 @@ impl Conn {
         let life = match stays {
             true => {
                 cx.metrics.handshakes_pending += 1;
-                let whence = Whence { address, via, unserved: None, operator: false };
+                let whence = Whence { address, via, way, unserved: None, operator: false };
                 Life::Head(Head { began, whence, rested: true, rest })
             }
             false => {
@@ -34,9 +34,11 @@ impl Conn {
     }
 
     /// Where a conn comes from whose request is answered elsewhere.
-    pub(crate) fn whence(&self) -> Option<(Option<IpAddr>, Via, Tick)> {
+    pub(crate) fn whence(&self) -> Option<(Option<IpAddr>, (Transport, Via), Tick)> {
         match &self.life {
-            Life::Head(head) => Some((head.whence.address, head.whence.via, self.wake)),
+            Life::Head(Head { whence, .. }) => {
+                Some((whence.address, (whence.way, whence.via), self.wake))
+            }
             _ => None,
         }
     }

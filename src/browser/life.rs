@@ -7,7 +7,7 @@ use super::effect::Effect;
 use super::refusal::{self, Refusal};
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
-use crate::link::{Frame, LinkId};
+use crate::link::{Cause, Frame, LinkId};
 use crate::proto::ws::frame::{self, Opcode};
 
 const EXPIRED: &str = "the token has expired";
@@ -115,8 +115,12 @@ impl Conn {
     }
 
     /// Its socket ended, so that what waits for it may still be sent, or failed.
-    pub(crate) fn hung_up(&mut self, link: LinkId, ended: bool, cx: &mut Context) {
-        let unsent = ended && !self.outbox.is_empty();
+    pub(crate) fn hung_up(&mut self, link: LinkId, cause: &Cause, cx: &mut Context) {
+        if let Cause::Tls(reason) = cause {
+            cx.metrics.tls_failed_total += 1;
+            tracing::debug!("{link} has no TLS: {reason}");
+        }
+        let unsent = *cause == Cause::Ended && !self.outbox.is_empty();
         match &mut self.life {
             Life::Closing(closing) if unsent => closing.ended = true,
             Life::Open(_) if unsent => {

@@ -5,7 +5,7 @@
 use super::handshake::Request;
 use super::settings::{Refuse, Settings};
 use crate::link::Frame;
-use crate::proto::http::HeadError;
+use crate::proto::http::{Head, HeadError};
 use crate::proto::proxy::ProxyError;
 use crate::proto::ws::frame;
 use crate::proto::ws::upgrade;
@@ -46,6 +46,20 @@ pub(crate) fn bad_head(error: HeadError, settings: &Settings) -> Refusal {
 /// The refusal of a proxy that does not say where its connection comes from.
 pub(crate) fn unannounced(error: ProxyError, settings: &Settings) -> Refusal {
     refuse(400, &[], error.to_string(), None, settings)
+}
+
+/// The refusal of a request that came without TLS to a port for that alone: where it would have
+/// been answered, for whoever only reads, or a sentence.
+pub(crate) fn exposed(head: &Head<'_>, settings: &Settings) -> Refusal {
+    let host = upgrade::host(head).filter(|_| matches!(head.method, "GET" | "HEAD"));
+    let Some(host) = host else {
+        let text = "This port speaks TLS: ask with https:// or wss://.";
+        return refuse(400, &[], text.to_owned(), None, settings);
+    };
+    let mark = if head.query.is_empty() { "" } else { "?" };
+    let place = ["https://", host, head.path, mark, head.query].concat();
+    let text = format!("This port speaks TLS: {place}");
+    refuse(302, &[("Location", &place)], text, None, settings)
 }
 
 /// The refusal of a request that could be served later; `accepted` is the 101 it would have had.

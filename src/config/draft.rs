@@ -7,6 +7,7 @@ use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Who;
 use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
+use crate::net::TlsUses;
 use crate::server;
 use crate::web::Page;
 use crate::web::upstream::Upstream;
@@ -14,8 +15,10 @@ use crate::web::upstream::Upstream;
 use super::file::File;
 use super::logs::LogFormat;
 use super::pages::Chat;
+use super::redis::RedisTlsDraft;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
+use super::tls::TlsDraft;
 use super::{Config, Resp, front, machine, pages, running, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
@@ -46,6 +49,7 @@ pub(super) struct ServerDraft {
     pub settings: Settings,
     pub sources: SourcesDraft,
     pub listen: Vec<String>,
+    pub tls: TlsDraft,
     /// `Some(None)` is off.
     pub resp: Option<Option<String>>,
     pub admin: Option<String>,
@@ -54,6 +58,7 @@ pub(super) struct ServerDraft {
     pub log_format: LogFormat,
     pub upstream: Option<Upstream>,
     pub redis: Option<RedisSettings>,
+    pub redis_tls: RedisTlsDraft,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
     pub redis_window: usize,
@@ -74,6 +79,7 @@ impl ServerDraft {
             settings: Settings::base(),
             sources: SourcesDraft::default(),
             listen: Vec::new(),
+            tls: TlsDraft::default(),
             resp: None,
             admin: None,
             admin_token: None,
@@ -81,6 +87,7 @@ impl ServerDraft {
             log_format: LogFormat::Text,
             upstream: None,
             redis: None,
+            redis_tls: RedisTlsDraft::default(),
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
             redis_window: 0,
@@ -143,6 +150,19 @@ impl ServerDraft {
         };
     }
 
+    /// How many conns there may be, and what they may take, where `descriptors` may be open.
+    fn limit(&mut self, descriptors: usize) -> Result<(), Wrong> {
+        self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
+        let reserved = self.reserved_descriptors();
+        let asked = self.max_connections;
+        self.settings.max_connections = max_connections(asked, descriptors, reserved)?;
+        self.settings.max_handshakes = self
+            .max_handshakes
+            .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
+        self.settings.memory_limit = self.memory_limit.unwrap_or_else(machine::half_of_memory);
+        Ok(())
+    }
+
     /// Judges the values beside each other, and works out what depends on several.
     pub(super) fn finish(
         mut self,
@@ -160,14 +180,7 @@ impl ServerDraft {
             notes.push(demo_note(self.allow.is_some()).to_owned());
         }
         self.open_to(demo);
-        self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
-        let reserved = self.reserved_descriptors();
-        let asked = self.max_connections;
-        self.settings.max_connections = max_connections(asked, descriptors, reserved)?;
-        self.settings.max_handshakes = self
-            .max_handshakes
-            .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
-        self.settings.memory_limit = self.memory_limit.unwrap_or_else(machine::half_of_memory);
+        self.limit(descriptors)?;
         let message = self.settings.max_message_size;
         for (flag, times, limit) in [
             ("outbox-limit", 2, &mut self.settings.outbox_limit),
@@ -182,6 +195,7 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
+        let redis = self.redis_tls.finish(self.redis.as_ref())?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
         warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, self.redis.is_some())?;
@@ -203,10 +217,24 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
+        let (shown, expired) = self.tls.finish(&self.listen)?;
+        warnings.extend(expired);
         let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);
         let (given, log_format) = (Given::default(), self.log_format);
-        let mut config =
-            Config { listen, resp, admin, log, log_format, warnings, notes, settings, demo, given };
+        let tls = TlsUses { shown, redis };
+        let mut config = Config {
+            listen,
+            tls,
+            resp,
+            admin,
+            log,
+            log_format,
+            warnings,
+            notes,
+            settings,
+            demo,
+            given,
+        };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }

@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{front, redis_url, running, sources};
+use super::{front, redis, running, sources, tls};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -38,14 +38,16 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     Flag {
         name: "listen",
         variable: "WSLOOP_LISTEN",
-        takes: Entries("HOST:PORT|unix:PATH|systemd[:NAME]", |draft, text| {
+        takes: Entries("HOST:PORT|https://HOST:PORT|unix:PATH|systemd[:NAME]", |draft, text| {
             values::listen(text).map(|()| draft.listen.push(text.to_owned()))
         }),
         default: Value("127.0.0.1:8080"),
-        help: "Address to listen on, or the path of a socket, `unix:@name` for one that is no \
-               file; `systemd` for the sockets of a .socket unit; repeatable, or separated by \
-               commas; port 0 is any free one, and is printed",
+        help: "Address to listen on, by TLS behind `https://`, or the path of a socket, \
+               `unix:@name` for one that is no file; `systemd` for the sockets of a .socket unit; \
+               repeatable, or separated by commas; port 0 is any free one, and is printed",
     },
+    tls::CERT,
+    tls::KEY,
     Flag {
         name: "socket-mode",
         variable: "WSLOOP_SOCKET_MODE",
@@ -55,18 +57,17 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     },
     front::UPSTREAM,
     front::TIMEOUT,
+    front::TUNNEL_TIMEOUT,
+    front::PATIENCE,
     front::CONNECTIONS,
     front::IDLE,
     front::WAITING,
     front::KEEP_ALIVE,
-    Flag {
-        name: "redis",
-        variable: "WSLOOP_REDIS",
-        takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
-        default: Words("none, an embedded broker"),
-        help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` (or \
-               `valkey://`) or `redis+unix:///path?db=N`",
-    },
+    redis::URL,
+    redis::CA,
+    redis::CERT,
+    redis::KEY,
+    redis::NAME,
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",

@@ -15,11 +15,13 @@ mod front;
 mod logs;
 mod machine;
 mod pages;
+pub(crate) mod redis;
 pub(crate) mod redis_url;
 mod reload;
 mod running;
 mod sources;
 pub(crate) mod table;
+mod tls;
 pub(crate) mod values;
 
 use std::env;
@@ -29,6 +31,7 @@ use clap::ArgMatches;
 use tracing::level_filters::LevelFilter;
 
 use crate::browser::settings::Settings;
+use crate::net::TlsUses;
 
 pub use check::Check;
 pub(crate) use check::check;
@@ -42,8 +45,11 @@ use table::{Flag, Given, Wrong};
 
 /// How to serve, checked.
 pub struct Config {
-    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets; port 0 is any free one.
+    /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets, behind `https://` by
+    /// TLS; port 0 is any free one.
     pub listen: Vec<String>,
+    /// What TLS is spoken with, where it is.
+    pub tls: TlsUses,
     /// Where the embedded broker answers Redis clients, if it does.
     pub resp: Option<Resp>,
     /// Where those who run the server are answered: `HOST:PORT` or `unix:PATH`.
@@ -182,16 +188,7 @@ mod tests {
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
         let Config {
-            listen,
-            resp,
-            admin,
-            log,
-            log_format,
-            warnings,
-            notes,
-            settings,
-            demo,
-            given: _,
+            listen, resp, admin, log, log_format, warnings, notes, settings, demo, ..
         } = config;
         format!(
             "{listen:?} {resp:?} {admin:?} {log:?} {log_format:?} {warnings:?} {notes:?} \

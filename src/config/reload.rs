@@ -8,7 +8,12 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 35] = [
+const LIVE: [&str; 40] = [
+    "tls-cert",
+    "tls-key",
+    "redis-ca",
+    "redis-cert",
+    "redis-key",
     "allow",
     "require-login",
     "token-key-file",
@@ -86,6 +91,10 @@ impl Config {
     }
 
     fn can_follow(&self, flag: &str, new: &Config) -> bool {
+        let shows = |config: &Config| config.tls.shown.is_some();
+        let asks = |config: &Config| config.tls.redis.is_some();
+        let shown = shows(self) == shows(new);
+        let asked = asks(self) == asks(new);
         let (old, new) = (&self.settings, &new.settings);
         match flag {
             "ping-interval" => old.ping_interval_ms > 0 && new.ping_interval_ms > 0,
@@ -96,6 +105,8 @@ impl Config {
             flag if flag.starts_with("session-") => {
                 old.sources.session.is_some() == new.sources.session.is_some()
             }
+            flag if flag.starts_with("tls-") => shown,
+            flag if flag.starts_with("redis-") => asked,
             _ => true,
         }
     }

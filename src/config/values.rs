@@ -168,9 +168,10 @@ pub(crate) fn listen(text: &str) -> Result<(), String> {
     if is_given(text) {
         return Ok(());
     }
-    match text.strip_prefix(UNIX) {
-        Some(path) => socket_path(text, path),
-        None => tcp_listen(text),
+    match (text.strip_prefix(UNIX), text.strip_prefix(HTTPS)) {
+        (Some(path), _) => socket_path(text, path),
+        (None, Some(address)) => tcp_listen(address),
+        (None, None) => tcp_listen(text),
     }
 }
 
@@ -200,7 +201,8 @@ pub(crate) fn socket_mode(text: &str) -> Result<u32, String> {
 fn tcp_listen(text: &str) -> Result<(), String> {
     let form = "write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080";
     if text.contains("://") {
-        return Err(format!("{} is a URL; {form}", quoted(text)));
+        let secure = "or https://HOST:PORT where TLS is to be spoken";
+        return Err(format!("{} is a URL; {form}, {secure}", quoted(text)));
     }
     if text.rsplit_once(':').is_some_and(|(host, _)| ["", "*"].contains(&host)) {
         let why = "names no host; write 0.0.0.0:PORT for every interface, 127.0.0.1:PORT for none \
@@ -214,6 +216,8 @@ fn tcp_listen(text: &str) -> Result<(), String> {
     }
 }
 
+/// What comes before an address at which TLS is spoken.
+pub(crate) const HTTPS: &str = "https://";
 /// What comes before the path of a socket.
 pub(crate) const UNIX: &str = "unix:";
 
@@ -248,6 +252,7 @@ pub(crate) fn admin(text: &str) -> Result<(), String> {
 
 /// Whether an address to listen on is of this machine alone, as far as it says so.
 pub(crate) fn is_loopback(address: &str) -> bool {
+    let address = address.strip_prefix(HTTPS).unwrap_or(address);
     host_and_port(address).is_ok_and(|(host, _)| {
         let is_loopback = |ip: IpAddr| ip.is_loopback();
         host.parse().is_ok_and(is_loopback) || host.eq_ignore_ascii_case("localhost")

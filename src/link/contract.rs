@@ -38,6 +38,26 @@ pub enum Input<'a> {
         /// The link.
         link: LinkId,
     },
+    /// What is sent and received on an accepted link from here on is encrypted: its TLS handshake
+    /// is done.
+    Secured {
+        /// The link.
+        link: LinkId,
+    },
+    /// A link of a port for TLS alone is not encrypted, and will not be. What arrives is to be
+    /// answered so.
+    Exposed {
+        /// The link.
+        link: LinkId,
+    },
+    /// The loop holds other memory for a link than before, which its peer has made grow: what came
+    /// of a record in part, or is encrypted and not sent.
+    Held {
+        /// The link.
+        link: LinkId,
+        /// KiB, rounded up.
+        kib: usize,
+    },
     /// The kernel took fewer bytes than waited; nothing more is flushed to the link until it is
     /// [`Input::Writable`].
     Blocked {
@@ -71,6 +91,8 @@ pub enum Cause {
     Ended,
     /// The link failed, in the words of the system.
     Failed(String),
+    /// Its TLS failed, in words.
+    Tls(String),
 }
 
 /// What a link wants of the loop as to its input.

@@ -43,9 +43,9 @@ impl Reactor {
                 if paused || !listener.ready || !self.accepts(listener.comers) {
                     break;
                 }
-                let comers = listener.comers;
+                let (comers, secured) = (listener.comers, listener.secured);
                 match listener.socket.accept() {
-                    Ok((stream, peer)) => self.accepted(stream, peer, comers),
+                    Ok((stream, peer)) => self.accepted(stream, peer, comers, secured),
                     Err(error) => self.on_accept_error(at, &error),
                 }
                 left -= 1;
@@ -74,7 +74,7 @@ impl Reactor {
         }
     }
 
-    fn accepted(&mut self, stream: Stream, peer: Peer, comers: Comers) {
+    fn accepted(&mut self, stream: Stream, peer: Peer, comers: Comers, secured: bool) {
         if let Some(ending) = self.ending.as_mut().filter(|_| comers == Comers::Browsers) {
             ending.came_ms = self.now.mono_ms;
         }
@@ -86,7 +86,12 @@ impl Reactor {
                 self.server.accept_operator(peer, self.now)
             }
         };
-        self.insert(link, Socket::accepted(link.generation, stream));
+        let mut socket = Socket::accepted(link.generation, stream);
+        if secured {
+            self.tls.begin(link);
+            socket.secured = true;
+        }
+        self.insert(link, socket);
         self.register(link);
     }
 

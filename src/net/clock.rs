@@ -6,6 +6,11 @@ use super::listen::Listener;
 use super::reactor::Reactor;
 use crate::link::Now;
 
+/// Milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
 /// Now, in seconds of Unix time.
 pub(super) fn unix_s() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
@@ -27,9 +32,8 @@ impl Reactor {
     }
 
     pub(super) fn now_at(&self, now: Instant) -> Now {
-        let time_of_day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mono_ms = now.duration_since(self.start).as_millis() as u64;
-        Now { mono_ms, unix_ms: time_of_day.as_millis() as u64 }
+        Now { mono_ms, unix_ms: unix_ms() }
     }
 
     /// How long to sleep: not at all while something is left to read or to accept.

@@ -31,6 +31,8 @@ const OWNER: u32 = 0o600;
 
 /// What comes before the path of a socket.
 const UNIX: &str = "unix:";
+/// What comes before an address at which TLS is spoken.
+const HTTPS: &str = "https://";
 
 /// EAFNOSUPPORT of Linux, which has no kind of its own.
 const NO_SUCH_FAMILY: i32 = 97;
@@ -51,12 +53,14 @@ pub(super) struct Listener {
     pub name: String,
     /// Another process has the socket too: whoever waits there is accepted by that, or will be.
     pub shared: bool,
+    /// TLS is spoken here, and nothing else.
+    pub secured: bool,
 }
 
 impl Listener {
-    fn new(socket: Door, comers: Comers, name: String) -> Self {
+    fn new(socket: Door, comers: Comers, name: String, secured: bool) -> Self {
         let shared = false;
-        Listener { socket, ready: true, batch: 1, asked: false, comers, name, shared }
+        Listener { socket, ready: true, batch: 1, asked: false, comers, name, shared, secured }
     }
 }
 
@@ -145,6 +149,9 @@ pub(super) fn listen_for(
         ours,
         error,
     };
+    let listener = |socket, text: &str, secured| {
+        Listener::new(socket, comers, inherited::name_of(flag, text), secured)
+    };
     let (mut named, mut bound) = (Vec::new(), Vec::<Listener>::new());
     for text in given {
         if let Some(given) =
@@ -155,15 +162,14 @@ pub(super) fn listen_for(
                     accepted.set(socket).map_err(|error| failed(text, false, error))?;
                 }
                 socket.own_file(!given.shared);
-                let listener = Listener::new(socket, comers, inherited::name_of(flag, text));
-                bound.push(Listener { shared: given.shared, ..listener });
+                bound.push(Listener { shared: given.shared, ..listener(socket, text, false) });
             }
             continue;
         }
         let addresses = match text.starts_with(UNIX) {
             true => Vec::new(),
             false => {
-                let addresses = text.to_socket_addrs();
+                let addresses = text.strip_prefix(HTTPS).unwrap_or(text).to_socket_addrs();
                 addresses.map_err(|error| failed(text, false, error))?.collect()
             }
         };
@@ -176,11 +182,17 @@ pub(super) fn listen_for(
                 let door = Door::at_path(Path::new(path), accepted.socket_mode);
                 let ours = taken.iter().any(|one| one.socket.path().as_ref() == Some(text));
                 let socket = door.map_err(|error| failed(text, ours, error))?;
-                bound.push(Listener::new(socket, comers, inherited::name_of(flag, text)));
+                bound.push(listener(socket, text, false));
             }
             continue;
         }
-        addresses.retain(|address| address.port() == 0 || !addresses_of(&bound).contains(address));
+        let secured = text.starts_with(HTTPS);
+        let is_same = |one: &Listener, address| {
+            one.secured == secured && one.socket.address() == Some(address)
+        };
+        addresses.retain(|address| {
+            address.port() == 0 || !bound.iter().any(|one| is_same(one, *address))
+        });
         if addresses.is_empty() {
             continue;
         }
@@ -190,9 +202,7 @@ pub(super) fn listen_for(
         })?;
         let set = |socket| accepted.set(socket);
         sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
-        let doors = sockets.into_iter().map(Door::Tcp);
-        let name = inherited::name_of(flag, text);
-        bound.extend(doors.map(|socket| Listener::new(socket, comers, name.clone())));
+        bound.extend(sockets.into_iter().map(|one| listener(Door::Tcp(one), text, secured)));
     }
     Ok(bound)
 }

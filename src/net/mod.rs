@@ -20,6 +20,7 @@ mod signals;
 mod socket;
 mod sweep;
 mod system;
+mod tls;
 mod turn_once;
 mod writing;
 
@@ -29,6 +30,8 @@ pub use listen::{AdminSockets, RespSockets};
 pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
+pub use tls::TlsUses;
+pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;
@@ -51,10 +54,12 @@ pub enum ReactorError {
     System(std::io::Error),
 }
 
-/// A loop that listens on the addresses, `HOST:PORT` or `unix:PATH`, and will serve until a signal
-/// asks for the end, SIGHUP if `hangups_end`. This process listens on the sockets `beside` already.
+/// A loop that listens on the addresses, `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`, and will
+/// serve until a signal asks for the end, SIGHUP if `hangups_end`. This process listens on the
+/// sockets `beside` already. `tls` is what TLS is spoken with.
 pub fn listen(
     addresses: &[String],
+    tls: TlsUses,
     beside: Option<&RespSockets>,
     settings: Settings,
     hangups_end: bool,
@@ -62,7 +67,7 @@ pub fn listen(
     let keys = RandomState::new();
     let seed = keys.hash_one("seed");
     let server = Server::new(settings, keys, seed);
-    let mut reactor = Reactor::bind_beside(beside, addresses, server)?;
+    let mut reactor = Reactor::bind_beside(beside, addresses, tls, server)?;
     reactor.heed_signals(hangups_end)?;
     Ok(reactor)
 }

@@ -33,6 +33,7 @@ use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
+use super::tls::{Tls, TlsUses};
 use crate::link::places::Places;
 use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
 use crate::server::Server;
@@ -64,7 +65,8 @@ pub struct Reactor {
     pub(super) dials: Dials,
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
-    scratch: Box<[u8]>,
+    pub(super) scratch: Box<[u8]>,
+    pub(super) tls: Tls,
     pub(super) start: Instant,
     /// When that was, in seconds of Unix time.
     pub(super) began_s: f64,
@@ -92,13 +94,14 @@ pub struct Reactor {
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
-        Reactor::bind_beside(None, addresses, server)
+        Reactor::bind_beside(None, addresses, TlsUses::default(), server)
     }
 
     /// The same, where this process listens on some sockets already.
     pub(super) fn bind_beside(
         beside: Option<&RespSockets>,
         addresses: &[String],
+        tls: TlsUses,
         server: Server,
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
@@ -114,6 +117,7 @@ impl Reactor {
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
+            tls: Tls::of(tls),
             start: Instant::now(),
             began_s: clock::unix_s(),
             arrived: None,
@@ -151,6 +155,7 @@ impl Reactor {
     pub fn places(&self) -> Vec<String> {
         let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
         let place = |listener: &Listener| match listener.socket.address() {
+            Some(address) if listener.secured => Some(format!("https://{address}")),
             Some(address) => Some(format!("http://{address}")),
             None => listener.socket.path(),
         };
@@ -244,9 +249,10 @@ impl Reactor {
                     entry.ending |= event.is_read_closed();
                     entry.failing |= event.is_error();
                     let (comes_first, left_over) = (entry.comes_first, entry.left_over);
+                    let secured = entry.secured;
                     if !entry.made {
                         self.on_dialed(link);
-                    } else if event.is_writable() {
+                    } else if event.is_writable() && (!secured || self.write_sealed(link)) {
                         self.server.handle(Input::Writable { link }, self.now);
                     }
                     let readable =
@@ -254,8 +260,15 @@ impl Reactor {
                     if let Some(entry) = self.link(link).filter(|_| readable) {
                         entry.has_more = true;
                     }
-                    if readable && !left_over {
-                        if comes_first { &mut first } else { &mut fresh }.push(link);
+                    if !readable || left_over {
+                        continue;
+                    }
+                    if comes_first {
+                        first.push(link);
+                    } else if secured && self.tls.is_shaking(link) {
+                        self.leave_over(link);
+                    } else {
+                        fresh.push(link);
                     }
                 }
             }
@@ -315,6 +328,7 @@ impl Reactor {
             if entry.generation != link.generation || !entry.made {
                 return over;
             }
+            let accepted = entry.accepted;
             match self.server.wish(link) {
                 Wish::Rest => return over,
                 Wish::Later if has_made_room => break,
@@ -324,17 +338,23 @@ impl Reactor {
                 }
                 Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
                 Wish::Read if entry.over || !entry.has_more => return over,
-                Wish::Read => match entry.read(&mut self.scratch) {
+                Wish::Read => match if entry.secured {
+                    self.read_secured(link)
+                } else {
+                    entry.read(&mut self.scratch)
+                } {
                     Reading::Some(n) => {
-                        self.bytes[0] += if entry.dialed { 0 } else { n as u64 };
+                        self.bytes[0] += if accepted { n as u64 } else { 0 };
                         let bytes = &mut self.scratch[..n];
                         self.server.handle(Input::Received { link, bytes }, self.now);
                     }
+                    Reading::Inner => {}
                     Reading::Nothing => return over,
                     Reading::Ended => self.hung_up(link, Cause::Ended),
                     Reading::Failed(error) => {
                         self.hung_up(link, Cause::Failed(error.to_string()));
                     }
+                    Reading::Insecure(why) => self.hung_up(link, Cause::Tls(why)),
                 },
             }
             over = until.is_some_and(|until| Instant::now() >= until);
@@ -360,7 +380,16 @@ impl Reactor {
 
     pub(super) fn dial(&mut self, link: LinkId, target: Target) {
         let comes_first = self.server.comes_first(link);
-        self.insert(link, Socket::unmade(link.generation, comes_first));
+        let mut socket = Socket::unmade(link.generation, comes_first);
+        let begun = match &target {
+            Target::Tls { host, .. } => self.tls.begin_with(link, host),
+            _ => Ok(()),
+        };
+        socket.secured = matches!(target, Target::Tls { .. });
+        self.insert(link, socket);
+        if let Err(why) = begun {
+            return self.hung_up(link, Cause::Tls(why));
+        }
         match self.dials.begin(link, target) {
             Ok(None) => self.server.handle(Input::LookingUp { link }, self.now),
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
@@ -403,10 +432,18 @@ impl Reactor {
             Ok(true) => {
                 entry.made = true;
                 entry.stream.send_at_once();
-                self.dials.end(link);
-                self.server.handle(Input::Connected { link }, self.now);
+                match entry.secured {
+                    false => self.on_connected(link),
+                    true => self.greet(link),
+                }
             }
         }
+    }
+
+    /// A link that was dialed is made, and its TLS handshake is done if it has one.
+    pub(super) fn on_connected(&mut self, link: LinkId) {
+        self.dials.end(link);
+        self.server.handle(Input::Connected { link }, self.now);
     }
 
     fn on_dial_failed(&mut self, link: LinkId, error: &io::Error) {

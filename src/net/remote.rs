@@ -12,12 +12,21 @@ use signal_hook::consts::SIGHUP;
 
 use super::reactor::Reactor;
 use super::signals::is_ignored;
+use super::tls::TlsUses;
 use crate::browser::settings::Settings;
+
+/// What the server is to be from now on.
+#[derive(Debug)]
+pub(super) struct Renewed {
+    settings: Settings,
+    /// What TLS is spoken with.
+    tls: TlsUses,
+}
 
 /// Tells the loop from another thread.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    sender: Sender<Settings>,
+    sender: Sender<Renewed>,
     waker: Arc<Waker>,
 }
 
@@ -29,8 +38,8 @@ impl Remote {
 
     /// Has the server take over what can change while conns are open. What is told after the end
     /// is told nobody.
-    pub fn renew(&self, settings: Settings) {
-        let told = self.sender.send(settings);
+    pub fn renew(&self, settings: Settings, tls: TlsUses) {
+        let told = self.sender.send(Renewed { settings, tls });
         let _ = told.map(|()| self.waker.wake());
     }
 }
@@ -38,8 +47,8 @@ impl Remote {
 /// Where the loop hears of it.
 #[derive(Debug)]
 pub(super) struct News {
-    sender: Sender<Settings>,
-    receiver: Receiver<Settings>,
+    sender: Sender<Renewed>,
+    receiver: Receiver<Renewed>,
     waker: Arc<Waker>,
 }
 
@@ -56,7 +65,7 @@ impl News {
     }
 
     /// The next.
-    pub(super) fn take(&self) -> Option<Settings> {
+    pub(super) fn take(&self) -> Option<Renewed> {
         self.receiver.try_recv().ok()
     }
 }
@@ -75,8 +84,9 @@ impl Reactor {
 
     /// Takes what they have told.
     pub(super) fn on_news(&mut self) {
-        while let Some(settings) = self.news.take() {
+        while let Some(Renewed { settings, tls }) = self.news.take() {
             self.server.renew(settings);
+            self.tls.uses.renew(tls);
         }
     }
 }

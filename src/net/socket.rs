@@ -34,6 +34,8 @@ pub(super) struct Socket {
     pub stream: Stream,
     /// It is read before those of others.
     pub comes_first: bool,
+    /// It was accepted, not dialed.
+    pub accepted: bool,
     /// It can be read and written; a dialed one only when its peer has answered.
     pub made: bool,
     /// The peer will send no more, or the link has failed: it was said, and is not read again.
@@ -48,8 +50,12 @@ pub(super) struct Socket {
     pub failing: bool,
     /// All is read that the peer has ever sent.
     pub drained: bool,
+    /// Its bytes go through a session of TLS.
+    pub secured: bool,
     /// It is told when it can be written to: a socket that has never been full need not be.
     pub told_writable: bool,
+    /// What is written goes nowhere.
+    deaf: bool,
 }
 
 /// The token under which a link's readiness is told.
@@ -67,12 +73,16 @@ pub(super) fn link_of(token: usize) -> LinkId {
 pub(super) enum Reading {
     /// So many bytes; [`Socket::has_more`] tells whether there may be more.
     Some(usize),
+    /// Some, which were for what secures the link.
+    Inner,
     /// None for now.
     Nothing,
     /// None ever again.
     Ended,
     /// The link failed.
     Failed(io::Error),
+    /// What secures it did, in words.
+    Insecure(String),
 }
 
 impl Socket {
@@ -83,6 +93,7 @@ impl Socket {
             generation,
             stream,
             comes_first,
+            accepted: false,
             made: false,
             over: false,
             left_over: false,
@@ -90,7 +101,9 @@ impl Socket {
             ending: false,
             failing: false,
             drained: false,
+            secured: false,
             told_writable: true,
+            deaf: false,
         }
     }
 
@@ -100,6 +113,7 @@ impl Socket {
             generation,
             stream,
             comes_first: false,
+            accepted: true,
             made: true,
             over: false,
             left_over: false,
@@ -107,8 +121,16 @@ impl Socket {
             ending: false,
             failing: false,
             drained: false,
+            secured: false,
             told_writable: false,
+            deaf: false,
         }
+    }
+
+    /// Its peer takes no more, but may have said something before: what is written from here on
+    /// goes nowhere, and reading tells how the link ends.
+    pub(super) fn turn_deaf(&mut self) {
+        (self.deaf, self.has_more) = (true, true);
     }
 
     /// Reads once.
@@ -144,6 +166,9 @@ impl Socket {
 
     /// Writes once; `None` when the kernel takes nothing now.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        if self.deaf {
+            return Ok(Some(slices.iter().map(|slice| slice.len()).sum()));
+        }
         loop {
             let result = match &mut self.stream {
                 Stream::Unmade => return Ok(None),

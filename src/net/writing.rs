@@ -10,8 +10,8 @@
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use super::reactor::{BOTH, Reactor};
-use super::socket::token_of;
+use super::reactor::Reactor;
+use super::tls::Written;
 use crate::link::{Cause, Input, LinkId, Output};
 
 /// Time for writing in a turn: a message to very many is written in several, so that Redis and
@@ -43,13 +43,14 @@ impl Reactor {
                 Output::Resume(link) => self.leave_over(link),
                 Output::Dial(link, target) => self.dial(link, target),
                 Output::Finish(link) => {
-                    if let Some(entry) = self.link(link) {
-                        entry.stream.shut_writing();
-                    }
+                    self.finish(link);
                 }
                 Output::Close(link) => {
                     if self.link(link).is_some() {
-                        self.links.remove(link.index as usize);
+                        let mut entry = self.links.remove(link.index as usize);
+                        if entry.secured {
+                            self.tls.close(link, &mut entry);
+                        }
                         self.dials.end(link);
                         self.accept_after_ms = 0;
                     }
@@ -61,7 +62,7 @@ impl Reactor {
     /// Sends what waits for a link, until nothing does, the kernel takes less than it is given, or
     /// the time is up. Whether that is so.
     fn flush(&mut self, link: LinkId, until: Instant) -> bool {
-        let mut over = false;
+        let (mut over, mut secured) = (false, false);
         while let Some(entry) = self.links.get_mut(link.index as usize) {
             if entry.generation != link.generation || !entry.made {
                 break;
@@ -73,16 +74,29 @@ impl Reactor {
             }
             let slices = &slices[..used];
             let given: usize = slices.iter().map(|slice| slice.len()).sum();
-            match entry.write(slices) {
-                Ok(taken) => {
+            secured = entry.secured;
+            let accepted = entry.accepted;
+            let written = match secured {
+                false => entry.write(slices).map(|taken| {
                     let taken = taken.unwrap_or(0);
-                    self.bytes[1] += if entry.dialed { 0 } else { taken as u64 };
+                    Written { taken, is_full: taken < given }
+                }),
+                true => self.tls.write(link, entry, slices),
+            };
+            match written {
+                Ok(Written { taken, is_full }) => {
+                    self.bytes[1] += if accepted { taken as u64 } else { 0 };
                     self.server.advance(link, taken);
                     over = Instant::now() >= until;
-                    if taken < given {
+                    if is_full {
                         self.blocked(link);
                         break;
                     }
+                }
+                Err(_) if self.server.may_have_answered(link) => {
+                    entry.turn_deaf();
+                    self.server.advance(link, given);
+                    self.leave_over(link);
                 }
                 Err(error) => {
                     self.hung_up(link, Cause::Failed(error.to_string()));
@@ -94,18 +108,30 @@ impl Reactor {
                 break;
             }
         }
+        if secured {
+            self.tell_of(link);
+        }
         over
+    }
+
+    /// All that waited is sent: our end is shut.
+    fn finish(&mut self, link: LinkId) {
+        let Some(entry) = self.links.get_mut(link.index as usize) else { return };
+        if entry.generation != link.generation {
+            return;
+        }
+        match entry.secured {
+            false => entry.stream.shut_writing(),
+            true => {
+                self.tls.finish(link, entry);
+                self.tell_of(link);
+            }
+        }
     }
 
     /// The kernel takes no more: it is to say when it does again.
     fn blocked(&mut self, link: LinkId) {
-        let Some(entry) = self.links.get_mut(link.index as usize) else { return };
-        if !std::mem::replace(&mut entry.told_writable, true) {
-            let result = entry.stream.reregister(self.poll.registry(), token_of(link), BOTH);
-            if let Err(error) = result {
-                return self.hung_up(link, Cause::Failed(error.to_string()));
-            }
-        }
+        self.tell_when_writable(link);
         self.server.handle(Input::Blocked { link }, self.now);
     }
 }

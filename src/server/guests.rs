@@ -46,6 +46,7 @@ impl Server {
                 Errand::Dial(at, target) => self.table.dial(Party::Uplink(at), target),
                 Errand::Flush(link) => self.table.stand(link, 1),
                 Errand::Resume(link) => self.table.put(Output::Resume(link)),
+                Errand::Wake(link) => self.after_guest(link),
                 Errand::Close(link) => self.table.close(link),
                 Errand::Return(returned) => self.take_back(returned),
             }
@@ -61,7 +62,7 @@ impl Server {
         slot.party = Party::Browser(conn);
         if stays {
             self.strangers.enter(link, Network::of(address), self.cx.now.tick());
-            if via == Via::Forwarding {
+            if via.1 == Via::Forwarding {
                 // The next request may be another client's.
                 self.cx.crowds.leave(link);
             }

@@ -127,12 +127,20 @@ impl Server {
         }
     }
 
+    /// The loop holds so much for a link.
+    pub(super) fn note_held(&mut self, link: LinkId, kib: usize) {
+        let Some(slot) = self.table.get(link) else { return };
+        let kib = u16::try_from(kib).unwrap_or(u16::MAX);
+        let more = kib.saturating_sub(std::mem::replace(&mut slot.held_kib, kib));
+        self.cx.took(usize::from(more) << 10);
+    }
+
     /// Bytes that whoever is there holds.
     fn held_at(&self, slot: &Slot) -> usize {
         match &slot.party {
             Party::Browser(conn) => {
                 let in_kernel = if slot.blocked { self.cx.settings.unsent_limit } else { 0 };
-                conn.held_bytes() + in_kernel
+                conn.held_bytes() + in_kernel + (usize::from(slot.held_kib) << 10)
             }
             Party::Client(client) => client.held_bytes(),
             Party::Guest(at) => self.proxy.guest_held(*at),

@@ -137,6 +137,9 @@ impl Server {
             Input::LookingUp { link } => self.on_lookup(link, true),
             Input::LookedUp { link } => self.on_lookup(link, false),
             Input::Connected { link } => self.on_connected(link),
+            Input::Secured { link } => self.on_conn(link, |conn, cx| conn.secured(cx)),
+            Input::Exposed { link } => self.on_conn(link, |conn, cx| conn.exposed(cx)),
+            Input::Held { link, kib } => self.note_held(link, kib),
             Input::Blocked { link } => self.blocked(link),
             Input::Writable { link } => {
                 self.table.get(link).into_iter().for_each(|slot| slot.blocked = false);
@@ -346,11 +349,11 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         let failure = match &cause {
             Cause::Ended => None,
-            Cause::Failed(reason) => Some(reason.as_str()),
+            Cause::Failed(reason) | Cause::Tls(reason) => Some(reason.as_str()),
         };
         match self.party(link) {
             Some(Party::Browser(_)) => {
-                self.on_conn(link, |conn, cx| conn.hung_up(link, cause == Cause::Ended, cx));
+                self.on_conn(link, |conn, cx| conn.hung_up(link, &cause, cx));
             }
             Some(Party::Redis) => {
                 self.on_broker_lost(Loss::HungUp(failure.unwrap_or("it hung up")))

@@ -70,6 +70,8 @@ pub(super) struct Slot {
     pub(super) lines: u8,
     /// The kernel has refused bytes, and something has waited ever since.
     pub blocked: bool,
+    /// KiB that the loop holds for it.
+    pub held_kib: u16,
     /// Who is there.
     pub party: Party,
 }
@@ -79,7 +81,7 @@ impl Table {
     pub(super) fn name(&mut self, party: Party) -> LinkId {
         self.named = self.named.wrapping_add(1);
         let generation = self.named;
-        let slot = Slot { generation, lines: 0, blocked: false, party };
+        let slot = Slot { generation, lines: 0, blocked: false, held_kib: 0, party };
         LinkId { index: self.slots.insert(slot) as u32, generation }
     }
 

@@ -180,7 +180,8 @@ const QUIET = {
   'toolkit.telemetry.reportingpolicy.firstRun': false,
 };
 
-export async function firefox() {
+/** `capabilities` are WebDriver's. */
+export async function firefox(capabilities = {}) {
   const { child, folder, end } = start(
     WSLOOP_FIREFOX,
     (profile) => {
@@ -225,7 +226,7 @@ export async function firefox() {
     });
   });
   await greeted;
-  await send('WebDriver:NewSession', {});
+  await send('WebDriver:NewSession', capabilities);
   await send('WebDriver:SetTimeouts', { script: PATIENCE });
 
   // A command is for the window that was switched to last, so each waits for the one before.

@@ -138,7 +138,11 @@ fn tokens(refuse: &str) {
 
 /// Has browser tests run against a server.
 fn browse(test: &str, server: &Wsloop, environment: &[(&str, &str)]) {
-    let url = format!("http://{}", server.address());
+    browse_at(test, &format!("http://{}", server.address()), environment);
+}
+
+/// The same, where it is.
+pub fn browse_at(test: &str, url: &str, environment: &[(&str, &str)]) {
     let mut command = Command::new("node");
     command.args(["--test", test]).env("WSLOOP_URL", url).envs(environment.iter().copied());
     run_in_turn(&mut command);

@@ -53,13 +53,21 @@ fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
 const WRONG: &[(&str, &str, &str)] = &[
     ("--config", "/nowhere/wsloop.toml", "cannot be read"),
     ("--listen", "8080", "HOST:PORT"),
+    ("--tls-cert", "/nowhere/cert.pem", "cannot be read"),
+    ("--tls-key", "/nowhere/key.pem", "cannot be read"),
+    ("--redis", "https://h", "rediss:// for TLS"),
+    ("--redis-ca", "/nowhere/ca.pem", "cannot be read"),
+    ("--redis-cert", "/nowhere/cert.pem", "cannot be read"),
+    ("--redis-key", "/nowhere/key.pem", "cannot be read"),
+    ("--redis-server-name", "localhost", "spoken with --redis rediss://"),
     ("--upstream", "127.0.0.1:8000", "write http://host:port"),
     ("--upstream-timeout", "0", "give 0.001 to"),
+    ("--upstream-websocket-timeout", "0", "give 0.001 to"),
+    ("--upstream-patience", "long", "such as"),
     ("--upstream-connections", "0", "give 1 to"),
     ("--upstream-idle", "few", "such as 1000"),
     ("--upstream-waiting", "0", "give 1 to"),
     ("--keep-alive-timeout", "0", "give 0.001 to"),
-    ("--redis", "rediss://h", "TLS to Redis is not spoken"),
     ("--resp", "0.0.0.0:6380", "not loopback"),
     ("--resp-password", "/nowhere", "cannot be read"),
     ("--url-prefix", "ws", "write \"/ws/\""),
@@ -369,7 +377,7 @@ fn check_serves_nobody_and_says_all_that_is_wrong() {
 #[test]
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
-        ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway"][..]),
+        ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway", "patience"][..]),
         ("BYTES", &["size", "limit", "min", "window"]),
         (
             "COUNT",

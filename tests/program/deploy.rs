@@ -26,7 +26,7 @@ struct Site {
 }
 
 /// The text of a configuration, for these ports, with a patience that a test can wait for.
-fn configuration(file: &str, changes: &[(&str, &str)]) -> String {
+pub fn configuration(file: &str, changes: &[(&str, &str)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy").join(file);
     let mut text = fs::read_to_string(path).expect("a configuration");
     for (from, to) in changes {

@@ -43,6 +43,18 @@ pub fn upgrade(path: &str, host: impl std::fmt::Display, more: &str) -> String {
     )
 }
 
+/// What a client speaks over: TCP, or what goes over that.
+pub trait Wire: Read + Write {
+    /// The TCP connection.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Wire for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
 /// A TCP connection that does not wait for ever.
 #[track_caller]
 pub fn tcp(address: SocketAddr) -> TcpStream {
@@ -72,7 +84,7 @@ impl Response {
 
     /// Reads a response that is not a 101, to the end of the stream.
     #[track_caller]
-    pub fn read(stream: &mut TcpStream) -> Response {
+    pub fn read(stream: &mut impl Read) -> Response {
         let (response, rest) = Response::read_head(stream);
         let response = response.with_body(rest, stream);
         let more = stream.read(&mut [0]).expect("an end without a reset");
@@ -81,7 +93,7 @@ impl Response {
     }
 
     #[track_caller]
-    fn with_body(mut self, mut body: Vec<u8>, stream: &mut TcpStream) -> Response {
+    fn with_body(mut self, mut body: Vec<u8>, stream: &mut impl Read) -> Response {
         let length = self.header("content-length").and_then(|length| length.parse().ok());
         let missing = length.and_then(|length: usize| length.checked_sub(body.len()));
         let missing = missing.unwrap_or_else(|| panic!("{self:?} is not all: {body:?}"));
@@ -94,7 +106,7 @@ impl Response {
 
     /// Reads a head, and returns what came behind it.
     #[track_caller]
-    pub fn read_head(stream: &mut TcpStream) -> (Response, Vec<u8>) {
+    pub fn read_head(stream: &mut impl Read) -> (Response, Vec<u8>) {
         let mut bytes = Vec::new();
         let end = loop {
             if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -128,8 +140,8 @@ impl Response {
 
 /// An open WebSocket.
 #[derive(Debug)]
-pub struct Client {
-    stream: TcpStream,
+pub struct Client<W = TcpStream> {
+    stream: W,
     reader: Reader,
     events: VecDeque<Event>,
     said_close: bool,
@@ -145,10 +157,12 @@ impl Client {
         stream.write_all(request.as_bytes()).expect("the request is taken");
         Client::accepted(stream)
     }
+}
 
+impl<W: Wire> Client<W> {
     /// Reads the response to a request that was sent.
     #[track_caller]
-    pub fn accepted(mut stream: TcpStream) -> Result<Client, Response> {
+    pub fn accepted(mut stream: W) -> Result<Client<W>, Response> {
         let (response, rest) = Response::read_head(&mut stream);
         if response.status != 101 {
             return Err(response.with_body(rest, &mut stream));
@@ -161,7 +175,7 @@ impl Client {
         Ok(client)
     }
 
-    pub fn stream(&mut self) -> &mut TcpStream {
+    pub fn stream(&mut self) -> &mut W {
         &mut self.stream
     }
 
@@ -204,7 +218,7 @@ impl Client {
             if left.is_zero() {
                 return None;
             }
-            self.stream.set_read_timeout(Some(left)).expect("a socket");
+            self.stream.tcp().set_read_timeout(Some(left)).expect("a socket");
             match self.stream.read(&mut bytes) {
                 Ok(0) => self.events.push_back(Event::End),
                 Ok(n) => self.decode(bytes[..n].to_vec()),
@@ -298,7 +312,7 @@ impl Client {
 
     /// Ends our side of the socket.
     pub fn shut_writing(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("a socket");
+        self.stream.tcp().shutdown(Shutdown::Write).expect("a socket");
     }
 
     fn decode(&mut self, mut bytes: Vec<u8>) {

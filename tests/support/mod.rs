@@ -11,6 +11,7 @@
 pub mod client;
 pub mod redis;
 pub mod scenarios;
+pub mod tls;
 
 use std::fmt::Debug;
 use std::fs;
@@ -183,7 +184,8 @@ impl Wsloop {
             if line.starts_with("listening on unix:") {
                 continue;
             }
-            let address = line.strip_prefix("listening on http://").map(str::trim_end);
+            let address = line.strip_prefix("listening on http").map(str::trim_end);
+            let address = address.map(|at| at.trim_start_matches('s').trim_start_matches("://"));
             match address.and_then(|address| address.parse().ok()) {
                 Some(address) => addresses.push(address),
                 None => {

@@ -356,9 +356,14 @@ pub fn has_host(head: &Head<'_>) -> bool {
     needs_none || lines.host(head).is_some()
 }
 
+/// The host that a valid request is for, with its port if one is written.
+pub(crate) fn host<'b>(head: &Head<'b>) -> Option<&'b str> {
+    Lines::of(head).host(head)
+}
+
 /// The host that a valid request is for, without its port.
 pub fn host_name<'b>(head: &Head<'b>) -> Option<&'b str> {
-    let host = Lines::of(head).host(head)?;
+    let host = host(head)?;
     let end = match host.starts_with('[') {
         true => host.find(']')? + 1,
         false => host.find(':').unwrap_or(host.len()),
