@@ -163,6 +163,20 @@ impl ServerDraft {
         Ok(())
     }
 
+    /// Sees to it that each limit holds several of the largest messages.
+    fn hold_messages(&mut self, given: &Given) -> Result<Vec<String>, Wrong> {
+        let mut notes = Vec::new();
+        let message = self.settings.max_message_size;
+        for (flag, times, limit) in [
+            ("outbox-limit", 2, &mut self.settings.outbox_limit),
+            // PUBLISH and SET both carry the message, and one message may go to several channels.
+            ("redis-buffer-limit", 4, &mut self.redis_buffer_limit),
+        ] {
+            notes.extend(hold_messages(flag, given.has(flag), limit, times, message)?);
+        }
+        Ok(notes)
+    }
+
     /// Judges the values beside each other, and works out what depends on several.
     pub(super) fn finish(
         mut self,
@@ -181,14 +195,7 @@ impl ServerDraft {
         }
         self.open_to(demo);
         self.limit(descriptors)?;
-        let message = self.settings.max_message_size;
-        for (flag, times, limit) in [
-            ("outbox-limit", 2, &mut self.settings.outbox_limit),
-            // PUBLISH and SET both carry the message, and one message may go to several channels.
-            ("redis-buffer-limit", 4, &mut self.redis_buffer_limit),
-        ] {
-            notes.extend(hold_messages(flag, given.has(flag), limit, times, message)?);
-        }
+        notes.extend(self.hold_messages(given)?);
         // Their paths are no one else's. What is in them waits until everything else is known.
         self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
         self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());

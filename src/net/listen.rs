@@ -154,16 +154,12 @@ pub(super) fn listen_for(
     };
     let (mut named, mut bound) = (Vec::new(), Vec::<Listener>::new());
     for text in given {
-        if let Some(given) =
-            inherited::doors(flag, text).map_err(|error| failed(text, false, error))?
-        {
-            for mut socket in given.doors {
-                if let Door::Tcp(socket) = &socket {
-                    accepted.set(socket).map_err(|error| failed(text, false, error))?;
-                }
-                socket.own_file(!given.shared);
-                bound.push(Listener { shared: given.shared, ..listener(socket, text, false) });
-            }
+        let given = inherited::doors(flag, text);
+        let given = given.and_then(|given| given.map(|given| take(given, accepted)).transpose());
+        if let Some((sockets, shared)) = given.map_err(|error| failed(text, false, error))? {
+            let listeners =
+                sockets.into_iter().map(|socket| listener(socket, text, is_https(text)));
+            bound.extend(listeners.map(|listener| Listener { shared, ..listener }));
             continue;
         }
         let addresses = match text.starts_with(UNIX) {
@@ -177,6 +173,7 @@ pub(super) fn listen_for(
     }
     let every: Vec<SocketAddr> = named.iter().flat_map(|(_, all)| all.iter().copied()).collect();
     for (text, mut addresses) in named {
+        let secured = text.starts_with(HTTPS);
         if let Some(path) = text.strip_prefix(UNIX) {
             if !bound.iter().any(|one| one.socket.path().as_ref() == Some(text)) {
                 let door = Door::at_path(Path::new(path), accepted.socket_mode);
@@ -186,7 +183,6 @@ pub(super) fn listen_for(
             }
             continue;
         }
-        let secured = text.starts_with(HTTPS);
         let is_same = |one: &Listener, address| {
             one.secured == secured && one.socket.address() == Some(address)
         };
@@ -205,6 +201,23 @@ pub(super) fn listen_for(
         bound.extend(sockets.into_iter().map(|one| listener(Door::Tcp(one), text, secured)));
     }
     Ok(bound)
+}
+
+/// Sockets that were given to this process, and whether whoever gave them keeps them.
+fn take(given: inherited::Doors, accepted: Accepted) -> io::Result<(Vec<Door>, bool)> {
+    let mut doors = given.doors;
+    for door in &mut doors {
+        if let Door::Tcp(socket) = door {
+            accepted.set(socket)?;
+        }
+        door.own_file(!given.shared);
+    }
+    Ok((doors, given.shared))
+}
+
+/// Whether TLS is to be spoken there.
+fn is_https(text: &str) -> bool {
+    text.starts_with(HTTPS)
 }
 
 fn addresses_of(listeners: &[Listener]) -> Vec<SocketAddr> {

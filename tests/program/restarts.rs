@@ -79,7 +79,7 @@ impl Manager {
 }
 
 /// A process that this test has not started itself, ended when dropped.
-struct Successor(String);
+pub struct Successor(pub String);
 
 impl Drop for Successor {
     fn drop(&mut self) {

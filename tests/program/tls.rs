@@ -15,6 +15,7 @@ use std::thread;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind};
 
+use super::restarts::Successor;
 use super::support::client::{Event, Response, tcp};
 use super::support::tls::{Authority, Files, connect, get, open};
 use super::support::{Wsloop, eventually};
@@ -88,6 +89,21 @@ fn pages_are_fetched() {
     assert_eq!(page.body, site.server.get("/chat/").body);
     let why = get(site.address(), &site.client, "/ws/room?subscribe-broadcast");
     assert_eq!(why.status, 426);
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn another_process_that_takes_over_speaks_tls_there() {
+    let mut site = Site::start(&["--demo"]);
+    site.server.process().signal("USR2");
+    let successor = eventually("a process that takes over", || {
+        let log = site.server.log();
+        let (before, _) = log.split_once(" has taken over")?;
+        Some(Successor(before.rsplit(' ').next().expect("its number").to_owned()))
+    });
+    assert!(site.server.wait().success());
+    assert_eq!(get(site.address(), &site.client, "/chat/").status, 200);
+    drop(successor);
 }
 
 #[test]
