@@ -48,8 +48,9 @@ impl AccessLog {
     /// It has asked for that; it comes from there, as far as proxies are believed.
     pub(crate) fn asked(&mut self, link: LinkId, path: &str, address: Option<IpAddr>) {
         if let Some(record) = self.record(link) {
-            let end = path.floor_char_boundary(LONGEST_PATH.min(path.len()));
-            (record.path, record.address) = (path[..end].to_owned(), address);
+            // It is of one-byte characters, as targets are.
+            let kept = path.get(..LONGEST_PATH).unwrap_or(path);
+            (record.path, record.address) = (kept.to_owned(), address);
         }
     }
 
