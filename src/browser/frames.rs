@@ -41,7 +41,15 @@ impl Conn {
         input: &mut &'i mut [u8],
         cx: &mut Context,
     ) -> Option<Said<'i>> {
-        while let Life::Open(member) = &mut self.life {
+        loop {
+            let (member, last) = match &mut self.life {
+                Life::Open(member) => (member, false),
+                Life::Closing(closing) => match closing.speaker_mut() {
+                    Some(member) => (member, true),
+                    None => return None,
+                },
+                _ => return None,
+            };
             if cx.frames_left == 0 || cx.is_full() {
                 return None;
             }
@@ -59,7 +67,11 @@ impl Conn {
                     if limits.compression {
                         cx.inflated(data.len());
                     }
-                    if cx.message_rates.is_on()
+                    if last {
+                        if let Some(said) = self.on_last_words(data, cx) {
+                            return Some(said);
+                        }
+                    } else if cx.message_rates.is_on()
                         && cx.settings.heartbeat.as_deref() != Some(&data[..])
                         && !cx.message_rates.allows(link, cx.now)
                     {
@@ -72,19 +84,24 @@ impl Conn {
                         return Some(said);
                     }
                 }
+                Ok(Some(Event::Ping(_))) if last => {}
                 Ok(Some(Event::Ping(payload))) => {
                     member.pongs += (payload.len() + frame::MAX_HEADER) as u32;
                     cx.queued(1);
                     frame::append(Opcode::Pong, &payload, &mut cx.replies);
                 }
                 Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(_))) if last => {
+                    *input = &mut [];
+                    self.end_last_words(link, false, cx);
+                }
+                Err(error) if last => self.end_last_words(link, !error.is_of_a_close(), cx),
                 Ok(Some(Event::Close(close))) => {
                     self.on_close(link, close.map(|(code, _)| code), cx)
                 }
                 Err(error) => self.on_broken(link, &error, cx),
             }
         }
-        None
     }
 
     #[cold]
@@ -97,48 +114,15 @@ impl Conn {
         }
     }
 
-    /// What a browser says before its own close frame, when the server has said goodbye: messages
-    /// are published as before, and nothing is answered. As for what stays in `input`, see
-    /// [`Conn::frames`].
+    /// A message that a browser says when the server has said goodbye: it is published as before,
+    /// and nothing is answered.
     #[cold]
-    #[inline(never)]
-    pub(super) fn last_words<'i>(
-        &mut self,
-        link: LinkId,
-        input: &mut &'i mut [u8],
-        cx: &mut Context,
-    ) -> Option<Said<'i>> {
-        while let Life::Closing(closing) = &mut self.life
-            && let Some(member) = closing.speaker_mut()
-        {
-            if cx.frames_left == 0 || cx.is_full() {
-                return None;
-            }
-            let limits = Limits { compression: member.form.window_bits > 0, ..cx.limits };
-            cx.inflater.begin_windows(member.client_bits);
-            let frames = &mut cx.frames_left;
-            match member.reader.next_of(input, &limits, &mut cx.inflater, frames) {
-                Ok(None) => return None,
-                Ok(Some(Event::Message { data, .. })) => {
-                    if limits.compression {
-                        cx.inflated(data.len());
-                    }
-                    if cx.settings.heartbeat.as_deref() != Some(&data[..]) {
-                        cx.metrics.messages_in_total += 1;
-                        if !data.is_empty() {
-                            return Some(Said::Message(data));
-                        }
-                    }
-                }
-                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
-                Ok(Some(Event::Close(_))) => {
-                    *input = &mut [];
-                    self.end_last_words(link, false, cx);
-                }
-                Err(error) => self.end_last_words(link, !error.is_of_a_close(), cx),
-            }
+    fn on_last_words<'i>(&mut self, data: Cow<'i, [u8]>, cx: &mut Context) -> Option<Said<'i>> {
+        if cx.settings.heartbeat.as_deref() == Some(&data[..]) {
+            return None;
         }
-        None
+        cx.metrics.messages_in_total += 1;
+        (!data.is_empty()).then_some(Said::Message(data))
     }
 
     /// What is left of last words when they end: nothing, or, behind what breaks the protocol, the

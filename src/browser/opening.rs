@@ -50,7 +50,7 @@ impl Conn {
             }
             Life::Closing(_) => {
                 if self.has_last_words() {
-                    let said = self.last_words(link, input, cx);
+                    let said = self.frames(link, input, cx);
                     if said.is_some() || self.has_last_words() {
                         return said;
                     }

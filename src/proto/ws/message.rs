@@ -111,8 +111,6 @@ impl Reader {
 
     /// Does what [`Reader::next_with`] does, but looks at no more than `frames` frames or pieces of
     /// them, which it counts down: `None` also when it is 0, and the rest is left in `input`.
-    // The way of every frame: a call of it would cost a twentieth of an echo.
-    #[inline(always)]
     pub fn next_of<'a>(
         &mut self,
         input: &mut &'a mut [u8],
@@ -148,7 +146,6 @@ impl Reader {
         control.capacity() + bytes
     }
 
-    #[inline(always)]
     fn advance<'a>(
         &mut self,
         input: &mut &'a mut [u8],
