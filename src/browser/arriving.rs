@@ -13,7 +13,7 @@ use super::handshake::{self, Decision, Examined, Request};
 use super::life::is_bare;
 use super::refusal::{self, Refusal};
 use crate::access::crowds::Network;
-use crate::access::proxies::{Transport, Via};
+use crate::access::proxies::{Told, Transport, Via};
 use crate::access::sources::{Unidentified, WhoAsks};
 use crate::link::LinkId;
 use crate::proto::http::{self, Scheme};
@@ -193,11 +193,11 @@ fn examine(
         Examined::Forwarded(upstream) => {
             let settings = &cx.settings;
             // What nobody has said who is believed is not said of us.
-            let scheme = match whence.via {
-                Via::Forwarding => client.scheme(&head),
-                _ => None,
+            let scheme = match (client.scheme, whence.way) {
+                (Told::Known(Some(scheme)), _) => scheme,
+                (_, Transport::Secure) => Scheme::Https,
+                _ => Scheme::Http,
             };
-            let scheme = scheme.unwrap_or(Scheme::Http);
             let asker = Asker { address: client.address, scheme };
             let to = (upstream, &settings.front.upstreams[upstream]);
             match upstream::forward(&head, &bytes[..length], asker, to) {
