@@ -93,7 +93,7 @@ pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
 pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
 pub use browser::settings::{CompressionFor, Refuse, Settings};
-pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher};
+pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher, RedisTls};
 pub use fanout::overflow::Overflows;
 pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
 pub use net::{Reactor, ReactorError};

@@ -140,7 +140,7 @@ impl Socket {
         let failed =
             |error: io::Error| End::Failed(format!("no connection to {}: {error}", url.authority));
         let target = Target::Tcp { host: url.host.clone(), port: url.port };
-        let mut stream = Stream::dial(&target, deadline).map_err(failed)?;
+        let mut stream = Stream::dial(&target, None, deadline).map_err(failed)?;
         let key = client::key(random.bytes().map_err(failed)?);
         let offer = protocols.join(", ");
         let mut lines: Vec<(&str, &str)> =

@@ -64,6 +64,10 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     front::WAITING,
     front::KEEP_ALIVE,
     redis::URL,
+    redis::CA,
+    redis::CERT,
+    redis::KEY,
+    redis::NAME,
     Flag {
         name: "resp",
         variable: "WSLOOP_RESP",
@@ -477,6 +481,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
                too, where something says who a browser belongs to, and with `--require-login`",
     },
     front::METRICS,
+    running::HEALTH,
+    running::ADMIN,
+    running::ADMIN_TOKEN_FILE,
     front::ECHO,
     Flag {
         name: "log",

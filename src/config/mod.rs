@@ -14,7 +14,7 @@ mod flags;
 mod front;
 mod machine;
 mod pages;
-mod redis;
+pub(crate) mod redis;
 pub(crate) mod redis_url;
 mod reload;
 mod running;
@@ -30,7 +30,7 @@ use clap::ArgMatches;
 use tracing::level_filters::LevelFilter;
 
 use crate::browser::settings::Settings;
-use crate::net::ServerTls;
+use crate::net::TlsUses;
 
 pub use check::Check;
 pub(crate) use check::check;
@@ -46,10 +46,12 @@ pub struct Config {
     /// Where to listen: `HOST:PORT` each, with an IPv6 address in brackets, behind `https://` by
     /// TLS; port 0 is any free one.
     pub listen: Vec<String>,
-    /// What is shown to who comes by TLS, where that is spoken.
-    pub tls: Option<ServerTls>,
+    /// What TLS is spoken with, where it is.
+    pub tls: TlsUses,
     /// Where the embedded broker answers Redis clients, if it does.
     pub resp: Option<Resp>,
+    /// Where those who run the server are answered: `HOST:PORT` or `unix:PATH`.
+    pub admin: Option<String>,
     /// The least severe level that is logged.
     pub log: LevelFilter,
     /// Lines for the log about what is probably a mistake. These and the notes are to be logged
@@ -181,9 +183,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, tls: _, resp, log, warnings, notes, settings, demo, given: _ } =
-            config;
-        format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
+        let Config { listen, resp, admin, log, warnings, notes, settings, demo, .. } = config;
+        format!("{listen:?} {resp:?} {admin:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
     }
 
     #[test]

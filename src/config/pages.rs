@@ -104,6 +104,10 @@ impl Chat {
             Some(RedisSettings { target: Target::Tcp { host, port }, .. }) => {
                 place(host, *port, option);
             }
+            Some(RedisSettings { target: Target::Tls { host, port }, .. }) => {
+                place(host, *port, option);
+                words.push("--tls".to_owned());
+            }
             None => {
                 let local = resp.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
                 let Some(address) = local.or(resp.first()) else { return String::new() };

@@ -1,10 +1,14 @@
-//! L4: the flags that say which Redis, and how it is reached.
+//! L4: the flags that say which Redis, and how it is reached by TLS.
 
 use super::draft::ServerDraft;
 use super::redis_url;
+use super::sources;
 use super::table::Absent::Words;
 use super::table::Takes::Text;
-use super::table::{Flag, put};
+use super::table::{Flag, Wrong, put};
+use crate::broker::RedisSettings;
+use crate::link::Target;
+use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
 /// Where it is.
 pub(super) const URL: Flag<ServerDraft> = Flag {
@@ -12,6 +16,93 @@ pub(super) const URL: Flag<ServerDraft> = Flag {
     variable: "WSLOOP_REDIS",
     takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
     default: Words("none, an embedded broker"),
-    help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]` (or \
-           `valkey://`) or `redis+unix:///path?db=N`",
+    help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
+           TLS (or `valkey://`, `valkeys://`), or `redis+unix:///path?db=N`",
 };
+
+/// Whom it is believed from.
+pub(super) const CA: Flag<ServerDraft> = Flag {
+    name: "redis-ca",
+    variable: "WSLOOP_REDIS_CA",
+    takes: Text("FILE", |draft, text| put(&mut draft.redis_tls.ca, file(text))),
+    default: Words("the authorities of this system"),
+    help: CA_HELP,
+};
+
+/// What is shown to it.
+pub(super) const CERT: Flag<ServerDraft> = Flag {
+    name: "redis-cert",
+    variable: "WSLOOP_REDIS_CERT",
+    takes: Text("FILE", |draft, text| put(&mut draft.redis_tls.cert, file(text))),
+    default: Words("none"),
+    help: CERT_HELP,
+};
+
+/// Its key.
+pub(super) const KEY: Flag<ServerDraft> = Flag {
+    name: "redis-key",
+    variable: "WSLOOP_REDIS_KEY",
+    takes: Text("FILE", |draft, text| put(&mut draft.redis_tls.key, file(text))),
+    default: Words("none"),
+    help: KEY_HELP,
+};
+
+/// Its name.
+pub(super) const NAME: Flag<ServerDraft> = Flag {
+    name: "redis-server-name",
+    variable: "WSLOOP_REDIS_SERVER_NAME",
+    takes: Text("NAME", |draft, text| put(&mut draft.redis_tls.name, Ok(text.to_owned()))),
+    default: Words("the host of the URL"),
+    help: NAME_HELP,
+};
+
+/// What they say of themselves, wherever there are such flags.
+pub(crate) const CA_HELP: &str =
+    "PEM file with the authority that has signed the certificate of a `rediss://` Redis";
+pub(crate) const CERT_HELP: &str = "PEM file with the certificate to show to it, if it wants one";
+pub(crate) const KEY_HELP: &str = "PEM file with the private key of that certificate";
+pub(crate) const NAME_HELP: &str = "Name that its certificate is to be for";
+
+/// How a Redis is reached by TLS, in files.
+#[derive(Default)]
+pub(crate) struct RedisTlsDraft {
+    pub ca: Option<PemFile>,
+    pub cert: Option<PemFile>,
+    pub key: Option<PemFile>,
+    pub name: Option<String>,
+}
+
+impl RedisTlsDraft {
+    /// How that Redis is asked, if it is by TLS.
+    pub(crate) fn finish(self, redis: Option<&RedisSettings>) -> Result<Option<ClientTls>, Wrong> {
+        let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
+        if !matches!(redis, Some(RedisSettings { target: Target::Tls { .. }, .. })) {
+            let why = "is for TLS, which is spoken with --redis rediss://…";
+            return match self {
+                RedisTlsDraft { ca: Some(_), .. } => wrong("redis-ca", why),
+                RedisTlsDraft { cert: Some(_), .. } => wrong("redis-cert", why),
+                RedisTlsDraft { key: Some(_), .. } => wrong("redis-key", why),
+                RedisTlsDraft { name: Some(_), .. } => wrong("redis-server-name", why),
+                _ => Ok(None),
+            };
+        }
+        let pair = match (self.cert, self.key) {
+            (Some(chain), Some(key)) => Some(Pair { chain, key }),
+            (None, None) => None,
+            (Some(_), None) => return wrong("redis-cert", "has no key; give --redis-key"),
+            (None, Some(_)) => return wrong("redis-key", "is no one's; give --redis-cert"),
+        };
+        let asked = ClientTls::new(self.ca.as_ref(), pair.as_ref(), self.name.as_deref());
+        asked.map(Some).map_err(|error| match error {
+            AskError::Authority(why) => Wrong { flag: "redis-ca", why },
+            AskError::Pair(PairError::Chain(why)) => Wrong { flag: "redis-cert", why },
+            AskError::Pair(PairError::Key(why)) => Wrong { flag: "redis-key", why },
+            AskError::Name(why) => Wrong { flag: "redis-server-name", why },
+        })
+    }
+}
+
+/// A PEM file.
+pub(crate) fn file(text: &str) -> Result<PemFile, String> {
+    sources::read(text).map(|(path, text)| PemFile { path, text })
+}

@@ -1,6 +1,7 @@
 //! L4: the URL of a Redis.
 //!
-//! `redis://[user:password@]host[:port][/db]`, `valkey://` for the same, and
+//! `redis://[user:password@]host[:port][/db]`, `rediss://` for the same by TLS, `valkey://` and
+//! `valkeys://` for both, and
 //! `redis+unix://[user:password@]/path[?db=N]` (`unix://` for short), with percent escapes in user,
 //! password and path. What is wrong is said without repeating any part of the URL that may be a
 //! password, which is every part.
@@ -11,8 +12,8 @@ use crate::broker::RedisSettings;
 use crate::link::Target;
 use crate::link::authority;
 
-const FORM: &str =
-    "write redis://[user:password@]host[:port][/db] or redis+unix:///path/of/socket?db=0";
+const FORM: &str = "write redis://[user:password@]host[:port][/db], rediss:// for TLS, or \
+     redis+unix:///path/of/socket?db=0";
 const DEFAULT_PORT: u16 = 6379;
 
 /// Reads a URL. It says nothing about time and room, which the caller fills in.
@@ -27,9 +28,6 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         return Err(format!("the URL has no scheme; {FORM}"));
     };
     let scheme = scheme.to_ascii_lowercase();
-    if matches!(scheme.as_str(), "rediss" | "valkeys") {
-        return Err(no_tls());
-    }
     let (rest, query) = match rest.split_once('?') {
         Some((rest, query)) => (rest, Some(query)),
         None => (rest, None),
@@ -47,23 +45,24 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
     };
     let (user, password) = userinfo.map_or(Ok((None, None)), credentials)?;
     let (target, db) = match scheme.as_str() {
-        "redis" | "valkey" if query.is_some() => {
+        "redis" | "valkey" | "rediss" | "valkeys" if query.is_some() => {
             return Err(format!("the URL has a query, which only redis+unix takes; {FORM}"));
+        }
+        "rediss" | "valkeys" => {
+            (secured(tcp_target(host)?), database(path.trim_start_matches('/'))?)
         }
         "redis" | "valkey" => (tcp_target(host)?, database(path.trim_start_matches('/'))?),
         "unix" | "redis+unix" if !host.is_empty() => {
             return Err(format!("the path of the socket must begin with a slash; {FORM}"));
         }
         "unix" | "redis+unix" => (unix_target(path)?, query_database(query)?),
-        _ => return Err(format!("the URL's scheme is neither redis nor redis+unix; {FORM}")),
+        _ => {
+            return Err(format!(
+                "the URL's scheme is none of redis, rediss and redis+unix; {FORM}"
+            ));
+        }
     };
     Ok(RedisSettings { target, user, password, db, timeout_ms: 0, buffer_limit: 0, window: 0 })
-}
-
-fn no_tls() -> String {
-    "TLS to Redis is not spoken; use redis:// to a Redis on this machine or a private network, or \
-     to a tunnel such as stunnel"
-        .to_owned()
 }
 
 /// `user:password`, `:password` for the default user; a nameless empty password is none.
@@ -80,6 +79,14 @@ fn credentials(userinfo: &str) -> Result<(Option<String>, Option<String>), Strin
 
 fn tcp_target(authority: &str) -> Result<Target, String> {
     authority::tcp(authority, DEFAULT_PORT).map_err(|why| format!("{why}; {FORM}"))
+}
+
+/// The same address, by TLS.
+fn secured(target: Target) -> Target {
+    match target {
+        Target::Tcp { host, port } => Target::Tls { host, port },
+        other => other,
+    }
 }
 
 fn unix_target(path: &str) -> Result<Target, String> {
@@ -136,6 +143,7 @@ mod tests {
     #[test]
     fn urls_that_make_sense() {
         let tcp = |host: &str, port| Target::Tcp { host: host.to_owned(), port };
+        let tls = |host: &str, port| Target::Tls { host: host.to_owned(), port };
         let unix = |path: &str| Target::Unix(PathBuf::from(path));
         let cases = [
             ("redis://h", tcp("h", 6379), None, None, 0),
@@ -152,6 +160,8 @@ mod tests {
             ("redis://u%3a:%2F%3f%C3%A9@h", tcp("h", 6379), Some("u:"), Some("/?é"), 0),
             ("valkey://u:p@h:7/2", tcp("h", 7), Some("u"), Some("p"), 2),
             ("Valkey://h", tcp("h", 6379), None, None, 0),
+            ("rediss://u:p@h/2", tls("h", 6379), Some("u"), Some("p"), 2),
+            ("VALKEYS://[::1]:7", tls("::1", 7), None, None, 0),
             ("redis+unix:///run/r.sock", unix("/run/r.sock"), None, None, 0),
             ("redis+unix:///run/r.sock?db=4", unix("/run/r.sock"), None, None, 4),
             ("unix:///a%20b?db=", unix("/a b"), None, None, 0),
@@ -177,11 +187,11 @@ mod tests {
             ("", "leave it out"),
             ("hush", "no scheme"),
             ("hush:6379", "no scheme"),
-            ("http://hush", "neither redis nor redis+unix"),
-            ("redis+socket:///hush", "neither redis nor redis+unix"),
-            ("rediss://u:hush@h", "TLS to Redis is not spoken"),
-            ("valkeys://hush@h", "TLS to Redis is not spoken"),
-            ("rediss://h:6380/0?ssl_cert_reqs=hush", "TLS to Redis is not spoken"),
+            ("http://hush", "none of redis, rediss and redis+unix"),
+            ("redis+socket:///hush", "none of redis, rediss and redis+unix"),
+            ("rediss://hush@h", "no colon before the @"),
+            ("rediss:///hush", "the host is missing"),
+            ("valkeys://h:6380/0?ssl_cert_reqs=hush", "a query, which only redis+unix takes"),
             ("redis:// hush@h", "white space"),
             ("redis://h\nhush", "white space"),
             ("redis://", "host is missing"),

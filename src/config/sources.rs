@@ -156,7 +156,7 @@ pub(super) fn password(path: &str) -> Result<Vec<u8>, String> {
 }
 
 /// A file with keys, or with a secret, and what it says.
-fn read(path: &str) -> Result<(String, Vec<u8>), String> {
+pub(super) fn read(path: &str) -> Result<(String, Vec<u8>), String> {
     let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", quoted(path));
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;

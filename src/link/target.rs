@@ -12,6 +12,13 @@ pub enum Target {
         /// TCP port.
         port: u16,
     },
+    /// The same, spoken with by TLS.
+    Tls {
+        /// Name or address, without brackets; its certificate is to be for it.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
     /// A Unix socket's path.
     Unix(PathBuf),
 }
@@ -19,8 +26,10 @@ pub enum Target {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Target::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Target::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Target::Tcp { host, port } | Target::Tls { host, port } if host.contains(':') => {
+                write!(f, "[{host}]:{port}")
+            }
+            Target::Tcp { host, port } | Target::Tls { host, port } => write!(f, "{host}:{port}"),
             Target::Unix(path) => write!(f, "{}", path.display()),
         }
     }

@@ -42,7 +42,8 @@ impl Dials {
     pub(super) fn begin(&mut self, link: LinkId, target: Target) -> io::Result<Option<Stream>> {
         match target {
             Target::Unix(path) => UnixStream::connect(path).map(|s| Some(Stream::Unix(s))),
-            Target::Tcp { host, port } => match host.parse::<IpAddr>() {
+            Target::Tcp { host, port } | Target::Tls { host, port } => match host.parse::<IpAddr>()
+            {
                 Ok(address) => {
                     self.untried.push((link, [SocketAddr::new(address, port)].into()));
                     self.next(link).map(Some)

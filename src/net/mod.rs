@@ -13,6 +13,7 @@ mod leaving;
 mod listen;
 mod lookup;
 mod notify;
+mod process;
 mod reactor;
 mod remote;
 mod signals;
@@ -25,12 +26,12 @@ mod writing;
 
 use std::hash::{BuildHasher, RandomState};
 
-pub use listen::RespSockets;
+pub use listen::{AdminSockets, RespSockets};
 pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
-pub use tls::ServerTls;
-pub(crate) use tls::{Pair, PairError, PemFile};
+pub use tls::TlsUses;
+pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;
@@ -55,10 +56,10 @@ pub enum ReactorError {
 
 /// A loop that listens on the addresses, `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`, and will
 /// serve until a signal asks for the end, SIGHUP if `hangups_end`. This process listens on the
-/// sockets `beside` already. Where TLS is spoken, `tls` is shown.
+/// sockets `beside` already. `tls` is what TLS is spoken with.
 pub fn listen(
     addresses: &[String],
-    tls: Option<ServerTls>,
+    tls: TlsUses,
     beside: Option<&RespSockets>,
     settings: Settings,
     hangups_end: bool,

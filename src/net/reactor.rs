@@ -22,17 +22,18 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::ReactorError;
+use super::clock;
 use super::dial::Dials;
 use super::heap::Heap;
 use super::inherited;
 use super::leaving::Ending;
-use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
+use super::listen::{Accepted, AdminSockets, Comers, Listener, RespSockets, listen_for};
 use super::notify::{Notify, Watchdog};
 use super::remote::News;
 use super::signals::Signals;
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sweep::is_after_pause;
-use super::tls::{ServerTls, Tls};
+use super::tls::{Tls, TlsUses};
 use crate::link::places::Places;
 use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
 use crate::server::Server;
@@ -67,6 +68,11 @@ pub struct Reactor {
     pub(super) scratch: Box<[u8]>,
     pub(super) tls: Tls,
     pub(super) start: Instant,
+    /// When that was, in seconds of Unix time.
+    pub(super) began_s: f64,
+    /// When messages arrived that are not written yet, and how many had before.
+    pub(super) arrived: Option<Instant>,
+    pub(super) deliveries: u64,
     pub(super) now: Now,
     pub(super) accept_after_ms: u64,
     pub(super) said_no_descriptors: bool,
@@ -86,14 +92,14 @@ pub struct Reactor {
 impl Reactor {
     /// Listens on every address that the given ones stand for.
     pub fn bind(addresses: &[String], server: Server) -> Result<Self, ReactorError> {
-        Reactor::bind_beside(None, addresses, None, server)
+        Reactor::bind_beside(None, addresses, TlsUses::default(), server)
     }
 
     /// The same, where this process listens on some sockets already.
     pub(super) fn bind_beside(
         beside: Option<&RespSockets>,
         addresses: &[String],
-        tls: Option<ServerTls>,
+        tls: TlsUses,
         server: Server,
     ) -> Result<Self, ReactorError> {
         let poll = Poll::new()?;
@@ -109,8 +115,11 @@ impl Reactor {
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
-            tls: Tls::showing(tls),
+            tls: Tls::of(tls),
             start: Instant::now(),
+            began_s: clock::unix_s(),
+            arrived: None,
+            deliveries: 0,
             now: Now::default(),
             accept_after_ms: 0,
             said_no_descriptors: false,
@@ -148,6 +157,11 @@ impl Reactor {
             None => listener.socket.path(),
         };
         browsers.filter_map(place).collect()
+    }
+
+    /// Answers those who run the server, at these addresses.
+    pub fn answer_operators(&mut self, sockets: AdminSockets) -> Result<(), ReactorError> {
+        self.accept_from(sockets.0)
     }
 
     /// Answers Redis clients of the embedded broker as well.
@@ -208,6 +222,7 @@ impl Reactor {
         self.watchdog.beat(self.now.mono_ms);
         self.server.tick(self.now);
         self.put_out();
+        self.note_turn(woken);
         let held = self.server.metrics().memory_bytes;
         self.heap.note(held, self.server.grown(), self.now.mono_ms);
         Ok(())
@@ -360,7 +375,16 @@ impl Reactor {
 
     pub(super) fn dial(&mut self, link: LinkId, target: Target) {
         let comes_first = self.server.comes_first(link);
-        self.insert(link, Socket::unmade(link.generation, comes_first));
+        let mut socket = Socket::unmade(link.generation, comes_first);
+        let begun = match &target {
+            Target::Tls { host, .. } => self.tls.begin_with(link, host),
+            _ => Ok(()),
+        };
+        socket.secured = matches!(target, Target::Tls { .. });
+        self.insert(link, socket);
+        if let Err(why) = begun {
+            return self.hung_up(link, Cause::Tls(why));
+        }
         match self.dials.begin(link, target) {
             Ok(None) => self.server.handle(Input::LookingUp { link }, self.now),
             Ok(Some(stream)) => self.on_stream(link, Ok(stream)),
@@ -403,10 +427,18 @@ impl Reactor {
             Ok(true) => {
                 entry.made = true;
                 entry.stream.send_at_once();
-                self.dials.end(link);
-                self.server.handle(Input::Connected { link }, self.now);
+                match entry.secured {
+                    false => self.on_connected(link),
+                    true => self.greet(link),
+                }
             }
         }
+    }
+
+    /// A link that was dialed is made, and its TLS handshake is done if it has one.
+    pub(super) fn on_connected(&mut self, link: LinkId) {
+        self.dials.end(link);
+        self.server.handle(Input::Connected { link }, self.now);
     }
 
     fn on_dial_failed(&mut self, link: LinkId, error: &io::Error) {

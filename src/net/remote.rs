@@ -12,15 +12,15 @@ use signal_hook::consts::SIGHUP;
 
 use super::reactor::Reactor;
 use super::signals::is_ignored;
-use super::tls::ServerTls;
+use super::tls::TlsUses;
 use crate::browser::settings::Settings;
 
 /// What the server is to be from now on.
 #[derive(Debug)]
 pub(super) struct Renewed {
     settings: Settings,
-    /// What is shown to browsers that come by TLS.
-    tls: Option<ServerTls>,
+    /// What TLS is spoken with.
+    tls: TlsUses,
 }
 
 /// Tells the loop from another thread.
@@ -38,7 +38,7 @@ impl Remote {
 
     /// Has the server take over what can change while conns are open. What is told after the end
     /// is told nobody.
-    pub fn renew(&self, settings: Settings, tls: Option<ServerTls>) {
+    pub fn renew(&self, settings: Settings, tls: TlsUses) {
         let told = self.sender.send(Renewed { settings, tls });
         let _ = told.map(|()| self.waker.wake());
     }
@@ -86,10 +86,7 @@ impl Reactor {
     pub(super) fn on_news(&mut self) {
         while let Some(Renewed { settings, tls }) = self.news.take() {
             self.server.renew(settings);
-            // Without a certificate nobody could be answered who comes by TLS.
-            if tls.is_some() && self.tls.shown.is_some() {
-                self.tls.shown = tls;
-            }
+            self.tls.uses.renew(tls);
         }
     }
 }

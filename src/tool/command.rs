@@ -190,7 +190,7 @@ mod tests {
             &["--expire=redis://u:hu\"sh@h"],
             &["--redis=u:hush@h"],
             &["--redis=http://u:hush@h"],
-            &["--redis=rediss://u:hush@h"],
+            &["--redis=rediss://u:hush@h:port"],
             &["--redis=redis://u:hush/@h"],
             &["--redis=redis://u:hush%zz@h"],
             &["--redis=redis://u:hush@h:port"],

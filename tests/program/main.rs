@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod browser;
 mod cli;
 mod clients;
@@ -18,6 +19,7 @@ mod publish;
 mod publisher;
 mod redis;
 mod redis_conditions;
+mod redis_tls;
 mod regressions;
 mod reload;
 mod resp_port;

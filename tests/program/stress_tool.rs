@@ -288,7 +288,10 @@ fn wrong_use_is_one_line_with_the_way_to_mend_it() {
             &["ws://h/ws/{n}", "--redis=redis://h", "--channel=a"],
             "--channel: and the URL must have",
         ),
-        (&[good, "--redis=rediss://h"], "--redis: TLS to Redis is not spoken"),
+        (
+            &[good, "--redis=rediss://h"],
+            "--redis: is asked by TLS, which this command does not speak",
+        ),
         (&[good, "--client=1"], "a similar argument exists: '--clients'"),
     ];
     for (args, words) in cases {

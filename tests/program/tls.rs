@@ -8,8 +8,9 @@ mod reading;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread;
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind};
@@ -191,6 +192,35 @@ fn certificates_are_read_again() {
     stays.send("still here");
     stays.expect(&["still here"]);
     stays.close();
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn the_application_behind_it_is_told_that_it_is_secure() {
+    let application = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let upstream = format!("http://{}", application.local_addr().expect("an address"));
+    let site = Site::start(&["--upstream", &upstream]);
+    let mut stream = connect(site.address(), &site.client, "localhost").expect("a handshake");
+    // It gives back what it is asked, twice over one connection.
+    thread::spawn(move || {
+        let (mut stream, _) = application.accept().expect("a connection");
+        let mut room = [0; 4096];
+        while let Ok(n @ 1..) = stream.read(&mut room) {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {n}\r\n\r\n");
+            let _ = stream.write_all(&[head.as_bytes(), &room[..n]].concat());
+        }
+    });
+    for more in ["", "X-Forwarded-Proto: http\r\n"] {
+        let request = format!("GET /page HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+        stream.write_all(request.as_bytes()).expect("it is taken");
+        let (response, body) = Response::read_head(&mut stream);
+        let length = response.header("content-length").expect("a length").parse().expect("one");
+        let mut rest = vec![0; length];
+        rest[..body.len()].copy_from_slice(&body);
+        stream.read_exact(&mut rest[body.len()..]).expect("a body");
+        let asked = String::from_utf8(rest).expect("text").to_ascii_lowercase();
+        assert_eq!(asked.matches("x-forwarded-proto: https\r\n").count(), 1, "{asked}");
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::access::channel::Audience;
 pub enum Error {
     /// The URL makes no sense; why, without repeating what may be a password.
     Url(String),
+    /// What a `rediss://` Redis was to be asked with will not do; why.
+    Tls(String),
     /// The prefix ends with a colon, or a part of it between colons is the word of an audience, so
     /// that names could be taken for others.
     Prefix(String),
@@ -69,7 +71,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Url(why) => f.write_str(why),
+            Error::Url(why) | Error::Tls(why) => f.write_str(why),
             Error::Prefix(prefix) => write!(
                 f,
                 "the prefix {prefix:?} ends with a colon, or has broadcast, group, user or session \

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::stream::Stream;
 use crate::broker::RedisSettings;
+use crate::net::ClientTls;
 use crate::proto::resp::{self, Decoder, Item, Reply};
 
 /// The largest value that a Redis keeps unless it is told otherwise, in bytes.
@@ -41,10 +42,14 @@ pub(crate) enum Fault {
 
 impl Link {
     /// Connects and logs in, within `timeout` altogether. Later each exchange may take as long.
-    pub(crate) fn dial(settings: &RedisSettings, timeout: Duration) -> Result<Link, Fault> {
+    pub(crate) fn dial(
+        settings: &RedisSettings,
+        tls: Option<&ClientTls>,
+        timeout: Duration,
+    ) -> Result<Link, Fault> {
         let now = Instant::now();
         let deadline = now + timeout;
-        let stream = Stream::dial(&settings.target, deadline)
+        let stream = Stream::dial(&settings.target, tls, deadline)
             .map_err(|error| Fault::Unreachable(error.to_string()))?;
         let mut link = Link { stream, decoder: Decoder::new(MAX_VALUE), timeout, heard: now };
         match link.log_in(settings, deadline) {
@@ -185,7 +190,7 @@ mod tests {
             }
             let _ = stream.read(&mut room);
         });
-        let mut link = Link::dial(&settings, Duration::from_secs(20)).expect("a server");
+        let mut link = Link::dial(&settings, None, Duration::from_secs(20)).expect("a server");
         assert!(link.is_alive(), "it is trusted when it was heard just now");
         link.heard = link.heard.checked_sub(TRUSTED).expect("the machine is up for longer");
         if answer.is_none() {

@@ -41,16 +41,20 @@
 
 mod error;
 pub(crate) mod link;
+mod secured;
 pub(crate) mod stream;
 
 use std::time::Duration;
 
 pub use error::Error;
+pub use secured::RedisTls;
 
 use crate::access::channel::Audience;
 use crate::broker::RedisSettings;
 use crate::config::redis_url;
 use crate::config::values::LONGEST_EXPIRE_S;
+use crate::link::Target;
+use crate::net::ClientTls;
 use crate::proto::resp::{self, Reply};
 use crate::proto::ws::frame::{MAX_CONTROL, may_be_sent};
 use link::{Fault, Link};
@@ -87,6 +91,8 @@ pub struct Publisher {
     settings: RedisSettings,
     prefix: String,
     timeout: Duration,
+    /// How it is asked by TLS, once that is known.
+    tls: Option<ClientTls>,
     link: Option<Link>,
 }
 
@@ -107,12 +113,21 @@ const MAX_FACILITY_BYTES: usize = 512;
 const MAX_REASON_BYTES: usize = MAX_CONTROL - 2;
 
 impl Publisher {
-    /// A publisher through the Redis at `url`: `redis://[user:password@]host[:port][/db]` or
-    /// `redis+unix://[user:password@]/path[?db=N]`. It connects when it is first used.
+    /// A publisher through the Redis at `url`: `redis://[user:password@]host[:port][/db]`,
+    /// `rediss://` for the same by TLS, or `redis+unix://[user:password@]/path[?db=N]`. It connects
+    /// when it is first used.
     pub fn new(url: &str) -> Result<Publisher, Error> {
         // Time and room are the publisher's own affair.
         let settings = redis_url::parse(url).map_err(Error::Url)?;
-        Ok(Publisher { settings, prefix: String::new(), timeout: TIMEOUT, link: None })
+        let (prefix, timeout) = (String::new(), TIMEOUT);
+        Ok(Publisher { settings, prefix, timeout, tls: None, link: None })
+    }
+
+    /// With what a `rediss://` Redis is to be asked with, besides what is said by default: it is
+    /// believed when one of the system's authorities has signed that it is the host of the URL.
+    pub fn tls(mut self, tls: &RedisTls<'_>) -> Result<Publisher, Error> {
+        self.tls = Some(tls.read().map_err(Error::Tls)?);
+        Ok(self)
     }
 
     /// With the prefix of names that the server was given as `--prefix`; none by default.
@@ -126,6 +141,17 @@ impl Publisher {
     pub fn timeout(mut self, timeout: Duration) -> Publisher {
         self.timeout = timeout;
         self
+    }
+
+    /// The same with what was read already.
+    pub(crate) fn asking(mut self, tls: Option<ClientTls>) -> Publisher {
+        self.tls = tls;
+        self
+    }
+
+    /// The Redis that it publishes through.
+    pub(crate) fn redis(&self) -> &RedisSettings {
+        &self.settings
     }
 
     /// Begins a publish or a fetch: say to whom, then do it.
@@ -261,7 +287,11 @@ impl Publisher {
                 }
             }
         }
-        let mut link = Link::dial(&self.settings, self.timeout)?;
+        if self.tls.is_none() && matches!(self.settings.target, Target::Tls { .. }) {
+            let tls = RedisTls::default().read();
+            self.tls = Some(tls.map_err(Fault::Unreachable)?);
+        }
+        let mut link = Link::dial(&self.settings, self.tls.as_ref(), self.timeout)?;
         link.exchange(commands, replies, on_reply)?;
         self.link = Some(link);
         Ok(())

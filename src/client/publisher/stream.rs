@@ -9,9 +9,11 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::link::Target;
+use crate::net::ClientTls;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -20,33 +22,57 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// By TLS.
+    Tls(Box<StreamOwned<ClientConnection, Timely>>),
+}
+
+/// A TCP socket below something that reads and writes it as often as it likes, until then.
+#[derive(Debug)]
+pub(crate) struct Timely {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Read for Timely {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(left(self.until)?))?;
+        self.stream.read(room).map_err(timely)
+    }
+}
+
+impl Write for Timely {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(left(self.until)?))?;
+        self.stream.write(bytes).map_err(timely)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Stream {
-    /// Connects. The addresses of a name are tried one after another, each with its share of the
-    /// time that is left, because one of them may swallow what is sent to it.
-    pub(crate) fn dial(target: &Target, deadline: Instant) -> io::Result<Stream> {
-        let (host, port) = match target {
-            Target::Unix(path) => return dial_unix(path, deadline),
-            Target::Tcp { host, port } => (host, *port),
-        };
-        let addresses = match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => look_up(host.clone(), port, deadline)?,
-        };
-        let mut failure = io::Error::new(ErrorKind::NotFound, "the name has no address");
-        for (address, untried) in addresses.iter().zip((1..=addresses.len()).rev()) {
-            let share = left(deadline)? / u32::try_from(untried).unwrap_or(u32::MAX);
-            let share = share.max(Duration::from_millis(1));
-            match TcpStream::connect_timeout(address, share) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Stream::Tcp(stream));
+    /// Connects, and is done with the handshake of TLS where that is spoken, with `tls`.
+    pub(crate) fn dial(
+        target: &Target,
+        tls: Option<&ClientTls>,
+        deadline: Instant,
+    ) -> io::Result<Stream> {
+        match target {
+            Target::Unix(path) => dial_unix(path, deadline),
+            Target::Tcp { host, port } => dial_tcp(host, *port, deadline).map(Stream::Tcp),
+            Target::Tls { host, port } => {
+                let unknown = || io::Error::other("nothing says whom to believe");
+                let connection = tls.ok_or_else(unknown)?.connection(host);
+                let connection = connection.map_err(io::Error::other)?;
+                let stream = Timely { stream: dial_tcp(host, *port, deadline)?, until: deadline };
+                let mut stream = StreamOwned::new(connection, stream);
+                while stream.conn.is_handshaking() {
+                    stream.conn.complete_io(&mut stream.sock)?;
                 }
-                Err(error) => failure = error,
+                Ok(Stream::Tls(Box::new(stream)))
             }
         }
-        Err(failure)
     }
 
     /// Reads what there is, or waits for it; 0 bytes are the end.
@@ -56,6 +82,10 @@ impl Stream {
             let read = match self {
                 Stream::Tcp(stream) => stream.set_read_timeout(left).and(stream.read(room)),
                 Stream::Unix(stream) => stream.set_read_timeout(left).and(stream.read(room)),
+                Stream::Tls(stream) => {
+                    stream.sock.until = deadline;
+                    stream.read(room)
+                }
             };
             match read {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -71,6 +101,10 @@ impl Stream {
             let written = match self {
                 Stream::Tcp(stream) => stream.set_write_timeout(left).and(stream.write(bytes)),
                 Stream::Unix(stream) => stream.set_write_timeout(left).and(stream.write(bytes)),
+                Stream::Tls(stream) => {
+                    stream.sock.until = deadline;
+                    stream.write(bytes)
+                }
             };
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -85,12 +119,14 @@ impl Stream {
         let nothing = |read: io::Result<usize>| {
             read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
         };
+        let is_quiet = |stream: &mut TcpStream| {
+            stream.set_nonblocking(true).is_ok()
+                && nothing(stream.read(&mut [0]))
+                && stream.set_nonblocking(false).is_ok()
+        };
         match self {
-            Stream::Tcp(stream) => {
-                stream.set_nonblocking(true).is_ok()
-                    && nothing(stream.read(&mut [0]))
-                    && stream.set_nonblocking(false).is_ok()
-            }
+            Stream::Tcp(stream) => is_quiet(stream),
+            Stream::Tls(stream) => is_quiet(&mut stream.sock.stream),
             Stream::Unix(stream) => {
                 stream.set_nonblocking(true).is_ok()
                     && nothing(stream.read(&mut [0]))
@@ -98,6 +134,28 @@ impl Stream {
             }
         }
     }
+}
+
+/// The addresses of a name are tried one after another, each with its share of the time that is
+/// left, because one of them may swallow what is sent to it.
+fn dial_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let addresses = match host.parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        Err(_) => look_up(host.to_owned(), port, deadline)?,
+    };
+    let mut failure = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for (address, untried) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let share = left(deadline)? / u32::try_from(untried).unwrap_or(u32::MAX);
+        let share = share.max(Duration::from_millis(1));
+        match TcpStream::connect_timeout(address, share) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// A connect waits while the listener's backlog is full, as long as a write may.
@@ -166,7 +224,7 @@ mod tests {
     #[track_caller]
     fn too_late(target: &Target) {
         let began = Instant::now();
-        let error = Stream::dial(target, began + SHORT).expect_err("nobody answers");
+        let error = Stream::dial(target, None, began + SHORT).expect_err("nobody answers");
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{target}: {error}");
         assert!((SHORT..LONG).contains(&began.elapsed()), "{target}: {:?}", began.elapsed());
     }
@@ -190,7 +248,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let deadline = Instant::now() + LONG;
-        let dialed = Stream::dial(&Target::Tcp { host: "localhost".into(), port }, deadline);
+        let dialed = Stream::dial(&Target::Tcp { host: "localhost".into(), port }, None, deadline);
         let mut stream = dialed.expect("localhost has an address of IPv4");
         let (mut peer, _) = listener.accept().expect("a connection");
         assert!(stream.is_quiet());

@@ -52,7 +52,7 @@ pub(crate) enum PairError {
 
 /// What a server shows, and how it speaks TLS.
 #[derive(Clone)]
-pub struct ServerTls(pub(super) Arc<ServerConfig>);
+pub(crate) struct ServerTls(pub(super) Arc<ServerConfig>);
 
 /// Which certificate answers to which name: the first that is for it, or else the first of all.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl ResolvesServerCert for ByName {
 }
 
 /// What rustls takes of a pair.
-fn certified(
+pub(super) fn certified(
     pair: &Pair,
     provider: &CryptoProvider,
     warnings: &mut Vec<String>,

@@ -14,6 +14,7 @@ use rustls::server::UnbufferedServerConnection;
 
 use super::super::reactor::{BOTH, Reactor};
 use super::super::socket::{Reading, Socket, token_of};
+use super::TlsUses;
 use super::identity::ServerTls;
 use super::records;
 use super::session::Session;
@@ -31,8 +32,8 @@ const ADDED: usize = 1 << 10;
 /// The TLS of one loop.
 #[derive(Default)]
 pub(in crate::net) struct Tls {
-    /// What is shown to browsers that come from now on.
-    pub shown: Option<ServerTls>,
+    /// What it is spoken with from now on.
+    pub uses: TlsUses,
     /// The sessions, by the places of their links.
     sessions: Vec<Option<Box<Secured>>>,
     /// Room for what is read.
@@ -69,17 +70,37 @@ pub(in crate::net) struct Written {
 }
 
 impl Tls {
-    /// Shows that, if TLS is spoken at all.
-    pub(in crate::net) fn showing(shown: Option<ServerTls>) -> Tls {
-        Tls { shown, ..Tls::default() }
+    /// No link yet.
+    pub(in crate::net) fn of(uses: TlsUses) -> Tls {
+        Tls { uses, ..Tls::default() }
     }
 
-    /// A link that was accepted begins its session. Whether there is anything to show.
-    pub(in crate::net) fn begin(&mut self, link: LinkId) -> bool {
-        let Some(ServerTls(config)) = &self.shown else { return false };
-        let Ok(connection) = UnbufferedServerConnection::new(config.clone()) else { return false };
+    /// A link that was accepted begins its session. Without one it would never be read.
+    pub(in crate::net) fn begin(&mut self, link: LinkId) {
+        let Some(ServerTls(config)) = &self.uses.shown else { return };
+        let Ok(connection) = UnbufferedServerConnection::new(config.clone()) else { return };
         self.enter(link, Session::server(connection));
-        true
+    }
+
+    /// A link that is dialed has a session with that host.
+    pub(in crate::net) fn begin_with(&mut self, link: LinkId, host: &str) -> Result<(), String> {
+        let Some(redis) = &self.uses.redis else {
+            return Err("nothing says whom to believe".to_owned());
+        };
+        let connection = redis.unbuffered(host)?;
+        self.enter(link, Session::client(connection));
+        Ok(())
+    }
+
+    /// A link that was dialed is made: it speaks first.
+    fn greet(&mut self, link: LinkId, socket: &mut Socket) {
+        let Some(secured) = self.sessions.get_mut(link.index as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        secured.began = true;
+        secured.session.open(&mut self.came, 0, &mut []);
+        secured.send(socket);
     }
 
     fn enter(&mut self, link: LinkId, session: Session) {
@@ -273,6 +294,14 @@ impl Reactor {
         reading
     }
 
+    /// A link that was dialed is made: its handshake begins.
+    pub(in crate::net) fn greet(&mut self, link: LinkId) {
+        if let Some(socket) = self.links.get_mut(link.index as usize) {
+            self.tls.greet(link, socket);
+            self.tell_of(link);
+        }
+    }
+
     /// A link that is secured can be written to: what is encrypted already goes out first. Whether
     /// it does.
     pub(in crate::net) fn write_sealed(&mut self, link: LinkId) -> bool {
@@ -287,14 +316,19 @@ impl Reactor {
     /// Tells the core that a handshake is done, and what is held that it does not see; has the
     /// kernel tell when it takes more of what waits here.
     pub(in crate::net) fn tell_of(&mut self, link: LinkId) {
-        let Some(secured) = self.link(link).map(|socket| socket.secured) else { return };
-        let Some(secured) = self.tls.get(link).filter(|_| secured) else { return };
+        if self.link(link).is_none_or(|socket| !socket.secured) {
+            return;
+        }
+        let Some(secured) = self.tls.get(link) else { return };
+        let was_dialed = secured.session.is_asking();
         let waits = !secured.session.sealed.is_empty();
         let done = secured.session.done && !std::mem::replace(&mut secured.is_told, true);
         let kib = secured.session.held().div_ceil(1 << 10);
         let was_kib = std::mem::replace(&mut secured.held_kib, kib);
-        if done {
-            self.server.handle(Input::Secured { link }, self.now);
+        match was_dialed {
+            true if done => self.on_connected(link),
+            false if done => self.server.handle(Input::Secured { link }, self.now),
+            _ => {}
         }
         if kib != was_kib {
             self.server.handle(Input::Held { link, kib }, self.now);

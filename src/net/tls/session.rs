@@ -7,6 +7,7 @@
 //! * a session that has failed has said its alert, and takes and gives nothing from there on;
 //! * idle, it owns nothing but its keys.
 
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 
@@ -15,6 +16,8 @@ use super::records;
 /// Most bytes of a handshake, or of one record, that may have come in part: a record takes 16 KiB,
 /// and what encryption adds to it.
 const MOST_KEPT: usize = 18 << 10;
+/// The same of a server that was dialed, whose certificates take more.
+const MOST_KEPT_OF_SERVERS: usize = 64 << 10;
 /// Records without content that a peer may send: new keys, above all. Each costs as much as many
 /// with content.
 const MOST_EMPTY: u32 = 64;
@@ -23,7 +26,7 @@ const EARNS_EMPTY: usize = 16 << 10;
 
 /// One link's TLS.
 pub(super) struct Session {
-    connection: UnbufferedServerConnection,
+    side: Side,
     /// What has come of a record in part, or of a message of the handshake.
     kept: Vec<u8>,
     /// What is encrypted and was not sent.
@@ -38,6 +41,12 @@ pub(super) struct Session {
     pub fault: Option<String>,
 }
 
+/// Whose session it is.
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
 /// One side's way of going through records.
 trait Records {
     type Data;
@@ -48,6 +57,19 @@ trait Records {
 
 impl Records for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+    fn process<'c, 'i>(
+        &'c mut self,
+        records: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(records)
+    }
+    fn has_more_to_say(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Records for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
     fn process<'c, 'i>(
         &'c mut self,
         records: &'i mut [u8],
@@ -82,8 +104,16 @@ struct Gone {
 
 impl Session {
     pub(super) fn server(connection: UnbufferedServerConnection) -> Session {
+        Session::of(Side::Server(connection))
+    }
+
+    pub(super) fn client(connection: UnbufferedClientConnection) -> Session {
+        Session::of(Side::Client(connection))
+    }
+
+    fn of(side: Side) -> Session {
         Session {
-            connection,
+            side,
             kept: Vec::new(),
             sealed: Vec::new(),
             empty_left: MOST_EMPTY,
@@ -91,6 +121,11 @@ impl Session {
             ended: false,
             fault: None,
         }
+    }
+
+    /// Whether it is with a server that was dialed.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.side, Side::Client(_))
     }
 
     /// Bytes of memory that it has for what is incomplete or not sent.
@@ -111,8 +146,15 @@ impl Session {
         room[..kept.len()].copy_from_slice(&kept);
         let came = &mut room[..kept.len() + arrived];
         let was_done = self.done;
-        let gone = go_through(&mut self.connection, came, content, &mut self.sealed);
-        self.done = !self.connection.is_handshaking();
+        let gone = match &mut self.side {
+            Side::Server(connection) => go_through(connection, came, content, &mut self.sealed),
+            Side::Client(connection) => go_through(connection, came, content, &mut self.sealed),
+        };
+        let (is_shaking, most) = match &self.side {
+            Side::Server(connection) => (connection.is_handshaking(), MOST_KEPT),
+            Side::Client(connection) => (connection.is_handshaking(), MOST_KEPT_OF_SERVERS),
+        };
+        self.done = !is_shaking;
         self.ended |= gone.ended;
         self.fault = gone.fault;
         let records = records::count(&came[..gone.used]);
@@ -120,7 +162,7 @@ impl Session {
             self.count_empty(records.saturating_sub(gone.filled), gone.content);
         }
         let rest = &came[gone.used..];
-        if rest.len() > MOST_KEPT && !self.ended {
+        if rest.len() > most && !self.ended {
             self.fail("the peer's handshake is too large");
         }
         if self.fault.is_none() && !self.ended {
@@ -144,7 +186,10 @@ impl Session {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let put = put(&mut self.connection, &mut self.kept, content, room);
+        let put = match &mut self.side {
+            Side::Server(connection) => put(connection, &mut self.kept, content, room),
+            Side::Client(connection) => put(connection, &mut self.kept, content, room),
+        };
         put.inspect_err(|why| self.fail(why))
     }
 

@@ -13,6 +13,7 @@ use super::{Listen, Task, To};
 use crate::access::channel::Audience;
 use crate::client::publisher::{Error, Expire, Publisher};
 use crate::client::url;
+use crate::config::redis::{self, RedisTlsDraft};
 use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Repeated, Text, WholeSeconds};
 use crate::config::table::{Flag, Given, Wrong, put};
@@ -23,6 +24,7 @@ use crate::proto::ws::frame::may_be_sent;
 #[derive(Default)]
 struct TaskDraft {
     publisher: Option<Publisher>,
+    redis_tls: RedisTlsDraft,
     prefix: String,
     json: bool,
     broadcast: bool,
@@ -47,8 +49,37 @@ static REDIS: Rows = &[
         variable: "WSLOOP_REDIS",
         takes: Text("URL", |draft, text| put(&mut draft.publisher, publisher(text))),
         default: Value("redis://127.0.0.1:6380"),
-        help: "Redis that the server relays from: `redis://[user:password@]host[:port][/db]` or \
-               `redis+unix:///path?db=N`; the default is the embedded broker's",
+        help: "Redis that the server relays from: `redis://[user:password@]host[:port][/db]`, \
+               `rediss://` by TLS, or `redis+unix:///path?db=N`; the default is the embedded \
+               broker's",
+    },
+    Flag {
+        name: "redis-ca",
+        variable: "WSLOOP_REDIS_CA",
+        takes: Text("FILE", |draft, text| put(&mut draft.redis_tls.ca, redis::file(text))),
+        default: Words("the authorities of this system"),
+        help: redis::CA_HELP,
+    },
+    Flag {
+        name: "redis-cert",
+        variable: "WSLOOP_REDIS_CERT",
+        takes: Text("FILE", |draft, text| put(&mut draft.redis_tls.cert, redis::file(text))),
+        default: Words("none"),
+        help: redis::CERT_HELP,
+    },
+    Flag {
+        name: "redis-key",
+        variable: "WSLOOP_REDIS_KEY",
+        takes: Text("FILE", |draft, text| put(&mut draft.redis_tls.key, redis::file(text))),
+        default: Words("none"),
+        help: redis::KEY_HELP,
+    },
+    Flag {
+        name: "redis-server-name",
+        variable: "WSLOOP_REDIS_SERVER_NAME",
+        takes: Text("NAME", |draft, text| put(&mut draft.redis_tls.name, Ok(text.to_owned()))),
+        default: Words("the host of the URL"),
+        help: redis::NAME_HELP,
     },
     Flag {
         name: "prefix",
@@ -258,32 +289,33 @@ pub(crate) fn task(name: &str, matches: &ArgMatches) -> Result<Task, String> {
     let mut draft = TaskDraft::default();
     let done = given.apply(flags(name), &mut draft);
     let task = done.and_then(|()| match name {
-        "publish" => Ok(draft.publish(matches)),
-        "fetch" => Ok(draft.fetch(matches)),
-        "disconnect" => Ok(draft.disconnect()),
+        "publish" => draft.publish(matches),
+        "fetch" => draft.fetch(matches),
+        "disconnect" => draft.disconnect(),
         _ => draft.listen(matches),
     });
     task.map_err(|wrong| given.line(&wrong))
 }
 
 impl TaskDraft {
-    fn publish(mut self, matches: &ArgMatches) -> Task {
+    fn publish(mut self, matches: &ArgMatches) -> Result<Task, Wrong> {
         let message = matches.get_one::<OsString>("MESSAGE").expect("clap requires it").clone();
-        Task::Publish {
+        Ok(Task::Publish {
             json: self.json,
-            publisher: self.publisher(),
+            publisher: self.publisher()?,
             message: Some(message.into_vec()).filter(|message| message != b"-"),
             expire: Expire::Seconds(self.expire_s),
             to: self.to(matches),
-        }
+        })
     }
 
-    fn fetch(mut self, matches: &ArgMatches) -> Task {
-        Task::Fetch { json: self.json, publisher: self.publisher(), to: self.to(matches) }
+    fn fetch(mut self, matches: &ArgMatches) -> Result<Task, Wrong> {
+        let (json, publisher) = (self.json, self.publisher()?);
+        Ok(Task::Fetch { json, publisher, to: self.to(matches) })
     }
 
-    fn disconnect(mut self) -> Task {
-        let publisher = self.publisher();
+    fn disconnect(mut self) -> Result<Task, Wrong> {
+        let publisher = self.publisher()?;
         let names = [
             (Audience::User, self.users.pop()),
             (Audience::Session, self.sessions.pop()),
@@ -292,7 +324,7 @@ impl TaskDraft {
         let named = names.into_iter().find_map(|(audience, name)| Some((audience, name?)));
         let (audience, name) = named.expect("clap requires one of them");
         let TaskDraft { code, reason, json, .. } = self;
-        Task::Disconnect { publisher, audience, name, code, reason, json }
+        Ok(Task::Disconnect { publisher, audience, name, code, reason, json })
     }
 
     fn listen(self, matches: &ArgMatches) -> Result<Task, Wrong> {
@@ -309,9 +341,11 @@ impl TaskDraft {
         Ok(Task::Listen(Listen { url, headers, protocols, once, json }))
     }
 
-    fn publisher(&mut self) -> Publisher {
+    fn publisher(&mut self) -> Result<Publisher, Wrong> {
         let publisher = self.publisher.take().expect("it has a default");
-        publisher.prefix(std::mem::take(&mut self.prefix)).timeout(super::TIMEOUT)
+        let tls = std::mem::take(&mut self.redis_tls).finish(Some(publisher.redis()))?;
+        let publisher = publisher.prefix(std::mem::take(&mut self.prefix));
+        Ok(publisher.asking(tls).timeout(super::TIMEOUT))
     }
 
     fn to(self, matches: &ArgMatches) -> To {

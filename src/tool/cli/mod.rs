@@ -136,6 +136,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let status = match error {
             Error::Url(_)
+            | Error::Tls(_)
             | Error::Prefix(_)
             | Error::Facility(_)
             | Error::Name { .. }

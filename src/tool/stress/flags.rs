@@ -10,6 +10,7 @@ use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Bytes, Count, Repeated, Seconds, Text};
 use crate::config::table::{Flag, Given, Wrong, put};
 use crate::config::values::{self, LONGEST_MS, MIB, MOST};
+use crate::link::Target;
 
 /// The argument that is no flag.
 const URL: &str = "URL";
@@ -85,7 +86,7 @@ static FLAGS: &[Flag<StressDraft>] = &[
     Flag {
         name: "redis",
         variable: "",
-        takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
+        takes: Text("URL", |draft, text| put(&mut draft.redis, redis(text))),
         default: Words("over a WebSocket"),
         help: "Publish with PUBLISH to this Redis: `redis://[user:password@]host[:port][/db]` or \
                `redis+unix:///path?db=N`",
@@ -291,6 +292,16 @@ fn fits(given: &Given, mode: Mode) -> Result<(), Wrong> {
         return Err(Wrong { flag: "publish", why });
     }
     Ok(())
+}
+
+/// A Redis that is not asked by TLS.
+fn redis(url: &str) -> Result<RedisSettings, String> {
+    match redis_url::parse(url)? {
+        RedisSettings { target: Target::Tls { .. }, .. } => {
+            Err("is asked by TLS, which this command does not speak; give redis://".to_owned())
+        }
+        redis => Ok(redis),
+    }
 }
 
 /// How messages for what is subscribed to at this URL are published.

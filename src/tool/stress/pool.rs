@@ -129,12 +129,13 @@ impl Pool {
                 socket.set_nonblocking(true)?;
                 Ok(socket)
             }),
-            Target::Tcp { host, port } => std::net::TcpStream::connect((host.as_str(), *port))
-                .and_then(|stream| {
+            Target::Tcp { host, port } | Target::Tls { host, port } => {
+                std::net::TcpStream::connect((host.as_str(), *port)).and_then(|stream| {
                     stream.set_nodelay(true)?;
                     stream.set_nonblocking(true)?;
                     Ok(stream.into())
-                }),
+                })
+            }
         };
         let mut commands = Vec::new();
         match (&redis.user, &redis.password) {
