@@ -52,7 +52,9 @@ pub mod link {
 }
 
 pub mod net {
-    pub use crate::net::{HangUps, Notify, ReactorError, Remote, RespSockets, TlsUses, listen};
+    pub use crate::net::{
+        AdminSockets, HangUps, Notify, ReactorError, Remote, RespSockets, TlsUses, listen,
+    };
 }
 
 pub mod tool {

@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 use wsloop::internals::config::{Changes, Check, Config};
 use wsloop::internals::net;
-use wsloop::internals::net::{HangUps, Notify, Remote, RespSockets};
+use wsloop::internals::net::{AdminSockets, HangUps, Notify, Remote, RespSockets};
 use wsloop::internals::tool::stress;
 use wsloop::internals::tool::stress::Plan;
 use wsloop::internals::tool::{Command, Stop};
@@ -61,6 +61,7 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
         Some((Err(error), true)) => return Err(error),
         bound => bound.map(|(bound, _)| bound),
     };
+    let admin = config.admin.as_deref().map(AdminSockets::bind).transpose()?;
     let clients = resp.as_ref().and_then(|bound| bound.as_ref().ok());
     config.redis_clients_are_answered_at(&clients.map(RespSockets::addresses).unwrap_or_default());
     // A terminal that closes means the end.
@@ -93,6 +94,12 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
             reactor.answer_redis_clients(sockets)?;
         }
         Some(Err(error)) => tracing::warn!("redis clients are not answered: {error}, or off"),
+    }
+    if let Some(sockets) = admin {
+        for place in sockets.places() {
+            tracing::info!("operators: {place}");
+        }
+        reactor.answer_operators(sockets)?;
     }
     if let Some(mut hangups) = hangups {
         let (remote, level) = (reactor.remote(), log.level.clone());

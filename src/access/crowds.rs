@@ -38,6 +38,11 @@ impl Crowds {
         Crowds { most, ..Crowds::default() }
     }
 
+    /// The same from now on: who came while it was any number is not counted.
+    pub(crate) fn renew(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// By how many a network would have too many with one more.
     pub(crate) fn excess(&self, network: Network) -> usize {
         let count = self.counts.get(&network).copied().unwrap_or(0);

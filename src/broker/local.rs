@@ -98,6 +98,11 @@ impl Local {
         !self.events.is_empty()
     }
 
+    /// Bytes of stored messages and their names.
+    pub fn stored_bytes(&self) -> usize {
+        self.store.bytes()
+    }
+
     pub(super) fn evicted(&self) -> u64 {
         self.store.evicted()
     }

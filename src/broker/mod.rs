@@ -196,6 +196,8 @@ pub enum Notice {
     Replica,
     /// It does so no more: that has become a master.
     Master,
+    /// What shows that messages pass may not be published.
+    CanaryDenied,
     /// So many messages waited too long for a link.
     GivenUp(u64),
 }

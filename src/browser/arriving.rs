@@ -12,12 +12,15 @@ use super::effect::Effect;
 use super::handshake::{self, Decision, Examined, Request};
 use super::life::is_bare;
 use super::refusal::{self, Refusal};
+use super::settings::Settings;
 use crate::access::crowds::Network;
 use crate::access::proxies::{Transport, Via};
 use crate::access::sources::{Unidentified, WhoAsks};
 use crate::link::LinkId;
 use crate::proto::http::{self, Scheme};
 use crate::proto::proxy::parse_proxy;
+use crate::web;
+use crate::web::admin::Inspect;
 use crate::web::upstream::{self, Asker, Forwarded, Unforwarded};
 
 impl Conn {
@@ -69,6 +72,7 @@ impl Conn {
                     cx.put(link, Effect::Moved(before));
                 }
             }
+            Ok(Some((Identified::Inspects(asked), _))) => cx.put(link, Effect::Inspect(asked)),
             Ok(Some((examined, length))) => {
                 let examined = match examined {
                     Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
@@ -94,6 +98,8 @@ impl Conn {
 pub(super) enum Identified {
     /// All that there is to decide.
     Decided(Decision),
+    /// It asks about the server itself.
+    Inspects(Inspect),
     /// What is asked for, and who asks, or what is to be looked up to know that.
     By(Request, WhoAsks),
     /// That it is answered elsewhere, and whence it comes.
@@ -160,6 +166,13 @@ impl std::fmt::Display for Shown {
     }
 }
 
+/// What is asked about the server itself, if anything is.
+fn inspection(head: &http::Head<'_>, whence: Whence, settings: &Settings) -> Option<Inspect> {
+    let admin = settings.admin.as_ref().filter(|_| whence.operator);
+    let health = settings.health_path.as_deref();
+    web::admin::asked(head, admin, &settings.allowed_hosts, health)
+}
+
 /// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
 /// incomplete.
 fn examine(
@@ -171,6 +184,10 @@ fn examine(
     let head = http::parse_head(bytes, cx.settings.max_head_size)
         .map_err(|error| refusal::bad_head(error, &cx.settings))?;
     let Some((mut head, length)) = head else { return Ok(None) };
+    if let Some(asked) = inspection(&head, whence, &cx.settings) {
+        cx.metrics.requests_total += 1;
+        return Ok(Some((Identified::Inspects(asked), length)));
+    }
     let before = whence;
     let client = cx.settings.proxies.client(&head, (whence.way, whence.via), whence.address);
     tracing::debug!("{link} asks: {} {:?}, {}", head.method, head.path, Shown(client.address));

@@ -87,6 +87,8 @@ pub(super) struct Whence {
     pub way: Transport,
     /// It was accepted to be told that it is not served, and why.
     pub unserved: Option<Unserved>,
+    /// It has come where operators do.
+    pub operator: bool,
 }
 
 /// What a handshake has from its head on until its 101 goes out.
@@ -101,6 +103,8 @@ pub(super) struct Begun {
 pub(super) struct Asking {
     pub begun: Begun,
     pub request: Request,
+    /// When the one who is asked was.
+    pub asked_ms: u64,
     pub lookup: Lookup,
     /// Who is asked at the moment; nobody while the broker is being dialed.
     pub asked: Option<Source>,
@@ -227,10 +231,11 @@ impl Conn {
         address: Option<IpAddr>,
         via: Via,
         unserved: Option<Unserved>,
+        operator: bool,
         cx: &mut Context,
     ) -> Self {
         let (began, rest) = (cx.now.tick(), Vec::new());
-        let whence = Whence { address, via, way: Transport::Plain, unserved };
+        let whence = Whence { address, via, way: Transport::Plain, unserved, operator };
         cx.metrics.conns_accepted_total += 1;
         cx.metrics.conns += 1;
         cx.metrics.handshakes_pending += 1;
@@ -268,32 +273,6 @@ impl Conn {
             Life::Open(member) => &member.publications,
             Life::Closing(Closing { awaited: Awaited::Words(member), .. }) => &member.publications,
             _ => &[],
-        }
-    }
-
-    /// Takes what it has sent that a turn had no time for.
-    pub(crate) fn take_kept(&mut self) -> Option<Box<Kept>> {
-        self.speaker().and_then(|member| member.kept.take())
-    }
-
-    /// Keeps what it has sent for its next go.
-    pub(crate) fn keep(&mut self, kept: Box<Kept>) {
-        if let Some(member) = self.speaker() {
-            member.kept = Some(kept);
-        }
-    }
-
-    /// Whether it is closing, and what it says is published.
-    pub(super) fn has_last_words(&self) -> bool {
-        matches!(self.life, Life::Closing(Closing { awaited: Awaited::Words(_), .. }))
-    }
-
-    /// Whoever is listened to.
-    fn speaker(&mut self) -> Option<&mut Member> {
-        match &mut self.life {
-            Life::Open(member) => Some(member),
-            Life::Closing(Closing { awaited: Awaited::Words(member), .. }) => Some(member),
-            _ => None,
         }
     }
 
@@ -462,7 +441,11 @@ impl Conn {
         let mut left = Left::default();
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
-            Life::Head(head) => left.stranger = Some(Network::of(head.whence.address)),
+            Life::Head(head) => {
+                let silent = last == Last::Answer && !head.rested;
+                cx.metrics.conns_silent_total += u64::from(silent);
+                left.stranger = Some(Network::of(head.whence.address));
+            }
             Life::Asking(asking) => left.asked = asking.asked,
             Life::Waiting(_) | Life::Joining(_) => {}
             Life::Open(member) => {

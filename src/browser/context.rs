@@ -9,6 +9,7 @@ use super::effect::Effect;
 use super::settings::Settings;
 use crate::access::crowds::Crowds;
 use crate::fanout::encoded::Encoder;
+use crate::link::figures::Figures;
 use crate::link::timers::{self, Tick};
 use crate::link::{DayClock, Frame, LinkId, Metrics, Now, SaidOnce, SaidRarely};
 use crate::proto::ws::deflate::Inflater;
@@ -39,6 +40,7 @@ pub struct Context {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Metrics,
+    pub(crate) figures: Figures,
     /// When everything happens until the next call of the core.
     pub now: Now,
     /// How many conns each address has.
@@ -126,6 +128,7 @@ impl Context {
         };
         Context {
             metrics: Metrics::default(),
+            figures: Figures::default(),
             now: Now::default(),
             crowds: Crowds::new(settings.max_per_address),
             encoder: Encoder::new(settings.compression_min, settings.compression_window),
@@ -152,6 +155,10 @@ impl Context {
         self.pace.unserved = timers::ticks(UNSERVED_MS.min(handshake_ms));
         self.pace.close = timers::ticks(self.settings.close_timeout_ms);
         self.limits.max_fragments = self.settings.max_fragments;
+        self.crowds.renew(self.settings.max_per_address);
+        let ping_ms = self.settings.ping_interval_ms;
+        self.pace.ping = (ping_ms > 0).then(|| timers::ticks(ping_ms));
+        self.pace.pong = timers::ticks(self.settings.pong_timeout_ms);
     }
 
     /// A conn has its go: it may take so many frames, and keeps the rest for its next.
@@ -223,6 +230,7 @@ impl Context {
     #[inline]
     pub fn sent(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.metrics.bytes_out_total += bytes as u64;
     }
 
     /// Everything that was queued is flushed.

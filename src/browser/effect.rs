@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::access::crowds::Network;
+use crate::web::admin::Inspect;
 use crate::web::upstream::Forwarded;
 
 /// Something that a conn wants of another party.
@@ -10,6 +11,8 @@ use crate::web::upstream::Forwarded;
 pub enum Effect {
     /// Note where it comes from, which is not there: its proxy has said so.
     Moved(Network),
+    /// Answer this about the server.
+    Inspect(Inspect),
     /// Have an upstream answer its request, which takes its link over for that time.
     Forward(Box<Forwarded>),
     /// Ask the broker for what is stored under this name: the session of who asks.

@@ -22,7 +22,7 @@ impl Conn {
         let life = match stays {
             true => {
                 cx.metrics.handshakes_pending += 1;
-                let whence = Whence { address, via, way, unserved: None };
+                let whence = Whence { address, via, way, unserved: None, operator: false };
                 Life::Head(Head { began, whence, rested: true, rest })
             }
             false => {

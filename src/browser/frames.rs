@@ -150,6 +150,7 @@ impl Conn {
     /// stored.
     fn on_close(&mut self, link: LinkId, code: Option<u16>, cx: &mut Context) {
         let published = !self.publications().is_empty();
+        cx.figures.left(code);
         self.answer_close(link, code, "", cx);
         if published && let Life::Closing(closing) = &mut self.life {
             closing.held = true;

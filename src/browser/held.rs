@@ -1,6 +1,7 @@
-//! L2: the memory that a conn has made grow, and what is done about it where there is too much.
+//! L2: what a conn keeps for later, the memory that it has made grow, and what is done about it
+//! where there is too much.
 
-use super::conn::{Awaited, Begun, Conn, Life, Member};
+use super::conn::{Awaited, Begun, Closing, Conn, Kept, Life, Member};
 use super::context::Context;
 use super::effect::Effect;
 use crate::link::LinkId;
@@ -9,6 +10,44 @@ const NO_MEMORY: &str = "The server has too much memory in use; try again later.
 const GIVES_WAY: &str = "the server has too much memory in use";
 
 impl Conn {
+    /// Takes what it has sent that a turn had no time for.
+    pub(crate) fn take_kept(&mut self) -> Option<Box<Kept>> {
+        self.speaker().and_then(|member| member.kept.take())
+    }
+
+    /// Keeps what it has sent for its next go.
+    pub(crate) fn keep(&mut self, kept: Box<Kept>) {
+        if let Some(member) = self.speaker() {
+            member.kept = Some(kept);
+        }
+    }
+
+    /// Whether it is closing, and what it says is published.
+    pub(super) fn has_last_words(&self) -> bool {
+        matches!(self.life, Life::Closing(Closing { awaited: Awaited::Words(_), .. }))
+    }
+
+    /// Whoever is listened to.
+    fn speaker(&mut self) -> Option<&mut Member> {
+        match &mut self.life {
+            Life::Open(member) => Some(member),
+            Life::Closing(Closing { awaited: Awaited::Words(member), .. }) => Some(member),
+            _ => None,
+        }
+    }
+
+    /// What its state is called in figures.
+    pub(crate) fn state(&self) -> &'static str {
+        match &self.life {
+            Life::Head(_) => "head",
+            Life::Asking(_) => "asking",
+            Life::Waiting(_) => "waiting",
+            Life::Joining(_) => "joining",
+            Life::Open(_) => "open",
+            Life::Closing(_) => "closing",
+        }
+    }
+
     /// Bytes of memory that it holds beyond what an idle conn has; of shared frames its share.
     pub(crate) fn held_bytes(&self) -> usize {
         let life = match &self.life {

@@ -126,6 +126,9 @@ impl Conn {
                 }
             }
             _ => {
+                if self.is_open() {
+                    cx.figures.left(Some(1006));
+                }
                 tracing::debug!("{link} hung up");
                 self.drop_now(link, cx);
             }
@@ -166,6 +169,7 @@ impl Conn {
             Life::Open(_) => {
                 let (code, why) = goodbye.words();
                 tracing::debug!("{link} closes: {code} {why:?}");
+                cx.figures.closed(code);
                 self.finish(link, frame::encode_close(Some(code), why), Last::Goodbye, cx);
             }
             // Its request may be on its way, and a socket that is shut then is reset.
@@ -189,6 +193,7 @@ impl Conn {
     pub(super) fn refuse(&mut self, link: LinkId, refusal: Refusal, cx: &mut Context) {
         tracing::debug!("{link} refused: {} {}", refusal.status, refusal.text);
         cx.metrics.handshakes_refused_total += 1;
+        *cx.figures.refusals.entry(refusal.status).or_default() += 1;
         let refusal = if self.is_bare() { refusal.without_body() } else { refusal };
         let last = if refusal.closes { Last::Close } else { Last::Response };
         self.finish(link, refusal.bytes, last, cx);
@@ -197,6 +202,7 @@ impl Conn {
     /// Sends a close frame, and closes when the browser has answered it.
     pub(super) fn close(&mut self, link: LinkId, code: Option<u16>, why: &str, cx: &mut Context) {
         tracing::debug!("{link} closes: {code:?} {why:?}");
+        code.into_iter().for_each(|code| cx.figures.closed(code));
         self.finish(link, frame::encode_close(code, why), Last::Close, cx);
     }
 
@@ -210,6 +216,11 @@ impl Conn {
     ) {
         tracing::debug!("{link} is closed: {code:?} {why:?}");
         self.finish(link, frame::encode_close(code, why), Last::Answer, cx);
+    }
+
+    /// Answers a request about the server, and closes.
+    pub(crate) fn respond(&mut self, link: LinkId, response: Frame, cx: &mut Context) {
+        self.finish(link, response, Last::Response, cx);
     }
 
     /// Sends its last bytes, and discards what it still sends.

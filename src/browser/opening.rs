@@ -18,6 +18,7 @@ use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::Named;
 use crate::access::sources::{Known, WhoAsks};
+use crate::link::figures::{AskKind, AskOutcome};
 use crate::link::{Frame, LinkId};
 use crate::proto::ws::frame;
 
@@ -73,7 +74,13 @@ impl Conn {
         }
         asking.asked = None;
         let Some(key) = asking.lookup.session.take() else { return };
-        let Ok(stored) = stored else { return self.refuse_waiting(link, 503, UNKNOWN, cx) };
+        let took_ms = cx.now.mono_ms.saturating_sub(asking.asked_ms);
+        let mut note = |outcome| cx.figures.asked(AskKind::Session, outcome, took_ms);
+        let Ok(stored) = stored else {
+            note(AskOutcome::Failed);
+            return self.refuse_waiting(link, 503, UNKNOWN, cx);
+        };
+        note(if stored.is_some() { AskOutcome::Known } else { AskOutcome::Unknown });
         let sessions = cx.settings.sources.session.as_ref();
         let known =
             stored.zip(sessions).and_then(|(stored, s)| s.read(&key, stored, &mut cx.metrics));
@@ -121,10 +128,19 @@ impl Conn {
         verdict: Verdict,
         cx: &mut Context,
     ) {
-        match &self.life {
-            Life::Asking(asking) if asking.asked == Some(Source::Application(number)) => {}
+        let asked_ms = match &self.life {
+            Life::Asking(asking) if asking.asked == Some(Source::Application(number)) => {
+                asking.asked_ms
+            }
             _ => return,
-        }
+        };
+        let outcome = match &verdict {
+            Verdict::Granted(_) => AskOutcome::Known,
+            Verdict::Refused { .. } => AskOutcome::Refused,
+            Verdict::Unavailable { .. } => AskOutcome::Failed,
+        };
+        let took_ms = cx.now.mono_ms.saturating_sub(asked_ms);
+        cx.figures.asked(AskKind::Application, outcome, took_ms);
         match verdict {
             Verdict::Granted(Granted { identity, refused, allow }) => {
                 match allow.as_deref().map(Allow::parse).transpose() {
@@ -259,12 +275,13 @@ impl Conn {
     ) {
         match known {
             Identified::Decided(decision) => self.on_decision(link, decision, begun, cx),
+            Identified::Inspects(asked) => cx.put(link, Effect::Inspect(asked)),
             Identified::Elsewhere(..) => {}
             Identified::By(request, WhoAsks::Known(known)) => {
                 self.admit(link, request, known, begun, cx);
             }
             Identified::By(request, WhoAsks::Unknown(lookup)) => {
-                let asking = Asking { begun, request, lookup, asked: None };
+                let asking = Asking { begun, request, asked_ms: 0, lookup, asked: None };
                 self.life = Life::Asking(Box::new(asking));
                 self.look_up(link, cx);
             }
@@ -274,6 +291,7 @@ impl Conn {
     /// Asks the next source that may know who a conn is; when there is none it is nobody's.
     fn look_up(&mut self, link: LinkId, cx: &mut Context) {
         let Life::Asking(asking) = &mut self.life else { return };
+        asking.asked_ms = cx.now.mono_ms;
         let sessions = cx.settings.sources.session.as_ref();
         if let Some((sessions, key)) = sessions.zip(asking.lookup.session.as_ref()) {
             let name = sessions.stored_as(key);

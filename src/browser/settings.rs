@@ -10,6 +10,7 @@ use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::web::Page;
+use crate::web::admin::Admin;
 use crate::web::upstream::Front;
 
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
@@ -100,6 +101,10 @@ pub struct Settings {
     pub pages: Vec<Page>,
     /// Path that answers with the counters in Prometheus's text format.
     pub metrics_path: Option<String>,
+    /// Path that says whether this server is ready for browsers.
+    pub health_path: Option<String>,
+    /// What operators need to be answered, where they are.
+    pub admin: Option<Admin>,
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
     /// Where requests go that are not for this server itself.
@@ -113,6 +118,11 @@ impl Settings {
     pub(crate) fn grants_publishing(&self) -> bool {
         let rules = self.rules.0.iter().filter(|rule| rule.grant);
         rules.map(|rule| rule.options).chain([self.allow]).any(Allow::publishes)
+    }
+
+    /// Whether somebody may ask if the server is ready.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.health_path.is_some() || self.admin.is_some()
     }
 
     /// Takes over what can change while conns are open. The rest is what links, timers and parsers
@@ -143,6 +153,12 @@ impl Settings {
         self.memory_limit = new.memory_limit;
         self.max_connections = new.max_connections;
         self.max_handshakes = new.max_handshakes;
+        self.max_per_address = new.max_per_address;
+        if self.ping_interval_ms > 0 && new.ping_interval_ms > 0 {
+            // Whoever is not pinged has no timer, and is looked after by the kernel.
+            self.ping_interval_ms = new.ping_interval_ms;
+        }
+        self.pong_timeout_ms = new.pong_timeout_ms;
         self.subprotocols = new.subprotocols;
         self.allowed_hosts = new.allowed_hosts;
         self.local_pages = new.local_pages;
@@ -196,6 +212,8 @@ impl Settings {
             refuse: Refuse::Status,
             pages: Vec::new(),
             metrics_path: None,
+            health_path: None,
+            admin: None,
             echo_path: None,
             front: Front::default(),
             broker: BrokerSettings {

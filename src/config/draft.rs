@@ -18,7 +18,7 @@ use super::redis::RedisTlsDraft;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
-use super::{Config, Resp, front, machine, pages, values};
+use super::{Config, Resp, front, machine, pages, running, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
@@ -51,6 +51,8 @@ pub(super) struct ServerDraft {
     pub tls: TlsDraft,
     /// `Some(None)` is off.
     pub resp: Option<Option<String>>,
+    pub admin: Option<String>,
+    pub admin_token: Option<Vec<u8>>,
     pub log: LevelFilter,
     pub upstream: Option<Upstream>,
     pub redis: Option<RedisSettings>,
@@ -77,6 +79,8 @@ impl ServerDraft {
             listen: Vec::new(),
             tls: TlsDraft::default(),
             resp: None,
+            admin: None,
+            admin_token: None,
             log: LevelFilter::INFO,
             upstream: None,
             redis: None,
@@ -107,7 +111,8 @@ impl ServerDraft {
             Some(_) => 2 * self.sources.auth_connections,
             None => 0,
         };
-        let listeners = ADDRESSES * self.listen.len();
+        let operators = self.admin.as_ref().map_or(0, |_| ADDRESSES + server::OPERATORS);
+        let listeners = ADDRESSES * self.listen.len() + operators;
         let front = &self.settings.front;
         // The same of these, a few in each turn.
         let upstreams = front.upstreams.len() * (front.connections + CLOSING);
@@ -185,6 +190,7 @@ impl ServerDraft {
         self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
         self.settings.heartbeat = Some(self.heartbeat.into_bytes()).filter(|text| !text.is_empty());
         own_paths(&self.settings)?;
+        self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
         let redis = self.redis_tls.finish(self.redis.as_ref())?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
@@ -210,32 +216,14 @@ impl ServerDraft {
         self.settings.rules = file.rules.clone();
         let (shown, expired) = self.tls.finish(&self.listen)?;
         warnings.extend(expired);
-        let (settings, listen, log) = (self.settings, self.listen, self.log);
+        let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);
         let given = Given::default();
-        let mut config = Config {
-            listen,
-            tls: TlsUses { shown, redis },
-            resp,
-            log,
-            warnings,
-            notes,
-            settings,
-            demo,
-            given,
-        };
+        let tls = TlsUses { shown, redis };
+        let mut config =
+            Config { listen, tls, resp, admin, log, warnings, notes, settings, demo, given };
         config.redis_clients_are_answered_at(&[]);
         Ok(config)
     }
-}
-
-fn shared_channels(db: u32, prefix: &str) -> Option<String> {
-    (db != 0 && prefix.is_empty()).then(|| {
-        format!(
-            "--redis names database {db}, but Redis has one set of channels for all databases: \
-             another wsloop on this Redis hears the same messages and disconnects the same users; \
-             give each a --prefix of its own"
-        )
-    })
 }
 
 fn demo_note(allow_is_given: bool) -> &'static str {
@@ -294,21 +282,37 @@ fn hold_messages(
 
 /// The paths of `--metrics` and `--echo` are nobody else's.
 fn own_paths(settings: &Settings) -> Result<(), Wrong> {
-    let Settings { metrics_path, echo_path, pages, .. } = settings;
+    let Settings { metrics_path, health_path, echo_path, pages, .. } = settings;
     let is_page = |path: &String| pages.iter().any(|page: &Page| page.path == path);
-    for (flag, path) in [("metrics", metrics_path), ("echo", echo_path)] {
+    for (flag, path) in [("metrics", metrics_path), ("health", health_path), ("echo", echo_path)] {
         if let Some(path) = path.as_ref().filter(|path| is_page(path)) {
             let why = "is already a page of the server; write another path, such as";
             return Err(Wrong { flag, why: format!("{} {why} /{flag}", values::quoted(path)) });
         }
     }
-    match echo_path {
-        Some(path) if metrics_path.as_ref() == Some(path) => {
-            let why = "is the path of --metrics too; write another path, such as /echo";
-            Err(Wrong { flag: "echo", why: format!("{} {why}", values::quoted(path)) })
+    for (flag, path, others) in [
+        ("health", health_path, &[("metrics", metrics_path)][..]),
+        ("echo", echo_path, &[("metrics", metrics_path), ("health", health_path)]),
+    ] {
+        let taken = others.iter().find(|(_, other)| path.is_some() && *other == path);
+        if let (Some(path), Some((other, _))) = (path, taken) {
+            let path = values::quoted(path);
+            let why = format!("{path} is the path of --{other} too; write another path, such as");
+            return Err(Wrong { flag, why: format!("{why} /{flag}") });
         }
-        _ => Ok(()),
     }
+    Ok(())
+}
+
+/// What a database of its own does not keep apart.
+fn shared_channels(db: u32, prefix: &str) -> Option<String> {
+    (db != 0 && prefix.is_empty()).then(|| {
+        format!(
+            "--redis names database {db}, but Redis has one set of channels for all databases: \
+             another wsloop on this Redis hears the same messages and disconnects the same users; \
+             give each a --prefix of its own"
+        )
+    })
 }
 
 /// Whom the PROXY protocol is taken from.

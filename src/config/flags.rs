@@ -57,6 +57,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     },
     front::UPSTREAM,
     front::TIMEOUT,
+    front::TUNNEL_TIMEOUT,
+    front::PATIENCE,
     front::CONNECTIONS,
     front::IDLE,
     front::WAITING,
@@ -479,6 +481,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
                too, where something says who a browser belongs to, and with `--require-login`",
     },
     front::METRICS,
+    running::HEALTH,
+    running::ADMIN,
+    running::ADMIN_TOKEN_FILE,
     front::ECHO,
     Flag {
         name: "log",

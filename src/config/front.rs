@@ -24,6 +24,22 @@ pub(super) const TIMEOUT: Flag<ServerDraft> = Flag {
     default: Value("60"),
     help: "Longest time in which nothing of a request to the application or of its response moves",
 };
+pub(super) const TUNNEL_TIMEOUT: Flag<ServerDraft> = Flag {
+    name: "upstream-websocket-timeout",
+    variable: "WSLOOP_UPSTREAM_WEBSOCKET_TIMEOUT",
+    takes: Seconds(1..=LONGEST_MS, |draft, ms| draft.settings.front.tunnel_timeout_ms = ms),
+    default: Value("600"),
+    help: "Longest time in which nothing passes, pings included, on a WebSocket that a `[[route]]` \
+           hands on",
+};
+pub(super) const PATIENCE: Flag<ServerDraft> = Flag {
+    name: "upstream-patience",
+    variable: "WSLOOP_UPSTREAM_PATIENCE",
+    takes: Seconds(0..=LONGEST_MS, |draft, ms| draft.settings.front.patience_ms = ms),
+    default: Value("1"),
+    help: "How long a request waits for an application that refuses connections, as while it \
+           restarts, before it gets 502",
+};
 pub(super) const CONNECTIONS: Flag<ServerDraft> = Flag {
     name: "upstream-connections",
     variable: "WSLOOP_UPSTREAM_CONNECTIONS",

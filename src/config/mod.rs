@@ -50,6 +50,8 @@ pub struct Config {
     pub tls: TlsUses,
     /// Where the embedded broker answers Redis clients, if it does.
     pub resp: Option<Resp>,
+    /// Where those who run the server are answered: `HOST:PORT` or `unix:PATH`.
+    pub admin: Option<String>,
     /// The least severe level that is logged.
     pub log: LevelFilter,
     /// Lines for the log about what is probably a mistake. These and the notes are to be logged
@@ -181,9 +183,8 @@ mod tests {
 
     /// All that a configuration says, as text. (No password is in it in these tests.)
     fn described(config: &Config) -> String {
-        let Config { listen, tls: _, resp, log, warnings, notes, settings, demo, given: _ } =
-            config;
-        format!("{listen:?} {resp:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
+        let Config { listen, resp, admin, log, warnings, notes, settings, demo, .. } = config;
+        format!("{listen:?} {resp:?} {admin:?} {log:?} {warnings:?} {notes:?} {settings:?} {demo}")
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 35] = [
+const LIVE: [&str; 38] = [
     "tls-cert",
     "tls-key",
     "redis-ca",
@@ -38,6 +38,9 @@ const LIVE: [&str; 35] = [
     "memory-limit",
     "max-connections",
     "max-handshakes",
+    "max-per-address",
+    "ping-interval",
+    "pong-timeout",
     "subprotocols",
     "allowed-hosts",
     "allowed-origins",
@@ -92,6 +95,7 @@ impl Config {
         let asked = asks(self) == asks(new);
         let (old, new) = (&self.settings, &new.settings);
         match flag {
+            "ping-interval" => old.ping_interval_ms > 0 && new.ping_interval_ms > 0,
             "outbox-limit" => old.max_message_size == new.max_message_size,
             flag if flag.starts_with("token-") => {
                 old.sources.token.is_some() == new.sources.token.is_some()
@@ -136,6 +140,15 @@ mod tests {
         let larger = ["--max-message-size=64KiB", "--outbox-limit=1MiB"];
         let changes = Changes { live: vec![], fixed: vec!["max-message-size", "outbox-limit"] };
         assert_eq!(config(&same).renew(&config(&[&same[..], &larger].concat())), changes);
+    }
+
+    #[test]
+    fn pings_change_their_pace_but_neither_begin_nor_end() {
+        let of = |args: &[&str]| config(args);
+        let changes = of(&[]).renew(&of(&["--ping-interval=9", "--pong-timeout=2"]));
+        assert_eq!(changes.live, ["ping-interval", "pong-timeout"]);
+        assert_eq!(of(&[]).renew(&of(&["--ping-interval=0"])).fixed, ["ping-interval"]);
+        assert_eq!(of(&["--ping-interval=0"]).renew(&of(&[])).fixed, ["ping-interval"]);
     }
 
     #[test]

@@ -242,6 +242,14 @@ pub(crate) fn resp(text: &str) -> Result<Option<String>, String> {
     Err(format!("{} {why}", quoted(text)))
 }
 
+/// The address of those who run the server, judged by its form only.
+pub(crate) fn admin(text: &str) -> Result<(), String> {
+    match text.strip_prefix(UNIX) {
+        Some(path) => socket_path(text, path),
+        None => tcp_listen(text).map_err(|why| why.replace(":8080", ":9090")),
+    }
+}
+
 /// Whether an address to listen on is of this machine alone, as far as it says so.
 pub(crate) fn is_loopback(address: &str) -> bool {
     let address = address.strip_prefix(HTTPS).unwrap_or(address);

@@ -5,6 +5,7 @@
 
 pub(crate) mod authority;
 mod contract;
+pub(crate) mod figures;
 mod id;
 mod metrics;
 mod now;

@@ -9,6 +9,7 @@ use mio::Token;
 
 use super::ReactorError;
 use super::listen::{Comers, Listener};
+use super::process;
 use super::reactor::{LISTENERS, Reactor};
 use super::socket::{Socket, Stream};
 use crate::link::Peer;
@@ -69,16 +70,21 @@ impl Reactor {
         match comers {
             Comers::Browsers => self.server.accepting(),
             Comers::Clients => self.server.accepting_clients(),
+            Comers::Operators => self.server.accepting_operators(),
         }
     }
 
     fn accepted(&mut self, stream: Stream, peer: Peer, comers: Comers, secured: bool) {
-        if let Some(ending) = &mut self.ending {
+        if let Some(ending) = self.ending.as_mut().filter(|_| comers == Comers::Browsers) {
             ending.came_ms = self.now.mono_ms;
         }
         let link = match comers {
             Comers::Browsers => self.server.accept(peer, self.now),
             Comers::Clients => self.server.accept_client(peer, self.now),
+            Comers::Operators => {
+                self.server.note_process(process::figures(self.began_s));
+                self.server.accept_operator(peer, self.now)
+            }
         };
         let mut socket = Socket::accepted(link.generation, stream);
         if secured {

@@ -11,7 +11,25 @@ pub(super) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
+/// Now, in seconds of Unix time.
+pub(super) fn unix_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 impl Reactor {
+    /// A turn that began then is over. Messages that have arrived in it, or in one before, are
+    /// written when nothing more is to be put out.
+    pub(super) fn note_turn(&mut self, woken: Instant) {
+        let deliveries = self.server.metrics().deliveries_total;
+        if std::mem::replace(&mut self.deliveries, deliveries) != deliveries {
+            self.arrived.get_or_insert(woken);
+        }
+        let now = Instant::now();
+        let us = |since: Instant| now.duration_since(since).as_micros() as u64;
+        let arrived = self.arrived.take_if(|_| !self.server.has_outputs());
+        self.server.note_turn(us(woken), arrived.map(us));
+    }
+
     pub(super) fn now_at(&self, now: Instant) -> Now {
         let mono_ms = now.duration_since(self.start).as_millis() as u64;
         Now { mono_ms, unix_ms: unix_ms() }

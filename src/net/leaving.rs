@@ -14,7 +14,7 @@ use mio::Token;
 use socket2::SockRef;
 
 use super::inherited::HANDED_OVER;
-use super::listen::Comers;
+use super::listen::{Comers, Listener};
 use super::reactor::{LISTENERS, Reactor};
 use super::signals::Asked;
 use crate::link::Input;
@@ -84,8 +84,18 @@ impl Reactor {
         let impatient = times > 1 || self.ending.is_some();
         let now_ms = self.now.mono_ms;
         self.ending = Some(Ending { asked_ms: now_ms, came_ms: now_ms });
+        self.keep_listeners(|listener| match listener.comers {
+            Comers::Browsers => !impatient && !listener.shared,
+            Comers::Clients => false,
+            // Who runs it wants to see how it ends.
+            Comers::Operators => !listener.shared,
+        });
+    }
+
+    /// Keeps those that are so.
+    fn keep_listeners(&mut self, so: impl Fn(&Listener) -> bool) {
         for mut listener in std::mem::take(&mut self.listeners) {
-            if impatient || listener.comers == Comers::Clients || listener.shared {
+            if !so(&listener) {
                 // A socket that another process has too would go on telling.
                 listener.socket.deregister(self.poll.registry());
                 continue;
@@ -98,7 +108,7 @@ impl Reactor {
 
     /// Whether somebody may still come, though the end was asked for.
     pub(super) fn ends_listening(&self) -> bool {
-        self.ending.is_some() && !self.listeners.is_empty()
+        self.ending.is_some() && self.listeners.iter().any(|one| one.comers == Comers::Browsers)
     }
 
     /// When that is over, unless somebody comes.
@@ -114,7 +124,7 @@ impl Reactor {
             // Whoever came just now is the last.
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
             self.accept();
-            self.listeners.clear();
+            self.keep_listeners(|listener| listener.comers == Comers::Operators);
         }
     }
 

@@ -83,11 +83,32 @@ impl RespSockets {
 
     /// The same, and the paths of sockets, in words.
     pub fn places(&self) -> Vec<String> {
-        let place = |listener: &Listener| match listener.socket.address() {
-            Some(address) => Some(address.to_string()),
-            None => listener.socket.path(),
-        };
-        self.0.iter().filter_map(place).collect()
+        places_of(&self.0)
+    }
+}
+
+fn places_of(listeners: &[Listener]) -> Vec<String> {
+    let place = |listener: &Listener| match listener.socket.address() {
+        Some(address) => Some(address.to_string()),
+        None => listener.socket.path(),
+    };
+    listeners.iter().filter_map(place).collect()
+}
+
+/// Sockets on which those are answered who run the server.
+pub struct AdminSockets(pub(super) Vec<Listener>);
+
+impl AdminSockets {
+    /// Binds what `given` stands for, as [`RespSockets::bind`] does.
+    pub fn bind(given: &str) -> Result<AdminSockets, ReactorError> {
+        let accepted = Accepted { kept_alive: true, unsent_limit: 0, socket_mode: OWNER };
+        let (flag, comers) = ("--admin", Comers::Operators);
+        listen_for(&[given.to_owned()], flag, comers, &[], accepted).map(AdminSockets)
+    }
+
+    /// Where they are, in words.
+    pub fn places(&self) -> Vec<String> {
+        places_of(&self.0)
     }
 }
 
@@ -98,6 +119,8 @@ pub(super) enum Comers {
     Browsers,
     /// Redis clients of the embedded broker.
     Clients,
+    /// Those who run the server.
+    Operators,
 }
 
 /// What the kernel does for all who are accepted from a socket.

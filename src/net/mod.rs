@@ -13,6 +13,7 @@ mod leaving;
 mod listen;
 mod lookup;
 mod notify;
+mod process;
 mod reactor;
 mod remote;
 mod signals;
@@ -25,7 +26,7 @@ mod writing;
 
 use std::hash::{BuildHasher, RandomState};
 
-pub use listen::RespSockets;
+pub use listen::{AdminSockets, RespSockets};
 pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};

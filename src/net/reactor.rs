@@ -22,11 +22,12 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::ReactorError;
+use super::clock;
 use super::dial::Dials;
 use super::heap::Heap;
 use super::inherited;
 use super::leaving::Ending;
-use super::listen::{Accepted, Comers, Listener, RespSockets, listen_for};
+use super::listen::{Accepted, AdminSockets, Comers, Listener, RespSockets, listen_for};
 use super::notify::{Notify, Watchdog};
 use super::remote::News;
 use super::signals::Signals;
@@ -67,6 +68,11 @@ pub struct Reactor {
     pub(super) scratch: Box<[u8]>,
     pub(super) tls: Tls,
     pub(super) start: Instant,
+    /// When that was, in seconds of Unix time.
+    pub(super) began_s: f64,
+    /// When messages arrived that are not written yet, and how many had before.
+    pub(super) arrived: Option<Instant>,
+    pub(super) deliveries: u64,
     pub(super) now: Now,
     pub(super) accept_after_ms: u64,
     pub(super) said_no_descriptors: bool,
@@ -111,6 +117,9 @@ impl Reactor {
             scratch: vec![0; SCRATCH_BYTES].into(),
             tls: Tls::of(tls),
             start: Instant::now(),
+            began_s: clock::unix_s(),
+            arrived: None,
+            deliveries: 0,
             now: Now::default(),
             accept_after_ms: 0,
             said_no_descriptors: false,
@@ -148,6 +157,11 @@ impl Reactor {
             None => listener.socket.path(),
         };
         browsers.filter_map(place).collect()
+    }
+
+    /// Answers those who run the server, at these addresses.
+    pub fn answer_operators(&mut self, sockets: AdminSockets) -> Result<(), ReactorError> {
+        self.accept_from(sockets.0)
     }
 
     /// Answers Redis clients of the embedded broker as well.
@@ -208,6 +222,7 @@ impl Reactor {
         self.watchdog.beat(self.now.mono_ms);
         self.server.tick(self.now);
         self.put_out();
+        self.note_turn(woken);
         let held = self.server.metrics().memory_bytes;
         self.heap.note(held, self.server.grown(), self.now.mono_ms);
         Ok(())

@@ -52,6 +52,8 @@ pub(super) struct Socket {
     pub secured: bool,
     /// It is told when it can be written to: a socket that has never been full need not be.
     pub told_writable: bool,
+    /// What is written goes nowhere.
+    deaf: bool,
 }
 
 /// The token under which a link's readiness is told.
@@ -98,6 +100,7 @@ impl Socket {
             drained: false,
             secured: false,
             told_writable: true,
+            deaf: false,
         }
     }
 
@@ -116,7 +119,14 @@ impl Socket {
             drained: false,
             secured: false,
             told_writable: false,
+            deaf: false,
         }
+    }
+
+    /// Its peer takes no more, but may have said something before: what is written from here on
+    /// goes nowhere, and reading tells how the link ends.
+    pub(super) fn turn_deaf(&mut self) {
+        (self.deaf, self.has_more) = (true, true);
     }
 
     /// Reads once.
@@ -152,6 +162,9 @@ impl Socket {
 
     /// Writes once; `None` when the kernel takes nothing now.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        if self.deaf {
+            return Ok(Some(slices.iter().map(|slice| slice.len()).sum()));
+        }
         loop {
             let result = match &mut self.stream {
                 Stream::Unmade => return Ok(None),

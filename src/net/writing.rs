@@ -91,6 +91,11 @@ impl Reactor {
                         break;
                     }
                 }
+                Err(_) if self.server.may_have_answered(link) => {
+                    entry.turn_deaf();
+                    self.server.advance(link, given);
+                    self.leave_over(link);
+                }
                 Err(error) => {
                     self.hung_up(link, Cause::Failed(error.to_string()));
                     break;

@@ -51,7 +51,7 @@ impl Server {
             false if excess > 0 => Some(Unserved::Crowded),
             false => (!has_room).then_some(Unserved::Full),
         };
-        let conn = Conn::accepted(peer.ip(), via, unserved, &mut self.cx);
+        let conn = Conn::accepted(peer.ip(), via, unserved, false, &mut self.cx);
         let link = self.table.name(Party::Browser(conn));
         self.strangers.enter(link, network, self.cx.now.tick());
         if is_counted {
@@ -64,6 +64,18 @@ impl Server {
             self.on_conn(link, |conn, cx| conn.drop_now(link, cx));
             self.route_effects();
         }
+        link
+    }
+
+    /// The same for who has come where operators do: they are served when nobody else is.
+    pub(crate) fn accept_operator(&mut self, peer: impl Into<Peer>, now: Now) -> LinkId {
+        self.set_now(now);
+        let peer = peer.into();
+        let conn = Conn::accepted(peer.ip(), Via::Direct, None, true, &mut self.cx);
+        let link = self.table.name(Party::Browser(conn));
+        self.strangers.enter(link, Network::of(peer.ip()), self.cx.now.tick());
+        tracing::debug!("{link} accepted from {peer}, where operators come");
+        self.after(link);
         link
     }
 

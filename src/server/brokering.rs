@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Server;
 use super::table::Party;
 use crate::access::control;
-use crate::broker::{Ask, BrokerEvent, Status};
+use crate::broker::{Ask, BrokerEvent, Notice, Status};
 use crate::link::LinkId;
 
 /// What is left to do when an event has been handed on.
@@ -106,6 +106,9 @@ impl Server {
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
+            if self.canary.heard(delivery.channel, cx.now.mono_ms) {
+                return Some(Rest::Nothing);
+            }
             relay.deliver(delivery, table, cx);
             return Some(Rest::After(relay.take_slow()));
         }
@@ -142,18 +145,14 @@ impl Server {
                 self.said.subscribed(control == Some(channel), &mut cx.metrics);
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
-            BrokerEvent::Denied { channel, reason } if self.control.as_ref() == Some(&channel) => {
-                self.said.control_denied(&channel, &reason, &mut cx.metrics);
-                self.control_retry_ms = Some(cx.now.mono_ms + CONTROL_RETRY_MS);
-            }
             BrokerEvent::Denied { channel, reason } => {
-                self.said.denied(&channel, &reason, &mut cx.metrics);
-                touched.extend(relay.on_denied(&channel, table, cx));
+                return Some(Rest::After(self.on_denied(&channel, &reason)));
             }
             BrokerEvent::Skipped => {
                 let channel = self.broker.skipped_channel();
                 self.said.skipped(channel, cx.now.mono_ms, &mut cx.metrics);
             }
+            BrokerEvent::Notice(Notice::CanaryDenied) => self.canary.denied(),
             BrokerEvent::Notice(notice) => self.said.notice(notice, &mut cx.metrics),
             BrokerEvent::Up => return Some(Rest::Up),
             BrokerEvent::AskedAgain { channels } => return Some(Rest::FetchAgain(channels)),
@@ -164,6 +163,23 @@ impl Server {
         }
         touched.extend(relay.take_slow());
         Some(Rest::After(touched))
+    }
+
+    /// A channel is not to be heard: one of our own, or one of conns, which are returned.
+    fn on_denied(&mut self, channel: &Arc<str>, reason: &str) -> Vec<LinkId> {
+        if self.control.as_ref() == Some(channel) {
+            self.said.control_denied(channel, reason, &mut self.cx.metrics);
+            self.control_retry_ms = Some(self.cx.now.mono_ms + CONTROL_RETRY_MS);
+            return Vec::new();
+        }
+        if self.canary.channel() == Some(channel) {
+            self.canary.denied();
+            return Vec::new();
+        }
+        self.said.denied(channel, reason, &mut self.cx.metrics);
+        let mut touched = self.relay.on_denied(channel, &mut self.table, &mut self.cx);
+        touched.extend(self.relay.take_slow());
+        touched
     }
 
     /// Asks again to hear the application, as it was denied.
@@ -187,7 +203,8 @@ impl Server {
         self.said.up(self.relay.hub.len());
         self.cx.metrics.broker_up = 1;
         let mut names = self.relay.catch_up(&self.table);
-        names.extend(self.control.iter().cloned());
+        names.extend(self.control.iter().chain(self.canary.channel()).cloned());
+        self.canary.begin(Some(self.cx.now.mono_ms));
         self.broker.subscribe(names, self.cx.now.mono_ms);
         self.ask_for_stored();
         for link in self.table.conns(|conn| conn.is_pending()) {
@@ -211,6 +228,7 @@ impl Server {
         let lost = redis.lost(self.cx.now.mono_ms);
         let target = redis.target().clone();
         (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
+        self.canary.begin(None);
         let was_up = std::mem::take(&mut self.cx.metrics.broker_up) == 1;
         self.cx.metrics.broker_lost_total += u64::from(was_up);
         self.said.lost(&loss, &target, was_up, lost.owed);

@@ -10,6 +10,12 @@ impl Server {
         matches!(self.table.peek(link).map(|slot| &slot.party), Some(Party::Redis | Party::App(_)))
     }
 
+    /// Whether what a link's peer has said matters still when it takes no more: an application may
+    /// answer before it has read a request to its end, and close then.
+    pub(crate) fn may_have_answered(&self, link: LinkId) -> bool {
+        matches!(self.table.peek(link).map(|slot| &slot.party), Some(Party::Uplink(_)))
+    }
+
     /// A link that was dialed is made.
     pub(super) fn on_connected(&mut self, link: LinkId) {
         let now_ms = self.cx.now.mono_ms;

@@ -78,6 +78,11 @@ impl Ending {
         matches!(self.stage, Stage::Ending { .. })
     }
 
+    /// Whether nobody has asked for it.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running)
+    }
+
     /// When something is to be done about it.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
         match &self.stage {

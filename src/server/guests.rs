@@ -46,6 +46,7 @@ impl Server {
                 Errand::Dial(at, target) => self.table.dial(Party::Uplink(at), target),
                 Errand::Flush(link) => self.table.stand(link, 1),
                 Errand::Resume(link) => self.table.put(Output::Resume(link)),
+                Errand::Wake(link) => self.after_guest(link),
                 Errand::Close(link) => self.table.close(link),
                 Errand::Return(returned) => self.take_back(returned),
             }

@@ -15,12 +15,14 @@
 
 mod accepting;
 mod brokering;
+mod canary;
 mod clients;
 mod dialed;
 mod ending;
 mod gaps;
 mod guests;
 mod handout;
+mod inspecting;
 mod lines;
 mod memory;
 mod others;
@@ -44,9 +46,11 @@ use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, Wish};
 use crate::web::upstream::Proxy;
 pub(crate) use accepting::SURPLUS;
 use brokering::Loss;
+use canary::Canary;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
 use ending::Ending;
+pub(crate) use inspecting::{OPERATORS, ProcessFigures};
 use memory::Memory;
 use relay::Relay;
 use said::Said;
@@ -75,6 +79,8 @@ pub struct Server {
     /// When it is asked for again, after it was denied.
     control_retry_ms: Option<u64>,
     ending: Ending,
+    canary: Canary,
+    process: ProcessFigures,
     said: Said,
 }
 
@@ -91,6 +97,10 @@ impl Server {
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
         let patience_ms = settings.broker.patience_ms();
+        let canary = match settings.is_watched() {
+            true => Canary::new(&settings.prefix, seed),
+            false => Canary::default(),
+        };
         let proxy = Proxy::new(&settings.front);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
@@ -109,6 +119,8 @@ impl Server {
             control,
             control_retry_ms: None,
             ending: Ending::new(seed),
+            canary,
+            process: ProcessFigures::default(),
             said: Said::default(),
         }
     }
@@ -162,6 +174,7 @@ impl Server {
             None => {}
         }
         self.retry_control();
+        self.send_canary();
         self.go_on_ending();
         self.proxy.measure(&mut self.cx.metrics);
         self.bound_memory();
@@ -234,6 +247,7 @@ impl Server {
             .chain(self.relay.deadline_ms())
             .chain(self.count_ms())
             .chain(self.control_retry_ms)
+            .chain(self.canary.deadline_ms())
             .chain(self.room_ms())
             .chain(broker)
             .chain(application)

@@ -68,6 +68,7 @@ impl Server {
         self.cx.begin_go();
         let Some(conn) = self.table.conn(link) else { return };
         let stranger = conn.stranger();
+        self.cx.metrics.bytes_in_total += bytes.len() as u64;
         if !bytes.is_empty() {
             conn.heard(&self.cx);
         }
@@ -109,6 +110,7 @@ impl Server {
                 let to = self.table.peek_conn(link).and_then(|conn| conn.stranger());
                 to.into_iter().for_each(|to| self.strangers.rename(link, from, to));
             }
+            Effect::Inspect(what) => self.inspect(link, what),
             Effect::Forward(request) => self.forward(link, *request),
             Effect::AskSession(name) => self.ask_session(link, &name),
             Effect::AskApplication(question) => self.ask_application(link, question),

@@ -99,7 +99,11 @@ impl Said {
                  looking for the master every 30 s (said once)"
             ),
             Notice::Master if self.replica.ended() => tracing::info!("Redis is a master again"),
-            Notice::Well | Notice::Stores | Notice::Replica | Notice::Master => {}
+            Notice::Well
+            | Notice::Stores
+            | Notice::Replica
+            | Notice::Master
+            | Notice::CanaryDenied => {}
             Notice::GivenUp(messages) => {
                 metrics.publishes_dropped_total += messages;
                 self.dropped("Redis cannot be reached");

@@ -3,6 +3,7 @@
 //!
 //! It knows requests and answers; no conn.
 
+pub(crate) mod admin;
 pub(crate) mod upstream;
 
 use std::borrow::Cow;

@@ -62,6 +62,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--redis-server-name", "localhost", "spoken with --redis rediss://"),
     ("--upstream", "127.0.0.1:8000", "write http://host:port"),
     ("--upstream-timeout", "0", "give 0.001 to"),
+    ("--upstream-websocket-timeout", "0", "give 0.001 to"),
+    ("--upstream-patience", "long", "such as"),
     ("--upstream-connections", "0", "give 1 to"),
     ("--upstream-idle", "few", "such as 1000"),
     ("--upstream-waiting", "0", "give 1 to"),
@@ -123,6 +125,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--compression-for", "me", "all or browsers"),
     ("--demo", "perhaps", "on nor off"),
     ("--metrics", "metrics", "/metrics"),
+    ("--health", "up", "/health"),
+    ("--admin", "0.0.0.0:9090", "give --admin-token-file"),
+    ("--admin-token-file", "/nowhere/token", "cannot be read"),
     ("--echo", "echo", "/echo"),
     ("--log", "loud", "error, warn, info, debug or trace"),
 ];
@@ -368,7 +373,7 @@ fn check_serves_nobody_and_says_all_that_is_wrong() {
 #[test]
 fn help_names_every_flag_with_its_variable_default_and_unit() {
     let units = [
-        ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway"][..]),
+        ("SECONDS", &["drain", "delay", "expire", "interval", "timeout", "leeway", "patience"][..]),
         ("BYTES", &["size", "limit", "min", "window"]),
         ("COUNT", &["fragments", "connections", "handshakes", "address", "idle", "waiting"]),
     ];

@@ -18,7 +18,7 @@ fn file(folder: &Folder, name: &str, bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// The path at which john asks with a token that is signed with that secret.
-fn by(secret: impl AsRef<[u8]>) -> String {
+pub fn by(secret: impl AsRef<[u8]>) -> String {
     let header = r#"{"alg":"HS256"}"#;
     let body = [header, r#"{"sub":"john"}"#].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_ref());

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::keys::{NEW, OLD, lets_in};
+use super::support::client::Event;
 use super::support::{Folder, Wsloop, eventually};
 
 const READ: &str = "SIGHUP: the configuration is read again";
@@ -47,6 +48,20 @@ fn what_can_follow_does_and_what_needs_a_restart_is_named() {
     assert_eq!(third.err().map(|response| response.status), Some(503), "two at most");
     stays.close();
     second.close();
+}
+
+#[test]
+fn pings_and_the_crowd_of_an_address_follow() {
+    let folder = Folder::new();
+    let server = with_file(&folder, "", &[]);
+    change(&server, &folder, "max-per-address = 2\nping-interval = 0.2\n");
+    server.expect_log(&[READ, "ping-interval, max-per-address"]);
+    let mut pinged = server.connect("room");
+    assert!(matches!(pinged.next(), Event::Ping(_)));
+    let second = server.connect("room");
+    let third = server.try_connect("room");
+    assert_eq!(third.err().map(|response| response.status), Some(429));
+    drop((pinged, second));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! says everything; `WSLOOP_SIM_SEEDS=FROM..TO` plays others. In release it plays 10,000 seeds:
 //! `cargo test --release --test sim`. What a seed means changes with the simulation itself.
 
+mod front;
 #[path = "../fuzzed/server.rs"]
 mod server;
 
@@ -31,8 +32,8 @@ fn wanted() -> (Range<u64>, bool) {
     (number(from)..number(to), false)
 }
 
-#[test]
-fn in_any_disorder_everybody_hears_what_they_are_to_hear() {
+/// Plays all the seeds that were asked for, and the first that fails once more, with everything.
+fn play_all(play: fn(u64, bool)) {
     let (seeds, trace) = wanted();
     let lanes = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let failed = std::thread::scope(|scope| {
@@ -52,6 +53,16 @@ fn in_any_disorder_everybody_hears_what_they_are_to_hear() {
     } else if trace {
         play(seeds.start, true);
     }
+}
+
+#[test]
+fn in_any_disorder_everybody_hears_what_they_are_to_hear() {
+    play_all(play);
+}
+
+#[test]
+fn in_any_disorder_requests_have_their_own_answers() {
+    play_all(|seed, trace| front::play(&mut Dice::Seed(seed), STEPS, trace));
 }
 
 #[test]

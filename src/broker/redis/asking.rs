@@ -5,6 +5,12 @@ use super::session::{Awaited, Get, Session};
 use crate::broker::{Ask, BrokerEvent};
 
 impl Session {
+    /// Publishes what is to come back, and is stored nowhere.
+    pub(super) fn canary(&mut self, channel: &str, payload: &[u8], now_ms: u64) {
+        let command = [b"PUBLISH", channel.as_bytes(), payload];
+        self.command(&command, Awaited::Canary, now_ms);
+    }
+
     /// Whether one more ask would be made at once.
     pub(super) fn has_room(&self) -> bool {
         self.asks.is_empty() && self.again.is_empty() && self.window.has_room()

@@ -334,6 +334,11 @@ impl Redis {
         matches!(self.state, State::Up { .. }) && self.session.has_room()
     }
 
+    /// Publishes what is to come back on this channel, to show that messages pass. It must be up.
+    pub fn canary(&mut self, channel: &str, payload: &[u8], now_ms: u64) {
+        self.session.canary(channel, payload, now_ms);
+    }
+
     pub(super) fn publish(
         &mut self,
         channel: &str,

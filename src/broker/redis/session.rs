@@ -70,6 +70,7 @@ pub(super) enum Awaited {
     Set,
     Get(Get),
     Ping,
+    Canary,
 }
 
 /// An ask that is under way.
@@ -203,7 +204,7 @@ impl Session {
             (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
             (Awaited::Get(get), Reply::Null) => self.on_value(get, None),
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
-            (Awaited::Publish, Reply::Integer(_))
+            (Awaited::Publish | Awaited::Canary, Reply::Integer(_))
             | (Awaited::Set, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),
@@ -295,7 +296,8 @@ impl Session {
                 self.may_ask_role = false;
                 BrokerEvent::Quiet
             }
-            Awaited::Ping | Awaited::Slots => BrokerEvent::Quiet,
+            Awaited::Canary if is_denial(&reason) => BrokerEvent::Notice(Notice::CanaryDenied),
+            Awaited::Ping | Awaited::Canary | Awaited::Slots => BrokerEvent::Quiet,
         }
     }
 

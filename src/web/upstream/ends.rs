@@ -20,20 +20,45 @@ impl Proxy {
             State::Resting { .. } => self.drop_uplink(at),
             State::Dialing { .. } => {
                 let why = failure.unwrap_or("it closed the connection").to_owned();
-                self.dial_failed(at, 502, &why, metrics);
+                self.refused(at, &why, metrics);
             }
             State::Serving { guest } => self.lost(at, guest, failure, metrics),
         }
         self.serve(to, metrics);
     }
 
-    fn dial_failed(&mut self, at: usize, status: u16, why: &str, metrics: &mut Metrics) {
+    /// Nobody is there. Who has waited long enough for somebody is told so; the others wait for the
+    /// next dial.
+    fn refused(&mut self, at: usize, why: &str, metrics: &mut Metrics) {
+        let to = self.uplinks[at].to;
+        self.drop_uplink(at);
+        self.apps[to].away = Some(self.now + timers::ticks(super::AGAIN_MS));
+        while let Some(guest) = self.apps[to].waiting.front().copied()
+            && self.guests[guest].came + self.patience <= self.now
+        {
+            self.unreachable(guest, 502, why, metrics);
+        }
+        self.wake_first(to);
+    }
+
+    fn unreachable(&mut self, guest: usize, status: u16, why: &str, metrics: &mut Metrics) {
+        let text = "The application cannot be reached; try again later.";
+        self.fail(guest, status, text, &format!("it cannot be reached: {why}"), metrics);
+    }
+
+    /// Of those who wait for an upstream that is away, one has to wake for the next dial.
+    fn wake_first(&mut self, to: usize) {
+        let app = &self.apps[to];
+        let first = app.waiting.front().filter(|_| app.away.is_some());
+        self.errands.extend(first.map(|guest| Errand::Wake(self.guests[*guest].link)));
+    }
+
+    /// A dial took too long, for which somebody has waited.
+    fn dial_failed(&mut self, at: usize, why: &str, metrics: &mut Metrics) {
         let to = self.uplinks[at].to;
         self.drop_uplink(at);
         if let Some(guest) = self.apps[to].waiting.front().copied() {
-            let text = "The application cannot be reached; try again later.";
-            let why = format!("it cannot be reached: {why}");
-            self.fail(guest, status, text, &why, metrics);
+            self.unreachable(guest, 504, why, metrics);
         }
     }
 
@@ -93,13 +118,18 @@ impl Proxy {
             return;
         };
         guest.wake = 0;
-        if guest.moved + self.timeout > self.now || matches!(guest.stage, Stage::Tunnel(_)) {
+        if guest.stage == Stage::Waiting {
+            let to = guest.to;
+            self.serve(to, metrics);
+        }
+        let guest = &self.guests[at];
+        if guest.moved + self.patience_of(guest.stage) > self.now {
             return;
         }
         metrics.upstream_timeouts_total += 1;
         let owes_body = !guest.body.is_done() && guest.up.is_empty();
         match guest.stage {
-            Stage::Done => self.drop_guest(at, metrics),
+            Stage::Done | Stage::Tunnel(_) => self.drop_guest(at, metrics),
             _ if owes_body => {
                 let text = "The rest of the request did not arrive in time.";
                 self.fail(at, 408, text, "", metrics);
@@ -125,7 +155,7 @@ impl Proxy {
         let to = uplink.to;
         match uplink.state {
             State::Dialing { until } if until <= now => {
-                self.dial_failed(at, 504, "the dial took too long", metrics);
+                self.dial_failed(at, "the dial took too long", metrics);
                 self.serve(to, metrics);
             }
             State::Resting { since } if since + timers::ticks(super::pool::REST_MS) <= now => {
@@ -155,23 +185,32 @@ impl Proxy {
                 app.settings.target
             );
         }
-        if guest.answered {
-            // That the answer is not whole is seen by the end of the link alone.
-            return self.drop_guest(at, metrics);
-        }
+        let is_begun = guest.answered;
         self.leave(at, metrics);
         let guest = &mut self.guests[at];
-        let answer = text_response(status, &[], text, guest.traits.bare);
-        guest.down.bytes.extend_from_slice(&answer);
-        (guest.stage, guest.closes, guest.answered) = (Stage::Done, true, true);
-        self.errands.push_back(Errand::Flush(guest.link));
+        if is_begun {
+            // That the answer is not whole is seen by the end of the link alone, behind what there
+            // is of it.
+            guest.breaks = true;
+        } else {
+            let answer = text_response(status, &[], text, guest.traits.bare);
+            guest.down.bytes.extend_from_slice(&answer);
+            (guest.closes, guest.answered) = (true, true);
+        }
+        match guest.down.is_empty() {
+            true => self.give_back(at),
+            false => self.errands.push_back(Errand::Flush(guest.link)),
+        }
     }
 
     /// A guest leaves its upstream: the link that it was on is closed.
     fn leave(&mut self, at: usize, metrics: &mut Metrics) {
         let guest = &self.guests[at];
         let (to, stage) = (guest.to, guest.stage);
-        self.apps[to].waiting.retain(|waiting| *waiting != at);
+        if stage == Stage::Waiting {
+            self.apps[to].waiting.retain(|waiting| *waiting != at);
+            self.wake_first(to);
+        }
         if let Stage::On(up) | Stage::Tunnel(up) = stage {
             self.drop_uplink(up);
             self.guests[at].stage = Stage::Done;
@@ -180,10 +219,13 @@ impl Proxy {
         self.guests[at].stage = Stage::Done;
     }
 
-    /// Gives a browser's link back whose answer is sent.
+    /// Gives a browser's link back whose answer is sent; it is closed if that is not whole.
     pub(super) fn give_back(&mut self, at: usize) {
         let guest = self.guests.remove(at);
         debug_assert!(guest.down.is_empty() && guest.stage == Stage::Done);
+        if guest.breaks {
+            return self.errands.push_back(Errand::Close(guest.link));
+        }
         self.errands.push_back(Errand::Return(Returned {
             link: guest.link,
             address: guest.address,

@@ -8,6 +8,8 @@
 //!   not read;
 //! * a link of the application has one exchange at a time, and the next only when both messages of
 //!   the one before have ended where they said;
+//! * a request waits a little for an application that cannot be reached, as while it restarts:
+//!   nothing of it was sent;
 //! * an application may close a link that rests at any time. A request that may be sent twice is,
 //!   once, if such a link brought no byte of an answer; another goes only over a link that is new
 //!   or rested less than a second;
@@ -49,6 +51,8 @@ const EARLY: usize = 16 << 10;
 const MAX_HEAD: usize = 32 << 10;
 /// The longest time for a dial.
 const DIAL_MS: u64 = 5_000;
+/// The time from a dial that failed to the next, while requests wait for one.
+const AGAIN_MS: u64 = 100;
 
 /// What the owner is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub(crate) enum Errand {
     Flush(LinkId),
     /// Ask for this link's wish again.
     Resume(LinkId),
+    /// Look at this link's deadline again.
+    Wake(LinkId),
     /// Close this link: it is forgotten here.
     Close(LinkId),
     /// Take this browser's link back.
@@ -100,12 +106,15 @@ struct Guest {
     up: Buffer,
     down: Buffer,
     early: Vec<u8>,
-    /// When something of it last moved.
+    /// When it came, and when something of it last moved.
+    came: Tick,
     moved: Tick,
     /// A byte of an answer is on its way to it.
     answered: bool,
     /// Its link is closed behind the answer.
     closes: bool,
+    /// Its answer ends too early: its link is closed behind what there is of it.
+    breaks: bool,
     /// It was sent once before.
     again: bool,
 }
@@ -157,6 +166,8 @@ struct App {
     resting: Vec<usize>,
     /// Guests that wait, in the order of their coming.
     waiting: VecDeque<usize>,
+    /// It could not be reached: no link is dialed before that time, and but one at a time then.
+    away: Option<Tick>,
     said: SaidOnce,
 }
 
@@ -168,6 +179,8 @@ pub(crate) struct Proxy {
     uplinks: Slab<Uplink>,
     errands: VecDeque<Errand>,
     timeout: Tick,
+    tunnel_timeout: Tick,
+    patience: Tick,
     connections: usize,
     idle: usize,
     most_waiting: usize,
@@ -185,6 +198,7 @@ impl Proxy {
             dialing: 0,
             resting: Vec::new(),
             waiting: VecDeque::new(),
+            away: None,
             said: SaidOnce::default(),
         };
         Proxy {
@@ -193,6 +207,8 @@ impl Proxy {
             uplinks: Slab::new(),
             errands: VecDeque::new(),
             timeout: timers::ticks(front.timeout_ms),
+            tunnel_timeout: timers::ticks(front.tunnel_timeout_ms),
+            patience: timers::ticks(front.patience_ms),
             connections: front.connections,
             idle: front.idle,
             most_waiting: front.waiting,
@@ -233,9 +249,11 @@ impl Proxy {
             up,
             down: Buffer::default(),
             early: Vec::new(),
+            came: self.now,
             moved: self.now,
             answered: false,
             closes: self.ending,
+            breaks: false,
             again: false,
         });
         if traits.expects && self.apps[to].settings.speaks == Speaks::Uwsgi {
@@ -312,11 +330,21 @@ impl Proxy {
     /// then that is to fire at the tick that is noted with [`Proxy::guest_wakes`].
     pub(crate) fn guest_deadline(&self, at: usize) -> Option<Tick> {
         let guest = self.guests.get(at)?;
-        let deadline = match guest.stage {
-            Stage::Tunnel(_) => return None,
-            _ => guest.moved + self.timeout,
-        };
+        let mut deadline = guest.moved + self.patience_of(guest.stage);
+        if let Some(again) = self.apps[guest.to].away.filter(|again| *again > self.now)
+            && guest.stage == Stage::Waiting
+        {
+            deadline = deadline.min(again);
+        }
         (guest.wake == 0 || deadline < guest.wake).then_some(deadline)
+    }
+
+    /// The longest time in which nothing may move at that stage.
+    fn patience_of(&self, stage: Stage) -> Tick {
+        match stage {
+            Stage::Tunnel(_) => self.tunnel_timeout,
+            _ => self.timeout,
+        }
     }
 
     /// The same for an upstream's link.

@@ -18,7 +18,11 @@ impl Proxy {
             self.apps[to].waiting.pop_front();
             self.assign(guest, at);
         }
-        while self.apps[to].dialing < self.apps[to].waiting.len() {
+        let most = match self.apps[to].away {
+            None => usize::MAX,
+            Some(again) => usize::from(again <= self.now),
+        };
+        while self.apps[to].dialing < self.apps[to].waiting.len().min(most) {
             if self.apps[to].links >= self.connections {
                 // One that has rested too long for who waits makes room.
                 let Some(at) = self.apps[to].resting.first().copied() else { break };
@@ -69,7 +73,7 @@ impl Proxy {
             let to = uplink.to;
             uplink.state = State::Resting { since: now };
             let app = &mut self.apps[to];
-            app.dialing -= 1;
+            (app.dialing, app.away) = (app.dialing - 1, None);
             app.resting.push(at);
             self.serve(to, metrics);
             self.bound_rest(to);

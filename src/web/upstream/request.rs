@@ -67,9 +67,11 @@ impl Unforwarded {
 }
 
 /// Headers of one connection alone, besides those that `Connection` names.
-const HOP_BY_HOP: [&str; 8] = [
+const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
+    // CGI would take it for the variable that names a proxy for the application's own requests.
+    "proxy",
     "proxy-connection",
     "te",
     "transfer-encoding",

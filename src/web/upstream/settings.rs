@@ -14,6 +14,10 @@ pub struct Front {
     pub hidden: Option<String>,
     /// The longest time in which nothing of an exchange moves.
     pub timeout_ms: u64,
+    /// The longest time in which nothing passes on a WebSocket that is handed on.
+    pub tunnel_timeout_ms: u64,
+    /// How long a request waits for an upstream that cannot be reached, which is tried again.
+    pub patience_ms: u64,
     /// Most links to each upstream, at least 1.
     pub connections: usize,
     /// Most of them that are kept while there is nothing to be asked.
@@ -60,6 +64,8 @@ impl Default for Front {
             routes: Vec::new(),
             hidden: None,
             timeout_ms: 60_000,
+            tunnel_timeout_ms: 600_000,
+            patience_ms: 1_000,
             connections: 256,
             idle: 32,
             waiting: 1024,

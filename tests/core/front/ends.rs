@@ -16,18 +16,45 @@ fn an_application_that_is_not_there_is_a_502() {
     let mut stage = Stage::new(settings());
     stage.refuses = Some("Connection refused");
     let browser = stage.asks(get("/", ""));
+    stage.pass(900);
+    assert_eq!(stage.take(browser), "", "it may be about to come back");
+    stage.pass(200);
     is_answer(&stage.take(browser), 502, "cannot be reached");
     stage.end(browser, Cause::Ended);
     assert!(stage.peers[browser].closed && stage.peers[stage.app()].closed);
+    assert!((8..12).contains(&stage.dialed().len()), "{} dials", stage.dialed().len());
     let bare = stage.asks(get("/", "").replace("GET", "HEAD"));
+    stage.pass(1_100);
     let heard = stage.take(bare);
     assert!(heard.starts_with("HTTP/1.1 502 ") && heard.ends_with("\r\n\r\n"), "{heard}");
     assert_eq!(stage.server.metrics().upstream_errors_total, 2);
     stage.refuses = None;
     let browser = stage.asks(get("/", ""));
+    stage.pass(100);
     let app = stage.app();
     stage.say(app, format!("{HEAD}abc"));
     assert_eq!(stage.take(browser), format!("{HEAD}abc"));
+}
+
+/// Whoever asks while the application restarts waits a little, whatever is asked.
+#[test]
+fn an_application_that_comes_back_answers_who_has_waited() {
+    let mut stage = Stage::new(settings());
+    stage.refuses = Some("Connection refused");
+    let first = stage.asks("POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    let others: Vec<usize> = (2..5).map(|n| stage.asks(get(&format!("/{n}"), ""))).collect();
+    stage.pass(500);
+    let tries = stage.dialed().len();
+    assert!(tries < 12, "one dial at a time: {tries}");
+    // Who leaves takes nobody's turn along.
+    stage.end(first, failed());
+    stage.refuses = None;
+    stage.pass(150);
+    for (browser, app) in others.iter().zip(stage.dialed().split_off(tries)) {
+        stage.say(app, format!("{HEAD}abc"));
+        assert_eq!(stage.take(*browser), format!("{HEAD}abc"));
+    }
+    assert_eq!(stage.server.metrics().upstream_errors_total, 0);
 }
 
 #[test]
@@ -59,7 +86,7 @@ fn an_answer_of_no_use_is_a_502() {
     is_answer(&stage.take(browser), 502, "cannot be passed on");
 }
 
-/// That an answer is not whole must be seen by who reads it.
+/// That an answer is not whole must be seen by who reads it, and what there is of it.
 #[test]
 fn an_answer_that_breaks_off_ends_the_link() {
     for (begun, cause) in [
@@ -76,7 +103,8 @@ fn an_answer_that_breaks_off_ends_the_link() {
         let app = stage.app();
         stage.say(app, &begun);
         stage.end(app, cause.clone());
-        assert!(!stage.take(browser).ends_with("0\r\n\r\n"));
+        let heard = stage.take(browser);
+        assert!(heard.contains("ab") && !heard.ends_with("0\r\n\r\n"), "{heard}");
         let peer = &stage.peers[browser];
         assert!(peer.closed && !peer.finished, "{begun:?} {cause:?}");
     }
@@ -85,6 +113,19 @@ fn an_answer_that_breaks_off_ends_the_link() {
     let app = stage.app();
     stage.say(app, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabXX");
     assert!(stage.peers[browser].closed && stage.peers[app].closed);
+
+    // In one turn, and to who reads slowly.
+    let mut stage = Stage::new(settings());
+    let browser = stage.browser();
+    stage.peers[browser].appetite = Some(10);
+    stage.say(browser, get("/", ""));
+    let app = stage.app();
+    stage.peers[app].ends = Some(Cause::Ended);
+    stage.say(app, format!("{HEAD}ab"));
+    assert!(stage.peers[app].closed && !stage.peers[browser].closed);
+    stage.feed(browser, None);
+    assert_eq!(stage.take(browser), format!("{HEAD}ab"));
+    assert!(stage.peers[browser].closed && !stage.peers[browser].finished);
 }
 
 #[test]

@@ -270,14 +270,31 @@ fn a_websocket_of_the_application_passes() {
                     Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst";
     assert_eq!(stage.take(browser), expected);
     assert_eq!(stage.take(app), "early");
-    stage.pass(600_000);
-    stage.say(browser, "ping");
-    stage.say(app, "pong");
-    assert_eq!((stage.take(app), stage.take(browser)), ("ping".to_owned(), "pong".to_owned()));
+    // Whichever side says something keeps it.
+    for (from, to) in [(browser, app), (app, browser)] {
+        stage.pass(590_000);
+        stage.say(from, "ping");
+        assert_eq!(stage.take(to), "ping");
+    }
+    stage.pass(590_000);
+    assert!(!stage.peers[browser].finished);
     stage.end(app, Cause::Ended);
     assert!(stage.peers[browser].finished && stage.peers[app].closed);
     stage.end(browser, Cause::Ended);
     assert!(stage.peers[browser].closed);
+}
+
+/// Of a WebSocket that was forgotten, nothing stays.
+#[test]
+fn a_websocket_on_which_nothing_passes_ends() {
+    let mut stage = Stage::new(settings());
+    let browser = stage.asks(get("/live", "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+    let app = stage.app();
+    stage.say(app, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+    stage.pass(599_000);
+    assert!(!stage.peers[browser].closed);
+    stage.pass(1_100);
+    assert!(stage.peers[browser].closed && stage.peers[app].closed);
 }
 
 /// Bodies of all lengths and framings, cut at random on both sides, arrive as they were.

@@ -24,7 +24,7 @@ fn a_request_goes_on_as_it_came_but_for_what_is_of_one_connection() {
             get(
                 "/",
                 "Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n\
-                 Proxy-Connection: x\r\nUpgrade: h2c\r\nExpect: x\r\n",
+                 Proxy: x:1\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nExpect: x\r\n",
             ),
             "GET / HTTP/1.1\r\nHost: example.com\r\n",
         ),

@@ -78,6 +78,8 @@ class Command(BaseCommand):
         if front_address:
             made.flags["listen"] = _text(front_address)
             made.flags["upstream"] = f"http://{_text(pages)}"
+            # It restarts whenever a file of the project is saved.
+            made.flags["upstream-patience"] = "10"
         mute = grants.note(_all_flags(made), options["flags"])
         for note in [*made.notes, *filter(None, [mute])]:
             self.stderr.write(self.style.WARNING(note))

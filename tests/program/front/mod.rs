@@ -1,14 +1,17 @@
 //! One port with the application: real sockets, a real application, and gigabytes.
 
+mod wsgi;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::client::{Client, Response, tcp, upgrade};
-use crate::support::{Folder, PATIENCE, Process, Wsloop};
+use crate::support::{Folder, PATIENCE, Process, Wsloop, eventually};
 
 /// A part of a body.
 const PIECE: usize = 64 << 10;
@@ -135,7 +138,8 @@ fn an_application_that_is_away_is_said_once_and_comes_back() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    let wsloop = Wsloop::start(&["--upstream", &format!("http://{address}")]);
+    let url = format!("http://{address}");
+    let wsloop = Wsloop::start(&["--upstream", &url, "--upstream-patience", "0.1"]);
     for _ in 0..3 {
         let response = wsloop.get("/");
         assert_eq!((response.status, response.body.contains("cannot be reached")), (502, true));
@@ -143,6 +147,87 @@ fn an_application_that_is_away_is_said_once_and_comes_back() {
     wsloop.expect_log(&["cannot be reached", "said once until it answers"]);
     assert_eq!(wsloop.log().matches("cannot be reached").count(), 1);
     assert_eq!(wsloop.metric("upstream_errors_total"), 3);
+}
+
+#[test]
+fn who_asks_while_the_application_restarts_waits_for_it() {
+    let folder = Folder::new();
+    let path = folder.join("app.sock");
+    let wsloop =
+        Wsloop::start(&["--upstream", &format!("unix:{}", path.display()), "--log", "debug"]);
+    let mut stream = tcp(wsloop.address());
+    stream.write_all(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc").expect("it");
+    wsloop.expect_metric("upstream_dials_total", |dials| dials > 1);
+    let listener = UnixListener::bind(&path).expect("a socket");
+    thread::spawn(move || listener.accept().map(|(stream, _)| answer(stream)));
+    let (response, body) = Response::read_head(&mut stream);
+    assert_eq!((response.status, body.ends_with(b"3")), (200, true), "{response:?}");
+}
+
+/// An application that refuses an upload closes with most of it unread, which resets the
+/// connection: its answer arrives all the same.
+#[test]
+fn a_refusal_of_an_upload_arrives_though_the_connection_is_reset() {
+    const REFUSAL: &[u8] = b"HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo much";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            stream.read_exact(&mut [0; 100]).expect("a head");
+            stream.write_all(REFUSAL).expect("it is taken");
+            // What is unread now is a reset.
+        }
+    });
+    let wsloop = Wsloop::start(&["--upstream", &format!("http://{address}")]);
+    for _ in 0..20 {
+        let mut stream = tcp(wsloop.address());
+        stream
+            .write_all(b"POST /up HTTP/1.1\r\nHost: h\r\nContent-Length: 1073741824\r\n\r\n")
+            .expect("it is taken");
+        // Until the answer is there, and then nobody takes more.
+        stream.set_nonblocking(true).expect("a socket");
+        let mut head = [0; 12];
+        eventually("an answer", || {
+            let _ = stream.write(&[b'x'; PIECE]);
+            stream.peek(&mut head).is_ok_and(|n| n == head.len()).then_some(())
+        });
+        stream.set_nonblocking(false).expect("a socket");
+        let (response, _) = Response::read_head(&mut stream);
+        assert_eq!(response.status, 413, "{}", wsloop.log());
+    }
+}
+
+/// The same when writing is what tells of the reset, while most of the answer is not read here yet:
+/// the browser is slow to take it.
+#[test]
+fn an_answer_is_read_to_its_end_though_the_application_takes_no_more() {
+    let folder = Folder::new();
+    let path = folder.join("app.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    // It says as much as the sockets hold, and how much that was.
+    let application = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.read_exact(&mut [0; 10]).expect("a head");
+        stream.write_all(b"HTTP/1.1 413 No\r\nContent-Length: 9000000\r\n\r\n").expect("a head");
+        stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a socket");
+        std::iter::from_fn(|| stream.write(&[b'x'; 1000]).ok()).sum::<usize>()
+    });
+    let listen = format!("unix:{}", folder.join("wsloop.sock").display());
+    let upstream = format!("unix:{}", path.display());
+    let wsloop = Wsloop::start(&["--listen", &listen, "--upstream", &upstream]);
+    let mut stream = UnixStream::connect(folder.join("wsloop.sock")).expect("a connection");
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nbody")
+        .expect("it is taken");
+    let said = application.join().expect("it has answered");
+    stream.write_all(b"more").expect("it is taken");
+    assert_eq!(wsloop.metric("upstream_pending"), 1, "the browser has not taken all");
+    let (mut all, mut piece) = (Vec::new(), [0; PIECE]);
+    while let Ok(n @ 1..) = stream.read(&mut piece) {
+        all.extend_from_slice(&piece[..n]);
+    }
+    assert!(all.starts_with(b"HTTP/1.1 413 "), "{} bytes", all.len());
+    assert_eq!(all.iter().filter(|byte| **byte == b'x').count(), said);
 }
 
 /// A GiB down and a GiB up, of which little is ever here.

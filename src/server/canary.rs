@@ -1,0 +1,114 @@
+//! L2: a message of our own that goes through Redis and comes back, to show that messages pass: a
+//! link that is up and delivers nothing is of no use.
+//!
+//! There is one only where somebody asks whether the server is ready. Where Redis does not let us
+//! publish or hear it, a link that answers has to do.
+
+use std::sync::Arc;
+
+use super::Server;
+use crate::broker::{Broker, Status};
+
+/// How often one is sent.
+const EVERY_MS: u64 = 2_000;
+/// One that came back is good for so long: one may be lost on the way, and Redis be slow.
+const GOOD_MS: u64 = 6_000;
+
+/// What is known of it.
+#[derive(Debug, Default)]
+pub(super) struct Canary {
+    /// Its channel; none where nobody asks.
+    channel: Option<Arc<str>>,
+    number: u64,
+    next_ms: Option<u64>,
+    heard_ms: Option<u64>,
+    denied: bool,
+}
+
+impl Canary {
+    /// One on a channel that nobody else has.
+    pub(super) fn new(prefix: &str, seed: u64) -> Canary {
+        let colon = if prefix.is_empty() { "" } else { ":" };
+        let channel = format!("{prefix}{colon}wsloop:canary:{seed:016x}");
+        Canary { channel: Some(channel.into()), ..Canary::default() }
+    }
+
+    /// Its channel, if it is sent.
+    pub(super) fn channel(&self) -> Option<&Arc<str>> {
+        self.channel.as_ref()
+    }
+
+    /// A message has come on that channel: whether it is this one, come back.
+    #[inline]
+    pub(super) fn heard(&mut self, channel: &[u8], now_ms: u64) -> bool {
+        let is_it = self.channel.as_ref().is_some_and(|own| own.as_bytes() == channel);
+        if is_it {
+            self.heard_ms = Some(now_ms);
+        }
+        is_it
+    }
+
+    /// Redis does not let it pass.
+    pub(super) fn denied(&mut self) {
+        if !std::mem::replace(&mut self.denied, true) {
+            tracing::warn!(
+                "Redis does not let wsloop publish or hear {:?}, so that readiness can only say \
+                 that Redis answers; see ACL SETUSER (said once)",
+                self.channel.as_deref().unwrap_or_default()
+            );
+        }
+    }
+
+    /// The broker is up, or is not.
+    pub(super) fn begin(&mut self, up_ms: Option<u64>) {
+        (self.heard_ms, self.denied) = (None, false);
+        self.next_ms = up_ms.filter(|_| self.channel.is_some());
+    }
+
+    /// When one is to be sent.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.next_ms
+    }
+
+    fn is_well(&self, now_ms: u64) -> bool {
+        let is_new = |heard_ms: u64| now_ms <= heard_ms + GOOD_MS;
+        self.channel.is_none() || self.denied || self.heard_ms.is_some_and(is_new)
+    }
+}
+
+impl Server {
+    /// Sends the canary when it is due.
+    pub(super) fn send_canary(&mut self) {
+        let now_ms = self.cx.now.mono_ms;
+        let Broker::Redis(redis) = &mut self.broker else { return };
+        if let Some(channel) = &self.canary.channel
+            && self.canary.next_ms.take_if(|at_ms| *at_ms <= now_ms).is_some()
+            && !self.canary.denied
+        {
+            self.canary.number += 1;
+            redis.canary(channel, self.canary.number.to_string().as_bytes(), now_ms);
+            self.canary.next_ms = Some(now_ms + EVERY_MS);
+        }
+    }
+
+    /// Why no browser should be sent here, if there is a reason.
+    pub(super) fn unready(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if !self.ending.is_running() {
+            reasons.push("the server is shutting down");
+        }
+        if let Broker::Redis(_) = &self.broker {
+            match self.broker.status() {
+                Status::Up if !self.canary.is_well(self.cx.now.mono_ms) => {
+                    reasons.push("no message came back from Redis lately");
+                }
+                Status::Up => {}
+                _ => reasons.push("Redis cannot be reached"),
+            }
+            if self.control.is_some() && self.cx.metrics.control_heard == 0 {
+                reasons.push("disconnects of the application are not heard");
+            }
+        }
+        reasons
+    }
+}
