@@ -9,13 +9,14 @@ use crate::place::ROOT;
 use crate::support::Wsloop;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 14] = [
+const FOLLOWED: [&str; 15] = [
     "access.md",
     "channels.md",
     "clients.md",
     "flags.md",
     "htmx.md",
     "one-port.md",
+    "tls.md",
     "operations.md",
     "start/django.md",
     "start/express.md",
