@@ -6,6 +6,7 @@ from typing import Callable
 
 import plots
 import rows as commonest
+import secured
 from servers import ROOT
 
 PLOTS = ROOT / "benches/plots"
@@ -176,7 +177,8 @@ def write(raw):
     for number, (title, text, keys) in enumerate(TABLES):
         parts.append(f"## {title}\n\n{text}\n\n{table(results, keys)}")
         parts.extend(picture(*named) for named in pictures.get(number, []))
-    parts += [*commonest.sections(results), growth(results), machine(raw), method(raw)]
+    parts += [*commonest.sections(results), growth(results),
+              secured.section(), machine(raw), method(raw)]
     PAGE.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return PAGE
 

@@ -83,6 +83,17 @@ fn one_port_is_followed() {
 }
 
 #[test]
+#[ignore = "needs ip, openssl and curl"]
+fn tls_is_followed() {
+    let page = include_str!("../../docs/src/tls.md");
+    // It is a file that is tried with nginx.
+    let site = include_str!("../../examples/deploy/nginx/tls.conf");
+    let site: Vec<&str> = site.lines().skip_while(|line| line.starts_with('#')).collect();
+    assert!(page.contains(&site.join("\n")), "the site of the page is not the one that is tried");
+    follow("book::tls_is_followed", page, &["server {"]);
+}
+
+#[test]
 #[ignore = "needs ip"]
 fn flags_is_followed() {
     follow("book::flags_is_followed", include_str!("../../docs/src/flags.md"), &[]);

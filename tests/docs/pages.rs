@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use crate::markdown::{self, Step};
 use crate::place::ROOT;
 use crate::support::Wsloop;
+use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 14] = [
+const FOLLOWED: [&str; 15] = [
     "access.md",
     "channels.md",
     "clients.md",
     "flags.md",
     "htmx.md",
     "one-port.md",
+    "tls.md",
     "operations.md",
     "start/django.md",
     "start/express.md",
@@ -129,12 +131,15 @@ fn id(heading: &str) -> String {
 
 #[test]
 fn metrics_that_are_named_exist() {
-    let metrics = Wsloop::start(&[]).get("/metrics").body;
+    let server = Wsloop::start(&["--admin", "127.0.0.1:0"]);
+    let admin = server.admin();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n");
+    let metrics = Response::to(admin, &request).body;
     let mut counted = 0;
     for (page, text) in all() {
         for span in markdown::spans(&text) {
             if span.starts_with("wsloop_") && span != "wsloop_auth" {
-                assert!(metrics.contains(&format!("\n{span} ")), "{page} names {span}");
+                assert!(metrics.contains(&format!("\n# TYPE {span} ")), "{page} names {span}");
                 counted += 1;
             }
         }

@@ -19,15 +19,6 @@ use crate::support::{Folder, Wsloop, eventually};
 
 const LOOPBACK: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
-/// Where operators are answered.
-fn admin_of(server: &Wsloop) -> SocketAddr {
-    eventually("a line about operators", || {
-        let log = server.log();
-        let (_, rest) = log.split_once("operators: ")?;
-        Some(rest.lines().next()?.parse().expect("an address"))
-    })
-}
-
 /// The answer to a request for that path, with these header lines.
 fn ask(address: SocketAddr, path: &str, more: &str) -> Response {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{more}\r\n");
@@ -60,7 +51,7 @@ fn metrics(address: SocketAddr) -> (BTreeMap<String, f64>, BTreeMap<String, Stri
 #[test]
 fn figures_say_what_has_happened() {
     let server = Wsloop::start(&[&LOOPBACK[..], &["--allow", "all"]].concat());
-    let admin = admin_of(&server);
+    let admin = server.admin();
     let mut client = server.connect("room?subscribe-broadcast&publish-broadcast&echo");
     client.send("hello");
     client.expect(&["hello"]);
@@ -114,7 +105,7 @@ fn who_listens_is_told_and_no_session() {
     let key = key.to_str().expect("UTF-8");
     let server =
         Wsloop::start(&[&LOOPBACK[..], &["--token-key-file", key, "--prefix", "shop"]].concat());
-    let admin = admin_of(&server);
+    let admin = server.admin();
     let _everybody = server.connect("news?subscribe-broadcast");
     let _more = server.connect("room?subscribe-broadcast");
     let path = keys::by(keys::OLD).replace("subscribe-user", "subscribe-user&subscribe-session");
@@ -131,7 +122,7 @@ fn who_listens_is_told_and_no_session() {
 #[test]
 fn nobody_else_is_answered_there() {
     let server = Wsloop::start(&LOOPBACK);
-    let admin = admin_of(&server);
+    let admin = server.admin();
     for (host, status) in [
         (admin.to_string(), 200),
         ("localhost".to_owned(), 200),
@@ -160,7 +151,7 @@ fn a_token_is_asked_for_where_others_may_come() {
     fs::write(&file, "the word\n").expect("a file");
     let file = file.to_str().expect("UTF-8");
     let server = Wsloop::start(&["--admin", "0.0.0.0:0", "--admin-token-file", file]);
-    let admin = SocketAddr::from(([127, 0, 0, 1], admin_of(&server).port()));
+    let admin = SocketAddr::from(([127, 0, 0, 1], server.admin().port()));
     let basic = |pair: &str| format!("Authorization: Basic {}\r\n", STANDARD.encode(pair));
     for (said, status) in [
         (String::new(), 401),
@@ -205,7 +196,7 @@ fn a_unix_socket_is_for_this_user() {
 fn balancers_may_ask_as_they_like_and_hear_of_the_end() {
     let args = ["--health", "/up", "--drain-delay", "60", "--drain", "60"];
     let mut server = Wsloop::start(&[&LOOPBACK[..], &args].concat());
-    let (host, admin) = (server.address(), admin_of(&server));
+    let (host, admin) = (server.address(), server.admin());
     let ask_all = |expected: u16| {
         for request in [
             format!("GET /up HTTP/1.1\r\nHost: {host}\r\n\r\n"),
@@ -251,7 +242,7 @@ fn a_redis_that_passes_no_messages_on_is_not_ready() {
     let server = Wsloop::start(
         &[&LOOPBACK[..], &["--redis", &redis.url(), "--redis-timeout", "60"]].concat(),
     );
-    let admin = admin_of(&server);
+    let admin = server.admin();
     let says = |status: u16, words: &str| {
         eventually(&format!("{status} {words}"), || {
             let answer = ask(admin, "/readyz", "");
@@ -287,7 +278,7 @@ fn where_publishing_is_denied_a_redis_that_answers_is_ready() {
 #[test]
 fn dashboard_and_alerts_know_the_metrics_by_their_names() {
     let server = Wsloop::start(&LOOPBACK);
-    let (_, types) = metrics(admin_of(&server));
+    let (_, types) = metrics(server.admin());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy/monitoring");
     for file in ["grafana.json", "alerts.yml"] {
         let text = fs::read_to_string(folder.join(file)).expect("a file");

@@ -220,6 +220,15 @@ impl Wsloop {
         &self.process
     }
 
+    /// Where operators are answered.
+    pub fn admin(&self) -> SocketAddr {
+        eventually("a line about operators", || {
+            let log = self.log();
+            let (_, rest) = log.split_once("operators: ")?;
+            Some(rest.lines().next()?.parse().expect("an address"))
+        })
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("nobody panics with the log in hand").clone()

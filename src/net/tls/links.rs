@@ -349,3 +349,36 @@ impl Reactor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is joined of slices of these lengths, whose bytes are their numbers.
+    fn joined(lengths: &[usize], owed: usize) -> Vec<u8> {
+        let bytes: Vec<_> = lengths.iter().zip(1..).map(|(n, byte)| vec![byte; *n]).collect();
+        let slices: Vec<_> = bytes.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let mut joined = vec![9; 3];
+        join(&slices, owed, &mut joined);
+        joined
+    }
+
+    #[test]
+    fn what_waits_is_joined_without_what_is_owed() {
+        assert_eq!(joined(&[2, 3], 0), [1, 1, 2, 2, 2]);
+        assert_eq!(joined(&[2, 3], 1), [1, 2, 2, 2]);
+        assert_eq!(joined(&[1, 3], 1), [2, 2, 2]);
+        assert!(joined(&[1], 1).is_empty());
+        assert_eq!(joined(&[BATCH + 5, 7], 1), vec![1; BATCH]);
+    }
+
+    #[test]
+    fn no_more_than_a_frame_has_begun_is_on_its_way() {
+        // One byte of the second would fit, and is not taken.
+        assert_eq!(joined(&[BATCH - 1, 2], 0), vec![1; BATCH - 1]);
+        assert_eq!(joined(&[BATCH, 2], 1), vec![1; BATCH - 1]);
+        // Two are, and one that is all of its slice.
+        assert_eq!(joined(&[BATCH - 2, 3], 0)[BATCH - 3..], [1, 2, 2]);
+        assert_eq!(joined(&[BATCH - 1, 1, 4], 0)[BATCH - 2..], [1, 2]);
+    }
+}

@@ -1,5 +1,6 @@
 //! One port with the application: real sockets, a real application, and gigabytes.
 
+mod tls;
 mod wsgi;
 
 use std::fs;

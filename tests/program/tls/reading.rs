@@ -105,6 +105,25 @@ fn who_reads_slowly_has_every_byte() {
 
 #[test]
 #[ignore = "needs openssl"]
+fn what_waits_is_whole_before_the_end() {
+    let site = Site::start(&["--outbox-limit=64MiB", "--close-timeout=20", "--compression=off"]);
+    let mut slow = open(site.address(), &site.client, "room?subscribe-broadcast");
+    let mut fast = site.server.connect("room?publish-broadcast");
+    let texts: Vec<String> = (0..24).map(|n| format!("{n:06}").repeat(60_000 + n)).collect();
+    for text in &texts {
+        fast.send(text);
+    }
+    site.server.expect_metric("memory_bytes", |bytes| bytes > 1 << 20);
+    // Its answer is the last of what waits, and the socket is closed behind that.
+    slow.frame(true, Opcode::Close, &1000u16.to_be_bytes());
+    for text in &texts {
+        slow.expect(&[text]);
+    }
+    slow.expect_close(1000, "");
+}
+
+#[test]
+#[ignore = "needs openssl"]
 fn who_does_not_read_skips_to_the_latest_and_is_not_confused() {
     let site = Site::start(&[
         "--max-message-size=1MiB",
