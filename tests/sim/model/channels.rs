@@ -48,7 +48,7 @@ impl Model {
                 .chain(&self.gets)
                 .rev()
                 .find(|get| get.is_for(&name, channel.era));
-            let shared = shared.filter(|get| channel.delivered < get.asked && !local);
+            let shared = shared.filter(|get| channel.delivered <= get.asked && !local);
             let get = shared.map(|get| get.number);
             let get = get.filter(|get| before.is_some_and(|before| *get > before));
             guest.memberships.push(Membership {
