@@ -31,7 +31,7 @@ fn each_conn_has_a_line_at_its_end() {
     wrong.raw(&[0x83, 0x80, 0, 0, 0, 0]);
     wrong.hear_close(1002, "");
     drop(wrong);
-    assert_eq!(server.try_connect("room?subscribe-nobody").err().expect("a 400").status, 400);
+    assert_eq!(server.try_connect("room?subscribe-nobody").expect_err("a 400").status, 400);
     assert_eq!(server.get("/up").status, 200);
     let mut lines: Vec<Value> = ends(&server, 4)
         .iter()
