@@ -207,10 +207,15 @@ impl<S: Default> Hub<S> {
         self.take(channel, waited)
     }
 
-    /// Lets everybody who hears the channel wait for its stored message.
-    pub(crate) fn hold_all(&mut self, channel: ChannelId) {
+    /// Lets everybody who hears the channel wait for its stored message. Those whose waiting since
+    /// the outage before is over, while that of others is not, are returned, and wait by themselves.
+    pub(crate) fn hold_all(&mut self, channel: ChannelId) -> Vec<u32> {
         self.catching_up.insert(channel);
-        self.take(channel, |waits| std::mem::take(&mut waits.exempt));
+        self.take(channel, |waits| {
+            let released = std::mem::take(&mut waits.exempt) && !waits.stored;
+            waits.stored |= released;
+            released
+        })
     }
 
     /// Lets a conn wait no more for the channel's stored message; false when it does not wait.
@@ -511,6 +516,21 @@ mod tests {
     }
 
     #[test]
+    fn who_has_caught_up_before_others_waits_by_itself_in_the_next_outage() {
+        let mut hub = hub();
+        subscribe(&mut hub, 1, &["x"], Waits::default());
+        subscribe(&mut hub, 2, &["x"], stored());
+        let channel = hub.find(b"x").expect("it is heard");
+        assert!(hub.hold_all(channel).is_empty());
+        subscribe(&mut hub, 3, &["x"], stored());
+        assert!(hub.release(channel, 2), "it waited before the outage");
+        assert_eq!(hub.hold_all(channel), [2], "the third waits on as it did");
+        assert!(hub.receivers(channel).is_empty());
+        assert!(hub.release(channel, 2) && hub.release(channel, 3));
+        assert_eq!(hub.release_all(channel), [1]);
+    }
+
+    #[test]
     fn an_owners_conns_are_those_of_all_its_channels() {
         let mut hub = hub();
         for (conn, names) in
@@ -591,9 +611,19 @@ mod tests {
                     }
                 }
                 1 if channel.is_some() && roll(4) == 0 => {
-                    hub.hold_all(channel.expect("it is heard"));
-                    let all = model.subscribers(&name).into_iter();
-                    model.behind.extend(all.map(|conn| (name.clone(), conn)));
+                    let own = hub.hold_all(channel.expect("it is heard"));
+                    let all = model.subscribers(&name).into_iter().map(|conn| (name.clone(), conn));
+                    let all: Vec<(String, u32)> = all.collect();
+                    let waits = |key: &_| model.waiting.contains(key) || model.behind.contains(key);
+                    let through = all.iter().filter(|key| !waits(key)).map(|(_, conn)| *conn);
+                    // Those who are through, as long as anybody is not.
+                    if model.behind.iter().any(|(behind, _)| *behind == name) {
+                        assert!(through.eq(own.iter().copied()));
+                    } else {
+                        assert!(own.is_empty() || through.eq(own.iter().copied()));
+                    }
+                    model.waiting.extend(own.into_iter().map(|conn| (name.clone(), conn)));
+                    model.behind.extend(all);
                 }
                 2 if channel.is_some() => {
                     let mut released = hub.release_all(channel.expect("it is heard"));

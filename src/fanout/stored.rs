@@ -121,6 +121,15 @@ pub(crate) struct Waiter {
     pub link: LinkId,
     /// The channel's deliveries when it came.
     pub since: u32,
+    /// What it has had, if it waits for news only.
+    known: Option<[u64; 3]>,
+}
+
+impl Waiter {
+    /// Whether a stored message of that hash is for it.
+    pub(crate) fn wants(&self, hash: Option<u64>) -> bool {
+        hash.is_some_and(|hash| self.known.is_none_or(|known| !known.contains(&hash)))
+    }
 }
 
 /// Whose waiting for a fetch is over before it is answered.
@@ -273,7 +282,7 @@ impl Fetches {
         after: u64,
     ) -> u64 {
         let since = state.deliveries;
-        let waiter = Waiter { link, since };
+        let waiter = Waiter { link, since, known: None };
         if let Some(hold) = &state.hold
             && hold.shared > after
             && let Some(fetch) = self.waiting.get_mut(&hold.shared)
@@ -303,6 +312,14 @@ impl Fetches {
         let hold = state.hold.get_or_insert_default();
         hold.shared = number;
         hold.fetches = VecDeque::from([(number, since)]);
+    }
+
+    /// Lets these conns wait for the fetch that was just made for everyone, but not for what was
+    /// delivered before: everyone else may have missed that in an earlier outage.
+    pub(crate) fn wait_for_news(&mut self, links: Vec<LinkId>, state: &ChannelState) {
+        let Some(fetch) = self.waiting.get_mut(&self.made) else { return };
+        let (since, known) = (state.deliveries, fetch.catch_up.map(|catch_up| catch_up.known));
+        fetch.waiters.extend(links.into_iter().map(|link| Waiter { link, since, known }));
     }
 
     /// Lets those who waited for a forgotten fetch wait for the one that was made in its place.

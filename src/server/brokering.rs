@@ -202,7 +202,7 @@ impl Server {
     fn on_broker_up(&mut self) {
         self.said.up(self.relay.hub.len());
         self.cx.metrics.broker_up = 1;
-        let mut names = self.relay.catch_up(&self.table);
+        let mut names = self.relay.catch_up(&mut self.table);
         names.extend(self.control.iter().chain(self.canary.channel()).cloned());
         self.canary.begin(Some(self.cx.now.mono_ms));
         self.broker.subscribe(names, self.cx.now.mono_ms);
@@ -215,7 +215,7 @@ impl Server {
     /// Channels are subscribed to only now, after what is stored for them was asked for.
     fn fetch_again(&mut self, channels: &[Arc<str>]) {
         for name in channels {
-            self.relay.catch_up_with(name);
+            self.relay.catch_up_with(name, &mut self.table);
         }
         self.ask_for_stored();
     }

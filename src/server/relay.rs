@@ -126,16 +126,17 @@ impl Relay {
 
     /// The broker has come up and knows nothing: the channels to be subscribed to. Everybody waits
     /// for what may have been stored meanwhile.
-    pub(super) fn catch_up(&mut self, table: &Table) -> Vec<Arc<str>> {
+    pub(super) fn catch_up(&mut self, table: &mut Table) -> Vec<Arc<str>> {
         self.gaps.begin(&self.hub, table);
         let forgotten = self.fetches.forgotten();
         let mut names = Vec::new();
         for channel in self.in_the_order_of_conns() {
             let name = self.hub.name(channel).clone();
-            self.hub.hold_all(channel);
+            let own = self.hub.hold_all(channel);
             let state = self.hub.state(channel);
             state.confirmed = false;
             self.fetches.catch_up(channel, name.clone(), state);
+            self.fetches.wait_for_news(links_of(own, table), state);
             names.push(name);
         }
         for fetch in forgotten.into_values() {
@@ -182,13 +183,14 @@ impl Relay {
 
     /// Redis was asked for a channel's messages once more, behind the asks that were made:
     /// everybody waits for what is stored behind that.
-    pub(super) fn catch_up_with(&mut self, name: &str) {
+    pub(super) fn catch_up_with(&mut self, name: &str, table: &mut Table) {
         let Some(channel) = self.hub.find(name.as_bytes()) else { return };
         let name = self.hub.name(channel).clone();
-        self.hub.hold_all(channel);
+        let own = self.hub.hold_all(channel);
         let state = self.hub.state(channel);
         let overtaken = self.fetches.overtaken(state);
         self.fetches.catch_up(channel, name, state);
+        self.fetches.wait_for_news(links_of(own, table), state);
         for fetch in overtaken {
             self.fetches.wait_again(fetch, state);
         }
@@ -259,7 +261,7 @@ impl Relay {
             .map(|catch_up| (catch_up.since, hash.is_some_and(|hash| catch_up.is_news(hash))));
         let packet = Packet::new(channel, payload, &released);
         self.held -= released.freed;
-        self.hand_over(packet, &released, &fetch.waiters, everyone, table, cx);
+        self.hand_over((packet, hash), &released, &fetch.waiters, everyone, table, cx);
     }
 
     /// What is held on a channel up to that place goes without the stored message, and so does what
@@ -274,15 +276,15 @@ impl Relay {
             let everyone = gone.everyone.map(|catch_up| (catch_up.since, false));
             let packet = Packet::new(channel, None, &released);
             self.held -= released.freed;
-            self.hand_over(packet, &released, &gone.waiters, everyone, table, cx);
+            self.hand_over((packet, None), &released, &gone.waiters, everyone, table, cx);
         }
     }
 
-    /// Hands a stored message and what was held behind it to those who waited, and to everyone else
+    /// Hands a stored message of that hash and what was held behind it to those who waited, and to everyone else
     /// who heard the channel since so many deliveries, if it is news to them.
     fn hand_over(
         &mut self,
-        mut packet: Packet<'_>,
+        (mut packet, hash): (Packet<'_>, Option<u64>),
         released: &Released,
         waiters: &[Waiter],
         everyone: Option<(u32, bool)>,
@@ -290,10 +292,11 @@ impl Relay {
         cx: &mut Context,
     ) {
         let channel = packet.channel;
-        for Waiter { link, since } in waiters {
-            if table.peek(*link).is_some() && self.hub.release(channel, link.index) {
-                let start = released.start(*since);
-                packet.hand(link.index, start, true, 1, &mut self.slow, table, cx);
+        for waiter in waiters {
+            let index = waiter.link.index;
+            if table.peek(waiter.link).is_some() && self.hub.release(channel, index) {
+                let (start, stored) = (released.start(waiter.since), waiter.wants(hash));
+                packet.hand(index, start, stored, 1, &mut self.slow, table, cx);
             }
         }
         if let Some((since, news)) = everyone {
@@ -480,4 +483,9 @@ impl Arrived {
             && payload.len() <= JOINED_MESSAGE
             && self.bytes.len() + payload.len() <= JOINED_BYTES
     }
+}
+
+/// The links of the conns with these indices.
+fn links_of(conns: Vec<u32>, table: &mut Table) -> Vec<LinkId> {
+    conns.into_iter().filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
 }

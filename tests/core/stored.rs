@@ -262,6 +262,28 @@ fn what_was_let_go_without_an_answer_is_held_for_nobody_when_the_link_is_lost() 
     assert_eq!(world.texts(id), ["stored", "three"]);
 }
 
+/// It waits no more for what is stored, while others do since an outage: another outage does not
+/// bring again what it was let go with.
+#[test]
+fn what_was_let_go_does_not_come_again_after_another_outage() {
+    let (mut world, id) = waiting_for_stored(HEARS, with_redis());
+    push(&mut world, CHANNEL, "one");
+    pass_without_an_answer(&mut world, REDIS_TIMEOUT_MS - 2_000);
+    world.cut_redis();
+    world.pass(500);
+    // It answers HELLO and SUBSCRIBE.
+    world.redis.serve(2);
+    world.run();
+    push(&mut world, CHANNEL, "two");
+    pass_without_an_answer(&mut world, 1_600);
+    assert_eq!(world.texts(id), ["one", "two"], "one has waited too long");
+    world.cut_redis();
+    world.redis.paused = false;
+    world.pass(1_000);
+    push(&mut world, CHANNEL, "three");
+    assert_eq!(world.texts(id), ["stored", "three"]);
+}
+
 // What is asked.
 
 /// Redis cuts who lets more than so many bytes wait; the numbers are those of its default, in

@@ -19,8 +19,6 @@ pub struct Channel {
     pub last_stored: Option<Vec<u8>>,
     /// The broker has come up, and everybody who heard it is to catch up.
     pub catches_up: bool,
-    /// What had arrived and was stored last when it did.
-    pub known: [Option<Vec<u8>>; 3],
 }
 
 impl Model {
@@ -58,6 +56,7 @@ impl Model {
                 answered: local,
                 catches_up: false,
                 held: Vec::new(),
+                known: Default::default(),
                 gave_up: false,
                 newest: 0,
             });

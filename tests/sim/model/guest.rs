@@ -63,6 +63,8 @@ pub struct Membership {
     pub answered: bool,
     /// It heard the channel when the broker came up, and waits for what was stored before.
     pub catches_up: bool,
+    /// What had arrived and was stored last when the broker came up.
+    pub known: [Option<Vec<u8>>; 3],
     /// What has arrived and waits for that.
     pub held: Vec<Held>,
     /// It did not wait for what is stored, and there is no answer yet.

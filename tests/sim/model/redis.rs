@@ -168,18 +168,15 @@ impl Model {
     fn catch_up(&mut self, name: &str) {
         let channel = self.channels.get_mut(name).expect("somebody hears it");
         (channel.confirmed, channel.catches_up) = (false, true);
-        let waits = |id: &usize| {
-            let guest = &self.guests[*id];
-            let mut memberships = guest.memberships.iter();
-            memberships.any(|m| m.answered && m.catches_up && m.channel == name)
-        };
-        if !channel.members.iter().any(waits) {
-            let [last, before] = channel.last_delivered.clone();
-            channel.known = [last, before, channel.last_stored.clone()];
-        }
+        let [last, before] = channel.last_delivered.clone();
+        let known = [last, before, channel.last_stored.clone()];
         for id in &channel.members {
             let memberships = self.guests[*id].memberships.iter_mut();
             for membership in memberships.filter(|m| m.channel == name) {
+                // Who waits since an outage before has had nothing since then.
+                if !(membership.answered && membership.catches_up) {
+                    membership.known = known.clone();
+                }
                 membership.catches_up = true;
                 membership.get = membership.get.filter(|_| membership.answered);
             }
@@ -254,16 +251,13 @@ impl Model {
         let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.era == era) else {
             return;
         };
-        let news = value.filter(|value| {
-            catches_up && channel.known.iter().all(|known| known.as_deref() != Some(value))
-        });
         if let Some(value) = value {
             channel.last_stored = Some(value.to_vec());
         }
         let there = self.published.get(name);
         let published = |value: &[u8]| there.and_then(|at| at.get(value)).map(|(_, last)| *last);
         let stored = |value: Option<&'a [u8]>| value.map(|value| (value, published(value)));
-        let (stored, news) = (stored(value), stored(news));
+        let stored = stored(value);
         for id in &channel.members {
             let guest = &mut self.guests[*id];
             let at = guest.place_of(name).expect("a member hears the channel");
@@ -271,6 +265,10 @@ impl Model {
             if !membership.answered && membership.get == Some(get.number) {
                 guest.go_on(at, stored);
             } else if membership.answered && membership.catches_up && catches_up {
+                let known = |value: &[u8]| {
+                    membership.known.iter().any(|known| known.as_deref() == Some(value))
+                };
+                let news = stored.filter(|(value, _)| !known(value));
                 guest.go_on(at, news);
             } else if std::mem::take(&mut guest.memberships[at].gave_up) {
                 guest.memberships[at].newest = self.publications;
