@@ -208,7 +208,7 @@ impl<S: Default> Hub<S> {
     }
 
     /// Lets everybody who hears the channel wait for its stored message. Those whose waiting since
-    /// the outage before is over, while that of others is not, are returned, and wait by themselves.
+    /// the outage before is over, while that of others is not, wait by themselves; returns them.
     pub(crate) fn hold_all(&mut self, channel: ChannelId) -> Vec<u32> {
         self.catching_up.insert(channel);
         self.take(channel, |waits| {

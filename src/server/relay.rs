@@ -280,8 +280,8 @@ impl Relay {
         }
     }
 
-    /// Hands a stored message of that hash and what was held behind it to those who waited, and to everyone else
-    /// who heard the channel since so many deliveries, if it is news to them.
+    /// Hands a stored message of that hash and what was held behind it to those who waited, and to
+    /// everyone else who heard the channel since so many deliveries, if it is news to them.
     fn hand_over(
         &mut self,
         (mut packet, hash): (Packet<'_>, Option<u64>),
