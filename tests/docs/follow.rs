@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::iter;
 use std::path::Path;
 
 use crate::markdown::{self, Block, Step};
@@ -132,7 +133,7 @@ impl Reader {
         let lines = block.text.lines().count();
         // Of several that fit it is the last one.
         let printed = match self.terminals.iter_mut().rev().find(named) {
-            Some((_, terminal)) => terminal.next_lines(lines),
+            Some((_, terminal)) => next_lines(terminal, lines, is_logged(&block.text)),
             None => std::mem::take(&mut self.printed),
         };
         assert!(markdown::is_as_expected(&block.text, &printed), "{block}and not:\n{printed}");
@@ -152,4 +153,16 @@ impl Reader {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, text).expect("a file");
     }
+}
+
+/// So many lines of a program that goes on. What it logs comes on its own, anywhere between the
+/// others, so it is passed over where the block has none of it.
+fn next_lines(terminal: &mut Terminal, lines: usize, logged: bool) -> String {
+    let next = iter::repeat_with(|| terminal.next_lines(1));
+    let shown: Vec<String> = next.filter(|line| logged || !is_logged(line)).take(lines).collect();
+    shown.join("\n")
+}
+
+fn is_logged(text: &str) -> bool {
+    [" INFO ", " WARN ", " ERROR "].iter().any(|level| text.contains(level))
 }

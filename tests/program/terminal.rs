@@ -64,8 +64,15 @@ fn as_json(shown: &str) -> String {
 #[test]
 fn a_terminal_that_closes_ends_the_server_in_it() {
     let words = [env!("CARGO_BIN_EXE_wsloop"), "--listen=127.0.0.1:0", "--resp=off"].join(" ");
-    let mut script = Command::new("script");
-    script.args(["-qec", &format!("exec {words} --close-timeout=3600"), "/dev/null"]);
+    let mut script = Command::new("env");
+    // Whoever runs this may ignore it, as nohup does.
+    script.args([
+        "--default-signal=HUP",
+        "script",
+        "-qec",
+        &format!("exec {words} --close-timeout=3600"),
+        "/dev/null",
+    ]);
     let mut script = Process::spawn(script.stdout(Stdio::piped()).stderr(Stdio::null()));
     let lines = BufReader::new(script.stdout()).lines().map_while(Result::ok);
     let place = |line: String| {

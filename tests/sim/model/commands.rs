@@ -83,16 +83,16 @@ impl Model {
             }
             (None, None) => Subject::Nothing,
             (None, Some(channel)) => {
+                let mut joined = u64::MAX;
                 for id in &channel.members {
-                    let memberships = &mut self.guests[*id].memberships;
-                    let mut before = Some(0);
-                    for membership in memberships {
-                        let next = membership.channel == name && membership.get.is_none();
-                        if next && before.is_some_and(|before| before < number) {
-                            membership.get = Some(number);
-                        }
-                        before = membership.get;
-                    }
+                    joined = joined.min(self.guests[*id].waits_for(name, number));
+                }
+                // Who came behind the one for whom it was made shares it, and no earlier one.
+                let now = |get: &&Get| get.asked == asked && get.is_for(name, channel.era);
+                let earlier: Vec<u64> =
+                    self.gets.iter().filter(now).map(|get| get.number).collect();
+                for id in &channel.members {
+                    self.guests[*id].shares(name, number, joined, &earlier);
                 }
                 let catches_up = std::mem::take(&mut channel.catches_up);
                 Subject::Stored { channel: name.to_owned(), era: channel.era, catches_up }

@@ -234,6 +234,36 @@ impl Guest {
         self.memberships.iter().position(|membership| membership.channel == channel)
     }
 
+    /// What is stored on a channel is asked for, by the GET of that number: if it waits for one, it
+    /// is for this. Returns when it came, if so.
+    pub fn waits_for(&mut self, channel: &str, number: u64) -> u64 {
+        let (mut before, mut joined) = (Some(0), u64::MAX);
+        for membership in &mut self.memberships {
+            let next = membership.channel == channel && membership.get.is_none();
+            if next && before.is_some_and(|before| before < number) {
+                (membership.get, joined) = (Some(number), membership.joined);
+            }
+            before = membership.get;
+        }
+        joined
+    }
+
+    /// The same was asked for by `earlier` GETs just before: if it waits for one of those and has
+    /// come after `joined`, it waits for this one instead.
+    pub fn shares(&mut self, channel: &str, number: u64, joined: u64, earlier: &[u64]) {
+        let waits = |one: &Membership| {
+            let get = one.get.filter(|_| !one.answered);
+            one.channel == channel && get.is_some_and(|get| earlier.contains(&get))
+        };
+        let Some(at) = self.memberships.iter().position(waits) else { return };
+        if self.memberships[at].joined > joined {
+            self.memberships[at].get = Some(number);
+            for later in &mut self.memberships[at + 1..] {
+                later.get = later.get.filter(|get| later.answered || *get > number);
+            }
+        }
+    }
+
     /// Whether its messages go nowhere but to it: it publishes to the channel, hears it, and wants
     /// no echo.
     pub fn withholds(&self, channel: &str) -> bool {
