@@ -298,25 +298,16 @@ fn check(
         return refused(agreed, refusal.status(), refusal.to_string());
     }
     if let Some(special) = special {
-        let Some(mut agreed) = agreed else {
+        let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
-        return Ok(match special {
-            Special::Echo if !settings.require_login => {
-                Examined::Decided(Decision::Open(agreed.echo()))
-            }
-            Special::Endpoint(_) => {
-                agreed.protocol.take_if(|_| endpoint.is_some_and(|endpoint| endpoint.decides));
-                let told = Some(Box::new(ConnRequest::of(head, upgrade.protocols())));
-                let request = Request::special(special, head, Some(agreed));
-                Examined::Asked(Request { told, ..request })
-            }
-            _ => Examined::Asked(Request::special(special, head, Some(agreed))),
-        });
+        return Ok(of_special(special, head, &upgrade, agreed, settings));
     }
     let Some(facility) = facility else {
-        let prefix = &settings.url_prefix;
-        let text = format!("WebSockets are served below {prefix} (see --url-prefix).");
+        let text = match &settings.url_prefix[..] {
+            "" => "No WebSockets are served here.".to_owned(),
+            prefix => format!("WebSockets are served below {prefix} (see --url-prefix)."),
+        };
         return refused(agreed, 404, text);
     };
     if facility.len() > MAX_FACILITY_BYTES {
@@ -338,6 +329,25 @@ fn check(
     let bare = head.method == "HEAD";
     let (special, told) = (None, None);
     Ok(Examined::Asked(Request { facility, options, special, origin, bare, told, agreed }))
+}
+
+/// A good request for a WebSocket that has no facility.
+fn of_special(
+    special: Special,
+    head: &Head<'_>,
+    upgrade: &upgrade::Upgrade<'_>,
+    mut agreed: Agreed,
+    settings: &Settings,
+) -> Examined {
+    if special == Special::Echo && !settings.require_login {
+        return Examined::Decided(Decision::Open(agreed.echo()));
+    }
+    let Some(endpoint) = special.endpoint(settings) else {
+        return Examined::Asked(Request::special(special, head, Some(agreed)));
+    };
+    agreed.protocol.take_if(|_| endpoint.decides);
+    let told = Some(Box::new(ConnRequest::of(head, upgrade.protocols())));
+    Examined::Asked(Request { told, ..Request::special(special, head, Some(agreed)) })
 }
 
 /// What a WebSocket is agreed on with who asks for it.

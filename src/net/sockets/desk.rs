@@ -140,3 +140,48 @@ impl Drop for LoopEnd {
         self.1.iter().for_each(|inbox| inbox.end());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token, Waker};
+
+    use super::*;
+
+    #[test]
+    fn the_loop_looks_by_itself_only_while_the_application_has_events_in_hand() {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let orders = Arc::new(Orders::new(Arc::new(waker), 1));
+        let inbox = Arc::<Inbox>::default();
+        let mut desk = Desk::new(orders.clone(), vec![inbox.clone()]);
+        let order = || Order::Gone { endpoint: 0 };
+        let turn = |desk: &mut Desk| (desk.patience(), desk.next_orders().len());
+
+        assert_eq!(turn(&mut desk), (None, 0));
+        assert!(!orders.give(order(), true), "it sleeps, and is woken");
+        assert_eq!(turn(&mut desk), (Some(Duration::ZERO), 1), "what was given before is seen");
+        inbox.in_hand.store(true, Ordering::SeqCst);
+        assert_eq!(turn(&mut desk), (Some(LOOKS), 0));
+        assert!(orders.give(order(), true), "it need not be woken");
+        assert!(!orders.give(order(), false), "but for who gives one otherwise");
+        assert_eq!(turn(&mut desk), (Some(LOOKS), 2));
+        let looks = (0..100).filter(|_| turn(&mut desk).0.is_some()).count();
+        assert_eq!(looks, IN_VAIN as usize, "not for ever");
+        assert!(!orders.give(order(), true), "then it sleeps as ever");
+    }
+
+    #[test]
+    fn a_turn_does_so_many_orders_and_the_next_does_not_sleep() {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let orders = Arc::new(Orders::new(Arc::new(waker), 1));
+        let mut desk = Desk::new(orders.clone(), Vec::new());
+        for _ in 0..ORDERS + 1 {
+            orders.give(Order::Gone { endpoint: 0 }, false);
+        }
+        assert_eq!(desk.next_orders().len(), ORDERS);
+        assert_eq!(desk.patience(), Some(Duration::ZERO));
+        assert_eq!(desk.next_orders().len(), 1);
+        assert_eq!(desk.patience(), None);
+    }
+}

@@ -185,6 +185,7 @@ impl Drop for Sockets {
     fn drop(&mut self) {
         let Sender { orders, inbox, .. } = &self.sender;
         inbox.in_hand.store(false, Ordering::SeqCst);
+        inbox.is_over.store(true, Ordering::SeqCst);
         if orders.receivers.fetch_sub(1, Ordering::SeqCst) == 1 {
             orders.ends.store(true, Ordering::SeqCst);
         }

@@ -187,6 +187,9 @@ impl Sender {
     }
 
     fn put(&self, conn: ConnId, frame: Frame) -> Sent {
+        if self.inbox.is_over.load(Ordering::SeqCst) {
+            return Sent::Closed;
+        }
         let Some(waiting) = self.orders.cells.ordered(conn, frame.len()) else {
             return Sent::Closed;
         };

@@ -90,6 +90,8 @@ pub(super) struct Inbox {
     pub in_hand: AtomicBool,
     /// Orders were given for which the loop was not woken.
     pub held_back: AtomicBool,
+    /// Nothing comes of orders any more: there is no loop, or nobody who receives.
+    pub is_over: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -134,6 +136,7 @@ impl Inbox {
 
     /// There will be no more events.
     pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
         locked(&self.arrived).is_over = true;
         self.news.notify_all();
     }
