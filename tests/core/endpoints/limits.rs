@@ -135,6 +135,7 @@ fn who_is_not_read_is_not_judged_by_its_silence() {
     assert_eq!(told, [text(conn, "fills it")]);
     world.received(0, &told);
     assert!(world.browsers[id].sending.is_empty(), "it is read");
+    world.browsers[id].pongs = false;
     world.pass(2_000);
     assert_eq!(world.events(0), [closed(conn, 1011, "nothing came in answer to a ping")]);
 }
@@ -157,6 +158,7 @@ fn any_byte_is_a_sign_of_life() {
     let settings = Settings { ping_interval_ms: 1_000, pong_timeout_ms: 1_000, ..endpoint() };
     let mut world = World::new(settings);
     let (id, _) = open(&mut world, "/");
+    world.browsers[id].pongs = false;
     for _ in 0..20 {
         world.pass(1_500);
         // It is busy, and its pong never comes.
