@@ -8,8 +8,8 @@
 //! # A WebSocket server of one's own
 //!
 //! An application in Rust can have the WebSockets to itself, on the same core and the same loop: it
-//! binds [`Sockets`], receives a [`SocketEvent`] after the other, and sends. This is all of a server
-//! that sends back what it is sent:
+//! binds [`Sockets`], receives a [`SocketEvent`] after the other, and sends. This is all of a
+//! server that sends back what it is sent:
 //!
 //! ```no_run
 //! use wsloop::{SocketEvent, Sockets};
@@ -24,9 +24,9 @@
 //! # Ok::<(), wsloop::SocketsError>(())
 //! ```
 //!
-//! * The loop runs on a thread of its own: handshakes, pings, pongs and close handshakes go on while
-//!   the application computes, sleeps or only sends. What it has said of a conn it says in order:
-//!   that it has opened, its messages, that it has closed.
+//! * The loop runs on a thread of its own: handshakes, pings, pongs and close handshakes go on
+//!   while the application computes, sleeps or only sends. Of each conn it says in order that it
+//!   has opened, its messages, and that it has closed.
 //! * Nothing that is sent blocks. [`Sent`] says whether a conn is slow; a [`Sender`] sends from
 //!   other threads.
 //! * Events wait in a bounded queue. While it is full, conns are not read, and their peers wait.
