@@ -18,6 +18,7 @@ mod reactor;
 mod remote;
 mod signals;
 mod socket;
+mod sockets;
 mod sweep;
 mod system;
 mod tls;
@@ -30,6 +31,7 @@ pub use listen::{AdminSockets, RespSockets};
 pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
+pub use sockets::{Sender, Sent, Sockets, SocketsError};
 pub use tls::TlsUses;
 pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};
 
