@@ -18,8 +18,9 @@ class Machine:
         place = Path(self.folder.name) / "machine"
         place.mkdir()
         (Path(self.folder.name) / "machine.packages").symlink_to(packages)
-        spaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child"]
-        line = ["unshare", *spaces, str(Path(__file__).with_name("boot")), str(place)]
+        spaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"]
+        boot = Path(__file__).with_name("boot")
+        line = ["unshare", *spaces, "--fork", "--kill-child", str(boot), str(place)]
         self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL)
         self.pid = None
         deadline = time.monotonic() + PATIENCE

@@ -2,12 +2,11 @@
 says. Needs root, and `PACKAGES`, a folder with the package and one of its next revision."""
 
 import os
-import shutil
 import subprocess
 import unittest
 from pathlib import Path
 
-from tests.packages.machine import ROOT, Machine, blocks, follow
+from tests.packages.machine import Machine, blocks, follow
 
 PACKAGES = Path(os.environ["PACKAGES"])
 PAGE = "docs/src/install.md"
@@ -18,8 +17,9 @@ let_in = 0
 while not os.path.exists("/tmp/enough"):
     with socket.create_connection(("127.0.0.1", 8080), 5) as browser:
         browser.settimeout(5)
-        browser.sendall(b"GET /ws/news?subscribe-broadcast HTTP/1.1\\r\\nHost: h\\r\\nUpgrade: websocket\\r\\n"
-                        b"Connection: upgrade\\r\\nSec-WebSocket-Version: 13\\r\\n"
+        browser.sendall(b"GET /ws/news?subscribe-broadcast HTTP/1.1\\r\\nHost: h\\r\\n"
+                        b"Connection: upgrade\\r\\nUpgrade: websocket\\r\\n"
+                        b"Sec-WebSocket-Version: 13\\r\\n"
                         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\\r\\n\\r\\n")
         head = browser.recv(4096)
         assert head.startswith(b"HTTP/1.1 101 "), head
@@ -53,7 +53,8 @@ class Installed(unittest.TestCase):
 
     def test_the_page_is_followed(self):
         self.assertNotEqual(self.machine.typed("command -v wsloop").returncode, 0)
-        follow(blocks(PAGE, "## Debian and Ubuntu"), self.run_on_page, self.machine.write, self.after)
+        page = blocks(PAGE, "## Debian and Ubuntu")
+        follow(page, self.run_on_page, self.machine.write, self.after)
         self.assertEqual(sorted(self.said), ["install", "remove", "shop", "upgrade"])
         # Who removes keeps the configuration, and who purges does not.
         run = self.machine.run
@@ -65,7 +66,7 @@ class Installed(unittest.TestCase):
         if "-2_" not in command:
             return self.machine.run(command)
         before = self.main_pid("wsloop")
-        self.assertEqual(self.program_of(before), "/usr/bin/wsloop")
+        self.assertTrue(self.program_of(before).endswith("/usr/bin/wsloop"))
         script = "cat >/tmp/browsers.py; python3 /tmp/browsers.py"
         line = ["nsenter", f"--target={self.machine.pid}", "--all", "--root", "bash", "-c", script]
         browsers = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -80,8 +81,9 @@ class Installed(unittest.TestCase):
         # The new program is another process, and the old one goes when its drain is over.
         after = self.main_pid("wsloop")
         self.assertNotEqual(after, before)
-        self.assertEqual(self.program_of(after), "/usr/bin/wsloop")
-        self.machine.run(f"for n in $(seq 200); do [ -e /proc/{before} ] || exit 0; sleep 0.1; done; exit 1")
+        self.assertTrue(self.program_of(after).endswith("/usr/bin/wsloop"))
+        ends = f"for n in $(seq 200); do [ -e /proc/{before} ] || exit 0; sleep 0.1; done; exit 1"
+        self.machine.run(ends)
         self.assertEqual(self.machine.run("systemctl is-active wsloop"), "active\n")
         self.assertIn("drain = 5", self.machine.run("cat /etc/wsloop/wsloop.toml"))
         self.said["upgrade"] = True
@@ -95,9 +97,11 @@ class Installed(unittest.TestCase):
             self.assertEqual(run("stat -c %U /proc/" + self.main_pid("wsloop")), "wsloop\n")
             self.assertIn("/usr/share/man/man1/wsloop.1", run("man --where wsloop"))
             self.assertIn("wsloop 0.1.0", run("wsloop --version"))
-            self.assertIn("--listen", run("bash -c '. /usr/share/bash-completion/completions/wsloop; "
-                                          "COMP_WORDS=(wsloop --lis) COMP_CWORD=1; _wsloop wsloop --lis wsloop; "
-                                          "echo ${COMPREPLY[@]}'"))
+            complete = (
+                ". /usr/share/bash-completion/completions/wsloop; COMP_WORDS=(wsloop --lis) "
+                "COMP_CWORD=1; _wsloop wsloop --lis wsloop; echo ${COMPREPLY[@]}"
+            )
+            self.assertEqual(run(complete), "--listen\n")
             self.assertIn("refused", run("curl --silent http://127.0.0.1:9090/ || echo refused"))
             self.said["install"] = True
         elif command.startswith("sudo systemctl enable") and "shop" in command:
@@ -113,6 +117,7 @@ class Installed(unittest.TestCase):
         return self.machine.run(f"systemctl show --property MainPID --value {unit}").strip()
 
     def program_of(self, pid):
+        """Its path; of a program that is no longer there it ends in `(deleted)`."""
         return self.machine.run(f"readlink /proc/{pid}/exe").strip()
 
 
