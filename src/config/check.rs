@@ -67,7 +67,12 @@ fn row<D>(
     config: Option<&Config>,
 ) -> Option<(&'static str, String, String)> {
     let (text, place) = match (given.get(flag.name), flag.default) {
-        (Some((texts, place)), _) => (texts.join(","), place.to_string()),
+        (Some((texts, place)), _) => {
+            let text = texts.join(",");
+            let count = config.filter(|_| flag.name == "workers" && text == "auto");
+            let count = count.map(|config| format!(", {}", config.workers)).unwrap_or_default();
+            (text + &count, place.to_string())
+        }
         (None, Absent::Value(text)) => (text.to_owned(), "default".to_owned()),
         (None, Absent::Words(words)) => {
             let worked_out = config.and_then(|config| worked_out(flag.name, config));

@@ -22,6 +22,7 @@ mod sweep;
 mod system;
 mod tls;
 mod turn_once;
+mod workers;
 mod writing;
 
 use std::hash::{BuildHasher, RandomState};
@@ -32,6 +33,7 @@ pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
 pub use tls::TlsUses;
 pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};
+pub use workers::{Master, MasterRemote, Worker};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;
