@@ -147,6 +147,16 @@ mod tests {
     }
 
     #[test]
+    fn how_many_workers_there_are_is_said() {
+        let workers = |args: &[&str]| said(&checked(args), "workers").0;
+        let cores = std::thread::available_parallelism().expect("a number");
+        assert_eq!(workers(&["--redis=redis://h", "--workers=auto"]), format!("auto, {cores}"));
+        assert_eq!((workers(&["--workers=auto"]), workers(&[])), ("auto, 1".into(), "1".into()));
+        let wrong = checked(&["--workers=2"]).wrong;
+        assert!(wrong.len() == 1 && wrong[0].contains("through Redis alone"), "{wrong:?}");
+    }
+
+    #[test]
     fn everything_that_is_wrong_is_said_at_once() {
         let text = "expire = \"soon\"\nnonsense = 1\nprefix = 2\n[[allow]]\nwho = \"x\"\n";
         let (check, path) = with_file("faults", text, &["--ping-interval=never"]);

@@ -99,6 +99,20 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_shared_and_what_is_given_is_for_each() {
+        let of = |args: &[&str]| {
+            let args = [&["wsloop", "--redis=redis://h"], args].concat();
+            let matches = crate::config::command("wsloop").try_get_matches_from(args);
+            let config = crate::config::serve(&matches.expect("known flags"), 20_000);
+            let config = config.unwrap_or_else(|line| panic!("{line}"));
+            (config.workers, config.settings.memory_limit, config.settings.max_connections)
+        };
+        let (one, all, conns) = of(&[]);
+        assert_eq!((one, of(&["--workers=4"])), (1, (4, all / 4, conns)));
+        assert_eq!(of(&["--workers=4", "--memory-limit=1MiB"]).1, 1 << 20);
+    }
+
+    #[test]
     fn what_does_not_go_with_several() {
         let flag = |workers: Workers, redis, measured| {
             workers.finish(redis, measured).err().map(|wrong| wrong.flag)
