@@ -37,7 +37,7 @@ fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
 
 /// The one line that a wrong use is answered with, without the program's name.
 #[track_caller]
-fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
+pub fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
     let Output { status, stdout, stderr } = run(args, env);
     let stderr = String::from_utf8(stderr).expect("UTF-8");
     assert_eq!(status.code(), Some(2), "{args:?} {env:?}: {stderr}");

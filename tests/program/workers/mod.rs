@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::admin::{ask, metrics};
+use super::cli::complaint;
 use super::support::client::{Client, upgrade};
 use super::support::redis::RedisServer;
 use super::support::{Folder, PATIENCE, Wsloop, eventually};
@@ -200,13 +201,7 @@ fn nobody_is_ready_while_a_worker_is_not() {
 #[test]
 #[ignore = "needs redis-server"]
 fn what_several_workers_cannot_do_is_refused() {
-    let refusal = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wsloop"));
-        let output = command.env_clear().args(args).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
-        said
-    };
+    let refusal = |args: &[&str]| complaint(args, &[]);
     let said = refusal(&["--workers", "2", "--listen", "127.0.0.1:0"]);
     assert!(said.contains("--workers: ") && said.contains("through Redis"), "{said}");
     let site = Site::start(&[]);
