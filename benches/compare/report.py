@@ -5,6 +5,7 @@ from statistics import median
 from typing import Callable
 
 import plots
+import proxied
 import rows as commonest
 import secured
 from servers import ROOT
@@ -178,7 +179,7 @@ def write(raw):
         parts.append(f"## {title}\n\n{text}\n\n{table(results, keys)}")
         parts.extend(picture(*named) for named in pictures.get(number, []))
     parts += [*commonest.sections(results), growth(results),
-              secured.section(), machine(raw), method(raw)]
+              secured.section(), proxied.section(), machine(raw), method(raw)]
     PAGE.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return PAGE
 

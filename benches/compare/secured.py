@@ -1,6 +1,6 @@
 """TLS: what it costs wsloop that speaks it, and nginx that speaks it for wsloop.
 
-    cargo build --release && python3 benches/compare/secured.py
+    scripts/compare --work tls
 
 It measures processor time, which both have on core 0: of a connection with a full handshake, one
 request and its refusal, of one that is resumed, and of a delivery to each of a hundred. The
@@ -18,23 +18,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-HANDSHAKES = 1500
 CLIENTS = 100
-MESSAGES = 400
-ROUNDS = 3
-TICKS = os.sysconf("SC_CLK_TCK")
 SIZES = (64, 16 << 10)
-# As many as nginx has descriptors for, two each, where 20,000 may be open.
-IDLE = 9_500
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "target/compare/secured.json"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
-def main():
+@dataclass
+class Work:
+    """How much is done."""
+
+    rounds: int = 3
+    handshakes: int = 1500
+    messages: int = 400
+    # As many as nginx has descriptors for, two each, where 20,000 may be open.
+    idle: int = 9_500
+
+
+def main(quick=False):
+    """Measures and keeps what is found; a quick run shows that it works, and keeps nothing."""
+    work = Work(1, 20, 4, 100) if quick else Work()
     program = str(ROOT / "target/release/wsloop")
     with tempfile.TemporaryDirectory() as folder:
         certificate = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
@@ -42,31 +50,43 @@ def main():
                        "-addext", "subjectAltName=DNS:localhost", "-keyout", f"{folder}/key",
                        "-out", f"{folder}/cert"]
         subprocess.run(certificate, check=True, stderr=subprocess.DEVNULL)
-        rounds = [measure(program, folder, number == 0) for number in range(ROUNDS)]
+        rounds = [measure(work, program, folder, number == 0)
+                  for number in range(work.rounds)]
     found = {name: [median(one[name][at] for one in rounds if name in one) for at in (0, 1)]
              for name in rounds[0]}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(found))
-    print(section())
+    keep(RESULTS, found, quick)
+
+
+def keep(file, found, quick):
+    print("\n".join(table(found)))
+    if not quick:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found))
 
 
 def section():
     """What was found, for the page; nothing where it was not measured."""
     if not RESULTS.exists():
         return ""
-    rows = [f"| {name} | {wsloop:.0f} | {nginx:.0f} | {wsloop / nginx:.2f} × |"
-            if wsloop >= 100 else f"| {name} | {wsloop:.1f} | {nginx:.1f} | {wsloop / nginx:.2f} × |"
-            for name, (wsloop, nginx) in json.loads(RESULTS.read_text()).items()]
     return "\n".join([
         "## TLS", "",
         "wsloop that speaks TLS, and nginx that speaks it in front of wsloop; the certificate is one of",
         "P-256. A handshake is that of a new connection, with a request and its refusal, which nginx",
         "gives itself. Of deliveries and idle connections behind nginx both programs are counted.",
-        "`benches/compare/secured.py` measures it.", "",
-        "| | wsloop | nginx | wsloop to nginx |", "|---|---|---|---|", *rows])
+        "`scripts/compare --work tls` measures it.", "", *table(json.loads(RESULTS.read_text()))])
 
 
-def measure(program, folder, is_first):
+def table(found):
+    """Rows of wsloop beside nginx."""
+    rows = ["| | wsloop | nginx | wsloop to nginx |", "|---|---|---|---|"]
+    for name, (wsloop, nginx) in found.items():
+        digits = 0 if wsloop >= 100 else 1
+        shown = f"{wsloop:,.{digits}f} | {nginx:,.{digits}f} | {wsloop / nginx:.2f} ×"
+        rows.append(f"| {name} | {shown} |")
+    return rows
+
+
+def measure(work, program, folder, is_first):
     plain, secured, proxied = (free_port() for _ in range(3))
     os.sched_setaffinity(0, {0})
     wsloop = subprocess.Popen(
@@ -81,16 +101,16 @@ def measure(program, folder, is_first):
         context = ssl.create_default_context(cafile=f"{folder}/cert")
         found = {}
         for name, resumed in (("full handshake, µs", False), ("resumed handshake, µs", True)):
-            found[name] = [shake(context, port, process.pid, resumed)
+            found[name] = [shake(context, port, process.pid, resumed, work.handshakes)
                            for port, process in ((secured, wsloop), (proxied, nginx))]
         for size in SIZES:
-            found[f"delivery of {size} bytes to each of {CLIENTS}, µs"] = [
-                deliver(context, secured, plain, [wsloop.pid], size),
-                deliver(context, proxied, plain, [wsloop.pid, nginx.pid], size)]
+            found[f"delivery of {size:,} bytes to each of {CLIENTS}, µs"] = [
+                deliver(context, secured, plain, [wsloop.pid], size, work.messages),
+                deliver(context, proxied, plain, [wsloop.pid, nginx.pid], size, work.messages)]
         if is_first:
-            found[f"idle connection of {IDLE}, bytes"] = [
-                idle(context, secured, [wsloop.pid]),
-                idle(context, proxied, [wsloop.pid, nginx.pid])]
+            found[f"idle connection of {work.idle:,}, bytes"] = [
+                idle(context, secured, [wsloop.pid], work.idle),
+                idle(context, proxied, [wsloop.pid, nginx.pid], work.idle)]
         return found
     finally:
         wsloop.terminate()
@@ -118,11 +138,11 @@ proxy_set_header Host $http_host; }} }} }}
     return subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-e", "/dev/null"], env=path)
 
 
-def shake(context, port, pid, resumed):
+def shake(context, port, pid, resumed, handshakes):
     """Of each connection: a handshake, a request and its answer."""
     session = None
-    count = HANDSHAKES // 10
-    for part in (count, HANDSHAKES):
+    count = handshakes // 10
+    for part in (count, handshakes):
         before = processor_s([pid])
         for _ in range(part):
             with connect(context, port, session) as stream:
@@ -132,10 +152,10 @@ def shake(context, port, pid, resumed):
                 if resumed:
                     session = stream.session
                     stream.session_reused or part is count or sys.exit("nothing is resumed")
-    return (processor_s([pid]) - before) * 1e6 / HANDSHAKES
+    return (processor_s([pid]) - before) * 1e6 / handshakes
 
 
-def deliver(context, port, plain, pids, size):
+def deliver(context, port, plain, pids, size, count):
     selector = selectors.DefaultSelector()
     hearers = [upgrade(connect(context, port), "subscribe-broadcast") for _ in range(CLIENTS)]
     for hearer in hearers:
@@ -145,7 +165,7 @@ def deliver(context, port, plain, pids, size):
     length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     frame = b"\x81" + length + b"\0\0\0\0" + payload
     whole = size + (2 if size < 126 else 4)
-    for messages in (MESSAGES // 10, MESSAGES):
+    for messages in (count // 10, count):
         before = processor_s(pids)
         for _ in range(messages):
             speaker.sendall(frame)
@@ -163,20 +183,20 @@ def deliver(context, port, plain, pids, size):
     used = processor_s(pids) - before
     for stream in [*hearers, speaker]:
         stream.close()
-    return used * 1e6 / (MESSAGES * CLIENTS)
+    return used * 1e6 / (count * CLIENTS)
 
 
-def idle(context, port, pids):
+def idle(context, port, pids, count):
     """Bytes of user space for each."""
     few = [upgrade(connect(context, port), "subscribe-broadcast") for _ in range(50)]
     before = memory(pids)
-    many = [upgrade(connect(context, port), "subscribe-broadcast") for _ in range(IDLE)]
+    many = [upgrade(connect(context, port), "subscribe-broadcast") for _ in range(count)]
     time.sleep(3)
     grown = memory(pids) - before
     for stream in [*few, *many]:
         stream.close()
     time.sleep(2)
-    return grown / IDLE
+    return grown / count
 
 
 def memory(pids):
@@ -206,12 +226,10 @@ def upgrade(stream, options):
 
 
 def processor_s(pids):
-    def of(pid):
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    return sum(of(pid) for pid in pids)
+    """Of all threads, by the nanosecond."""
+    stats = (task.joinpath("schedstat").read_text()
+             for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
+    return sum(int(stat.split()[0]) for stat in stats) / 1e9
 
 
 def wait_for(port):

@@ -288,9 +288,11 @@ SERVERS = [
 ]
 
 
-def install(servers):
+def install(servers, works):
     """Installs the Debian packages that these lack, and Redis, without starting services."""
     wanted = {"redis-server": "/usr/bin/redis-server"}
+    if not {"tls", "proxy"}.isdisjoint(works):
+        wanted.update({"nginx": NGINX, "wrk": "/usr/bin/wrk"})
     for server in servers:
         wanted.update(server.packages)
     missing = [name for name, file in wanted.items() if not (Path(file).exists() or on_path(name))]

@@ -124,8 +124,9 @@ impl Server {
             line(&mut text, &format!("wsloop_{name}"), &value);
         }
         about(&mut text, "build_info", "gauge", "What was built.");
-        let version = env!("CARGO_PKG_VERSION");
-        line(&mut text, &format!("wsloop_build_info{{version=\"{version}\"}}"), &1);
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("BUILT_COMMIT"));
+        let built = format!("wsloop_build_info{{version=\"{version}\",commit=\"{commit}\"}}");
+        line(&mut text, &built, &1);
         self.process.write(&mut text);
         text
     }

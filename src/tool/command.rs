@@ -9,8 +9,8 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::access::nearest::nearest;
 use crate::config::{self, Check, Config, values};
-use crate::tool::cli;
 use crate::tool::stress::{self, Plan};
+use crate::tool::{cli, manual};
 
 /// What the program is to do, checked.
 pub enum Command {
@@ -59,6 +59,14 @@ impl Command {
             Some(("check", given)) => {
                 Ok(Command::Check(Box::new(config::check(given, descriptors))))
             }
+            Some(("completions", given)) => {
+                let shell = given.get_one::<String>(manual::SHELL).expect("it is required");
+                Err(Stop::Print(manual::completions(commands(), shell)))
+            }
+            Some(("man", given)) => {
+                let command = given.get_one::<String>(manual::COMMAND);
+                Err(Stop::Print(manual::page(commands(), command.map(String::as_str))))
+            }
             Some((name, given)) if name != "serve" => {
                 let task = cli::task(name, given).map_err(Stop::Wrong)?;
                 Ok(Command::Do(Box::new(task)))
@@ -72,16 +80,19 @@ impl Command {
     }
 }
 
-/// The command line as clap is to see it: the flags of `serve` with and without its name, and the
-/// other commands.
+/// The command line as clap is to see it: all that people are told of, and what they are not.
 fn tree() -> clap::Command {
     let markdown = clap::Arg::new(MARKDOWN).long(MARKDOWN).action(clap::ArgAction::SetTrue);
-    config::command("wsloop")
+    commands().arg(markdown.hide(true))
+}
+
+/// The flags of `serve` with and without its name, and the other commands.
+fn commands() -> clap::Command {
+    let tree = config::command("wsloop")
         .about(env!("CARGO_PKG_DESCRIPTION"))
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(env!("BUILT_VERSION"))
         .max_term_width(100)
         .args_conflicts_with_subcommands(true)
-        .arg(markdown.hide(true))
         .subcommand(
             config::command("serve")
                 .about("Serves browsers; what is done when no command is given"),
@@ -90,7 +101,9 @@ fn tree() -> clap::Command {
             "Says what would be in force, where each value comes from, and all that is wrong",
         ))
         .subcommand(stress::command())
-        .subcommands(cli::commands())
+        .subcommands(cli::commands());
+    let names: Vec<String> = tree.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    tree.subcommands(manual::commands(&names))
 }
 
 /// Makes clap's several lines one. `first` is the first argument.

@@ -34,13 +34,30 @@ exec /usr/bin/bundle \"$@\"
 /// Runs the rest of the test in a namespace: this program again, with this test alone. Outside it
 /// returns false, when all is over and was well.
 pub fn is_inside(test: &str, page: &str) -> bool {
+    is_within(test, page, &[])
+}
+
+/// The same in a namespace that has also a system of its own: what it starts ends with it, and what
+/// it writes below /etc, /run and /var/log is gone then.
+pub fn is_inside_own_system(test: &str, page: &str) -> bool {
+    if !is_within(test, page, &["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]) {
+        return false;
+    }
+    let lines = "mount -t tmpfs tmpfs /run && { cp -a /etc /run || true; } 2>&- &&
+        mount --bind /run/etc /etc && mount -t tmpfs tmpfs /var/log && mkdir /var/log/nginx";
+    let mounted = Command::new("sh").args(["-c", lines]).status().expect("a shell");
+    assert!(mounted.success(), "no system of its own: {mounted}");
+    true
+}
+
+fn is_within(test: &str, page: &str, kinds: &[&str]) -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
     }
     let copies = fetch(page);
     let user = Command::new("id").arg("-u").output().expect("id");
     let mut command = Command::new("unshare");
-    command.arg("--net");
+    command.arg("--net").args(kinds);
     if user.stdout.trim_ascii() != b"0" {
         command.arg("--map-root-user");
     }
@@ -166,7 +183,9 @@ fn lay_home(home: &Path) {
     fs::write(&bundle, BUNDLE).expect("a file");
     fs::set_permissions(&bundle, fs::Permissions::from_mode(0o755)).expect("a mode");
     // A copy, for what is built from it is written beside it.
-    copy(&Path::new(ROOT).join("clients"), &home.join("wsloop/clients"));
+    for name in ["clients", "examples/deploy"] {
+        copy(&Path::new(ROOT).join(name), &home.join("wsloop").join(name));
+    }
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -418,9 +418,16 @@ fn help_tells_no_secret_of_the_environment() {
 }
 
 #[test]
-fn version_is_the_name_and_the_number() {
+fn version_is_the_name_the_number_and_the_commit() {
     let output = run(&["--version"], &[]);
     assert_eq!(output.status.code(), Some(0));
-    let expected = format!("wsloop {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), expected);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let number = format!("wsloop {}", env!("CARGO_PKG_VERSION"));
+    let rest = text.strip_prefix(&number).and_then(|rest| rest.strip_suffix('\n')).expect(&text);
+    // A tarball has no commit.
+    if !rest.is_empty() {
+        let commit = rest.strip_prefix(" (").and_then(|rest| rest.strip_suffix(')')).expect(&text);
+        let is_digit = |digit: u8| b"0123456789abcdef".contains(&digit);
+        assert!(commit.len() == 10 && commit.bytes().all(is_digit), "{text}");
+    }
 }

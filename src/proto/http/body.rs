@@ -91,6 +91,15 @@ impl BodyReader {
         self.state == State::Done
     }
 
+    /// How many bytes of data are due for certain: those of a body, or of the chunk that has begun.
+    pub fn due(&self) -> u64 {
+        match self.state {
+            State::Sized { left } | State::Data { left } => left,
+            State::SizeEnd { size } => size,
+            _ => 0,
+        }
+    }
+
     /// Takes the next run of data from the front of `input`; `None` when the body is whole, or all
     /// is taken. What is behind the body stays in `input`.
     pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<&'i [u8]>, BodyError> {

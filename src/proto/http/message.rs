@@ -104,16 +104,20 @@ impl<'b> ResponseHead<'b> {
             return Ok(Framing::Empty);
         }
         let length = self.length()?;
-        let mut codings = self.list("transfer-encoding");
-        match (length, codings.next()) {
-            (None, None) => Ok(Framing::UntilEnd),
-            (Some(_), Some(_)) => Err(LengthError::Both),
-            (Some(length), None) => Ok(Framing::Sized(length)),
-            (None, Some(_)) if self.minor_version == 0 => Err(LengthError::Old),
-            (None, Some(coding)) => match codings.next() {
-                None if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
-                _ => Err(LengthError::Coding),
-            },
+        let is_coded = self.values("transfer-encoding").next().is_some();
+        match (length, is_coded) {
+            (None, false) => Ok(Framing::UntilEnd),
+            (Some(_), true) => Err(LengthError::Both),
+            (Some(length), false) => Ok(Framing::Sized(length)),
+            (None, true) if self.minor_version == 0 => Err(LengthError::Old),
+            (None, true) => {
+                let mut codings = self.list("transfer-encoding");
+                let chunked = codings.next().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked"));
+                match chunked && codings.next().is_none() {
+                    true => Ok(Framing::Chunked),
+                    false => Err(LengthError::Coding),
+                }
+            }
         }
     }
 
@@ -126,8 +130,9 @@ impl<'b> ResponseHead<'b> {
     /// The one length that every Content-Length gives.
     fn length(&self) -> Result<Option<u64>, LengthError> {
         let mut length = None;
-        for value in self.values("content-length") {
-            let next = number(value).ok_or(LengthError::Length)?;
+        let lists = self.values("content-length");
+        for value in lists.flat_map(|list| list.split(|byte| *byte == b',')) {
+            let next = number(value.trim_ascii()).ok_or(LengthError::Length)?;
             if length.is_some_and(|length| length != next) {
                 return Err(LengthError::Length);
             }
@@ -243,6 +248,10 @@ mod tests {
                 Err(LengthError::Both),
                 true,
             ),
+            ("1.1 200\r\nContent-Length: 3, 3\r\n", false, Ok(Framing::Sized(3)), true),
+            ("1.1 200\r\nContent-Length: 3,\r\n", false, Err(LengthError::Length), true),
+            ("1.1 200\r\nContent-Length:\r\n", false, Err(LengthError::Length), true),
+            ("1.1 200\r\nTransfer-Encoding:\r\n", false, Err(LengthError::Coding), true),
             ("1.1 200\r\nTransfer-Encoding: gzip\r\n", false, Err(LengthError::Coding), true),
             ("1.0 200\r\nTransfer-Encoding: chunked\r\n", false, Err(LengthError::Old), false),
         ] {

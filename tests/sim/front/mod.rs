@@ -210,6 +210,8 @@ impl Game<'_, '_> {
         if ms > 900 {
             self.excuse(|_| true);
         }
+        // What was said before arrives before, and not behind the time that it may take.
+        self.stage.run();
         self.stage.pass(ms);
     }
 
