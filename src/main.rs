@@ -160,8 +160,8 @@ fn serve(mut config: Config, worker: Option<Worker>, log: &Log) -> Result<(), ne
     reactor.run()
 }
 
-/// Says where it listens. Nobody may be reading, and the pipe may be full, which is no reason not to
-/// serve.
+/// Says where it listens. Nobody may be reading, and the pipe may be full, which is no reason not
+/// to serve.
 fn say_places(places: Vec<String>) {
     std::thread::spawn(move || {
         let mut out = io::stdout();

@@ -153,9 +153,12 @@ impl ServerDraft {
         };
     }
 
-    /// How many conns each worker may have, and what they may take, where it may have `descriptors`
-    /// open.
-    fn limit(&mut self, descriptors: usize, workers: usize) -> Result<(), Wrong> {
+    /// How many workers there are, and how many conns each may have, and what they may take, where
+    /// it may have `descriptors` open.
+    fn limit(&mut self, descriptors: usize, notes: &mut Vec<String>) -> Result<usize, Wrong> {
+        let is_measured = self.settings.metrics_path.is_some();
+        let (workers, note) = self.workers.finish(self.redis.is_some(), is_measured)?;
+        notes.extend(note);
         self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
         let reserved = self.reserved_descriptors();
         let asked = self.max_connections;
@@ -165,7 +168,7 @@ impl ServerDraft {
             .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
         let part = || machine::half_of_memory() / workers;
         self.settings.memory_limit = self.memory_limit.unwrap_or_else(part);
-        Ok(())
+        Ok(workers)
     }
 
     /// Sees to it that each limit holds several of the largest messages.
@@ -199,10 +202,7 @@ impl ServerDraft {
             notes.push(demo_note(self.allow.is_some()).to_owned());
         }
         self.open_to(demo);
-        let is_measured = self.settings.metrics_path.is_some();
-        let (workers, note) = self.workers.finish(self.redis.is_some(), is_measured)?;
-        notes.extend(note);
-        self.limit(descriptors, workers)?;
+        let workers = self.limit(descriptors, &mut notes)?;
         notes.extend(self.hold_messages(given)?);
         // Their paths are no one else's. What is in them waits until everything else is known.
         self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);

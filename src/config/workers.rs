@@ -63,8 +63,8 @@ impl Workers {
             Workers::Count(count) => Ok((count, None)),
             Workers::Auto if has_redis => Ok((cores(), None)),
             Workers::Auto => {
-                let note = "--workers auto is 1: the embedded broker is one process's; with --redis \
-                            it is one for each core";
+                let note = "--workers auto is 1: the embedded broker is one process's; with \
+                            --redis it is one for each core";
                 Ok((1, Some(note.to_owned())))
             }
         }

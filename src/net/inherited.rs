@@ -1,5 +1,5 @@
 //! L3: listening sockets that this process was given when it began: by systemd, as `--listen
-//! systemd` asks for them, by the process whose place it takes, or by the master whose worker it is.
+//! systemd` asks for them, by the process whose place it takes, or by its master if it is a worker.
 //!
 //! Rules:
 //! * each is taken once, and nobody else in this process knows its number;
@@ -26,9 +26,9 @@ const FIRST: i32 = 3;
 /// word, and then in each line the number of a socket, a space, and its flag with the value.
 pub(super) const HANDED_OVER: &str = "_WSLOOP_HANDED_OVER";
 
-/// What a master has given: its own number, that of the worker, the number of the socket between the
-/// two, and then in each line the number of a listening socket, whether systemd has it too, and its
-/// flag with the value.
+/// What a master has given: its own number, that of the worker, the number of the socket between
+/// the two, and then in each line the number of a listening socket, whether systemd has it too, and
+/// its flag with the value.
 pub(super) const OF_MASTER: &str = "_WSLOOP_OF_MASTER";
 /// Stands for a socket that systemd has too, or has not.
 pub(super) const SHARED: [&str; 2] = ["alone", "shared"];
@@ -103,8 +103,8 @@ pub(super) fn name_of(flag: &str, text: &str) -> String {
     format!("{flag} {text}")
 }
 
-/// What binds this process to a master, if it is a worker of one: asked for once, before anything else
-/// is. A master that has gone is an error.
+/// What binds this process to a master, if it is a worker of one: asked for once, before anything
+/// else is. A master that has gone is an error.
 pub(super) fn bond() -> io::Result<Option<Bond>> {
     let Ok(text) = env::var(OF_MASTER) else { return Ok(None) };
     let mut lines = text.lines();

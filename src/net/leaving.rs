@@ -172,8 +172,8 @@ impl Reactor {
     }
 }
 
-/// Starts the program anew, as it was started, with these listening sockets, each with its name; and
-/// where that process will say that it serves.
+/// Starts the program anew, as it was started, with these listening sockets, each with its name;
+/// and where that process will say that it serves.
 pub(super) fn successor(sockets: Vec<(SockRef<'_>, &str)>) -> io::Result<(Child, UnixStream)> {
     let mut args = env::args_os();
     let program = args.next().ok_or(io::ErrorKind::NotFound)?;

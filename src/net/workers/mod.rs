@@ -2,9 +2,9 @@
 //!
 //! The master serves nobody. It listens everywhere, starts the workers, which are this program
 //! anew, with the listening sockets, and replaces those that die. Its rules:
-//! * each worker has TCP sockets of its own (SO_REUSEPORT), of which the master keeps copies: nobody
-//!   who waits in the queue of one that has died is lost, and nobody is refused. What cannot be had
-//!   several times, as sockets with paths and those of systemd, all workers share;
+//! * each worker has TCP sockets of its own (SO_REUSEPORT), of which the master keeps copies:
+//!   nobody who waits in the queue of one that has died is lost, and nobody is refused. What cannot
+//!   be had several times, as sockets with paths and those of systemd, all workers share;
 //! * signals and figures go through the master, and the service manager knows it alone;
 //! * workers are started from the thread that runs it, because they end when that thread does
 //!   ([`Worker::of_this_process`]).

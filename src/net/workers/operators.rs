@@ -1,8 +1,7 @@
-//! L3: those who run the server, at the master: each has a thread of its own, which asks all workers
-//! and makes one answer of theirs.
+//! L3: those who run the server, at the master: each has a thread of its own, which asks all
+//! workers and makes one answer of theirs.
 //!
-//! Its rules: nobody is waited for without end, neither who asks nor a worker; and a worker that does
-//! not answer is missed, not waited for by the others.
+//! Its rule: nobody is waited for without end, neither who asks nor a worker.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;

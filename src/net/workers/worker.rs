@@ -22,8 +22,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// What this process is, if it is a worker: asked for once, before anything else is. An error is
-    /// that its master has gone.
+    /// What this process is, if it is a worker: asked for once, before anything else is. An error
+    /// is that its master has gone.
     pub fn of_this_process() -> io::Result<Option<Worker>> {
         let Some(bond) = inherited::bond()? else { return Ok(None) };
         set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -134,8 +134,8 @@ impl Ledger {
     }
 }
 
-/// Who listens to what, of all workers: `said` is what each says, with its number. Who is in none of
-/// their lists is in none of these; a channel that several hear counts for each.
+/// Who listens to what, of all workers: `said` is what each says, with its number. Who is in none
+/// of their lists is in none of these; a channel that several hear counts for each.
 pub(crate) fn conns(said: &[(usize, Value)]) -> Value {
     let mut sums = BTreeMap::<&str, u64>::new();
     for (_, value) in said {
