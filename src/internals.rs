@@ -35,6 +35,7 @@ pub mod broker {
 
 pub mod browser {
     pub use crate::browser::Context;
+    pub use crate::browser::endpoint::Order;
 
     pub mod handshake {
         pub use crate::browser::handshake::{Decision, Examined, admit, examine};

@@ -5,6 +5,37 @@
 //! may hear and say, and the way to and from the broker; and to pass on to the application the
 //! requests that are for it. Out of scope: to answer those.
 //!
+//! # A WebSocket server of one's own
+//!
+//! An application in Rust can have the WebSockets to itself, on the same core and the same loop: it
+//! binds [`Sockets`], receives a [`SocketEvent`] after the other, and sends. This is all of a
+//! server that sends back what it is sent:
+//!
+//! ```no_run
+//! use wsloop::{SocketEvent, Sockets};
+//!
+//! let mut sockets = Sockets::bind("127.0.0.1:8080")?;
+//! loop {
+//!     if let SocketEvent::Message { conn, message } = sockets.recv()? {
+//!         sockets.send_message(conn, &message);
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), wsloop::SocketsError>(())
+//! ```
+//!
+//! * The loop runs on a thread of its own: handshakes, pings, pongs and close handshakes go on
+//!   while the application computes, sleeps or only sends. Of each conn it says in order that it
+//!   has opened, its messages, and that it has closed.
+//! * Nothing that is sent blocks. [`Sent`] says whether a conn is slow; a [`Sender`] sends from
+//!   other threads.
+//! * Events wait in a bounded queue. While it is full, conns are not read, and their peers wait.
+//! * An [`Endpoint`] says which paths are the application's, and whether it decides itself about
+//!   handshakes. Several endpoints, each with a receiver of its own, and the relay are served
+//!   together ([`Sockets::serve_all`]).
+//! * A conn can hear channels of the broker, the embedded one or Redis ([`Sender::subscribe`]):
+//!   what is published there goes to it without the application.
+//!
 //! # The rooms
 //!
 //! Folders are the layers. A file imports its own layer or a lower one, and no two folders import
@@ -53,6 +84,9 @@
 //! returned; between those two the loop may say anything about it, and what it says later does no
 //! harm.
 //!
+//! A loop with an application in the same process does what that wants with `obey`, and hands over
+//! what `take_events` has, once a turn.
+//!
 //! # Four ways through the house
 //!
 //! Each passes its rooms in order, and goes back into none.
@@ -69,6 +103,7 @@
 //!   asked, and dials after a pause; what browsers hear is asked for again from the hub.
 
 #![warn(unreachable_pub)]
+#![deny(missing_docs)]
 
 mod access;
 mod broker;
@@ -92,11 +127,12 @@ pub use access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
 pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
 pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
+pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent};
 pub use browser::settings::{CompressionFor, Refuse, Settings};
 pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher, RedisTls};
 pub use fanout::overflow::Overflows;
 pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
-pub use net::{Reactor, ReactorError};
+pub use net::{Reactor, ReactorError, Sender, Sent, Sockets, SocketsError};
 pub use server::Server;
 pub use web::upstream::{Front, Speaks, Upstream};
 pub use web::{Page, PageContent};

@@ -378,6 +378,9 @@ fn parts(name: &str) -> Option<(&str, Audience, &str, &str)> {
 ///
 /// ws4redis removes the prefix wherever in the path it stands; here the path must begin with it.
 pub fn facility(path: &str, url_prefix: &str) -> Option<String> {
+    if url_prefix.is_empty() {
+        return None;
+    }
     if !path.contains('%') {
         return path.strip_prefix(url_prefix).map(str::to_owned);
     }

@@ -234,7 +234,7 @@ fn examine(
         Examined::Asked(request) => {
             let sources = &cx.settings.sources;
             match sources.identify(&head, &client, cx.now.unix_ms, &mut cx.metrics) {
-                Ok(who) => Identified::By(request, who),
+                Ok(who) => Identified::By(request.came_from(client.address), who),
                 Err(unidentified) => {
                     return refused(refuse_unidentified(unidentified, &request, cx));
                 }

@@ -14,8 +14,9 @@ use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::context::{Context, Pace};
+use super::context::Context;
 use super::effect::{Effect, Left, Source};
+use super::endpoint::{Addressee, Knock};
 use super::handshake::Request;
 use crate::access::crowds::Network;
 use crate::access::proxies::{Transport, Via};
@@ -24,7 +25,6 @@ use crate::fanout::encoded::Form;
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
 use crate::link::{Frame, LinkId, Outbox, Wish};
-use crate::proto::ws::deflate::Agreement;
 use crate::proto::ws::message::Reader;
 use crate::proto::ws::skim::Skim;
 
@@ -118,6 +118,8 @@ pub(super) struct Waiting {
     pub subscribe: Vec<String>,
     /// What it goes on with when it joins.
     pub joining: Box<Joining>,
+    /// It is an endpoint's, and is to be let in.
+    pub knock: Option<Box<Knock>>,
 }
 
 #[derive(Debug)]
@@ -156,8 +158,8 @@ pub(crate) struct Member {
     pub overflow: Overflow,
     /// It skips to the latest messages until nothing waits for it any more.
     pub skips: bool,
-    /// Its messages come back to it, and go nowhere else.
-    pub(super) echoes: bool,
+    /// Whom its messages are for.
+    pub(super) to: Addressee,
     /// It is to be told of outages of the broker.
     pub(super) gaps: bool,
     /// What its compressed messages may refer to, as a power of two; 0 is nothing.
@@ -449,6 +451,7 @@ impl Conn {
 
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
     pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
+        self.part(link, cx);
         let ours = matches!(last, Last::Close | Last::Goodbye);
         let skim = ours.then(|| self.unjudged()).flatten();
         let awaited = skim.map(|skim| Box::new(Awaited::Close(skim)));
@@ -478,20 +481,5 @@ impl Conn {
         }
         cx.metrics.handshakes_pending -= 1;
         cx.put(link, Effect::Left(left));
-    }
-}
-
-impl Member {
-    /// The tick at which it may stay no longer, as the clocks go now.
-    pub(super) fn end(&self, pace: &Pace) -> Option<Tick> {
-        (self.expires > 0).then(|| pace.day.tick_of(self.expires))
-    }
-
-    /// A member of what was agreed on, that may stay until `expires`.
-    pub(super) fn new(agreement: Option<Agreement>, overflow: Overflow, echoes: bool) -> Self {
-        let takeover = agreement.filter(|agreement| agreement.client_takeover);
-        let client_bits = takeover.map_or(0, |agreement| agreement.client_bits);
-        let form = Form::new(agreement);
-        Member { client_bits, form, overflow, echoes, ..Member::default() }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::access_log::AccessLog;
 use super::effect::Effect;
+use super::endpoint::{EventQueue, SocketEvent};
 use super::settings::Settings;
 use crate::access::crowds::Crowds;
 use crate::access::rates::{HandshakeRates, MessageRates};
@@ -65,10 +66,17 @@ pub struct Context {
     effects: VecDeque<(LinkId, Effect)>,
     /// Conns that go on when the broker has said what it has to say.
     going_on: VecDeque<LinkId>,
+    /// What conns have said to the endpoints.
+    pub(crate) endpoints: Vec<EventQueue>,
+    /// What the conn of an endpoint closes with that is about to.
+    pub(super) last_words: Option<(u16, String)>,
     /// Frames queued that were not yet to be flushed.
     queued: usize,
     /// Bytes queued that have not gone out; of a message to many they count once.
     queued_bytes: usize,
+    /// So many are as many as may be; none while the queue of an endpoint is full, so that who is
+    /// to be read is looked at more closely.
+    most_queued_bytes: usize,
     /// Bytes that have ever arrived or been inflated.
     taken: u64,
 }
@@ -84,9 +92,19 @@ pub(super) struct Pace {
     pub keep_alive: Tick,
     pub ping: Option<Tick>,
     pub pong: Tick,
-    pub heartbeat: Option<Tick>,
+    /// What is said to who has heard nothing for so long.
+    pub idle: Option<(Tick, Idle)>,
     /// For what ends at a time of day.
     pub day: DayClock,
+}
+
+/// What is said to keep a conn in use that is idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// The heartbeat text.
+    Heartbeat,
+    /// A pong that nobody has asked for (RFC 6455 section 5.5.3).
+    Pong,
 }
 
 /// Lines of the log that are said once.
@@ -125,7 +143,7 @@ impl Context {
             keep_alive: timers::ticks(settings.front.keep_alive_ms),
             ping: (ping_ms > 0).then(|| timers::ticks(ping_ms)),
             pong: timers::ticks(settings.pong_timeout_ms),
-            heartbeat: settings.heartbeat.is_some().then(|| timers::ticks(HEARTBEAT_MS)),
+            idle: idle(&settings),
             day: DayClock::default(),
         };
         let limits = Limits {
@@ -155,8 +173,11 @@ impl Context {
             frames_left: 0,
             effects: VecDeque::new(),
             going_on: VecDeque::new(),
+            endpoints: settings.endpoints.iter().map(EventQueue::new).collect(),
+            last_words: None,
             queued: 0,
             queued_bytes: 0,
+            most_queued_bytes: BYTES_PER_TURN,
             taken: 0,
             settings,
         }
@@ -263,6 +284,46 @@ impl Context {
     /// Whether nobody is to be read before some of what is queued is put out. What was read is
     /// taken all the same.
     pub fn has_no_room(&self) -> bool {
+        self.is_full() || self.queued_bytes >= self.most_queued_bytes
+    }
+
+    /// The same, whatever endpoints there are.
+    pub(crate) fn has_queued_enough(&self) -> bool {
         self.is_full() || self.queued_bytes >= BYTES_PER_TURN
+    }
+
+    /// Something has happened to a conn of an endpoint; so many bytes are a message's.
+    pub(crate) fn tell(&mut self, endpoint: u8, event: SocketEvent, bytes: usize) {
+        if self.endpoints[usize::from(endpoint)].push(event, bytes) {
+            (self.frames_left, self.most_queued_bytes) = (0, 0);
+        }
+    }
+
+    /// The application has received so many events and bytes of an endpoint's; whether there is
+    /// room again.
+    pub(crate) fn told(&mut self, endpoint: usize, events: usize, bytes: usize) -> bool {
+        let has_room = self.endpoints[endpoint].received(events, bytes);
+        self.look_for_room();
+        has_room
+    }
+
+    /// Nobody receives the events of an endpoint any more.
+    pub(crate) fn end_endpoint(&mut self, endpoint: usize) {
+        self.endpoints[endpoint].end();
+        self.look_for_room();
+    }
+
+    fn look_for_room(&mut self) {
+        let is_full = self.endpoints.iter().any(EventQueue::is_full);
+        self.most_queued_bytes = if is_full { 0 } else { BYTES_PER_TURN };
+    }
+}
+
+/// What is said to conns that are idle: the heartbeat serves for both.
+fn idle(settings: &Settings) -> Option<(Tick, Idle)> {
+    match (&settings.heartbeat, settings.pong_interval_ms) {
+        (Some(_), _) => Some((timers::ticks(HEARTBEAT_MS), Idle::Heartbeat)),
+        (None, 0) => None,
+        (None, every_ms) => Some((timers::ticks(every_ms), Idle::Pong)),
     }
 }

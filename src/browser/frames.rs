@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use super::conn::{Awaited, Conn, Life};
 use super::context::Context;
 use super::effect::{Effect, Said};
+use super::endpoint::Addressee;
+use super::endpoint_conn;
 use crate::fanout::encoded::{Encoded, Form};
 use crate::link::{Frame, LinkId};
 use crate::proto::ws::frame::{self, Opcode, ProtocolError};
@@ -76,10 +78,8 @@ impl Conn {
                         && !cx.message_rates.allows(link, cx.now)
                     {
                         self.close_hasty(link, cx);
-                    } else if member.echoes {
-                        member.spoken = cx.now.tick();
-                        let form = member.form;
-                        self.echo(link, kind, data, form, cx);
+                    } else if member.to != Addressee::Broker {
+                        self.say_to(link, kind, data, cx);
                     } else if let Some(said) = self.on_message(data, cx) {
                         return Some(said);
                     }
@@ -97,7 +97,9 @@ impl Conn {
                 }
                 Err(error) if last => self.end_last_words(link, !error.is_of_a_close(), cx),
                 Ok(Some(Event::Close(close))) => {
-                    self.on_close(link, close.map(|(code, _)| code), cx)
+                    let (code, reason) = close.unzip();
+                    self.note_last_words(code, &reason.unwrap_or_default(), cx);
+                    self.on_close(link, code, cx)
                 }
                 Err(error) => self.on_broken(link, &error, cx),
             }
@@ -170,6 +172,20 @@ impl Conn {
         cx.queued(1);
         self.send_replies(cx);
         self.outbox.push(frame);
+    }
+
+    /// A message that is not for the broker.
+    #[inline]
+    fn say_to(&mut self, link: LinkId, kind: Kind, data: Cow<'_, [u8]>, cx: &mut Context) {
+        let Life::Open(member) = &mut self.life else { return };
+        match member.to {
+            Addressee::Endpoint(endpoint) => endpoint_conn::tell(link, endpoint, kind, data, cx),
+            Addressee::Itself | Addressee::Broker => {
+                member.spoken = cx.now.tick();
+                let form = member.form;
+                self.echo(link, kind, data, form, cx);
+            }
+        }
     }
 
     /// Sends a message back: with those before it while all are small, and not compressed.

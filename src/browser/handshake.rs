@@ -4,7 +4,10 @@
 //! its hands. Its rules: every refusal is a complete response whose text says what to do, and
 //! nothing is granted that was not asked for, allowed and named.
 
+use std::net::IpAddr;
+
 use super::context::Context;
+use super::endpoint::{Addressee, ConnRequest, Endpoint};
 use super::explain;
 use super::host;
 use super::names;
@@ -53,8 +56,10 @@ pub struct Pending {
     pub agreement: Option<Agreement>,
     /// What is done when it reads too slowly.
     pub overflow: Overflow,
-    /// Its messages come back to it, and go nowhere else.
-    pub echoes: bool,
+    /// Whom its messages are for.
+    pub(crate) to: Addressee,
+    /// What the application is told, if it is an endpoint's.
+    pub request: Option<Box<ConnRequest>>,
 }
 
 /// A good request for a WebSocket, or about one, before it is known who asks.
@@ -68,6 +73,8 @@ pub struct Request {
     pub(super) origin: Option<String>,
     /// It asks with HEAD: no answer has a body.
     bare: bool,
+    /// What the application is told, if it is for an endpoint.
+    told: Option<Box<ConnRequest>>,
     /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
     /// WebSocket would be granted.
     agreed: Option<Agreed>,
@@ -77,6 +84,7 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Special {
     Echo,
+    Endpoint(u8),
     Metrics,
 }
 
@@ -89,11 +97,27 @@ struct Agreed {
     overflow: Overflow,
 }
 
+impl Special {
+    /// The endpoint that it is for.
+    fn endpoint(self, settings: &Settings) -> Option<&Endpoint> {
+        match self {
+            Special::Endpoint(at) => settings.endpoints.get(usize::from(at)),
+            Special::Echo | Special::Metrics => None,
+        }
+    }
+}
+
 impl Request {
     fn special(special: Special, head: &Head<'_>, agreed: Option<Agreed>) -> Request {
         let (special, bare) = (Some(special), head.method == "HEAD");
         let (facility, options) = (String::new(), Options::default());
-        Request { facility, options, special, origin: None, bare, agreed }
+        Request { facility, options, special, origin: None, bare, told: None, agreed }
+    }
+
+    /// It comes from there.
+    pub(super) fn came_from(mut self, address: Option<IpAddr>) -> Request {
+        self.told.iter_mut().for_each(|told| told.address = address);
+        self
     }
 
     /// The 101 that says nothing of what is granted, to be followed by a refusal; nothing when no
@@ -145,8 +169,13 @@ impl Agreed {
     /// A WebSocket whose messages come back.
     fn echo(&self) -> Pending {
         let (accepted, agreement) = (self.accepted(None), self.agreement());
-        let (grant, overflow) = (Grant::default(), self.overflow);
-        Pending { grant, accepted, agreement, overflow, echoes: true }
+        let (grant, overflow, to) = (Grant::default(), self.overflow, Addressee::Itself);
+        Pending { grant, accepted, agreement, overflow, to, request: None }
+    }
+
+    /// A WebSocket whose messages are for that endpoint.
+    fn of_endpoint(&self, endpoint: u8, request: Option<Box<ConnRequest>>) -> Pending {
+        Pending { to: Addressee::Endpoint(endpoint), request, ..self.echo() }
     }
 
     fn agreement(&self) -> Option<Agreement> {
@@ -170,14 +199,15 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
-    let echoes = settings.echo_path.as_deref() == Some(head.path);
-    let is_plain = facility.is_none() && !echoes && !wants_upgrade();
+    let special = special(head.path, facility.is_some(), settings, wants_upgrade);
+    let facility = facility.filter(|_| special.is_none());
+    let is_plain = facility.is_none() && special.is_none() && !wants_upgrade();
     if let Some(text) = host::misdirected(head, !is_plain, cx) {
         let refusal = refuse(421, &[], text, None, &cx.settings);
         return Examined::Decided(Decision::Refuse(refusal));
     }
     let settings = &cx.settings;
-    let is_elsewhere = facility.is_none() && !echoes && !is_own(head.path, settings);
+    let is_elsewhere = facility.is_none() && special.is_none() && !is_own(head.path, settings);
     let way = if is_elsewhere { settings.front.way(head.path) } else { None };
     if is_plain || way.is_some() {
         if !upgrade::has_host(head) {
@@ -203,10 +233,27 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
         };
         return Examined::Decided(Decision::Answer(web::answer(head, &site, &mut cx.metrics)));
     }
-    match check(head, facility, echoes, cx) {
+    match check(head, facility, special, cx) {
         Ok(examined) => examined,
         Err(refusal) => Examined::Decided(Decision::Refuse(refusal)),
     }
+}
+
+/// What a WebSocket at that path is for, if it has no facility.
+fn special(
+    path: &str,
+    is_facility: bool,
+    settings: &Settings,
+    wants_upgrade: impl Fn() -> bool,
+) -> Option<Special> {
+    if settings.echo_path.as_deref() == Some(path) {
+        return Some(Special::Echo);
+    }
+    let is_of = |of: &&(usize, &Endpoint)| path.starts_with(&of.1.path);
+    let all = settings.endpoints.iter().enumerate();
+    let (at, endpoint) = all.rev().filter(|of| is_of(&of)).max_by_key(|(_, of)| of.path.len())?;
+    let goes_before = !is_facility || endpoint.path.len() >= settings.url_prefix.len();
+    (goes_before && wants_upgrade()).then_some(Special::Endpoint(at as u8))
 }
 
 /// Whether that path is a page, a script or the metrics of this server itself.
@@ -215,11 +262,11 @@ fn is_own(path: &str, settings: &Settings) -> bool {
         || settings.pages.iter().any(|page| page.path == path)
 }
 
-/// A request for a WebSocket, at the path of a facility or of echoes.
+/// A request for a WebSocket, at the path of a facility, of echoes or of an endpoint.
 fn check(
     head: &Head<'_>,
     facility: Option<String>,
-    echoes: bool,
+    special: Option<Special>,
     cx: &mut Context,
 ) -> Result<Examined, Refusal> {
     let settings = &cx.settings;
@@ -240,25 +287,27 @@ fn check(
         let headers = readable_by(plain_origin);
         Err(refuse(status, &headers, text, accepted.as_deref(), settings))
     };
-    if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins) {
+    let endpoint = special.and_then(|special| special.endpoint(settings));
+    if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins)
+        && !endpoint.is_some_and(|endpoint| endpoint.any_origin)
+    {
         cx.metrics.origins_refused_total += 1;
         if let Some(left_out) = cx.said.origin.may(cx.now.mono_ms) {
             tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
         }
         return refused(agreed, refusal.status(), refusal.to_string());
     }
-    if echoes {
+    if let Some(special) = special {
         let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
-        return Ok(match settings.require_login {
-            true => Examined::Asked(Request::special(Special::Echo, head, Some(agreed))),
-            false => Examined::Decided(Decision::Open(agreed.echo())),
-        });
+        return Ok(of_special(special, head, &upgrade, agreed, settings));
     }
     let Some(facility) = facility else {
-        let prefix = &settings.url_prefix;
-        let text = format!("WebSockets are served below {prefix} (see --url-prefix).");
+        let text = match &settings.url_prefix[..] {
+            "" => "No WebSockets are served here.".to_owned(),
+            prefix => format!("WebSockets are served below {prefix} (see --url-prefix)."),
+        };
         return refused(agreed, 404, text);
     };
     if facility.len() > MAX_FACILITY_BYTES {
@@ -278,7 +327,27 @@ fn check(
     }
     let origin = upgrade.origin.map(str::to_owned);
     let bare = head.method == "HEAD";
-    Ok(Examined::Asked(Request { facility, options, special: None, origin, bare, agreed }))
+    let (special, told) = (None, None);
+    Ok(Examined::Asked(Request { facility, options, special, origin, bare, told, agreed }))
+}
+
+/// A good request for a WebSocket that has no facility.
+fn of_special(
+    special: Special,
+    head: &Head<'_>,
+    upgrade: &upgrade::Upgrade<'_>,
+    mut agreed: Agreed,
+    settings: &Settings,
+) -> Examined {
+    if special == Special::Echo && !settings.require_login {
+        return Examined::Decided(Decision::Open(agreed.echo()));
+    }
+    let Some(endpoint) = special.endpoint(settings) else {
+        return Examined::Asked(Request::special(special, head, Some(agreed)));
+    };
+    agreed.protocol.take_if(|_| endpoint.decides);
+    let told = Some(Box::new(ConnRequest::of(head, upgrade.protocols())));
+    Examined::Asked(Request { told, ..Request::special(special, head, Some(agreed)) })
 }
 
 /// What a WebSocket is agreed on with who asks for it.
@@ -341,6 +410,10 @@ pub fn admit(
     }
     match (request.special, &request.agreed) {
         (Some(Special::Echo), Some(agreed)) => return Decision::Open(agreed.echo()),
+        (Some(Special::Endpoint(endpoint)), Some(agreed)) => {
+            let told = request.told.map(|told| Box::new(told.by(identity)));
+            return Decision::Open(agreed.of_endpoint(endpoint, told));
+        }
         (Some(_), _) => return Decision::Answer(web::metrics(&mut cx.metrics, request.bare)),
         (None, _) => {}
     }
@@ -377,7 +450,8 @@ pub fn admit(
         agreement: agreed.agreement(),
         overflow: agreed.overflow,
         grant,
-        echoes: false,
+        to: Addressee::Broker,
+        request: None,
     })
 }
 

@@ -2,7 +2,7 @@
 //! by the application, overflow of its outbox, shutdown.
 
 use super::conn::{Closing, Conn, Head, Last, Life, Member, Unserved};
-use super::context::{Context, Pace};
+use super::context::{Context, Idle, Pace};
 use super::effect::Effect;
 use super::refusal::{self, Refusal};
 use crate::fanout::overflow::Overflow;
@@ -24,8 +24,8 @@ enum Due {
     Pong,
     /// A ping is to be sent.
     Ping,
-    /// A heartbeat is to be sent.
-    Heartbeat,
+    /// It is idle, and is to be sent this.
+    Idle(Idle),
     /// What let it in is no longer valid.
     Expired,
 }
@@ -94,11 +94,14 @@ impl Conn {
         match due {
             Due::Close => cx.put(link, Effect::Drop),
             Due::Handshake => self.handshake_timed_out(link, cx),
-            Due::Heartbeat => self.send_heartbeat(cx),
+            Due::Idle(Idle::Heartbeat) => self.send_heartbeat(cx),
+            Due::Idle(Idle::Pong) => self.send_unasked_pong(cx),
             Due::Expired => {
                 cx.metrics.expired_total += 1;
                 self.close(link, Some(4401), EXPIRED, cx);
             }
+            // What it has said since may wait to be read.
+            Due::Pong if self.is_passed_over(cx) => self.heard(cx),
             Due::Pong => {
                 cx.metrics.pong_timeouts_total += 1;
                 self.close(link, Some(1011), "nothing came in answer to a ping", cx);
@@ -112,6 +115,14 @@ impl Conn {
                 cx.queued(1);
             }
         }
+    }
+
+    fn send_unasked_pong(&mut self, cx: &mut Context) {
+        if let Life::Open(member) = &mut self.life {
+            member.spoken = cx.now.tick();
+        }
+        self.outbox.push(frame::encode(Opcode::Pong, &[]));
+        cx.queued(1);
     }
 
     /// Its socket ended, so that what waits for it may still be sent, or failed.
@@ -175,6 +186,7 @@ impl Conn {
                 tracing::debug!("{link} closes: {code} {why:?}");
                 cx.figures.closed(code);
                 cx.access_log.closed(link, code, true);
+                self.note_last_words(Some(code), why, cx);
                 self.finish(link, frame::encode_close(Some(code), why), Last::Goodbye, cx);
             }
             // Its request may be on its way, and a socket that is shut then is reset.
@@ -212,6 +224,7 @@ impl Conn {
             cx.figures.closed(code);
             cx.access_log.closed(link, code, true);
         }
+        self.note_last_words(code, why, cx);
         self.finish(link, frame::encode_close(code, why), Last::Close, cx);
     }
 
@@ -224,6 +237,7 @@ impl Conn {
         cx: &mut Context,
     ) {
         tracing::debug!("{link} is closed: {code:?} {why:?}");
+        self.note_last_words(code, why, cx);
         self.finish(link, frame::encode_close(code, why), Last::Answer, cx);
     }
 
@@ -350,15 +364,20 @@ impl Conn {
 }
 
 impl Member {
+    /// The tick at which it may stay no longer, as the clocks go now.
+    pub(super) fn end(&self, pace: &Pace) -> Option<Tick> {
+        (self.expires > 0).then(|| pace.day.tick_of(self.expires))
+    }
+
     fn due(&self, pace: &Pace) -> Option<(Tick, Due)> {
         let alive = match (pace.ping, self.pinged) {
             (None, _) => None,
             (Some(ping), 0) => Some((self.heard + ping, Due::Ping)),
             (Some(_), pinged) => Some((pinged + pace.pong, Due::Pong)),
         };
-        let heartbeat = pace.heartbeat.map(|every| (self.spoken + every, Due::Heartbeat));
+        let idle = pace.idle.map(|(every, what)| (self.spoken + every, Due::Idle(what)));
         let end = self.end(pace).map(|at| (at, Due::Expired));
-        alive.into_iter().chain(heartbeat).chain(end).min_by_key(|(tick, _)| *tick)
+        alive.into_iter().chain(idle).chain(end).min_by_key(|(tick, _)| *tick)
     }
 }
 

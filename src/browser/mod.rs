@@ -8,6 +8,8 @@ mod conn;
 mod context;
 mod effect;
 mod elsewhere;
+pub(crate) mod endpoint;
+mod endpoint_conn;
 mod explain;
 mod frames;
 pub(crate) mod handshake;

@@ -12,14 +12,18 @@ use super::conn::{
 };
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
+use super::endpoint::{Addressee, Knock};
 use super::handshake::{self, Decision, Pending, Request};
 use super::refusal;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::Named;
 use crate::access::sources::{Known, WhoAsks};
+use crate::fanout::encoded::Form;
+use crate::fanout::overflow::Overflow;
 use crate::link::figures::{AskKind, AskOutcome};
 use crate::link::{Frame, LinkId};
+use crate::proto::ws::deflate::Agreement;
 use crate::proto::ws::frame;
 
 const UNKNOWN: &str = "It cannot be found out at the moment who you are; try again later.";
@@ -175,7 +179,8 @@ impl Conn {
             return None;
         }
         let left = Life::Closing(Closing::default());
-        let Life::Waiting(Waiting { subscribe, joining }) = std::mem::replace(&mut self.life, left)
+        let Life::Waiting(Waiting { subscribe, joining, .. }) =
+            std::mem::replace(&mut self.life, left)
         else {
             unreachable!("it was looked at")
         };
@@ -357,13 +362,17 @@ impl Conn {
             Decision::Answer(answer) => self.respond(link, answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
-                let Pending { grant, accepted, agreement, overflow, echoes } = pending;
-                let mut member = Member::new(agreement, overflow, echoes);
+                let Pending { grant, accepted, agreement, overflow, to, request } = pending;
+                let mut member = Member::new(agreement, overflow, to);
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
                 member.publications = publications(&grant);
                 let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
-                self.life = Life::Waiting(Waiting { subscribe: grant.subscribe, joining });
+                let knock = request.map(|request| {
+                    let offered = request.protocols.clone();
+                    Box::new(Knock { request: Some(request), offered, in_line: false })
+                });
+                self.life = Life::Waiting(Waiting { subscribe: grant.subscribe, joining, knock });
                 cx.put(link, Effect::Join);
             }
         }
@@ -394,6 +403,16 @@ impl Conn {
         let refusal = refusal::too_eager(self.accepted_frame().as_deref(), &cx.settings);
         self.refuse(link, refusal, cx);
         self.pass_over(link, bytes, cx);
+    }
+}
+
+impl Member {
+    /// A member of what was agreed on, whose messages are for that one.
+    fn new(agreement: Option<Agreement>, overflow: Overflow, to: Addressee) -> Self {
+        let takeover = agreement.filter(|agreement| agreement.client_takeover);
+        let client_bits = takeover.map_or(0, |agreement| agreement.client_bits);
+        let form = Form::new(agreement);
+        Member { client_bits, form, overflow, to, ..Member::default() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! L2: what the core is told at the start, checked by whoever tells it.
 
+use super::endpoint::Endpoint;
 use crate::access::channel::Allow;
 use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Rules;
@@ -32,6 +33,9 @@ pub struct Settings {
     pub heartbeat: Option<Vec<u8>>,
     /// The idle time after which a ping goes out; 0 is off.
     pub ping_interval_ms: u64,
+    /// The time after which a pong that nobody has asked for keeps a conn in use to which nothing
+    /// was sent (RFC 6455 section 5.5.3); 0 is off. A heartbeat takes its place.
+    pub pong_interval_ms: u64,
     /// The time in which a ping must be answered.
     pub pong_timeout_ms: u64,
     /// From the accepting of a conn to its 101.
@@ -113,6 +117,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// Path of WebSockets whose messages come back.
     pub echo_path: Option<String>,
+    /// WebSockets that are the application's own; at most 255.
+    pub endpoints: Vec<Endpoint>,
     /// Where requests go that are not for this server itself.
     pub front: Front,
     /// Where messages come from.
@@ -187,6 +193,7 @@ impl Settings {
             sources: Sources::default(),
             heartbeat: None,
             ping_interval_ms: 30_000,
+            pong_interval_ms: 0,
             pong_timeout_ms: 10_000,
             handshake_timeout_ms: 10_000,
             close_timeout_ms: 5_000,
@@ -226,6 +233,7 @@ impl Settings {
             health_path: None,
             admin: None,
             echo_path: None,
+            endpoints: Vec::new(),
             front: Front::default(),
             broker: BrokerSettings {
                 expire_s: 3600,

@@ -76,6 +76,28 @@ impl Conns {
         self.count += 1;
     }
 
+    /// Notes what a conn hears besides.
+    pub(super) fn add(&mut self, conn: u32, more: Subscription) {
+        let before = self.heard.get_mut(conn as usize).map(std::mem::take).unwrap_or_default();
+        let all = match before.as_slice() {
+            [] => return self.enter(conn, Heard::One(more)),
+            before => [before, &[more]].concat(),
+        };
+        self.heard[conn as usize] = Heard::Many(all.into());
+    }
+
+    /// A conn hears that channel no more, if it has.
+    pub(super) fn remove(&mut self, conn: u32, channel: ChannelId) -> Option<Subscription> {
+        let it = *self.of(conn).iter().find(|one| one.channel == channel)?;
+        let left = self.of(conn).iter().filter(|one| **one != it).copied().collect::<Vec<_>>();
+        match left[..] {
+            [] => drop(self.leave(conn)),
+            [one] => self.heard[conn as usize] = Heard::One(one),
+            _ => self.heard[conn as usize] = Heard::Many(left.into()),
+        }
+        Some(it)
+    }
+
     /// A conn has come to stand elsewhere in a channel.
     pub(super) fn moved(&mut self, conn: u32, channel: ChannelId, position: u32) {
         let heard = self.heard[conn as usize].as_mut_slice();

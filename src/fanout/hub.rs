@@ -3,7 +3,8 @@
 //! It knows conns by their index and channels by name; not what is delivered, nor whether the
 //! broker has heard of a channel. Its rules:
 //! * subscribing, unsubscribing and finding a channel take constant time, however many conns;
-//! * a conn subscribes once, to all that it will ever hear, each channel once;
+//! * a conn of the relay subscribes once, to all that it will ever hear, each channel once; others
+//!   come to hear one channel after the other;
 //! * it reports the first subscriber of a channel and the last one that leaves;
 //! * a subscription costs 12 bytes, or 4 when it is a conn's only one. Who waits for something is
 //!   noted elsewhere, for as long as it waits;
@@ -129,6 +130,41 @@ impl<S: Default> Hub<S> {
                 self.conns.moved(moved, *channel, *position);
             }
         }
+    }
+
+    /// Lets `conn` hear one channel more, unless it hears that one.
+    #[inline(never)]
+    pub(crate) fn subscribe_also(
+        &mut self,
+        conn: u32,
+        name: &str,
+        mut waits: impl FnMut(Joined<'_, S>) -> Waits,
+    ) {
+        let known = self.find(name.as_bytes());
+        if known.is_none_or(|channel| self.channels_of(conn).all(|heard| heard != channel)) {
+            let subscription = self.join(conn, name, &mut waits);
+            self.conns.add(conn, subscription);
+        }
+    }
+
+    /// Takes a conn from one channel, if it hears that; the channel if it was the last.
+    #[inline(never)]
+    pub(crate) fn unsubscribe_from(
+        &mut self,
+        conn: u32,
+        channel: ChannelId,
+    ) -> Option<(Arc<str>, S)> {
+        let Subscription { position, .. } = self.conns.remove(conn, channel)?;
+        self.waiting.remove(&(channel, conn));
+        let subscribers = &mut self.channels[channel].subscribers;
+        if subscribers.as_slice().len() == 1 {
+            let Channel { name, state, .. } = self.remove(channel);
+            return Some((name, state));
+        }
+        if let Some(moved) = subscribers.swap_remove(position as usize) {
+            self.conns.moved(moved, channel, position);
+        }
+        None
     }
 
     /// The channel of that name, if anybody hears it.

@@ -68,7 +68,7 @@ impl Reactor {
     }
 
     /// The end was asked for so many times.
-    fn leave(&mut self, times: usize) {
+    pub(super) fn leave(&mut self, times: usize) {
         for _ in 0..times {
             tracing::info!("asked to end");
             self.server.handle(Input::ShutdownAsked, self.now);

@@ -32,6 +32,7 @@ use super::notify::{Notify, Watchdog};
 use super::remote::News;
 use super::signals::{self, Signals};
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
+use super::sockets::Desk;
 use super::sweep::is_after_pause;
 use super::tls::{Tls, TlsUses};
 use crate::link::places::Places;
@@ -89,6 +90,8 @@ pub struct Reactor {
     watchdog: Watchdog,
     pub(super) lost_lines: Arc<AtomicU64>,
     pub(super) heap: Heap,
+    /// The application, if it is in this process.
+    pub(super) desk: Option<Desk>,
 }
 
 impl Reactor {
@@ -134,6 +137,7 @@ impl Reactor {
             notify,
             lost_lines: Arc::default(),
             heap: Heap::new(),
+            desk: None,
         };
         let kept_alive = !reactor.server.pings();
         let (unsent_limit, socket_mode) =
@@ -211,7 +215,7 @@ impl Reactor {
         events: &mut Events,
         most: Option<Duration>,
     ) -> Result<(), ReactorError> {
-        let timeout = self.timeout().into_iter().chain(most).min();
+        let timeout = self.timeout().into_iter().chain(most).chain(self.patience()).min();
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -223,11 +227,13 @@ impl Reactor {
             true => self.sweep(events)?,
             false => self.hear(events, Some(woken + READ_BUDGET)),
         }
+        self.look_at_orders();
         self.server.note_lost_lines(self.lost_lines.load(Ordering::Relaxed));
         self.leave_when_due();
         self.watchdog.beat(self.now.mono_ms);
         self.server.tick(self.now);
         self.put_out();
+        self.hand_over_events();
         self.note_turn(woken);
         let held = self.server.metrics().memory_bytes;
         self.heap.note(held, self.server.grown(), self.now.mono_ms);

@@ -78,6 +78,11 @@ impl News {
         Remote { sender: self.sender.clone(), waker: self.waker.clone() }
     }
 
+    /// What wakes the loop.
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+
     /// The next.
     pub(super) fn take(&self) -> Option<Told> {
         self.receiver.try_recv().ok()
@@ -88,6 +93,11 @@ impl Reactor {
     /// For other threads that have something to tell.
     pub fn remote(&self) -> Remote {
         self.news.remote()
+    }
+
+    /// What wakes the loop.
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        self.news.waker()
     }
 
     /// Has the metrics say how many lines of the log were lost, as is counted there.

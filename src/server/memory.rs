@@ -151,6 +151,7 @@ impl Server {
     /// Bytes that are no one conn's: each kind has a limit of its own.
     fn held_by_nobody(&self) -> usize {
         let questions = self.application.as_ref().map_or(0, Application::held_bytes);
-        self.relay.held_bytes() + self.broker.unsent().len() + questions
+        let endpoints = self.cx.endpoints.iter().map(|queue| queue.held_bytes()).sum::<usize>();
+        self.relay.held_bytes() + self.broker.unsent().len() + questions + endpoints
     }
 }

@@ -11,6 +11,7 @@
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
 //! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
 //! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
+//! `endpoints` and `hearing` about conns of the application itself,
 //! `memory` about what all of them hold, `ending` about the end.
 
 mod accepting;
@@ -19,9 +20,11 @@ mod canary;
 mod clients;
 mod dialed;
 mod ending;
+mod endpoints;
 mod gaps;
 mod guests;
 mod handout;
+mod hearing;
 mod inspecting;
 mod lines;
 mod memory;
@@ -50,6 +53,7 @@ use canary::Canary;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
 use ending::Ending;
+use endpoints::Slow;
 pub(crate) use inspecting::{OPERATORS, ProcessFigures};
 use memory::Memory;
 use relay::Relay;
@@ -74,6 +78,7 @@ pub struct Server {
     proxy: Proxy,
     strangers: Strangers,
     memory: Memory,
+    slow: Slow,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
     /// When it is asked for again, after it was denied.
@@ -116,6 +121,7 @@ impl Server {
             proxy,
             strangers: Strangers::default(),
             memory: Memory::default(),
+            slow: Slow::default(),
             control,
             control_retry_ms: None,
             ending: Ending::new(seed),
@@ -192,7 +198,7 @@ impl Server {
             None => self.wish_of_another(link),
         };
         match wish {
-            Wish::Read | Wish::GoOn if self.cx.has_no_room() => Wish::Later,
+            Wish::Read | Wish::GoOn if self.cx.has_no_room() => self.wish_without_room(link, wish),
             wish => wish,
         }
     }
@@ -339,7 +345,10 @@ impl Server {
             self.cx.took(self.cx.settings.unsent_limit);
         }
         match slot.party {
-            Party::Browser(_) => self.after(link),
+            Party::Browser(_) => {
+                self.after(link);
+                self.note_slow(link);
+            }
             Party::Client(_) => self.after_client(link),
             _ => {}
         }

@@ -41,9 +41,9 @@ pub(super) struct Relay {
     /// found.
     pub owners: Hub<()>,
     pub gaps: Gaps,
-    fetches: Fetches,
+    pub(super) fetches: Fetches,
     /// Bytes that are held on all channels.
-    held: usize,
+    pub(super) held: usize,
     /// How long a live message waits for the stored one.
     patience_ms: u64,
     /// Since when the oldest message of a channel waits, or one before it.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Server;
 use super::table::Party;
 use crate::access::ask::Errand;
-use crate::broker::{Ask, PublishError, Status};
+use crate::broker::{Ask, Status};
 use crate::browser::{Effect, Kept, Left, Said, Source};
 use crate::fanout::hub::Waits;
 use crate::link::{LinkId, Output, Wish};
@@ -167,8 +167,13 @@ impl Server {
 
     /// Subscribes a conn to what it was granted. Its 101 waits until the broker has confirmed that,
     /// so that a page whose socket is open misses nothing that is published from then on.
-    fn join(&mut self, link: LinkId) {
+    pub(super) fn join(&mut self, link: LinkId) {
         let now_ms = self.cx.now.mono_ms;
+        if let Some(endpoint) = self.table.conn(link).and_then(|conn| conn.knocks())
+            && !self.knock(link, endpoint)
+        {
+            return;
+        }
         let Some(conn) = self.table.conn(link) else { return };
         match self.broker.status() {
             Status::Up => {}
@@ -249,10 +254,7 @@ impl Server {
         metrics.publishes_total += published;
         metrics.publishes_dropped_total += wanted - published;
         if let Some(error) = failed {
-            self.said.dropped(match error {
-                PublishError::Down => "Redis cannot be reached",
-                PublishError::Full => "Redis takes them too slowly, see --redis-buffer-limit",
-            });
+            self.said.undelivered(error);
         }
     }
 }

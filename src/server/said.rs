@@ -2,7 +2,7 @@
 
 use super::brokering::Loss;
 use crate::access::channel;
-use crate::broker::{Ask, Notice};
+use crate::broker::{Ask, Notice, PublishError};
 use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely, Target};
 
 /// Bytes of answers for which Redis may have cut a link: less than any limit that is in use.
@@ -112,10 +112,18 @@ impl Said {
     }
 
     /// Messages from browsers are dropped.
-    pub(super) fn dropped(&mut self, why: &str) {
+    fn dropped(&mut self, why: &str) {
         if self.dropped.first() {
             tracing::warn!("messages from browsers are dropped: {why} (said once; then counted)");
         }
+    }
+
+    /// A message was not published.
+    pub(super) fn undelivered(&mut self, error: PublishError) {
+        self.dropped(match error {
+            PublishError::Down => "Redis cannot be reached",
+            PublishError::Full => "Redis takes them too slowly, see --redis-buffer-limit",
+        });
     }
 
     pub(super) fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {

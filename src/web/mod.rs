@@ -73,8 +73,10 @@ pub(crate) fn answer(head: &Head<'_>, site: &Site<'_>, metrics: &mut Metrics) ->
             Frame::from(response(200, &headers, body, bare))
         }
         None => {
-            let prefix = site.url_prefix;
-            let text = format!("Nothing is served here; WebSockets are, below {prefix}.");
+            let text = match site.url_prefix {
+                "" => "Nothing is served here.".to_owned(),
+                prefix => format!("Nothing is served here; WebSockets are, below {prefix}."),
+            };
             Frame::from(text_response(404, &[], &text, bare))
         }
     }

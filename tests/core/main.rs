@@ -8,6 +8,7 @@ mod asks;
 mod closing;
 mod deflate;
 mod draining;
+mod endpoints;
 mod fanout;
 mod front;
 mod grants;

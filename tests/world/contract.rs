@@ -6,7 +6,8 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wsloop::{Metrics, Now, Server, Settings, Wish};
+use wsloop::internals::browser::Order;
+use wsloop::{Metrics, Now, Server, Settings, SocketEvent, Wish};
 
 use super::{BEGIN_MS, World};
 
@@ -60,6 +61,37 @@ impl World {
     /// The time of day.
     pub fn unix_ms(&self) -> u64 {
         self.begin_unix_ms + self.now_ms.saturating_sub(BEGIN_MS)
+    }
+
+    /// The application of an endpoint wants something.
+    pub fn order(&mut self, order: Order) {
+        let now = self.told_now();
+        self.server.obey([order].into_iter(), now);
+        self.run();
+    }
+
+    /// What has happened at an endpoint, on its way to an application that does not receive.
+    pub fn told(&mut self, endpoint: usize) -> Vec<SocketEvent> {
+        let mut events = Vec::new();
+        self.server.take_events(endpoint, &mut events);
+        events
+    }
+
+    /// The same, and the application receives it.
+    pub fn events(&mut self, endpoint: usize) -> Vec<SocketEvent> {
+        let told = self.told(endpoint);
+        self.received(endpoint, &told);
+        told
+    }
+
+    /// The application receives these.
+    pub fn received(&mut self, endpoint: usize, events: &[SocketEvent]) {
+        let bytes = events.iter().map(|event| match event {
+            SocketEvent::Message { message, .. } => message.as_bytes().len(),
+            _ => 0,
+        });
+        let bytes = bytes.sum();
+        self.order(Order::Received { endpoint, events: events.len(), bytes });
     }
 
     pub(super) fn accept_browser(&mut self, from: Option<IpAddr>) -> LinkId {

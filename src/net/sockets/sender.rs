@@ -1,0 +1,257 @@
+//! L3: what the application wants of its conns, from whichever thread.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::shared::{Inbox, Orders};
+use crate::browser::endpoint::{ConnId, Message, Order};
+use crate::link::Frame;
+use crate::net::ReactorError;
+use crate::proto::http;
+use crate::proto::ws::frame::{self, Opcode};
+
+/// From so many bytes on that wait for a conn it is said to be slow.
+const SLOW: usize = 64 << 10;
+/// Longest reason of a close frame (RFC 6455 section 5.5: 125 bytes with the code).
+const MAX_REASON: usize = 123;
+/// Longest name of a channel.
+const MAX_CHANNEL: usize = 512;
+
+/// Sends to the conns of an endpoint, and closes them, from any thread. It can be cloned, and a
+/// clone lives on when the [`Sockets`](super::Sockets) have gone: then every conn is closed.
+///
+/// Nothing here blocks: what is to be sent waits in the outbox of its conn, and is bounded there as
+/// for every conn. A [`ConnId`] that means nothing any more does no harm.
+#[derive(Debug)]
+pub struct Sender {
+    pub(super) orders: Arc<Orders>,
+    pub(super) inbox: Arc<Inbox>,
+    /// It is that of who receives, whose next event is not far when it has some in hand.
+    pub(super) receives: bool,
+}
+
+/// What has become of something that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way, with little before it.
+    Queued,
+    /// It is on its way, with so many bytes that wait for this conn, itself included: 64 KiB or
+    /// more. A conn whose socket takes nothing and that lets more wait than `outbox_limit` is
+    /// closed with 1008.
+    Slow {
+        /// The bytes that wait.
+        bytes: usize,
+    },
+    /// The conn has closed, and nothing was sent.
+    Closed,
+}
+
+/// Why something could not be done.
+#[derive(Debug)]
+pub enum SocketsError {
+    /// The loop could not begin: an address cannot be listened on, above all.
+    Loop(ReactorError),
+    /// No thread could be started for the loop.
+    Thread(std::io::Error),
+    /// There is no endpoint, or there are more than 255, or the path of one does not begin with
+    /// `/`.
+    Endpoints,
+    /// The loop has ended: there will be no more events. `shut_down` was asked for, or it failed,
+    /// which is in the log.
+    ShutDown,
+    /// A close frame may not carry this code (RFC 6455 section 7.4): 1000 to 1003, 1007 to 1014 and
+    /// 3000 to 4999 may be.
+    CloseCode(u16),
+    /// The reason of a close frame is over 123 bytes.
+    Reason,
+    /// A name of a channel is empty or over 512 bytes.
+    Channel,
+    /// A handshake is refused with 400 to 599.
+    Status(u16),
+    /// This is no name of a header or sub-protocol, or its value has control characters (RFC 9110
+    /// section 5.6.2), or it is one of those that the handshake itself is made of.
+    Header(String),
+}
+
+impl Sender {
+    /// Sends a text message.
+    pub fn send(&self, conn: ConnId, text: impl AsRef<str>) -> Sent {
+        self.put(conn, frame::encode(Opcode::Text, text.as_ref().as_bytes()))
+    }
+
+    /// Sends a binary message.
+    pub fn send_binary(&self, conn: ConnId, bytes: impl AsRef<[u8]>) -> Sent {
+        self.put(conn, frame::encode(Opcode::Binary, bytes.as_ref()))
+    }
+
+    /// Sends a message of the kind that it is.
+    pub fn send_message(&self, conn: ConnId, message: &Message) -> Sent {
+        self.put(conn, frame_of(message))
+    }
+
+    /// Sends a text message to all of these. It is made into a frame once, and shared.
+    pub fn broadcast(&self, conns: impl IntoIterator<Item = ConnId>, text: impl AsRef<str>) {
+        let frame = frame::encode(Opcode::Text, text.as_ref().as_bytes());
+        self.put_to_all(conns, frame);
+    }
+
+    /// Sends a binary message to all of these.
+    pub fn broadcast_binary(
+        &self,
+        conns: impl IntoIterator<Item = ConnId>,
+        bytes: impl AsRef<[u8]>,
+    ) {
+        self.put_to_all(conns, frame::encode(Opcode::Binary, bytes.as_ref()));
+    }
+
+    /// Begins the close handshake (RFC 6455 section 7.1.2): what was sent before goes out before.
+    pub fn close(&self, conn: ConnId, code: u16, reason: &str) -> Result<(), SocketsError> {
+        if !frame::may_be_sent(code) {
+            return Err(SocketsError::CloseCode(code));
+        }
+        if reason.len() > MAX_REASON {
+            return Err(SocketsError::Reason);
+        }
+        self.give(Order::Close { conn, code, reason: reason.to_owned() });
+        Ok(())
+    }
+
+    /// Forwards to a conn that is open what the broker delivers on a channel, from now on and
+    /// without the application: first the message that is stored for it, if one is. A name of at
+    /// most 512 bytes, as a publisher has it.
+    pub fn subscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
+        let channel = checked_channel(channel)?;
+        self.give(Order::Subscribe { conn, channel });
+        Ok(())
+    }
+
+    /// Forwards no more of a channel.
+    pub fn unsubscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
+        let channel = checked_channel(channel)?;
+        self.give(Order::Unsubscribe { conn, channel });
+        Ok(())
+    }
+
+    /// Publishes a message on a channel of the broker, and stores it as long as its settings say.
+    pub fn publish(&self, channel: &str, message: impl AsRef<[u8]>) -> Result<(), SocketsError> {
+        let (channel, payload) = (checked_channel(channel)?, message.as_ref().to_vec());
+        self.give(Order::Publish { channel, payload });
+        Ok(())
+    }
+
+    /// Lets a conn in that has [asked](crate::SocketEvent::Asked): with one of the sub-protocols
+    /// that it offers, or none, and with further headers of the 101 (RFC 6455 section 4.2.2).
+    pub fn accept(
+        &self,
+        conn: ConnId,
+        subprotocol: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Result<(), SocketsError> {
+        let is_own = |name: &str| {
+            let own = ["upgrade", "connection", "content-length", "transfer-encoding"];
+            let name = name.to_ascii_lowercase();
+            own.contains(&&*name) || name.starts_with("sec-websocket-")
+        };
+        for (name, value) in headers {
+            let is_text = !value.bytes().any(|byte| byte.is_ascii_control());
+            if !http::is_token(name.as_bytes()) || !is_text || is_own(name) {
+                return Err(SocketsError::Header((*name).to_owned()));
+            }
+        }
+        if let Some(name) = subprotocol.filter(|name| !http::is_token(name.as_bytes())) {
+            return Err(SocketsError::Header(name.to_owned()));
+        }
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let headers = headers.iter().map(owned).collect();
+        let protocol = subprotocol.map(str::to_owned);
+        self.give(Order::Accept { conn, protocol, headers });
+        Ok(())
+    }
+
+    /// Refuses a conn that has [asked](crate::SocketEvent::Asked), with a status of 400 to 599 and
+    /// a text for the developer of the page.
+    pub fn refuse(&self, conn: ConnId, status: u16, text: &str) -> Result<(), SocketsError> {
+        if !(400..600).contains(&status) {
+            return Err(SocketsError::Status(status));
+        }
+        self.give(Order::Refuse { conn, status, text: text.to_owned() });
+        Ok(())
+    }
+
+    /// Asks for the end: conns are told 1001 and close, and the loop ends when all have, or when
+    /// `shutdown_timeout_ms` is over. Events go on until then.
+    pub fn shut_down(&self) {
+        self.orders.ends.store(true, Ordering::SeqCst);
+        self.orders.wake();
+    }
+
+    fn put(&self, conn: ConnId, frame: Frame) -> Sent {
+        if self.inbox.is_over.load(Ordering::SeqCst) {
+            return Sent::Closed;
+        }
+        let Some(waiting) = self.orders.cells.ordered(conn, frame.len()) else {
+            return Sent::Closed;
+        };
+        self.give(Order::Send { conn, frame });
+        if waiting >= SLOW { Sent::Slow { bytes: waiting } } else { Sent::Queued }
+    }
+
+    fn put_to_all(&self, conns: impl IntoIterator<Item = ConnId>, frame: Frame) {
+        let conns: Box<[ConnId]> = conns.into_iter().collect();
+        if !conns.is_empty() {
+            self.give(Order::Broadcast { conns, frame });
+        }
+    }
+
+    fn give(&self, order: Order) {
+        let may_wait = self.receives && self.inbox.in_hand.load(Ordering::SeqCst);
+        if self.orders.give(order, may_wait) {
+            self.inbox.held_back.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Clone for Sender {
+    fn clone(&self) -> Self {
+        Sender { orders: self.orders.clone(), inbox: self.inbox.clone(), receives: false }
+    }
+}
+
+fn frame_of(message: &Message) -> Frame {
+    match message {
+        Message::Text(text) => frame::encode(Opcode::Text, text.as_bytes()),
+        Message::Binary(bytes) => frame::encode(Opcode::Binary, bytes),
+    }
+}
+
+fn checked_channel(channel: &str) -> Result<String, SocketsError> {
+    match channel.len() {
+        1..=MAX_CHANNEL => Ok(channel.to_owned()),
+        _ => Err(SocketsError::Channel),
+    }
+}
+
+impl fmt::Display for SocketsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SocketsError::Loop(error) => error.fmt(f),
+            SocketsError::Thread(error) => write!(f, "no thread for the loop: {error}"),
+            SocketsError::Endpoints => {
+                f.write_str("give 1 to 255 endpoints, each with a path that begins with /")
+            }
+            SocketsError::ShutDown => f.write_str("the loop has ended"),
+            SocketsError::CloseCode(code) => {
+                write!(f, "{code} is no code to close with: use 1000, or one from 3000 to 4999")
+            }
+            SocketsError::Reason => f.write_str("a reason has at most 123 bytes"),
+            SocketsError::Channel => f.write_str("a channel's name has 1 to 512 bytes"),
+            SocketsError::Status(status) => {
+                write!(f, "{status} refuses nothing: use a status from 400 to 599")
+            }
+            SocketsError::Header(name) => write!(f, "{name:?} cannot be said in a handshake"),
+        }
+    }
+}
+
+impl std::error::Error for SocketsError {}

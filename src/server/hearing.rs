@@ -1,0 +1,65 @@
+//! L2: conns that come to hear one channel after the other, as the application of an endpoint
+//! wants it.
+
+use std::sync::Arc;
+
+use super::Server;
+use super::relay::Relay;
+use crate::broker::Status;
+use crate::fanout::hub::{Joined, Waits};
+use crate::link::LinkId;
+
+impl Server {
+    /// A conn is to hear one channel more.
+    pub(super) fn hear_also(&mut self, link: LinkId, channel: &str) {
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        if !is_ones {
+            return;
+        }
+        // Whoever comes now has not heard what arrived before.
+        self.deliver_arrived();
+        let new = self.relay.hear_also(link, channel);
+        if let Some(name) = new.filter(|_| self.broker.status() == Status::Up) {
+            self.broker.subscribe(vec![name], self.cx.now.mono_ms);
+        }
+        self.ask_for_stored();
+        self.cx.metrics.channels = self.relay.hub.len() as u64;
+    }
+
+    /// It is to hear it no more.
+    pub(super) fn hear_no_more(&mut self, link: LinkId, channel: &str) {
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        if !is_ones {
+            return;
+        }
+        self.deliver_arrived();
+        if let Some((name, confirmed)) = self.relay.hear_no_more(link, channel) {
+            self.broker.unsubscribe(name, confirmed, self.cx.now.mono_ms);
+        }
+        self.cx.metrics.channels = self.relay.hub.len() as u64;
+    }
+}
+
+impl Relay {
+    /// Lets a conn that is open hear one channel more, as [`Relay::subscribe`] does; the channel
+    /// if it is new. Nothing when the conn hears it.
+    fn hear_also(&mut self, link: LinkId, name: &str) -> Option<Arc<str>> {
+        let Relay { hub, fetches, .. } = self;
+        let mut new = None;
+        hub.subscribe_also(link.index, name, |Joined { channel, name, state, first }| {
+            new = first.then(|| name.clone());
+            fetches.wait(link, channel, name, state, 0);
+            Waits::for_stored(state.confirmed)
+        });
+        new
+    }
+
+    /// Lets a conn hear a channel no more; the channel if nobody does then, and whether it was
+    /// confirmed.
+    fn hear_no_more(&mut self, link: LinkId, name: &str) -> Option<(Arc<str>, bool)> {
+        let channel = self.hub.find(name.as_bytes())?;
+        let (name, state) = self.hub.unsubscribe_from(link.index, channel)?;
+        self.held -= state.held_bytes();
+        Some((name, state.confirmed))
+    }
+}
