@@ -19,8 +19,8 @@ fn small(queue_events: usize) -> Endpoint {
 fn an_application_that_only_sends_need_not_receive() {
     let settings = Settings { ping_interval_ms: 50, pong_timeout_ms: 200, ..Settings::base() };
     let mut sockets = serve(settings, Endpoint::default());
-    let (mut client, conn) = open(&mut sockets);
     let since = Instant::now();
+    let (mut client, conn) = open(&mut sockets);
     let mut pings = 0;
     while pings < 3 {
         if let Event::Ping(payload) = client.next() {
