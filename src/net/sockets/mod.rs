@@ -58,11 +58,10 @@ pub struct Sockets {
 
 impl Sockets {
     /// Serves WebSockets of every path at an address, `HOST:PORT` or `unix:PATH`, with the settings
-    /// of [`Settings::base`]: messages of up to 1 MiB, pings after 30 s without a byte and 10 s for
-    /// the answer, 1,000 conns at most.
+    /// of [`Settings::without_relay`]: messages of up to 1 MiB, pings after 30 s without a byte and
+    /// 10 s for the answer, 1,000 conns at most.
     pub fn bind(address: &str) -> Result<Sockets, SocketsError> {
-        let settings = Settings { url_prefix: String::new(), ..Settings::base() };
-        Sockets::serve(&[address.to_owned()], settings, Endpoint::default())
+        Sockets::serve(&[address.to_owned()], Settings::without_relay(), Endpoint::default())
     }
 
     /// Serves one endpoint at these addresses. The relay is served too, below `url_prefix`, unless
