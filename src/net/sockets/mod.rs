@@ -7,6 +7,7 @@
 //! and a [`Waker`](mio::Waker) has the loop look at them. Neither side ever waits for the other
 //! with a lock in hand (`shared`); `desk` is the loop's side, `sender` the application's.
 
+mod area;
 mod desk;
 mod sender;
 mod shared;
@@ -24,9 +25,10 @@ use super::reactor::Reactor;
 use crate::browser::endpoint::{Endpoint, Order, SocketEvent};
 use crate::browser::settings::Settings;
 use crate::server::Server;
+pub use area::{AreaError, AreaNumber, SharedArea};
 pub(super) use desk::Desk;
 use desk::LoopEnd;
-pub use sender::{Sender, Sent, SocketsError};
+pub use sender::{AreaKind, Sender, Sent, SocketsError};
 use shared::{Inbox, Orders, Took, Wait};
 
 /// The WebSockets of an endpoint: their events are received here, and everything that a
