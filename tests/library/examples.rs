@@ -12,6 +12,8 @@ mod chat;
 mod echo_page;
 #[path = "../../examples/echo_subprotocol.rs"]
 mod echo_subprotocol;
+#[path = "../../examples/game.rs"]
+mod game;
 #[path = "../../examples/ticker.rs"]
 mod ticker;
 #[path = "../../examples/work_queue.rs"]
@@ -161,4 +163,23 @@ fn ticker() {
     let last = gone.take_while(|event| *event != Event::End).last();
     assert!(matches!(last, Some(Event::Close(Some(1011), _))), "it answered no ping: {last:?}");
     served.end((client, silent));
+}
+
+#[test]
+fn game() {
+    let served = Served::by(game::bind(anywhere()).expect("a port"), game::serve);
+    let host = served.address;
+    let get = |path| Response::to(host, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    assert!(get("/").body.contains("<canvas") && get("/game.js").body.contains("pointermove"));
+    let (mut alice, mut bob) = (served.open("/"), served.open("/"));
+    alice.send("30 20");
+    bob.send("40 50");
+    // Both see both, on their way and where they went.
+    for player in [&mut alice, &mut bob] {
+        let mut seen = std::iter::from_fn(|| Some(player.text()));
+        assert!(seen.any(|dots| dots == "[[30,20],[40,50]]" || dots == "[[40,50],[30,20]]"));
+    }
+    bob.close();
+    alice.expect_among("[[30,20]]");
+    served.end(alice);
 }

@@ -59,8 +59,16 @@ enum Place {
 #[derive(Debug)]
 struct Followed {
     orders: Weak<Orders>,
+    seen: Arc<Seen>,
+}
+
+/// What a loop has seen of an area.
+#[derive(Debug, Default)]
+struct Seen {
     /// It knows that there is something new, and has not looked.
-    knows: Arc<AtomicBool>,
+    knows: AtomicBool,
+    /// The version that it saw last.
+    version: AtomicU64,
 }
 
 /// Why something could not be done to a shared area.
@@ -198,6 +206,25 @@ impl SharedArea {
         Ok(N::read(&sum))
     }
 
+    /// All of it, and which version that is.
+    fn whole(&self) -> Result<(Vec<u8>, u64), AreaError> {
+        let all = 0..self.0.size;
+        let version = || self.0.version.load(Ordering::SeqCst);
+        match &self.0.place {
+            Place::Memory(bytes) => {
+                let bytes = locked(bytes);
+                Ok((bytes.to_vec(), version()))
+            }
+            Place::Written(file) => {
+                let file = locked(file);
+                Ok((read_at(&file, &all)?, version()))
+            }
+            Place::Read(file, _) => {
+                read_whole(file, &all).map(|(bytes, sequence)| (bytes, sequence / 2))
+            }
+        }
+    }
+
     /// Tells areas apart.
     pub(super) fn number(&self) -> u32 {
         self.0.number
@@ -213,7 +240,7 @@ impl SharedArea {
         }
         let is_first = followed.is_empty();
         let orders = Arc::downgrade(orders);
-        followed.push(Followed { orders, knows: Arc::default() });
+        followed.push(Followed { orders, seen: Arc::default() });
         drop(followed);
         match &self.0.place {
             Place::Read(_, interval) if is_first => {
@@ -278,9 +305,10 @@ impl SharedArea {
     /// There is something new.
     pub(super) fn tell(&self) {
         let followed = self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        for Followed { orders, knows } in followed.iter() {
-            if let Some(orders) = orders.upgrade().filter(|_| !knows.swap(true, Ordering::SeqCst)) {
-                orders.note_changed(Changed { area: self.clone(), knows: knows.clone() });
+        for Followed { orders, seen } in followed.iter() {
+            let is_news = |_: &Arc<Orders>| !seen.knows.swap(true, Ordering::SeqCst);
+            if let Some(orders) = orders.upgrade().filter(is_news) {
+                orders.note_changed(Changed { area: self.clone(), seen: seen.clone() });
             }
         }
     }
@@ -290,15 +318,17 @@ impl SharedArea {
 #[derive(Debug)]
 pub(super) struct Changed {
     area: SharedArea,
-    knows: Arc<AtomicBool>,
+    seen: Arc<Seen>,
 }
 
 impl Changed {
-    /// Its number and all of it, as it is now.
-    pub(super) fn latest(self) -> Result<(u32, Vec<u8>), AreaError> {
+    /// Its number and all of it, as it is now; nothing if that was seen before.
+    pub(super) fn latest(self) -> Result<Option<(u32, Vec<u8>)>, AreaError> {
         // What is written from here on is new again.
-        self.knows.store(false, Ordering::SeqCst);
-        Ok((self.area.number(), self.area.read(0..self.area.size())?))
+        self.seen.knows.store(false, Ordering::SeqCst);
+        let (content, version) = self.area.whole()?;
+        let before = self.seen.version.swap(version, Ordering::SeqCst);
+        Ok((before != version).then_some((self.area.number(), content)))
     }
 }
 

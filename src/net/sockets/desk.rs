@@ -75,7 +75,8 @@ impl Desk {
         // Behind the orders: who has just come to follow has what is new.
         for changed in self.orders.take_changed() {
             match changed.latest() {
-                Ok((area, content)) => next.push(Order::Show { area, content }),
+                Ok(Some((area, content))) => next.push(Order::Show { area, content }),
+                Ok(None) => {}
                 Err(error) => tracing::warn!("a shared area cannot be read: {error}"),
             }
         }
