@@ -23,6 +23,7 @@ mod sweep;
 mod system;
 mod tls;
 mod turn_once;
+mod workers;
 mod writing;
 
 use std::hash::{BuildHasher, RandomState};
@@ -36,6 +37,7 @@ pub use sockets::{
 };
 pub use tls::TlsUses;
 pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};
+pub use workers::{Master, MasterRemote, Worker};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;

@@ -32,3 +32,4 @@ mod stress;
 mod stress_tool;
 mod terminal;
 mod tls;
+mod workers;

@@ -45,9 +45,15 @@ class Command(RedisTestCase):
         return process
 
     def end(self, process):
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        # Whoever is asked to end takes its folder along.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+            try:
+                process.communicate(timeout=20)
+                return
+            except subprocess.TimeoutExpired:
+                pass
 
     def told(self, process):
         shown = process.stdout.readline()
