@@ -43,7 +43,7 @@ pub mod browser {
 }
 
 pub mod config {
-    pub use crate::config::{Changes, Check, Config, LogFormat};
+    pub use crate::config::{Changes, Check, Config, LogForm, LogFormat};
 }
 
 pub mod link {
@@ -54,7 +54,8 @@ pub mod link {
 
 pub mod net {
     pub use crate::net::{
-        AdminSockets, HangUps, Notify, ReactorError, Remote, RespSockets, TlsUses, listen,
+        AdminSockets, HangUps, Master, MasterRemote, Notify, ReactorError, Remote, RespSockets,
+        TlsUses, Worker, listen,
     };
 }
 

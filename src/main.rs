@@ -15,9 +15,10 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
-use wsloop::internals::config::{Changes, Check, Config, LogFormat};
+use wsloop::Settings;
+use wsloop::internals::config::{Changes, Check, Config, LogForm, LogFormat};
 use wsloop::internals::net;
-use wsloop::internals::net::{AdminSockets, HangUps, Notify, Remote, RespSockets};
+use wsloop::internals::net::{AdminSockets, HangUps, Master, Notify, RespSockets, TlsUses, Worker};
 use wsloop::internals::tool::stress;
 use wsloop::internals::tool::stress::Plan;
 use wsloop::internals::tool::{Command, Stop};
@@ -26,6 +27,13 @@ const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
 
 fn main() -> ExitCode {
+    let worker = match Worker::of_this_process() {
+        Ok(worker) => worker,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "wsloop: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
     let config = match Command::load(std::env::args_os(), open_file_limit()) {
         Ok(Command::Serve(config)) => *config,
         Ok(Command::Check(check)) => return say(&check),
@@ -41,8 +49,13 @@ fn main() -> ExitCode {
             return ExitCode::from(WRONG_USE);
         }
     };
-    let log = Log::start(config.log, config.log_format);
-    match serve(config, &log) {
+    let number = worker.as_ref().map(Worker::number);
+    let log = Log::start(config.log, LogForm { format: config.log_format, worker: number });
+    let served = match worker {
+        None if config.workers > 1 => lead(config, &log),
+        worker => serve(config, worker, &log),
+    };
+    match served {
         Ok(()) => {
             log.finish(None);
             ExitCode::SUCCESS
@@ -55,14 +68,47 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says where it listens, and serves.
-fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
+/// Says where it listens, and has workers serve.
+fn lead(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
+    let admin = config.admin.as_deref().map(AdminSockets::bind).transpose()?;
+    let operators = admin.as_ref().map(AdminSockets::places).unwrap_or_default();
+    let hangups_end = has_terminal();
+    let (listen, workers) = (&config.listen, config.workers);
+    let mut master = Master::bind(listen, admin, &config.settings, workers, hangups_end)?;
+    let hangups = if hangups_end { None } else { HangUps::register()? };
+    let (places, remote, level) = (master.places(), master.remote(), log.level.clone());
+    say_notes(&config);
+    for place in operators {
+        tracing::info!("operators: {place}");
+    }
+    if let Some(mut hangups) = hangups {
+        std::thread::spawn(move || {
+            let notify = Notify::of_this_process();
+            while hangups.wait().is_ok() {
+                notify.reloading();
+                match read_again(&mut config, &level, false) {
+                    // It is said when the workers have read it, too.
+                    Some((settings, _)) => remote.renew(settings),
+                    None => notify.ready(),
+                }
+            }
+        });
+    }
+    master.run(|| {
+        tracing::info!("{workers} workers serve");
+        say_places(places);
+    })
+}
+
+/// Says where it listens, and serves. A worker's master says it.
+fn serve(mut config: Config, worker: Option<Worker>, log: &Log) -> Result<(), net::ReactorError> {
     let resp = config.resp.as_ref().map(|resp| (RespSockets::bind(&resp.address), resp.given));
     let resp = match resp {
         Some((Err(error), true)) => return Err(error),
         bound => bound.map(|(bound, _)| bound),
     };
-    let admin = config.admin.as_deref().map(AdminSockets::bind).transpose()?;
+    let admin = config.admin.as_deref().filter(|_| worker.is_none());
+    let admin = admin.map(AdminSockets::bind).transpose()?;
     let clients = resp.as_ref().and_then(|bound| bound.as_ref().ok());
     config.redis_clients_are_answered_at(&clients.map(RespSockets::addresses).unwrap_or_default());
     // A terminal that closes means the end.
@@ -71,20 +117,14 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
     let mut reactor =
         net::listen(&config.listen, config.tls.clone(), clients, settings, hangups_end)?;
     reactor.count_lost_lines(log.lines.lost.clone());
-    let hangups = if hangups_end { None } else { HangUps::register()? };
-    let places = reactor.places();
-    // Nobody may be reading, and the pipe may be full, which is no reason not to serve.
-    std::thread::spawn(move || {
-        let mut out = io::stdout();
-        for place in places {
-            let _ = writeln!(out, "listening on {place}").and_then(|()| out.flush());
-        }
-    });
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    for note in &config.notes {
-        tracing::info!("{note}");
+    let hangups = match &worker {
+        Some(worker) => Some(worker.obey(reactor.remote())?),
+        None if hangups_end => None,
+        None => HangUps::register()?,
+    };
+    if worker.is_none() {
+        say_places(reactor.places());
+        say_notes(&config);
     }
     match resp {
         None => {}
@@ -109,12 +149,36 @@ fn serve(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
             let notify = Notify::of_this_process();
             while hangups.wait().is_ok() {
                 notify.reloading();
-                read_again(&mut config, &remote, &level);
+                if let Some((settings, tls)) = read_again(&mut config, &level, worker.is_some()) {
+                    remote.renew(settings, tls);
+                }
                 notify.ready();
+                worker.iter().for_each(Worker::reloaded);
             }
         });
     }
     reactor.run()
+}
+
+/// Says where it listens. Nobody may be reading, and the pipe may be full, which is no reason not
+/// to serve.
+fn say_places(places: Vec<String>) {
+    std::thread::spawn(move || {
+        let mut out = io::stdout();
+        for place in places {
+            let _ = writeln!(out, "listening on {place}").and_then(|()| out.flush());
+        }
+    });
+}
+
+/// Says what there is to say of the configuration.
+fn say_notes(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for note in &config.notes {
+        tracing::info!("{note}");
+    }
 }
 
 /// Whether somebody has started it in a terminal.
@@ -122,28 +186,36 @@ fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
-/// Reads the configuration again, and has the server follow it as far as it can. A configuration
-/// that is wrong changes nothing.
-fn read_again(known: &mut Config, remote: &Remote, level: &SetLevel) {
+/// Reads the configuration again; what is returned the server is to follow as far as it can. A
+/// configuration that is wrong changes nothing. What changes is said, unless others say it.
+fn read_again(known: &mut Config, level: &SetLevel, quiet: bool) -> Option<(Settings, TlsUses)> {
     let new = match Command::load(std::env::args_os(), open_file_limit()) {
         Ok(Command::Serve(new)) => *new,
-        Ok(_) | Err(Stop::Print(_)) => return,
-        Err(Stop::Wrong(line)) => return tracing::error!("SIGHUP: nothing is changed: {line}"),
+        Ok(_) | Err(Stop::Print(_)) => return None,
+        Err(Stop::Wrong(line)) => {
+            tracing::error!("SIGHUP: nothing is changed: {line}");
+            return None;
+        }
     };
     let Changes { live, fixed } = known.renew(&new);
-    for warning in new.warnings.iter().filter(|line| !known.warnings.contains(line)) {
+    let is_new = |line: &&String| !quiet && !known.warnings.contains(line);
+    for warning in new.warnings.iter().filter(is_new) {
         tracing::warn!("{warning}");
     }
     known.warnings = new.warnings;
     if let Err(error) = level.reload(new.log) {
         tracing::warn!("SIGHUP: the level of the log stays: {error}");
     }
-    remote.renew(new.settings, new.tls);
+    let renewed = Some((new.settings, new.tls));
+    if quiet {
+        return renewed;
+    }
     let live = if live.is_empty() { "nothing else".to_owned() } else { live.join(", ") };
     tracing::info!("SIGHUP: the configuration is read again; changed: keys, {live}");
     if !fixed.is_empty() {
         tracing::warn!("SIGHUP: needs a restart: {}", fixed.join(", "));
     }
+    renewed
 }
 
 /// Says what a check has found.
@@ -219,7 +291,7 @@ impl Log {
     /// How long the end waits for who reads the log.
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    fn start(level: LevelFilter, format: LogFormat) -> Log {
+    fn start(level: LevelFilter, form: LogForm) -> Log {
         let (queue, waiting) = mpsc::sync_channel::<Option<Vec<u8>>>(Log::WAITING_LINES);
         let (say, written) = mpsc::channel();
         let lost = Arc::<AtomicU64>::default();
@@ -239,11 +311,12 @@ impl Log {
         let writer = lines.clone();
         let (filter, level) = reload::Layer::new(level);
         let lines_of = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-        let text = match format {
+        let text = match form.format {
             LogFormat::Text => {
-                lines_of.compact().with_target(false).with_ansi(io::stderr().is_terminal()).boxed()
+                let lines_of = lines_of.compact().with_target(false).with_timer(form);
+                lines_of.with_ansi(io::stderr().is_terminal()).boxed()
             }
-            format => lines_of.event_format(format).boxed(),
+            _ => lines_of.event_format(form).boxed(),
         };
         tracing_subscriber::registry().with(filter).with(text).init();
         Log { lines, written, level }

@@ -67,7 +67,12 @@ fn row<D>(
     config: Option<&Config>,
 ) -> Option<(&'static str, String, String)> {
     let (text, place) = match (given.get(flag.name), flag.default) {
-        (Some((texts, place)), _) => (texts.join(","), place.to_string()),
+        (Some((texts, place)), _) => {
+            let text = texts.join(",");
+            let count = config.filter(|_| flag.name == "workers" && text == "auto");
+            let count = count.map(|config| format!(", {}", config.workers)).unwrap_or_default();
+            (text + &count, place.to_string())
+        }
         (None, Absent::Value(text)) => (text.to_owned(), "default".to_owned()),
         (None, Absent::Words(words)) => {
             let worked_out = config.and_then(|config| worked_out(flag.name, config));
@@ -139,6 +144,16 @@ mod tests {
         assert_eq!(said(&check, "[[allow]]"), pair("a rule", &format!("{path}:3")));
         assert_eq!(said(&check, "redis").0, "redis://…@h/1");
         assert!(!check.in_force.contains("hush"));
+    }
+
+    #[test]
+    fn how_many_workers_there_are_is_said() {
+        let workers = |args: &[&str]| said(&checked(args), "workers").0;
+        let cores = std::thread::available_parallelism().expect("a number");
+        assert_eq!(workers(&["--redis=redis://h", "--workers=auto"]), format!("auto, {cores}"));
+        assert_eq!((workers(&["--workers=auto"]), workers(&[])), ("auto, 1".into(), "1".into()));
+        let wrong = checked(&["--workers=2"]).wrong;
+        assert!(wrong.len() == 1 && wrong[0].contains("through Redis alone"), "{wrong:?}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::redis::RedisTlsDraft;
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
+use super::workers::Workers;
 use super::{Config, Resp, front, machine, pages, running, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
@@ -54,6 +55,7 @@ pub(super) struct ServerDraft {
     pub resp: Option<Option<String>>,
     pub admin: Option<String>,
     pub admin_token: Option<Vec<u8>>,
+    pub workers: Workers,
     pub log: LevelFilter,
     pub log_format: LogFormat,
     pub upstream: Option<Upstream>,
@@ -83,6 +85,7 @@ impl ServerDraft {
             resp: None,
             admin: None,
             admin_token: None,
+            workers: Workers::Count(1),
             log: LevelFilter::INFO,
             log_format: LogFormat::Text,
             upstream: None,
@@ -150,8 +153,12 @@ impl ServerDraft {
         };
     }
 
-    /// How many conns there may be, and what they may take, where `descriptors` may be open.
-    fn limit(&mut self, descriptors: usize) -> Result<(), Wrong> {
+    /// How many workers there are, and how many conns each may have, and what they may take, where
+    /// it may have `descriptors` open.
+    fn limit(&mut self, descriptors: usize, notes: &mut Vec<String>) -> Result<usize, Wrong> {
+        let is_measured = self.settings.metrics_path.is_some();
+        let (workers, note) = self.workers.finish(self.redis.is_some(), is_measured)?;
+        notes.extend(note);
         self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
         let reserved = self.reserved_descriptors();
         let asked = self.max_connections;
@@ -159,8 +166,9 @@ impl ServerDraft {
         self.settings.max_handshakes = self
             .max_handshakes
             .unwrap_or_else(|| HANDSHAKES.min(self.settings.max_connections / 2).max(1));
-        self.settings.memory_limit = self.memory_limit.unwrap_or_else(machine::half_of_memory);
-        Ok(())
+        let part = || machine::half_of_memory() / workers;
+        self.settings.memory_limit = self.memory_limit.unwrap_or_else(part);
+        Ok(workers)
     }
 
     /// Sees to it that each limit holds several of the largest messages.
@@ -194,7 +202,7 @@ impl ServerDraft {
             notes.push(demo_note(self.allow.is_some()).to_owned());
         }
         self.open_to(demo);
-        self.limit(descriptors)?;
+        let workers = self.limit(descriptors, &mut notes)?;
         notes.extend(self.hold_messages(given)?);
         // Their paths are no one else's. What is in them waits until everything else is known.
         self.settings.pages = pages::pages(demo.then(Chat::default).as_ref(), &[]);
@@ -234,6 +242,7 @@ impl ServerDraft {
             tls,
             resp,
             admin,
+            workers,
             log,
             log_format,
             warnings,

@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, Takes, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{front, redis, running, sources, tls};
+use super::{front, redis, running, sources, tls, workers};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -55,6 +55,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("660"),
         help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
+    workers::FLAG,
     front::UPSTREAM,
     front::TIMEOUT,
     front::TUNNEL_TIMEOUT,
@@ -224,7 +225,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         name: "memory-limit",
         variable: "WSLOOP_MEMORY_LIMIT",
         takes: Bytes(0..=usize::MAX, |draft, size| draft.memory_limit = Some(size)),
-        default: Words("half of what the machine or the control group has"),
+        default: Words("half of what the machine or the control group has, shared by the workers"),
         help: "Most memory for what waits for all browsers together and for what they have sent in \
                part; past it, whoever has most of it is closed; 0 is any amount",
     },

@@ -37,7 +37,27 @@ impl LogFormat {
     }
 }
 
-impl<S, N> FormatEvent<S, N> for LogFormat
+/// The form, and which worker it is that writes, where there are several.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogForm {
+    /// The form.
+    pub format: LogFormat,
+    /// The number of the worker.
+    pub worker: Option<usize>,
+}
+
+impl FormatTime for LogForm {
+    /// What a line for people begins with.
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        SystemTime.format_time(writer)?;
+        match self.worker {
+            None => Ok(()),
+            Some(number) => write!(writer, " worker {number}"),
+        }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for LogForm
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -51,9 +71,11 @@ where
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let level = event.metadata().level().as_str().to_ascii_lowercase();
-        let mut line = Line { json: *self == LogFormat::Json, text: String::new() };
+        let mut line = Line { json: self.format == LogFormat::Json, text: String::new() };
         line.put("time", &time, false);
         line.put("level", &level, false);
+        let worker = self.worker.map(|number| number.to_string());
+        worker.iter().for_each(|number| line.put("worker", number, true));
         event.record(&mut line);
         match line.json {
             true => writeln!(writer, "{{{}}}", line.text),

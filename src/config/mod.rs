@@ -23,6 +23,7 @@ mod sources;
 pub(crate) mod table;
 mod tls;
 pub(crate) mod values;
+mod workers;
 
 use std::env;
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ pub(crate) use check::check;
 use draft::ServerDraft;
 use file::File;
 use flags::FLAGS;
-pub use logs::LogFormat;
+pub use logs::{LogForm, LogFormat};
 use pages::Chat;
 pub use reload::Changes;
 use table::{Flag, Given, Wrong};
@@ -54,6 +55,8 @@ pub struct Config {
     pub resp: Option<Resp>,
     /// Where those who run the server are answered: `HOST:PORT` or `unix:PATH`.
     pub admin: Option<String>,
+    /// How many processes serve.
+    pub workers: usize,
     /// The least severe level that is logged.
     pub log: LevelFilter,
     /// The form of its lines.

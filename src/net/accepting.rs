@@ -74,6 +74,14 @@ impl Reactor {
         }
     }
 
+    /// Somebody who runs the server has come by another way than a listening socket.
+    pub(super) fn operator_came(&mut self, stream: std::os::unix::net::UnixStream) {
+        if self.server.accepting_operators() && stream.set_nonblocking(true).is_ok() {
+            let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
+            self.accepted(stream, Peer::Unix, Comers::Operators, false);
+        }
+    }
+
     fn accepted(&mut self, stream: Stream, peer: Peer, comers: Comers, secured: bool) {
         if let Some(ending) = self.ending.as_mut().filter(|_| comers == Comers::Browsers) {
             ending.came_ms = self.now.mono_ms;

@@ -109,6 +109,14 @@ impl Door {
         }
     }
 
+    /// Listens no more; the file goes when this is dropped.
+    pub(super) fn into_file(self) -> Option<SocketFile> {
+        match self {
+            Door::Tcp(_) => None,
+            Door::Unix(_, file) => Some(file),
+        }
+    }
+
     /// The socket itself.
     pub(super) fn socket(&self) -> SockRef<'_> {
         match self {

@@ -1,9 +1,10 @@
 //! L3: listening sockets that this process was given when it began: by systemd, as `--listen
-//! systemd` asks for them, or by the process whose place it takes.
+//! systemd` asks for them, by the process whose place it takes, or by its master if it is a worker.
 //!
 //! Rules:
 //! * each is taken once, and nobody else in this process knows its number;
-//! * systemd keeps what it gives: whoever waits there to be accepted is left to the next process.
+//! * systemd keeps what it gives: whoever waits there to be accepted is left to the next process;
+//! * a master keeps the files of sockets, and a worker listens on nothing else than it was given.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -25,14 +26,32 @@ const FIRST: i32 = 3;
 /// word, and then in each line the number of a socket, a space, and its flag with the value.
 pub(super) const HANDED_OVER: &str = "_WSLOOP_HANDED_OVER";
 
+/// What a master has given: its own number, that of the worker, the number of the socket between
+/// the two, and then in each line the number of a listening socket, whether systemd has it too, and
+/// its flag with the value.
+pub(super) const OF_MASTER: &str = "_WSLOOP_OF_MASTER";
+/// Stands for a socket that systemd has too, or has not.
+pub(super) const SHARED: [&str; 2] = ["alone", "shared"];
+
 /// Everything that was given and not taken.
 #[derive(Debug, Default)]
 struct Given {
     /// Of systemd: the names of its socket units, or what those say.
     by_systemd: Vec<(String, OwnedFd)>,
     by_process: BTreeMap<String, Vec<OwnedFd>>,
+    by_master: Option<BTreeMap<String, Vec<(OwnedFd, bool)>>>,
     /// Where the process before waits for word.
     waits: Option<UnixStream>,
+}
+
+/// What a worker knows of its master.
+pub(super) struct Bond {
+    /// The master's process.
+    pub master: u32,
+    /// Which of its workers this is, from 1 on.
+    pub number: usize,
+    /// The socket between the two.
+    pub socket: UnixStream,
 }
 
 /// What was given for a value of a flag.
@@ -41,6 +60,8 @@ pub(super) struct Doors {
     pub doors: Vec<Door>,
     /// Whoever gave them keeps them, to give them to another process.
     pub shared: bool,
+    /// Their files are this process's from now on.
+    pub owned: bool,
 }
 
 static GIVEN: LazyLock<Mutex<Given>> = LazyLock::new(|| Mutex::new(Given::of_this_process()));
@@ -51,7 +72,14 @@ pub(super) fn doors(flag: &str, text: &str) -> io::Result<Option<Doors>> {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(sockets) = given.by_process.remove(&name_of(flag, text)) {
         let doors = sockets.into_iter().map(Door::given).collect::<io::Result<_>>()?;
-        return Ok(Some(Doors { doors, shared: false }));
+        return Ok(Some(Doors { doors, shared: false, owned: true }));
+    }
+    if let Some(by_master) = &mut given.by_master {
+        let sockets = by_master.remove(&name_of(flag, text)).unwrap_or_default();
+        let shared = sockets.iter().any(|(_, shared)| *shared);
+        let doors = sockets.into_iter().map(|(socket, _)| Door::given(socket));
+        let doors = doors.collect::<io::Result<_>>()?;
+        return Ok(Some(Doors { doors, shared, owned: false }));
     }
     let name = match text.strip_prefix(SYSTEMD) {
         Some("") => None,
@@ -67,12 +95,52 @@ pub(super) fn doors(flag: &str, text: &str) -> io::Result<Option<Doors>> {
     }
     let doors = taken.into_iter().map(|(_, socket)| Door::given(socket));
     let doors = doors.collect::<io::Result<_>>()?;
-    Ok(Some(Doors { doors, shared: true }))
+    Ok(Some(Doors { doors, shared: true, owned: false }))
 }
 
 /// Under what name the sockets for one value of a flag are handed over.
 pub(super) fn name_of(flag: &str, text: &str) -> String {
     format!("{flag} {text}")
+}
+
+/// What binds this process to a master, if it is a worker of one: asked for once, before anything
+/// else is. A master that has gone is an error.
+pub(super) fn bond() -> io::Result<Option<Bond>> {
+    let Ok(text) = env::var(OF_MASTER) else { return Ok(None) };
+    let mut lines = text.lines();
+    let mut head = lines.next().unwrap_or_default().split(' ');
+    let mut next = || head.next().and_then(|text| text.parse::<i32>().ok());
+    let (master, number, socket) = (next(), next(), next().and_then(adopted));
+    let is_there = |id: &u32| *id == std::os::unix::process::parent_id();
+    let master = master.and_then(|id| u32::try_from(id).ok()).filter(is_there);
+    let (Some(master), Some(number), Some(socket)) = (master, number, socket) else {
+        return Err(gone());
+    };
+    let mut sockets = BTreeMap::<String, Vec<(OwnedFd, bool)>>::new();
+    for line in lines {
+        let mut parts = line.splitn(3, ' ');
+        let socket = parts.next().and_then(|fd| fd.parse().ok()).and_then(adopted);
+        if let (Some(socket), Some(shared), Some(name)) = (socket, parts.next(), parts.next()) {
+            sockets.entry(name.to_owned()).or_default().push((socket, shared == SHARED[1]));
+        }
+    }
+    let socket = UnixStream::from(socket);
+    // A thread waits for what is said there.
+    socket.set_nonblocking(false)?;
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    given.by_master = Some(sockets);
+    given.waits = Some(socket.try_clone()?);
+    Ok(Some(Bond { master, number: usize::try_from(number).unwrap_or_default(), socket }))
+}
+
+/// There is no master to this worker.
+pub(super) fn gone() -> Error {
+    Error::new(ErrorKind::NotFound, "this is a worker, and its master has gone")
+}
+
+/// Whether this process is a worker.
+pub(super) fn is_worker() -> bool {
+    GIVEN.lock().unwrap_or_else(PoisonError::into_inner).by_master.is_some()
 }
 
 /// Whether another process waits for word that this one serves.
@@ -82,8 +150,11 @@ pub(super) fn takes_a_place() -> bool {
 
 /// This process serves: who waits for that is told. What was given and is not wanted is closed.
 pub(super) fn serves() {
-    let given = std::mem::take(&mut *GIVEN.lock().unwrap_or_else(PoisonError::into_inner));
-    if let Some(mut waits) = given.waits {
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    given.by_systemd.clear();
+    given.by_process.clear();
+    given.by_master.iter_mut().for_each(BTreeMap::clear);
+    if let Some(mut waits) = given.waits.take() {
         // Nobody to be told is no reason not to serve.
         let _ = waits.write_all(b"1");
     }

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use super::inherited::HANDED_OVER;
 use super::listen::{Comers, Listener};
 use super::reactor::{LISTENERS, Reactor};
-use super::signals::Asked;
+use super::signals::{Asked, Signals};
 use crate::link::Input;
 
 /// During a shutdown, accepting ends when no connection has arrived for this long.
@@ -32,10 +32,11 @@ pub(super) struct Ending {
 }
 
 impl Reactor {
-    /// A signal has come.
+    /// A signal has come, or a master has said so.
     pub(super) fn on_signal(&mut self) {
-        let Some(signals) = &mut self.signals else { return };
-        let Asked { ends, successors } = signals.take();
+        let signalled = self.signals.as_mut().map(Signals::take);
+        let Asked { mut ends, successors } = signalled.unwrap_or_default();
+        ends += std::mem::take(&mut self.news.ends);
         if successors > 0 {
             self.begin_to_hand_over();
         }
@@ -134,7 +135,8 @@ impl Reactor {
         if self.ending.is_some() || self.handing_over.swap(true, Ordering::AcqRel) {
             return tracing::warn!("SIGUSR2: another process is taking over already");
         }
-        let (child, ready) = match self.successor() {
+        let sockets = self.listeners.iter().map(|one| (one.socket.socket(), &*one.name));
+        let (child, ready) = match successor(sockets.collect()) {
             Ok(begun) => begun,
             Err(error) => {
                 self.handing_over.store(false, Ordering::Release);
@@ -158,32 +160,6 @@ impl Reactor {
         });
     }
 
-    fn successor(&self) -> io::Result<(Child, UnixStream)> {
-        let mut args = env::args_os();
-        let program = args.next().ok_or(io::ErrorKind::NotFound)?;
-        let (ready, waits) = UnixStream::pair()?;
-        let pass = |on: bool| -> io::Result<String> {
-            let waits = SockRef::from(&waits);
-            waits.set_cloexec(!on)?;
-            let mut lines = format!("{} {}", std::process::id(), raw(&waits));
-            for listener in &self.listeners {
-                let socket = listener.socket.socket();
-                socket.set_cloexec(!on)?;
-                lines += &format!("\n{} {}", raw(&socket), listener.name);
-            }
-            Ok(lines)
-        };
-        let lines = pass(true)?;
-        // Whoever takes over gives the signs of life that this process was asked for.
-        let child = Command::new(program)
-            .args(args)
-            .env(HANDED_OVER, lines)
-            .env_remove("WATCHDOG_PID")
-            .spawn();
-        pass(false)?;
-        Ok((child?, ready))
-    }
-
     fn manager_hears(&self, text: &str) {
         if !self.handed_over_to_another() {
             self.notify.say(text);
@@ -196,12 +172,36 @@ impl Reactor {
     }
 }
 
-fn raw(socket: &SockRef<'_>) -> i32 {
+/// Starts the program anew, as it was started, with these listening sockets, each with its name;
+/// and where that process will say that it serves.
+pub(super) fn successor(sockets: Vec<(SockRef<'_>, &str)>) -> io::Result<(Child, UnixStream)> {
+    let mut args = env::args_os();
+    let program = args.next().ok_or(io::ErrorKind::NotFound)?;
+    let (ready, waits) = UnixStream::pair()?;
+    let pass = |on: bool| -> io::Result<String> {
+        let waits = SockRef::from(&waits);
+        waits.set_cloexec(!on)?;
+        let mut lines = format!("{} {}", std::process::id(), raw(&waits));
+        for (socket, name) in &sockets {
+            socket.set_cloexec(!on)?;
+            lines += &format!("\n{} {name}", raw(socket));
+        }
+        Ok(lines)
+    };
+    let lines = pass(true)?;
+    // Whoever takes over gives the signs of life that this process was asked for.
+    let child =
+        Command::new(program).args(args).env(HANDED_OVER, lines).env_remove("WATCHDOG_PID").spawn();
+    pass(false)?;
+    Ok((child?, ready))
+}
+
+pub(super) fn raw(socket: &SockRef<'_>) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(&**socket)
 }
 
 /// Waits until the process serves, or ends without that.
-fn wait_for(mut child: Child, mut ready: UnixStream) -> Result<u32, String> {
+pub(super) fn wait_for(mut child: Child, mut ready: UnixStream) -> Result<u32, String> {
     match ready.read(&mut [0]) {
         Ok(1) => Ok(child.id()),
         _ => Err(match child.wait() {

@@ -26,8 +26,9 @@ const VANISHED_AFTER: Duration = Duration::from_secs(300);
 /// Free ports that are tried until one is free on all addresses of a name.
 const PORTS_TRIED: usize = 20;
 
-/// The mode of a socket's file that is for this user alone.
-const OWNER: u32 = 0o600;
+/// Sockets that are no browsers': the files of those that have them are for this user alone.
+const OF_OWNER: Accepted =
+    Accepted { kept_alive: true, unsent_limit: 0, socket_mode: 0o600, workers: 1 };
 
 /// What comes before the path of a socket.
 const UNIX: &str = "unix:";
@@ -62,6 +63,15 @@ impl Listener {
         let shared = false;
         Listener { socket, ready: true, batch: 1, asked: false, comers, name, shared, secured }
     }
+
+    /// Where it is, as the URL of a browser or of a proxy.
+    pub(super) fn place(&self) -> Option<String> {
+        match self.socket.address() {
+            Some(address) if self.secured => Some(format!("https://{address}")),
+            Some(address) => Some(format!("http://{address}")),
+            None => self.socket.path(),
+        }
+    }
 }
 
 /// Sockets on which Redis clients of the embedded broker are accepted. They can be bound before
@@ -72,8 +82,7 @@ impl RespSockets {
     /// Binds every address that `given`, a host and a port, stands for, or the socket at the path
     /// behind `unix:`.
     pub fn bind(given: &str) -> Result<RespSockets, ReactorError> {
-        let accepted = Accepted { kept_alive: true, unsent_limit: 0, socket_mode: OWNER };
-        listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], accepted).map(RespSockets)
+        listen_for(&[given.to_owned()], "--resp", Comers::Clients, &[], OF_OWNER).map(RespSockets)
     }
 
     /// Where they are: the ports chosen, where 0 was given.
@@ -101,9 +110,8 @@ pub struct AdminSockets(pub(super) Vec<Listener>);
 impl AdminSockets {
     /// Binds what `given` stands for, as [`RespSockets::bind`] does.
     pub fn bind(given: &str) -> Result<AdminSockets, ReactorError> {
-        let accepted = Accepted { kept_alive: true, unsent_limit: 0, socket_mode: OWNER };
         let (flag, comers) = ("--admin", Comers::Operators);
-        listen_for(&[given.to_owned()], flag, comers, &[], accepted).map(AdminSockets)
+        listen_for(&[given.to_owned()], flag, comers, &[], OF_OWNER).map(AdminSockets)
     }
 
     /// Where they are, in words.
@@ -132,6 +140,8 @@ pub(super) struct Accepted {
     pub unsent_limit: u32,
     /// Who may connect to a Unix socket, as its file's mode.
     pub socket_mode: u32,
+    /// So many processes accept, each from TCP sockets of its own.
+    pub workers: usize,
 }
 
 /// Listens on every address that `given`, the values of a flag, stand for; `taken` are those
@@ -192,10 +202,11 @@ pub(super) fn listen_for(
         if addresses.is_empty() {
             continue;
         }
-        let sockets = bind_all(&addresses, &every).map_err(|(address, error)| {
-            let own = [addresses_of(&bound), addresses_of(taken)].concat();
-            failed(text, own.iter().any(|own| overlap(*own, address)), error)
-        })?;
+        let sockets =
+            bind_all(&addresses, &every, accepted.workers).map_err(|(address, error)| {
+                let own = [addresses_of(&bound), addresses_of(taken)].concat();
+                failed(text, own.iter().any(|own| overlap(*own, address)), error)
+            })?;
         let set = |socket| accepted.set(socket);
         sockets.iter().try_for_each(set).map_err(|error| failed(text, false, error))?;
         bound.extend(sockets.into_iter().map(|one| listener(Door::Tcp(one), text, secured)));
@@ -206,11 +217,14 @@ pub(super) fn listen_for(
 /// Sockets that were given to this process, and whether whoever gave them keeps them.
 fn take(given: inherited::Doors, accepted: Accepted) -> io::Result<(Vec<Door>, bool)> {
     let mut doors = given.doors;
+    if !given.shared {
+        doors.extend(missing(&doors, accepted.workers)?);
+    }
     for door in &mut doors {
         if let Door::Tcp(socket) = door {
             accepted.set(socket)?;
         }
-        door.own_file(!given.shared);
+        door.own_file(given.owned);
     }
     Ok((doors, given.shared))
 }
@@ -235,21 +249,23 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 fn bind_all(
     addresses: &[SocketAddr],
     every: &[SocketAddr],
+    workers: usize,
 ) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
     for _ in 0..PORTS_TRIED {
-        match bind_with_one_port(addresses, every) {
+        match bind_with_one_port(addresses, every, workers) {
             // The port that was free on one address is taken on another.
             Err((address, error))
                 if error.kind() == ErrorKind::AddrInUse && address.port() == 0 => {}
             other => return other,
         }
     }
-    bind_with_one_port(addresses, every)
+    bind_with_one_port(addresses, every, workers)
 }
 
 fn bind_with_one_port(
     addresses: &[SocketAddr],
     every: &[SocketAddr],
+    workers: usize,
 ) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
     let mut sockets: Vec<TcpListener> = Vec::new();
     let mut unavailable = None;
@@ -262,8 +278,8 @@ fn bind_with_one_port(
         }
         // An IPv6 socket for every address would take the port of the IPv4 one too.
         let beside = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
-        match bind(address, address.is_ipv6() && every.iter().any(beside)) {
-            Ok(socket) => sockets.push(socket),
+        match bind_for(workers, address, address.is_ipv6() && every.iter().any(beside)) {
+            Ok(bound) => sockets.extend(bound),
             // A name may stand for an address of a family that this machine lacks.
             Err(error) if is_lacking(&error) => unavailable = Some((*given, error)),
             Err(error) => return Err((*given, error)),
@@ -297,16 +313,56 @@ fn is_lacking(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
 }
 
-fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+/// One socket for each worker, between which the kernel chooses for whoever connects.
+fn bind_for(workers: usize, address: SocketAddr, only_v6: bool) -> io::Result<Vec<TcpListener>> {
+    if workers == 1 {
+        return Ok(vec![listening(bound(address, only_v6, false)?)?]);
+    }
+    // Sockets that share an address with each other would share it with another program's as well:
+    // one that does not share finds out whether there is one.
+    let alone = bound(address, only_v6, false)?;
+    let address = alone.local_addr()?.as_socket().unwrap_or(address);
+    drop(alone);
+    let sockets = (0..workers).map(|_| listening(bound(address, only_v6, true)?));
+    sockets.collect()
+}
+
+/// What is missing of the sockets of `doors` so that each worker has one of its own. One that does
+/// not share its address is for all of them.
+fn missing(doors: &[Door], workers: usize) -> io::Result<Vec<Door>> {
+    let of = |door: &Door| door.address().filter(|_| door.socket().reuse_port().unwrap_or(false));
+    let mut addresses: Vec<SocketAddr> = doors.iter().filter_map(of).collect();
+    addresses.sort();
+    let mut more = Vec::new();
+    for same in addresses.chunk_by(|one, other| one == other) {
+        let address = same[0];
+        let first = doors.iter().find(|door| door.address() == Some(address));
+        let is_alone = |door: &Door| address.is_ipv6() && door.socket().only_v6().unwrap_or(false);
+        let only_v6 = first.is_some_and(is_alone);
+        for _ in same.len()..workers {
+            more.push(Door::Tcp(listening(bound(address, only_v6, true)?)?));
+        }
+    }
+    Ok(more)
+}
+
+fn bound(address: SocketAddr, only_v6: bool, shares: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
+    if shares {
+        socket.set_reuse_port(true)?;
+    }
     if only_v6 {
         socket.set_only_v6(true)?;
     }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listening(socket: Socket) -> io::Result<TcpListener> {
     // Accepted sockets inherit it, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }

@@ -23,6 +23,7 @@ mod sweep;
 mod system;
 mod tls;
 mod turn_once;
+mod workers;
 mod writing;
 
 use std::hash::{BuildHasher, RandomState};
@@ -31,9 +32,12 @@ pub use listen::{AdminSockets, RespSockets};
 pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
-pub use sockets::{Sender, Sent, Sockets, SocketsError};
+pub use sockets::{
+    AreaError, AreaKind, AreaNumber, Sender, Sent, SharedArea, Sockets, SocketsError,
+};
 pub use tls::TlsUses;
 pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};
+pub use workers::{Master, MasterRemote, Worker};
 
 use crate::browser::settings::Settings;
 use crate::server::Server;

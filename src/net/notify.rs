@@ -69,14 +69,21 @@ impl Watchdog {
         Watchdog { notify, every_ms: every_us.map(|us| (us / 2000).max(1)), next_ms: 0 }
     }
 
-    /// A turn has come: the loop lives.
-    pub(super) fn beat(&mut self, now_ms: u64) {
+    /// A turn has come: the loop lives. Whether that was said.
+    pub(super) fn beat(&mut self, now_ms: u64) -> bool {
         if let Some(every_ms) = self.every_ms
             && self.next_ms <= now_ms
         {
             self.next_ms = now_ms + every_ms;
             self.notify.say("WATCHDOG=1");
+            return true;
         }
+        false
+    }
+
+    /// How often it is said.
+    pub(super) fn every_ms(&self) -> Option<u64> {
+        self.every_ms
     }
 
     /// When the next one has to come.

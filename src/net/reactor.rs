@@ -30,7 +30,7 @@ use super::leaving::Ending;
 use super::listen::{Accepted, AdminSockets, Comers, Listener, RespSockets, listen_for};
 use super::notify::{Notify, Watchdog};
 use super::remote::News;
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use super::socket::{Reading, Socket, Stream, link_of, token_of};
 use super::sockets::Desk;
 use super::sweep::is_after_pause;
@@ -142,7 +142,7 @@ impl Reactor {
         let kept_alive = !reactor.server.pings();
         let (unsent_limit, socket_mode) =
             (reactor.server.unsent_limit(), reactor.server.socket_mode());
-        let accepted = Accepted { kept_alive, unsent_limit, socket_mode };
+        let accepted = Accepted { kept_alive, unsent_limit, socket_mode, workers: 1 };
         let (flag, comers) = ("--listen", Comers::Browsers);
         let taken = beside.map_or(&[][..], |sockets| &sockets.0);
         reactor.accept_from(listen_for(addresses, flag, comers, taken, accepted)?)?;
@@ -158,12 +158,9 @@ impl Reactor {
     /// The same, and the paths of sockets, as URLs of a browser or of a proxy.
     pub fn places(&self) -> Vec<String> {
         let browsers = self.listeners.iter().filter(|one| one.comers == Comers::Browsers);
-        let place = |listener: &Listener| match listener.socket.address() {
-            Some(address) if listener.secured => Some(format!("https://{address}")),
-            Some(address) => Some(format!("http://{address}")),
-            None => listener.socket.path(),
-        };
-        browsers.filter_map(place).collect()
+        let mut places: Vec<String> = browsers.filter_map(Listener::place).collect();
+        places.dedup();
+        places
     }
 
     /// Answers those who run the server, at these addresses.
@@ -177,9 +174,15 @@ impl Reactor {
     }
 
     /// From now on SIGTERM and SIGINT ask for the end, a second one for the end at once; SIGHUP
-    /// asks for it if `hangups_end`.
+    /// asks for it if `hangups_end`. A worker's master asks instead.
     pub fn heed_signals(&mut self, hangups_end: bool) -> Result<(), ReactorError> {
-        self.signals = Some(Signals::register(self.poll.registry(), SIGNALS, hangups_end)?);
+        match inherited::is_worker() {
+            true => signals::turn_deaf()?,
+            false => {
+                let registry = self.poll.registry();
+                self.signals = Some(Signals::register(registry, SIGNALS, hangups_end)?);
+            }
+        }
         Ok(())
     }
 
@@ -285,7 +288,7 @@ impl Reactor {
             self.read_leftovers(were_left, until);
         }
         self.accept();
-        if signalled {
+        if signalled || self.news.ends > 0 {
             // After reading: what a browser had said by then is not lost.
             self.on_signal();
         }

@@ -1,10 +1,10 @@
-//! L3: what other threads tell the loop: lines of the log that were lost, and new settings, which
-//! they have read from files, because the loop reads none.
+//! L3: what other threads tell the loop: lines of the log that were lost, new settings, which they
+//! have read from files, because the loop reads none, and what a worker's master says.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::Waker;
@@ -13,20 +13,28 @@ use signal_hook::consts::SIGHUP;
 use super::reactor::Reactor;
 use super::signals::is_ignored;
 use super::tls::TlsUses;
+use super::workers::letters;
 use crate::browser::settings::Settings;
 
-/// What the server is to be from now on.
+/// What the loop is told.
 #[derive(Debug)]
-pub(super) struct Renewed {
-    settings: Settings,
-    /// What TLS is spoken with.
-    tls: TlsUses,
+pub(super) enum Told {
+    /// What the server is to be from now on, and what TLS is spoken with.
+    Renewed(Box<(Settings, TlsUses)>),
+    /// Somebody who runs the server has come.
+    Operator(UnixStream),
+    /// The end is asked for.
+    End,
+    /// Another process has the listening sockets of this one too, and serves.
+    HandedOver,
+    /// This is to be answered, to show that the loop goes round.
+    Asked(Arc<UnixStream>, u8),
 }
 
 /// Tells the loop from another thread.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    sender: Sender<Renewed>,
+    sender: Sender<Told>,
     waker: Arc<Waker>,
 }
 
@@ -36,10 +44,14 @@ impl Remote {
         let _ = self.waker.wake();
     }
 
-    /// Has the server take over what can change while conns are open. What is told after the end
-    /// is told nobody.
+    /// Has the server take over what can change while conns are open.
     pub fn renew(&self, settings: Settings, tls: TlsUses) {
-        let told = self.sender.send(Renewed { settings, tls });
+        self.tell(Told::Renewed(Box::new((settings, tls))));
+    }
+
+    /// What is told after the end is told nobody.
+    pub(super) fn tell(&self, what: Told) {
+        let told = self.sender.send(what);
         let _ = told.map(|()| self.waker.wake());
     }
 }
@@ -47,16 +59,18 @@ impl Remote {
 /// Where the loop hears of it.
 #[derive(Debug)]
 pub(super) struct News {
-    sender: Sender<Renewed>,
-    receiver: Receiver<Renewed>,
+    sender: Sender<Told>,
+    receiver: Receiver<Told>,
     waker: Arc<Waker>,
+    /// How often the end was asked for, and nothing done about that yet.
+    pub ends: usize,
 }
 
 impl News {
     /// No news; `waker` is woken when there are.
     pub(super) fn new(waker: Arc<Waker>) -> News {
         let (sender, receiver) = mpsc::channel();
-        News { sender, receiver, waker }
+        News { sender, receiver, waker, ends: 0 }
     }
 
     /// Who can tell.
@@ -70,7 +84,7 @@ impl News {
     }
 
     /// The next.
-    pub(super) fn take(&self) -> Option<Renewed> {
+    pub(super) fn take(&self) -> Option<Told> {
         self.receiver.try_recv().ok()
     }
 }
@@ -94,9 +108,20 @@ impl Reactor {
 
     /// Takes what they have told.
     pub(super) fn on_news(&mut self) {
-        while let Some(Renewed { settings, tls }) = self.news.take() {
-            self.server.renew(settings);
-            self.tls.uses.renew(tls);
+        while let Some(told) = self.news.take() {
+            match told {
+                Told::Renewed(renewed) => {
+                    self.server.renew(renewed.0);
+                    self.tls.uses.renew(renewed.1);
+                }
+                Told::Operator(stream) => self.operator_came(stream),
+                Told::End => self.news.ends += 1,
+                Told::HandedOver => self.handed_over.store(true, Ordering::Release),
+                Told::Asked(socket, answer) => {
+                    // A master that does not read does not wait for this.
+                    let _ = letters::say(&*socket, answer, None);
+                }
+            }
         }
     }
 }
@@ -106,6 +131,11 @@ impl Reactor {
 pub struct HangUps(UnixStream);
 
 impl HangUps {
+    /// Hears what is said there instead.
+    pub(super) fn said_by(socket: UnixStream) -> HangUps {
+        HangUps(socket)
+    }
+
     /// From now on SIGHUP is heard here instead of ending the process.
     pub fn register() -> io::Result<Option<HangUps>> {
         if is_ignored(SIGHUP) {

@@ -5,16 +5,19 @@
 //! - SIGHUP asks only where it is to end the process, and if nothing has asked before. A terminal
 //!   that closes sends it twice, directly and through the shell, which is not impatience.
 //! - SIGUSR2 asks for another process that takes this one's place.
+//! - A worker heeds none of them: its master does.
 //! - A SIGHUP that was ignored when the process began stays ignored: `nohup` asks for that.
 
 use std::fs;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 /// How often something was asked for.
+#[derive(Default)]
 pub(super) struct Asked {
     /// The end.
     pub ends: usize,
@@ -62,6 +65,15 @@ impl Signals {
         self.asked |= times > 0;
         Asked { ends: times, successors }
     }
+}
+
+/// From now on a worker heeds none of these: they are for its master, and whoever signals all
+/// processes of a service would ask it twice.
+pub(super) fn turn_deaf() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR2] {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
 }
 
 /// A socket that gets one byte for each of these signals.

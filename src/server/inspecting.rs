@@ -209,7 +209,7 @@ fn largest(counts: BTreeMap<&str, usize>) -> Vec<Value> {
 }
 
 impl ProcessFigures {
-    fn write(&self, text: &mut String) {
+    pub(crate) fn write(&self, text: &mut String) {
         let (cpu, began) = (self.cpu_s, self.began_s);
         let values: [(&str, &str, &str, &dyn std::fmt::Display); 5] = [
             ("cpu_seconds_total", "counter", "Time of the processor.", &cpu),

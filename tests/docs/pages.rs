@@ -10,12 +10,13 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 15] = [
+const FOLLOWED: [&str; 16] = [
     "access.md",
     "channels.md",
     "clients.md",
     "flags.md",
     "htmx.md",
+    "library.md",
     "one-port.md",
     "tls.md",
     "operations.md",
@@ -133,7 +134,9 @@ fn id(heading: &str) -> String {
 
 #[test]
 fn metrics_that_are_named_exist() {
-    let server = Wsloop::start(&["--admin", "127.0.0.1:0"]);
+    // Nobody is there, and figures are told all the same: a master's are those of one, and more.
+    let redis = ["--workers", "2", "--redis", "redis://127.0.0.1:1"];
+    let server = Wsloop::start(&[&redis[..], &["--admin", "127.0.0.1:0"]].concat());
     let admin = server.admin();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n");
     let metrics = Response::to(admin, &request).body;
@@ -224,4 +227,23 @@ fn alerts_that_are_named_are_those_that_page() {
     let paging: Vec<&str> = paging.iter().filter_map(|name| name.strip_prefix("Wsloop")).collect();
     assert!(paging.len() > 3, "{paging:?}");
     assert_eq!(named, paging);
+}
+
+#[test]
+fn the_examples_of_the_library_are_as_they_are_tested() {
+    let page = Path::new(ROOT).join("docs/src/library.md");
+    let page = fs::read_to_string(page).expect("a page");
+    let mut shown = 0;
+    for step in markdown::steps(&page).expect("a page") {
+        let Step::Block(block) = step else { continue };
+        let name = block.file().unwrap_or_else(|| panic!("what is this? {block}"));
+        let file = fs::read_to_string(Path::new(ROOT).join(name)).expect("a file");
+        assert_eq!(block.text.trim_end(), file.trim_end(), "{name}");
+        shown += 1;
+    }
+    assert!(shown >= 2, "nothing is shown");
+    let named = page.split('`').filter(|part| part.starts_with("examples/"));
+    for name in named {
+        assert!(Path::new(ROOT).join(name).is_file(), "{name} is not there");
+    }
 }

@@ -20,13 +20,13 @@ use crate::support::{Folder, Wsloop, eventually};
 const LOOPBACK: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
 /// The answer to a request for that path, with these header lines.
-fn ask(address: SocketAddr, path: &str, more: &str) -> Response {
+pub fn ask(address: SocketAddr, path: &str, more: &str) -> Response {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{more}\r\n");
     Response::to(address, &request)
 }
 
 /// The values of all metrics, and the types of all that are announced.
-fn metrics(address: SocketAddr) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
+pub fn metrics(address: SocketAddr) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
     let answer = ask(address, "/metrics", "");
     assert_eq!(answer.status, 200);
     let (mut values, mut types) = (BTreeMap::new(), BTreeMap::new());

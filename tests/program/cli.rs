@@ -37,7 +37,7 @@ fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
 
 /// The one line that a wrong use is answered with, without the program's name.
 #[track_caller]
-fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
+pub fn complaint(args: &[&str], env: &[(&str, &str)]) -> String {
     let Output { status, stdout, stderr } = run(args, env);
     let stderr = String::from_utf8(stderr).expect("UTF-8");
     assert_eq!(status.code(), Some(2), "{args:?} {env:?}: {stderr}");
@@ -60,6 +60,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--redis-cert", "/nowhere/cert.pem", "cannot be read"),
     ("--redis-key", "/nowhere/key.pem", "cannot be read"),
     ("--redis-server-name", "localhost", "spoken with --redis rediss://"),
+    ("--workers", "two", "write a number, or auto"),
     ("--upstream", "127.0.0.1:8000", "write http://host:port"),
     ("--upstream-timeout", "0", "give 0.001 to"),
     ("--upstream-websocket-timeout", "0", "give 0.001 to"),

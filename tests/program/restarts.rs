@@ -23,13 +23,13 @@ const ACTIVATED: [&str; 4] = [
 ];
 
 /// Browsers that come one after the other, without a pause, until they are told to stop.
-struct Comers {
+pub struct Comers {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<usize>,
 }
 
 impl Comers {
-    fn begin(host: SocketAddr) -> Comers {
+    pub fn begin(host: SocketAddr) -> Comers {
         let stop = Arc::<AtomicBool>::default();
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
@@ -48,17 +48,17 @@ impl Comers {
     }
 
     /// How many were served; none was turned away.
-    fn end(self) -> usize {
+    pub fn end(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("everybody is served")
     }
 }
 
 /// A service manager that listens.
-struct Manager(UnixDatagram, String);
+pub struct Manager(UnixDatagram, pub String);
 
 impl Manager {
-    fn new(folder: &Folder) -> Manager {
+    pub fn new(folder: &Folder) -> Manager {
         let path = folder.join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
@@ -66,7 +66,7 @@ impl Manager {
     }
 
     /// The next thing that it is told, besides signs of life.
-    fn hears(&self) -> String {
+    pub fn hears(&self) -> String {
         loop {
             let mut room = [0; 1000];
             let length = self.0.recv(&mut room).expect("it is told something");

@@ -5,6 +5,8 @@
 //! nothing but the health path is answered where browsers come, and nobody is answered on the
 //! operators' own address whose Host a page may have been given.
 
+pub(crate) mod summed;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
