@@ -142,12 +142,9 @@ impl Home {
             env::var(name).unwrap_or_else(|_| format!("{outside}/{folder}"))
         };
         let path = env::var("PATH").expect("a PATH");
-        // npm finds its copies by the registry that they are from, which may be another than usual;
-        // wsloop is built as for the other parts of scripts/test.
-        let kept = |(name, _): &(String, String)| {
-            name.to_lowercase().starts_with("npm_config_") || name.starts_with("CARGO_PROFILE_")
-        };
-        let mut environment: Vec<(String, String)> = env::vars().filter(kept).collect();
+        // npm finds its copies by the registry that they are from, which may be another than usual.
+        let npm = |(name, _): &(String, String)| name.to_lowercase().starts_with("npm_config_");
+        let mut environment: Vec<(String, String)> = env::vars().filter(npm).collect();
         environment.extend(
             [
                 ("npm_config_userconfig", or("NPM_CONFIG_USERCONFIG", ".npmrc")),
