@@ -68,8 +68,9 @@ class Installed(unittest.TestCase):
         before = self.main_pid("wsloop")
         self.assertTrue(self.program_of(before).endswith("/usr/bin/wsloop"))
         script = "cat >/tmp/browsers.py; python3 /tmp/browsers.py"
-        line = ["nsenter", f"--target={self.machine.pid}", "--all", "--root", "bash", "-c", script]
-        browsers = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        enter = ["nsenter", f"--target={self.machine.pid}", "--all", "--root", "--wdns=/"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        browsers = subprocess.Popen([*enter, "bash", "-c", script], text=True, **pipes)
         browsers.stdin.write(BROWSERS)
         browsers.stdin.close()
         browsers.stdin = None
