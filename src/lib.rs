@@ -132,6 +132,7 @@ pub use browser::settings::{CompressionFor, Refuse, Settings};
 pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher, RedisTls};
 pub use fanout::overflow::Overflows;
 pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
+pub use net::{AreaError, AreaKind, AreaNumber, SharedArea};
 pub use net::{Reactor, ReactorError, Sender, Sent, Sockets, SocketsError};
 pub use server::Server;
 pub use web::upstream::{Front, Speaks, Upstream};

@@ -176,6 +176,12 @@ pub enum Order {
     Subscribe { conn: ConnId, channel: String },
     /// Forward no more of it.
     Unsubscribe { conn: ConnId, channel: String },
+    /// Send the latest of a shared area from now on, this first.
+    Follow { conn: ConnId, area: u32, binary: bool, content: Vec<u8> },
+    /// Send it no more.
+    Unfollow { conn: ConnId, area: u32 },
+    /// Send the content of that area, which is new, to all who follow it.
+    Show { area: u32, content: Vec<u8> },
     /// Publish a message.
     Publish { channel: String, payload: Vec<u8> },
     /// Let a conn in that has asked.

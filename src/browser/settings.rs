@@ -17,7 +17,8 @@ use crate::web::upstream::Front;
 /// Everything the core is told. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What WebSocket paths begin with; the rest of the path is the facility.
+    /// What WebSocket paths of the relay begin with; the rest of the path is the facility. Empty is
+    /// no relay.
     pub url_prefix: String,
     /// What Redis names begin with (a colon follows it), or empty.
     pub prefix: String,
@@ -179,6 +180,11 @@ impl Settings {
         self.local_sockets = new.local_sockets;
         self.allowed_origins = new.allowed_origins;
         self.refuse = new.refuse;
+    }
+
+    /// The same as [`Settings::base`] without the relay: for a server of WebSockets of one's own.
+    pub fn without_relay() -> Settings {
+        Settings { url_prefix: String::new(), ..Settings::base() }
     }
 
     /// The defaults of the program, for the embedded broker and without pages, with room for 1000

@@ -32,7 +32,9 @@ pub use listen::{AdminSockets, RespSockets};
 pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
-pub use sockets::{Sender, Sent, Sockets, SocketsError};
+pub use sockets::{
+    AreaError, AreaKind, AreaNumber, Sender, Sent, SharedArea, Sockets, SocketsError,
+};
 pub use tls::TlsUses;
 pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};
 pub use workers::{Master, MasterRemote, Worker};

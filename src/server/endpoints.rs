@@ -72,6 +72,11 @@ impl Server {
             }
             Order::Subscribe { conn, channel } => self.hear_also(conn.0, &channel),
             Order::Unsubscribe { conn, channel } => self.hear_no_more(conn.0, &channel),
+            Order::Follow { conn, area, binary, content } => {
+                self.follow(conn, area, binary, &content);
+            }
+            Order::Unfollow { conn, area } => self.unfollow(conn, area),
+            Order::Show { area, content } => self.show(area, &content),
             Order::Publish { channel, payload } => self.publish_to(&channel, &payload),
             Order::Accept { conn: ConnId(link), protocol, headers } => {
                 let conn = self.table.conn(link);

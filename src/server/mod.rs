@@ -11,7 +11,7 @@
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
 //! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
 //! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
-//! `endpoints` and `hearing` about conns of the application itself,
+//! `endpoints`, `following` and `hearing` about conns of the application itself,
 //! `memory` about what all of them hold, `ending` about the end.
 
 mod accepting;
@@ -21,6 +21,7 @@ mod clients;
 mod dialed;
 mod ending;
 mod endpoints;
+mod following;
 mod gaps;
 mod guests;
 mod handout;
@@ -54,6 +55,7 @@ use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
 use ending::Ending;
 use endpoints::Slow;
+use following::Following;
 pub(crate) use inspecting::{OPERATORS, ProcessFigures};
 use memory::Memory;
 use relay::Relay;
@@ -79,6 +81,7 @@ pub struct Server {
     strangers: Strangers,
     memory: Memory,
     slow: Slow,
+    following: Following,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
     /// When it is asked for again, after it was denied.
@@ -122,6 +125,7 @@ impl Server {
             strangers: Strangers::default(),
             memory: Memory::default(),
             slow: Slow::default(),
+            following: Following::default(),
             control,
             control_retry_ms: None,
             ending: Ending::new(seed),

@@ -31,6 +31,27 @@ pub struct Page {
     pub content: PageContent,
 }
 
+impl Page {
+    /// A page of HTML. It may load scripts and styles of this server, and open WebSockets; nothing
+    /// else, and no script that stands in the page itself.
+    pub fn html(path: &'static str, body: impl Into<Cow<'static, str>>) -> Page {
+        Page::of(path, "text/html; charset=utf-8", body.into())
+    }
+
+    /// A script.
+    pub fn script(path: &'static str, body: impl Into<Cow<'static, str>>) -> Page {
+        Page::of(path, "text/javascript; charset=utf-8", body.into())
+    }
+
+    fn of(path: &'static str, content_type: &'static str, body: Cow<'static, str>) -> Page {
+        let body = match body {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        Page { path, content: PageContent::Body { content_type, body } }
+    }
+}
+
 /// What a page consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageContent {

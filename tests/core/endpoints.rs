@@ -1,5 +1,6 @@
 //! The core without sockets: WebSockets whose messages are for the application itself.
 
+mod areas;
 mod limits;
 mod orders;
 

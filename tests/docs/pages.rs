@@ -10,12 +10,13 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 15] = [
+const FOLLOWED: [&str; 16] = [
     "access.md",
     "channels.md",
     "clients.md",
     "flags.md",
     "htmx.md",
+    "library.md",
     "one-port.md",
     "tls.md",
     "operations.md",
@@ -204,4 +205,23 @@ fn lines_of_the_log_that_are_quoted_exist() {
         assert!(whole.contains(text), "wsloop never says {text:?}");
     }
     assert!(quoted.len() > 6, "{quoted:?}");
+}
+
+#[test]
+fn the_examples_of_the_library_are_as_they_are_tested() {
+    let page = Path::new(ROOT).join("docs/src/library.md");
+    let page = fs::read_to_string(page).expect("a page");
+    let mut shown = 0;
+    for step in markdown::steps(&page).expect("a page") {
+        let Step::Block(block) = step else { continue };
+        let name = block.file().unwrap_or_else(|| panic!("what is this? {block}"));
+        let file = fs::read_to_string(Path::new(ROOT).join(name)).expect("a file");
+        assert_eq!(block.text.trim_end(), file.trim_end(), "{name}");
+        shown += 1;
+    }
+    assert!(shown >= 2, "nothing is shown");
+    let named = page.split('`').filter(|part| part.starts_with("examples/"));
+    for name in named {
+        assert!(Path::new(ROOT).join(name).is_file(), "{name} is not there");
+    }
 }

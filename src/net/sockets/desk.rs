@@ -72,6 +72,14 @@ impl Desk {
             self.taken = list.into_iter();
         }
         next.extend(self.taken.by_ref().take(ORDERS));
+        // Behind the orders: who has just come to follow has what is new.
+        for changed in self.orders.take_changed() {
+            match changed.latest() {
+                Ok(Some((area, content))) => next.push(Order::Show { area, content }),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("a shared area cannot be read: {error}"),
+            }
+        }
         next
     }
 

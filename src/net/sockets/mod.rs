@@ -7,6 +7,7 @@
 //! and a [`Waker`](mio::Waker) has the loop look at them. Neither side ever waits for the other
 //! with a lock in hand (`shared`); `desk` is the loop's side, `sender` the application's.
 
+mod area;
 mod desk;
 mod sender;
 mod shared;
@@ -24,9 +25,10 @@ use super::reactor::Reactor;
 use crate::browser::endpoint::{Endpoint, Order, SocketEvent};
 use crate::browser::settings::Settings;
 use crate::server::Server;
+pub use area::{AreaError, AreaNumber, SharedArea};
 pub(super) use desk::Desk;
 use desk::LoopEnd;
-pub use sender::{Sender, Sent, SocketsError};
+pub use sender::{AreaKind, Sender, Sent, SocketsError};
 use shared::{Inbox, Orders, Took, Wait};
 
 /// The WebSockets of an endpoint: their events are received here, and everything that a
@@ -58,11 +60,10 @@ pub struct Sockets {
 
 impl Sockets {
     /// Serves WebSockets of every path at an address, `HOST:PORT` or `unix:PATH`, with the settings
-    /// of [`Settings::base`]: messages of up to 1 MiB, pings after 30 s without a byte and 10 s for
-    /// the answer, 1,000 conns at most.
+    /// of [`Settings::without_relay`]: messages of up to 1 MiB, pings after 30 s without a byte and
+    /// 10 s for the answer, 1,000 conns at most.
     pub fn bind(address: &str) -> Result<Sockets, SocketsError> {
-        let settings = Settings { url_prefix: String::new(), ..Settings::base() };
-        Sockets::serve(&[address.to_owned()], settings, Endpoint::default())
+        Sockets::serve(&[address.to_owned()], Settings::without_relay(), Endpoint::default())
     }
 
     /// Serves one endpoint at these addresses. The relay is served too, below `url_prefix`, unless

@@ -1,9 +1,11 @@
 //! L3: what the application wants of its conns, from whichever thread.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::area::{AreaError, SharedArea};
 use super::shared::{Inbox, Orders};
 use crate::browser::endpoint::{ConnId, Message, Order};
 use crate::link::Frame;
@@ -45,6 +47,15 @@ pub enum Sent {
     },
     /// The conn has closed, and nothing was sent.
     Closed,
+}
+
+/// What messages a shared area is sent as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AreaKind {
+    /// Text: all up to the zeros at its end. What is no UTF-8 goes as a binary message.
+    Text,
+    /// Binary messages, each the whole area.
+    Binary,
 }
 
 /// Why something could not be done.
@@ -131,6 +142,53 @@ impl Sender {
         let channel = checked_channel(channel)?;
         self.give(Order::Unsubscribe { conn, channel });
         Ok(())
+    }
+
+    /// Sends these bytes of a shared area as a text message, or as a binary one where they are no
+    /// UTF-8.
+    pub fn send_from_shared_area(
+        &self,
+        conn: ConnId,
+        area: &SharedArea,
+        range: Range<usize>,
+    ) -> Result<Sent, AreaError> {
+        let bytes = area.read(range)?;
+        Ok(match String::from_utf8(bytes) {
+            Ok(text) => self.send(conn, text),
+            Err(error) => self.send_binary(conn, error.as_bytes()),
+        })
+    }
+
+    /// Sends these bytes of a shared area as a binary message.
+    pub fn send_binary_from_shared_area(
+        &self,
+        conn: ConnId,
+        area: &SharedArea,
+        range: Range<usize>,
+    ) -> Result<Sent, AreaError> {
+        Ok(self.send_binary(conn, area.read(range)?))
+    }
+
+    /// Sends a conn that is open all of a shared area, now and whenever it has changed, as binary
+    /// messages or as text. Whoever reads more slowly than it changes is sent the latest, and never
+    /// what was overtaken. Zeros at the end of an area are no part of a text. What has changed is
+    /// read and made into a frame once for all who follow.
+    pub fn follow(&self, conn: ConnId, area: &SharedArea, kind: AreaKind) -> Result<(), AreaError> {
+        area.follow(&self.orders)?;
+        let before = area.known_version();
+        let content = area.read(0..area.size())?;
+        let binary = kind == AreaKind::Binary;
+        self.give(Order::Follow { conn, area: area.number(), binary, content });
+        if area.known_version() != before {
+            // It may have been shown before this one followed.
+            area.tell();
+        }
+        Ok(())
+    }
+
+    /// Sends no more of a shared area.
+    pub fn unfollow(&self, conn: ConnId, area: &SharedArea) {
+        self.give(Order::Unfollow { conn, area: area.number() });
     }
 
     /// Publishes a message on a channel of the broker, and stores it as long as its settings say.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use mio::Waker;
 
+use super::area::Changed;
 use crate::browser::endpoint::{ConnId, Message, Order, SocketEvent};
 use crate::link::LinkId;
 
@@ -22,6 +23,8 @@ use crate::link::LinkId;
 #[derive(Debug)]
 pub(super) struct Orders {
     list: Mutex<Vec<Order>>,
+    /// Shared areas that have changed, each once.
+    changed: Mutex<Vec<Changed>>,
     waker: Arc<Waker>,
     /// The loop has been woken and has not looked yet.
     woken: AtomicBool,
@@ -38,6 +41,7 @@ impl Orders {
     pub(super) fn new(waker: Arc<Waker>, receivers: usize) -> Orders {
         Orders {
             list: Mutex::default(),
+            changed: Mutex::default(),
             waker,
             woken: AtomicBool::new(false),
             looks: AtomicBool::new(false),
@@ -75,7 +79,18 @@ impl Orders {
 
     /// Whether there are some.
     pub(super) fn has_some(&self) -> bool {
-        !locked(&self.list).is_empty()
+        !locked(&self.list).is_empty() || !locked(&self.changed).is_empty()
+    }
+
+    /// An area has changed that conns follow.
+    pub(super) fn note_changed(&self, changed: Changed) {
+        locked(&self.changed).push(changed);
+        self.wake();
+    }
+
+    /// Takes the areas that have changed.
+    pub(super) fn take_changed(&self) -> Vec<Changed> {
+        std::mem::take(&mut *locked(&self.changed))
     }
 }
 
@@ -209,7 +224,7 @@ fn bytes_of(event: &SocketEvent) -> usize {
 }
 
 /// A lock is held only to move values, so that what a thread that panicked has left is whole.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
