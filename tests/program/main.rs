@@ -8,6 +8,7 @@ mod browser;
 mod cli;
 mod clients;
 mod commit;
+mod defences;
 mod deploy;
 mod fairness;
 mod front;
