@@ -33,6 +33,7 @@
 //! * An [`Endpoint`] says which paths are the application's, and whether it decides itself about
 //!   handshakes. Several endpoints, each with a receiver of its own, and the relay are served
 //!   together ([`Sockets::serve_all`]).
+//! * A [`SharedArea`] has bytes of which every conn that follows it is sent the latest.
 //! * A conn can hear channels of the broker, the embedded one or Redis ([`Sender::subscribe`]):
 //!   what is published there goes to it without the application.
 //!

@@ -175,6 +175,21 @@ fn a_flood_of_peers_is_received_in_full_and_in_order() {
     clients.into_iter().for_each(|client| client.join().expect("it was thanked"));
 }
 
+#[test]
+fn peers_that_flood_leave_a_quiet_one_its_turn() {
+    const EACH: usize = 3_000;
+    let mut sockets = serve(Settings::base(), small(8));
+    let flood = frame_bytes(true, Opcode::Text, b"flood").repeat(EACH);
+    let mut floods: Vec<_> = (0..3).map(|_| open(&mut sockets).0).collect();
+    let (mut quiet, conn) = open(&mut sockets);
+    floods.iter_mut().for_each(|client| client.raw(&flood));
+    // The queue is full of them before anything is received.
+    thread::sleep(Duration::from_millis(50));
+    quiet.send("quiet");
+    let before = (0..).find(|_| next(&mut sockets) == text(conn, "quiet")).expect("it is heard");
+    assert!(before < EACH / 3, "behind {before} others");
+}
+
 fn sent(sockets: &Sockets, conn: ConnId) -> Sent {
     sockets.send_binary(conn, vec![0; 10_000])
 }

@@ -293,6 +293,10 @@ fn checked_channel(channel: &str) -> Result<String, SocketsError> {
 impl fmt::Display for SocketsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // What mends it is no flag here.
+            SocketsError::Loop(ReactorError::Listen { address, error, .. }) => {
+                write!(f, "cannot listen on {address}: {error}")
+            }
             SocketsError::Loop(error) => error.fmt(f),
             SocketsError::Thread(error) => write!(f, "no thread for the loop: {error}"),
             SocketsError::Endpoints => {
