@@ -400,7 +400,7 @@ minute that it works, `--report` writes the page again.
 
 Not measured: more than 20,000 connections, which is how many descriptors a process may have on the
 machine that this page comes from; networks, for all is loopback, where sending is also the other
-side's receiving; TLS; several processes of a server;
+side's receiving; several processes of a server;
 ws4redis with several workers, which is how it would serve more than 450 connections, and with several
 messages in flight, of which it hands on one; Nchan behind Redis, to which it is published directly,
 so that its latencies lack one hop; echo for Nchan and ws4redis, which have none without
