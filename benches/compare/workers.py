@@ -1,15 +1,19 @@
 """Several workers beside one process: what a delivery costs, and how many there are in a second.
 
     python3 benches/compare/workers.py [--pairs 7] [--workers 2] [--clients 1000] [--messages 500]
+        [--spread]
 
 It takes turns: one process, then a master with its workers, each with a Redis of its own and the same
-load, and prints what each took and the median of the ratios. Rates say something only where there
-are cores for the workers, the load tool and Redis; what the workers' processor took for a delivery
-says it everywhere. It needs `cargo build --release`, redis-server and /proc.
+load, and prints what each took and the median of the ratios. What the workers' processor took for a
+delivery says something on every machine: all of them have core 0 then, and the load tool and Redis
+the others, for who shares a core with them would be measured too. With --spread each runs where it
+likes, and the rates say something, if there are cores for the workers, the load tool and Redis. It
+needs `cargo build --release`, redis-server and /proc.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +29,12 @@ def main():
     parser.add_argument("--program", default=str(ROOT / "target/release/wsloop"))
     for name, default in [("pairs", 7), ("workers", 2), ("clients", 1000), ("messages", 500)]:
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--spread", action="store_true")
     given = parser.parse_args()
+    every = os.sched_getaffinity(0)
+    first = {min(every)}
+    given.server_cores = every if given.spread else first
+    given.other_cores = every if given.spread else every - first or every
     ratios = {"cpu": [], "rate": []}
     print("pair  workers  CPU us a delivery  deliveries a second  resident KiB of each")
     for pair in range(given.pairs):
@@ -50,10 +59,10 @@ def load(given, count):
     with tempfile.TemporaryDirectory() as folder:
         url = f"redis+unix://{folder}/redis"
         redis = ["redis-server", "--port", "0", "--save", "", "--unixsocket", f"{folder}/redis"]
-        with Running(redis):
+        with Running(redis, given.other_cores):
             until(lambda: Path(folder, "redis").is_socket())
             line = [given.program, "--listen", "127.0.0.1:0", "--workers", str(count)]
-            with Running([*line, "--redis", url]) as server:
+            with Running([*line, "--redis", url], given.server_cores) as server:
                 place = server.stdout.readline().split()[-1].replace("http", "ws")
                 workers = children(server.pid) or [server.pid]
                 assert len(workers) == count, workers
@@ -62,16 +71,21 @@ def load(given, count):
                 load += ["--clients", str(given.clients), "--messages", str(given.messages)]
                 for worker in workers:
                     load += ["--pid", str(worker)]
-                done = subprocess.run(load, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout), resident
+                with Running(load, given.other_cores) as tool:
+                    report = json.loads(tool.communicate()[0])
+    return report, resident
 
 
 class Running:
-    """A process, ended at the end."""
+    """A process on some cores, ended at the end."""
 
-    def __init__(self, line):
+    def __init__(self, line, cores):
         quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        before = os.sched_getaffinity(0)
+        # A process begins on the cores of who starts it.
+        os.sched_setaffinity(0, cores)
         self.process = subprocess.Popen(line, **quiet)
+        os.sched_setaffinity(0, before)
 
     def __enter__(self):
         return self.process

@@ -28,6 +28,8 @@ const FOLLOWED: [&str; 16] = [
     "turbo.md",
     "ws4redis.md",
 ];
+/// Pages that are followed on a machine where wsloop is not installed, by `tests/packages`.
+const INSTALLED: [&str; 1] = ["install.md"];
 /// Pages without a block: there is nothing that could be followed.
 const PROSE: [&str; 4] = ["architecture.md", "index.md", "security.md", "troubleshooting.md"];
 /// `start/index.md` has one command, which the README has as well and its test runs.
@@ -71,7 +73,7 @@ fn every_page_is_in_the_summary_and_is_followed() {
     for (page, text) in &pages {
         let steps = markdown::steps(text).unwrap_or_else(|why| panic!("{page}: {why}"));
         let blocks = steps.iter().filter(|step| matches!(step, Step::Block(_))).count();
-        let known = [&FOLLOWED[..], &PROSE, &AS_THE_README].concat();
+        let known = [&FOLLOWED[..], &PROSE, &AS_THE_README, &INSTALLED].concat();
         assert!(known.contains(&page.as_str()), "nothing follows {page}");
         if PROSE.contains(&page.as_str()) {
             assert_eq!(blocks, 0, "{page}: nothing follows its blocks");
@@ -141,7 +143,7 @@ fn metrics_that_are_named_exist() {
     let mut counted = 0;
     for (page, text) in all() {
         for span in markdown::spans(&text) {
-            if span.starts_with("wsloop_") && span != "wsloop_auth" {
+            if span.starts_with("wsloop_") && span != "wsloop_auth" && !span.contains('.') {
                 assert!(metrics.contains(&format!("\n# TYPE {span} ")), "{page} names {span}");
                 counted += 1;
             }
@@ -205,6 +207,26 @@ fn lines_of_the_log_that_are_quoted_exist() {
         assert!(whole.contains(text), "wsloop never says {text:?}");
     }
     assert!(quoted.len() > 6, "{quoted:?}");
+}
+
+/// What an operator is to be woken for is what the rules have as such.
+#[test]
+fn alerts_that_are_named_are_those_that_page() {
+    let rules = include_str!("../../examples/deploy/monitoring/alerts.yml");
+    let mut paging: Vec<&str> = rules
+        .split("- alert: ")
+        .skip(1)
+        .filter(|rule| rule.contains("severity: page"))
+        .map(|rule| rule.lines().next().expect("a name"))
+        .collect();
+    let page = include_str!("../../docs/src/operations.md");
+    let rows = page.lines().filter_map(|row| row.strip_prefix("| `Wsloop"));
+    let mut named: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    named.sort_unstable();
+    paging.sort_unstable();
+    let paging: Vec<&str> = paging.iter().filter_map(|name| name.strip_prefix("Wsloop")).collect();
+    assert!(paging.len() > 3, "{paging:?}");
+    assert_eq!(named, paging);
 }
 
 #[test]

@@ -132,6 +132,38 @@ fn the_figures_are_those_of_the_benchmarks() {
     assert_eq!(counted, 21, "seven servers and three figures of each");
 }
 
+/// What a browser costs, and a thousand, on the page about operations.
+#[test]
+fn the_sizes_are_those_of_the_benchmarks() {
+    const OPERATIONS: &str = include_str!("../../docs/src/operations.md");
+    let measured = |figure: &str| {
+        let ours = BENCHMARKS.lines().filter(|line| {
+            line.starts_with("| wsloop |") || line.starts_with("| full handshake") || {
+                line.starts_with("| CPU while 10,000")
+            }
+        });
+        let mut cells = ours.flat_map(|line| line.split('|'));
+        let is_there = cells.any(|cell| cell.trim().split([' ', ';']).next() == Some(figure));
+        assert!(is_there, "BENCHMARKS.md has no {figure} of wsloop");
+    };
+    let (_, section) = OPERATIONS.split_once("## How large a machine").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("another section");
+    let mut counted = 0;
+    for row in section.lines().filter(|row| row.split('|').nth(2).is_some_and(is_figure)) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (one, unit) = cells[2].split_once(' ').expect("a figure and its unit");
+        let larger = if unit == "bytes" { "KB" } else { "ms" };
+        measured(one);
+        assert_eq!(cells[3], format!("{one} {larger}"), "{row}");
+        counted += 1;
+    }
+    assert_eq!(counted, 5, "memory, three kinds of CPU, and TLS");
+    for figure in ["0.292", "0.41"] {
+        assert!(section.contains(&format!(" {figure} ")), "the page has no {figure}");
+        measured(figure);
+    }
+}
+
 fn is_figure(cell: &str) -> bool {
     cell.trim().starts_with(|c: char| c.is_ascii_digit())
 }

@@ -15,7 +15,7 @@ use crate::support::client::{Client, upgrade};
 use crate::support::{Folder, PATIENCE, Wsloop, eventually};
 
 /// Passes standard input on as the socket that systemd gives.
-const ACTIVATED: [&str; 4] = [
+pub const ACTIVATED: [&str; 4] = [
     "LISTEN_FDS=1",
     "/bin/sh",
     "-c",

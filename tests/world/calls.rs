@@ -27,6 +27,8 @@ pub struct Call {
     pub up: bool,
     /// Messages that have ever come from browsers.
     pub messages: u64,
+    /// Stored messages that were ever given up.
+    pub late: u64,
     /// Some of the bytes of the browser that this is about are left over.
     pub left_over: bool,
 }
@@ -116,6 +118,7 @@ impl World {
         let (up, begun) = (self.metrics().broker_up == 1, self.redis.begun());
         let (opened, closing, commands) = (Vec::new(), Vec::new(), Vec::new());
         let messages = self.metrics().messages_in_total;
+        let late = self.metrics().stored_late_total;
         let (now_ms, unix_ms) = (self.latest_ms(), self.unix_ms());
         let left_over = match told {
             Told::Bytes(id, _) | Told::WentOn(id) => self.is_left_over(id),
@@ -131,6 +134,7 @@ impl World {
             begun,
             up,
             messages,
+            late,
             left_over,
         };
         for id in 0..self.browsers.len() {

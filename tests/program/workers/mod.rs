@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::admin::{ask, metrics};
 use super::cli::complaint;
-use super::support::client::{Client, upgrade};
+use super::support::client::{Client, Response, upgrade};
 use super::support::redis::RedisServer;
 use super::support::{Folder, PATIENCE, Wsloop, eventually};
 
@@ -196,6 +196,29 @@ fn nobody_is_ready_while_a_worker_is_not() {
     site.expect_ready(503, "worker 2: Redis cannot be reached");
     site.server.process().signal("TERM");
     assert!(site.server.wait().success());
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn the_master_wants_the_token_and_has_it_for_its_workers() {
+    let folder = Folder::new();
+    let file = folder.join("token");
+    fs::write(&file, "the word\n").expect("a file");
+    let site = Site::start(&["--admin-token-file", file.to_str().expect("UTF-8")]);
+    let admin = site.server.admin();
+    let known = "Authorization: Bearer the word\r\n";
+    for path in ["/", "/metrics", "/conns", "/readyz", "/healthz"] {
+        assert_eq!(ask(admin, path, "").status, 401, "{path}");
+        assert_eq!(ask(admin, path, "Authorization: Bearer a word\r\n").status, 401, "{path}");
+    }
+    eventually("workers that are ready", || {
+        (ask(admin, "/readyz", known).body == "ready\n").then_some(())
+    });
+    let told: Value = serde_json::from_str(&ask(admin, "/conns", known).body).expect("JSON");
+    assert_eq!(told["open"], 0);
+    let request = "GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    assert_eq!(Response::to(admin, request).status, 421);
+    assert_eq!(Response::to(admin, "nonsense\r\n\r\n").status, 400);
 }
 
 #[test]

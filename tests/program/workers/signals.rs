@@ -1,10 +1,11 @@
 //! What is asked of the master and done by all: to end, to read the configuration, to hand over.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use super::*;
-use crate::restarts::{Comers, Successor};
+use crate::restarts::{ACTIVATED, Comers, Successor};
 
 #[test]
 #[ignore = "needs redis-server"]
@@ -26,6 +27,56 @@ fn all_drain_and_the_master_ends_with_success() {
     assert!(site.server.wait().success());
     assert!(TcpStream::connect(host).is_err(), "nobody listens");
     assert!(!workers.iter().any(|id| lives(*id)));
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn who_is_asked_again_does_not_drain() {
+    let mut site = Site::start(&["--drain", "60", "--drain-delay", "60"]);
+    let mut clients: Vec<Client> = (0..10).map(|_| site.server.connect("room")).collect();
+    site.server.process().signal("TERM");
+    for number in [1, 2] {
+        site.server.expect_log(&[&format!("worker {number} "), "serving on for 60 s"]);
+    }
+    site.expect_ready(503, "the server is shutting down");
+    drop(site.server.connect("room"));
+    site.server.process().signal("TERM");
+    let refused = || TcpStream::connect(site.server.address()).is_err();
+    eventually("nobody listens", || refused().then_some(()));
+    site.server.process().signal("TERM");
+    clients.iter_mut().for_each(|client| client.expect_close(1012, "restarts"));
+    drop(clients);
+    assert!(site.server.wait().success());
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_socket_of_systemd_is_for_both_and_stays() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = socket.local_addr().expect("an address");
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let start = || {
+        let stdin = Stdio::from(OwnedFd::from(socket.try_clone().expect("a socket")));
+        let args = ["--workers", "2", "--redis", &url, "--listen", "systemd"];
+        Wsloop::start_in(&ACTIVATED, stdin, &args)
+    };
+    let mut server = start();
+    assert!(server.addresses().contains(&host), "{:?}", server.addresses());
+    for worker in children(server.process().id()) {
+        signal("STOP", worker);
+        drop(Client::open(host, &upgrade("room", host, "")).expect("the other serves"));
+        signal("CONT", worker);
+    }
+    server.process().signal("TERM");
+    assert!(server.wait().success());
+    // Whoever comes in between waits for the next.
+    let mut early = TcpStream::connect(host).expect("systemd listens");
+    early.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    early.write_all(upgrade("room", host, "").as_bytes()).expect("it is taken");
+    let next = start();
+    Client::accepted(early).unwrap_or_else(|response| panic!("refused: {response:?}"));
+    drop(next);
 }
 
 #[test]
@@ -63,7 +114,7 @@ fn a_new_configuration_reaches_all_and_a_wrong_one_nobody() {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn another_master_takes_over_with_more_workers_and_then_one_process() {
+fn others_take_over_with_more_workers_with_none_and_with_some_again() {
     let folder = Folder::new();
     let (file, socket) = (folder.join("wsloop.toml"), folder.join("socket"));
     let redis = RedisServer::start();
@@ -91,17 +142,26 @@ fn another_master_takes_over_with_more_workers_and_then_one_process() {
     assert_eq!(metrics(admin).0["wsloop_workers"], 3.0);
     write(1);
     signal("USR2", id);
-    let last = taken_over(&server, 2);
-    let last = Successor(last.to_string());
+    let single = taken_over(&server, 2);
+    let third = Successor(single.to_string());
     eventually("the end of the second", || (!lives(id)).then_some(()));
-    assert!(comers.end() > 10);
     drop(second);
     assert!(!metrics(admin).0.contains_key("wsloop_workers"), "one process is no master");
     UnixStream::connect(&socket).expect("it listens there, too");
+    write(2);
+    signal("USR2", single);
+    let master = taken_over(&server, 3);
+    let last = Successor(master.to_string());
+    eventually("the end of the third", || (!lives(single)).then_some(()));
+    drop(third);
+    assert!(comers.end() > 10);
+    assert_eq!(metrics(admin).0["wsloop_workers"], 2.0);
+    UnixStream::connect(&socket).expect("it listens there, too");
     let mut one = Client::open(host, &upgrade("room", host, "")).expect("a 101");
-    signal("TERM", last.0.parse().expect("a number"));
+    signal("TERM", master);
     one.expect_close(1012, "");
     eventually("a socket that is removed", || (!socket.exists()).then_some(()));
+    drop(last);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::guest::{End, Held, Life, Membership};
+use super::hear::{HELD_AT_LEAST, HELD_COST};
 use super::{Model, TICK_MS};
 
 /// A channel that somebody hears.
@@ -17,6 +18,8 @@ pub struct Channel {
     /// The last two, the last first.
     pub last_delivered: [Option<Vec<u8>>; 2],
     pub last_stored: Option<Vec<u8>>,
+    /// Bytes of messages that have ever arrived.
+    arrived: usize,
     /// The broker has come up, and everybody who heard it is to catch up.
     pub catches_up: bool,
 }
@@ -114,6 +117,11 @@ impl Model {
         let published = self.published_at(name, payload).map(|(_, last)| last);
         let Some(channel) = self.channels.get_mut(name) else { return };
         channel.delivered = self.event;
+        channel.arrived += payload.len() + HELD_COST;
+        let most = self.setup.outbox_limit.max(HELD_AT_LEAST);
+        // Who began to wait first may have left since: what is held for whoever is still there may
+        // be less than what is held.
+        let gives_up = self.gives_up && channel.arrived > most;
         let before = channel.last_delivered[0].take();
         channel.last_delivered = [Some(payload.to_vec()), before];
         for id in &channel.members {
@@ -125,6 +133,10 @@ impl Model {
                 at,
                 Held { payload, own, back, published, at_ms: self.now_ms, event: self.event },
             );
+            if gives_up && guest.memberships[at].waits() {
+                guest.go_on(at, None);
+                guest.memberships[at].gave_up = true;
+            }
         }
     }
 

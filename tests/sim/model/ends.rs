@@ -2,7 +2,7 @@
 
 use super::super::super::world::Cause;
 use super::super::ask::{Flaw, FlawKind};
-use super::guest::{End, Guest, Life, Mark};
+use super::guest::{End, Guest, Life};
 use super::{Model, TICK_MS};
 
 /// Who is not served has so long to say its request.
@@ -81,6 +81,8 @@ impl Model {
             guest.cut_short |=
                 guest.stalled_ms.is_some() && guest.ended.is_some() && is_for_slowness(last);
             match guest.due.take().filter(|_| !guest.cut_short) {
+                // What it has said may be read in the same breath, and before.
+                Some(_) if guest.is_fault(&end) => {}
                 Some(due) => assert_eq!(end, due, "browser {id} is closed otherwise"),
                 None => self.check_reason(*id, &end, last),
             }
@@ -111,11 +113,7 @@ impl Model {
                     && silent_ms + 2 * TICK_MS >= ping_ms + pong_ms
             }
             End::Code(Some(4401)) => guest.expires_ms.is_some_and(|at_ms| at_ms <= self.unix_ms),
-            // What is wrong may show before the frame is whole.
-            End::Code(code) => {
-                let next = guest.script.front().map(|(_, mark)| mark);
-                matches!(next, Some(Mark::Bad(bad)) if Some(bad.code) == code)
-            }
+            End::Code(_) => guest.is_fault(end),
             End::Dropped => false,
         };
         let last = last.escape_ascii();

@@ -73,6 +73,13 @@ pub struct Membership {
     pub newest: usize,
 }
 
+impl Membership {
+    /// Whether what arrives is held until it is known what is stored.
+    pub fn waits(&self) -> bool {
+        !self.answered || self.catches_up
+    }
+}
+
 /// A message that it is to hear behind the stored one.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -166,6 +173,13 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Whether that is how it is closed for what it is to say next: what is wrong may show before
+    /// the frame is whole.
+    pub fn is_fault(&self, end: &End) -> bool {
+        let next = self.script.front().map(|(_, mark)| mark);
+        matches!((next, end), (Some(Mark::Bad(bad)), End::Code(code)) if Some(bad.code) == *code)
+    }
+
     pub fn new(ask: Ask, place: u32, surplus: bool, now_ms: u64) -> Self {
         Guest {
             ask,

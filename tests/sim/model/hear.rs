@@ -9,6 +9,10 @@ use super::{Model, TICK_MS};
 
 /// What a small frame may take while it waits.
 pub const FRAME_COST: usize = 80;
+/// So much may wait on a channel for what is stored, whatever may wait for one browser, and what a
+/// message takes there besides its bytes.
+pub const HELD_AT_LEAST: usize = 64 << 10;
+pub const HELD_COST: usize = 64;
 /// Pings and heartbeats are no more frequent.
 const SIGN_MS: u64 = 3_000;
 
@@ -70,7 +74,7 @@ impl Guest {
     /// A message has arrived for it on a channel.
     pub fn live(&mut self, channel: usize, held: Held) {
         let membership = &mut self.memberships[channel];
-        match !membership.answered || membership.catches_up {
+        match membership.waits() {
             true => membership.held.push(held),
             false => self.hear(channel, held),
         }

@@ -76,6 +76,9 @@ pub struct Model {
     event: u64,
     /// Messages from browsers.
     messages: u64,
+    /// Stored messages that were given up, and whether some were just now.
+    late: u64,
+    gives_up: bool,
     /// Messages published, from wherever.
     publications: usize,
     /// When messages were published on each channel: of identical ones the first, and the last.
@@ -133,6 +136,8 @@ impl Model {
             redis_ms: 0,
             event: 0,
             messages: 0,
+            late: 0,
+            gives_up: false,
             publications: 0,
             published: BTreeMap::new(),
             channels: BTreeMap::new(),
@@ -213,6 +218,7 @@ impl Model {
     /// Something was told to the server, which made this of it.
     pub fn call(&mut self, call: &Call) {
         (self.now_ms, self.unix_ms, self.begun) = (call.now_ms, call.unix_ms, call.begun);
+        self.gives_up = call.late > std::mem::replace(&mut self.late, call.late);
         if matches!(call.told, Told::Tick) {
             self.release_overdue();
         }

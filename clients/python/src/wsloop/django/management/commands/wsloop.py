@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sysconfig
 import sys
 import tempfile
 import time
@@ -239,7 +240,9 @@ def _write(path: Path, secret: bytes) -> Path:
 
 def _binary() -> str:
     chosen = getattr(settings, "WSLOOP_BINARY", None) or os.environ.get("WSLOOP_BINARY")
-    found = shutil.which(chosen or "wsloop")
+    # A wheel may have brought it, into the folder of this interpreter's programs.
+    beside = None if chosen else shutil.which("wsloop", path=sysconfig.get_path("scripts"))
+    found = beside or shutil.which(chosen or "wsloop")
     if found is None:
         where = f"{chosen} is no program" if chosen else "wsloop is not on PATH"
         raise CommandError(f"{where}; set WSLOOP_BINARY to where it is")
