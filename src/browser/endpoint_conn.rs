@@ -149,6 +149,7 @@ impl Addressee {
 }
 
 /// Hands a message to an endpoint.
+#[inline(never)]
 pub(super) fn tell(link: LinkId, endpoint: u8, kind: Kind, data: Cow<'_, [u8]>, cx: &mut Context) {
     cx.metrics.messages_in_total += 1;
     let (bytes, data) = (data.len(), data.into_owned());

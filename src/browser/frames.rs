@@ -73,13 +73,16 @@ impl Conn {
                         if let Some(said) = self.on_last_words(data, cx) {
                             return Some(said);
                         }
-                    } else if cx.message_rates.is_on()
-                        && cx.settings.heartbeat.as_deref() != Some(&data[..])
-                        && !cx.message_rates.allows(link, cx.now)
-                    {
+                    } else if is_hasty(link, &data, cx) {
                         self.close_hasty(link, cx);
                     } else if member.to != Addressee::Broker {
-                        self.say_to(link, kind, data, cx);
+                        if let Addressee::Endpoint(endpoint) = member.to {
+                            endpoint_conn::tell(link, endpoint, kind, data, cx);
+                            continue;
+                        }
+                        member.spoken = cx.now.tick();
+                        let form = member.form;
+                        self.echo(link, kind, data, form, cx);
                     } else if let Some(said) = self.on_message(data, cx) {
                         return Some(said);
                     }
@@ -96,11 +99,7 @@ impl Conn {
                     self.end_last_words(link, false, cx);
                 }
                 Err(error) if last => self.end_last_words(link, !error.is_of_a_close(), cx),
-                Ok(Some(Event::Close(close))) => {
-                    let (code, reason) = close.unzip();
-                    self.note_last_words(code, &reason.unwrap_or_default(), cx);
-                    self.on_close(link, code, cx)
-                }
+                Ok(Some(Event::Close(close))) => self.on_close(link, close, cx),
                 Err(error) => self.on_broken(link, &error, cx),
             }
         }
@@ -150,7 +149,9 @@ impl Conn {
 
     /// When a browser reads the answer to its close, what it published before is published and
     /// stored.
-    fn on_close(&mut self, link: LinkId, code: Option<u16>, cx: &mut Context) {
+    fn on_close(&mut self, link: LinkId, close: Option<(u16, Cow<'_, str>)>, cx: &mut Context) {
+        let (code, reason) = close.unzip();
+        self.note_last_words(code, &reason.unwrap_or_default(), cx);
         let published = !self.publications().is_empty();
         cx.figures.left(code);
         cx.access_log.closed(link, code.unwrap_or(1005), false);
@@ -172,20 +173,6 @@ impl Conn {
         cx.queued(1);
         self.send_replies(cx);
         self.outbox.push(frame);
-    }
-
-    /// A message that is not for the broker.
-    #[inline]
-    fn say_to(&mut self, link: LinkId, kind: Kind, data: Cow<'_, [u8]>, cx: &mut Context) {
-        let Life::Open(member) = &mut self.life else { return };
-        match member.to {
-            Addressee::Endpoint(endpoint) => endpoint_conn::tell(link, endpoint, kind, data, cx),
-            Addressee::Itself | Addressee::Broker => {
-                member.spoken = cx.now.tick();
-                let form = member.form;
-                self.echo(link, kind, data, form, cx);
-            }
-        }
     }
 
     /// Sends a message back: with those before it while all are small, and not compressed.
@@ -225,4 +212,12 @@ impl Conn {
             cx.replies.clear();
         }
     }
+}
+
+/// Whether a conn says more than it may, heartbeats aside.
+#[inline]
+fn is_hasty(link: LinkId, data: &[u8], cx: &mut Context) -> bool {
+    cx.message_rates.is_on()
+        && cx.settings.heartbeat.as_deref() != Some(data)
+        && !cx.message_rates.allows(link, cx.now)
 }

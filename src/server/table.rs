@@ -201,6 +201,7 @@ impl Table {
     }
 
     /// The same for who is at that place, in the midst of a fan-out.
+    #[inline]
     pub(super) fn at_and_lines(&mut self, index: u32) -> Option<(LinkId, &mut Slot, &mut Lines)> {
         let slot = self.slots.get_mut(index as usize)?;
         Some((LinkId { index, generation: slot.generation }, slot, &mut self.lines))

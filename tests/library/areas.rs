@@ -65,21 +65,31 @@ fn nothing_is_done_beyond_the_end() {
 #[test]
 fn whoever_reads_a_file_sees_writes_as_a_whole() {
     let folder = Folder::new();
-    let [_, written, read] = areas(&folder, 1 << 16);
+    const SIZE: usize = 1 << 20;
+    let [_, _, read] = areas(&folder, SIZE);
+    let path = folder.join("area");
+    let file = fs::OpenOptions::new().write(true).open(path).expect("a file");
     let ends = Arc::new(AtomicBool::new(false));
     let until = ends.clone();
+    // As another program does it: one before, a write in two parts, one behind.
     let writer = thread::spawn(move || {
-        let mut number = 0_u8;
+        let mut sequence = 0_u64;
+        let put = |bytes: &[u8], at| file.write_all_at(bytes, at).expect("room");
         while !until.load(Ordering::SeqCst) {
-            number = number.wrapping_add(1);
-            written.write(0, &[number; 1 << 16]).expect("room");
-            thread::sleep(Duration::from_micros(200));
+            let part = vec![(sequence / 2) as u8; SIZE / 2];
+            put(&(sequence + 1).to_le_bytes(), 0);
+            put(&part, 8);
+            thread::sleep(Duration::from_millis(1));
+            put(&part, 8 + SIZE as u64 / 2);
+            sequence += 2;
+            put(&sequence.to_le_bytes(), 0);
+            thread::sleep(Duration::from_millis(2));
         }
     });
     let mut seen = std::collections::BTreeSet::new();
     let deadline = Instant::now() + PATIENCE;
     while seen.len() < 20 && Instant::now() < deadline {
-        let bytes = read.read(0..1 << 16).expect("a file");
+        let bytes = read.read(0..SIZE).expect("a file");
         assert!(bytes.iter().all(|byte| *byte == bytes[0]), "half a write");
         seen.insert(bytes[0]);
     }

@@ -92,11 +92,16 @@ fn an_application_that_panics_takes_its_own_conns_along_and_no_others() {
     let quiet = |_: &panic::PanicHookInfo<'_>| {};
     let hook = panic::take_hook();
     panic::set_hook(Box::new(quiet));
+    let sender = panics.sender();
+    let (say, said) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
-        next(&mut panics);
+        if let SocketEvent::Opened { conn, .. } = next(&mut panics) {
+            say.send(conn).expect("it is heard");
+        }
         panic!("as it was asked to");
     });
     assert!(thread.join().is_err());
+    assert_eq!(sender.send(said.recv().expect("it has opened"), "late"), Sent::Closed);
     panic::set_hook(hook);
     theirs.expect_close(1001, "the application has ended");
     let refused = Client::open(address, &request).expect_err("nobody is there");

@@ -24,8 +24,10 @@ use super::shared::{Orders, locked};
 const HEADER: u64 = 8;
 /// How often a file is looked at that is followed, if nothing else is said.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(16);
-/// Reads that met a write before it is given up.
-const READS: u32 = 1000;
+/// Reads that met a write before it is given up, and the time between two: some tenths of a second,
+/// as whoever writes may not be at work all the time.
+const READS: u32 = 2000;
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Bytes of a fixed size that several threads, or several processes, share. A clone is the same
 /// area.
@@ -49,10 +51,11 @@ struct Area {
 #[derive(Debug)]
 enum Place {
     Memory(Mutex<Box<[u8]>>),
-    /// A file that is written here.
-    Written(Mutex<File>),
-    /// A file that another process writes, and how often it is looked at.
-    Read(File, Duration),
+    /// A file that is written here, and what is in it.
+    Written(Mutex<(File, Box<[u8]>)>),
+    /// A file that another process writes, how often it is looked at, and what was seen last of it
+    /// and of its version: the loop reads no file.
+    Read(File, Duration, Mutex<(Vec<u8>, u64)>),
 }
 
 /// A loop whose conns follow an area.
@@ -133,7 +136,8 @@ impl SharedArea {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.map_err(AreaError::File)?;
         file.set_len(HEADER + size as u64).map_err(AreaError::File)?;
-        Ok(SharedArea::at(size, Place::Written(Mutex::new(file))))
+        let written = (file, vec![0; size].into());
+        Ok(SharedArea::at(size, Place::Written(Mutex::new(written))))
     }
 
     /// An area in a file that another process writes. While conns follow it, it is looked at every
@@ -152,7 +156,7 @@ impl SharedArea {
         let size = length.checked_sub(HEADER).and_then(|size| usize::try_from(size).ok());
         let size = size.ok_or(AreaError::File(ErrorKind::UnexpectedEof.into()))?;
         let interval = follow_interval.max(Duration::from_millis(1));
-        Ok(SharedArea::at(size, Place::Read(file, interval)))
+        Ok(SharedArea::at(size, Place::Read(file, interval, Mutex::default())))
     }
 
     /// Bytes of the area.
@@ -163,7 +167,7 @@ impl SharedArea {
     /// How often it was written to. When it has changed, so has the content, or may have.
     pub fn version(&self) -> Result<u64, AreaError> {
         match &self.0.place {
-            Place::Read(file, _) => Ok(sequence(file)? / 2),
+            Place::Read(file, ..) => Ok(sequence(file)? / 2),
             _ => Ok(self.0.version.load(Ordering::SeqCst)),
         }
     }
@@ -175,8 +179,10 @@ impl SharedArea {
             Place::Memory(bytes) => {
                 Ok(locked(bytes).get(range).map(<[u8]>::to_vec).unwrap_or_default())
             }
-            Place::Written(file) => read_at(&locked(file), &range),
-            Place::Read(file, _) => read_whole(file, &range).map(|(bytes, _)| bytes),
+            Place::Written(written) => {
+                Ok(locked(written).1.get(range).map(<[u8]>::to_vec).unwrap_or_default())
+            }
+            Place::Read(file, ..) => read_whole(file, &range).map(|(bytes, _)| bytes),
         }
     }
 
@@ -208,20 +214,17 @@ impl SharedArea {
 
     /// All of it, and which version that is.
     fn whole(&self) -> Result<(Vec<u8>, u64), AreaError> {
-        let all = 0..self.0.size;
         let version = || self.0.version.load(Ordering::SeqCst);
         match &self.0.place {
             Place::Memory(bytes) => {
                 let bytes = locked(bytes);
                 Ok((bytes.to_vec(), version()))
             }
-            Place::Written(file) => {
-                let file = locked(file);
-                Ok((read_at(&file, &all)?, version()))
+            Place::Written(written) => {
+                let written = locked(written);
+                Ok((written.1.to_vec(), version()))
             }
-            Place::Read(file, _) => {
-                read_whole(file, &all).map(|(bytes, sequence)| (bytes, sequence / 2))
-            }
+            Place::Read(.., seen) => Ok(locked(seen).clone()),
         }
     }
 
@@ -243,7 +246,7 @@ impl SharedArea {
         followed.push(Followed { orders, seen: Arc::default() });
         drop(followed);
         match &self.0.place {
-            Place::Read(_, interval) if is_first => {
+            Place::Read(_, interval, _) if is_first => {
                 self.0.version.store(self.version()?, Ordering::SeqCst);
                 look_again_and_again(&self.0, *interval).map_err(AreaError::File)
             }
@@ -278,9 +281,10 @@ impl SharedArea {
                 self.0.version.fetch_add(1, Ordering::SeqCst);
                 place.to_vec()
             }
-            Place::Written(file) => {
-                let file = locked(file);
-                let mut place = read_at(&file, &(at..at + length))?;
+            Place::Written(written) => {
+                let mut written = locked(written);
+                let (file, bytes) = &mut *written;
+                let mut place = bytes[at..at + length].to_vec();
                 change(&mut place);
                 let sequence = self.0.version.load(Ordering::SeqCst) * 2;
                 let write = |bytes: &[u8], at| file.write_all_at(bytes, at);
@@ -288,6 +292,7 @@ impl SharedArea {
                     .and_then(|()| write(&place, HEADER + at as u64))
                     .and_then(|()| write(&(sequence + 2).to_le_bytes(), 0))
                     .map_err(AreaError::File)?;
+                bytes[at..at + length].copy_from_slice(&place);
                 self.0.version.fetch_add(1, Ordering::SeqCst);
                 place
             }
@@ -337,8 +342,13 @@ fn look_again_and_again(area: &Arc<Area>, interval: Duration) -> io::Result<()> 
     let area = Arc::downgrade(area);
     let look = move || {
         while let Some(area) = area.upgrade().map(SharedArea) {
-            let version = area.version().unwrap_or_default();
-            if version != area.0.version.swap(version, Ordering::SeqCst) {
+            let known = area.0.version.load(Ordering::SeqCst);
+            if area.version().is_ok_and(|version| version != known)
+                && let Place::Read(file, _, seen) = &area.0.place
+                && let Ok((bytes, sequence)) = read_whole(file, &(0..area.0.size))
+            {
+                *locked(seen) = (bytes, sequence / 2);
+                area.0.version.store(sequence / 2, Ordering::SeqCst);
                 area.tell();
             }
             drop(area);
@@ -371,7 +381,7 @@ fn read_whole(file: &File, range: &Range<usize>) -> Result<(Vec<u8>, u64), AreaE
                 return Ok((bytes, before));
             }
         }
-        thread::yield_now();
+        thread::sleep(PAUSE);
     }
     Err(AreaError::Busy)
 }
