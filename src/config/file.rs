@@ -177,7 +177,7 @@ fn as_text<D>(value: &Spanned<DeValue<'_>>, takes: &Takes<D>) -> Result<String, 
     let is_number = matches!(
         takes,
         Takes::Bytes(..) | Takes::Seconds(..) | Takes::WholeSeconds(..) | Takes::Count(..)
-    );
+    ) || matches!(takes, Takes::Text(text, _) if text.starts_with("COUNT|"));
     match value.get_ref() {
         DeValue::String(text) => Ok(text.clone().into_owned()),
         DeValue::Integer(number) if is_number => Ok(number.to_string()),
@@ -376,6 +376,8 @@ mod tests {
             ("ping-interval = 0.5", "--ping-interval=0.5"),
             ("max-handshakes = \"9\"", "--max-handshakes=9"),
             ("expire = -1", "--expire=-1"),
+            ("workers = 2", "--workers=2"),
+            ("workers = \"auto\"", "--workers=auto"),
             ("demo = true", "--demo=on"),
             ("demo = false", "--demo=off"),
             ("demo = \"on\"", "--demo=on"),
