@@ -67,6 +67,8 @@ async function open(t, options, name) {
     await page.fill('[name=username]', name);
     await page.fill('[name=password]', 'secret');
     await page.click('button');
+    // Whoever goes on before the answer has no cookie.
+    await page.waitForURL((url) => url.pathname !== '/login/');
   }
   await page.goto(new URL(`/?${options}`, DROPIN_URL).href);
   await connected(page, 1);
