@@ -212,7 +212,7 @@ fn examine(
         return refused(refuse_unserved(why, examined, cx));
     }
     let identified = match examined {
-        Examined::Forwarded(upstream) => {
+        Examined::Forwarded(_) | Examined::Requested(_) => {
             let settings = &cx.settings;
             // What nobody has said who is believed is not said of us.
             let scheme = match (whence.via, whence.way) {
@@ -222,8 +222,17 @@ fn examine(
             };
             let scheme = scheme.unwrap_or(Scheme::Http);
             let asker = Asker { address: client.address, scheme };
-            let to = (upstream, &settings.front.upstreams[upstream]);
-            match upstream::forward(&head, &bytes[..length], asker, to) {
+            let request = match examined {
+                Examined::Requested(endpoint) => {
+                    upstream::ask(&head, &bytes[..length], asker, endpoint)
+                }
+                Examined::Forwarded(upstream) => {
+                    let to = (upstream, &settings.front.upstreams[upstream]);
+                    upstream::forward(&head, &bytes[..length], asker, to)
+                }
+                Examined::Decided(_) | Examined::Asked(_) => unreachable!("it was looked at"),
+            };
+            match request {
                 Ok(request) => Identified::Elsewhere(before, Box::new(request)),
                 Err(Unforwarded { status, text }) => {
                     return refused(refusal::refuse(status, &[], text, None, settings));
@@ -250,9 +259,9 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
     cx.metrics.conns_hasty_total += u64::from(why == Unserved::Hasty);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
-        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) | Examined::Forwarded(_) => {
-            None
-        }
+        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_))
+        | Examined::Forwarded(_)
+        | Examined::Requested(_) => None,
         Examined::Asked(request) => request.accepted(),
     };
     refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
