@@ -209,9 +209,12 @@ fn requests_wait_while_the_application_receives_nothing() {
 fn what_comes_behind_a_request_waits_for_its_answer() {
     let mut stage = Stage::new(answering());
     let browser = stage.asks([post("1"), post("2"), post("3")].concat());
+    let mut before = None;
     for number in ["1", "2", "3"] {
         let (id, request) = told(&mut stage);
         assert_eq!(request.body, number.as_bytes());
+        before.replace(id).into_iter().for_each(|id| answer(&mut stage, id, 200, "again"));
+        assert_eq!(stage.take(browser), "", "an answer is its own request's");
         answer(&mut stage, id, 200, number);
         assert!(stage.take(browser).ends_with(&format!("\r\n\r\n{number}")));
     }
