@@ -76,13 +76,21 @@ impl Conn {
                     } else if is_hasty(link, &data, cx) {
                         self.close_hasty(link, cx);
                     } else if member.to != Addressee::Broker {
-                        if let Addressee::Endpoint(endpoint) = member.to {
-                            endpoint_conn::tell(link, endpoint, kind, data, cx);
-                            continue;
+                        match member.to {
+                            Addressee::Endpoint(endpoint) => {
+                                endpoint_conn::tell(link, endpoint, kind, data, cx);
+                            }
+                            Addressee::Itself => {
+                                member.spoken = cx.now.tick();
+                                let form = member.form;
+                                self.echo(link, kind, data, form, cx);
+                            }
+                            Addressee::Broker | Addressee::Decided(_) => {
+                                if let Some(said) = self.on_message(data, cx) {
+                                    return Some(said);
+                                }
+                            }
                         }
-                        member.spoken = cx.now.tick();
-                        let form = member.form;
-                        self.echo(link, kind, data, form, cx);
                     } else if let Some(said) = self.on_message(data, cx) {
                         return Some(said);
                     }

@@ -12,7 +12,7 @@ use crate::link::LinkId;
 impl Server {
     /// A conn is to hear one channel more.
     pub(super) fn hear_also(&mut self, link: LinkId, channel: &str) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
         if !is_ones {
             return;
         }
@@ -28,7 +28,7 @@ impl Server {
 
     /// It is to hear it no more.
     pub(super) fn hear_no_more(&mut self, link: LinkId, channel: &str) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
         if !is_ones {
             return;
         }
