@@ -21,8 +21,8 @@ use crate::web::upstream::{PlainRequest, PlainRequests, RequestId};
 /// A kind of WebSockets that are the application's own, by what their paths begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// What its paths begin with, `/` and perhaps more. The longest that a path begins with has it, and it
-    /// goes before a facility of the relay if its own is as long as the relay's prefix.
+    /// What its paths begin with, `/` and perhaps more. The longest that a path begins with has it,
+    /// and it goes before a facility of the relay if its own is as long as the relay's prefix.
     pub path: String,
     /// Whether the application decides about each handshake, which begins with
     /// [`SocketEvent::Asked`] then. Without, whoever asks as RFC 6455 section 4.2.1 wants it is let

@@ -33,7 +33,7 @@ const MAX_FACILITY_BYTES: usize = 512;
 const MAX_NAMES_BYTES: usize = 128 << 10;
 
 /// The header of a 101 that says which options were granted.
-const GRANTED: &str = "X-Wsloop-Granted";
+pub(super) const GRANTED: &str = "X-Wsloop-Granted";
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Request {
     }
 
     /// The origin of a page that reads the answer to plain HTTP.
-    fn plain_origin(&self) -> Option<&str> {
+    pub(super) fn plain_origin(&self) -> Option<&str> {
         self.origin.as_deref().filter(|_| self.agreed.is_none())
     }
 }
@@ -447,7 +447,7 @@ pub fn admit(
     let decider = deciding::decider(settings);
     let Some(agreed) = &request.agreed else {
         let text = explain::told(&request, (identity, refused), by_rule, &grant);
-        return Decision::Refuse(inquired(&request, &grant, text, decider.is_some()));
+        return Decision::Refuse(explain::inquired(&request, &grant, text, decider.is_some()));
     };
     if let Some(endpoint) = decider {
         let agreed = (agreed.accepted(None), agreed.agreement(), agreed.overflow);
@@ -456,13 +456,8 @@ pub fn admit(
     }
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
     if !grant.denied.is_empty() || grant.granted.is_silent() {
-        explain::warn_of_silence(
-            &request,
-            &grant,
-            &settings.url_prefix,
-            &mut cx.said.silent,
-            cx.now,
-        );
+        let (prefix, said) = (&settings.url_prefix, &mut cx.said.silent);
+        explain::warn_of_silence(&request, &grant, prefix, said, cx.now);
     }
     Decision::Open(Pending {
         accepted: agreed.accepted(Some(grant.granted)),
@@ -475,26 +470,8 @@ pub fn admit(
     })
 }
 
-/// The answer to plain HTTP where WebSockets are: 426, with what a WebSocket would be granted,
-/// unless that is for the application to say.
-fn inquired(request: &Request, grant: &Grant, mut text: String, is_decided: bool) -> Refusal {
-    let granted = grant.granted.to_string();
-    let mut headers = [
-        upgrade::UpgradeError::NoUpgrade.headers(),
-        &[("Cache-Control", "no-store")],
-        &readable_by(request.plain_origin()),
-    ]
-    .concat();
-    match is_decided {
-        true => text.push_str("- the application decides in the end, when a WebSocket asks.\n"),
-        false => headers.push((GRANTED, &granted)),
-    }
-    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), request.bare));
-    Refusal { status: 426, text, bytes, closes: false }
-}
-
 /// The headers by which a page of that origin may read an answer, with its cookies.
-fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
+pub(super) fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
     let headers = |origin| {
         vec![
             ("Access-Control-Allow-Origin", origin),

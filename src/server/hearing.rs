@@ -54,6 +54,12 @@ impl Relay {
         new
     }
 
+    /// The names of all channels that a conn hears.
+    pub(super) fn heard_by(&self, link: LinkId) -> Vec<String> {
+        let channels = self.hub.channels_of(link.index);
+        channels.map(|channel| self.hub.name(channel).to_string()).collect()
+    }
+
     /// Lets a conn hear a channel no more; the channel if nobody does then, and whether it was
     /// confirmed.
     fn hear_no_more(&mut self, link: LinkId, name: &str) -> Option<(Arc<str>, bool)> {

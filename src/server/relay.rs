@@ -359,12 +359,6 @@ impl Relay {
         links
     }
 
-    /// The names of all channels that a conn hears.
-    pub(super) fn heard_by(&self, link: LinkId) -> Vec<String> {
-        let channels = self.hub.channels_of(link.index);
-        channels.map(|channel| self.hub.name(channel).to_string()).collect()
-    }
-
     /// The conns of an owner. What an application has chosen for a conn does not say whose it is.
     pub(super) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
         let others = self.owners.find(owner.as_bytes()).into_iter();
