@@ -11,10 +11,11 @@ use std::hash::RandomState;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use wsloop::internals::browser::Order;
 use wsloop::proto::ws::frame::{self, Opcode};
 use wsloop::{
-    Allow, BrokerKind, BrokerSettings, Input, LinkId, Now, Output, RedisSettings, Server, Settings,
-    Target, Wish,
+    Allow, BrokerKind, BrokerSettings, ConnId, Endpoint, Input, LinkId, Now, Output, RedisSettings,
+    Server, Settings, SocketEvent, Target, Wish,
 };
 
 /// Where every browser comes from.
@@ -25,6 +26,9 @@ pub const READ: usize = 128 << 10;
 
 /// Path of the WebSockets whose messages come back.
 pub const ECHO: &str = "/echo";
+
+/// Path of the WebSockets of an application.
+pub const OWN: &str = "/own/";
 
 /// Slices that are taken at once: few, so that little of what is measured is this loop's own.
 const SLICES: usize = 8;
@@ -43,6 +47,13 @@ impl Core {
     /// A server with the embedded broker.
     pub fn local() -> Core {
         Core::new(settings(BrokerKind::Local { store_limit: 64 << 20 }))
+    }
+
+    /// A server with an endpoint of an application below [`OWN`].
+    pub fn endpoint() -> Core {
+        let endpoint = Endpoint { path: OWN.to_owned(), ..Endpoint::default() };
+        let settings = settings(BrokerKind::Local { store_limit: 64 << 20 });
+        Core::new(Settings { endpoints: vec![endpoint], ..settings })
     }
 
     /// A server with a Redis that is up.
@@ -79,6 +90,24 @@ impl Core {
         self.drain();
         assert_eq!(self.open_conns(), open + 1, "the handshake is complete");
         link
+    }
+
+    /// A browser opens a WebSocket of the application, which receives that.
+    pub fn open_own(&mut self) -> ConnId {
+        self.open(&upgrade(OWN, &[]));
+        let mut events = Vec::new();
+        self.server.take_events(0, &mut events);
+        self.obey(Order::Received { endpoint: 0, events: events.len(), bytes: 0 });
+        match events[..] {
+            [SocketEvent::Opened { conn, .. }] => conn,
+            _ => panic!("{events:?}"),
+        }
+    }
+
+    /// The application wants something.
+    pub fn obey(&mut self, order: Order) {
+        let now = self.now();
+        self.server.obey(std::iter::once(order), now);
     }
 
     /// A browser opens a WebSocket that hears the broadcasts to a facility, which Redis confirms

@@ -22,14 +22,14 @@ mod ticker;
 mod work_queue;
 
 /// An example that is served on a thread of its own until the test is over.
-struct Served {
-    address: SocketAddr,
+pub struct Served {
+    pub address: SocketAddr,
     sender: wsloop::Sender,
     thread: Option<thread::JoinHandle<Result<(), SocketsError>>>,
 }
 
 impl Served {
-    fn by<S>(sockets: Sockets, serve: S) -> Served
+    pub fn by<S>(sockets: Sockets, serve: S) -> Served
     where
         S: FnOnce(Sockets) -> Result<(), SocketsError> + Send + 'static,
     {
@@ -37,17 +37,17 @@ impl Served {
         Served { address, sender, thread: Some(thread::spawn(move || serve(sockets))) }
     }
 
-    fn open(&self, path: &str) -> Client {
+    pub fn open(&self, path: &str) -> Client {
         self.ask(path, "").expect("a 101")
     }
 
-    fn ask(&self, path: &str, more: &str) -> Result<Client, Response> {
+    pub fn ask(&self, path: &str, more: &str) -> Result<Client, Response> {
         let request = upgrade("", self.address, more).replacen("/ws/", path, 1);
         Client::open(self.address, &request)
     }
 
     /// It ends as it is asked to, when these have hung up.
-    fn end<T>(mut self, clients: T) {
+    pub fn end<T>(mut self, clients: T) {
         drop(clients);
         self.sender.shut_down();
         let ended = self.thread.take().expect("it runs").join().expect("nobody panicked");

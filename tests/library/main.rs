@@ -9,6 +9,8 @@ mod examples;
 mod joining;
 mod loads;
 mod requests;
+mod rules;
+mod uwsgi;
 
 use std::net::SocketAddr;
 use std::thread;

@@ -1,7 +1,7 @@
 //! Fixed work for the core, one piece by name:
 //!
-//! * `handshakes`, `churn`, `delivery`, `echo`, `large`, `pushes` and `deflate` run under callgrind,
-//!   which counts the instructions of `measured` alone; see `scripts/counts`;
+//! * `handshakes`, `churn`, `delivery`, `broadcast`, `echo`, `large`, `pushes` and `deflate` run
+//!   under callgrind, which counts the instructions of `measured` alone; see `scripts/counts`;
 //! * `bytes` prints the bytes of a conn with 100,000 of them on one channel; `memory` is the program
 //!   that has more of them.
 //!
@@ -11,7 +11,9 @@ use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use wsloop::LinkId;
+use wsloop::internals::browser::Order;
+use wsloop::proto::ws::frame::{self, Opcode};
+use wsloop::{ConnId, LinkId};
 use wsloop_benches::live::{Counting, Live};
 use wsloop_benches::{Core, ECHO, OFFER, READ, close, hears, masked, push, speaks, text, upgrade};
 
@@ -28,13 +30,17 @@ fn main() -> ExitCode {
         ["handshakes"] => handshakes(),
         ["churn"] => churn(),
         ["delivery"] => delivery(),
+        ["broadcast"] => broadcast(),
         ["echo"] => echo(),
         ["large"] => large(),
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
         ["bytes"] => println!("{}", bytes()),
         _ => {
-            eprintln!("usage: workloads handshakes|churn|delivery|echo|large|pushes|deflate|bytes");
+            eprintln!(
+                "usage: workloads \
+                 handshakes|churn|delivery|broadcast|echo|large|pushes|deflate|bytes"
+            );
             return ExitCode::from(2);
         }
     }
@@ -87,6 +93,24 @@ fn delivery() {
     }
     let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
     let sent = second(&mut core, speaker, &masked(text(128).as_bytes()));
+    assert_eq!(sent, 10_000 * (4 + 128));
+}
+
+/// The same by the application of an endpoint, which is to cost what a delivery costs.
+fn broadcast() {
+    let mut core = Core::endpoint();
+    let conns: Box<[ConnId]> = (0..10_000).map(|_| core.open_own()).collect();
+    let order = |payload: &str| {
+        let frame = frame::encode(Opcode::Text, payload.as_bytes());
+        Order::Broadcast { conns: conns.clone(), frame }
+    };
+    core.obey(order("the first"));
+    core.drain();
+    let order = order(&text(128));
+    let sent = measured(|| {
+        core.obey(order);
+        core.drain()
+    });
     assert_eq!(sent, 10_000 * (4 + 128));
 }
 

@@ -204,6 +204,29 @@ fn what_the_broker_delivers_is_forwarded_without_the_application() {
 }
 
 #[test]
+fn redis_is_asked_for_a_channel_once_however_many_hear_it() {
+    let endpoints = vec![Endpoint::default()];
+    let mut world = World::new(Settings { endpoints, url_prefix: String::new(), ..with_redis() });
+    let all: Vec<_> = (0..3).map(|_| open(&mut world, "/")).collect();
+    world.redis.take_commands();
+    for (_, conn) in &all {
+        world.order(subscribe(*conn, "news"));
+    }
+    let of = |world: &mut World, what: &str| {
+        let commands = world.redis.take_commands();
+        commands.iter().filter(|command| command.starts_with(what)).count()
+    };
+    assert_eq!(of(&mut world, "SUBSCRIBE"), 1);
+    world.publish("news", "to all");
+    for (id, conn) in &all {
+        assert_eq!(world.texts(*id), ["to all"]);
+        assert_eq!(of(&mut world, "UNSUBSCRIBE"), 0, "somebody hears it");
+        world.order(unsubscribe(*conn, "news"));
+    }
+    assert_eq!(of(&mut world, "UNSUBSCRIBE"), 1);
+}
+
+#[test]
 fn what_was_subscribed_while_redis_was_away_is_heard_when_it_is_back() {
     let endpoints = vec![Endpoint::default()];
     let settings = Settings { endpoints, url_prefix: String::new(), ..with_redis() };
