@@ -130,8 +130,12 @@ impl Server {
         }
     }
 
-    /// A conn that has opened goes on with what came behind its request.
+    /// A conn that has opened goes on with what came behind its request, unless its application has
+    /// no room for that: then it is resumed when there is.
     fn go_on(&mut self, link: LinkId) {
+        if self.table.peek_conn(link).is_some_and(|conn| conn.is_passed_over(&self.cx)) {
+            return;
+        }
         self.browser_received(link, &mut []);
         if self.table.conn(link).is_some_and(|conn| conn.wish() == Wish::GoOn) {
             self.table.put(Output::Resume(link));

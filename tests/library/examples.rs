@@ -185,7 +185,9 @@ fn game() {
         let mut seen = std::iter::from_fn(|| Some(player.text()));
         assert!(seen.any(|dots| dots == "[[30,20],[40,50]]" || dots == "[[40,50],[30,20]]"));
     }
-    bob.close();
+    bob.frame(true, Opcode::Close, &1000u16.to_be_bytes());
+    // What was on its way comes before the answer.
+    while !matches!(bob.next(), Event::Close(Some(1000), _)) {}
     alice.expect_among("[[30,20]]");
     served.end(alice);
 }

@@ -43,6 +43,7 @@ fn who_breaks_the_protocol_is_closed_with_its_code_and_nobody_else_is() {
     let cases: &[(&str, Vec<u8>, u16)] = &[
         ("an unmasked frame", b"\x81\x01x".to_vec(), 1002),
         ("a reserved bit", raw(0xc1, 0x81, b"x"), 1002),
+        ("another reserved bit", raw(0xa1, 0x81, b"x"), 1002),
         ("a reserved opcode", raw(0x83, 0x81, b"x"), 1002),
         ("a reserved control opcode", raw(0x8b, 0x80, b""), 1002),
         ("a long ping", [&[0x89, 0xfe, 0, 126, 0, 0, 0, 0], &long[..]].concat(), 1002),

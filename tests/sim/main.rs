@@ -4,6 +4,7 @@
 //! says everything; `WSLOOP_SIM_SEEDS=FROM..TO` plays others. In release it plays 10,000 seeds:
 //! `cargo test --release --test sim`. What a seed means changes with the simulation itself.
 
+mod endpoints;
 mod front;
 #[path = "../fuzzed/server.rs"]
 mod server;
@@ -63,6 +64,11 @@ fn in_any_disorder_everybody_hears_what_they_are_to_hear() {
 #[test]
 fn in_any_disorder_requests_have_their_own_answers() {
     play_all(|seed, trace| front::play(&mut Dice::Seed(seed), STEPS, trace));
+}
+
+#[test]
+fn in_any_disorder_an_application_is_told_and_heard() {
+    play_all(|seed, trace| endpoints::play(&mut Dice::Seed(seed), STEPS, trace));
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_body_comes_in_chunks_and_after_a_100_as_well() {
     let (id, request) = told(&mut stage);
     assert_eq!(request.body, b"abc");
     answer(&mut stage, id, 204, "left out");
-    assert_eq!(stage.take(waits), "HTTP/1.1 204 \r\nContent-Type: text/plain\r\n\r\n");
+    assert_eq!(stage.take(waits), "HTTP/1.1 204 No Content\r\nContent-Type: text/plain\r\n\r\n");
     assert_eq!(stage.take(browser), "");
 }
 
