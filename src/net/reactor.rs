@@ -332,7 +332,9 @@ impl Reactor {
     /// Whether that is the one of time.
     fn read(&mut self, link: LinkId, until: Option<Instant>) -> bool {
         let (mut over, mut has_made_room) = (false, false);
-        for _ in 0..READS {
+        let mut reads = 0;
+        while reads < READS {
+            reads += 1;
             let Some(entry) = self.links.get_mut(link.index as usize) else { return over };
             if entry.generation != link.generation || !entry.made {
                 return over;
@@ -346,9 +348,13 @@ impl Reactor {
                     has_made_room = true;
                 }
                 Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
-                Wish::Read if entry.over || !entry.has_more => return over,
-                Wish::Read => match if entry.secured {
+                Wish::Read | Wish::Fill if entry.over || !entry.has_more => return over,
+                wish => match if entry.secured {
                     self.read_secured(link)
+                } else if wish == Wish::Fill
+                    && let Some(room) = self.server.room(link)
+                {
+                    entry.fill(room)
                 } else {
                     entry.read(&mut self.scratch)
                 } {
@@ -356,6 +362,11 @@ impl Reactor {
                         self.bytes[0] += if accepted { n as u64 } else { 0 };
                         let bytes = &mut self.scratch[..n];
                         self.server.handle(Input::Received { link, bytes }, self.now);
+                    }
+                    Reading::Filled(n) => {
+                        self.bytes[0] += n as u64;
+                        reads += n / SCRATCH_BYTES;
+                        self.server.handle(Input::Filled { link, bytes: n }, self.now);
                     }
                     Reading::Inner => {}
                     Reading::Nothing => return over,
@@ -380,7 +391,11 @@ impl Reactor {
     pub(super) fn leave_over(&mut self, link: LinkId) {
         let wish = self.server.wish(link);
         let Some(entry) = self.link(link) else { return };
-        let idle = wish == Wish::Rest || wish == Wish::Read && (entry.over || !entry.has_more);
+        let idle = match wish {
+            Wish::Rest => true,
+            Wish::Read | Wish::Fill => entry.over || !entry.has_more,
+            Wish::GoOn | Wish::Later => false,
+        };
         if !idle && !std::mem::replace(&mut entry.left_over, true) {
             debug_assert!(!self.leftovers.contains(&link), "a link is left over once");
             self.leftovers.push_back(link);
