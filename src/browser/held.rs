@@ -23,9 +23,9 @@ impl Conn {
     }
 
     /// Where what arrives next can be put, when its wish is to be filled.
-    pub(crate) fn room(&mut self) -> Option<&mut Vec<u8>> {
+    pub(crate) fn room(&mut self, waiting: usize) -> Option<&mut Vec<u8>> {
         match &mut self.life {
-            Life::Open(member) if member.kept.is_none() => member.reader.room(),
+            Life::Open(member) if member.kept.is_none() => member.reader.room(waiting),
             _ => None,
         }
     }

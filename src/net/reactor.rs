@@ -47,6 +47,8 @@ pub(super) const LISTENERS: usize = usize::MAX - 2;
 /// Bytes read at a time, from whichever link: a message of 64 KiB comes in one read, and is not put
 /// together.
 const SCRATCH_BYTES: usize = 128 << 10;
+/// Bytes of which a read that puts them where they are needed counts as one more.
+const FILL_BYTES: usize = 1 << 20;
 /// Reads of one link in a turn.
 const READS: usize = 4;
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
@@ -352,7 +354,7 @@ impl Reactor {
                 wish => match if entry.secured {
                     self.read_secured(link)
                 } else if wish == Wish::Fill
-                    && let Some(room) = self.server.room(link)
+                    && let Some(room) = self.server.room(link, entry.waiting())
                 {
                     entry.fill(room)
                 } else {
@@ -365,7 +367,7 @@ impl Reactor {
                     }
                     Reading::Filled(n) => {
                         self.bytes[0] += n as u64;
-                        reads += n / SCRATCH_BYTES;
+                        reads += n / FILL_BYTES;
                         self.server.handle(Input::Filled { link, bytes: n }, self.now);
                     }
                     Reading::Inner => {}

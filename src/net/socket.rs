@@ -146,6 +146,16 @@ impl Socket {
         })
     }
 
+    /// Bytes that have arrived and were not read.
+    pub(super) fn waiting(&self) -> usize {
+        let waiting = match &self.stream {
+            Stream::Unmade => return 0,
+            Stream::Tcp(stream) => rustix::io::ioctl_fionread(stream),
+            Stream::Unix(stream) => rustix::io::ioctl_fionread(stream),
+        };
+        waiting.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
     /// Reads once, behind what a buffer has, as much as that has capacity for.
     pub(super) fn fill(&mut self, room: &mut Vec<u8>) -> Reading {
         let most = room.capacity() - room.len();

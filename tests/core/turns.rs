@@ -283,7 +283,7 @@ fn the_rest_of_a_large_message_is_put_where_it_is_put_together_and_comes_back() 
     assert_eq!(world.server.wish(link), Wish::Fill);
     let now = world.now();
     let mut rest = rest;
-    while let Some(room) = world.server.room(link) {
+    while let Some(room) = world.server.room(link, 0) {
         let len = rest.len().min(room.capacity() - room.len()).min(10_001);
         room.extend_from_slice(&rest[..len]);
         rest = &rest[len..];

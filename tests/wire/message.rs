@@ -96,7 +96,7 @@ fn fill(reader: &mut Reader, bytes: &[u8]) -> usize {
     if !reader.wants_room() {
         return 0;
     }
-    let Some(room) = reader.room() else { return 0 };
+    let Some(room) = reader.room(0) else { return 0 };
     let filled = bytes.len().min(room.capacity() - room.len());
     room.extend_from_slice(&bytes[..filled]);
     filled

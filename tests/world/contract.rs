@@ -123,7 +123,7 @@ impl World {
         if self.server.wish(link) != Wish::Fill {
             return 0;
         }
-        let Some(room) = self.server.room(link) else { return 0 };
+        let Some(room) = self.server.room(link, 0) else { return 0 };
         let filled = bytes.len().min(room.capacity() - room.len());
         room.extend_from_slice(&bytes[..filled]);
         self.handle(Input::Filled { link, bytes: filled });

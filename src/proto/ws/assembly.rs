@@ -6,6 +6,9 @@ use super::deflate::Inflating;
 use super::frame::{ProtocolError, unmask};
 use super::message::{Event, Kind, ROOM_BYTES};
 
+/// Bytes that are unmasked and judged while they are in the cache; the mask begins anew with each.
+const BLOCK_BYTES: usize = 32 << 10;
+
 /// A message that arrives in pieces.
 #[derive(Debug)]
 pub(super) struct Assembly {
@@ -59,14 +62,17 @@ impl Assembly {
             self.data.reserve_exact(room - self.data.len());
         }
         self.data.extend_from_slice(piece);
-        self.judge()
+        self.judge(self.data.len())
     }
 
-    /// Room for what is to come of a frame, of which `rest` bytes are; none where more would fit in.
-    pub(super) fn make_room(&mut self, rest: usize) -> Option<&mut Vec<u8>> {
+    /// Room for what is to come of a frame, of which `rest` bytes are, and `waiting` of them have
+    /// arrived already; none where more would fit in.
+    pub(super) fn make_room(&mut self, rest: usize, waiting: usize) -> Option<&mut Vec<u8>> {
         let len = self.data.len();
         if self.data.capacity() - len < ROOM_BYTES {
-            self.data.reserve_exact(len.min(rest));
+            let more = len.max(waiting);
+            let all = rest <= more.saturating_add(ROOM_BYTES);
+            self.data.reserve_exact(if all { rest } else { more });
         }
         let room = self.data.capacity() - len;
         (ROOM_BYTES..=rest).contains(&room).then_some(&mut self.data)
@@ -85,21 +91,24 @@ impl Assembly {
         mask: Option<[u8; 4]>,
         at: usize,
     ) -> Result<u64, ProtocolError> {
-        let filled = &mut self.data[self.taken..];
-        debug_assert!(filled.len() as u64 <= rest, "more was filled in than there was room");
-        if let Some(mask) = mask {
-            unmask(filled, mask, at);
+        let len = self.data.len();
+        let filled = (len - self.taken) as u64;
+        debug_assert!(filled <= rest, "more was filled in than there was room");
+        while self.taken < len {
+            let next = len.min(self.taken + BLOCK_BYTES);
+            if let Some(mask) = mask {
+                unmask(&mut self.data[self.taken..next], mask, at);
+            }
+            self.judge(next)?;
         }
-        let taken = filled.len() as u64;
-        self.judge()?;
-        Ok(taken)
+        Ok(filled)
     }
 
-    /// All of `data` is taken, text when it is UTF-8 so far.
-    fn judge(&mut self) -> Result<(), ProtocolError> {
-        self.taken = self.data.len();
+    /// What is before `end` is taken, text when it is UTF-8 so far.
+    fn judge(&mut self, end: usize) -> Result<(), ProtocolError> {
+        self.taken = end;
         if self.kind == Kind::Text {
-            self.valid += match simdutf8::compat::from_utf8(&self.data[self.valid..]) {
+            self.valid += match simdutf8::compat::from_utf8(&self.data[self.valid..end]) {
                 Ok(text) => text.len(),
                 Err(error) if error.error_len().is_none() => error.valid_up_to(),
                 Err(_) => return Err(ProtocolError::TextNotUtf8),

@@ -7,7 +7,7 @@
 //! - What arrived whole is handed on where it lies, unmasked in place, not copied. Only what is
 //!   incomplete at the end of a read is kept, in one box that exists only meanwhile.
 //! - Memory follows the bytes that have arrived, never a length that was declared: what is held
-//!   of a message is at most twice what arrived of it, and at most its limit.
+//!   of a message is at most 4 KiB more than twice what arrived of it, and at most its limit.
 //! - The rest of a large message can be put where it is put together, behind what has arrived of it,
 //!   and is unmasked there: [`Reader::room`].
 //! - A declared length is judged when its header is complete, text when its bytes arrive, so a
@@ -153,13 +153,14 @@ impl Reader {
     }
 
     /// Where the message under way is put together: what arrives next may be appended to that, as
-    /// much as there is capacity for, which is less than is to come of its frame. Then
-    /// [`Reader::next`] is called, with no input.
-    pub fn room(&mut self) -> Option<&mut Vec<u8>> {
+    /// much as there is capacity for, which is no more than is to come of its frame. Then
+    /// [`Reader::next`] is called, with no input. `waiting` bytes are known to have arrived; the room
+    /// is for them, or as large as what has been taken of the message.
+    pub fn room(&mut self, waiting: usize) -> Option<&mut Vec<u8>> {
         let partial = self.0.as_deref_mut()?;
         let rest = partial.rest();
         let message = partial.message.as_mut().filter(|_| rest >= ROOM_BYTES)?;
-        message.make_room(rest)
+        message.make_room(rest, waiting)
     }
 
     /// Bytes of memory that it holds of what is incomplete, which is what grows.
