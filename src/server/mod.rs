@@ -215,10 +215,10 @@ impl Server {
         }
     }
 
-    /// Where a link whose wish is [`Wish::Fill`] has room for what arrives next: that is appended, up
-    /// to its capacity, and said with [`Input::Filled`] before anything else is. `waiting` is how
-    /// many bytes the kernel is known to have for the link, or 0. `None` when there is no room, and
-    /// the link is to be read as if its wish were [`Wish::Read`].
+    /// Where a link whose wish is [`Wish::Fill`] has room for what arrives next: that is appended,
+    /// up to its capacity, and said with [`Input::Filled`] before anything else is. `waiting` is
+    /// how many bytes the kernel is known to have for the link, or 0. `None` when there is no room,
+    /// and the link is to be read as if its wish were [`Wish::Read`].
     pub fn room(&mut self, link: LinkId, waiting: usize) -> Option<&mut Vec<u8>> {
         self.table.conn(link)?.room(waiting)
     }

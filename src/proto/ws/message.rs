@@ -8,8 +8,8 @@
 //!   incomplete at the end of a read is kept, in one box that exists only meanwhile.
 //! - Memory follows the bytes that have arrived, never a length that was declared: what is held
 //!   of a message is at most 4 KiB more than twice what arrived of it, and at most its limit.
-//! - The rest of a large message can be put where it is put together, behind what has arrived of it,
-//!   and is unmasked there: [`Reader::room`].
+//! - The rest of a large message can be put behind what has arrived of it, and is unmasked there:
+//!   [`Reader::room`].
 //! - A declared length is judged when its header is complete, text when its bytes arrive, so a
 //!   peer that errs is told inside the frame.
 //! - The events, and the error that ends them, are the same however the bytes were cut.
@@ -27,8 +27,8 @@ use super::deflate::{self, Inflater, Window};
 use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, may_be_sent, unmask};
 use super::skim::Skim;
 
-/// Bytes of which less is received together with what comes behind it, and copied: what has come of a
-/// message, what is to come, and what there is room for.
+/// Bytes of which less is received together with what comes behind it, and copied: what has come of
+/// a message, what is to come, and what there is room for.
 pub(super) const ROOM_BYTES: usize = 4 << 10;
 
 /// What a peer may send; shared by all conns to which the same applies, so none of them keeps it.
@@ -154,8 +154,8 @@ impl Reader {
 
     /// Where the message under way is put together: what arrives next may be appended to that, as
     /// much as there is capacity for, which is no more than is to come of its frame. Then
-    /// [`Reader::next`] is called, with no input. `waiting` bytes are known to have arrived; the room
-    /// is for them, or as large as what has been taken of the message.
+    /// [`Reader::next`] is called, with no input. `waiting` bytes are known to have arrived; there
+    /// is room for them, or for as much as has been taken of the message.
     pub fn room(&mut self, waiting: usize) -> Option<&mut Vec<u8>> {
         let partial = self.0.as_deref_mut()?;
         let rest = partial.rest();
