@@ -3,7 +3,8 @@
 //! One single-threaded epoll process holds every browser connection; the application pushes to the
 //! browsers by publishing to Redis, or to a broker embedded here. In scope: WebSockets, what they
 //! may hear and say, and the way to and from the broker; and to pass on to the application the
-//! requests that are for it. Out of scope: to answer those.
+//! requests that are for it, or to tell it of them where it is in the same process. Out of scope: to
+//! answer those.
 //!
 //! # A WebSocket server of one's own
 //!
@@ -34,6 +35,11 @@
 //!   handshakes. Several endpoints, each with a receiver of its own, and the relay are served
 //!   together ([`Sockets::serve_all`]).
 //! * A [`SharedArea`] has bytes of which every conn that follows it is sent the latest.
+//! * Plain HTTP below an endpoint's path is the application's too, if its [`PlainRequests`] say so:
+//!   each request is a [`SocketEvent::Request`], answered with [`Sender::respond`].
+//! * The relay's conns can have their channels decided by the application: each is a
+//!   [`SocketEvent::Joining`], answered with [`Sender::grant`] or [`Sender::refuse`], and a
+//!   [`SocketEvent::Released`] at its end.
 //! * A conn can hear channels of the broker, the embedded one or Redis ([`Sender::subscribe`]):
 //!   what is published there goes to it without the application.
 //!
@@ -130,6 +136,7 @@ pub use access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
 pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
 pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
+pub use browser::deciding::{Channels, Wanted};
 pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent};
 pub use browser::settings::{CompressionFor, Refuse, Settings};
 pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher, RedisTls};

@@ -184,7 +184,7 @@ impl Server {
             }
         }
         let Some(names) = conn.join(link, &mut self.cx) else { return };
-        self.relay.subscribe(link, conn, &names, |new| self.broker.subscribe(vec![new], now_ms));
+        self.relay.subscribe(link, conn, names, |new| self.broker.subscribe(vec![new], now_ms));
         self.ask_for_stored();
         self.cx.metrics.channels = self.relay.hub.len() as u64;
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
@@ -211,6 +211,9 @@ impl Server {
             self.met(network);
         }
         self.cx.encoder.forget(link.index);
+        if let Some(released) = left.released {
+            released.tell(link, self.relay.heard_by(link), &mut self.cx);
+        }
         let now_ms = self.cx.now.mono_ms;
         self.relay.leave(link, |name, confirmed| self.broker.unsubscribe(name, confirmed, now_ms));
         self.cx.metrics.channels = self.relay.hub.len() as u64;
