@@ -5,7 +5,7 @@ use tracing::level_filters::LevelFilter;
 use crate::access::channel::Allow;
 use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Who;
-use crate::broker::{BrokerKind, RedisSettings};
+use crate::broker::{BrokerKind, HistoryRules, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::net::TlsUses;
 use crate::server;
@@ -232,6 +232,9 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
+        let HistoryRules { prefix, rules } = &mut self.settings.history;
+        prefix.clone_from(&self.settings.prefix);
+        rules.extend(file.histories.iter().map(|(rule, _)| rule.clone()));
         let (shown, expired) = self.tls.finish(&self.listen)?;
         warnings.extend(expired);
         let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);

@@ -93,7 +93,7 @@ impl Reactor {
         });
     }
 
-    /// Keeps those that are so.
+    /// HistorySize those that are so.
     fn keep_listeners(&mut self, so: impl Fn(&Listener) -> bool) {
         for mut listener in std::mem::take(&mut self.listeners) {
             if !so(&listener) {

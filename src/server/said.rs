@@ -25,6 +25,8 @@ pub(super) struct Said {
     pub evicted: SaidOnce,
     pub strangers: SaidOnce,
     pub unrouted: SaidOnce,
+    pub braces: SaidOnce,
+    pub forgotten: SaidOnce,
     pub control: SaidOnce,
 }
 

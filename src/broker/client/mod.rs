@@ -10,17 +10,19 @@
 //!   a client that goes on asking without reading is done with;
 //! * everything that it may make grow has a limit.
 //!
-//! `commands` is the table of commands, `keys` is about what is stored, `hearing` about
-//! subscriptions, `about` about who is who.
+//! `commands` is the table of commands, `keys` is about what is stored, `streams` about
+//! histories, `hearing` about subscriptions, `about` about who is who.
 
 mod about;
 mod commands;
 mod hearing;
 mod keys;
+mod streams;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::history::Offset;
 use super::local::Local;
 use crate::link::{Now, Wish};
 use crate::proto::resp::reply::{self, Version};
@@ -28,6 +30,7 @@ use crate::proto::resp::request::{RequestError, Requests};
 use commands::{Command, Wrong};
 use hearing::{Hearing, NameSet};
 pub(crate) use keys::matching;
+use streams::Added;
 
 /// Bytes that may wait to be sent while further commands are taken.
 const RESTS_AT: usize = 1 << 20;
@@ -75,6 +78,8 @@ pub enum Step {
         channel: Arc<[u8]>,
         /// What.
         payload: Arc<[u8]>,
+        /// Where it stands in the channel's history, if this client has put it there.
+        recorded: Option<Offset>,
     },
     /// It asks who hears what; then [`RespClient::told`] is to be called.
     PubSub(PubSub),
@@ -117,6 +122,7 @@ struct Session {
     transaction: Option<Transaction>,
     /// Names, and which revision of each was watched.
     watched: Vec<(Vec<u8>, Option<u64>)>,
+    added: Added,
     executing: VecDeque<Vec<Vec<u8>>>,
     /// Bytes of those.
     undone: usize,
@@ -154,6 +160,7 @@ impl RespClient {
                 hearing: Hearing::default(),
                 transaction: None,
                 watched: Vec::new(),
+                added: Added::default(),
                 executing: VecDeque::new(),
                 undone: 0,
                 out: Vec::new(),
@@ -216,7 +223,7 @@ impl RespClient {
         !session.over && (kept || self.is_executing())
     }
 
-    /// Keeps bytes for later. A client that has sent far more than it has read is done with.
+    /// HistorySize bytes for later. A client that has sent far more than it has read is done with.
     pub fn keep(&mut self, bytes: &[u8]) {
         if self.requests.kept_bytes() + bytes.len() > self.max_kept {
             self.session.over = true;
@@ -393,7 +400,10 @@ impl Session {
                 return match keys::check_name(args[1])
                     .and_then(|()| keys::check_value(args[2], self.max_message))
                 {
-                    Ok(()) => Step::Publish { channel: args[1].into(), payload: args[2].into() },
+                    Ok(()) => {
+                        let recorded = self.added.take(args[1], args[2], local, now_ms);
+                        Step::Publish { channel: args[1].into(), payload: args[2].into(), recorded }
+                    }
                     Err(wrong) => self.fail(&wrong),
                 };
             }
@@ -443,7 +453,10 @@ impl Session {
             }
             _ => {
                 let asked = keys::Asked { command, args, now, max_value: self.max_message };
-                keys::answer(&asked, local.store(now_ms), out, version)
+                match streams::is_asked(command, args, local, now_ms) {
+                    true => streams::answer(&asked, &mut self.added, local, out, version),
+                    false => keys::answer(&asked, local.store(now_ms), out, version),
+                }
             }
         };
         if let Err(wrong) = done {

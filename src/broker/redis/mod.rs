@@ -260,7 +260,7 @@ impl Redis {
         std::mem::take(&mut self.kept)
     }
 
-    /// Keeps bytes for the next turn.
+    /// HistorySize bytes for the next turn.
     pub fn keep(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
     }
