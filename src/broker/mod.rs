@@ -191,10 +191,17 @@ pub enum Notice {
         /// Why, in the broker's words.
         reason: String,
     },
+    /// A message was published and is not in its channel's history.
+    Unrecorded {
+        /// Why, in the broker's words.
+        reason: String,
+    },
     /// The server answers, after it was in no state to.
     Well,
     /// It stores messages, after it did not.
     Stores,
+    /// It records messages, after it did not.
+    Records,
     /// What browsers publish goes to a replica.
     Replica,
     /// It does so no more: that has become a master.
@@ -263,7 +270,7 @@ impl Broker {
         match self {
             _ if rules.is_empty() => {}
             Broker::Local(local) => local.keep_histories(rules, limit),
-            Broker::Redis(_) => {}
+            Broker::Redis(redis) => redis.keep_histories(rules),
         }
     }
 

@@ -215,7 +215,7 @@ fn cost(channel: &[u8]) -> usize {
 /// When what has that much kept is forgotten after a message.
 fn expires_ms(keeps: HistorySize, now: Now) -> u64 {
     // One that never expires could not be told from one that has just begun.
-    now.mono_ms.saturating_add(keeps.seconds.saturating_mul(1000)).min(u64::MAX - 1)
+    now.mono_ms.saturating_add(keeps.ms()).min(u64::MAX - 1)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! L1: which channels have a history, and under which names their last messages are kept.
 //!
 //! A history is a stream of Redis: an entry for each message, the oldest first, with the one field
-//! [`FIELD`]. `kept` has those of the embedded broker. It knows channels by name; not who hears
+//! [`FIELD`]. `kept` has those of the embedded broker, `script` is how Redis is asked. It knows channels by name; not who hears
 //! them, nor how a Redis is reached. Its rules:
 //! * the first rule that fits a channel decides; a channel that none fits costs nothing;
 //! * the stream of a channel is named after it, with the channel in braces: so it lies in the
@@ -10,6 +10,7 @@
 
 mod kept;
 mod offset;
+pub(crate) mod script;
 
 pub(crate) use kept::Histories;
 pub(crate) use offset::{Bound, Offset};
@@ -51,6 +52,13 @@ pub struct HistoryRules {
     pub prefix: String,
     /// The rules.
     pub rules: Vec<HistoryRule>,
+}
+
+impl HistorySize {
+    /// The time in milliseconds.
+    pub(crate) fn ms(self) -> u64 {
+        self.seconds.saturating_mul(1000)
+    }
 }
 
 impl HistoryRule {
@@ -117,6 +125,11 @@ impl HistoryRules {
         };
         self.rules.iter().find(fits).map(|rule| rule.keeps)
     }
+}
+
+/// The name of the stream with the history of a channel.
+pub(crate) fn stream_of(channel: &str) -> String {
+    format!("{PREFIX}{{{channel}}}")
 }
 
 /// The channel whose history a stream of that name has, if it is such a name.
@@ -187,8 +200,9 @@ mod tests {
 
     #[test]
     fn a_stream_is_named_after_its_channel() {
-        let name = b"wsloop:history:{broadcast:chat/42}";
-        assert_eq!(channel_of(name), Some(&b"broadcast:chat/42"[..]));
+        let name = stream_of("broadcast:chat/42");
+        assert_eq!(name, "wsloop:history:{broadcast:chat/42}");
+        assert_eq!(channel_of(name.as_bytes()), Some(&b"broadcast:chat/42"[..]));
         for name in ["wsloop:history:broadcast:a", "wsloop:history:{a", "{a}", ""] {
             assert_eq!(channel_of(name.as_bytes()), None, "{name}");
         }
