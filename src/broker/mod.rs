@@ -10,8 +10,7 @@
 //!
 //! A RESP client is a Redis client of the embedded broker: an application that publishes, or
 //! somebody who looks around. `client` is about one of them, `store` about what they and the conns
-//! have stored, `glob` about their patterns, `history` about channels of which the last messages are
-//! kept.
+//! have stored, `glob` about their patterns, `history` about channels whose last messages are kept.
 
 pub(crate) mod client;
 mod glob;

@@ -15,7 +15,7 @@ impl Conn {
         self.speaker().and_then(|member| member.kept.take())
     }
 
-    /// HistorySize what it has sent for its next go.
+    /// Keeps what it has sent for its next go.
     pub(crate) fn keep(&mut self, kept: Box<Kept>) {
         if let Some(member) = self.speaker() {
             member.kept = Some(kept);

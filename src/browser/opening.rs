@@ -388,7 +388,7 @@ impl Conn {
         }
     }
 
-    /// HistorySize what a conn sends behind its head until its 101 has gone out.
+    /// Keeps what a conn sends behind its head until its 101 has gone out.
     pub(super) fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let begun = match &mut self.life {
             Life::Asking(asking) => &mut asking.begun,

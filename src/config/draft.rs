@@ -5,7 +5,7 @@ use tracing::level_filters::LevelFilter;
 use crate::access::channel::Allow;
 use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Who;
-use crate::broker::{BrokerKind, HistoryRules, RedisSettings};
+use crate::broker::{BrokerKind, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::net::TlsUses;
 use crate::server;
@@ -20,7 +20,7 @@ use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
 use super::workers::Workers;
-use super::{Config, Resp, front, machine, pages, running, values};
+use super::{Config, Resp, front, keeping, machine, pages, running, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
@@ -232,9 +232,7 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
-        let HistoryRules { prefix, rules } = &mut self.settings.history;
-        prefix.clone_from(&self.settings.prefix);
-        rules.extend(file.histories.iter().map(|(rule, _)| rule.clone()));
+        keeping::finish(&mut self.settings, file.histories.iter().map(|(rule, _)| rule));
         let (shown, expired) = self.tls.finish(&self.listen)?;
         warnings.extend(expired);
         let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);

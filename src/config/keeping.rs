@@ -7,6 +7,7 @@ use super::table::Takes::{Bytes, Entries};
 use super::table::{Flag, Takes};
 use super::values::{self, LONGEST_EXPIRE_S};
 use crate::broker::HistoryRule;
+use crate::browser::settings::Settings;
 
 pub(super) const EXPIRE: Flag<ServerDraft> = Flag {
     name: "expire",
@@ -45,3 +46,9 @@ pub(super) const HISTORY_LIMIT: Flag<ServerDraft> = Flag {
     default: Value("64MiB"),
     help: "Most bytes of all histories, in the embedded broker",
 };
+
+/// Adds the rules of the file, for the channels of this server's prefix.
+pub(super) fn finish<'r>(settings: &mut Settings, rules: impl Iterator<Item = &'r HistoryRule>) {
+    settings.history.prefix.clone_from(&settings.prefix);
+    settings.history.rules.extend(rules.cloned());
+}

@@ -159,7 +159,7 @@ impl Outbox {
         dropped
     }
 
-    /// HistorySize of each label only the last frame, besides one that is started, and all that have no
+    /// Keeps of each label only the last frame, besides one that is started, and all that have no
     /// label. Returns how many frames were dropped.
     pub(crate) fn keep_latest(&mut self) -> usize {
         let mut seen = Vec::new();
@@ -213,7 +213,7 @@ impl Outbox {
         self.give_up(|_, _| None)
     }
 
-    /// HistorySize what `keep` makes of each entry, from the last to the first, and the rest of a frame
+    /// Keeps what `keep` makes of each entry, from the last to the first, and the rest of a frame
     /// that is started; what is behind that frame in its run is an entry of its own. Returns how
     /// many frames were dropped.
     fn give_up(&mut self, mut keep: impl FnMut(Entry, Option<Label>) -> Option<Entry>) -> usize {

@@ -93,7 +93,7 @@ impl Reactor {
         });
     }
 
-    /// HistorySize those that are so.
+    /// Keeps those that are so.
     fn keep_listeners(&mut self, so: impl Fn(&Listener) -> bool) {
         for mut listener in std::mem::take(&mut self.listeners) {
             if !so(&listener) {

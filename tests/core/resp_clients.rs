@@ -64,7 +64,7 @@ fn who_is_who() {
         > CLIENT ID
         :1
         > COMMAND COUNT
-        :42
+        :45
         > COMMAND DOCS
         *0
         > COMMAND

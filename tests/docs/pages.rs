@@ -10,11 +10,12 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 16] = [
+const FOLLOWED: [&str; 17] = [
     "access.md",
     "channels.md",
     "clients.md",
     "flags.md",
+    "history.md",
     "htmx.md",
     "library.md",
     "one-port.md",

@@ -10,14 +10,16 @@
 //!   a client that goes on asking without reading is done with;
 //! * everything that it may make grow has a limit.
 //!
-//! `commands` is the table of commands, `keys` is about what is stored, `streams` about
-//! histories, `hearing` about subscriptions, `about` about who is who.
+//! `commands` is the table of commands, `transactions` about those between MULTI and EXEC, `keys`
+//! about what is stored, `streams` about histories, `hearing` about subscriptions, `about` about
+//! who is who.
 
 mod about;
 mod commands;
 mod hearing;
 mod keys;
 mod streams;
+mod transactions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use commands::{Command, Wrong};
 use hearing::{Hearing, NameSet};
 pub(crate) use keys::matching;
 use streams::Added;
+use transactions::Transaction;
 
 /// Bytes that may wait to be sent while further commands are taken.
 const RESTS_AT: usize = 1 << 20;
@@ -132,14 +135,6 @@ struct Session {
     over: bool,
 }
 
-/// Commands between MULTI and EXEC.
-#[derive(Debug, Default)]
-struct Transaction {
-    commands: VecDeque<Vec<Vec<u8>>>,
-    bytes: usize,
-    broken: bool,
-}
-
 impl RespClient {
     /// A RESP client that has just come, under a number of its own. A message may have
     /// `max_message` bytes. With a password nothing is done before it is said.
@@ -223,7 +218,7 @@ impl RespClient {
         !session.over && (kept || self.is_executing())
     }
 
-    /// HistorySize bytes for later. A client that has sent far more than it has read is done with.
+    /// Keeps bytes for later. A client that has sent far more than it has read is done with.
     pub fn keep(&mut self, bytes: &[u8]) {
         if self.requests.kept_bytes() + bytes.len() > self.max_kept {
             self.session.over = true;
@@ -377,35 +372,12 @@ impl Session {
         Step::Done
     }
 
-    /// Does a command of the transaction, which has been found before.
-    fn execute(&mut self, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
-        if self.executing.is_empty() {
-            self.undone = 0;
-        }
-        if self.unsent().len() > MAX_MANY {
-            (self.over, self.executing, self.undone) = (true, VecDeque::new(), 0);
-            return Step::Idle;
-        }
-        match commands::find(args) {
-            Ok(command) => self.run(command, args, local, now),
-            Err(wrong) => self.fail(&wrong),
-        }
-    }
-
     fn run(&mut self, command: Command, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
         let now_ms = now.mono_ms;
         let (out, version) = (&mut self.out, self.version);
         let done = match command {
-            Command::Publish => {
-                return match keys::check_name(args[1])
-                    .and_then(|()| keys::check_value(args[2], self.max_message))
-                {
-                    Ok(()) => {
-                        let recorded = self.added.take(args[1], args[2], local, now_ms);
-                        Step::Publish { channel: args[1].into(), payload: args[2].into(), recorded }
-                    }
-                    Err(wrong) => self.fail(&wrong),
-                };
+            Command::Publish | Command::Eval | Command::EvalSha => {
+                return self.publish(command, args, local, now);
             }
             Command::Subscribe
             | Command::PSubscribe
@@ -448,6 +420,7 @@ impl Session {
                 Err(wrong) => Err(wrong),
             },
             Command::Auth => self.auth(args),
+            Command::Script => streams::script(args, out),
             Command::Echo | Command::Select | Command::Describe => {
                 about::answer(command, args, out, version)
             }
@@ -465,34 +438,14 @@ impl Session {
         Step::Done
     }
 
-    /// The end of a transaction: its commands are done from the next step on, and nothing else
-    /// before them.
-    fn exec(&mut self, local: &mut Local, now_ms: u64) -> Step {
-        let Some(transaction) = self.transaction.take() else { return Step::Done };
-        let store = local.store(now_ms);
-        let watched = std::mem::take(&mut self.watched);
-        let changed = watched.iter().any(|(name, revision)| store.revision(name) != *revision);
-        if transaction.broken {
-            return self.fail(&Wrong::Aborted);
-        } else if changed {
-            reply::null_array(&mut self.out, self.version);
-        } else {
-            reply::array(&mut self.out, transaction.commands.len());
-            (self.executing, self.undone) = (transaction.commands, transaction.bytes);
-        }
-        Step::Done
-    }
-
-    fn watch(&mut self, names: &[&[u8]], local: &mut Local, now_ms: u64) -> Result<(), Wrong> {
-        let bytes = self.watched.iter().map(|(name, _)| name.len() + OVERHEAD);
-        if bytes.chain(names.iter().map(|name| name.len() + OVERHEAD)).sum::<usize>() > ROOM {
-            return Err(Wrong::TooMuch);
-        }
-        let store = local.store(now_ms);
-        let revisions = names.iter().map(|name| (name.to_vec(), store.revision(name)));
-        self.watched.extend(revisions);
-        reply::status(&mut self.out, "OK");
-        Ok(())
+    /// PUBLISH, or the script that does it and more.
+    fn publish(&mut self, command: Command, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
+        let asked = keys::Asked { command, args, now, max_value: self.max_message };
+        let step = match command {
+            Command::Publish => streams::publish(&asked, &mut self.added, local),
+            _ => streams::evaluate(&asked, local),
+        };
+        step.unwrap_or_else(|wrong| self.fail(&wrong))
     }
 
     fn fail(&mut self, wrong: &Wrong) -> Step {

@@ -1,14 +1,15 @@
 //! The histories of channels, in the commands of Redis for streams.
 //!
 //! A stream is there for each channel that a rule fits, and for nothing else. XADD puts a message
-//! into it, which the PUBLISH that follows has live and does not record once more; how many are
-//! kept and for how long is what the rule says, whatever the client does.
+//! into it, which the PUBLISH that follows has live and does not record once more, and one script
+//! does both. How many are kept and for how long is what the rule says, whatever the client does.
 
 use std::collections::VecDeque;
 
-use super::commands::{Command, Wrong};
+use super::commands::{self, Command, Wrong};
 use super::keys::{self, Asked};
-use super::{MAX_MANY, OVERHEAD};
+use super::{MAX_MANY, OVERHEAD, Step};
+use crate::broker::history::script::SCRIPT;
 use crate::broker::history::{Bound, FIELD, Histories, Offset, PREFIX, channel_of};
 use crate::broker::local::Local;
 use crate::proto::resp::reply::{self, Version};
@@ -22,7 +23,7 @@ pub(super) struct Added(VecDeque<Offset>);
 
 impl Added {
     /// Takes the entry that is the message which is published now, if there is one.
-    pub(super) fn take(
+    fn take(
         &mut self,
         channel: &[u8],
         payload: &[u8],
@@ -109,6 +110,65 @@ pub(super) fn answer(
     Ok(())
 }
 
+/// PUBLISH: of what the client has added, or of something new.
+pub(super) fn publish(
+    asked: &Asked<'_>,
+    added: &mut Added,
+    local: &mut Local,
+) -> Result<Step, Wrong> {
+    let (channel, payload) = (asked.args[1], asked.args[2]);
+    keys::check_name(channel)?;
+    keys::check_value(payload, asked.max_value)?;
+    let recorded = added.take(channel, payload, local, asked.now.mono_ms);
+    Ok(Step::Publish { channel: channel.into(), payload: payload.into(), recorded })
+}
+
+/// EVAL and EVALSHA of the one script that there is.
+pub(super) fn evaluate(asked: &Asked<'_>, local: &mut Local) -> Result<Step, Wrong> {
+    match asked.command {
+        Command::Eval if !is_script(asked.args[1]) => return Err(Wrong::Script),
+        Command::EvalSha if !is_hash(asked.args[1]) => return Err(Wrong::NoScript),
+        _ => {}
+    }
+    let [_, _, b"1", name, channel, payload, messages, ms] = asked.args else {
+        return Err(Wrong::ScriptWords);
+    };
+    if stream(name)? != *channel || keys::integer(messages)? < 1 || keys::integer(ms)? < 1 {
+        return Err(Wrong::ScriptWords);
+    }
+    let histories = local.histories(asked.now.mono_ms).ok_or(Wrong::NoHistory)?;
+    let recorded = Some(record(asked, histories, channel, payload)?);
+    Ok(Step::Publish { channel: (*channel).into(), payload: (*payload).into(), recorded })
+}
+
+/// SCRIPT: says the hash of the one that there is.
+pub(super) fn script(args: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Wrong> {
+    match (args[1].to_ascii_lowercase().as_slice(), &args[2..]) {
+        (b"load", [text]) if is_script(text) => reply::bulk(out, hash(text).as_bytes()),
+        (b"load", [_]) => return Err(Wrong::Script),
+        (b"exists", hashes) => {
+            reply::array(out, hashes.len());
+            hashes.iter().for_each(|hash| reply::integer(out, i64::from(is_hash(hash))));
+        }
+        _ => return Err(Wrong::UnknownPart("SCRIPT", commands::printable(args[1]))),
+    }
+    Ok(())
+}
+
+/// Whether it is the script, however its file ends.
+fn is_script(text: &[u8]) -> bool {
+    text.trim_ascii() == SCRIPT.as_bytes().trim_ascii()
+}
+
+fn is_hash(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    [SCRIPT, SCRIPT.trim_end()].iter().any(|script| hash(script.as_bytes()).as_bytes() == text)
+}
+
+fn hash(script: &[u8]) -> String {
+    sha1_smol::Sha1::from(script).digest().to_string()
+}
+
 /// The channel of a stream.
 fn stream(name: &[u8]) -> Result<&[u8], Wrong> {
     channel_of(name).ok_or(Wrong::NoStream)
@@ -140,9 +200,18 @@ fn add(asked: &Asked<'_>, histories: &mut Histories) -> Result<Offset, Wrong> {
     if *field != FIELD || payload.is_empty() {
         return Err(Wrong::Entry);
     }
+    record(asked, histories, channel, payload)
+}
+
+fn record(
+    asked: &Asked<'_>,
+    histories: &mut Histories,
+    channel: &[u8],
+    payload: &[u8],
+) -> Result<Offset, Wrong> {
     keys::check_name(channel)?;
     keys::check_value(payload, asked.max_value)?;
-    histories.record(channel, (*payload).into(), asked.now).ok_or(Wrong::NoRule)
+    histories.record(channel, payload.into(), asked.now).ok_or(Wrong::NoRule)
 }
 
 /// XRANGE and XREVRANGE: the entries between two places.

@@ -1,8 +1,8 @@
 //! L1: which channels have a history, and under which names their last messages are kept.
 //!
 //! A history is a stream of Redis: an entry for each message, the oldest first, with the one field
-//! [`FIELD`]. `kept` has those of the embedded broker, `script` is how Redis is asked. It knows channels by name; not who hears
-//! them, nor how a Redis is reached. Its rules:
+//! [`FIELD`]. `kept` has those of the embedded broker, `script` is how Redis is asked. It knows
+//! channels by name; not who hears them, nor how a Redis is reached. Its rules:
 //! * the first rule that fits a channel decides; a channel that none fits costs nothing;
 //! * the stream of a channel is named after it, with the channel in braces: so it lies in the
 //!   channel's slot of a cluster. A channel with a brace in its name would lie elsewhere, and has

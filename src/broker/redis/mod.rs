@@ -267,7 +267,7 @@ impl Redis {
         std::mem::take(&mut self.kept)
     }
 
-    /// HistorySize bytes for the next turn.
+    /// Keeps bytes for the next turn.
     pub fn keep(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
     }

@@ -390,7 +390,7 @@ impl Session {
         self.settling.pop_front().map(|(_, conn)| conn)
     }
 
-    /// HistorySize the push of a message that is about to be published from the conn it came from.
+    /// Keeps the push of a message that is about to be published from the conn it came from.
     pub(super) fn withhold(&mut self, channel: &[u8], payload: &[u8], conn: LinkId) {
         let command = self.oldest + self.awaited.len() as u64;
         self.own.push_back(Own { command, hash: hash(channel, payload), conn });

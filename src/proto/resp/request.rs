@@ -141,7 +141,7 @@ impl Requests {
         }
     }
 
-    /// HistorySize bytes until commands are asked for again.
+    /// Keeps bytes until commands are asked for again.
     pub fn keep(&mut self, bytes: &[u8]) {
         self.kept.drain(..std::mem::take(&mut self.taken));
         self.kept.extend_from_slice(bytes);

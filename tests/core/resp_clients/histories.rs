@@ -48,6 +48,47 @@ fn whoever_publishes_and_however_a_message_is_recorded_once() {
     assert_eq!(world.ask_for(id, &format!("XLEN {STREAM}")), ":4\n");
 }
 
+/// Lines that no line of words can have are sent as arrays.
+fn command(words: &[&str]) -> String {
+    let words: String = words.iter().map(|w| format!("${}\r\n{w}\r\n", w.len())).collect();
+    format!("*{}\r\n{words}", words.matches('$').count())
+}
+
+#[test]
+fn the_script_of_the_book_records_and_publishes_and_there_is_no_other() {
+    let mut world = World::new(keeping(&["foo=9/60"]));
+    let (id, hears) = (world.connect_resp(), world.open(HEARS));
+    let script = include_str!("../../../src/broker/history/publish.lua");
+    let mut run = |words: &[&str]| {
+        world.tell(id, command(words));
+        world.answers(id)
+    };
+    let words = ["1", STREAM, CHANNEL, "one", "9", "60000"];
+    assert_eq!(run(&[&["EVAL", script][..], &words].concat()), ":1\n");
+    for text in [script, script.trim_end()] {
+        let hash = run(&["SCRIPT", "LOAD", text]);
+        let hash = hash.strip_prefix("$40\n").expect("a hash").trim_end();
+        assert_eq!(run(&[&["EVALSHA", hash][..], &words].concat()), ":1\n");
+        assert_eq!(run(&["SCRIPT", "EXISTS", hash, &"0".repeat(40)]), "*2\n:1\n:0\n");
+    }
+    let other = ["1", "wsloop:history:{broadcast:bar}", "broadcast:bar", "x", "9", "60000"];
+    for (words, expected) in [
+        (&["EVAL", "return 1", "0"][..], "-ERR the embedded broker of wsloop runs no script but"),
+        (&["SCRIPT", "LOAD", "return 1"], "-ERR the embedded broker of wsloop runs no script but"),
+        (&["SCRIPT", "KILL"], "-ERR unknown subcommand 'KILL' of SCRIPT"),
+        (&["EVALSHA", "abc", "0"], "-NOSCRIPT "),
+        (&["EVAL", script, "0"], "-ERR this script is called with 1 key"),
+        (&["EVAL", script, "1", STREAM, "broadcast:b", "x", "9", "9"], "-ERR this script is"),
+        (&["EVAL", script, "1", STREAM, CHANNEL, "x", "0", "9"], "-ERR this script is"),
+        (&[&["EVAL", script][..], &other].concat(), "-ERR no rule of --history fits"),
+    ] {
+        let answer = run(words);
+        assert!(answer.starts_with(expected), "{words:?}: {answer}");
+    }
+    assert_eq!(kept(&mut world, id, STREAM), ["one"; 3]);
+    assert_eq!(world.texts(hears), ["one"; 3]);
+}
+
 #[test]
 fn what_is_added_first_and_published_later_is_the_same_message_and_only_that_clients() {
     let mut world = World::new(keeping(&["foo=9/60"]));
