@@ -12,6 +12,7 @@ use crate::link::Frame;
 use crate::net::ReactorError;
 use crate::proto::http;
 use crate::proto::ws::frame::{self, Opcode};
+use crate::web::upstream::RequestId;
 
 /// From so many bytes on that wait for a conn it is said to be slow.
 const SLOW: usize = 64 << 10;
@@ -19,6 +20,9 @@ const SLOW: usize = 64 << 10;
 const MAX_REASON: usize = 123;
 /// Longest name of a channel.
 const MAX_CHANNEL: usize = 512;
+/// Headers of one connection, and of the length of what is sent.
+const OF_CONNECTIONS: [&str; 6] =
+    ["upgrade", "connection", "keep-alive", "content-length", "transfer-encoding", "trailer"];
 
 /// Sends to the conns of an endpoint, and closes them, from any thread. It can be cloned, and a
 /// clone lives on when the [`Sockets`](super::Sockets) have gone: then every conn is closed.
@@ -80,8 +84,10 @@ pub enum SocketsError {
     Channel,
     /// A handshake is refused with 400 to 599.
     Status(u16),
+    /// A request is answered with 200 to 599.
+    Answer(u16),
     /// This is no name of a header or sub-protocol, or its value has control characters (RFC 9110
-    /// section 5.6.2), or it is one of those that the handshake itself is made of.
+    /// section 5.6.2), or it is one of those that the server says itself.
     Header(String),
 }
 
@@ -206,22 +212,12 @@ impl Sender {
         subprotocol: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<(), SocketsError> {
-        let is_own = |name: &str| {
-            let own = ["upgrade", "connection", "content-length", "transfer-encoding"];
-            let name = name.to_ascii_lowercase();
-            own.contains(&&*name) || name.starts_with("sec-websocket-")
-        };
-        for (name, value) in headers {
-            let is_text = !value.bytes().any(|byte| byte.is_ascii_control());
-            if !http::is_token(name.as_bytes()) || !is_text || is_own(name) {
-                return Err(SocketsError::Header((*name).to_owned()));
-            }
-        }
+        let is_own =
+            |name: &str| OF_CONNECTIONS.contains(&name) || name.starts_with("sec-websocket-");
+        let headers = checked_headers(headers, is_own)?;
         if let Some(name) = subprotocol.filter(|name| !http::is_token(name.as_bytes())) {
             return Err(SocketsError::Header(name.to_owned()));
         }
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let headers = headers.iter().map(owned).collect();
         let protocol = subprotocol.map(str::to_owned);
         self.give(Order::Accept { conn, protocol, headers });
         Ok(())
@@ -234,6 +230,30 @@ impl Sender {
             return Err(SocketsError::Status(status));
         }
         self.give(Order::Refuse { conn, status, text: text.to_owned() });
+        Ok(())
+    }
+
+    /// Answers a [request](crate::SocketEvent::Request), with a status of 200 to 599, headers and a
+    /// body, which is not sent to who has asked with HEAD, nor with 204 and 304 (RFC 9110 section
+    /// 6.4.1). What concerns the connection and the length is said by the server (RFC 9110 section
+    /// 7.6.1). An answer that is too late, or is given twice, does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Answer`] for another status, [`SocketsError::Header`] for a header that
+    /// cannot be said, or that is the server's.
+    pub fn respond(
+        &self,
+        id: RequestId,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Result<(), SocketsError> {
+        if !(200..600).contains(&status) {
+            return Err(SocketsError::Answer(status));
+        }
+        let headers = checked_headers(headers, |name| OF_CONNECTIONS.contains(&name))?;
+        self.give(Order::Respond { id, status, headers, body: body.into() });
         Ok(())
     }
 
@@ -283,6 +303,22 @@ fn frame_of(message: &Message) -> Frame {
     }
 }
 
+/// Header lines that can be said; of some names, in small letters, the server says them itself.
+fn checked_headers(
+    headers: &[(&str, &str)],
+    is_own: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, String)>, SocketsError> {
+    let checked = |(name, value): &(&str, &str)| {
+        let is_text = !value.bytes().any(|byte| byte.is_ascii_control());
+        let is_sound = http::is_token(name.as_bytes()) && is_text;
+        match is_sound && !is_own(&name.to_ascii_lowercase()) {
+            true => Ok(((*name).to_owned(), (*value).to_owned())),
+            false => Err(SocketsError::Header((*name).to_owned())),
+        }
+    };
+    headers.iter().map(checked).collect()
+}
+
 fn checked_channel(channel: &str) -> Result<String, SocketsError> {
     match channel.len() {
         1..=MAX_CHANNEL => Ok(channel.to_owned()),
@@ -311,7 +347,12 @@ impl fmt::Display for SocketsError {
             SocketsError::Status(status) => {
                 write!(f, "{status} refuses nothing: use a status from 400 to 599")
             }
-            SocketsError::Header(name) => write!(f, "{name:?} cannot be said in a handshake"),
+            SocketsError::Answer(status) => {
+                write!(f, "{status} answers nothing: use a status from 200 to 599")
+            }
+            SocketsError::Header(name) => {
+                write!(f, "{name:?} is no header that can be said, or is one of the server's own")
+            }
         }
     }
 }
