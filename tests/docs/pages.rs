@@ -230,6 +230,18 @@ fn alerts_that_are_named_are_those_that_page() {
     assert_eq!(named, paging);
 }
 
+/// What records and publishes is one text, wherever it is written.
+#[test]
+fn there_is_one_script() {
+    let script = include_str!("../../src/broker/history/publish.lua");
+    for text in [
+        include_str!("../../docs/src/history.md"),
+        include_str!("../../clients/python/src/wsloop/_history.py"),
+    ] {
+        assert!(text.contains(script), "it is another there: {script}");
+    }
+}
+
 #[test]
 fn the_examples_of_the_library_are_as_they_are_tested() {
     let page = Path::new(ROOT).join("docs/src/library.md");

@@ -74,6 +74,12 @@ impl HistoryRule {
         HistoryRule::new(facility, Audience::ALL.to_vec(), HistorySize { messages, seconds })
     }
 
+    /// Reads such rules with commas between.
+    pub(crate) fn parse_list(list: &str) -> Result<Vec<Self>, String> {
+        let rules = list.split(',').filter(|rule| !rule.trim().is_empty());
+        rules.map(HistoryRule::parse).collect()
+    }
+
     /// A rule, if it makes sense.
     pub(crate) fn new(
         facility: &str,
