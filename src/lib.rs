@@ -136,6 +136,7 @@ pub use access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
 pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
 pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
+pub use broker::{HistoryRule, HistoryRules, HistorySize};
 pub use browser::deciding::{Channels, Wanted};
 pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent};
 pub use browser::settings::{CompressionFor, Refuse, Settings};

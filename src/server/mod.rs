@@ -100,7 +100,8 @@ impl Server {
             max_session: settings.max_session_size,
             publishes: settings.grants_publishing(),
         };
-        let broker = Broker::new(settings.broker.clone(), uses, seed);
+        let mut broker = Broker::new(settings.broker.clone(), uses, seed);
+        broker.keep_histories(settings.history.clone(), settings.history_limit);
         let sources = &settings.sources;
         let application = sources.auth.clone().map(Application::new);
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
