@@ -69,10 +69,12 @@
 //! 1. Say what happened: [`accept`](Server::accept) for each new connection (if
 //!    [`accepting`](Server::accepting) says so), [`handle`](Server::handle) with an [`Input`] for
 //!    everything else, and [`tick`](Server::tick) once. Before a link is read its
-//!    [`wish`](Server::wish) is asked for: [`Wish::Read`] is answered with what arrived,
-//!    [`Wish::GoOn`] with [`Input::WentOn`]; [`Wish::Later`] and whatever a budget of the loop cuts
-//!    short are offered again in the next turn, or after point 2 has been done in the midst of this
-//!    one; a link that wants to [`Wish::Rest`] is left alone until [`Output::Resume`] names it.
+//!    [`wish`](Server::wish) is asked for: [`Wish::Read`] is answered with what arrived, and so is
+//!    [`Wish::Fill`], or with [`Input::Filled`] when the loop has put that into the link's
+//!    [`room`](Server::room); [`Wish::GoOn`] is answered with [`Input::WentOn`];
+//!    [`Wish::Later`] and whatever a budget of the loop cuts short are offered again in the next
+//!    turn, or after point 2 has been done in the midst of this one; a link that wants to
+//!    [`Wish::Rest`] is left alone until [`Output::Resume`] names it.
 //! 2. Do what is to be done: call [`poll_output`](Server::poll_output) until it returns `None`. An
 //!    [`Output`] carries no bytes: at a [`Output::Flush`] the loop pulls them with
 //!    [`slices`](Server::slices) and says with [`advance`](Server::advance) how many the kernel
@@ -134,6 +136,7 @@ pub use access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
 pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
 pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
+pub use broker::{HistoryRule, HistoryRules, HistorySize};
 pub use browser::deciding::{Channels, Wanted};
 pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent};
 pub use browser::settings::{CompressionFor, Refuse, Settings};

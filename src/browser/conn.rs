@@ -362,6 +362,7 @@ impl Conn {
         match &self.life {
             Life::Open(member) if member.kept.is_some() => Wish::GoOn,
             Life::Open(member) if member.pongs >= PONGS_LIMIT => Wish::Rest,
+            Life::Open(member) if member.reader.wants_room() => Wish::Fill,
             Life::Closing(closing)
                 if closing.speaker().is_some_and(|member| member.kept.is_some()) =>
             {

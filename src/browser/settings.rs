@@ -6,7 +6,7 @@ use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Rules;
 use crate::access::proxies::Proxies;
 use crate::access::sources::Sources;
-use crate::broker::{BrokerKind, BrokerSettings};
+use crate::broker::{BrokerKind, BrokerSettings, HistoryRules};
 use crate::fanout::overflow::Overflows;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
@@ -122,6 +122,10 @@ pub struct Settings {
     pub endpoints: Vec<Endpoint>,
     /// Where requests go that are not for this server itself.
     pub front: Front,
+    /// Which channels keep their last messages.
+    pub history: HistoryRules,
+    /// Bytes that these may take in the embedded broker.
+    pub history_limit: usize,
     /// Where messages come from.
     pub broker: BrokerSettings,
 }
@@ -242,6 +246,8 @@ impl Settings {
             echo_path: None,
             endpoints: Vec::new(),
             front: Front::default(),
+            history: HistoryRules::default(),
+            history_limit: 64 << 20,
             broker: BrokerSettings {
                 expire_s: 3600,
                 kind: BrokerKind::Local { store_limit: 64 << 20 },

@@ -238,7 +238,7 @@ impl Server {
     }
 
     fn publish_to(&mut self, channel: &str, payload: &[u8]) {
-        let done = self.broker.publish(channel, payload, None, self.cx.now.mono_ms);
+        let done = self.broker.publish(channel, payload, None, self.cx.now);
         let metrics = &mut self.cx.metrics;
         match done {
             Ok(()) => metrics.publishes_total += 1,
