@@ -15,7 +15,7 @@ use super::endpoint::{Addressee, ConnId, SocketEvent};
 use super::handshake::{Pending, Request};
 use super::opening::publication;
 use super::settings::Settings;
-use crate::access::channel::Grant;
+use crate::access::channel::{Grant, Options};
 use crate::access::identity::Identity;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LinkId};
@@ -91,18 +91,20 @@ pub(super) fn asked(
     endpoint: u8,
     request: Request,
     identity: &Identity,
-    grant: Grant,
+    mut grant: Grant,
     (accepted, agreement, overflow): (Frame, Option<Agreement>, Overflow),
 ) -> Pending {
-    let Grant { subscribe: hears, publish: publishes, echo, binary, gaps, .. } = grant;
+    // Nothing is left, and so it is noted besides whose it is, which what it hears will not say.
+    grant.granted = Options::default();
+    let hears = std::mem::take(&mut grant.subscribe);
+    let publishes = std::mem::take(&mut grant.publish);
     let wanted = Wanted {
         facility: request.facility,
         options: request.options.each().map(|option| option.to_string()).collect(),
         channels: Channels { hears, hears_live: Vec::new(), publishes },
     };
     Pending {
-        // Nothing, and so it is noted besides whose it is, which what it hears will not say.
-        grant: Grant { echo, binary, gaps, ..Grant::default() },
+        grant,
         accepted,
         agreement,
         overflow,

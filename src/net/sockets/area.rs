@@ -132,6 +132,10 @@ impl SharedArea {
 
     /// An area in a file that is made anew, of so many bytes besides its sequence number, for other
     /// processes to [open](SharedArea::open).
+    ///
+    /// # Errors
+    ///
+    /// [`AreaError::File`].
     pub fn create(path: impl AsRef<Path>, size: usize) -> Result<SharedArea, AreaError> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.map_err(AreaError::File)?;
@@ -142,11 +146,19 @@ impl SharedArea {
 
     /// An area in a file that another process writes. While conns follow it, it is looked at every
     /// 16 ms.
+    ///
+    /// # Errors
+    ///
+    /// [`AreaError::File`], also for a file that is too short to be an area.
     pub fn open(path: impl AsRef<Path>) -> Result<SharedArea, AreaError> {
         SharedArea::open_with(path, FOLLOW_INTERVAL)
     }
 
     /// The same, with another interval, of at least 1 ms.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArea::open`].
     pub fn open_with(
         path: impl AsRef<Path>,
         follow_interval: Duration,
@@ -165,6 +177,10 @@ impl SharedArea {
     }
 
     /// How often it was written to. When it has changed, so has the content, or may have.
+    ///
+    /// # Errors
+    ///
+    /// [`AreaError::File`].
     pub fn version(&self) -> Result<u64, AreaError> {
         match &self.0.place {
             Place::Read(file, ..) => Ok(sequence(file)? / 2),
@@ -173,6 +189,11 @@ impl SharedArea {
     }
 
     /// Reads these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`AreaError::Range`] beyond the end; for a file also [`AreaError::File`], and
+    /// [`AreaError::Busy`] where another process writes it.
     pub fn read(&self, range: Range<usize>) -> Result<Vec<u8>, AreaError> {
         self.check(range.end.max(range.start))?;
         match &self.0.place {
@@ -187,12 +208,21 @@ impl SharedArea {
     }
 
     /// Writes these bytes from that place on.
+    ///
+    /// # Errors
+    ///
+    /// [`AreaError::Range`] beyond the end, [`AreaError::ReadOnly`] where another process writes, and
+    /// [`AreaError::File`].
     pub fn write(&self, at: usize, bytes: &[u8]) -> Result<(), AreaError> {
         self.check(at.saturating_add(bytes.len()))?;
         self.change(at, bytes.len(), |place| place.copy_from_slice(bytes)).map(|_| ())
     }
 
     /// The number at that place.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArea::read`].
     pub fn get<N: AreaNumber>(&self, at: usize) -> Result<N, AreaError> {
         let end = at.saturating_add(N::SIZE);
         self.check(end)?;
@@ -200,12 +230,20 @@ impl SharedArea {
     }
 
     /// Puts a number there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArea::write`].
     pub fn set<N: AreaNumber>(&self, at: usize, number: N) -> Result<(), AreaError> {
         self.check(at.saturating_add(N::SIZE))?;
         self.change(at, N::SIZE, |place| number.write(place)).map(|_| ())
     }
 
     /// Adds to the number there, whoever else does, and returns the sum; it wraps around.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArea::write`].
     pub fn add<N: AreaNumber>(&self, at: usize, number: N) -> Result<N, AreaError> {
         self.check(at.saturating_add(N::SIZE))?;
         let sum = self.change(at, N::SIZE, |place| N::read(place).plus(number).write(place))?;

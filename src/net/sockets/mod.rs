@@ -62,12 +62,20 @@ impl Sockets {
     /// Serves WebSockets of every path at an address, `HOST:PORT` or `unix:PATH`, with the settings
     /// of [`Settings::without_relay`]: messages of up to 1 MiB, pings after 30 s without a byte and
     /// 10 s for the answer, 1,000 conns at most.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Loop`] when the address cannot be listened on, and [`SocketsError::Thread`].
     pub fn bind(address: &str) -> Result<Sockets, SocketsError> {
         Sockets::serve(&[address.to_owned()], Settings::without_relay(), Endpoint::default())
     }
 
     /// Serves one endpoint at these addresses. The relay is served too, below `url_prefix`, unless
     /// that is empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sockets::serve_all`].
     pub fn serve(
         addresses: &[String],
         settings: Settings,
@@ -79,6 +87,11 @@ impl Sockets {
 
     /// Serves several endpoints, each of which is received by itself, on whichever thread. They are
     /// returned in the order in which they are given.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Endpoints`], [`SocketsError::Loop`] when an address cannot be listened on, and
+    /// [`SocketsError::Thread`].
     pub fn serve_all(
         addresses: &[String],
         settings: Settings,
@@ -128,6 +141,10 @@ impl Sockets {
     }
 
     /// Waits for the next event. [`SocketsError::ShutDown`] is the end, now and for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::ShutDown`] alone.
     pub fn recv(&mut self) -> Result<SocketEvent, SocketsError> {
         loop {
             if let Some(event) = self.next(Wait::ForEver)? {
@@ -137,11 +154,19 @@ impl Sockets {
     }
 
     /// Waits for the next event for so long; `None` when none has come.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::ShutDown`] alone.
     pub fn recv_timeout(&mut self, time: Duration) -> Result<Option<SocketEvent>, SocketsError> {
         self.next(Wait::For(time))
     }
 
     /// The next event, if there is one already; `None` when there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::ShutDown`] alone.
     pub fn recv_nb(&mut self) -> Result<Option<SocketEvent>, SocketsError> {
         self.next(Wait::Not)
     }

@@ -131,6 +131,10 @@ impl Sender {
     }
 
     /// Begins the close handshake (RFC 6455 section 7.1.2): what was sent before goes out before.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::CloseCode`] and [`SocketsError::Reason`]; then nothing is done.
     pub fn close(&self, conn: ConnId, code: u16, reason: &str) -> Result<(), SocketsError> {
         if !frame::may_be_sent(code) {
             return Err(SocketsError::CloseCode(code));
@@ -145,6 +149,10 @@ impl Sender {
     /// Forwards to a conn that is open what the broker delivers on a channel, from now on and
     /// without the application: first the message that is stored for it, if one is. A name of at
     /// most 512 bytes, as a publisher has it.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Channel`] for an empty name, or one over 512 bytes.
     pub fn subscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
         let channel = checked_channel(channel)?;
         self.give(Order::Subscribe { conn, channel });
@@ -152,6 +160,10 @@ impl Sender {
     }
 
     /// Forwards no more of a channel.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Channel`], as of [`Sender::subscribe`].
     pub fn unsubscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
         let channel = checked_channel(channel)?;
         self.give(Order::Unsubscribe { conn, channel });
@@ -160,6 +172,10 @@ impl Sender {
 
     /// Sends these bytes of a shared area as a text message, or as a binary one where they are no
     /// UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArea::read`]; then nothing is sent, and the conn stays as it is.
     pub fn send_from_shared_area(
         &self,
         conn: ConnId,
@@ -174,6 +190,10 @@ impl Sender {
     }
 
     /// Sends these bytes of a shared area as a binary message.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArea::read`]; then nothing is sent, and the conn stays as it is.
     pub fn send_binary_from_shared_area(
         &self,
         conn: ConnId,
@@ -187,6 +207,10 @@ impl Sender {
     /// messages or as text. Whoever reads more slowly than it changes is sent the latest, and never
     /// what was overtaken. Zeros at the end of an area are no part of a text. What has changed is
     /// read and made into a frame once for all who follow.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArea::read`], or the system has no thread for looking at its file.
     pub fn follow(&self, conn: ConnId, area: &SharedArea, kind: AreaKind) -> Result<(), AreaError> {
         area.follow(&self.orders)?;
         let before = area.known_version();
@@ -206,6 +230,11 @@ impl Sender {
     }
 
     /// Publishes a message on a channel of the broker, and stores it as long as its settings say.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Channel`], as of [`Sender::subscribe`]. What the broker does not take is
+    /// counted and said in the log.
     pub fn publish(&self, channel: &str, message: impl AsRef<[u8]>) -> Result<(), SocketsError> {
         let (channel, payload) = (checked_channel(channel)?, message.as_ref().to_vec());
         self.give(Order::Publish { channel, payload });
@@ -214,6 +243,11 @@ impl Sender {
 
     /// Lets a conn in that has [asked](crate::SocketEvent::Asked): with one of the sub-protocols
     /// that it offers, or none, and with further headers of the 101 (RFC 6455 section 4.2.2).
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Header`] for a header or sub-protocol that cannot be said, or that is the
+    /// server's.
     pub fn accept(
         &self,
         conn: ConnId,
@@ -234,6 +268,10 @@ impl Sender {
     /// Refuses a conn that has [asked](crate::SocketEvent::Asked) or is
     /// [joining](crate::SocketEvent::Joining), with a status of 400 to 599 and
     /// a text for the developer of the page.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Status`] for another status.
     pub fn refuse(&self, conn: ConnId, status: u16, text: &str) -> Result<(), SocketsError> {
         if !(400..600).contains(&status) {
             return Err(SocketsError::Status(status));
