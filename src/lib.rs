@@ -144,7 +144,7 @@ pub use client::publisher::{Error as PublisherError, Expire, Published, Publishe
 pub use fanout::overflow::Overflows;
 pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
 pub use net::{AreaError, AreaKind, AreaNumber, SharedArea};
-pub use net::{Reactor, ReactorError, Sender, Sent, Sockets, SocketsError};
+pub use net::{Reactor, ReactorError, Sender, Sent, Sockets, SocketsError, TlsPair};
 pub use server::Server;
 pub use web::upstream::{Front, PlainRequest, PlainRequests, RequestId, Speaks, Upstream};
 pub use web::{Page, PageContent};

@@ -34,7 +34,7 @@ pub use notify::Notify;
 pub use reactor::Reactor;
 pub use remote::{HangUps, Remote};
 pub use sockets::{
-    AreaError, AreaKind, AreaNumber, Sender, Sent, SharedArea, Sockets, SocketsError,
+    AreaError, AreaKind, AreaNumber, Sender, Sent, SharedArea, Sockets, SocketsError, TlsPair,
 };
 pub use tls::TlsUses;
 pub(crate) use tls::{AskError, ClientTls, Pair, PairError, PemFile, ServerTls};

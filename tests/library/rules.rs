@@ -3,9 +3,12 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
-use wsloop::{Front, Speaks, Target, Upstream};
+use rustls::version::TLS13;
+use wsloop::{Front, PlainRequests, Speaks, Target, TlsPair, Upstream};
 
+use super::support::tls::{self, Authority};
 use super::*;
 
 fn closed(sockets: &mut Sockets) -> (ConnId, u16) {
@@ -176,6 +179,46 @@ fn a_unix_socket_serves_as_a_port_does() {
     let mut frame = [0; 7];
     stream.read_exact(&mut frame).expect("an answer");
     assert_eq!(&frame, b"\x81\x05hello");
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn tls_is_spoken_where_the_address_says_so() {
+    let authority = Authority::new();
+    let files = authority.issue("own", "DNS:localhost");
+    let pair = TlsPair { certificate: files.cert.clone().into(), key: files.key.into() };
+    let addresses = ["https://127.0.0.1:0".to_owned()];
+    let endpoint = || Endpoint {
+        path: "/ws/".to_owned(),
+        requests: Some(PlainRequests::default()),
+        ..Endpoint::default()
+    };
+    let serve = |pairs: &[TlsPair]| {
+        Sockets::serve_tls(&addresses, Settings::without_relay(), vec![endpoint()], pairs)
+    };
+    let mut sockets = serve(std::slice::from_ref(&pair)).expect("a port").remove(0);
+    let address = sockets.addresses()[0];
+    let client = Arc::new(authority.client(&[&TLS13]));
+    let mut socket = tls::open(address, &client, "x");
+    let SocketEvent::Opened { conn, .. } = next(&mut sockets) else { panic!("not opened") };
+    socket.send("secret");
+    assert_eq!(next(&mut sockets), text(conn, "secret"));
+    sockets.send(conn, "kept");
+    assert_eq!(socket.text(), "kept");
+    let asks = thread::spawn(move || tls::get(address, &client, "/ws/page"));
+    let SocketEvent::Request { id, request } = next(&mut sockets) else { panic!("not asked") };
+    assert!(request.is_secure, "the application is told");
+    sockets.respond(id, 200, &[], "page").expect("it can be said");
+    drop(sockets);
+    assert_eq!(asks.join().expect("it is answered").body, "page");
+    let wrong = TlsPair { key: "/nowhere".into(), ..pair.clone() };
+    let other = TlsPair { key: pair.certificate.clone(), ..pair };
+    for (pairs, words) in [(vec![], "https://"), (vec![wrong], "/nowhere"), (vec![other], "key")] {
+        match serve(&pairs) {
+            Err(SocketsError::Tls(why)) => assert!(why.contains(words), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod area;
 mod desk;
+mod secured;
 mod sender;
 mod shared;
 
@@ -28,6 +29,7 @@ use crate::server::Server;
 pub use area::{AreaError, AreaNumber, SharedArea};
 pub(super) use desk::Desk;
 use desk::LoopEnd;
+pub use secured::TlsPair;
 pub use sender::{AreaKind, Sender, Sent, SocketsError};
 use shared::{Inbox, Orders, Took, Wait};
 
@@ -97,6 +99,24 @@ impl Sockets {
         settings: Settings,
         endpoints: Vec<Endpoint>,
     ) -> Result<Vec<Sockets>, SocketsError> {
+        Sockets::serve_tls(addresses, settings, endpoints, &[])
+    }
+
+    /// The same with certificates, for addresses that begin with `https://`, where TLS 1.2 and 1.3
+    /// are spoken and nothing else. A client that asks for a name gets the certificate that is for
+    /// it, or else the first.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sockets::serve_all`], and [`SocketsError::Tls`] when a file cannot be read or
+    /// will not do, or an address begins with `https://` and there is none.
+    pub fn serve_tls(
+        addresses: &[String],
+        settings: Settings,
+        endpoints: Vec<Endpoint>,
+        certificates: &[TlsPair],
+    ) -> Result<Vec<Sockets>, SocketsError> {
+        let tls = secured::uses(addresses, certificates)?;
         let count = endpoints.len();
         let is_path = |of: &Endpoint| of.path.starts_with('/') || of.path.is_empty() && of.joins;
         let deciders = endpoints.iter().filter(|endpoint| endpoint.joins).count();
@@ -107,7 +127,8 @@ impl Sockets {
         let keys = RandomState::new();
         let seed = keys.hash_one("seed");
         let server = Server::new(Settings { endpoints, ..settings }, keys, seed);
-        let mut reactor = Reactor::bind(addresses, server).map_err(SocketsError::Loop)?;
+        let reactor = Reactor::bind_beside(None, addresses, tls, server);
+        let mut reactor = reactor.map_err(SocketsError::Loop)?;
         let orders = Arc::new(Orders::new(reactor.waker(), count));
         let inboxes: Vec<Arc<Inbox>> = (0..count).map(|_| Arc::default()).collect();
         reactor.desk = Some(Desk::new(orders.clone(), inboxes.clone()));

@@ -74,6 +74,8 @@ pub enum SocketsError {
     Loop(ReactorError),
     /// No thread could be started for the loop.
     Thread(std::io::Error),
+    /// A certificate or its key will not do, for the reason that is said.
+    Tls(String),
     /// There is no endpoint, or there are more than 255, or the path of one does not begin with
     /// `/`, or several decide about the relay's conns.
     Endpoints,
@@ -399,6 +401,7 @@ impl fmt::Display for SocketsError {
             }
             SocketsError::Loop(error) => error.fmt(f),
             SocketsError::Thread(error) => write!(f, "no thread for the loop: {error}"),
+            SocketsError::Tls(why) => f.write_str(why),
             SocketsError::Endpoints => f.write_str(
                 "give 1 to 255 endpoints, each with a path that begins with /; one of them may \
                      decide about the relay's conns",
