@@ -241,6 +241,8 @@ pub(crate) struct Publication {
     pub channel: Arc<str>,
     /// Whether the conn hears it too and does not want its own messages back.
     pub withhold: bool,
+    /// It wants them back.
+    pub echo: bool,
 }
 
 /// Bytes of pongs that may wait for a conn before it is not read any more.

@@ -137,6 +137,15 @@ impl Conn {
         true
     }
 
+    /// It has come to hear a channel, or hears it no more: its own messages are withheld from it, or
+    /// are not.
+    pub(crate) fn note_hearing(&mut self, name: &str, hears: bool) {
+        let Some(member) = self.member() else { return };
+        for publication in member.publications.iter_mut().filter(|one| &*one.channel == name) {
+            publication.withhold = hears && !publication.echo;
+        }
+    }
+
     /// Whether what it hears is its own by its name, and not what an application has chosen.
     pub(crate) fn hears_as_itself(&self) -> bool {
         self.application().is_none()

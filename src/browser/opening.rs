@@ -429,5 +429,5 @@ fn publications(grant: &Grant) -> Box<[Publication]> {
 
 /// A conn's own messages are withheld from it on channels that it hears, unless it wants an echo.
 pub(super) fn publication(name: &String, hears: &[String], echo: bool) -> Publication {
-    Publication { channel: name.as_str().into(), withhold: !echo && hears.contains(name) }
+    Publication { channel: name.as_str().into(), withhold: !echo && hears.contains(name), echo }
 }

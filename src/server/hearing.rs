@@ -12,12 +12,12 @@ use crate::link::LinkId;
 impl Server {
     /// A conn is to hear one channel more.
     pub(super) fn hear_also(&mut self, link: LinkId, channel: &str) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
-        if !is_ones {
+        if !self.is_applications(link) {
             return;
         }
         // Whoever comes now has not heard what arrived before.
         self.deliver_arrived();
+        self.note_hearing(link, channel, true);
         let new = self.relay.hear_also(link, channel);
         if let Some(name) = new.filter(|_| self.broker.status() == Status::Up) {
             self.broker.subscribe(vec![name], self.cx.now.mono_ms);
@@ -28,15 +28,25 @@ impl Server {
 
     /// It is to hear it no more.
     pub(super) fn hear_no_more(&mut self, link: LinkId, channel: &str) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
-        if !is_ones {
+        if !self.is_applications(link) {
             return;
         }
         self.deliver_arrived();
+        self.note_hearing(link, channel, false);
         if let Some((name, confirmed)) = self.relay.hear_no_more(link, channel) {
             self.broker.unsubscribe(name, confirmed, self.cx.now.mono_ms);
         }
         self.cx.metrics.channels = self.relay.hub.len() as u64;
+    }
+
+    fn is_applications(&self, link: LinkId) -> bool {
+        self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some())
+    }
+
+    fn note_hearing(&mut self, link: LinkId, channel: &str, hears: bool) {
+        if let Some(conn) = self.table.conn(link) {
+            conn.note_hearing(channel, hears);
+        }
     }
 }
 

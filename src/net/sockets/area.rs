@@ -211,8 +211,8 @@ impl SharedArea {
     ///
     /// # Errors
     ///
-    /// [`AreaError::Range`] beyond the end, [`AreaError::ReadOnly`] where another process writes, and
-    /// [`AreaError::File`].
+    /// [`AreaError::Range`] beyond the end, [`AreaError::ReadOnly`] where another process writes,
+    /// and [`AreaError::File`].
     pub fn write(&self, at: usize, bytes: &[u8]) -> Result<(), AreaError> {
         self.check(at.saturating_add(bytes.len()))?;
         self.change(at, bytes.len(), |place| place.copy_from_slice(bytes)).map(|_| ())

@@ -92,8 +92,8 @@ impl Sockets {
     ///
     /// # Errors
     ///
-    /// [`SocketsError::Endpoints`], [`SocketsError::Loop`] when an address cannot be listened on, and
-    /// [`SocketsError::Thread`].
+    /// [`SocketsError::Endpoints`], [`SocketsError::Loop`] when an address cannot be listened on,
+    /// and [`SocketsError::Thread`].
     pub fn serve_all(
         addresses: &[String],
         settings: Settings,

@@ -226,8 +226,8 @@ pub(crate) fn head_error(error: httparse::Error) -> HeadError {
     }
 }
 
-/// The reason phrases of RFC 9110 section 15 (and RFC 6585) for the statuses sent here, and of others that
-/// an application may want. The phrase may be empty, which no client minds.
+/// The reason phrases of RFC 9110 section 15 (and RFC 6585) for the statuses sent here, and of
+/// others that an application may want. The phrase may be empty, which no client minds.
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -130,6 +130,20 @@ fn own_messages_come_back_to_who_asks_for_an_echo() {
 }
 
 #[test]
+fn own_messages_are_withheld_on_channels_that_it_comes_to_hear_later() {
+    with_brokers(|mut world| {
+        let (id, conn) = join(&mut world, "/ws/room", channels(&[], &[], &["said", "also"]));
+        world.order(Order::Subscribe { conn, channel: "said".to_owned() });
+        world.say(id, "mine");
+        publish(&mut world, "said", "another's");
+        assert_eq!(world.texts(id), ["another's"]);
+        world.order(Order::Unsubscribe { conn, channel: "said".to_owned() });
+        world.say(id, "mine");
+        assert_eq!(world.texts(id), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn who_is_refused_or_asks_in_vain_hears_nothing() {
     let mut world = World::new(deciding());
     let id = come(&mut world, ALL, "alice");
