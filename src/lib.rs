@@ -3,8 +3,8 @@
 //! One single-threaded epoll process holds every browser connection; the application pushes to the
 //! browsers by publishing to Redis, or to a broker embedded here. In scope: WebSockets, what they
 //! may hear and say, and the way to and from the broker; and to pass on to the application the
-//! requests that are for it, or to tell it of them where it is in the same process. Out of scope: to
-//! answer those.
+//! requests that are for it, or to tell it of them where it is in the same process. Out of scope:
+//! to answer those.
 //!
 //! # A WebSocket server of one's own
 //!
