@@ -91,12 +91,29 @@ impl Conn {
 
     /// Nobody lets it in.
     pub(crate) fn is_unheard(&mut self, link: LinkId, cx: &mut Context) {
-        self.refuse_waiting(link, 503, "The application behind this address has ended.", cx);
+        self.refuse_waiting(
+            link,
+            503,
+            "The application behind this address is away; try again later.",
+            cx,
+        );
     }
 
-    /// Whether it is not read because the application does not receive.
+    /// Whether it is not read because the application does not receive, or does not want it read.
     pub(crate) fn is_passed_over(&self, cx: &Context) -> bool {
-        self.endpoint().is_some_and(|endpoint| cx.endpoints[usize::from(endpoint)].is_full())
+        let Life::Open(member) = &self.life else { return false };
+        let is_full = |endpoint| cx.endpoints[usize::from(endpoint)].is_full();
+        member.paused || member.to.endpoint().is_some_and(is_full)
+    }
+
+    /// The application wants it read no more, or again; whether that is new.
+    pub(crate) fn pause(&mut self, pauses: bool, cx: &mut Context) -> bool {
+        let Life::Open(member) = &mut self.life else { return false };
+        let is_new = std::mem::replace(&mut member.paused, pauses) != pauses;
+        if is_new {
+            cx.pause(pauses);
+        }
+        is_new
     }
 
     /// The application of its endpoint has told it to close.
@@ -118,13 +135,14 @@ impl Conn {
     /// It says nothing more.
     pub(super) fn part(&mut self, link: LinkId, cx: &mut Context) {
         let Some(endpoint) = self.told() else { return };
+        self.pause(false, cx);
         let (code, reason) = cx.last_words.take().unwrap_or((1006, String::new()));
         let conn = ConnId(link);
         cx.tell(endpoint, SocketEvent::Closed { conn, code, reason }, 0);
     }
 
     /// The endpoint that has been told of it.
-    fn told(&self) -> Option<u8> {
+    pub(crate) fn told(&self) -> Option<u8> {
         match &self.life {
             Life::Open(member) => member.to.endpoint(),
             Life::Joining(joining) => joining.member.to.endpoint(),

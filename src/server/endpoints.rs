@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::Server;
 use super::lines::Line;
 use super::table::Party;
-use crate::browser::endpoint::{ConnId, Order, SocketEvent};
+use crate::browser::endpoint::{ConnId, Order, Receiver, SocketEvent};
 use crate::fanout::encoded::Encoded;
 use crate::link::{Frame, LinkId, Now, Output, Wish};
 use crate::proto::ws::frame::Opcode;
@@ -63,7 +63,7 @@ impl Server {
 }
 
 impl Server {
-    fn do_order(&mut self, order: Order) {
+    pub(super) fn do_order(&mut self, order: Order) {
         match order {
             Order::Send { conn, frame } => self.send(&[conn], &frame),
             Order::Broadcast { conns, frame } => self.send(&conns, &frame),
@@ -87,13 +87,14 @@ impl Server {
             Order::Refuse { conn: ConnId(link), status, text } => {
                 self.on_conn(link, |conn, cx| conn.turn_away(link, status, &text, cx));
             }
+            Order::Pause { conn, pauses } => self.pause(conn, pauses),
             Order::Received { endpoint, events, bytes } => {
                 if self.cx.told(endpoint, events, bytes) {
                     self.read_again(endpoint);
                 }
                 self.let_in_who_waits(endpoint);
             }
-            Order::Gone { endpoint } => self.on_gone(endpoint),
+            Order::Gone { endpoint } => self.lose(endpoint, 1001, "the application has ended"),
         }
         if self.cx.has_effects() {
             self.route_effects();
@@ -137,7 +138,7 @@ impl Server {
     pub(super) fn knock(&mut self, link: LinkId, endpoint: u8) -> bool {
         let Some(conn) = self.table.conn(link) else { return false };
         let queue = &mut self.cx.endpoints[usize::from(endpoint)];
-        if queue.is_gone {
+        if queue.receiver != Receiver::There {
             self.on_conn(link, |conn, cx| conn.is_unheard(link, cx));
             return false;
         }
@@ -209,15 +210,15 @@ impl Server {
     }
 
     /// Nobody receives what is for an endpoint: its conns are told to go.
-    fn on_gone(&mut self, endpoint: usize) {
+    pub(super) fn lose(&mut self, endpoint: usize, code: u16, reason: &str) {
         if endpoint >= self.cx.endpoints.len() {
             return;
         }
         self.cx.end_endpoint(endpoint);
         let of = Some(endpoint as u8);
-        for link in self.table.conns(|conn| conn.endpoint() == of || conn.knocks() == of) {
+        for link in self.table.conns(|conn| conn.told() == of || conn.knocks() == of) {
             self.on_conn(link, |conn, cx| match conn.is_open() {
-                true => conn.end(link, 1001, "the application has ended", cx),
+                true => conn.end(link, code, reason, cx),
                 false => conn.is_unheard(link, cx),
             });
         }

@@ -8,17 +8,13 @@ use std::sync::atomic::Ordering;
 use super::area::{AreaError, SharedArea};
 use super::shared::{Inbox, Orders};
 use crate::browser::endpoint::{ConnId, Message, Order};
+use crate::browser::orders::BadOrder;
 use crate::link::Frame;
 use crate::net::ReactorError;
-use crate::proto::http;
 use crate::proto::ws::frame::{self, Opcode};
 
 /// From so many bytes on that wait for a conn it is said to be slow.
 const SLOW: usize = 64 << 10;
-/// Longest reason of a close frame (RFC 6455 section 5.5: 125 bytes with the code).
-const MAX_REASON: usize = 123;
-/// Longest name of a channel.
-const MAX_CHANNEL: usize = 512;
 
 /// Sends to the conns of an endpoint, and closes them, from any thread. It can be cloned, and a
 /// clone lives on when the [`Sockets`](super::Sockets) have gone: then every conn is closed.
@@ -118,30 +114,19 @@ impl Sender {
 
     /// Begins the close handshake (RFC 6455 section 7.1.2): what was sent before goes out before.
     pub fn close(&self, conn: ConnId, code: u16, reason: &str) -> Result<(), SocketsError> {
-        if !frame::may_be_sent(code) {
-            return Err(SocketsError::CloseCode(code));
-        }
-        if reason.len() > MAX_REASON {
-            return Err(SocketsError::Reason);
-        }
-        self.give(Order::Close { conn, code, reason: reason.to_owned() });
-        Ok(())
+        self.check(Order::Close { conn, code, reason: reason.to_owned() })
     }
 
     /// Forwards to a conn that is open what the broker delivers on a channel, from now on and
     /// without the application: first the message that is stored for it, if one is. A name of at
     /// most 512 bytes, as a publisher has it.
     pub fn subscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
-        let channel = checked_channel(channel)?;
-        self.give(Order::Subscribe { conn, channel });
-        Ok(())
+        self.check(Order::Subscribe { conn, channel: channel.to_owned() })
     }
 
     /// Forwards no more of a channel.
     pub fn unsubscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
-        let channel = checked_channel(channel)?;
-        self.give(Order::Unsubscribe { conn, channel });
-        Ok(())
+        self.check(Order::Unsubscribe { conn, channel: channel.to_owned() })
     }
 
     /// Sends these bytes of a shared area as a text message, or as a binary one where they are no
@@ -193,9 +178,8 @@ impl Sender {
 
     /// Publishes a message on a channel of the broker, and stores it as long as its settings say.
     pub fn publish(&self, channel: &str, message: impl AsRef<[u8]>) -> Result<(), SocketsError> {
-        let (channel, payload) = (checked_channel(channel)?, message.as_ref().to_vec());
-        self.give(Order::Publish { channel, payload });
-        Ok(())
+        let (channel, payload) = (channel.to_owned(), message.as_ref().to_vec());
+        self.check(Order::Publish { channel, payload })
     }
 
     /// Lets a conn in that has [asked](crate::SocketEvent::Asked): with one of the sub-protocols
@@ -206,35 +190,16 @@ impl Sender {
         subprotocol: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<(), SocketsError> {
-        let is_own = |name: &str| {
-            let own = ["upgrade", "connection", "content-length", "transfer-encoding"];
-            let name = name.to_ascii_lowercase();
-            own.contains(&&*name) || name.starts_with("sec-websocket-")
-        };
-        for (name, value) in headers {
-            let is_text = !value.bytes().any(|byte| byte.is_ascii_control());
-            if !http::is_token(name.as_bytes()) || !is_text || is_own(name) {
-                return Err(SocketsError::Header((*name).to_owned()));
-            }
-        }
-        if let Some(name) = subprotocol.filter(|name| !http::is_token(name.as_bytes())) {
-            return Err(SocketsError::Header(name.to_owned()));
-        }
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let headers = headers.iter().map(owned).collect();
         let protocol = subprotocol.map(str::to_owned);
-        self.give(Order::Accept { conn, protocol, headers });
-        Ok(())
+        self.check(Order::Accept { conn, protocol, headers })
     }
 
     /// Refuses a conn that has [asked](crate::SocketEvent::Asked), with a status of 400 to 599 and
     /// a text for the developer of the page.
     pub fn refuse(&self, conn: ConnId, status: u16, text: &str) -> Result<(), SocketsError> {
-        if !(400..600).contains(&status) {
-            return Err(SocketsError::Status(status));
-        }
-        self.give(Order::Refuse { conn, status, text: text.to_owned() });
-        Ok(())
+        self.check(Order::Refuse { conn, status, text: text.to_owned() })
     }
 
     /// Asks for the end: conns are told 1001 and close, and the loop ends when all have, or when
@@ -262,6 +227,12 @@ impl Sender {
         }
     }
 
+    /// Gives an order that may be wrong.
+    fn check(&self, order: Order) -> Result<(), SocketsError> {
+        self.give(order.checked()?);
+        Ok(())
+    }
+
     fn give(&self, order: Order) {
         let may_wait = self.receives && self.inbox.in_hand.load(Ordering::SeqCst);
         if self.orders.give(order, may_wait) {
@@ -283,10 +254,15 @@ fn frame_of(message: &Message) -> Frame {
     }
 }
 
-fn checked_channel(channel: &str) -> Result<String, SocketsError> {
-    match channel.len() {
-        1..=MAX_CHANNEL => Ok(channel.to_owned()),
-        _ => Err(SocketsError::Channel),
+impl From<BadOrder> for SocketsError {
+    fn from(bad: BadOrder) -> Self {
+        match bad {
+            BadOrder::CloseCode(code) => SocketsError::CloseCode(code),
+            BadOrder::Reason => SocketsError::Reason,
+            BadOrder::Channel => SocketsError::Channel,
+            BadOrder::Status(status) => SocketsError::Status(status),
+            BadOrder::Header(name) => SocketsError::Header(name),
+        }
     }
 }
 
@@ -303,15 +279,11 @@ impl fmt::Display for SocketsError {
                 f.write_str("give 1 to 255 endpoints, each with a path that begins with /")
             }
             SocketsError::ShutDown => f.write_str("the loop has ended"),
-            SocketsError::CloseCode(code) => {
-                write!(f, "{code} is no code to close with: use 1000, or one from 3000 to 4999")
-            }
-            SocketsError::Reason => f.write_str("a reason has at most 123 bytes"),
-            SocketsError::Channel => f.write_str("a channel's name has 1 to 512 bytes"),
-            SocketsError::Status(status) => {
-                write!(f, "{status} refuses nothing: use a status from 400 to 599")
-            }
-            SocketsError::Header(name) => write!(f, "{name:?} cannot be said in a handshake"),
+            SocketsError::CloseCode(code) => BadOrder::CloseCode(*code).fmt(f),
+            SocketsError::Reason => BadOrder::Reason.fmt(f),
+            SocketsError::Channel => BadOrder::Channel.fmt(f),
+            SocketsError::Status(status) => BadOrder::Status(*status).fmt(f),
+            SocketsError::Header(name) => BadOrder::Header(name.clone()).fmt(f),
         }
     }
 }
