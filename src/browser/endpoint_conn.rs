@@ -91,6 +91,9 @@ impl Conn {
 
     /// Nobody lets it in.
     pub(crate) fn is_unheard(&mut self, link: LinkId, cx: &mut Context) {
+        if let Life::Waiting(waiting) = &mut self.life {
+            waiting.joining.member.to = Addressee::Broker;
+        }
         self.refuse_waiting(
             link,
             503,

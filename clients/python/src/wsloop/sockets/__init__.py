@@ -15,12 +15,13 @@ with a thread for each conn. None of them needs anything but the standard librar
 """
 
 from ._blocking import Sockets
-from ._events import Asked, Closed, Conn, Event, Message, Opened, Request, Sent, Slow
+from ._events import Asked, Closed, Conn, Ended, Event, Message, Opened, Request, Sent, Slow
 
 __all__ = [
     "Asked",
     "Closed",
     "Conn",
+    "Ended",
     "Event",
     "Message",
     "Opened",

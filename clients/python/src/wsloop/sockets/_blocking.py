@@ -11,7 +11,7 @@ from collections import deque
 from typing import Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _link
-from ._events import Conn, Event, Sent
+from ._events import Conn, Ended, Event, Sent
 from ._link import Link, NoWsloop, log
 from ._listen import listen
 
@@ -55,6 +55,11 @@ class Sockets:
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
+        #: Held while events are received.
+        self._receiving = threading.Lock()
+        self._is_over = False
+        self._woken, self._waker = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
         self._links: Dict[int, _Open] = {}
         self._numbers = 0
         self._left: Deque[Event] = deque()
@@ -68,11 +73,14 @@ class Sockets:
         self.end()
 
     def __iter__(self) -> Iterator[Event]:
-        while True:
-            yield self.recv()
+        try:
+            while True:
+                yield self.recv()
+        except Ended:
+            pass
 
     def recv(self) -> Event:
-        """Waits for the next event."""
+        """Waits for the next event. Behind ``end`` there is none, and ``Ended`` is raised."""
         while True:
             event = self.recv_timeout(None)
             if event is not None:
@@ -85,19 +93,22 @@ class Sockets:
     def recv_timeout(self, seconds: Optional[float]) -> Optional[Event]:
         """Waits for the next event for so long; None when none has come."""
         until = None if seconds is None else time.monotonic() + seconds
-        while True:
-            event = self._in_hand()
-            if event is not None:
-                return event
-            left = None if until is None else max(0.0, until - time.monotonic())
-            ready = self._selector.select(left)
-            for key, _ in ready:
-                if key.data is None:
-                    self._accept()
-                else:
-                    self._read(key.data)
-            if not ready and left == 0.0:
-                return None
+        with self._receiving:
+            while True:
+                if self._is_over:
+                    raise Ended("these sockets were ended")
+                event = self._in_hand()
+                if event is not None:
+                    return event
+                left = None if until is None else max(0.0, until - time.monotonic())
+                ready = self._selector.select(left)
+                for key, _ in ready:
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif key.data is not None:
+                        self._read(key.data)
+                if not ready and left == 0.0:
+                    return None
 
     def send(self, conn: Conn, data: Union[str, bytes]) -> Sent:
         """Sends a message: ``str`` as text, ``bytes`` as binary."""
@@ -165,12 +176,20 @@ class Sockets:
         self._order(conn, _link.frame(_link.RESUME, conn.name))
 
     def end(self) -> None:
-        """Listens no more, and closes every link: wsloop sees that this application has gone."""
-        self._selector.close()
-        for opened in self._links.values():
-            opened.stream.close()
-        self._links.clear()
-        self._listener.close()
+        """Listens no more, and closes every link: wsloop sees that this application has gone. Any
+        thread may call it; whoever receives is told."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._waker.send(b".")
+        with self._receiving:
+            self._selector.close()
+            links = list(self._links.values())
+            self._links.clear()
+            for each in (self._listener, self._woken, self._waker):
+                each.close()
+            for opened in links:
+                opened.stream.close()
         try:
             if os.stat(self._path).st_ino == self._file:
                 os.unlink(self._path)

@@ -28,6 +28,10 @@ class Sent(enum.Enum):
     CLOSED = "closed"
 
 
+class Ended(Exception):
+    """There will be no more events: ``end`` was called."""
+
+
 class Request:
     """What a conn has asked for."""
 
