@@ -48,7 +48,7 @@ fn endpoint(text: &str) -> Result<DialedEndpoint, String> {
         return Err(wrong("the path begins without a slash"));
     }
     let socket = address.strip_prefix(UNIX).ok_or_else(|| wrong("behind the = is no unix:"))?;
-    let target = authority::unix(socket.as_bytes().to_vec()).map_err(|why| wrong(&why.to_string()));
+    let target = authority::unix(socket.as_bytes().to_vec()).map_err(wrong);
     Ok(DialedEndpoint { path: path.to_owned(), target: target? })
 }
 

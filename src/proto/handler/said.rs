@@ -176,7 +176,7 @@ mod tests {
     fn with<T>(kind: HandlerKind, parts: &[&[u8]], act: impl Fn(HandlerFrame) -> T) -> T {
         let mut stream = Vec::new();
         append(kind, 5, parts, &mut stream);
-        assert_eq!(stream.len() - HEAD, parts.iter().map(|part| part.len()).sum());
+        assert_eq!(stream.len() - HEAD, parts.iter().map(|part| part.len()).sum::<usize>());
         let mut reader = HandlerReader::new(1 << 20);
         act(reader.next(&mut &stream[..]).expect("a frame").expect("a whole one"))
     }
