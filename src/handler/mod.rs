@@ -230,12 +230,15 @@ impl Handler {
 
     /// What it says next, from the front of `input`. Call it until it is [`HandlerStep::Idle`].
     pub(crate) fn next(&mut self, input: &mut &[u8], now_ms: u64) -> HandlerStep {
+        let is_up = self.is_up();
         let frame = match self.reader.next(input) {
             Ok(Some(frame)) => frame,
             Ok(None) => return HandlerStep::Idle,
+            // Whoever does not greet is another program, whatever its first bytes would be.
+            Err(_) if !is_up => return HandlerStep::Broken(FramingError::NoHello),
             Err(error) => return HandlerStep::Broken(error),
         };
-        if !matches!(self.state, State::Up { .. }) {
+        if !is_up {
             return match frame.hello() {
                 Ok(hello) => {
                     self.state = State::Up { since_ms: now_ms };
