@@ -32,7 +32,7 @@ pub fn serve(mut sockets: Sockets) -> Result<(), SocketsError> {
                 Some(name) => format!("* {name} has gone"),
                 None => continue,
             },
-            SocketEvent::Asked { .. } => continue,
+            _ => continue,
         };
         sockets.broadcast(names.keys().copied(), notice);
     }

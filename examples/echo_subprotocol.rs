@@ -27,7 +27,7 @@ pub fn serve(mut sockets: Sockets) -> Result<(), SocketsError> {
             SocketEvent::Message { conn, message } => {
                 sockets.send_message(conn, &message);
             }
-            SocketEvent::Opened { .. } | SocketEvent::Closed { .. } => {}
+            _ => {}
         }
     }
 }

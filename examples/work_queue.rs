@@ -18,7 +18,7 @@ pub fn serve(mut sockets: Sockets) -> Result<(), SocketsError> {
             SocketEvent::Opened { conn, .. } => workers.push_front(conn),
             SocketEvent::Closed { conn, .. } => workers.retain(|worker| *worker != conn),
             SocketEvent::Message { message, .. } => hand_out(&sockets, &mut workers, &message),
-            SocketEvent::Asked { .. } => {}
+            _ => {}
         }
     }
 }

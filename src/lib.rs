@@ -138,7 +138,7 @@ pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
 pub use net::{AreaError, AreaKind, AreaNumber, SharedArea};
 pub use net::{Reactor, ReactorError, Sender, Sent, Sockets, SocketsError};
 pub use server::Server;
-pub use web::upstream::{Front, Speaks, Upstream};
+pub use web::upstream::{Front, PlainRequest, PlainRequests, RequestId, Speaks, Upstream};
 pub use web::{Page, PageContent};
 
 /// What the program itself, its tests, fuzz targets and benchmarks need besides: no part of the

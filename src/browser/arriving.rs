@@ -14,7 +14,7 @@ use super::life::is_bare;
 use super::refusal::{self, Refusal};
 use super::settings::Settings;
 use crate::access::crowds::Network;
-use crate::access::proxies::{Transport, Via};
+use crate::access::proxies::{Client, Transport, Via};
 use crate::access::sources::{Unidentified, WhoAsks};
 use crate::link::LinkId;
 use crate::proto::http::{self, Scheme};
@@ -213,22 +213,13 @@ fn examine(
     }
     let identified = match examined {
         Examined::Forwarded(upstream) => {
-            let settings = &cx.settings;
-            // What nobody has said who is believed is not said of us.
-            let scheme = match (whence.via, whence.way) {
-                (Via::Forwarding, _) => client.scheme(&head),
-                (_, Transport::Secure) => Some(Scheme::Https),
-                _ => None,
-            };
-            let scheme = scheme.unwrap_or(Scheme::Http);
-            let asker = Asker { address: client.address, scheme };
-            let to = (upstream, &settings.front.upstreams[upstream]);
-            match upstream::forward(&head, &bytes[..length], asker, to) {
-                Ok(request) => Identified::Elsewhere(before, Box::new(request)),
-                Err(Unforwarded { status, text }) => {
-                    return refused(refusal::refuse(status, &[], text, None, settings));
-                }
-            }
+            let (asker, to) = (asker(&head, &client, whence), &cx.settings.front.upstreams);
+            let to = (upstream, &to[upstream]);
+            elsewhere(before, upstream::forward(&head, &bytes[..length], asker, to), cx)
+        }
+        Examined::Requested(endpoint) => {
+            let asker = asker(&head, &client, whence);
+            elsewhere(before, upstream::ask(&head, &bytes[..length], asker, endpoint), cx)
         }
         Examined::Decided(decision) => Identified::Decided(decision),
         Examined::Asked(request) => {
@@ -244,15 +235,36 @@ fn examine(
     Ok(Some((identified, length)))
 }
 
+/// Whose request it is for who answers it. What nobody has said who is believed is not said of us.
+fn asker(head: &http::Head<'_>, client: &Client<'_>, whence: Whence) -> Asker {
+    let scheme = match (whence.via, whence.way) {
+        (Via::Forwarding, _) => client.scheme(head),
+        (_, Transport::Secure) => Some(Scheme::Https),
+        _ => None,
+    };
+    Asker { address: client.address, scheme: scheme.unwrap_or(Scheme::Http) }
+}
+
+/// A request from there that goes on, or why it does not.
+fn elsewhere(whence: Whence, request: Result<Forwarded, Unforwarded>, cx: &Context) -> Identified {
+    match request {
+        Ok(request) => Identified::Elsewhere(whence, Box::new(request)),
+        Err(Unforwarded { status, text }) => {
+            let refusal = refusal::refuse(status, &[], text, None, &cx.settings);
+            Identified::Decided(Decision::Refuse(refusal))
+        }
+    }
+}
+
 fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
     cx.metrics.conns_full_total += u64::from(why == Unserved::Full);
     cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
     cx.metrics.conns_hasty_total += u64::from(why == Unserved::Hasty);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
-        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_)) | Examined::Forwarded(_) => {
-            None
-        }
+        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_))
+        | Examined::Forwarded(_)
+        | Examined::Requested(_) => None,
         Examined::Asked(request) => request.accepted(),
     };
     refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)

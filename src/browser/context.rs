@@ -295,9 +295,9 @@ impl Context {
         self.is_full() || self.queued_bytes >= BYTES_PER_TURN
     }
 
-    /// Something has happened to a conn of an endpoint; so many bytes are a message's.
-    pub(crate) fn tell(&mut self, endpoint: u8, event: SocketEvent, bytes: usize) {
-        if self.endpoints[usize::from(endpoint)].push(event, bytes) {
+    /// Something has happened to a conn of an endpoint.
+    pub(crate) fn tell(&mut self, endpoint: u8, event: SocketEvent) {
+        if self.endpoints[usize::from(endpoint)].push(event) {
             (self.frames_left, self.most_queued_bytes) = (0, 0);
         }
     }

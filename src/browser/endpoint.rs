@@ -11,9 +11,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::settings::Settings;
 use crate::access::identity::Identity;
 use crate::link::{Frame, LinkId};
 use crate::proto::http::Head;
+use crate::web::upstream::{PlainRequest, PlainRequests, RequestId};
 
 /// A kind of WebSockets that are the application's own, by what their paths begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +33,16 @@ pub struct Endpoint {
     /// Most events that wait for the application before conns are read no more; at least 1. Twice
     /// as many may be under way, besides one [`SocketEvent::Closed`] for each conn.
     pub queue_events: usize,
-    /// Most bytes of messages that wait so, and as many under way. One message may pass it.
+    /// Most bytes of messages and requests that wait so, and as many under way. One may pass it.
     pub queue_bytes: usize,
+    /// Whether plain HTTP requests below its path are for the application too, as
+    /// [`SocketEvent::Request`], and how they are taken. Pages and metrics go before. Nothing is
+    /// found out about who asks.
+    pub requests: Option<PlainRequests>,
 }
 
 impl Default for Endpoint {
-    /// Every path, pages of this host, 1,024 events and 4 MiB.
+    /// Every path, pages of this host, 1,024 events and 4 MiB, and no plain HTTP.
     fn default() -> Self {
         Endpoint {
             path: "/".to_owned(),
@@ -44,8 +50,28 @@ impl Default for Endpoint {
             any_origin: false,
             queue_events: 1024,
             queue_bytes: 4 << 20,
+            requests: None,
         }
     }
+}
+
+/// The endpoint that has that path, with its number.
+pub(super) fn of<'s>(
+    path: &str,
+    is_facility: bool,
+    settings: &'s Settings,
+) -> Option<(usize, &'s Endpoint)> {
+    let is_of = |of: &&(usize, &Endpoint)| path.starts_with(&of.1.path);
+    let all = settings.endpoints.iter().enumerate();
+    let (at, endpoint) = all.rev().filter(|of| is_of(&of)).max_by_key(|(_, of)| of.path.len())?;
+    let goes_before = !is_facility || endpoint.path.len() >= settings.url_prefix.len();
+    goes_before.then_some((at, endpoint))
+}
+
+/// The endpoint whose application is to answer a plain request for that path.
+pub(super) fn requested(path: &str, is_facility: bool, settings: &Settings) -> Option<usize> {
+    let (at, endpoint) = of(path, is_facility, settings)?;
+    endpoint.requests.is_some().then_some(at)
 }
 
 /// Names one conn of an endpoint. When the conn has gone the name means nothing, and does no harm.
@@ -58,8 +84,9 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// What has happened to a conn of an endpoint.
+/// What has happened to a conn of an endpoint. There may be further kinds one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SocketEvent {
     /// A conn asks to be let in, and waits for `accept` or `refuse` no longer than a handshake may
     /// take. When it is accepted no `Opened` follows; when it is refused, nothing.
@@ -94,6 +121,28 @@ pub enum SocketEvent {
         /// The reason in that frame, of at most 123 bytes.
         reason: String,
     },
+    /// A plain HTTP request, whole and with its body, which waits for `respond`, no longer than
+    /// the endpoint's [`PlainRequests`] say. It is no conn's: nothing is said of its end.
+    Request {
+        /// The request.
+        id: RequestId,
+        /// What it asks for.
+        request: Box<PlainRequest>,
+    },
+}
+
+impl SocketEvent {
+    /// Bytes that count as those that wait for the application.
+    #[doc(hidden)]
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            SocketEvent::Message { message, .. } => message.as_bytes().len(),
+            SocketEvent::Request { request, .. } => request.held_bytes(),
+            SocketEvent::Asked { .. } | SocketEvent::Opened { .. } | SocketEvent::Closed { .. } => {
+                0
+            }
+        }
+    }
 }
 
 /// One message of a peer.
@@ -190,6 +239,8 @@ pub enum Order {
     Refuse { conn: ConnId, status: u16, text: String },
     /// Read a conn no more, or again.
     Pause { conn: ConnId, pauses: bool },
+    /// Answer a plain request.
+    Respond { id: RequestId, status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     /// The application has received so many events, with so many bytes of messages.
     Received { endpoint: usize, events: usize, bytes: usize },
     /// Nobody receives the events of that endpoint any more.
@@ -268,13 +319,13 @@ impl EventQueue {
     }
 
     /// Puts an event behind the others; whether it is full from here on.
-    pub(super) fn push(&mut self, event: SocketEvent, bytes: usize) -> bool {
+    pub(super) fn push(&mut self, event: SocketEvent) -> bool {
         if self.receiver == Receiver::Gone {
             return false;
         }
-        self.events.push(event);
         self.waiting[0] += 1;
-        self.waiting[1] += bytes;
+        self.waiting[1] += event.held_bytes();
+        self.events.push(event);
         self.is_full |= self.waiting[0] >= self.most[0] || self.waiting[1] >= self.most[1];
         self.is_full
     }
@@ -294,7 +345,7 @@ impl EventQueue {
         self.events = Vec::new();
     }
 
-    /// Bytes of messages that wait here.
+    /// Bytes of messages and requests that wait here.
     pub(crate) fn held_bytes(&self) -> usize {
         self.waiting[1]
     }

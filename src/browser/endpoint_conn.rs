@@ -141,7 +141,7 @@ impl Conn {
         self.pause(false, cx);
         let (code, reason) = cx.last_words.take().unwrap_or((1006, String::new()));
         let conn = ConnId(link);
-        cx.tell(endpoint, SocketEvent::Closed { conn, code, reason }, 0);
+        cx.tell(endpoint, SocketEvent::Closed { conn, code, reason });
     }
 
     /// The endpoint that has been told of it.
@@ -173,12 +173,12 @@ impl Addressee {
 #[inline(never)]
 pub(super) fn tell(link: LinkId, endpoint: u8, kind: Kind, data: Cow<'_, [u8]>, cx: &mut Context) {
     cx.metrics.messages_in_total += 1;
-    let (bytes, data) = (data.len(), data.into_owned());
+    let data = data.into_owned();
     let message = match kind {
         Kind::Text => Message::Text(String::from_utf8(data).expect("text was checked")),
         Kind::Binary => Message::Binary(data),
     };
     let queue = &mut cx.endpoints[usize::from(endpoint)];
     queue.last = link.index;
-    cx.tell(endpoint, SocketEvent::Message { conn: ConnId(link), message }, bytes);
+    cx.tell(endpoint, SocketEvent::Message { conn: ConnId(link), message });
 }

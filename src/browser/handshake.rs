@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::context::Context;
-use super::endpoint::{Addressee, ConnRequest, Endpoint};
+use super::endpoint::{self, Addressee, ConnRequest, Endpoint};
 use super::explain;
 use super::host;
 use super::names;
@@ -192,6 +192,8 @@ pub enum Examined {
     Asked(Request),
     /// That the upstream of this number is to answer.
     Forwarded(usize),
+    /// That the application of this endpoint is to answer a plain request.
+    Requested(usize),
 }
 
 /// Decides about a request whose head is complete, as far as that can be without knowing who asks.
@@ -200,7 +202,13 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let special = special(head.path, facility.is_some(), settings, wants_upgrade);
-    let facility = facility.filter(|_| special.is_none());
+    let requested = match special {
+        None if settings.endpoints.is_empty() => None,
+        None if is_own(head.path, settings) || wants_upgrade() => None,
+        None => endpoint::requested(head.path, facility.is_some(), settings),
+        Some(_) => None,
+    };
+    let facility = facility.filter(|_| special.is_none() && requested.is_none());
     let is_plain = facility.is_none() && special.is_none() && !wants_upgrade();
     if let Some(text) = host::misdirected(head, !is_plain, cx) {
         let refusal = refuse(421, &[], text, None, &cx.settings);
@@ -213,6 +221,9 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
         if !upgrade::has_host(head) {
             let refusal = not_upgraded(&upgrade::UpgradeError::Host, None, settings);
             return Examined::Decided(Decision::Refuse(refusal));
+        }
+        if let Some(endpoint) = requested {
+            return Examined::Requested(endpoint);
         }
         match way {
             Some(Way::To(upstream)) => return Examined::Forwarded(upstream),
@@ -249,11 +260,8 @@ fn special(
     if settings.echo_path.as_deref() == Some(path) {
         return Some(Special::Echo);
     }
-    let is_of = |of: &&(usize, &Endpoint)| path.starts_with(&of.1.path);
-    let all = settings.endpoints.iter().enumerate();
-    let (at, endpoint) = all.rev().filter(|of| is_of(&of)).max_by_key(|(_, of)| of.path.len())?;
-    let goes_before = !is_facility || endpoint.path.len() >= settings.url_prefix.len();
-    (goes_before && wants_upgrade()).then_some(Special::Endpoint(at as u8))
+    let (at, _) = endpoint::of(path, is_facility, settings)?;
+    wants_upgrade().then_some(Special::Endpoint(at as u8))
 }
 
 /// Whether that path is a page, a script or the metrics of this server itself.

@@ -11,6 +11,12 @@ const MAX_REASON: usize = 123;
 /// Longest name of a channel.
 const MAX_CHANNEL: usize = 512;
 
+/// Headers of one connection, and of the length of what is sent.
+const OF_CONNECTIONS: [&str; 6] =
+    ["upgrade", "connection", "keep-alive", "content-length", "transfer-encoding", "trailer"];
+/// What headers of a handshake begin with.
+const HANDSHAKE: &str = "sec-websocket-";
+
 /// Why an order is not obeyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BadOrder {
@@ -22,7 +28,9 @@ pub(crate) enum BadOrder {
     Channel,
     /// A handshake is not refused with this status.
     Status(u16),
-    /// This is no header or sub-protocol that may be said in a handshake.
+    /// A plain request is not answered with this status.
+    Answer(u16),
+    /// This is no header or sub-protocol, or one of the server's own.
     Header(String),
 }
 
@@ -37,7 +45,12 @@ impl fmt::Display for BadOrder {
             BadOrder::Status(status) => {
                 write!(f, "{status} refuses nothing: use a status from 400 to 599")
             }
-            BadOrder::Header(name) => write!(f, "{name:?} cannot be said in a handshake"),
+            BadOrder::Answer(status) => {
+                write!(f, "{status} answers nothing: use a status from 200 to 599")
+            }
+            BadOrder::Header(name) => {
+                write!(f, "{name:?} is no header that can be said, or is one of the server's own")
+            }
         }
     }
 }
@@ -60,15 +73,21 @@ impl Order {
             Order::Refuse { status, .. } if !(400..600).contains(status) => {
                 Err(BadOrder::Status(*status))
             }
+            Order::Respond { status, .. } if !(200..600).contains(status) => {
+                Err(BadOrder::Answer(*status))
+            }
             Order::Accept { protocol, headers, .. } => {
-                let wrong = headers.iter().find(|(name, value)| !may_be_said(name, value));
-                let wrong = wrong.map(|(name, _)| name);
+                let is_own = |name: &str| is_of_connection(name) || name.starts_with(HANDSHAKE);
                 let bad = |name: &&String| !http::is_token(name.as_bytes());
-                match wrong.or(protocol.as_ref().filter(bad)) {
+                match unsaid(headers, is_own).or(protocol.as_ref().filter(bad)) {
                     Some(name) => Err(BadOrder::Header(name.clone())),
                     None => Ok(self),
                 }
             }
+            Order::Respond { headers, .. } => match unsaid(headers, is_of_connection) {
+                Some(name) => Err(BadOrder::Header(name.clone())),
+                None => Ok(self),
+            },
             _ => Ok(self),
         }
     }
@@ -90,12 +109,17 @@ impl Order {
     }
 }
 
-/// Whether a 101 may have this header of the application's.
-fn may_be_said(name: &str, value: &str) -> bool {
-    let own = ["upgrade", "connection", "content-length", "transfer-encoding"];
-    let lower = name.to_ascii_lowercase();
-    http::is_token(name.as_bytes())
-        && !value.bytes().any(|byte| byte.is_ascii_control())
-        && !own.contains(&&*lower)
-        && !lower.starts_with("sec-websocket-")
+/// The first of these header lines that cannot be said, or that the server says itself: it is asked
+/// about names in small letters.
+fn unsaid(headers: &[(String, String)], is_own: impl Fn(&str) -> bool) -> Option<&String> {
+    let is_sound = |(name, value): &&(String, String)| {
+        let is_text = !value.bytes().any(|byte| byte.is_ascii_control());
+        http::is_token(name.as_bytes()) && is_text && !is_own(&name.to_ascii_lowercase())
+    };
+    headers.iter().find(|line| !is_sound(line)).map(|(name, _)| name)
+}
+
+/// Whether a header is of one connection, or of the length of what is sent.
+fn is_of_connection(name: &str) -> bool {
+    OF_CONNECTIONS.contains(&name)
 }

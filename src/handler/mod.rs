@@ -343,7 +343,7 @@ impl Handler {
         {
             let before = self.outbox.len();
             events += 1;
-            bytes += words::bytes_of(&event);
+            bytes += event.held_bytes();
             self.say(event);
             self.spend(before);
         }
@@ -405,7 +405,7 @@ impl Handler {
     /// was not told of: it came and went before.
     fn say(&mut self, event: SocketEvent) {
         let keeps = self.settings.keeps;
-        let name = words::conn_of(&event);
+        let Some(name) = words::conn_of(&event) else { return };
         match &event {
             SocketEvent::Opened { request, .. } | SocketEvent::Asked { request, .. } if keeps => {
                 self.known.insert(name, words::request(request).into());
@@ -419,7 +419,7 @@ impl Handler {
             SocketEvent::Message { .. } if keeps && !self.known.contains_key(&name) => return,
             _ => {}
         }
-        words::append_event(event, &mut self.outbox);
+        words::append_event(name, event, &mut self.outbox);
     }
 
     fn complain(&mut self, conn: u64, why: &str) {

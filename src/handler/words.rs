@@ -15,26 +15,20 @@ pub(super) fn conn(name: u64) -> ConnId {
     ConnId(LinkId { index: name as u32, generation: (name >> 32) as u32 })
 }
 
-/// The name of the conn that something has happened to.
-pub(super) fn conn_of(event: &SocketEvent) -> u64 {
-    let (SocketEvent::Asked { conn, .. }
-    | SocketEvent::Opened { conn, .. }
-    | SocketEvent::Message { conn, .. }
-    | SocketEvent::Closed { conn, .. }) = event;
-    name(*conn)
+/// The name of the conn that something has happened to; plain requests are no conn's.
+pub(super) fn conn_of(event: &SocketEvent) -> Option<u64> {
+    match event {
+        SocketEvent::Asked { conn, .. }
+        | SocketEvent::Opened { conn, .. }
+        | SocketEvent::Message { conn, .. }
+        | SocketEvent::Closed { conn, .. } => Some(name(*conn)),
+        SocketEvent::Request { .. } => None,
+    }
 }
 
 /// The name of the conn that has closed, if one has.
 pub(super) fn closed(event: &SocketEvent) -> Option<u64> {
-    matches!(event, SocketEvent::Closed { .. }).then(|| conn_of(event))
-}
-
-/// Bytes of a message.
-pub(super) fn bytes_of(event: &SocketEvent) -> usize {
-    match event {
-        SocketEvent::Message { message, .. } => message.as_bytes().len(),
-        _ => 0,
-    }
+    conn_of(event).filter(|_| matches!(event, SocketEvent::Closed { .. }))
 }
 
 /// What an application wants.
@@ -83,9 +77,8 @@ pub(super) fn order(said: HandlerSaid<'_>) -> Order {
     }
 }
 
-/// Puts the frame of an event behind `into`.
-pub(super) fn append_event(event: SocketEvent, into: &mut Vec<u8>) {
-    let name = conn_of(&event);
+/// Puts the frame of an event of that conn behind `into`.
+pub(super) fn append_event(name: u64, event: SocketEvent, into: &mut Vec<u8>) {
     match event {
         SocketEvent::Asked { request, .. } => {
             append(HandlerKind::Asked, name, &[&self::request(&request)], into);
@@ -103,6 +96,8 @@ pub(super) fn append_event(event: SocketEvent, into: &mut Vec<u8>) {
             let parts = [&code.to_be_bytes()[..], reason.as_bytes()];
             append(HandlerKind::Close, name, &parts, into);
         }
+        // Its endpoint takes none.
+        SocketEvent::Request { .. } => {}
     }
 }
 

@@ -17,6 +17,7 @@ use crate::fanout::encoded::Encoded;
 use crate::link::{Frame, LinkId, Now, Output, Wish};
 use crate::proto::ws::frame::Opcode;
 use crate::proto::ws::message::Kind;
+use crate::web::upstream::PlainAnswer;
 
 /// Conns of endpoints whose sockets take no more, so that more waits for them than is new.
 #[derive(Debug, Default)]
@@ -88,11 +89,15 @@ impl Server {
                 self.on_conn(link, |conn, cx| conn.turn_away(link, status, &text, cx));
             }
             Order::Pause { conn, pauses } => self.pause(conn, pauses),
+            Order::Respond { id, status, headers, body } => {
+                self.answer_request(id, &PlainAnswer { status, headers, body });
+            }
             Order::Received { endpoint, events, bytes } => {
                 if self.cx.told(endpoint, events, bytes) {
                     self.read_again(endpoint);
                 }
                 self.let_in_who_waits(endpoint);
+                self.tell_requests(endpoint);
             }
             Order::Gone { endpoint } => self.lose(endpoint, 1001, "the application has ended"),
         }
@@ -157,7 +162,7 @@ impl Server {
             true => SocketEvent::Asked { conn: conn_id, request },
             false => SocketEvent::Opened { conn: conn_id, request },
         };
-        self.cx.tell(endpoint, event, 0);
+        self.cx.tell(endpoint, event);
         !decides
     }
 
@@ -215,6 +220,7 @@ impl Server {
             return;
         }
         self.cx.end_endpoint(endpoint);
+        self.end_requests(endpoint);
         let of = Some(endpoint as u8);
         for link in self.table.conns(|conn| conn.told() == of || conn.knocks() == of) {
             self.on_conn(link, |conn, cx| match conn.is_open() {

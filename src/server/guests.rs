@@ -6,9 +6,10 @@ use super::table::Party;
 use crate::access::crowds::Network;
 use crate::access::proxies::Via;
 use crate::browser::Conn;
+use crate::browser::endpoint::SocketEvent;
 use crate::link::timers::Tick;
 use crate::link::{LinkId, Output};
-use crate::web::upstream::{Errand, Forwarded, Returned};
+use crate::web::upstream::{Errand, Forwarded, PlainAnswer, RequestId, Returned};
 
 impl Server {
     /// A conn's request is to be answered by an upstream.
@@ -49,6 +50,7 @@ impl Server {
                 Errand::Wake(link) => self.after_guest(link),
                 Errand::Close(link) => self.table.close(link),
                 Errand::Return(returned) => self.take_back(returned),
+                Errand::Tell(endpoint) => self.tell_requests(endpoint),
             }
         }
     }
@@ -168,6 +170,38 @@ impl Server {
             }
             _ => {}
         }
+    }
+
+    /// Tells the application what that endpoint is asked, as far as there is room for it.
+    #[inline(never)]
+    pub(super) fn tell_requests(&mut self, endpoint: usize) {
+        while let Some(queue) = self.cx.endpoints.get(endpoint)
+            && !queue.is_full()
+            && let Some((id, request)) = self.proxy.next_asked(endpoint)
+        {
+            self.cx.tell(endpoint as u8, SocketEvent::Request { id, request });
+        }
+    }
+
+    /// The application answers what it was asked; what is over is no longer there to be answered.
+    pub(super) fn answer_request(&mut self, id: RequestId, answer: &PlainAnswer) {
+        if let Some(Party::Guest(at)) = self.party(id.link) {
+            let at = *at;
+            self.proxy.set_now(self.cx.now.tick());
+            if self.proxy.answer(at, id.number, answer) {
+                self.cx.access_log.answered(id.link, answer.status);
+                self.cx.took(answer.body.len());
+                self.run_upstream_errands();
+                self.after_guest(id.link);
+            }
+        }
+    }
+
+    /// Nobody answers what that endpoint is asked any more.
+    pub(super) fn end_requests(&mut self, endpoint: usize) {
+        self.proxy.set_now(self.cx.now.tick());
+        self.proxy.end_desk(endpoint, &mut self.cx.metrics);
+        self.run_upstream_errands();
     }
 
     /// Closes whoever is there, if it is a guest.

@@ -114,7 +114,8 @@ impl Server {
             true => Canary::new(&settings.prefix, seed),
             false => Canary::default(),
         };
-        let proxy = Proxy::new(&settings.front);
+        let requests = settings.endpoints.iter().map(|endpoint| endpoint.requests.as_ref());
+        let proxy = Proxy::new(&settings.front, requests);
         let handlers = handlers::handlers(&settings, seed);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);

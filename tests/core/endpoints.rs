@@ -3,6 +3,7 @@
 mod areas;
 mod limits;
 mod orders;
+mod requests;
 
 use crate::world::*;
 use wsloop::internals::browser::Order;

@@ -199,7 +199,7 @@ fn a_wrong_order_is_refused_by_itself() {
         (Kind::Close, b"\x03", "ends too early"),
         (Kind::Refuse, b"\0\xc8", "200 refuses nothing"),
         (Kind::Subscribe, &too_long, "1 to 512 bytes"),
-        (Kind::Accept, b"Upgrade: no", "cannot be said"),
+        (Kind::Accept, b"Upgrade: no", "header that can be said"),
         (Kind::Opened, b"", "no frames of kind 4"),
     ] {
         world.ordered(kind, conn, payload);

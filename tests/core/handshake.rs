@@ -377,7 +377,9 @@ fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
         let mut cx = Context::new(settings);
         let asked = match handshake::examine(&head, &mut cx) {
             Examined::Asked(asked) => asked,
-            Examined::Forwarded(_) => unreachable!("no application is behind"),
+            Examined::Forwarded(_) | Examined::Requested(_) => {
+                unreachable!("no application is behind")
+            }
             Examined::Decided(decision) => panic!("{decision:?}"),
         };
         match handshake::admit(asked, identity, &[], narrowed_by, &mut cx) {

@@ -75,9 +75,12 @@ fn echo() {
 fn echo_page() {
     let served = Served::by(echo_page::bind(anywhere()).expect("a port"), echo_page::serve);
     let host = served.address;
-    let get = |path| Response::to(host, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    let closes = "Connection: close\r\n";
+    let get =
+        |path| Response::to(host, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{closes}\r\n"));
     let page = get("/");
     assert!(page.status == 200 && page.body.contains("/page.js"), "{page:?}");
+    assert!(page.body.contains("<p>0 connected so far."), "the application has made it: {page:?}");
     assert!(get("/page.js").body.contains("/foobar"));
     assert_eq!(get("/foobar").status, 404, "plain HTTP is no WebSocket");
     assert_eq!(served.ask("/elsewhere", "").expect_err("no endpoint").status, 404);
@@ -87,6 +90,7 @@ fn echo_page() {
     assert_eq!(client.next_within(Duration::from_millis(300)), None, "nothing comes unsent");
     client.send("");
     assert_eq!(client.text(), "");
+    assert!(get("/").body.contains("<p>1 connected so far."));
     let elsewhere = served.ask("/foobar", "Origin: http://elsewhere.example\r\n");
     assert_eq!(elsewhere.expect_err("another site's page").status, 403);
     served.end(client);

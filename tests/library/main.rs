@@ -7,6 +7,7 @@ mod support;
 mod areas;
 mod examples;
 mod loads;
+mod requests;
 
 use std::net::SocketAddr;
 use std::thread;

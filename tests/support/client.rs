@@ -85,11 +85,17 @@ impl Response {
     /// Reads a response that is not a 101, to the end of the stream.
     #[track_caller]
     pub fn read(stream: &mut impl Read) -> Response {
-        let (response, rest) = Response::read_head(stream);
-        let response = response.with_body(rest, stream);
+        let response = Response::next(stream);
         let more = stream.read(&mut [0]).expect("an end without a reset");
         assert_eq!(more, 0, "more than {response:?}");
         response
+    }
+
+    /// Reads a response that is not a 101, behind which more may follow.
+    #[track_caller]
+    pub fn next(stream: &mut impl Read) -> Response {
+        let (response, rest) = Response::read_head(stream);
+        response.with_body(rest, stream)
     }
 
     #[track_caller]

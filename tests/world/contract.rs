@@ -86,11 +86,7 @@ impl World {
 
     /// The application receives these.
     pub fn received(&mut self, endpoint: usize, events: &[SocketEvent]) {
-        let bytes = events.iter().map(|event| match event {
-            SocketEvent::Message { message, .. } => message.as_bytes().len(),
-            _ => 0,
-        });
-        let bytes = bytes.sum();
+        let bytes = events.iter().map(SocketEvent::held_bytes).sum();
         self.order(Order::Received { endpoint, events: events.len(), bytes });
     }
 

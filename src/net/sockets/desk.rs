@@ -102,7 +102,7 @@ impl Desk {
                         self.orders.cells.set(*conn, true);
                     }
                     SocketEvent::Closed { conn, .. } => self.orders.cells.set(*conn, false),
-                    SocketEvent::Message { .. } => {}
+                    SocketEvent::Message { .. } | SocketEvent::Request { .. } => {}
                 }
             }
             self.in_vain = 0;

@@ -12,6 +12,7 @@ use crate::browser::orders::BadOrder;
 use crate::link::Frame;
 use crate::net::ReactorError;
 use crate::proto::ws::frame::{self, Opcode};
+use crate::web::upstream::RequestId;
 
 /// From so many bytes on that wait for a conn it is said to be slow.
 const SLOW: usize = 64 << 10;
@@ -76,8 +77,10 @@ pub enum SocketsError {
     Channel,
     /// A handshake is refused with 400 to 599.
     Status(u16),
+    /// A request is answered with 200 to 599.
+    Answer(u16),
     /// This is no name of a header or sub-protocol, or its value has control characters (RFC 9110
-    /// section 5.6.2), or it is one of those that the handshake itself is made of.
+    /// section 5.6.2), or it is one of those that the server says itself.
     Header(String),
 }
 
@@ -190,9 +193,7 @@ impl Sender {
         subprotocol: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<(), SocketsError> {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let headers = headers.iter().map(owned).collect();
-        let protocol = subprotocol.map(str::to_owned);
+        let (protocol, headers) = (subprotocol.map(str::to_owned), owned(headers));
         self.check(Order::Accept { conn, protocol, headers })
     }
 
@@ -200,6 +201,25 @@ impl Sender {
     /// a text for the developer of the page.
     pub fn refuse(&self, conn: ConnId, status: u16, text: &str) -> Result<(), SocketsError> {
         self.check(Order::Refuse { conn, status, text: text.to_owned() })
+    }
+
+    /// Answers a [request](crate::SocketEvent::Request), with a status of 200 to 599, headers and a
+    /// body, which is not sent to who has asked with HEAD, nor with 204 and 304 (RFC 9110 section
+    /// 6.4.1). What concerns the connection and the length is said by the server (RFC 9110 section
+    /// 7.6.1). An answer that is too late, or is given twice, does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Answer`] for another status, [`SocketsError::Header`] for a header that
+    /// cannot be said, or that is the server's.
+    pub fn respond(
+        &self,
+        id: RequestId,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Result<(), SocketsError> {
+        self.check(Order::Respond { id, status, headers: owned(headers), body: body.into() })
     }
 
     /// Asks for the end: conns are told 1001 and close, and the loop ends when all have, or when
@@ -254,6 +274,10 @@ fn frame_of(message: &Message) -> Frame {
     }
 }
 
+fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 impl From<BadOrder> for SocketsError {
     fn from(bad: BadOrder) -> Self {
         match bad {
@@ -261,6 +285,7 @@ impl From<BadOrder> for SocketsError {
             BadOrder::Reason => SocketsError::Reason,
             BadOrder::Channel => SocketsError::Channel,
             BadOrder::Status(status) => SocketsError::Status(status),
+            BadOrder::Answer(status) => SocketsError::Answer(status),
             BadOrder::Header(name) => SocketsError::Header(name),
         }
     }
@@ -283,6 +308,7 @@ impl fmt::Display for SocketsError {
             SocketsError::Reason => BadOrder::Reason.fmt(f),
             SocketsError::Channel => BadOrder::Channel.fmt(f),
             SocketsError::Status(status) => BadOrder::Status(*status).fmt(f),
+            SocketsError::Answer(status) => BadOrder::Answer(*status).fmt(f),
             SocketsError::Header(name) => BadOrder::Header(name.clone()).fmt(f),
         }
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 
 use super::area::Changed;
-use crate::browser::endpoint::{ConnId, Message, Order, SocketEvent};
+use crate::browser::endpoint::{ConnId, Order, SocketEvent};
 use crate::link::LinkId;
 
 /// Orders on their way to the loop.
@@ -135,7 +135,7 @@ pub(super) enum Took {
 impl Inbox {
     /// Hands events over, all of `events`.
     pub(super) fn hand_over(&self, events: &mut Vec<SocketEvent>, is_full: bool) {
-        let bytes = events.iter().map(bytes_of).sum::<usize>();
+        let bytes = events.iter().map(SocketEvent::held_bytes).sum::<usize>();
         let mut arrived = locked(&self.arrived);
         arrived.events.extend(events.drain(..));
         arrived.bytes += bytes;
@@ -214,13 +214,6 @@ pub(super) enum Wait {
     Not,
     For(Duration),
     ForEver,
-}
-
-fn bytes_of(event: &SocketEvent) -> usize {
-    match event {
-        SocketEvent::Message { message, .. } => Message::as_bytes(message).len(),
-        _ => 0,
-    }
 }
 
 /// A lock is held only to move values, so that what a thread that panicked has left is whole.

@@ -228,7 +228,7 @@ pub(crate) fn head_error(error: httparse::Error) -> HeadError {
 
 /// The reason phrases of RFC 9110 section 15 (and RFC 6585) for the statuses sent here. The phrase
 /// may be empty, which no client minds.
-fn reason(status: u16) -> &'static str {
+pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         302 => "Found",

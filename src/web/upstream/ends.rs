@@ -1,6 +1,6 @@
 //! L2: how exchanges end that do not end with an answer: failures, timeouts, and who leaves.
 
-use super::{Errand, Proxy, Returned, Stage, State};
+use super::{App, Errand, Guest, Proxy, Returned, Stage, State};
 use crate::link::Metrics;
 use crate::link::timers::{self, Tick};
 use crate::web::text_response;
@@ -108,7 +108,7 @@ impl Proxy {
         let Some(guest) = self.guests.get(at) else { return };
         let link = guest.link;
         self.leave(at, metrics);
-        self.guests.remove(at);
+        self.forget(at);
         self.errands.push_back(Errand::Close(link));
     }
 
@@ -123,10 +123,13 @@ impl Proxy {
             self.serve(to, metrics);
         }
         let guest = &self.guests[at];
-        if guest.moved + self.patience_of(guest.stage) > self.now {
+        if guest.moved + self.patience_of(guest) > self.now {
             return;
         }
-        metrics.upstream_timeouts_total += 1;
+        if let Stage::Desk(place) = guest.stage {
+            return self.overdue_at_desk(at, place, metrics);
+        }
+        metrics.upstream_timeouts_total += u64::from(!guest.is_at_desk);
         let owes_body = !guest.body.is_done() && guest.up.is_empty();
         match guest.stage {
             Stage::Done | Stage::Tunnel(_) => self.drop_guest(at, metrics),
@@ -175,17 +178,11 @@ impl Proxy {
         why: &str,
         metrics: &mut Metrics,
     ) {
-        let guest = &self.guests[at];
-        metrics.upstream_errors_total += u64::from(!why.is_empty());
-        let app = &mut self.apps[guest.to];
-        if !why.is_empty() && app.said.first() {
-            tracing::error!(
-                "the application at {} is of no use: {why} (said once until it answers; then \
-                 counted)",
-                app.settings.target
-            );
+        let (to, is_begun) = (self.guests[at].to, self.guests[at].answered);
+        if !why.is_empty() {
+            metrics.upstream_errors_total += 1;
+            self.apps[to].say(why);
         }
-        let is_begun = guest.answered;
         self.leave(at, metrics);
         let guest = &mut self.guests[at];
         if is_begun {
@@ -211,6 +208,9 @@ impl Proxy {
             self.apps[to].waiting.retain(|waiting| *waiting != at);
             self.wake_first(to);
         }
+        if let Stage::Desk(place) = stage {
+            self.leave_desk(at, to, place);
+        }
         if let Stage::On(up) | Stage::Tunnel(up) = stage {
             self.drop_uplink(up);
             self.guests[at].stage = Stage::Done;
@@ -221,7 +221,7 @@ impl Proxy {
 
     /// Gives a browser's link back whose answer is sent; it is closed if that is not whole.
     pub(super) fn give_back(&mut self, at: usize) {
-        let guest = self.guests.remove(at);
+        let guest = self.forget(at);
         debug_assert!(guest.down.is_empty() && guest.stage == Stage::Done);
         if guest.breaks {
             return self.errands.push_back(Errand::Close(guest.link));
@@ -234,5 +234,23 @@ impl Proxy {
             early: guest.early,
             stays: !guest.closes,
         }));
+    }
+
+    fn forget(&mut self, at: usize) -> Guest {
+        let guest = self.guests.remove(at);
+        self.at_desks -= usize::from(guest.is_at_desk);
+        guest
+    }
+}
+
+impl App {
+    fn say(&mut self, why: &str) {
+        if self.said.first() {
+            tracing::error!(
+                "the application at {} is of no use: {why} (said once until it answers; then \
+                 counted)",
+                self.settings.target
+            );
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! L2: what passes between a guest and its upstream.
 
+use super::desk::AtDesk;
 use super::request::passes_as_trailer;
 use super::response::{self, Plan};
 use super::{Errand, Guest, HIGH, LOW, MAX_HEAD, Proxy, Stage, State};
@@ -33,6 +34,9 @@ impl Proxy {
                     return self.fail(at, 400, &text, "", metrics);
                 }
                 guest.early.extend_from_slice(input);
+                if let Stage::Desk(AtDesk::Arriving) = guest.stage {
+                    return self.arrived_at_desk(at, metrics);
+                }
                 if guest.up.len() > before {
                     guest.moved = moved;
                 }

@@ -16,9 +16,10 @@
 //! * what the browser has sent behind its request waits until that is answered.
 //!
 //! `request` and `response` are about heads, `exchange` about what passes, `pool` about links,
-//! `ends` about how an exchange ends.
+//! `ends` about how an exchange ends, `desk` about what the application in this process answers.
 
 mod buffer;
+mod desk;
 mod ends;
 mod exchange;
 mod pool;
@@ -36,8 +37,11 @@ use crate::link::timers::{self, Tick};
 use crate::link::{LOOKUP_MS, LinkId, Metrics, SaidOnce, Target, Wish};
 use crate::proto::http::body::{BodyReader, Framing};
 use buffer::Buffer;
+pub(crate) use desk::PlainAnswer;
+use desk::{AtDesk, Desk};
+pub use desk::{PlainRequest, PlainRequests, RequestId};
 use request::Traits;
-pub(crate) use request::{Asker, Forwarded, Unforwarded, forward};
+pub(crate) use request::{Asker, Forwarded, Unforwarded, ask, forward};
 pub use settings::{Front, Speaks, Upstream};
 pub(crate) use settings::{Way, upstream};
 
@@ -70,6 +74,8 @@ pub(crate) enum Errand {
     Close(LinkId),
     /// Take this browser's link back.
     Return(Returned),
+    /// Tell the application of that endpoint what waits for it, with [`Proxy::next_asked`].
+    Tell(usize),
 }
 
 /// A browser's link that is given back.
@@ -95,8 +101,11 @@ struct Guest {
     address: Option<IpAddr>,
     via: (Transport, Via),
     wake: Tick,
-    /// The number of the upstream.
+    /// The number of the upstream, or of the endpoint if it is asked of that.
     to: usize,
+    is_at_desk: bool,
+    /// What the application of the endpoint is to be told.
+    asked: Option<Box<PlainRequest>>,
     traits: Traits,
     stage: Stage,
     /// Its body, and how that goes on.
@@ -128,6 +137,8 @@ enum Stage {
     On(usize),
     /// Bytes of any kind go both ways on that link.
     Tunnel(usize),
+    /// The application in this process is to answer.
+    Desk(AtDesk),
     /// The answer is whole.
     Done,
 }
@@ -175,6 +186,12 @@ struct App {
 #[derive(Debug)]
 pub(crate) struct Proxy {
     apps: Vec<App>,
+    /// Endpoints, by their numbers.
+    desks: Vec<Desk>,
+    /// Guests that are asked of endpoints, or were.
+    at_desks: usize,
+    /// Requests that endpoints were ever asked.
+    asked: u64,
     guests: Slab<Guest>,
     uplinks: Slab<Uplink>,
     errands: VecDeque<Errand>,
@@ -190,8 +207,11 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Nothing is dialed yet.
-    pub(crate) fn new(front: &Front) -> Proxy {
+    /// Nothing is dialed yet. Endpoints answer such requests, or none.
+    pub(crate) fn new<'r>(
+        front: &Front,
+        endpoints: impl Iterator<Item = Option<&'r PlainRequests>>,
+    ) -> Proxy {
         let app = |settings: &Upstream| App {
             settings: settings.clone(),
             links: 0,
@@ -203,6 +223,9 @@ impl Proxy {
         };
         Proxy {
             apps: front.upstreams.iter().map(app).collect(),
+            desks: endpoints.map(|settings| Desk::new(settings.copied())).collect(),
+            at_desks: 0,
+            asked: 0,
             guests: Slab::new(),
             uplinks: Slab::new(),
             errands: VecDeque::new(),
@@ -231,8 +254,7 @@ impl Proxy {
         request: Forwarded,
         metrics: &mut Metrics,
     ) -> usize {
-        metrics.upstream_requests_total += 1;
-        let Forwarded { to, head, framing, traits, early } = request;
+        let Forwarded { to, head, framing, traits, early, asked } = request;
         let (address, via, wake) = from;
         let repeatable = traits.idempotent && matches!(framing, Framing::Empty | Framing::Sized(0));
         let up = Buffer::of(head, repeatable);
@@ -242,6 +264,8 @@ impl Proxy {
             via,
             wake,
             to,
+            is_at_desk: asked.is_some(),
+            asked,
             traits,
             stage: Stage::Waiting,
             body: BodyReader::new(framing),
@@ -256,9 +280,21 @@ impl Proxy {
             breaks: false,
             again: false,
         });
+        match self.guests[at].is_at_desk {
+            true => self.come_to_desk(at, metrics),
+            false => self.come_to_app(at, metrics),
+        }
+        if !early.is_empty() {
+            self.guest_received(at, &early, metrics);
+        }
+        at
+    }
+
+    fn come_to_app(&mut self, at: usize, metrics: &mut Metrics) {
+        metrics.upstream_requests_total += 1;
+        let Guest { to, traits, .. } = self.guests[at];
         if traits.expects && self.apps[to].settings.speaks == Speaks::Uwsgi {
-            self.guests[at].down.bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            self.errands.push_back(Errand::Flush(link));
+            self.go_on(at);
         }
         match self.apps[to].waiting.len() < self.most_waiting {
             true => {
@@ -270,10 +306,13 @@ impl Proxy {
                 self.fail(at, 503, text, "too many requests wait for it", metrics);
             }
         }
-        if !early.is_empty() {
-            self.guest_received(at, &early, metrics);
-        }
-        at
+    }
+
+    /// Who waits for a 100 has its body wanted.
+    fn go_on(&mut self, at: usize) {
+        let guest = &mut self.guests[at];
+        guest.down.bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.errands.push_back(Errand::Flush(guest.link));
     }
 
     /// Whether the owner is to do something.
@@ -290,7 +329,8 @@ impl Proxy {
     /// What a guest wants as to its input.
     pub(crate) fn guest_wish(&self, at: usize) -> Wish {
         match self.guests.get(at) {
-            Some(guest) if guest.up.len() >= HIGH || guest.early.len() >= EARLY => Wish::Rest,
+            Some(guest) if guest.early.len() >= EARLY => Wish::Rest,
+            Some(guest) if guest.up.len() >= HIGH && !guest.is_at_desk => Wish::Rest,
             Some(_) => Wish::Read,
             None => Wish::Rest,
         }
@@ -322,7 +362,9 @@ impl Proxy {
     pub(crate) fn guest_held(&self, at: usize) -> usize {
         self.guests.get(at).map_or(0, |guest| {
             let head = guest.uplink().map_or(0, |up| self.uplinks[up].head.capacity());
-            guest.up.held_bytes() + guest.down.held_bytes() + guest.early.capacity() + head
+            let asked = guest.asked.as_ref().map_or(0, |asked| asked.held_bytes());
+            let waiting = guest.up.held_bytes() + guest.down.held_bytes() + guest.early.capacity();
+            waiting + head + asked
         })
     }
 
@@ -330,19 +372,20 @@ impl Proxy {
     /// then that is to fire at the tick that is noted with [`Proxy::guest_wakes`].
     pub(crate) fn guest_deadline(&self, at: usize) -> Option<Tick> {
         let guest = self.guests.get(at)?;
-        let mut deadline = guest.moved + self.patience_of(guest.stage);
-        if let Some(again) = self.apps[guest.to].away.filter(|again| *again > self.now)
-            && guest.stage == Stage::Waiting
+        let mut deadline = guest.moved + self.patience_of(guest);
+        if guest.stage == Stage::Waiting
+            && let Some(again) = self.apps[guest.to].away.filter(|again| *again > self.now)
         {
             deadline = deadline.min(again);
         }
         (guest.wake == 0 || deadline < guest.wake).then_some(deadline)
     }
 
-    /// The longest time in which nothing may move at that stage.
-    fn patience_of(&self, stage: Stage) -> Tick {
-        match stage {
+    /// The longest time in which nothing may move at the stage where it is.
+    fn patience_of(&self, guest: &Guest) -> Tick {
+        match guest.stage {
             Stage::Tunnel(_) => self.tunnel_timeout,
+            Stage::Desk(_) => self.desks[guest.to].timeout,
             _ => self.timeout,
         }
     }
@@ -406,7 +449,7 @@ impl Proxy {
 
     /// Tells what is so now.
     pub(crate) fn measure(&self, metrics: &mut Metrics) {
-        metrics.upstream_pending = self.guests.len() as u64;
+        metrics.upstream_pending = (self.guests.len() - self.at_desks) as u64;
         metrics.upstream_links = self.uplinks.len() as u64;
         let resting = self.apps.iter().map(|app| app.resting.len()).sum::<usize>();
         metrics.upstream_links_idle = resting as u64;
@@ -414,7 +457,8 @@ impl Proxy {
 
     /// Panics when the parts disagree with each other: a bug of ours.
     pub(crate) fn check_invariants(&self) {
-        for (at, guest) in &self.guests {
+        self.check_desks();
+        for (at, guest) in self.guests.iter().filter(|(_, guest)| !guest.is_at_desk) {
             let waits = self.apps[guest.to].waiting.contains(&at);
             assert_eq!(waits, guest.stage == Stage::Waiting, "who waits is in line");
             if let Some(uplink) = guest.uplink() {
@@ -437,7 +481,7 @@ impl Guest {
     fn uplink(&self) -> Option<usize> {
         match self.stage {
             Stage::On(at) | Stage::Tunnel(at) => Some(at),
-            Stage::Waiting | Stage::Done => None,
+            Stage::Waiting | Stage::Desk(_) | Stage::Done => None,
         }
     }
 }

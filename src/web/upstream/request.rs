@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use super::desk::PlainRequest;
 use super::settings::{Speaks, Upstream};
 use crate::proto::http::body::Framing;
 use crate::proto::http::message::request_framing;
@@ -27,6 +28,8 @@ pub struct Forwarded {
     pub traits: Traits,
     /// What came behind its head.
     pub early: Vec<u8>,
+    /// What the application in this process is told, if it is to answer.
+    pub asked: Option<Box<PlainRequest>>,
 }
 
 /// What of a request matters when it is answered.
@@ -89,6 +92,30 @@ pub(crate) fn forward(
     to: (usize, &Upstream),
 ) -> Result<Forwarded, Unforwarded> {
     let (number, upstream) = to;
+    let (framing, mut traits) = traits(head, bytes)?;
+    traits.upgrades &= upstream.speaks == Speaks::Http;
+    let out = match upstream.speaks {
+        Speaks::Http => http_head(head, framing, traits, asker, upstream),
+        Speaks::Uwsgi => uwsgi_head(head, framing, asker, upstream)?,
+    };
+    Ok(Forwarded { to: number, head: out, framing, traits, early: Vec::new(), asked: None })
+}
+
+/// Makes of a request, whose head came as `bytes`, what the application of that endpoint is told.
+pub(crate) fn ask(
+    head: &Head<'_>,
+    bytes: &[u8],
+    asker: Asker,
+    endpoint: usize,
+) -> Result<Forwarded, Unforwarded> {
+    let (framing, mut traits) = traits(head, bytes)?;
+    traits.upgrades = false;
+    let asked = Some(Box::new(PlainRequest::of(head, asker)));
+    Ok(Forwarded { to: endpoint, head: Vec::new(), framing, traits, early: Vec::new(), asked })
+}
+
+/// How the body of a request is framed, and what else matters of it.
+fn traits(head: &Head<'_>, bytes: &[u8]) -> Result<(Framing, Traits), Unforwarded> {
     if matches!(head.method, "CONNECT" | "TRACE") {
         let text = format!("{} is not passed on to the application.", head.method);
         return Err(Unforwarded::because(405, text));
@@ -103,17 +130,12 @@ pub(crate) fn forward(
         minor_version: head.minor_version,
         keeps_alive: !said(b"close") && (head.minor_version > 0 || said(b"keep-alive")),
         expects: head.minor_version > 0 && is("expect", b"100-continue"),
-        upgrades: upstream.speaks == Speaks::Http
-            && head.method == "GET"
+        upgrades: head.method == "GET"
             && framing == Framing::Empty
             && said(b"upgrade")
             && is("upgrade", b"websocket"),
     };
-    let out = match upstream.speaks {
-        Speaks::Http => http_head(head, framing, traits, asker, upstream),
-        Speaks::Uwsgi => uwsgi_head(head, framing, asker, upstream)?,
-    };
-    Ok(Forwarded { to: number, head: out, framing, traits, early: Vec::new() })
+    Ok((framing, traits))
 }
 
 /// The lines of a head that concern who is at its end.

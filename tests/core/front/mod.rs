@@ -4,7 +4,7 @@ mod ends;
 mod flow;
 mod heads;
 mod pool;
-mod stage;
+pub mod stage;
 
 /// A request whose head has these lines.
 pub fn get(path: &str, lines: &str) -> String {

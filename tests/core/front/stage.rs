@@ -125,7 +125,7 @@ impl Stage {
         }
     }
 
-    fn now(&self) -> Now {
+    pub fn now(&self) -> Now {
         Now { mono_ms: self.now_ms, unix_ms: self.now_ms }
     }
 
