@@ -127,7 +127,7 @@ fn the_relay_and_an_application_are_beside_each_other() {
     relayed.send("the relay stays");
     relayed.expect(&["the relay stays"]);
     site.server.expect_log(&["WARN", "/ws/app/", "is lost: it hung up; its 1 conns"]);
-    let response = site.server.try_connect("app/room").err().expect("a refusal");
+    let response = site.server.try_connect("app/room").expect_err("a refusal");
     assert_eq!((response.status, response.header("retry-after")), (503, Some("5")));
 }
 

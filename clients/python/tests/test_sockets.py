@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import stat
@@ -381,6 +382,12 @@ class Uwsgi(SocketsTestCase):
                 response = caught.exception.response
                 self.assertEqual(response.status_code, status)
                 self.assertIn(text, response.body)
+        browser.close()
+        eventually("nothing is left of them", lambda: not self._left())
+
+    def _left(self):
+        gc.collect()
+        return [1 for each in gc.get_objects() if type(each) is uwsgi._Websocket]
 
     def test_one_that_computes_harms_nobody_and_its_peer_waits(self):
         go_on = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -178,11 +179,12 @@ class Sockets:
     def end(self) -> None:
         """Listens no more, and closes every link: wsloop sees that this application has gone. Any
         thread may call it; whoever receives is told."""
-        if self._is_over:
-            return
         self._is_over = True
-        self._waker.send(b".")
+        with contextlib.suppress(OSError):
+            self._waker.send(b".")
         with self._receiving:
+            if self._selector.get_map() is None:
+                return
             self._selector.close()
             links = list(self._links.values())
             self._links.clear()
@@ -190,11 +192,9 @@ class Sockets:
                 each.close()
             for opened in links:
                 opened.stream.close()
-        try:
-            if os.stat(self._path).st_ino == self._file:
-                os.unlink(self._path)
-        except FileNotFoundError:
-            pass
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(self._path).st_ino == self._file:
+                    os.unlink(self._path)
 
     def _in_hand(self) -> Optional[Event]:
         if self._left:

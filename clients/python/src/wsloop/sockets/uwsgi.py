@@ -192,24 +192,33 @@ def serve_from(sockets: Sockets, application: Application, threads: int = 1000) 
         try:
             _run(application, websocket, environ)
         finally:
+            if not websocket.is_open:
+                # Nothing more is said of who was refused.
+                websockets.pop(websocket.conn, None)
             taken.release()
 
-    for event in sockets:
-        conn = event.conn
-        if isinstance(event, (Asked, Opened)):
-            is_open = isinstance(event, Opened)
-            if not taken.acquire(blocking=False):
-                if is_open:
-                    sockets.close(conn, 1013, "too many threads are taken")
-                else:
-                    sockets.refuse(conn, 503, "All threads of the application are taken.")
-                continue
-            websocket = _Websocket(sockets, conn, event.request, is_open)
-            websockets[conn] = websocket
-            environ = {**event.request.environ(), "wsloop.resumed": is_open}
-            name = f"websocket-{conn.link}-{conn.name}"
-            threading.Thread(target=run, args=(websocket, environ), name=name, daemon=True).start()
-        elif isinstance(event, Message) and conn in websockets:
-            websockets[conn].put(event.data)
-        elif isinstance(event, Closed) and conn in websockets:
-            websockets.pop(conn).end(event.code, event.reason)
+    def begin(event: Union[Asked, Opened]) -> None:
+        conn, is_open = event.conn, isinstance(event, Opened)
+        if not taken.acquire(blocking=False):
+            if is_open:
+                sockets.close(conn, 1013, "too many threads are taken")
+            else:
+                sockets.refuse(conn, 503, "All threads of the application are taken.")
+            return
+        websocket = _Websocket(sockets, conn, event.request, is_open)
+        websockets[conn] = websocket
+        environ = {**event.request.environ(), "wsloop.resumed": is_open}
+        name = f"websocket-{conn.link}-{conn.name}"
+        threading.Thread(target=run, args=(websocket, environ), name=name, daemon=True).start()
+
+    try:
+        for event in sockets:
+            if isinstance(event, (Asked, Opened)):
+                begin(event)
+            elif isinstance(event, Message) and event.conn in websockets:
+                websockets[event.conn].put(event.data)
+            elif isinstance(event, Closed) and event.conn in websockets:
+                websockets.pop(event.conn).end(event.code, event.reason)
+    finally:
+        for websocket in websockets.values():
+            websocket.end(1006, "the link to wsloop is closed")
