@@ -350,13 +350,14 @@ class Uwsgi(SocketsTestCase):
         for number, browser in enumerate(browsers):
             browser.send(f"message {number}")
             browser.send("")
-        for number, browser in enumerate(browsers):
-            self.assertEqual([browser.recv(20), browser.recv(20)], [f"message {number}", ""])
-            browser.close()
-        eventually(
-            "their threads end",
-            lambda: not [1 for each in threading.enumerate() if each.name.startswith("websocket-")],
-        )
+        with self.assertNoLogs("wsloop.sockets"):
+            for number, browser in enumerate(browsers):
+                self.assertEqual([browser.recv(20), browser.recv(20)], [f"message {number}", ""])
+                browser.close()
+            eventually("their threads end", lambda: not self._threads())
+
+    def _threads(self):
+        return [1 for each in threading.enumerate() if each.name.startswith("websocket-")]
 
     def test_what_the_request_says_and_how_it_is_refused(self):
         def application(env, start_response):
