@@ -326,6 +326,12 @@ pub(crate) fn facility_of(name: &str) -> Option<&str> {
     parts(name).map(|(_, _, _, facility)| facility)
 }
 
+/// The audience and the facility in a channel's name, if it has this prefix.
+pub(crate) fn within<'n>(name: &'n str, prefix: &str) -> Option<(Audience, &'n str)> {
+    let (its, audience, _, facility) = parts(name)?;
+    (its == prefix).then_some((audience, facility))
+}
+
 /// Whose a channel is, in the words of [`Identity::owner`]; nothing if it is everybody's.
 pub(crate) fn owner_of(name: &str) -> Option<&str> {
     // Most names begin so, and this is asked whenever a channel comes or goes.

@@ -6,15 +6,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::history::{Histories, HistoryRules, Offset};
 use super::store::{Store, Writer};
 use super::{Ask, BrokerEvent, Delivery};
-use crate::link::LinkId;
+use crate::link::{LinkId, Now};
 
 /// The embedded broker.
 #[derive(Debug)]
 pub struct Local {
     expire_s: u64,
     store: Store,
+    /// The histories, where a channel may have one.
+    histories: Option<Box<Histories>>,
     events: VecDeque<Happened>,
     /// The event that the owner looks at.
     current: Option<Happened>,
@@ -33,7 +36,7 @@ impl Local {
     /// conns is stored for `expire_s` seconds.
     pub fn new(expire_s: u64, store_limit: usize) -> Self {
         let store = Store::new(store_limit);
-        Local { expire_s, store, events: VecDeque::new(), current: None }
+        Local { expire_s, store, histories: None, events: VecDeque::new(), current: None }
     }
 
     /// What is stored and has not expired.
@@ -42,8 +45,30 @@ impl Local {
         &mut self.store
     }
 
-    /// Publishes a message of a RESP client, for the conns, and stores nothing.
-    pub fn announce(&mut self, channel: Arc<[u8]>, payload: Arc<[u8]>) {
+    /// Has what is published on channels that these rules fit recorded, in so many bytes.
+    pub(super) fn keep_histories(&mut self, rules: HistoryRules, limit: usize) {
+        self.histories = Some(Box::new(Histories::new(rules, limit)));
+    }
+
+    /// The histories, without what has expired, if there are any.
+    pub(super) fn histories(&mut self, now_ms: u64) -> Option<&mut Histories> {
+        let histories = self.histories.as_deref_mut()?;
+        histories.expire(now_ms);
+        Some(histories)
+    }
+
+    /// Publishes a message of a RESP client, for the conns, and stores nothing. It is in the
+    /// channel's history already where that client has put it there: with that offset.
+    pub fn announce(
+        &mut self,
+        channel: Arc<[u8]>,
+        payload: Arc<[u8]>,
+        recorded: Option<Offset>,
+        now: Now,
+    ) {
+        if recorded.is_none() {
+            self.record(&channel, &payload, now);
+        }
         self.events.push_back(Happened::Announced { channel, payload });
     }
 
@@ -61,8 +86,9 @@ impl Local {
         channel: &str,
         payload: &[u8],
         except: Option<LinkId>,
-        now_ms: u64,
+        now: Now,
     ) {
+        let now_ms = now.mono_ms;
         let channel: Arc<[u8]> = Arc::from(channel.as_bytes());
         let payload: Arc<[u8]> = Arc::from(payload);
         if self.expire_s > 0 {
@@ -70,7 +96,17 @@ impl Local {
             let (name, value) = (channel.clone(), payload.clone());
             self.store(now_ms).set(name, value, expires_ms, Writer::Browser);
         }
+        self.record(&channel, &payload, now);
         self.events.push_back(Happened::Delivered { channel, payload, except });
+    }
+
+    fn record(&mut self, channel: &[u8], payload: &Arc<[u8]>, now: Now) {
+        // What is empty reaches nobody.
+        if let Some(histories) = &mut self.histories
+            && !payload.is_empty()
+        {
+            histories.record(channel, payload.clone(), now);
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<BrokerEvent<'_>> {
@@ -106,12 +142,25 @@ impl Local {
     pub(super) fn evicted(&self) -> u64 {
         self.store.evicted()
     }
+
+    /// Bytes that histories take.
+    pub fn history_bytes(&self) -> usize {
+        self.histories.as_ref().map_or(0, |histories| histories.bytes())
+    }
+
+    pub(super) fn history_evicted(&self) -> u64 {
+        self.histories.as_ref().map_or(0, |histories| histories.evicted())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::store::OVERHEAD_BYTES;
     use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { mono_ms: ms, unix_ms: ms }
+    }
 
     fn fetched(local: &mut Local, channel: &str, now_ms: u64) -> Option<Vec<u8>> {
         local.ask(Ask::Stored(1), channel, now_ms);
@@ -128,7 +177,7 @@ mod tests {
     fn a_message_is_delivered_and_stored_until_it_expires() {
         let mut local = Local::new(10, 1 << 20);
         let except = Some(LinkId { index: 1, generation: 2 });
-        local.publish("c", b"one", except, 1000);
+        local.publish("c", b"one", except, at(1000));
         let delivery = Delivery { channel: b"c", payload: b"one", except };
         assert_eq!(local.next(), Some(BrokerEvent::Delivery(delivery)));
         assert_eq!(local.next(), None);
@@ -140,8 +189,8 @@ mod tests {
     #[test]
     fn a_later_message_replaces_the_stored_one_and_renews_its_time() {
         let mut local = Local::new(10, 1 << 20);
-        local.publish("c", b"one", None, 0);
-        local.publish("c", b"two", None, 5000);
+        local.publish("c", b"one", None, at(0));
+        local.publish("c", b"two", None, at(5000));
         assert_eq!(fetched(&mut local, "c", 14_999).as_deref(), Some(&b"two"[..]));
         assert_eq!(local.store.len(), 1);
     }
@@ -149,20 +198,20 @@ mod tests {
     #[test]
     fn expire_zero_stores_nothing() {
         let mut local = Local::new(0, 1 << 20);
-        local.publish("c", b"one", None, 0);
+        local.publish("c", b"one", None, at(0));
         assert_eq!(fetched(&mut local, "c", 0), None);
     }
 
     #[test]
     fn a_full_store_gives_up_what_expires_first() {
         let mut local = Local::new(10, 3 * (1 + 100 + OVERHEAD_BYTES));
-        for (at, channel) in ["a", "b", "c", "d"].into_iter().enumerate() {
-            local.publish(channel, &[b'x'; 100], None, at as u64);
+        for (n, channel) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            local.publish(channel, &[b'x'; 100], None, at(n as u64));
         }
         assert_eq!(fetched(&mut local, "a", 5), None);
         assert!(fetched(&mut local, "b", 5).is_some());
         assert_eq!(local.evicted(), 1);
-        local.publish("e", &[b'x'; 10_000], None, 6);
+        local.publish("e", &[b'x'; 10_000], None, at(6));
         assert_eq!(fetched(&mut local, "e", 6), None, "larger than the whole store");
         assert_eq!((local.store.len(), local.evicted()), (3, 2), "and the others stay");
     }
@@ -172,7 +221,7 @@ mod tests {
         let mut local = Local::new(10, 1 << 20);
         local.subscribe(vec![Arc::from("c")]);
         local.ask(Ask::Stored(7), "c", 0);
-        local.publish("c", b"x", None, 0);
+        local.publish("c", b"x", None, at(0));
         assert_eq!(local.next(), Some(BrokerEvent::Subscribed { channel: b"c" }));
         assert_eq!(local.next(), Some(BrokerEvent::Answer { ask: Ask::Stored(7), payload: None }));
         assert!(matches!(local.next(), Some(BrokerEvent::Delivery(_))));

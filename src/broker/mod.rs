@@ -10,10 +10,11 @@
 //!
 //! A RESP client is a Redis client of the embedded broker: an application that publishes, or
 //! somebody who looks around. `client` is about one of them, `store` about what they and the conns
-//! have stored, `glob` about their patterns.
+//! have stored, `glob` about their patterns, `history` about channels whose last messages are kept.
 
 pub(crate) mod client;
 mod glob;
+pub(crate) mod history;
 mod local;
 mod redis;
 pub(crate) mod store;
@@ -23,7 +24,8 @@ use std::sync::Arc;
 pub(crate) use local::Local;
 pub(crate) use redis::{Redis, RedisDue};
 
-use crate::link::{LinkId, Target};
+use crate::link::{LinkId, Now, Target};
+pub use history::{HistoryRule, HistoryRules, HistorySize};
 
 /// What a broker is to be, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,10 +190,17 @@ pub enum Notice {
         /// Why, in the broker's words.
         reason: String,
     },
+    /// A message was published and is not in its channel's history.
+    Unrecorded {
+        /// Why, in the broker's words.
+        reason: String,
+    },
     /// The server answers, after it was in no state to.
     Well,
     /// It stores messages, after it did not.
     Stores,
+    /// It records messages, after it did not.
+    Records,
     /// What browsers publish goes to a replica.
     Replica,
     /// It does so no more: that has become a master.
@@ -254,6 +263,16 @@ impl Broker {
         }
     }
 
+    /// Has the last messages of channels kept that these rules fit; all of them may take so many
+    /// bytes in this process.
+    pub fn keep_histories(&mut self, rules: HistoryRules, limit: usize) {
+        match self {
+            _ if rules.is_empty() => {}
+            Broker::Local(local) => local.keep_histories(rules, limit),
+            Broker::Redis(redis) => redis.keep_histories(rules),
+        }
+    }
+
     /// Whether it can be asked anything.
     pub fn status(&self) -> Status {
         match self {
@@ -301,14 +320,14 @@ impl Broker {
         channel: &str,
         payload: &[u8],
         except: Option<LinkId>,
-        now_ms: u64,
+        now: Now,
     ) -> Result<(), PublishError> {
         match self {
             Broker::Local(local) => {
-                local.publish(channel, payload, except, now_ms);
+                local.publish(channel, payload, except, now);
                 Ok(())
             }
-            Broker::Redis(redis) => redis.publish(channel, payload, except, now_ms),
+            Broker::Redis(redis) => redis.publish(channel, payload, except, now.mono_ms),
         }
     }
 
@@ -394,6 +413,14 @@ impl Broker {
     pub fn evicted(&self) -> u64 {
         match self {
             Broker::Local(local) => local.evicted(),
+            Broker::Redis(_) => 0,
+        }
+    }
+
+    /// Messages of histories that were given up because there was no room for more.
+    pub fn history_evicted(&self) -> u64 {
+        match self {
+            Broker::Local(local) => local.history_evicted(),
             Broker::Redis(_) => 0,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::deciding::Channels;
 use super::endpoint::{ConnId, Order};
 use crate::proto::http;
 use crate::proto::ws::frame;
@@ -10,6 +11,9 @@ use crate::proto::ws::frame;
 const MAX_REASON: usize = 123;
 /// Longest name of a channel.
 const MAX_CHANNEL: usize = 512;
+/// Most channels of a conn of the relay, and most bytes of their names.
+const MAX_CHANNELS: usize = 4096;
+const MAX_NAMES: usize = 128 << 10;
 
 /// Headers of one connection, and of the length of what is sent.
 const OF_CONNECTIONS: [&str; 6] =
@@ -26,6 +30,8 @@ pub(crate) enum BadOrder {
     Reason,
     /// A name of a channel is empty or too long.
     Channel,
+    /// A name of a channel is empty, or there are too many of them for one conn.
+    Channels,
     /// A handshake is not refused with this status.
     Status(u16),
     /// A plain request is not answered with this status.
@@ -42,6 +48,9 @@ impl fmt::Display for BadOrder {
             }
             BadOrder::Reason => f.write_str("a reason has at most 123 bytes"),
             BadOrder::Channel => f.write_str("a channel's name has 1 to 512 bytes"),
+            BadOrder::Channels => f.write_str(
+                "a conn has at most 4096 channels, with names of 128 KiB, none of which is empty",
+            ),
             BadOrder::Status(status) => {
                 write!(f, "{status} refuses nothing: use a status from 400 to 599")
             }
@@ -70,6 +79,7 @@ impl Order {
             {
                 Err(BadOrder::Channel)
             }
+            Order::Grant { channels, .. } if !are_channels(channels) => Err(BadOrder::Channels),
             Order::Refuse { status, .. } if !(400..600).contains(status) => {
                 Err(BadOrder::Status(*status))
             }
@@ -103,10 +113,19 @@ impl Order {
             | Order::Unfollow { conn, .. }
             | Order::Accept { conn, .. }
             | Order::Refuse { conn, .. }
+            | Order::Grant { conn, .. }
             | Order::Pause { conn, .. } => Some(*conn),
             _ => None,
         }
     }
+}
+
+/// Whether one conn may have these channels.
+fn are_channels(channels: &Channels) -> bool {
+    let (bytes, count) = channels.size();
+    let Channels { hears, hears_live, publishes } = channels;
+    let is_empty = [hears, hears_live, publishes].into_iter().flatten().any(String::is_empty);
+    !is_empty && bytes <= MAX_NAMES && count <= MAX_CHANNELS
 }
 
 /// The first of these header lines that cannot be said, or that the server says itself: it is asked

@@ -6,7 +6,7 @@ use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Rules;
 use crate::access::proxies::Proxies;
 use crate::access::sources::Sources;
-use crate::broker::{BrokerKind, BrokerSettings};
+use crate::broker::{BrokerKind, BrokerSettings, HistoryRules};
 use crate::fanout::overflow::Overflows;
 use crate::link::Target;
 use crate::proto::ws::deflate::Compression;
@@ -125,6 +125,10 @@ pub struct Settings {
     pub handlers: Vec<HandlerSettings>,
     /// Where requests go that are not for this server itself.
     pub front: Front,
+    /// Which channels keep their last messages.
+    pub history: HistoryRules,
+    /// Bytes that these may take in the embedded broker.
+    pub history_limit: usize,
     /// Where messages come from.
     pub broker: BrokerSettings,
 }
@@ -134,6 +138,7 @@ impl Settings {
     pub(crate) fn grants_publishing(&self) -> bool {
         let rules = self.rules.0.iter().filter(|rule| rule.grant);
         rules.map(|rule| rule.options).chain([self.allow]).any(Allow::publishes)
+            || self.endpoints.iter().any(|endpoint| endpoint.joins)
     }
 
     /// Whether somebody may ask if the server is ready.
@@ -245,6 +250,8 @@ impl Settings {
             endpoints: Vec::new(),
             handlers: Vec::new(),
             front: Front::default(),
+            history: HistoryRules::default(),
+            history_limit: 64 << 20,
             broker: BrokerSettings {
                 expire_s: 3600,
                 kind: BrokerKind::Local { store_limit: 64 << 20 },

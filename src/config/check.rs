@@ -13,6 +13,7 @@ use super::file::File;
 use super::flags::FLAGS;
 use super::table::{Absent, Flag, Given};
 use super::{Config, gather, values};
+use crate::broker::HistorySize;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -50,6 +51,12 @@ fn in_force(given: &Given, file: &File, config: Option<&Config>) -> String {
         let value = format!("{} to {}", route.prefix, route.upstream.target);
         ("[[route]]", values::printable(&value), route.place.clone())
     });
+    let histories = file.histories.iter().map(|(rule, place)| {
+        let HistorySize { messages, seconds } = rule.keeps;
+        let value = format!("{}={messages}/{seconds}", rule.facility);
+        ("[[history]]", values::printable(&value), place.clone())
+    });
+    let rules = rules.chain(histories);
     let rows: Vec<_> = rows.chain(rules).chain(routes).collect();
     let width = |of: fn(&(&str, String, String)) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let (names, texts) = (width(|row| row.0.len()), width(|row| row.1.chars().count().min(40)));

@@ -21,7 +21,7 @@ use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
 use super::workers::Workers;
-use super::{Config, Resp, front, machine, pages, running, values};
+use super::{Config, Resp, front, keeping, machine, pages, running, values};
 
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
@@ -240,6 +240,7 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
+        keeping::finish(&mut self.settings, file.histories.iter().map(|(rule, _)| rule));
         let (shown, expired) = self.tls.finish(&self.listen)?;
         warnings.extend(expired);
         let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);

@@ -17,6 +17,7 @@ use super::values;
 use crate::access::channel::{Allow, Audience, Direction};
 use crate::access::nearest::similar;
 use crate::access::permissions::{Rule, Rules, Who};
+use crate::broker::{HistoryRule, HistorySize};
 use crate::web::upstream::upstream;
 
 /// What a configuration file says.
@@ -26,6 +27,8 @@ pub(super) struct File {
     pub rules: Rules,
     /// Its `[[route]]` tables.
     pub routes: Vec<Route>,
+    /// Its `[[history]]` tables, and where each stands.
+    pub histories: Vec<(HistoryRule, String)>,
     path: String,
     rule_lines: Vec<usize>,
     values: Vec<Entry>,
@@ -98,6 +101,18 @@ impl File {
                 }
                 continue;
             }
+            if name == "history"
+                && let Some(tables) = tables(value)
+            {
+                for table in tables {
+                    let place = format!("{}:{}", self.path, line(table.span().start));
+                    match history(table) {
+                        Ok(rule) => self.histories.push((rule, place)),
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+                continue;
+            }
             if name == "route" {
                 for table in tables(value).into_iter().flatten() {
                     let place = format!("{}:{}", self.path, line(table.span().start));
@@ -150,6 +165,9 @@ fn broken(message: &str, there: Option<&str>) -> String {
         ("duplicate key", Some("allow")) => {
             "a file has either a list or [[allow]] rules; the list may come from --allow, and a \
              last rule decides about everything if it has facility = \"*\""
+        }
+        ("duplicate key", Some("history")) => {
+            "a file has either a list or [[history]] rules; the list may come from --history"
         }
         ("duplicate key", _) => "give it once",
         _ => "TOML is written such as max-message-size = \"1MiB\"",
@@ -298,6 +316,38 @@ fn route(value: &Spanned<DeValue<'_>>, place: String) -> Result<Route, Fault> {
     }
 }
 
+/// One table of `[[history]]`.
+fn history(value: &Spanned<DeValue<'_>>) -> Result<HistoryRule, Fault> {
+    let fault = |span: Range<usize>, why: String| Fault { at: span.start, why };
+    let (mut facility, mut audiences) = (None, Audience::ALL.to_vec());
+    let (mut messages, mut seconds) = (None, None);
+    for (key, value) in value.get_ref().as_table().into_iter().flat_map(in_order) {
+        let name = key.get_ref().as_ref();
+        let read = match name {
+            "facility" => text(value).map(|text| facility = Some(text)),
+            "audience" => words(value, &AUDIENCES).map(|words| audiences = words),
+            "messages" => number(value).map(|number| messages = Some(number)),
+            "seconds" => number(value).map(|number| seconds = Some(number)),
+            _ => {
+                let quoted = values::quoted(name);
+                let why = format!(
+                    "[[history]]: there is no key {quoted}; a rule has facility, messages, seconds \
+                     and audience"
+                );
+                return Err(fault(key.span(), why));
+            }
+        };
+        read.map_err(|why| fault(value.span(), format!("[[history]] {name}: {why}")))?;
+    }
+    let (Some(facility), Some(messages), Some(seconds)) = (facility, messages, seconds) else {
+        let why = "[[history]]: a rule has facility = \"chat/*\", messages = 100 and seconds = 300";
+        return Err(fault(value.span(), why.to_owned()));
+    };
+    let keeps = HistorySize { messages, seconds: seconds as u64 };
+    let rule = HistoryRule::new(facility, audiences, keeps);
+    rule.map_err(|why| fault(value.span(), format!("[[history]]: {why}")))
+}
+
 const AUDIENCES: [(&str, Audience); 4] = [
     ("broadcast", Audience::Broadcast),
     ("group", Audience::Group),
@@ -310,6 +360,15 @@ const DIRECTIONS: [(&str, Direction); 2] =
 fn text<'a>(value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, String> {
     let text = value.get_ref().as_str();
     text.ok_or_else(|| format!("it is {}, and must be a text", kind(value.get_ref())))
+}
+
+fn number(value: &Spanned<DeValue<'_>>) -> Result<usize, String> {
+    let number = match value.get_ref() {
+        DeValue::Integer(number) => number.to_string().parse().ok(),
+        _ => None,
+    };
+    let kind = kind(value.get_ref());
+    number.ok_or_else(|| format!("it is {kind}, and must be a number, at least 1"))
 }
 
 /// One word or several.
@@ -429,6 +488,19 @@ mod tests {
     }
 
     #[test]
+    fn histories_are_rules_with_audiences_or_for_all() {
+        let file = parsed(
+            "[[history]]\nfacility = 'chat/*'\nmessages = 100\nseconds = 300\n\n\
+             [[history]]\nfacility = 'cart'\nmessages = 1\nseconds = 9\naudience = ['user']",
+        );
+        let [(all, first), (one, second)] = &file.histories[..] else { panic!("{file:?}") };
+        assert_eq!((all, &**first), (&HistoryRule::parse("chat/*=100/300").expect("one"), "f:1"));
+        let audiences = vec![Audience::User];
+        let user = HistoryRule { audiences, ..HistoryRule::parse("cart=1/9").expect("one") };
+        assert_eq!((one, &**second), (&user, "f:6"));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_line() {
         for (text, line, words) in [
             (
@@ -458,6 +530,17 @@ mod tests {
             ("allow = 'all'\n\n[[allow]]\nfacility = '*'", 3, "either a list or [[allow]] rules"),
             ("allow = ['publish-user', { who = 'anyone' }]", 1, "nothing but rules in it"),
             ("expire = 1\n[[allow]]\n", 2, "this rule says nothing"),
+            ("history = 'a=1/2'\n[[history]]\nfacility = 'b'", 2, "a list or [[history]] rules"),
+            ("[[history]]\nfacility = 'a'\nmessages = 1", 1, "[[history]]: a rule has facility"),
+            ("[[history]]\nlength = 1", 2, "there is no key \"length\"; a rule has facility, m"),
+            ("[[history]]\nmessages = '1'", 2, "[[history]] messages: it is a text, and must be"),
+            ("[[history]]\nseconds = -1", 2, "must be a number, at least 1"),
+            ("[[history]]\naudience = 'all'", 2, "[[history]] audience: \"all\" is none of"),
+            (
+                "\n[[history]]\nfacility = 'a'\nmessages = 1\nseconds = 0",
+                2,
+                "[[history]]: 0 seconds are out of range; give 1 to",
+            ),
             ("[[allow]]\nfacility = 1", 2, "facility: it is a number, and must be a text"),
             ("[[allow]]\n\nfacilty = '*'", 3, "there is no key \"facilty\"; a rule has facility"),
             (

@@ -13,9 +13,9 @@ use crate::proto::ws::upgrade::AllowedOrigins;
 use super::draft::ServerDraft;
 use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
-use super::table::{Flag, Takes, put};
-use super::values::{self, LARGEST_UNSENT, LONGEST_EXPIRE_S, LONGEST_MS, MIB, MOST, any};
-use super::{endpoints, front, redis, running, sources, tls, workers};
+use super::table::{Flag, put};
+use super::values::{self, LARGEST_UNSENT, LONGEST_MS, MIB, MOST, any};
+use super::{endpoints, front, keeping, redis, running, sources, tls, workers};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -100,14 +100,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Words("empty"),
         help: "What Redis names begin with; a colon follows it",
     },
-    Flag {
-        name: "expire",
-        variable: "WSLOOP_EXPIRE",
-        takes: Takes::WholeSeconds(LONGEST_EXPIRE_S, |draft, s| draft.settings.broker.expire_s = s),
-        default: Value("3600"),
-        help: "How long a message stays stored for browsers that come later, in whole seconds; 0 \
-               stores nothing",
-    },
+    keeping::EXPIRE,
+    keeping::HISTORY,
     Flag {
         name: "heartbeat",
         variable: "WSLOOP_HEARTBEAT",
@@ -281,13 +275,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         default: Value("off"),
         help: "Every connection of a trusted proxy begins with the PROXY protocol, version 1 or 2",
     },
-    Flag {
-        name: "store-limit",
-        variable: "WSLOOP_STORE_LIMIT",
-        takes: Bytes(0..=usize::MAX, |draft, size| draft.store_limit = size),
-        default: Value("64MiB"),
-        help: "Most bytes of stored messages and their names, in the embedded broker",
-    },
+    keeping::STORE_LIMIT,
+    keeping::HISTORY_LIMIT,
     Flag {
         name: "redis-timeout",
         variable: "WSLOOP_REDIS_TIMEOUT",

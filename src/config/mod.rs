@@ -13,6 +13,7 @@ mod endpoints;
 mod file;
 mod flags;
 mod front;
+mod keeping;
 mod logs;
 mod machine;
 mod pages;
@@ -396,6 +397,24 @@ mod tests {
             window: 4 << 20,
         };
         assert_eq!(settings.broker.kind, BrokerKind::Redis(redis));
+    }
+
+    #[test]
+    fn histories_are_those_of_the_flag_and_then_of_the_file_below_the_prefix() {
+        let path = std::env::temp_dir().join(format!("wsloop-history-{}", std::process::id()));
+        let text = "prefix = 'site'\n[[history]]\nfacility = '*'\nmessages = 5\nseconds = 6\n";
+        std::fs::write(&path, text).expect("a file can be written");
+        let file = format!("--config={}", path.display());
+        let history =
+            loaded(&[&file, "--history=a=1/2, b=3/4", "--history=c=5/6"]).settings.history;
+        std::fs::remove_file(path).expect("a file can be removed");
+        for (facility, messages) in [("a", 1), ("b", 3), ("c", 5), ("d", 5)] {
+            let size = history.of(&format!("site:broadcast:{facility}")).expect("a rule");
+            assert_eq!(size.messages, messages, "{facility}");
+        }
+        assert_eq!(history.of("broadcast:a"), None);
+        let why = wrong(&["--prefix=wsloop:history"]);
+        assert!(why.contains("begins with what names of histories begin with"), "{why}");
     }
 
     #[test]

@@ -81,6 +81,10 @@ impl Config {
             self.settings.rules = new.settings.rules.clone();
             changes.live.push("[[allow]]");
         }
+        let history = |config: &Config| config.settings.history.clone();
+        if history(self) != history(new) && !changes.fixed.contains(&"history") {
+            changes.fixed.push("[[history]]");
+        }
         let front = |config: &Config| {
             (config.settings.front.routes.clone(), config.settings.front.upstreams.clone())
         };
@@ -151,6 +155,15 @@ mod tests {
         assert_eq!(changes.live, ["ping-interval", "pong-timeout"]);
         assert_eq!(of(&[]).renew(&of(&["--ping-interval=0"])).fixed, ["ping-interval"]);
         assert_eq!(of(&["--ping-interval=0"]).renew(&of(&[])).fixed, ["ping-interval"]);
+    }
+
+    #[test]
+    fn histories_wait_for_a_restart() {
+        let changes = config(&[]).renew(&config(&["--history=a=1/2", "--history-limit=1KiB"]));
+        assert_eq!((changes.live, changes.fixed), (vec![], vec!["history", "history-limit"]));
+        let mut other = config(&[]);
+        other.settings.history = config(&["--history=a=1/2"]).settings.history;
+        assert_eq!(config(&[]).renew(&other).fixed, ["[[history]]"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::channel;
 use crate::access::proxies::ForwardedHeaders;
+use crate::broker::history;
 use crate::browser::settings::{CompressionFor, Refuse};
 use crate::link::authority::{self, host_and_port};
 use crate::proto::ws::deflate::Compression;
@@ -279,6 +280,10 @@ pub(crate) fn prefix(text: &str) -> Result<String, String> {
         let why = "ends with a colon, which is put after it anyway; write";
         let mended = text.trim_end_matches(':');
         return Err(format!("{} {why} {}", quoted(text), quoted(mended)));
+    }
+    if text.starts_with(history::PREFIX.trim_end_matches(':')) {
+        let why = "begins with what names of histories begin with; write another word, such as";
+        return Err(format!("{} {why} \"site\"", quoted(text)));
     }
     if !channel::is_prefix(text) {
         let why = "has broadcast, group, user or session between its colons, so that names could \

@@ -15,14 +15,17 @@ pub(super) fn conn(name: u64) -> ConnId {
     ConnId(LinkId { index: name as u32, generation: (name >> 32) as u32 })
 }
 
-/// The name of the conn that something has happened to; plain requests are no conn's.
+/// The name of the conn that something has happened to; nothing for what an endpoint here never
+/// takes, which is plain requests and conns of the relay.
 pub(super) fn conn_of(event: &SocketEvent) -> Option<u64> {
     match event {
         SocketEvent::Asked { conn, .. }
         | SocketEvent::Opened { conn, .. }
         | SocketEvent::Message { conn, .. }
         | SocketEvent::Closed { conn, .. } => Some(name(*conn)),
-        SocketEvent::Request { .. } => None,
+        SocketEvent::Joining { .. }
+        | SocketEvent::Released { .. }
+        | SocketEvent::Request { .. } => None,
     }
 }
 
@@ -96,8 +99,9 @@ pub(super) fn append_event(name: u64, event: SocketEvent, into: &mut Vec<u8>) {
             let parts = [&code.to_be_bytes()[..], reason.as_bytes()];
             append(HandlerKind::Close, name, &parts, into);
         }
-        // Its endpoint takes none.
-        SocketEvent::Request { .. } => {}
+        SocketEvent::Joining { .. }
+        | SocketEvent::Released { .. }
+        | SocketEvent::Request { .. } => {}
     }
 }
 

@@ -254,6 +254,11 @@ impl Server {
         if evicted > 0 && self.said.evicted.first() {
             tracing::warn!("stored messages were given up, see --store-limit (said once)");
         }
+        let forgotten = self.broker.history_evicted();
+        self.cx.metrics.history_evicted_total = forgotten;
+        if forgotten > 0 && self.said.forgotten.first() {
+            tracing::warn!("messages of histories were given up, see --history-limit (said once)");
+        }
     }
 
     /// The application has something to say to us. What came before it is heard before, and whoever

@@ -7,6 +7,7 @@ use super::Server;
 use super::table::{Party, Table};
 use crate::broker::Broker;
 use crate::broker::client::{self, Heard, PubSub, RespClient, Step};
+use crate::broker::history::Offset;
 use crate::browser::Context;
 use crate::link::{LinkId, Now, Output, Peer, SaidOnce, Wish};
 
@@ -190,7 +191,9 @@ impl Server {
             match client.step(input, local, self.cx.now) {
                 Step::Idle => return,
                 Step::Done => {}
-                Step::Publish { channel, payload } => self.publish_for(link, channel, payload),
+                Step::Publish { channel, payload, recorded } => {
+                    self.publish_for(link, channel, payload, recorded);
+                }
                 Step::PubSub(question) => {
                     let heard = self.who_hears(question);
                     if let Some(client) = self.table.client(link) {
@@ -259,7 +262,13 @@ impl Server {
         }
     }
 
-    fn publish_for(&mut self, link: LinkId, channel: Arc<[u8]>, payload: Arc<[u8]>) {
+    fn publish_for(
+        &mut self,
+        link: LinkId,
+        channel: Arc<[u8]>,
+        payload: Arc<[u8]>,
+        recorded: Option<Offset>,
+    ) {
         // As with a real Redis, all conns of this process are one client.
         let name = std::str::from_utf8(&channel).ok();
         let heard = self.relay.hub.find(&channel).is_some();
@@ -271,7 +280,7 @@ impl Server {
         // At once, because clients may count on hearing it before the answer to what they ask next.
         self.clients.hear(&channel, &payload, &mut self.table, &mut self.cx);
         if let (Some(client), Some(local)) = (self.table.client(link), self.broker.local()) {
-            local.announce(channel, payload);
+            local.announce(channel, payload, recorded, self.cx.now);
             client.published(receivers);
         }
     }

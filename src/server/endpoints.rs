@@ -89,6 +89,11 @@ impl Server {
                 self.on_conn(link, |conn, cx| conn.turn_away(link, status, &text, cx));
             }
             Order::Pause { conn, pauses } => self.pause(conn, pauses),
+            Order::Grant { conn: ConnId(link), channels } => {
+                if self.table.conn(link).is_some_and(|conn| conn.decide(*channels)) {
+                    self.join(link);
+                }
+            }
             Order::Respond { id, status, headers, body } => {
                 self.answer_request(id, &PlainAnswer { status, headers, body });
             }
@@ -117,7 +122,7 @@ impl Server {
         for ConnId(link) in conns {
             let Some((at, slot, lines)) = self.table.at_and_lines(link.index) else { continue };
             let Party::Browser(conn) = &mut slot.party else { continue };
-            if at != *link || conn.endpoint().is_none() {
+            if at != *link || conn.application().is_none() {
                 continue;
             }
             let Some((outbox, member, _)) = conn.receiver() else { continue };
@@ -153,23 +158,25 @@ impl Server {
             }
             return false;
         }
-        let Some(request) = conn.take_request() else { return false };
-        let (decides, conn_id) = (queue.decides, ConnId(link));
-        if !decides {
+        let Some((request, wanted)) = conn.take_request() else { return false };
+        let waits = queue.decides || wanted.is_some();
+        if !waits {
             conn.let_in();
         }
-        let event = match decides {
-            true => SocketEvent::Asked { conn: conn_id, request },
-            false => SocketEvent::Opened { conn: conn_id, request },
+        let conn = ConnId(link);
+        let event = match wanted {
+            Some(wanted) => SocketEvent::Joining { conn, request, wanted },
+            None if waits => SocketEvent::Asked { conn, request },
+            None => SocketEvent::Opened { conn, request },
         };
         self.cx.tell(endpoint, event);
-        !decides
+        !waits
     }
 
     /// The kernel takes no more of a conn: it may be one of an endpoint's.
     #[inline(never)]
     pub(super) fn note_slow(&mut self, link: LinkId) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
         if is_ones {
             self.slow.0.insert(link.index, link);
         }
@@ -222,7 +229,7 @@ impl Server {
         self.cx.end_endpoint(endpoint);
         self.end_requests(endpoint);
         let of = Some(endpoint as u8);
-        for link in self.table.conns(|conn| conn.told() == of || conn.knocks() == of) {
+        for link in self.table.conns(|conn| conn.told_of() == of || conn.knocks() == of) {
             self.on_conn(link, |conn, cx| match conn.is_open() {
                 true => conn.end(link, code, reason, cx),
                 false => conn.is_unheard(link, cx),
@@ -232,7 +239,7 @@ impl Server {
     }
 
     fn publish_to(&mut self, channel: &str, payload: &[u8]) {
-        let done = self.broker.publish(channel, payload, None, self.cx.now.mono_ms);
+        let done = self.broker.publish(channel, payload, None, self.cx.now);
         let metrics = &mut self.cx.metrics;
         match done {
             Ok(()) => metrics.publishes_total += 1,

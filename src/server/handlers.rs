@@ -63,7 +63,7 @@ impl Server {
         let mut slow = Vec::new();
         self.take_slow(|conn, bytes| slow.push((conn, bytes)));
         for (conn, bytes) in slow {
-            let endpoint = self.table.peek_conn(conn.0).and_then(|conn| conn.told());
+            let endpoint = self.table.peek_conn(conn.0).and_then(|conn| conn.told_of());
             let its = |handler: &&mut Handler| Some(handler.endpoint()) == endpoint;
             if let Some(handler) = self.handlers.iter_mut().find(its) {
                 handler.note_slow(conn, bytes);
@@ -157,7 +157,7 @@ impl Server {
         self.cx.metrics.handler_orders_total += 1;
         let endpoint = Some(self.handlers[at].endpoint());
         let is_its = |ConnId(link): ConnId| {
-            self.table.peek_conn(link).is_some_and(|conn| conn.told() == endpoint)
+            self.table.peek_conn(link).is_some_and(|conn| conn.told_of() == endpoint)
         };
         if let Order::Broadcast { conns, .. } = &mut order {
             *conns = conns.iter().copied().filter(|conn| is_its(*conn)).collect();
@@ -169,7 +169,7 @@ impl Server {
         let may_refuse = matches!(order, Order::Refuse { .. } | Order::Close { .. });
         self.do_order(order);
         if let Some(conn) = conn.filter(|_| may_refuse)
-            && self.table.peek_conn(conn.0).is_none_or(|conn| conn.told().is_none())
+            && self.table.peek_conn(conn.0).is_none_or(|conn| conn.told_of().is_none())
         {
             let handler = &mut self.handlers[at];
             handler.take(&mut self.cx.endpoints[usize::from(handler.endpoint())].events);
@@ -207,7 +207,7 @@ impl Server {
     }
 
     fn say_handler_lost(&mut self, at: usize, why: &str) {
-        let conns = self.table.conns(|conn| conn.told() == Some(self.handlers[at].endpoint()));
+        let conns = self.table.conns(|conn| conn.told_of() == Some(self.handlers[at].endpoint()));
         let handler = &mut self.handlers[at];
         let is_first = handler.said_away.first();
         let fate =
@@ -252,7 +252,7 @@ impl Server {
         handler.take(&mut self.cx.endpoints[usize::from(endpoint)].events);
         let table = &self.table;
         let forgotten = handler.keep(|ConnId(link)| {
-            table.peek_conn(link).is_some_and(|conn| conn.told() == Some(endpoint))
+            table.peek_conn(link).is_some_and(|conn| conn.told_of() == Some(endpoint))
         });
         let endpoint = usize::from(endpoint);
         self.do_order(Order::Received { endpoint, events: forgotten, bytes: 0 });

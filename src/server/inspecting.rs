@@ -94,9 +94,9 @@ impl Server {
         for (state, count) in states {
             line(&mut text, &format!("wsloop_conns_by_state{{state=\"{state}\"}}"), &count);
         }
-        let stored = match &self.broker {
-            Broker::Local(local) => local.stored_bytes(),
-            Broker::Redis(_) => 0,
+        let (stored, histories) = match &self.broker {
+            Broker::Local(local) => (local.stored_bytes(), local.history_bytes()),
+            Broker::Redis(_) => (0, 0),
         };
         let limit = self.cx.settings.memory_limit;
         for (name, help, value) in [
@@ -118,6 +118,7 @@ impl Server {
                 self.broker.unsent().len(),
             ),
             ("store_bytes", "Bytes of stored messages in the embedded broker.", stored),
+            ("history_bytes", "Bytes of histories in the embedded broker.", histories),
             ("ready", "1 when browsers may be sent here.", usize::from(self.unready().is_empty())),
         ] {
             about(&mut text, name, "gauge", help);

@@ -185,7 +185,15 @@ impl Server {
             }
         }
         let Some(names) = conn.join(link, &mut self.cx) else { return };
-        self.relay.subscribe(link, conn, &names, |new| self.broker.subscribe(vec![new], now_ms));
+        let (histories, said) = (&self.cx.settings.history, &mut self.said.braces);
+        self.relay.subscribe(link, conn, names, |new| {
+            if histories.fits_in_vain(&new) && said.first() {
+                tracing::warn!(
+                    "channel {new:?} has no history, as its name has a brace in it (said once)"
+                );
+            }
+            self.broker.subscribe(vec![new], now_ms);
+        });
         self.ask_for_stored();
         self.cx.metrics.channels = self.relay.hub.len() as u64;
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
@@ -212,6 +220,9 @@ impl Server {
             self.met(network);
         }
         self.cx.encoder.forget(link.index);
+        if let Some(released) = left.released {
+            released.tell(link, self.relay.heard_by(link), &mut self.cx);
+        }
         let now_ms = self.cx.now.mono_ms;
         self.relay.leave(link, |name, confirmed| self.broker.unsubscribe(name, confirmed, now_ms));
         self.cx.metrics.channels = self.relay.hub.len() as u64;
@@ -238,7 +249,7 @@ impl Server {
         let (mut published, mut failed) = (0, None);
         for publication in conn.publications() {
             let except = publication.withhold.then_some(link);
-            match self.broker.publish(&publication.channel, data, except, self.cx.now.mono_ms) {
+            match self.broker.publish(&publication.channel, data, except, self.cx.now) {
                 Ok(()) => published += 1,
                 Err(error) => failed = Some(error),
             }

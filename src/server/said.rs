@@ -15,6 +15,7 @@ pub(super) struct Said {
     ill: SaidOnce,
     replica: SaidOnce,
     unstored: SaidOnce,
+    unrecorded: SaidOnce,
     unheard: SaidOnce,
     dropped: SaidOnce,
     refused: SaidOnce,
@@ -25,6 +26,8 @@ pub(super) struct Said {
     pub evicted: SaidOnce,
     pub strangers: SaidOnce,
     pub unrouted: SaidOnce,
+    pub braces: SaidOnce,
+    pub forgotten: SaidOnce,
     pub control: SaidOnce,
 }
 
@@ -90,9 +93,21 @@ impl Said {
                     );
                 }
             }
+            Notice::Unrecorded { reason } => {
+                metrics.broker_errors_total += 1;
+                if self.unrecorded.first() {
+                    tracing::warn!(
+                        "Redis publishes what browsers say and does not keep it in the history of \
+                         its channel: {reason} (said once; then counted)"
+                    );
+                }
+            }
             Notice::Well if self.ill.ended() => tracing::info!("Redis answers again"),
             Notice::Stores if self.unstored.ended() => {
                 tracing::info!("Redis stores again what browsers publish");
+            }
+            Notice::Records if self.unrecorded.ended() => {
+                tracing::info!("Redis keeps histories again");
             }
             Notice::Replica if self.replica.first() => tracing::warn!(
                 "Redis is a replica: what browsers publish is heard only here and is not stored; \
@@ -101,6 +116,7 @@ impl Said {
             Notice::Master if self.replica.ended() => tracing::info!("Redis is a master again"),
             Notice::Well
             | Notice::Stores
+            | Notice::Records
             | Notice::Replica
             | Notice::Master
             | Notice::CanaryDenied => {}

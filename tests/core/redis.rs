@@ -5,6 +5,7 @@ mod conditions;
 mod gaps;
 mod kinds;
 mod link;
+mod recording;
 
 use crate::world::*;
 use wsloop::proto::ws::frame::Opcode;

@@ -2,6 +2,7 @@
 //! and that they harm nobody.
 
 mod commands;
+mod histories;
 mod limits;
 mod password;
 
@@ -63,7 +64,7 @@ fn who_is_who() {
         > CLIENT ID
         :1
         > COMMAND COUNT
-        :38
+        :45
         > COMMAND DOCS
         *0
         > COMMAND

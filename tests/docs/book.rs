@@ -80,6 +80,19 @@ fn operations_is_followed() {
 }
 
 #[test]
+#[ignore = "needs ip, redis-cli, and python3, ruby, node and php with redis"]
+fn history_is_followed() {
+    // A part of a file, and languages that are not on every machine.
+    let skipped = [
+        "[[history]]",
+        "stream := \"wsloop:history:{\" + channel + \"}\"",
+        "String stream = \"wsloop:history:{\" + channel + \"}\";",
+        "let stream = format!(\"wsloop:history:{{{channel}}}\");",
+    ];
+    follow("book::history_is_followed", include_str!("../../docs/src/history.md"), &skipped);
+}
+
+#[test]
 #[ignore = "needs ip, python3 and curl"]
 fn one_port_is_followed() {
     // The applications of these routes are the reader's.

@@ -10,11 +10,12 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 17] = [
+const FOLLOWED: [&str; 18] = [
     "access.md",
     "channels.md",
     "clients.md",
     "flags.md",
+    "history.md",
     "htmx.md",
     "library.md",
     "one-port.md",
@@ -228,6 +229,18 @@ fn alerts_that_are_named_are_those_that_page() {
     let paging: Vec<&str> = paging.iter().filter_map(|name| name.strip_prefix("Wsloop")).collect();
     assert!(paging.len() > 3, "{paging:?}");
     assert_eq!(named, paging);
+}
+
+/// What records and publishes is one text, wherever it is written.
+#[test]
+fn there_is_one_script() {
+    let script = include_str!("../../src/broker/history/publish.lua");
+    for text in [
+        include_str!("../../docs/src/history.md"),
+        include_str!("../../clients/python/src/wsloop/_history.py"),
+    ] {
+        assert!(text.contains(script), "it is another there: {script}");
+    }
 }
 
 #[test]

@@ -4,10 +4,12 @@
 use wsloop::internals::broker::client::{Heard, PubSub, RespClient, Step};
 use wsloop::internals::broker::{Broker, Uses};
 use wsloop::proto::resp::{Decoder, Item};
-use wsloop::{BrokerKind, BrokerSettings, Now};
+use wsloop::{BrokerKind, BrokerSettings, HistoryRule, HistoryRules, Now};
 
 const MAX_MESSAGE: usize = 256;
 const STORE_LIMIT: usize = 4096;
+const HISTORY_LIMIT: usize = 4096;
+const NOW: Now = Now { mono_ms: 1000, unix_ms: 1000 };
 /// More than what is answered to an input of the fuzzer's size, most of which are KEYS and MGET.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -34,19 +36,21 @@ fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
     let kind = BrokerKind::Local { store_limit: STORE_LIMIT };
     let uses = Uses { max_message: MAX_MESSAGE, max_session: MAX_MESSAGE, publishes: true };
     let mut broker = Broker::new(BrokerSettings { expire_s: 1, kind }, uses, 0);
+    let rules = vec![HistoryRule::parse("*=3/1000").expect("a rule")];
+    broker.keep_histories(HistoryRules { prefix: String::new(), rules }, HISTORY_LIMIT);
     let mut client = RespClient::new(7, MAX_MESSAGE, None);
     let mut sent = Vec::new();
     for mut input in stream.chunks(piece) {
         loop {
             let local = broker.local().expect("the embedded one");
-            match client.step(&mut input, local, Now { mono_ms: 1000, unix_ms: 1000 }) {
+            match client.step(&mut input, local, NOW) {
                 Step::Done => {}
-                Step::Publish { channel, payload } => {
+                Step::Publish { channel, payload, recorded } => {
                     assert!(payload.len() <= MAX_MESSAGE);
                     let ears = client.ears(&channel);
                     let heard = client.hear(&channel, &payload);
                     assert_eq!(ears > 0, heard > 0);
-                    local.announce(channel, payload);
+                    local.announce(channel, payload, recorded, NOW);
                     client.published(ears);
                 }
                 Step::PubSub(question) => client.told(&match question {
@@ -64,8 +68,9 @@ fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
         assert!(input.is_empty(), "bytes are left behind");
         take(&mut client, &mut sent);
         while broker.next(&mut &[][..], 1000).is_some() {}
-        let store = broker.local().expect("the embedded one").store(1000);
-        assert!(store.bytes() <= STORE_LIMIT);
+        let local = broker.local().expect("the embedded one");
+        assert!(local.store(1000).bytes() <= STORE_LIMIT);
+        assert!(local.history_bytes() <= HISTORY_LIMIT);
         if client.is_done(true) {
             break;
         }

@@ -76,6 +76,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--url-prefix", "ws", "write \"/ws/\""),
     ("--prefix", "site:", "write \"site\""),
     ("--expire", "1h", "such as 3600"),
+    ("--history", "chat", "as in chat/*=100/300"),
+    ("--history-limit", "lots", "such as 65536"),
     ("--ping-interval", "-1", "such as 30 or 0.5"),
     ("--pong-timeout", "0", "give 0.001 to 31536000 seconds"),
     ("--handshake-timeout", "0", "give 0.001 to"),

@@ -14,6 +14,7 @@ mod fairness;
 mod front;
 mod grants;
 mod handlers;
+mod history;
 mod hosts;
 mod identity;
 mod keys;

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output,
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisClient, RedisServer, Value};
 use crate::support::{Folder, PATIENCE, Wsloop, eventually, free_port};
 
 fn wsloop(args: &[&str]) -> Command {
@@ -46,7 +46,7 @@ fn complains(args: &[&str], status: i32, words: &str) -> String {
 #[test]
 fn wrong_use_is_one_line_and_2() {
     let long = "r".repeat(124);
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 25] = [
         (&["publish"], "required arguments were not provided: <FACILITY>; <MESSAGE|->"),
         (&["publish", "chat", "hi"], "give --broadcast, --user NAME, --group NAME or"),
         (&["fetch", "chat"], "give --broadcast, --user NAME, --group NAME or"),
@@ -59,6 +59,7 @@ fn wrong_use_is_one_line_and_2() {
         (&["fetch", "--broadcast", "--prefix=a:", "f"], "--prefix: \"a:\" ends with a colon"),
         (&["fetch", "--broadcast", "--redis=h", "f"], "--redis: the URL has no scheme"),
         (&["publish", "--broadcast", "--expire=1h", "f", "m"], "--expire: \"1h\" is no whole"),
+        (&["publish", "--broadcast", "--history=f", "f", "m"], "--history: \"f\" is no rule"),
         (&["disconnect"], "--user <NAME>|--session <KEY>|--group <NAME>"),
         (&["disconnect", "--user", "a", "--group", "b"], "cannot be used with"),
         (&["disconnect", "--user", "a", "--code", "1005"], "--code: \"1005\" is no close code"),
@@ -155,6 +156,33 @@ fn a_redis_that_cannot_be_reached_is_one_line_within_10_seconds() {
             }
         }
     });
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn what_is_published_is_in_its_channels_history_where_a_rule_says_so() {
+    let redis = RedisServer::start();
+    let url = &redis.url();
+    let mut app = redis.connect();
+    let length = |app: &mut RedisClient, channel: &str| {
+        app.command(&["XLEN", &format!("wsloop:history:{{site:{channel}}}")])
+    };
+    let args = ["publish", "--redis", url, "--prefix=site", "--broadcast", "--user=john"];
+    let rules = ["--history=chat/*=2/60,a=1/1", "--history=news=9/60"];
+    for text in ["1", "2", "3"] {
+        let args = [&args[..], &rules, &["chat/1", text]].concat();
+        prints(&args, "published to 2 channels, heard by 0 subscribers\n");
+    }
+    assert_eq!(length(&mut app, "broadcast:chat/1"), Value::Integer(2));
+    assert_eq!(length(&mut app, "user:john:chat/1"), Value::Integer(2));
+    app.expect_ttl("wsloop:history:{site:broadcast:chat/1}", 60);
+    app.expect_ttl("site:broadcast:chat/1", 3600);
+    let mut command = wsloop(&[&args[..], &["other", "x"]].concat());
+    command.env("WSLOOP_HISTORY", "chat/*=2/60");
+    assert_eq!(ended(command.output().expect("it runs")).0, 0);
+    assert_eq!(length(&mut app, "broadcast:other"), Value::Integer(0));
+    app.command(&["SET", "wsloop:history:{site:broadcast:news}", "in the way"]);
+    complains(&[&args[..], &rules, &["news", "x"]].concat(), 1, "UNKEPT WRONGTYPE");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 mod client;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 pub use client::parse_command;
 use client::{Client, bulk, number};
@@ -64,6 +64,8 @@ pub struct FakeRedis {
     pub denied_with: Option<(&'static str, &'static str)>,
     /// Commands that it does not know.
     pub unknown: Vec<&'static str>,
+    /// Why it keeps no history.
+    pub unkept: Option<&'static str>,
     /// Most bytes of what it says that may wait for its client, which is cut past that.
     pub output_limit: usize,
     /// The most bytes of what it said that ever waited.
@@ -91,6 +93,8 @@ pub struct FakeRedis {
     /// The same as the knob, for names that are drawn.
     denied_names: Vec<(&'static str, String)>,
     store: BTreeMap<(u32, Vec<u8>), Stored>,
+    /// The messages of histories, by the channels.
+    histories: BTreeMap<Vec<u8>, VecDeque<Vec<u8>>>,
     client: Option<Client>,
     /// What has arrived since it was last taken.
     arrived: Vec<Arrival>,
@@ -121,6 +125,7 @@ impl FakeRedis {
             condition: None,
             denied_with: None,
             unknown: Vec::new(),
+            unkept: None,
             output_limit: usize::MAX,
             most_unsaid: 0,
             loading: false,
@@ -135,6 +140,7 @@ impl FakeRedis {
             sessions: None,
             denied_names: Vec::new(),
             store: BTreeMap::new(),
+            histories: BTreeMap::new(),
             client: None,
             allowance: 0,
             begun: (0, Vec::new()),
@@ -174,6 +180,12 @@ impl FakeRedis {
     /// What is stored for a channel, in the database of that number.
     pub fn stored(&self, db: u32, channel: &str, now_ms: u64) -> Option<&[u8]> {
         self.read(db, channel.as_bytes(), now_ms)
+    }
+
+    /// The messages in the history of a channel, the oldest first.
+    pub fn history(&self, channel: &str) -> Vec<String> {
+        let messages = self.histories.get(channel.as_bytes()).into_iter().flatten();
+        messages.map(|message| String::from_utf8_lossy(message).into_owned()).collect()
     }
 
     /// What its client is subscribed to.
@@ -314,12 +326,16 @@ impl FakeRedis {
         }
         if let Some(error) = self.refusal(name, &arguments) {
             let client = self.client.as_mut().expect("it has a client");
-            client.publishes += usize::from(name == "PUBLISH");
+            client.publishes += usize::from(matches!(name, "PUBLISH" | "EVAL"));
             let refused = Arrival::Refused(command.to_vec());
             return client.say(format!("-{error}\r\n").as_bytes(), Some(refused));
         }
         if name == "PUBLISH" {
-            return self.publish_own(&command[1], &command[2]);
+            return self.publish_own(&command[1], &command[2], 0);
+        }
+        if name == "EVAL" {
+            let most = number(&command[6]) as usize;
+            return self.publish_own(&command[4], &command[5], most);
         }
         let replies = self.answer(name, command, now_ms);
         let client = self.client.as_mut().expect("it has a client");
@@ -328,13 +344,25 @@ impl FakeRedis {
         }
     }
 
-    fn publish_own(&mut self, channel: &[u8], payload: &[u8]) {
+    /// Its client publishes, and has the message in a history of at most so many.
+    fn publish_own(&mut self, channel: &[u8], payload: &[u8], most: usize) {
         self.published.push((channel.to_vec(), payload.to_vec()));
+        let mut unkept = None;
+        if most > 0 {
+            let history = self.histories.entry(channel.to_vec()).or_default();
+            let readonly = "READONLY You can't write against a read only replica.";
+            unkept = self.unkept.or((self.role == "replica").then_some(readonly));
+            if unkept.is_none() {
+                history.push_back(payload.to_vec());
+            }
+            history.drain(..history.len().saturating_sub(most));
+        }
         let client = self.client.as_mut().expect("it has a client");
         let number = client.publishes;
         client.publishes += 1;
         let hears = client.subscribed.contains(channel);
-        let reply = format!(":{}\r\n", u8::from(hears)).into_bytes();
+        let reply = format!(":{}\r\n", u8::from(hears));
+        let reply = unkept.map_or(reply, |why| format!("-UNKEPT {why}\r\n")).into_bytes();
         if self.push_first {
             client.deliver(channel, payload, Some(number));
         }

@@ -387,6 +387,53 @@ class Publishing(RedisTestCase):
                 publisher.publish_message("--beat--")
         self.assertIn(self.redis.client.ttl("env:broadcast:fac"), (49, 50))
 
+    def kept(self, channel):
+        entries = self.redis.client.xrange(f"wsloop:history:{{{channel}}}")
+        return [fields[b"message"].decode() for _, fields in entries]
+
+    def test_what_is_published_is_in_the_history_of_channels_that_a_rule_fits(self):
+        heard = self.listen("p:broadcast:fac")
+        for history in ["fac=2/60,chat/*=1/9", ["other=1/1", "f*c=2/60"]]:
+            self.redis.client.flushall()
+            publisher = self.publisher(
+                broadcast=True, users=["john"], prefix="p", history=history, expire=50
+            )
+            for text in ["one", "two", "three"]:
+                self.assertEqual(publisher.publish_message(text), (2, 1))
+                self.assertEqual(heard.get_message(timeout=5)["data"], text.encode())
+            self.assertEqual(self.kept("p:broadcast:fac"), ["two", "three"])
+            self.assertEqual(self.kept("p:user:john:fac"), ["two", "three"])
+            stream = "wsloop:history:{p:broadcast:fac}"
+            self.assertIn(self.redis.client.ttl(stream), (59, 60))
+            self.assertIn(self.redis.client.ttl("p:broadcast:fac"), (49, 50))
+            publisher.pipeline_publish_message("four", transaction=True)
+            self.assertEqual(heard.get_message(timeout=5)["data"], b"four")
+            self.assertEqual(self.kept("p:broadcast:fac"), ["three", "four"])
+        for facility in ["a", "facs", "chat/1"]:
+            publisher = self.publisher(facility=facility, broadcast=True, history="fac=2/60")
+            publisher.publish_message("plain")
+            self.assertEqual(self.kept(f"broadcast:{facility}"), [])
+        self.publisher(facility="a{b}", broadcast=True, history="*=2/60").publish_message("plain")
+        self.assertEqual(self.kept("broadcast:a{b}"), [])
+
+    def test_what_cannot_be_kept_is_an_error_and_published(self):
+        self.redis.client.set("wsloop:history:{broadcast:fac}", "in the way")
+        heard = self.listen("broadcast:fac")
+        with self.assertRaisesRegex(redis.ResponseError, "UNKEPT WRONGTYPE"):
+            self.publisher(broadcast=True, history="*=2/60").publish_message("one")
+        self.assertEqual(heard.get_message(timeout=5)["data"], b"one")
+
+    def test_rules_of_histories_are_those_of_the_server(self):
+        with mock.patch.dict(os.environ, {"WSLOOP_HISTORY": "fac=2/60"}):
+            self.publisher(broadcast=True).publish_message("one")
+        self.assertEqual(self.kept("broadcast:fac"), ["one"])
+        for wrong in ["fac", "fac=2", "fac=0/1", "fac=1/0", "fac=100001/1", "f{}=1/1", "fac=-1/1"]:
+            with self.subTest(wrong), self.assertRaisesRegex(ValueError, "history"):
+                self.publisher(broadcast=True, history=wrong)
+        for wrong in [7, [7]]:
+            with self.subTest(wrong), self.assertRaisesRegex(TypeError, "history"):
+                self.publisher(broadcast=True, history=wrong)
+
     def test_what_is_wrong_with_a_setting_has_its_name(self):
         for name, value in [
             ("WSLOOP_REDIS", "redsi://127.0.0.1"),

@@ -12,6 +12,8 @@ pub(super) enum Command {
     Describe,
     Discard,
     Echo,
+    Eval,
+    EvalSha,
     Exec,
     Exists,
     Expire,
@@ -32,6 +34,7 @@ pub(super) enum Command {
     PUnsubscribe,
     Quit,
     Scan,
+    Script,
     Select,
     Set,
     SetEx,
@@ -42,12 +45,16 @@ pub(super) enum Command {
     Unsubscribe,
     Unwatch,
     Watch,
+    XAdd,
+    XLen,
+    XRange,
+    XRevRange,
 }
 
 const ANY: usize = usize::MAX;
 
 /// Names, and the least and the most arguments, the name included.
-const TABLE: [(&str, Command, usize, usize); 38] = [
+const TABLE: [(&str, Command, usize, usize); 45] = [
     ("auth", Command::Auth, 2, 3),
     ("client", Command::Client, 2, ANY),
     ("command", Command::Describe, 1, ANY),
@@ -55,6 +62,8 @@ const TABLE: [(&str, Command, usize, usize); 38] = [
     ("del", Command::Del, 2, ANY),
     ("discard", Command::Discard, 1, 1),
     ("echo", Command::Echo, 2, 2),
+    ("eval", Command::Eval, 3, ANY),
+    ("evalsha", Command::EvalSha, 3, ANY),
     ("exec", Command::Exec, 1, 1),
     ("exists", Command::Exists, 2, ANY),
     ("expire", Command::Expire, 3, ANY),
@@ -75,6 +84,7 @@ const TABLE: [(&str, Command, usize, usize); 38] = [
     ("punsubscribe", Command::PUnsubscribe, 1, ANY),
     ("quit", Command::Quit, 1, ANY),
     ("scan", Command::Scan, 2, ANY),
+    ("script", Command::Script, 2, ANY),
     ("select", Command::Select, 2, 2),
     ("set", Command::Set, 3, ANY),
     ("setex", Command::SetEx, 4, 4),
@@ -86,6 +96,10 @@ const TABLE: [(&str, Command, usize, usize); 38] = [
     ("unsubscribe", Command::Unsubscribe, 1, ANY),
     ("unwatch", Command::Unwatch, 1, 1),
     ("watch", Command::Watch, 2, ANY),
+    ("xadd", Command::XAdd, 5, ANY),
+    ("xlen", Command::XLen, 2, 2),
+    ("xrange", Command::XRange, 4, 6),
+    ("xrevrange", Command::XRevRange, 4, 6),
 ];
 
 /// How many commands there are.
@@ -101,6 +115,18 @@ impl Command {
     /// Whether it is for who has not said the password.
     pub(super) fn is_for_strangers(self) -> bool {
         matches!(self, Command::Auth | Command::Hello | Command::Quit)
+    }
+
+    /// How many of so many arguments are names of what is stored, behind the command's own.
+    pub(super) fn names(self, arguments: usize) -> usize {
+        use Command::{
+            Del, Exists, Expire, Get, MGet, PExpire, PSetEx, PTtl, Set, SetEx, SetNx, Ttl, Type,
+        };
+        match self {
+            Del | Exists | MGet => arguments - 1,
+            Expire | Get | PExpire | PSetEx | PTtl | Set | SetEx | SetNx | Ttl | Type => 1,
+            _ => 0,
+        }
     }
 
     /// Whether a client that hears something may use it in RESP2, where replies and messages cannot
@@ -158,6 +184,24 @@ pub(super) enum Wrong {
     Large,
     /// A value that is larger than the store.
     Full,
+    /// There are streams for histories, and no channel has one.
+    NoHistory,
+    /// A name that is not that of a history.
+    NoStream,
+    /// A channel that no rule fits.
+    NoRule,
+    /// XADD with something that is not the entry of a message.
+    Entry,
+    /// A script that is not the one that there is.
+    Script,
+    /// The hash of another.
+    NoScript,
+    /// That one with other words than it takes.
+    ScriptWords,
+    /// A place in a stream that is none.
+    Place,
+    /// A stream where a value was to be, or a name kept for streams.
+    Kind,
     /// More than is done for one client.
     TooMuch,
     /// A client in RESP2 hears something and may not do this.
@@ -223,6 +267,15 @@ impl fmt::Display for Wrong {
             Wrong::Long => "ERR the name is longer than 4 KiB, or the pattern than 1 KiB",
             Wrong::Large => "ERR the message is larger than --max-message-size of wsloop",
             Wrong::Full => "OOM the value is larger than --store-limit of wsloop",
+            Wrong::NoHistory
+            | Wrong::NoStream
+            | Wrong::NoRule
+            | Wrong::Entry
+            | Wrong::Script
+            | Wrong::NoScript
+            | Wrong::ScriptWords
+            | Wrong::Place
+            | Wrong::Kind => self.about_streams(),
             Wrong::TooMuch => "ERR that is more than the embedded broker of wsloop does at once",
             Wrong::Nested => "ERR MULTI calls can not be nested",
             Wrong::WatchInside => "ERR WATCH inside MULTI is not allowed",
@@ -235,5 +288,39 @@ impl fmt::Display for Wrong {
             Wrong::Password => "WRONGPASS invalid username-password pair or user is disabled.",
             Wrong::Aborted => "EXECABORT Transaction discarded because of previous errors.",
         })
+    }
+}
+
+impl Wrong {
+    /// What is said of what is wrong with the history of a channel.
+    fn about_streams(&self) -> &'static str {
+        match self {
+            Wrong::NoHistory => {
+                "ERR the embedded broker of wsloop has streams for the history of channels, and no \
+                 channel has one: give --history"
+            }
+            Wrong::NoStream => {
+                "ERR the embedded broker of wsloop has streams for the history of channels alone, \
+                 under names such as wsloop:history:{broadcast:news}"
+            }
+            Wrong::NoRule => "ERR no rule of --history fits the channel of this stream",
+            Wrong::Entry => {
+                "ERR an entry of a history is written as XADD NAME MAXLEN COUNT * message TEXT"
+            }
+            Wrong::Script => {
+                "ERR the embedded broker of wsloop runs no script but the one that publishes into \
+                 the history of a channel; it is in the book, and must be the same to the letter"
+            }
+            Wrong::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            Wrong::ScriptWords => {
+                "ERR this script is called with 1 key, the stream, and with the channel, the \
+                 message, the most messages and the milliseconds"
+            }
+            Wrong::Place => "ERR Invalid stream ID specified as stream command argument",
+            _ => {
+                "WRONGTYPE Operation against a key holding the wrong kind of value: names that \
+                 begin with wsloop:history are for the history of channels"
+            }
+        }
     }
 }

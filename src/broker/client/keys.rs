@@ -59,18 +59,7 @@ pub(super) fn answer(
             reply::integer(out, i64::from(done));
         }
         Command::Ttl | Command::PTtl => {
-            let left = |at_ms: u64| match at_ms - asked.now.mono_ms {
-                ms if asked.command == Command::PTtl => ms,
-                ms => (ms + 500) / 1000,
-            };
-            reply::integer(
-                out,
-                match store.expires_ms(args[1]) {
-                    None => -2,
-                    Some(NEVER_MS) => -1,
-                    Some(at_ms) => i64::try_from(left(at_ms)).unwrap_or(i64::MAX),
-                },
-            );
+            reply::integer(out, time_left(asked, store.expires_ms(args[1])));
         }
         Command::Keys => {
             check_pattern(args[1])?;
@@ -80,6 +69,19 @@ pub(super) fn answer(
         _ => scan(args, store, out)?,
     }
     Ok(())
+}
+
+/// What TTL and PTTL answer about what expires then, if it is there.
+pub(super) fn time_left(asked: &Asked<'_>, expires_ms: Option<u64>) -> i64 {
+    let left = |at_ms: u64| match at_ms - asked.now.mono_ms {
+        ms if asked.command == Command::PTtl => ms,
+        ms => (ms + 500) / 1000,
+    };
+    match expires_ms {
+        None => -2,
+        Some(NEVER_MS) => -1,
+        Some(at_ms) => i64::try_from(left(at_ms)).unwrap_or(i64::MAX),
+    }
 }
 
 /// SET and its relatives.
@@ -236,12 +238,7 @@ fn set(asked: &Asked<'_>, store: &mut Store, value: &[u8], wishes: &Wishes) -> R
 
 /// EXPIRE and PEXPIRE; what is to expire at once or before is deleted.
 fn expire(asked: &Asked<'_>, store: &mut Store) -> Result<bool, Wrong> {
-    let (unit_ms, command) = match asked.command {
-        Command::Expire => (1000, "expire"),
-        _ => (1, "pexpire"),
-    };
-    let ms = integer(asked.args[2])?.checked_mul(unit_ms).ok_or(Wrong::ExpireTime(command))?;
-    let at_ms = u64::try_from(ms).map_or(0, |ms| asked.now.mono_ms.saturating_add(ms));
+    let at_ms = expires_ms(asked)?;
     let Some(before_ms) = store.expires_ms(asked.args[1]) else { return Ok(false) };
     let (mut never, mut ever, mut later, mut sooner) = (false, false, false, false);
     for option in &asked.args[3..] {
@@ -268,6 +265,16 @@ fn expire(asked: &Asked<'_>, store: &mut Store) -> Result<bool, Wrong> {
         true => store.set_expiry(asked.args[1], at_ms),
         false => store.remove(asked.args[1]),
     })
+}
+
+/// When something is to expire by EXPIRE or PEXPIRE; 0 is at once.
+pub(super) fn expires_ms(asked: &Asked<'_>) -> Result<u64, Wrong> {
+    let (unit_ms, command) = match asked.command {
+        Command::Expire => (1000, "expire"),
+        _ => (1, "pexpire"),
+    };
+    let ms = integer(asked.args[2])?.checked_mul(unit_ms).ok_or(Wrong::ExpireTime(command))?;
+    Ok(u64::try_from(ms).map_or(0, |ms| asked.now.mono_ms.saturating_add(ms)))
 }
 
 /// Those of the names that fit a pattern, unless to find them out is too much work.
@@ -318,7 +325,7 @@ fn lifetime_ms(text: &[u8], unit_ms: i64, command: &'static str) -> Result<u64, 
     ms.filter(|ms| *ms > 0).ok_or(Wrong::ExpireTime(command))
 }
 
-fn integer(text: &[u8]) -> Result<i64, Wrong> {
+pub(super) fn integer(text: &[u8]) -> Result<i64, Wrong> {
     let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'));
     text.and_then(|text| text.parse().ok()).ok_or(Wrong::NotInteger)
 }

@@ -10,17 +10,21 @@
 //!   a client that goes on asking without reading is done with;
 //! * everything that it may make grow has a limit.
 //!
-//! `commands` is the table of commands, `keys` is about what is stored, `hearing` about
-//! subscriptions, `about` about who is who.
+//! `commands` is the table of commands, `transactions` about those between MULTI and EXEC, `keys`
+//! about what is stored, `streams` about histories, `hearing` about subscriptions, `about` about
+//! who is who.
 
 mod about;
 mod commands;
 mod hearing;
 mod keys;
+mod streams;
+mod transactions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::history::Offset;
 use super::local::Local;
 use crate::link::{Now, Wish};
 use crate::proto::resp::reply::{self, Version};
@@ -28,6 +32,8 @@ use crate::proto::resp::request::{RequestError, Requests};
 use commands::{Command, Wrong};
 use hearing::{Hearing, NameSet};
 pub(crate) use keys::matching;
+use streams::Added;
+use transactions::Transaction;
 
 /// Bytes that may wait to be sent while further commands are taken.
 const RESTS_AT: usize = 1 << 20;
@@ -75,6 +81,8 @@ pub enum Step {
         channel: Arc<[u8]>,
         /// What.
         payload: Arc<[u8]>,
+        /// Where it stands in the channel's history, if this client has put it there.
+        recorded: Option<Offset>,
     },
     /// It asks who hears what; then [`RespClient::told`] is to be called.
     PubSub(PubSub),
@@ -117,6 +125,7 @@ struct Session {
     transaction: Option<Transaction>,
     /// Names, and which revision of each was watched.
     watched: Vec<(Vec<u8>, Option<u64>)>,
+    added: Added,
     executing: VecDeque<Vec<Vec<u8>>>,
     /// Bytes of those.
     undone: usize,
@@ -124,14 +133,6 @@ struct Session {
     /// Bytes of `out` that are sent.
     sent: usize,
     over: bool,
-}
-
-/// Commands between MULTI and EXEC.
-#[derive(Debug, Default)]
-struct Transaction {
-    commands: VecDeque<Vec<Vec<u8>>>,
-    bytes: usize,
-    broken: bool,
 }
 
 impl RespClient {
@@ -154,6 +155,7 @@ impl RespClient {
                 hearing: Hearing::default(),
                 transaction: None,
                 watched: Vec::new(),
+                added: Added::default(),
                 executing: VecDeque::new(),
                 undone: 0,
                 out: Vec::new(),
@@ -370,32 +372,12 @@ impl Session {
         Step::Done
     }
 
-    /// Does a command of the transaction, which has been found before.
-    fn execute(&mut self, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
-        if self.executing.is_empty() {
-            self.undone = 0;
-        }
-        if self.unsent().len() > MAX_MANY {
-            (self.over, self.executing, self.undone) = (true, VecDeque::new(), 0);
-            return Step::Idle;
-        }
-        match commands::find(args) {
-            Ok(command) => self.run(command, args, local, now),
-            Err(wrong) => self.fail(&wrong),
-        }
-    }
-
     fn run(&mut self, command: Command, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
         let now_ms = now.mono_ms;
         let (out, version) = (&mut self.out, self.version);
         let done = match command {
-            Command::Publish => {
-                return match keys::check_name(args[1])
-                    .and_then(|()| keys::check_value(args[2], self.max_message))
-                {
-                    Ok(()) => Step::Publish { channel: args[1].into(), payload: args[2].into() },
-                    Err(wrong) => self.fail(&wrong),
-                };
+            Command::Publish | Command::Eval | Command::EvalSha => {
+                return self.publish(command, args, local, now);
             }
             Command::Subscribe
             | Command::PSubscribe
@@ -438,12 +420,16 @@ impl Session {
                 Err(wrong) => Err(wrong),
             },
             Command::Auth => self.auth(args),
+            Command::Script => streams::script(args, out),
             Command::Echo | Command::Select | Command::Describe => {
                 about::answer(command, args, out, version)
             }
             _ => {
                 let asked = keys::Asked { command, args, now, max_value: self.max_message };
-                keys::answer(&asked, local.store(now_ms), out, version)
+                match streams::is_asked(command, args, local, now_ms) {
+                    true => streams::answer(&asked, &mut self.added, local, out, version),
+                    false => keys::answer(&asked, local.store(now_ms), out, version),
+                }
             }
         };
         if let Err(wrong) = done {
@@ -452,34 +438,14 @@ impl Session {
         Step::Done
     }
 
-    /// The end of a transaction: its commands are done from the next step on, and nothing else
-    /// before them.
-    fn exec(&mut self, local: &mut Local, now_ms: u64) -> Step {
-        let Some(transaction) = self.transaction.take() else { return Step::Done };
-        let store = local.store(now_ms);
-        let watched = std::mem::take(&mut self.watched);
-        let changed = watched.iter().any(|(name, revision)| store.revision(name) != *revision);
-        if transaction.broken {
-            return self.fail(&Wrong::Aborted);
-        } else if changed {
-            reply::null_array(&mut self.out, self.version);
-        } else {
-            reply::array(&mut self.out, transaction.commands.len());
-            (self.executing, self.undone) = (transaction.commands, transaction.bytes);
-        }
-        Step::Done
-    }
-
-    fn watch(&mut self, names: &[&[u8]], local: &mut Local, now_ms: u64) -> Result<(), Wrong> {
-        let bytes = self.watched.iter().map(|(name, _)| name.len() + OVERHEAD);
-        if bytes.chain(names.iter().map(|name| name.len() + OVERHEAD)).sum::<usize>() > ROOM {
-            return Err(Wrong::TooMuch);
-        }
-        let store = local.store(now_ms);
-        let revisions = names.iter().map(|name| (name.to_vec(), store.revision(name)));
-        self.watched.extend(revisions);
-        reply::status(&mut self.out, "OK");
-        Ok(())
+    /// PUBLISH, or the script that does it and more.
+    fn publish(&mut self, command: Command, args: &[&[u8]], local: &mut Local, now: Now) -> Step {
+        let asked = keys::Asked { command, args, now, max_value: self.max_message };
+        let step = match command {
+            Command::Publish => streams::publish(&asked, &mut self.added, local),
+            _ => streams::evaluate(&asked, local),
+        };
+        step.unwrap_or_else(|wrong| self.fail(&wrong))
     }
 
     fn fail(&mut self, wrong: &Wrong) -> Step {

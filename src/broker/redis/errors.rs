@@ -13,6 +13,8 @@ pub(super) enum Ill {
     Publishing,
     /// Store what is published.
     Storing,
+    /// Record it in histories.
+    Recording,
 }
 
 /// Whether Redis refuses something to this user, now and later.

@@ -46,6 +46,7 @@ impl Health {
                 condition(reason).unwrap_or(Ill::Publishing)
             }
             BrokerEvent::Notice(Notice::Unstored { .. }) => Ill::Storing,
+            BrokerEvent::Notice(Notice::Unrecorded { .. }) => Ill::Recording,
             BrokerEvent::Broken { .. }
             | BrokerEvent::Demoted { .. }
             | BrokerEvent::Denied { .. }
@@ -59,19 +60,22 @@ impl Health {
     }
 
     fn cure(&mut self, cured: &[Ill]) {
-        let before = (self.has(Ill::Storing), self.has_other());
+        let before = (self.has(Ill::Storing), self.has(Ill::Recording), self.has_other());
         self.ills.retain(|ill| !cured.contains(ill));
         if before.0 && !self.has(Ill::Storing) {
             self.say(Notice::Stores);
         }
-        if before.1 && !self.has_other() {
+        if before.1 && !self.has(Ill::Recording) {
+            self.say(Notice::Records);
+        }
+        if before.2 && !self.has_other() {
             self.say(Notice::Well);
         }
     }
 
-    /// Whether it is unable to something besides storing.
+    /// Whether it is unable to something besides storing and recording.
     fn has_other(&self) -> bool {
-        self.ills.iter().any(|ill| *ill != Ill::Storing)
+        self.ills.iter().any(|ill| !matches!(ill, Ill::Storing | Ill::Recording))
     }
 }
 

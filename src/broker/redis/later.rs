@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crate::broker::HistorySize;
+use crate::broker::history::script::SCRIPT;
 use crate::link::LinkId;
 
 /// How long anything waits.
@@ -28,6 +30,8 @@ pub(super) struct Publication<'a> {
     pub payload: Cow<'a, [u8]>,
     /// Who shall not have it back.
     pub except: Option<LinkId>,
+    /// How much its channel's history has, if it has one.
+    pub history: Option<HistorySize>,
     /// It is to be stored alone: that it was published is likely.
     pub stored_only: bool,
     /// When it came.
@@ -35,17 +39,23 @@ pub(super) struct Publication<'a> {
 }
 
 impl Publication<'_> {
+    fn cost(&self) -> usize {
+        cost(&self.channel, &self.payload, self.history.is_some())
+    }
+
     /// The same, for as long as it may have to wait.
     pub(super) fn into_owned(self) -> Publication<'static> {
-        let Publication { channel, payload, except, stored_only, at_ms } = self;
+        let Publication { channel, payload, .. } = self;
         let (channel, payload) = (channel.into_owned().into(), payload.into_owned().into());
-        Publication { channel, payload, except, stored_only, at_ms }
+        let Publication { except, history, stored_only, at_ms, .. } = self;
+        Publication { channel, payload, except, history, stored_only, at_ms }
     }
 }
 
-/// Bytes that publishing and storing a message takes.
-pub(super) fn cost(channel: &str, payload: &[u8]) -> usize {
-    2 * (channel.len() + payload.len() + COMMAND_BYTES)
+/// Bytes that publishing and storing a message takes, and recording it where that is done.
+pub(super) fn cost(channel: &str, payload: &[u8], is_recorded: bool) -> usize {
+    let script = if is_recorded { channel.len() + SCRIPT.len() + COMMAND_BYTES } else { 0 };
+    2 * (channel.len() + payload.len() + COMMAND_BYTES) + script
 }
 
 impl Later {
@@ -60,14 +70,14 @@ impl Later {
 
     /// Lets one more wait.
     pub(super) fn push(&mut self, publication: Publication<'static>) {
-        self.bytes += cost(&publication.channel, &publication.payload);
+        self.bytes += publication.cost();
         self.waiting.push_back(publication);
     }
 
     /// The one that came first.
     pub(super) fn pop(&mut self) -> Option<Publication<'static>> {
         let publication = self.waiting.pop_front()?;
-        self.bytes -= cost(&publication.channel, &publication.payload);
+        self.bytes -= publication.cost();
         Some(publication)
     }
 
@@ -102,9 +112,16 @@ mod tests {
         for at_ms in [0, 10, 20] {
             let (channel, payload) = ("c".into(), vec![at_ms as u8].into());
             let stored_only = at_ms == 10;
-            later.push(Publication { channel, payload, except: None, stored_only, at_ms });
+            later.push(Publication {
+                channel,
+                payload,
+                except: None,
+                history: None,
+                stored_only,
+                at_ms,
+            });
         }
-        assert_eq!(later.bytes(), 3 * cost("c", b"x"));
+        assert_eq!(later.bytes(), 3 * cost("c", b"x", false));
         assert_eq!((later.deadline_ms(), later.expire(PATIENCE_MS - 1)), (Some(PATIENCE_MS), 0));
         assert_eq!(later.expire(PATIENCE_MS + 10), 1, "one of the two was published");
         assert_eq!(later.pop().map(|publication| publication.at_ms), Some(20));

@@ -22,7 +22,7 @@ mod window;
 
 use std::sync::Arc;
 
-use super::{Ask, BrokerEvent, Notice, PublishError, RedisSettings, Status, Uses};
+use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, RedisSettings, Status, Uses};
 use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use errors::Ill;
@@ -45,6 +45,7 @@ pub struct Redis {
     settings: RedisSettings,
     expire_s: u64,
     uses: Uses,
+    histories: HistoryRules,
     state: State,
     /// Whether the last dial failed.
     failed: bool,
@@ -104,6 +105,7 @@ impl Redis {
         Redis {
             expire_s,
             uses,
+            histories: HistoryRules::default(),
             state: State::Resting { until_ms: 0 },
             failed: false,
             backoff: Backoff::new(seed),
@@ -119,6 +121,11 @@ impl Redis {
             inside: Vec::new(),
             health: Health::default(),
         }
+    }
+
+    /// Has what browsers publish on channels that these rules fit recorded.
+    pub(super) fn keep_histories(&mut self, rules: HistoryRules) {
+        self.histories = rules;
     }
 
     pub(super) fn status(&self) -> Status {
@@ -344,13 +351,14 @@ impl Redis {
         if !std::mem::replace(&mut self.uses.publishes, true) {
             self.health.say(role_notice(true, &self.session));
         }
+        let history = self.histories.of(channel);
         let waiting = self.unsent().len() + self.later.bytes();
-        if waiting + later::cost(channel, payload) > self.settings.buffer_limit {
+        if waiting + later::cost(channel, payload, history.is_some()) > self.settings.buffer_limit {
             return Err(if up { PublishError::Full } else { PublishError::Down });
         }
         let (channel, payload) = (channel.into(), payload.into());
         let publication =
-            Publication { channel, payload, except, stored_only: false, at_ms: now_ms };
+            Publication { channel, payload, except, history, stored_only: false, at_ms: now_ms };
         match self.ready {
             true => self.session.publish(&publication, self.expire_s, now_ms),
             false => self.later.push(publication.into_owned()),

@@ -17,19 +17,20 @@ use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
 use super::window::Window;
-use crate::broker::{Ask, BrokerEvent, Delivery, Notice, Uses};
+use crate::broker::history::script::UNKEPT;
+use crate::broker::{Ask, BrokerEvent, Delivery, HistorySize, Notice, Uses};
 use crate::link::LinkId;
-use crate::proto::resp::{self, Push, Reply, scalars};
+use crate::proto::resp::{self, Push, Reply};
 
 /// What belongs to one link and goes with it.
 #[derive(Debug)]
 pub(super) struct Session {
-    out: Vec<u8>,
-    sent: usize,
+    pub(super) out: Vec<u8>,
+    pub(super) sent: usize,
     /// Bytes of commands that were taken from the front of `out`.
-    gone: u64,
+    pub(super) gone: u64,
     /// Publications that no byte was sent of, or none of their storing.
-    unsent: VecDeque<Unsent>,
+    pub(super) unsent: VecDeque<Unsent>,
     /// What kind of server it is.
     pub(super) kind: Kind,
     /// What ROLE says may be had.
@@ -67,6 +68,8 @@ pub(super) enum Awaited {
     Subscribe(VecDeque<(Arc<str>, bool)>),
     Unsubscribe(Arc<str>),
     Publish,
+    /// A message is recorded and published.
+    Record,
     Set,
     Get(Get),
     Ping,
@@ -84,14 +87,15 @@ pub(super) struct Get {
 
 /// Where the commands of a publication begin among all bytes of the link.
 #[derive(Debug)]
-struct Unsent {
-    publish: u64,
+pub(super) struct Unsent {
+    pub(super) publish: u64,
     /// That of SET, or of PUBLISH where nothing is stored.
-    last: u64,
-    except: Option<LinkId>,
+    pub(super) last: u64,
+    pub(super) except: Option<LinkId>,
+    pub(super) history: Option<HistorySize>,
     /// There was no PUBLISH.
-    stored_only: bool,
-    at_ms: u64,
+    pub(super) stored_only: bool,
+    pub(super) at_ms: u64,
 }
 
 #[derive(Debug)]
@@ -128,10 +132,15 @@ impl Session {
     }
 
     pub(super) fn command(&mut self, arguments: &[&[u8]], awaited: Awaited, now_ms: u64) {
+        self.awaits(awaited, now_ms);
+        resp::command(&mut self.out, arguments);
+    }
+
+    /// Something is sent that is answered with one reply.
+    pub(super) fn awaits(&mut self, awaited: Awaited, now_ms: u64) {
         if self.awaited.is_empty() {
             self.due_ms = now_ms;
         }
-        resp::command(&mut self.out, arguments);
         self.awaited.push_back(awaited);
     }
 
@@ -204,7 +213,7 @@ impl Session {
             (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
             (Awaited::Get(get), Reply::Null) => self.on_value(get, None),
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
-            (Awaited::Publish | Awaited::Canary, Reply::Integer(_))
+            (Awaited::Publish | Awaited::Record | Awaited::Canary, Reply::Integer(_))
             | (Awaited::Set, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),
@@ -222,6 +231,7 @@ impl Session {
             Some(Awaited::Get(_)) => &[Ill::All, Ill::Keys],
             Some(Awaited::Set) => &[Ill::All, Ill::Keys, Ill::Storing],
             Some(Awaited::Publish) => &[Ill::All, Ill::Publishing],
+            Some(Awaited::Record) => &[Ill::All, Ill::Publishing, Ill::Recording],
             Some(Awaited::Ping) => &[Ill::All],
             Some(Awaited::Subscribe(_)) => &[Ill::Subscriptions],
             _ => &[],
@@ -277,7 +287,10 @@ impl Session {
                 BrokerEvent::Ill { reason }
             }
             Awaited::Get(get) => self.on_get_refused(get, reason),
-            Awaited::Publish => {
+            Awaited::Record if let Some(reason) = reason.strip_prefix(UNKEPT) => {
+                BrokerEvent::Notice(Notice::Unrecorded { reason: reason.to_string() })
+            }
+            Awaited::Publish | Awaited::Record => {
                 self.forget_own(self.oldest);
                 match is_denial(&reason) {
                     true => BrokerEvent::Notice(Notice::Refused { reason }),
@@ -360,42 +373,6 @@ impl Session {
             owed,
         };
         (lost, unsent)
-    }
-
-    /// Publishes a message, and stores it for so many seconds if that is to be.
-    pub(super) fn publish(&mut self, publication: &Publication<'_>, expire_s: u64, now_ms: u64) {
-        let Publication { channel, payload, except, stored_only, at_ms } = publication;
-        let begin = |session: &Session| session.gone + session.out.len() as u64;
-        let publish = begin(self);
-        let mut last = publish;
-        if !stored_only {
-            if let Some(conn) = except {
-                self.withhold(channel.as_bytes(), payload, *conn);
-            }
-            let command = [b"PUBLISH", channel.as_bytes(), payload];
-            self.command(&command, Awaited::Publish, now_ms);
-        }
-        if expire_s > 0 {
-            last = begin(self);
-            let expire_s = expire_s.to_string();
-            let set: [&[u8]; 5] = [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
-            self.command(&set, Awaited::Set, now_ms);
-        }
-        let (except, stored_only, at_ms) = (*except, *stored_only, *at_ms);
-        self.unsent.push_back(Unsent { publish, last, except, stored_only, at_ms });
-    }
-
-    /// What a publication is of which some waits in the bytes to be sent.
-    fn publication(&self, unsent: &Unsent) -> Option<Publication<'static>> {
-        let whole = unsent.publish >= self.gone + self.sent as u64;
-        let begin = if whole { unsent.publish } else { unsent.last };
-        let command = self.out.get((begin - self.gone) as usize..)?;
-        let mut words = scalars(command).skip(1);
-        let channel = std::str::from_utf8(words.next()?).ok()?.to_owned().into();
-        let payload = words.next()?.to_owned().into();
-        let (except, at_ms) = (unsent.except, unsent.at_ms);
-        let stored_only = unsent.stored_only || !whole;
-        Some(Publication { channel, payload, except, stored_only, at_ms })
     }
 
     /// Has a conn told when all that was asked so far is answered; false when it is.

@@ -13,6 +13,8 @@ pub enum Error {
     Url(String),
     /// What a `rediss://` Redis was to be asked with will not do; why.
     Tls(String),
+    /// A rule of the histories makes no sense; why.
+    History(String),
     /// The prefix ends with a colon, or a part of it between colons is the word of an audience, so
     /// that names could be taken for others.
     Prefix(String),
@@ -71,7 +73,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Url(why) | Error::Tls(why) => f.write_str(why),
+            Error::Url(why) | Error::Tls(why) | Error::History(why) => f.write_str(why),
             Error::Prefix(prefix) => write!(
                 f,
                 "the prefix {prefix:?} ends with a colon, or has broadcast, group, user or session \

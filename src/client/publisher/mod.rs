@@ -50,7 +50,8 @@ pub use error::Error;
 pub use secured::RedisTls;
 
 use crate::access::channel::Audience;
-use crate::broker::RedisSettings;
+use crate::broker::history::script;
+use crate::broker::{HistoryRule, HistoryRules, RedisSettings};
 use crate::config::redis_url;
 use crate::config::values::LONGEST_EXPIRE_S;
 use crate::link::Target;
@@ -90,6 +91,7 @@ pub struct Published {
 pub struct Publisher {
     settings: RedisSettings,
     prefix: String,
+    histories: HistoryRules,
     timeout: Duration,
     /// How it is asked by TLS, once that is known.
     tls: Option<ClientTls>,
@@ -119,8 +121,9 @@ impl Publisher {
     pub fn new(url: &str) -> Result<Publisher, Error> {
         // Time and room are the publisher's own affair.
         let settings = redis_url::parse(url).map_err(Error::Url)?;
-        let (prefix, timeout) = (String::new(), TIMEOUT);
-        Ok(Publisher { settings, prefix, timeout, tls: None, link: None })
+        let (prefix, histories) = (String::new(), HistoryRules::default());
+        let timeout = TIMEOUT;
+        Ok(Publisher { settings, prefix, histories, timeout, tls: None, link: None })
     }
 
     /// With what a `rediss://` Redis is to be asked with, besides what is said by default: it is
@@ -133,7 +136,17 @@ impl Publisher {
     /// With the prefix of names that the server was given as `--prefix`; none by default.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Publisher {
         self.prefix = prefix.into();
+        self.histories.prefix.clone_from(&self.prefix);
         self
+    }
+
+    /// With rules by which channels keep their last messages, as the server was given them with
+    /// `--history`: `chat/*=100/300` for a hundred messages and five minutes. What is published on
+    /// such a channel is added to its history by the same command. Redis does not do that by
+    /// itself, the embedded broker does.
+    pub fn history(mut self, list: &str) -> Result<Publisher, Error> {
+        self.histories.rules = HistoryRule::parse_list(list).map_err(Error::History)?;
+        Ok(self)
     }
 
     /// With another longest time than 5 seconds for connecting and logging in together, and for
@@ -203,9 +216,15 @@ impl Publisher {
         let batch = batch.clamp(1, BATCH_CHANNELS);
         for channels in channels.chunks(batch) {
             let mut commands = Vec::new();
-            for channel in channels.iter().map(String::as_bytes) {
-                resp::command(&mut commands, &[b"PUBLISH", channel, message]);
+            for channel in channels {
+                match self.histories.of(channel) {
+                    Some(size) => script::publish(&mut commands, channel, message, size),
+                    None => {
+                        resp::command(&mut commands, &[b"PUBLISH", channel.as_bytes(), message]);
+                    }
+                }
                 if expire_s > 0 {
+                    let channel = channel.as_bytes();
                     let set = [b"SET", channel, message, b"EX", expire.as_bytes()];
                     resp::command(&mut commands, &set);
                 }
@@ -361,7 +380,9 @@ impl Recipients<'_> {
     /// SET after it. Text must be UTF-8 to reach browsers as text; an empty message reaches nobody,
     /// and what is stored is then as good as nothing.
     ///
-    /// When Redis refuses one of the commands, others may have been carried out.
+    /// When Redis refuses one of the commands, others may have been carried out. What could not be
+    /// added to a channel's history is published all the same; the reason then begins with
+    /// `UNKEPT`.
     pub fn publish(self, message: impl AsRef<[u8]>, expire: Expire) -> Result<Published, Error> {
         let expire_s = match expire {
             Expire::Default => EXPIRE_S,

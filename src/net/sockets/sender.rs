@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::area::{AreaError, SharedArea};
 use super::shared::{Inbox, Orders};
+use crate::browser::deciding::Channels;
 use crate::browser::endpoint::{ConnId, Message, Order};
 use crate::browser::orders::BadOrder;
 use crate::link::Frame;
@@ -55,15 +56,16 @@ pub enum AreaKind {
     Binary,
 }
 
-/// Why something could not be done.
+/// Why something could not be done. There may be further reasons one day.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum SocketsError {
     /// The loop could not begin: an address cannot be listened on, above all.
     Loop(ReactorError),
     /// No thread could be started for the loop.
     Thread(std::io::Error),
     /// There is no endpoint, or there are more than 255, or the path of one does not begin with
-    /// `/`.
+    /// `/`, or several decide about the relay's conns.
     Endpoints,
     /// The loop has ended: there will be no more events. `shut_down` was asked for, or it failed,
     /// which is in the log.
@@ -75,6 +77,9 @@ pub enum SocketsError {
     Reason,
     /// A name of a channel is empty or over 512 bytes.
     Channel,
+    /// The channels that a conn is granted are over 4,096, their names over 128 KiB, or one is
+    /// empty.
+    Channels,
     /// A handshake is refused with 400 to 599.
     Status(u16),
     /// A request is answered with 200 to 599.
@@ -197,10 +202,21 @@ impl Sender {
         self.check(Order::Accept { conn, protocol, headers })
     }
 
-    /// Refuses a conn that has [asked](crate::SocketEvent::Asked), with a status of 400 to 599 and
+    /// Refuses a conn that has [asked](crate::SocketEvent::Asked) or is
+    /// [joining](crate::SocketEvent::Joining), with a status of 400 to 599 and
     /// a text for the developer of the page.
     pub fn refuse(&self, conn: ConnId, status: u16, text: &str) -> Result<(), SocketsError> {
         self.check(Order::Refuse { conn, status, text: text.to_owned() })
+    }
+
+    /// Lets a conn of the relay in that is [joining](crate::SocketEvent::Joining): it hears and
+    /// publishes to these channels, of whatever names. A channel that stands twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Channels`] for an empty name, over 4,096 names, or over 128 KiB of them.
+    pub fn grant(&self, conn: ConnId, channels: Channels) -> Result<(), SocketsError> {
+        self.check(Order::Grant { conn, channels: Box::new(channels) })
     }
 
     /// Answers a [request](crate::SocketEvent::Request), with a status of 200 to 599, headers and a
@@ -284,6 +300,7 @@ impl From<BadOrder> for SocketsError {
             BadOrder::CloseCode(code) => SocketsError::CloseCode(code),
             BadOrder::Reason => SocketsError::Reason,
             BadOrder::Channel => SocketsError::Channel,
+            BadOrder::Channels => SocketsError::Channels,
             BadOrder::Status(status) => SocketsError::Status(status),
             BadOrder::Answer(status) => SocketsError::Answer(status),
             BadOrder::Header(name) => SocketsError::Header(name),
@@ -300,13 +317,15 @@ impl fmt::Display for SocketsError {
             }
             SocketsError::Loop(error) => error.fmt(f),
             SocketsError::Thread(error) => write!(f, "no thread for the loop: {error}"),
-            SocketsError::Endpoints => {
-                f.write_str("give 1 to 255 endpoints, each with a path that begins with /")
-            }
+            SocketsError::Endpoints => f.write_str(
+                "give 1 to 255 endpoints, each with a path that begins with /; one of them may \
+                     decide about the relay's conns",
+            ),
             SocketsError::ShutDown => f.write_str("the loop has ended"),
             SocketsError::CloseCode(code) => BadOrder::CloseCode(*code).fmt(f),
             SocketsError::Reason => BadOrder::Reason.fmt(f),
             SocketsError::Channel => BadOrder::Channel.fmt(f),
+            SocketsError::Channels => BadOrder::Channels.fmt(f),
             SocketsError::Status(status) => BadOrder::Status(*status).fmt(f),
             SocketsError::Answer(status) => BadOrder::Answer(*status).fmt(f),
             SocketsError::Header(name) => BadOrder::Header(name.clone()).fmt(f),

@@ -11,6 +11,7 @@ use clap::{Arg, ArgGroup, ArgMatches};
 
 use super::{Listen, Task, To};
 use crate::access::channel::Audience;
+use crate::broker::HistoryRule;
 use crate::client::publisher::{Error, Expire, Publisher};
 use crate::client::url;
 use crate::config::redis::{self, RedisTlsDraft};
@@ -32,6 +33,7 @@ struct TaskDraft {
     groups: Vec<String>,
     sessions: Vec<String>,
     expire_s: u64,
+    histories: Vec<String>,
     code: u16,
     reason: String,
     headers: Vec<(String, String)>,
@@ -129,14 +131,28 @@ static TO: Rows = &[
     },
 ];
 
-static PUBLISH: Rows = &[Flag {
-    name: "expire",
-    variable: "WSLOOP_EXPIRE",
-    takes: WholeSeconds(LONGEST_EXPIRE_S, |draft, s| draft.expire_s = s),
-    default: Value("3600"),
-    help: "How long the message stays stored for those who come later, in whole seconds; 0 stores \
-           nothing",
-}];
+static PUBLISH: Rows = &[
+    Flag {
+        name: "expire",
+        variable: "WSLOOP_EXPIRE",
+        takes: WholeSeconds(LONGEST_EXPIRE_S, |draft, s| draft.expire_s = s),
+        default: Value("3600"),
+        help: "How long the message stays stored for those who come later, in whole seconds; 0 \
+               stores nothing",
+    },
+    Flag {
+        name: "history",
+        variable: "WSLOOP_HISTORY",
+        takes: Repeated("LIST", |draft, text| {
+            HistoryRule::parse_list(text).map_err(|why| values::printable(&why))?;
+            draft.histories.push(text.to_owned());
+            Ok(())
+        }),
+        default: Words("none"),
+        help: "Channels that keep their last messages, as the server was told: facilities, most \
+               messages and most seconds, as in `chat/*=100/300`",
+    },
+];
 
 static DISCONNECT: Rows = &[
     Flag {
@@ -345,6 +361,8 @@ impl TaskDraft {
         let publisher = self.publisher.take().expect("it has a default");
         let tls = std::mem::take(&mut self.redis_tls).finish(Some(publisher.redis()))?;
         let publisher = publisher.prefix(std::mem::take(&mut self.prefix));
+        let publisher =
+            publisher.history(&self.histories.join(",")).expect("they were read before");
         Ok(publisher.asking(tls).timeout(super::TIMEOUT))
     }
 

@@ -137,6 +137,7 @@ impl From<Error> for Failure {
         let status = match error {
             Error::Url(_)
             | Error::Tls(_)
+            | Error::History(_)
             | Error::Prefix(_)
             | Error::Facility(_)
             | Error::Name { .. }

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 
 from ._channels import owner
+from ._history import recording
 from ._message import Publishable, RedisMessage
 from ._settings import Settings, whole_seconds
 
@@ -40,14 +41,18 @@ class Published(NamedTuple):
 def publishing(
     settings: Settings, names: tuple[str, ...], message: Publishable, expire: Optional[int]
 ) -> list[Command]:
-    """The commands that publish a message: for each channel first PUBLISH, then SETEX."""
+    """The commands that publish a message: for each channel first PUBLISH, then SETEX.
+
+    Where a channel has a history, the script is in the place of PUBLISH and answers like it.
+    """
     message = RedisMessage(message)
     if message and message == settings.heartbeat:
         raise ValueError("this message is the heartbeat, which browsers do not take for a message")
     expire = settings.expire if expire is None else whole_seconds(expire, "expire")
     commands: list[Command] = []
     for name in names:
-        commands.append(("PUBLISH", name, message))
+        kept = recording(settings.history, settings.prefix, name, message)
+        commands.append(kept or ("PUBLISH", name, message))
         if expire > 0:
             commands.append(("SETEX", name, expire, message))
     return commands
@@ -55,7 +60,7 @@ def publishing(
 
 def published(commands: list[Command], replies: list[Any]) -> Published:
     """Counts the answers to these commands."""
-    counts = [reply for (word, *_), reply in zip(commands, replies) if word == "PUBLISH"]
+    counts = [reply for (word, *_), reply in zip(commands, replies) if word != "SETEX"]
     return Published(len(counts), sum(counts))
 
 

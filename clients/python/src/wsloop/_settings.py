@@ -14,6 +14,7 @@ from typing import Any, Union
 from urllib.parse import urlsplit
 
 from ._channels import checked_prefix
+from ._history import Rule, Rules, rules_of
 
 #: A URL, redis-py's keyword arguments, or a client of redis-py.
 Connection = Union[str, "dict[str, Any]", Any]
@@ -39,10 +40,15 @@ class Settings:
     prefix: str
     expire: int
     heartbeat: bytes
+    history: tuple[Rule, ...]
 
     @classmethod
     def find(
-        cls, redis: Connection = None, prefix: str | None = None, expire: int | None = None
+        cls,
+        redis: Connection = None,
+        prefix: str | None = None,
+        expire: int | None = None,
+        history: Rules | None = None,
     ) -> Settings:
         """What is given, and the rest from where it is set.
 
@@ -67,7 +73,10 @@ class Settings:
         if not isinstance(heartbeat, (str, bytes, type(None))):
             raise TypeError(f"{name} is a text, not {heartbeat!r}")
         heartbeat = heartbeat.encode() if isinstance(heartbeat, str) else heartbeat or b""
-        return cls(redis, prefix, expire, heartbeat)
+        name = "history"
+        if history is None:
+            name, history = found("HISTORY", "HISTORY", None)
+        return cls(redis, prefix, expire, heartbeat, rules_of(history, name))
 
 
 def whole_seconds(seconds: Any, name: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Optional, Union
 from ._aio_pool import close, pool
 from ._channels import CONTROL, SELF, Who, channels, named, stored_at
 from ._exchange import Published, disconnecting, first, published, publishing
+from ._history import Rules
 from ._message import Publishable, RedisMessage
 from ._names import HasName, HasUsername
 from ._settings import Connection, Settings
@@ -36,8 +37,9 @@ class RedisPublisher:
         redis: Connection = None,
         prefix: Optional[str] = None,
         expire: Optional[int] = None,
+        history: Optional[Rules] = None,
     ) -> None:
-        self._settings = Settings.find(redis, prefix, expire)
+        self._settings = Settings.find(redis, prefix, expire, history)
         audiences = (broadcast, groups, users, sessions)
         name_prefix = self._settings.prefix
         self._names = partial(channels, name_prefix, facility, request, *audiences)

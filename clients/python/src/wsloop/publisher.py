@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 
 from ._channels import CONTROL, Who, channels, named, stored_at
 from ._exchange import Published, disconnecting, first, published, publishing
+from ._history import Rules
 from ._message import Publishable
 from ._names import HasName, HasUsername
 from ._pool import pool
@@ -20,7 +21,9 @@ class RedisPublisher:
 
     ``groups``, ``users`` and ``sessions`` are one name or several; ``SELF`` among them means the
     request's own. ``redis`` is a URL, a dict of redis-py's arguments or a client of redis-py;
-    it, ``prefix`` and ``expire`` come from the settings otherwise. With no audience there is
+    it, ``prefix``, ``expire`` and ``history`` come from the settings otherwise. ``history`` are the
+    rules of the server's ``--history``, as in ``chat/*=100/300``: what is published on such a channel
+    is added to its last messages. With no audience there is
     nothing to publish to, and it only fetches.
     """
 
@@ -36,8 +39,9 @@ class RedisPublisher:
         redis: Connection = None,
         prefix: Optional[str] = None,
         expire: Optional[int] = None,
+        history: Optional[Rules] = None,
     ) -> None:
-        self._settings = Settings.find(redis, prefix, expire)
+        self._settings = Settings.find(redis, prefix, expire, history)
         self._pool = pool(self._settings.redis)
         self.channels = channels(
             self._settings.prefix, facility, request, broadcast, groups, users, sessions

@@ -1,0 +1,119 @@
+//! Histories with a real Redis, and in the embedded broker of the program.
+
+use crate::support::Wsloop;
+use crate::support::client::Client;
+use crate::support::redis::{RedisClient, RedisServer, Value};
+
+const CHANNEL: &[u8] = b"broadcast:chat/1";
+const STREAM: &[u8] = b"wsloop:history:{broadcast:chat/1}";
+const TARGET: &str = "chat/1?subscribe-broadcast&publish-broadcast&echo";
+const ARGS: [&str; 4] = ["--allow", "all", "--history", "chat/*=3/300"];
+
+fn relay(redis: &RedisServer) -> Wsloop {
+    let server = Wsloop::start(&[&ARGS[..], &["--redis", &redis.url()]].concat());
+    server.expect_metric("broker_up", |up| up == 1);
+    server
+}
+
+fn ask(app: &mut RedisClient, command: &[&[u8]]) -> Value {
+    app.command(command)
+}
+
+/// The messages of the history, the oldest first.
+fn kept(redis: &RedisServer) -> Vec<String> {
+    let Value::Array(entries) = ask(&mut redis.connect(), &[b"XRANGE", STREAM, b"-", b"+"]) else {
+        panic!("XRANGE is answered with entries");
+    };
+    let message = |entry: Value| match entry {
+        Value::Array(parts) => match &parts[1] {
+            Value::Array(fields) => match &fields[1] {
+                Value::Bulk(text) => String::from_utf8(text.clone()).expect("a text"),
+                field => panic!("{field:?}"),
+            },
+            fields => panic!("{fields:?}"),
+        },
+        entry => panic!("{entry:?}"),
+    };
+    entries.into_iter().map(message).collect()
+}
+
+fn say(browser: &mut Client, texts: &[&str]) {
+    texts.iter().for_each(|text| browser.send(text));
+    browser.expect(texts);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn redis_keeps_what_browsers_publish_and_others_hear_it_alone() {
+    let redis = RedisServer::start();
+    let server = relay(&redis);
+    let mut browser = server.connect(TARGET);
+    let mut app = redis.connect();
+    say(&mut browser, &["one", "two"]);
+    assert_eq!(kept(&redis), ["one", "two"]);
+    assert_eq!(app.publish("broadcast:chat/1", "plain"), 1);
+    browser.expect(&["plain"]);
+    app.pipeline(&[
+        vec![b"MULTI"],
+        vec![b"XADD", STREAM, b"MAXLEN", b"=", b"3", b"*", b"message", b"three"],
+        vec![b"PEXPIRE", STREAM, b"300000"],
+        vec![b"PUBLISH", CHANNEL, b"three"],
+        vec![b"EXEC"],
+    ]);
+    browser.expect(&["three"]);
+    say(&mut browser, &["four"]);
+    assert_eq!(kept(&redis), ["two", "three", "four"], "a plain PUBLISH is in no history");
+    let Value::Integer(ms) = ask(&mut app, &[b"PTTL", STREAM]) else { panic!("PTTL is a number") };
+    assert!((200_000..=300_000).contains(&ms), "{ms}");
+    let mut elsewhere = server.connect("news?subscribe-broadcast&publish-broadcast&echo");
+    say(&mut elsewhere, &["hello"]);
+    assert_eq!(ask(&mut app, &[b"EXISTS", b"wsloop:history:{broadcast:news}"]), Value::Integer(0));
+}
+
+/// What is in the way is said in the log, and the messages come all the same.
+#[test]
+#[ignore = "needs redis-server"]
+fn what_redis_does_not_keep_is_heard_and_said() {
+    let redis = RedisServer::start();
+    let server = relay(&redis);
+    let mut browser = server.connect(TARGET);
+    let mut app = redis.connect();
+    ask(&mut app, &[b"SET", STREAM, b"in the way"]);
+    say(&mut browser, &["one", "two"]);
+    server.expect_metric("broker_errors_total", |errors| errors == 2);
+    ask(&mut app, &[b"DEL", STREAM]);
+    say(&mut browser, &["three"]);
+    assert_eq!(kept(&redis), ["three"]);
+    let log = server.log();
+    assert!(log.contains("does not keep it in the history of its channel: WRONGTYPE"), "{log}");
+    assert!(log.contains("Redis keeps histories again"), "{log}");
+}
+
+/// The rights that the book gives.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_user_of_redis_needs_these_rights_and_no_others() {
+    let redis = RedisServer::start();
+    let mut app = redis.connect();
+    let rights = "SETUSER wsloop on >a-secret ~broadcast:* &broadcast:* &wsloop:control +hello \
+                  +ping +select +role +subscribe +unsubscribe +publish +get +getrange +set \
+                  ~wsloop:history:{broadcast:* +eval +xadd +pexpire";
+    let rights: Vec<&[u8]> = rights.split(' ').map(str::as_bytes).collect();
+    ask(&mut app, &[&[&b"ACL"[..]][..], &rights].concat());
+    let url = redis.url().replace("redis+unix://", "redis+unix://wsloop:a-secret@");
+    let server = Wsloop::start(&[&ARGS[..], &["--redis", &url]].concat());
+    server.expect_metric("broker_up", |up| up == 1);
+    say(&mut server.connect(TARGET), &["one", "two"]);
+    assert_eq!(kept(&redis), ["one", "two"]);
+    server.expect_metric("broker_errors_total", |errors| errors == 0);
+}
+
+#[test]
+fn a_channel_that_can_have_no_history_is_named_once() {
+    let server = Wsloop::start(&ARGS);
+    let mut browser = server.connect("chat/%7B1%7D?subscribe-broadcast&publish-broadcast&echo");
+    server.connect("chat/%7B2%7D?subscribe-broadcast");
+    say(&mut browser, &["one"]);
+    let log = server.log();
+    assert_eq!(log.matches("has no history, as its name has a brace in it").count(), 1, "{log}");
+}
