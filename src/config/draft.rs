@@ -202,9 +202,8 @@ impl ServerDraft {
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
         let demo = self.is_demo(is_open, file)?;
+        endpoints::finish(&mut self)?;
         let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
-        let endpoints = std::mem::take(&mut self.endpoints);
-        endpoints::finish(&mut self.settings, endpoints, self.endpoints_keep)?;
         front::finish(&mut self.settings, self.upstream.take(), &file.routes, hidden)?;
         if demo {
             notes.push(demo_note(self.allow.is_some()).to_owned());

@@ -6,7 +6,7 @@ use super::table::Takes::{Entries, Text};
 use super::table::{Flag, Wrong, put};
 use super::values::{UNIX, quoted};
 use crate::browser::endpoint::Endpoint;
-use crate::browser::settings::{HandlerSettings, Settings};
+use crate::browser::settings::HandlerSettings;
 use crate::link::{Target, authority};
 
 pub(super) const FLAG: Flag<ServerDraft> = Flag {
@@ -61,11 +61,9 @@ fn keeps(text: &str) -> Result<bool, String> {
 }
 
 /// Puts the endpoints into the settings.
-pub(super) fn finish(
-    settings: &mut Settings,
-    endpoints: Vec<DialedEndpoint>,
-    keeps: bool,
-) -> Result<(), Wrong> {
+pub(super) fn finish(draft: &mut ServerDraft) -> Result<(), Wrong> {
+    let ServerDraft { settings, endpoints, endpoints_keep, .. } = draft;
+    let (endpoints, keeps) = (std::mem::take(endpoints), *endpoints_keep);
     if endpoints.len() > MOST {
         return Err(Wrong { flag: "endpoint", why: format!("there may be {MOST} at most") });
     }
@@ -106,9 +104,9 @@ mod tests {
     #[test]
     fn each_has_a_path_of_its_own() {
         let of = |texts: &[&str]| {
-            let all = texts.iter().map(|text| endpoint(text).expect(text)).collect();
-            let mut settings = Settings::base();
-            finish(&mut settings, all, true).map(|()| settings)
+            let endpoints = texts.iter().map(|text| endpoint(text).expect(text)).collect();
+            let mut draft = ServerDraft { endpoints, endpoints_keep: true, ..ServerDraft::new() };
+            finish(&mut draft).map(|()| draft.settings)
         };
         let settings = of(&["/a=unix:/run/a", "/b=unix:/run/a"]).expect("two");
         assert_eq!(settings.handlers[1].endpoint, 1);
