@@ -33,6 +33,8 @@ const HIGH: usize = 256 << 10;
 const KEPT: usize = 64 << 10;
 /// From so many bytes on that wait for a conn the application is told.
 const SLOW: usize = 64 << 10;
+/// Most reasons why it is not there that are said.
+const REASONS: usize = 4;
 /// Most characters of a frame that says what is wrong.
 const MAX_COMPLAINT: usize = 1024;
 
@@ -59,8 +61,9 @@ pub(crate) struct Handler {
     resuming: VecDeque<u64>,
     /// Conns that it was told are slow.
     slow: BTreeSet<u64>,
-    /// It was said that it cannot be reached, and that an order was wrong.
-    pub said_away: SaidOnce,
+    /// Why it was not there, as far as that was said since it last was.
+    said_away: Vec<String>,
+    /// It was said that an order was wrong.
     pub said_wrong: SaidOnce,
 }
 
@@ -135,9 +138,19 @@ impl Handler {
             known: BTreeMap::new(),
             resuming: VecDeque::new(),
             slow: BTreeSet::new(),
-            said_away: SaidOnce::default(),
+            said_away: Vec::new(),
             said_wrong: SaidOnce::default(),
         }
+    }
+
+    /// Whether it is to be said why it is not there: each reason once, and a few of them.
+    pub(crate) fn says_away(&mut self, why: &str) -> bool {
+        let is_new =
+            self.said_away.len() < REASONS && !self.said_away.iter().any(|said| said == why);
+        if is_new {
+            self.said_away.push(why.to_owned());
+        }
+        is_new
     }
 
     /// The number of its endpoint.
@@ -242,6 +255,7 @@ impl Handler {
             return match frame.hello() {
                 Ok(hello) => {
                     self.state = State::Up { since_ms: now_ms };
+                    self.said_away.clear();
                     self.credit = (hello.credit != UNCOUNTED).then_some(i64::from(hello.credit));
                     self.resuming = self.known.keys().copied().collect();
                     HandlerStep::Up(hello.decides)

@@ -185,7 +185,6 @@ impl Server {
             handler.path(),
             handler.target()
         );
-        handler.said_away.ended();
         self.cx.metrics.handlers_up += 1;
         self.cx.begin_endpoint(handler.endpoint(), decides);
     }
@@ -209,7 +208,7 @@ impl Server {
     fn say_handler_lost(&mut self, at: usize, why: &str) {
         let conns = self.table.conns(|conn| conn.told_of() == Some(self.handlers[at].endpoint()));
         let handler = &mut self.handlers[at];
-        let is_first = handler.said_away.first();
+        let is_new = handler.says_away(why);
         let fate =
             if handler.keeps() { "are kept for the next one" } else { "are closed with 1012" };
         let (path, target, conns) =
@@ -219,7 +218,7 @@ impl Server {
                 "the application of --endpoint {path} at {target} is lost: {why}; its {conns} \
                  conns {fate}, and it is dialed again"
             );
-        } else if is_first {
+        } else if is_new {
             tracing::warn!(
                 "the application of --endpoint {path} cannot be reached at {target}: {why}; it is \
                  dialed again, and handshakes are refused with 503 until it is there"
