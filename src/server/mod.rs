@@ -11,7 +11,8 @@
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
 //! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
 //! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
-//! `endpoints`, `following` and `hearing` about conns of the application itself,
+//! `endpoints`, `following` and `hearing` about conns of the application itself, `handlers` about
+//! applications in other processes,
 //! `memory` about what all of them hold, `ending` about the end.
 
 mod accepting;
@@ -24,6 +25,7 @@ mod endpoints;
 mod following;
 mod gaps;
 mod guests;
+mod handlers;
 mod handout;
 mod hearing;
 mod inspecting;
@@ -45,6 +47,7 @@ use crate::access::control;
 use crate::broker::{Broker, Redis, RedisDue, Status, Uses};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
+use crate::handler::Handler;
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, Wish};
 use crate::web::upstream::Proxy;
@@ -76,6 +79,8 @@ pub struct Server {
     /// The application, if it is asked about handshakes.
     application: Option<Application>,
     clients: Clients,
+    /// The applications of endpoints that are in other processes.
+    handlers: Vec<Handler>,
     /// What goes between browsers and upstreams.
     proxy: Proxy,
     strangers: Strangers,
@@ -112,9 +117,10 @@ impl Server {
         };
         let requests = settings.endpoints.iter().map(|endpoint| endpoint.requests.as_ref());
         let proxy = Proxy::new(&settings.front, requests);
+        let handlers = handlers::handlers(&settings, seed);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
-        Server {
+        let mut server = Server {
             table: Table::default(),
             relay: Relay::new(keys, patience_ms),
             cx,
@@ -123,6 +129,7 @@ impl Server {
             broker_link: None,
             application,
             clients: Clients::default(),
+            handlers,
             proxy,
             strangers: Strangers::default(),
             memory: Memory::default(),
@@ -134,7 +141,9 @@ impl Server {
             canary,
             process: ProcessFigures::default(),
             said: Said::default(),
-        }
+        };
+        server.begin_handlers();
+        server
     }
 
     /// Takes note of what happened.
@@ -190,6 +199,7 @@ impl Server {
             Some(RedisDue::Leave) => self.on_broker_lost(Loss::Left),
             None => {}
         }
+        self.tick_handlers();
         self.retry_control();
         self.send_canary();
         self.go_on_ending();
@@ -275,6 +285,7 @@ impl Server {
             .chain(self.count_ms())
             .chain(self.rare_ms())
             .chain(self.room_ms())
+            .chain(self.handlers_ms())
             .chain(broker)
             .chain(application)
             .chain(at_once)
@@ -315,7 +326,7 @@ impl Server {
                 Party::Client(_) => clients += 1,
                 Party::Guest(_) => guests.0 += 1,
                 Party::Uplink(_) => guests.1 += 1,
-                Party::Redis | Party::App(_) | Party::Gone(_) => {}
+                Party::Redis | Party::App(_) | Party::Handler(_) | Party::Gone(_) => {}
             }
             let idle = slot.lines == 0 && !slot.blocked;
             let waits = matches!(slot.party, Party::Browser(_) | Party::Client(_));
@@ -394,6 +405,10 @@ impl Server {
             }
             Some(Party::Client(_)) => self.client_hung_up(link, cause == Cause::Ended),
             Some(Party::Guest(_) | Party::Uplink(_)) => self.upstream_hung_up(link, failure),
+            Some(Party::Handler(at)) => {
+                let at = *at;
+                self.handler_lost(at, failure.unwrap_or("it hung up"));
+            }
             Some(Party::Gone(_)) | None => {}
         }
     }
