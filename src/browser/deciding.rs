@@ -137,8 +137,8 @@ impl Conn {
         true
     }
 
-    /// It has come to hear a channel, or hears it no more: its own messages are withheld from it, or
-    /// are not.
+    /// It has come to hear a channel, or hears it no more: its own messages are withheld from it,
+    /// or are not.
     pub(crate) fn note_hearing(&mut self, name: &str, hears: bool) {
         let Some(member) = self.member() else { return };
         for publication in member.publications.iter_mut().filter(|one| &*one.channel == name) {
