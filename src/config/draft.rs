@@ -202,7 +202,7 @@ impl ServerDraft {
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
         let demo = self.is_demo(is_open, file)?;
-        endpoints::finish(&mut self)?;
+        endpoints::finish(&mut self, &file.endpoints)?;
         let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
         front::finish(&mut self.settings, self.upstream.take(), &file.routes, hidden)?;
         if demo {
