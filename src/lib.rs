@@ -3,7 +3,8 @@
 //! One single-threaded epoll process holds every browser connection; the application pushes to the
 //! browsers by publishing to Redis, or to a broker embedded here. In scope: WebSockets, what they
 //! may hear and say, and the way to and from the broker; and to pass on to the application the
-//! requests that are for it. Out of scope: to answer those.
+//! requests that are for it, or to tell it of them where it is in the same process. Out of scope:
+//! to answer those.
 //!
 //! # A WebSocket server of one's own
 //!
@@ -34,6 +35,11 @@
 //!   handshakes. Several endpoints, each with a receiver of its own, and the relay are served
 //!   together ([`Sockets::serve_all`]).
 //! * A [`SharedArea`] has bytes of which every conn that follows it is sent the latest.
+//! * Plain HTTP below an endpoint's path is the application's too, if its [`PlainRequests`] say so:
+//!   each request is a [`SocketEvent::Request`], answered with [`Sender::respond`].
+//! * The relay's conns can have their channels decided by the application: each is a
+//!   [`SocketEvent::Joining`], answered with [`Sender::grant`] or [`Sender::refuse`], and a
+//!   [`SocketEvent::Released`] at its end.
 //! * A conn can hear channels of the broker, the embedded one or Redis ([`Sender::subscribe`]):
 //!   what is published there goes to it without the application.
 //!
@@ -63,10 +69,12 @@
 //! 1. Say what happened: [`accept`](Server::accept) for each new connection (if
 //!    [`accepting`](Server::accepting) says so), [`handle`](Server::handle) with an [`Input`] for
 //!    everything else, and [`tick`](Server::tick) once. Before a link is read its
-//!    [`wish`](Server::wish) is asked for: [`Wish::Read`] is answered with what arrived,
-//!    [`Wish::GoOn`] with [`Input::WentOn`]; [`Wish::Later`] and whatever a budget of the loop cuts
-//!    short are offered again in the next turn, or after point 2 has been done in the midst of this
-//!    one; a link that wants to [`Wish::Rest`] is left alone until [`Output::Resume`] names it.
+//!    [`wish`](Server::wish) is asked for: [`Wish::Read`] is answered with what arrived, and so is
+//!    [`Wish::Fill`], or with [`Input::Filled`] when the loop has put that into the link's
+//!    [`room`](Server::room); [`Wish::GoOn`] is answered with [`Input::WentOn`];
+//!    [`Wish::Later`] and whatever a budget of the loop cuts short are offered again in the next
+//!    turn, or after point 2 has been done in the midst of this one; a link that wants to
+//!    [`Wish::Rest`] is left alone until [`Output::Resume`] names it.
 //! 2. Do what is to be done: call [`poll_output`](Server::poll_output) until it returns `None`. An
 //!    [`Output`] carries no bytes: at a [`Output::Flush`] the loop pulls them with
 //!    [`slices`](Server::slices) and says with [`advance`](Server::advance) how many the kernel
@@ -129,6 +137,7 @@ pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
 pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
 pub use broker::{HistoryRule, HistoryRules, HistorySize};
+pub use browser::deciding::{Channels, Wanted};
 pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent};
 pub use browser::settings::{CompressionFor, Refuse, Settings};
 pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher, RedisTls};

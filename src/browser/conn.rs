@@ -116,9 +116,11 @@ pub(super) struct Asking {
 pub(super) struct Waiting {
     /// The channels that it is to hear.
     pub subscribe: Vec<String>,
+    /// So many of them, the last ones, are heard without what is stored.
+    pub live: u32,
     /// What it goes on with when it joins.
     pub joining: Box<Joining>,
-    /// It is an endpoint's, and is to be let in.
+    /// An application is to let it in.
     pub knock: Option<Box<Knock>>,
 }
 
@@ -360,6 +362,7 @@ impl Conn {
         match &self.life {
             Life::Open(member) if member.kept.is_some() => Wish::GoOn,
             Life::Open(member) if member.pongs >= PONGS_LIMIT => Wish::Rest,
+            Life::Open(member) if member.reader.wants_room() => Wish::Fill,
             Life::Closing(closing)
                 if closing.speaker().is_some_and(|member| member.kept.is_some()) =>
             {
@@ -451,14 +454,14 @@ impl Conn {
 
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
     pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
-        self.part(link, cx);
+        let released = self.part(link, cx);
         let ours = matches!(last, Last::Close | Last::Goodbye);
         let skim = ours.then(|| self.unjudged()).flatten();
         let awaited = skim.map(|skim| Box::new(Awaited::Close(skim)));
         let (since, lingers) = (cx.now.tick(), last == Last::Response);
         let closing = Closing { since, lingers, awaited, ..Closing::default() };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
-        let mut left = Left::default();
+        let mut left = Left { released, ..Left::default() };
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
             Life::Head(head) => {

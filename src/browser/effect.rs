@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::deciding::Released;
 use crate::access::crowds::Network;
 use crate::web::admin::Inspect;
 use crate::web::upstream::Forwarded;
@@ -44,6 +45,8 @@ pub struct Left {
     pub asked: Option<Source>,
     /// Where it came from, if its request was not whole.
     pub stranger: Option<Network>,
+    /// What the application is to be told of its end.
+    pub(crate) released: Option<Box<Released>>,
 }
 
 /// Who is asked about a conn.

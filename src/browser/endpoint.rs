@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::deciding::{Channels, Wanted};
 use super::settings::Settings;
 use crate::access::identity::Identity;
 use crate::link::{Frame, LinkId};
@@ -20,8 +21,8 @@ use crate::web::upstream::{PlainRequest, PlainRequests, RequestId};
 /// A kind of WebSockets that are the application's own, by what their paths begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// What its paths begin with, `/` and more. The longest that a path begins with has it, and it
-    /// goes before a facility of the relay if its own is as long as the relay's prefix.
+    /// What its paths begin with, `/` and perhaps more. The longest that a path begins with has it,
+    /// and it goes before a facility of the relay if its own is as long as the relay's prefix.
     pub path: String,
     /// Whether the application decides about each handshake, which begins with
     /// [`SocketEvent::Asked`] then. Without, whoever asks as RFC 6455 section 4.2.1 wants it is let
@@ -39,6 +40,10 @@ pub struct Endpoint {
     /// [`SocketEvent::Request`], and how they are taken. Pages and metrics go before. Nothing is
     /// found out about who asks.
     pub requests: Option<PlainRequests>,
+    /// Whether its application decides about the channels of the relay's conns, each of which
+    /// begins with [`SocketEvent::Joining`] then. Of at most one endpoint, whose path may be empty:
+    /// then no other conn is its own.
+    pub joins: bool,
 }
 
 impl Default for Endpoint {
@@ -51,6 +56,7 @@ impl Default for Endpoint {
             queue_events: 1024,
             queue_bytes: 4 << 20,
             requests: None,
+            joins: false,
         }
     }
 }
@@ -61,7 +67,7 @@ pub(super) fn of<'s>(
     is_facility: bool,
     settings: &'s Settings,
 ) -> Option<(usize, &'s Endpoint)> {
-    let is_of = |of: &&(usize, &Endpoint)| path.starts_with(&of.1.path);
+    let is_of = |of: &&(usize, &Endpoint)| !of.1.path.is_empty() && path.starts_with(&of.1.path);
     let all = settings.endpoints.iter().enumerate();
     let (at, endpoint) = all.rev().filter(|of| is_of(&of)).max_by_key(|(_, of)| of.path.len())?;
     let goes_before = !is_facility || endpoint.path.len() >= settings.url_prefix.len();
@@ -121,6 +127,28 @@ pub enum SocketEvent {
         /// The reason in that frame, of at most 123 bytes.
         reason: String,
     },
+    /// A conn of the relay asks for channels, and waits for `grant` or `refuse` no longer than a
+    /// handshake may take. It was found out who asks; rules that need a login have had their say.
+    Joining {
+        /// The conn.
+        conn: ConnId,
+        /// What it asks for, and who it is.
+        request: Box<ConnRequest>,
+        /// The channels that the rules would grant.
+        wanted: Box<Wanted>,
+    },
+    /// A conn of the relay about which was asked says and hears nothing more. Nothing is said of
+    /// one that was refused.
+    Released {
+        /// The conn.
+        conn: ConnId,
+        /// What it heard, all of that in `hears`, and published to: nothing if it never opened.
+        channels: Box<Channels>,
+        /// As of [`SocketEvent::Closed`].
+        code: u16,
+        /// As of [`SocketEvent::Closed`].
+        reason: String,
+    },
     /// A plain HTTP request, whole and with its body, which waits for `respond`, no longer than
     /// the endpoint's [`PlainRequests`] say. It is no conn's: nothing is said of its end.
     Request {
@@ -138,6 +166,8 @@ impl SocketEvent {
         match self {
             SocketEvent::Message { message, .. } => message.as_bytes().len(),
             SocketEvent::Request { request, .. } => request.held_bytes(),
+            SocketEvent::Joining { wanted, .. } => wanted.channels.size().0,
+            SocketEvent::Released { channels, .. } => channels.size().0,
             SocketEvent::Asked { .. } | SocketEvent::Opened { .. } | SocketEvent::Closed { .. } => {
                 0
             }
@@ -237,6 +267,8 @@ pub enum Order {
     Accept { conn: ConnId, protocol: Option<String>, headers: Vec<(String, String)> },
     /// Refuse it.
     Refuse { conn: ConnId, status: u16, text: String },
+    /// Let a conn of the relay hear and publish to these channels.
+    Grant { conn: ConnId, channels: Box<Channels> },
     /// Answer a plain request.
     Respond { id: RequestId, status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     /// The application has received so many events, with so many bytes of messages.
@@ -255,13 +287,19 @@ pub(crate) enum Addressee {
     Itself,
     /// The endpoint of that number.
     Endpoint(u8),
+    /// The channels that it publishes to, which the application of that endpoint decides.
+    Decided(u8),
 }
 
-/// A request for an endpoint of which nobody has decided that it opens.
+/// A request for an application of which nobody has decided that it opens.
 #[derive(Debug)]
 pub(crate) struct Knock {
     /// What is still to be told the application.
     pub request: Option<Box<ConnRequest>>,
+    /// What it wants, if it is the relay's and the application decides about that.
+    pub wanted: Option<Box<Wanted>>,
+    /// It wants its own messages back.
+    pub echo: bool,
     /// The sub-protocols that were offered.
     pub offered: Vec<String>,
     /// It stands in line until there is room in the queue.

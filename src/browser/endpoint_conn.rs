@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::conn::{Conn, Life, Waiting};
 use super::context::Context;
+use super::deciding::{Released, Wanted};
 use super::endpoint::{Addressee, ConnId, ConnRequest, Knock, Message, SocketEvent};
 use super::refusal;
 use crate::link::{Frame, LinkId};
@@ -19,18 +20,32 @@ impl Conn {
         }
     }
 
+    /// The endpoint whose application it is told of, from when it is open or about to be.
+    pub(crate) fn application(&self) -> Option<u8> {
+        match &self.life {
+            Life::Open(member) => member.to.application(),
+            Life::Joining(joining) => joining.member.to.application(),
+            _ => None,
+        }
+    }
+
     /// The endpoint that is to let it in, or has been told of it.
     pub(crate) fn knocks(&self) -> Option<u8> {
         match &self.life {
-            Life::Waiting(Waiting { knock: Some(_), joining, .. }) => joining.member.to.endpoint(),
+            Life::Waiting(Waiting { knock: Some(_), joining, .. }) => {
+                joining.member.to.application()
+            }
             _ => None,
         }
     }
 
     /// Takes what the application is to be told of the request; `None` when it was told.
-    pub(crate) fn take_request(&mut self) -> Option<Box<ConnRequest>> {
+    pub(crate) fn take_request(&mut self) -> Option<(Box<ConnRequest>, Option<Box<Wanted>>)> {
         match &mut self.life {
-            Life::Waiting(waiting) => waiting.knock.as_mut()?.request.take(),
+            Life::Waiting(waiting) => {
+                let knock = waiting.knock.as_mut()?;
+                Some((knock.request.take()?, knock.wanted.take()))
+            }
             _ => None,
         }
     }
@@ -56,6 +71,7 @@ impl Conn {
     /// sub-protocol that it has not offered is left out.
     pub(crate) fn accept(&mut self, protocol: Option<&str>, headers: &[(String, String)]) -> bool {
         let Life::Waiting(waiting) = &mut self.life else { return false };
+        let Addressee::Endpoint(_) = waiting.joining.member.to else { return false };
         let Some(knock) = waiting.knock.take_if(|knock| knock.request.is_none()) else {
             return false;
         };
@@ -103,7 +119,7 @@ impl Conn {
     pub(crate) fn end(&mut self, link: LinkId, code: u16, reason: &str, cx: &mut Context) {
         match self.is_pending() {
             true => self.turn_away(link, 403, "The application has refused this.", cx),
-            false if self.endpoint().is_some() => self.close(link, Some(code), reason, cx),
+            false if self.application().is_some() => self.close(link, Some(code), reason, cx),
             false => {}
         }
     }
@@ -115,26 +131,36 @@ impl Conn {
         }
     }
 
-    /// It says nothing more.
-    pub(super) fn part(&mut self, link: LinkId, cx: &mut Context) {
-        let Some(endpoint) = self.told() else { return };
+    /// It says nothing more. What it has heard is known to others, who tell that.
+    pub(super) fn part(&mut self, link: LinkId, cx: &mut Context) -> Option<Box<Released>> {
+        let to = self.told()?;
         let (code, reason) = cx.last_words.take().unwrap_or((1006, String::new()));
         let conn = ConnId(link);
-        cx.tell(endpoint, SocketEvent::Closed { conn, code, reason });
+        match to {
+            Addressee::Decided(endpoint) => {
+                return Some(Box::new(Released::of(self, endpoint, (code, reason))));
+            }
+            Addressee::Endpoint(endpoint) => {
+                cx.tell(endpoint, SocketEvent::Closed { conn, code, reason });
+            }
+            Addressee::Broker | Addressee::Itself => {}
+        }
+        None
     }
 
-    /// The endpoint that has been told of it.
-    fn told(&self) -> Option<u8> {
-        match &self.life {
-            Life::Open(member) => member.to.endpoint(),
-            Life::Joining(joining) => joining.member.to.endpoint(),
+    /// Who has been told of it, if that is an application.
+    fn told(&self) -> Option<Addressee> {
+        let to = match &self.life {
+            Life::Open(member) => member.to,
+            Life::Joining(joining) => joining.member.to,
             Life::Waiting(waiting) => {
                 let is_told = |knock: &Knock| knock.request.is_none();
                 let told = waiting.knock.as_deref().is_none_or(is_told);
-                waiting.joining.member.to.endpoint().filter(|_| told)
+                Some(waiting.joining.member.to).filter(|_| told)?
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(to).filter(|to| to.application().is_some())
     }
 }
 
@@ -143,6 +169,14 @@ impl Addressee {
     pub(crate) fn endpoint(self) -> Option<u8> {
         match self {
             Addressee::Endpoint(endpoint) => Some(endpoint),
+            Addressee::Broker | Addressee::Itself | Addressee::Decided(_) => None,
+        }
+    }
+
+    /// The endpoint whose application is told of it.
+    pub(crate) fn application(self) -> Option<u8> {
+        match self {
+            Addressee::Endpoint(endpoint) | Addressee::Decided(endpoint) => Some(endpoint),
             Addressee::Broker | Addressee::Itself => None,
         }
     }

@@ -3,12 +3,14 @@
 //! It knows who asks, for what, and what came of it. Its rule: nothing of a query but the names of
 //! options gets into the log.
 
-use super::handshake::Request;
+use super::handshake::{GRANTED, Request, readable_by};
 use super::names;
+use super::refusal::Refusal;
 use crate::access::channel::{Audience, Grant, Options};
 use crate::access::identity::{Identity, NameError, Refused};
-use crate::link::{LeftOut, Now, SaidRarely};
+use crate::link::{Frame, LeftOut, Now, SaidRarely};
 use crate::proto::ws::upgrade;
+use crate::web;
 
 /// Says in the log that a page is granted less than it asks for: it may wonder why it hears
 /// nothing, or why nobody hears it.
@@ -76,4 +78,27 @@ pub(super) fn told(
         text.push_str(&format!("- {option}: {verdict}.\n"));
     }
     text
+}
+
+/// The answer to plain HTTP where WebSockets are: 426, with what a WebSocket would be granted,
+/// unless that is for the application to say.
+pub(super) fn inquired(
+    request: &Request,
+    grant: &Grant,
+    mut text: String,
+    is_decided: bool,
+) -> Refusal {
+    let granted = grant.granted.to_string();
+    let mut headers = [
+        upgrade::UpgradeError::NoUpgrade.headers(),
+        &[("Cache-Control", "no-store")],
+        &readable_by(request.plain_origin()),
+    ]
+    .concat();
+    match is_decided {
+        true => text.push_str("- the application decides in the end, when a WebSocket asks.\n"),
+        false => headers.push((GRANTED, &granted)),
+    }
+    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), request.is_bare()));
+    Refusal { status: 426, text, bytes, closes: false }
 }

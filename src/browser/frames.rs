@@ -11,7 +11,7 @@ use super::context::Context;
 use super::effect::{Effect, Said};
 use super::endpoint::Addressee;
 use super::endpoint_conn;
-use crate::fanout::encoded::{Encoded, Form};
+use crate::fanout::encoded::Encoded;
 use crate::link::{Frame, LinkId};
 use crate::proto::ws::frame::{self, Opcode, ProtocolError};
 use crate::proto::ws::message::{Event, Kind, Limits};
@@ -76,13 +76,10 @@ impl Conn {
                     } else if is_hasty(link, &data, cx) {
                         self.close_hasty(link, cx);
                     } else if member.to != Addressee::Broker {
-                        if let Addressee::Endpoint(endpoint) = member.to {
-                            endpoint_conn::tell(link, endpoint, kind, data, cx);
-                            continue;
+                        let to = member.to;
+                        if let Some(said) = self.on_message_to(to, link, kind, data, cx) {
+                            return Some(said);
                         }
-                        member.spoken = cx.now.tick();
-                        let form = member.form;
-                        self.echo(link, kind, data, form, cx);
                     } else if let Some(said) = self.on_message(data, cx) {
                         return Some(said);
                     }
@@ -138,6 +135,24 @@ impl Conn {
         }
     }
 
+    /// A message that is not for the broker, or of a conn that an application has let in.
+    #[inline]
+    fn on_message_to<'i>(
+        &mut self,
+        to: Addressee,
+        link: LinkId,
+        kind: Kind,
+        data: Cow<'i, [u8]>,
+        cx: &mut Context,
+    ) -> Option<Said<'i>> {
+        match to {
+            Addressee::Endpoint(endpoint) => endpoint_conn::tell(link, endpoint, kind, data, cx),
+            Addressee::Itself => self.echo(link, kind, data, cx),
+            Addressee::Broker | Addressee::Decided(_) => return self.on_message(data, cx),
+        }
+        None
+    }
+
     fn on_message<'i>(&mut self, data: Cow<'i, [u8]>, cx: &mut Context) -> Option<Said<'i>> {
         if cx.settings.heartbeat.as_deref() == Some(&data[..]) {
             self.send_heartbeat(cx);
@@ -176,14 +191,10 @@ impl Conn {
     }
 
     /// Sends a message back: with those before it while all are small, and not compressed.
-    fn echo(
-        &mut self,
-        link: LinkId,
-        kind: Kind,
-        data: Cow<'_, [u8]>,
-        form: Form,
-        cx: &mut Context,
-    ) {
+    fn echo(&mut self, link: LinkId, kind: Kind, data: Cow<'_, [u8]>, cx: &mut Context) {
+        let Life::Open(member) = &mut self.life else { return };
+        member.spoken = cx.now.tick();
+        let form = member.form;
         cx.metrics.messages_in_total += 1;
         cx.metrics.messages_out_total += 1;
         cx.queued(1);

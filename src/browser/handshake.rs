@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::context::Context;
+use super::deciding::{self, Wanted};
 use super::endpoint::{self, Addressee, ConnRequest, Endpoint};
 use super::explain;
 use super::host;
@@ -32,7 +33,7 @@ const MAX_FACILITY_BYTES: usize = 512;
 const MAX_NAMES_BYTES: usize = 128 << 10;
 
 /// The header of a 101 that says which options were granted.
-const GRANTED: &str = "X-Wsloop-Granted";
+pub(super) const GRANTED: &str = "X-Wsloop-Granted";
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -58,8 +59,10 @@ pub struct Pending {
     pub overflow: Overflow,
     /// Whom its messages are for.
     pub(crate) to: Addressee,
-    /// What the application is told, if it is an endpoint's.
+    /// What the application is told, if it is an endpoint's, or decides about it.
     pub request: Option<Box<ConnRequest>>,
+    /// What it wants of the relay, if the application decides about that.
+    pub wanted: Option<Box<Wanted>>,
 }
 
 /// A good request for a WebSocket, or about one, before it is known who asks.
@@ -73,8 +76,8 @@ pub struct Request {
     pub(super) origin: Option<String>,
     /// It asks with HEAD: no answer has a body.
     bare: bool,
-    /// What the application is told, if it is for an endpoint.
-    told: Option<Box<ConnRequest>>,
+    /// What the application is told, if it is for an endpoint, or decides about it.
+    pub(super) told: Option<Box<ConnRequest>>,
     /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
     /// WebSocket would be granted.
     agreed: Option<Agreed>,
@@ -151,7 +154,7 @@ impl Request {
     }
 
     /// The origin of a page that reads the answer to plain HTTP.
-    fn plain_origin(&self) -> Option<&str> {
+    pub(super) fn plain_origin(&self) -> Option<&str> {
         self.origin.as_deref().filter(|_| self.agreed.is_none())
     }
 }
@@ -170,7 +173,7 @@ impl Agreed {
     fn echo(&self) -> Pending {
         let (accepted, agreement) = (self.accepted(None), self.agreement());
         let (grant, overflow, to) = (Grant::default(), self.overflow, Addressee::Itself);
-        Pending { grant, accepted, agreement, overflow, to, request: None }
+        Pending { grant, accepted, agreement, overflow, to, request: None, wanted: None }
     }
 
     /// A WebSocket whose messages are for that endpoint.
@@ -335,7 +338,9 @@ fn check(
     }
     let origin = upgrade.origin.map(str::to_owned);
     let bare = head.method == "HEAD";
-    let (special, told) = (None, None);
+    let asks = agreed.is_some() && deciding::decider(settings).is_some();
+    let told = asks.then(|| Box::new(ConnRequest::of(head, upgrade.protocols())));
+    let special = None;
     Ok(Examined::Asked(Request { facility, options, special, origin, bare, told, agreed }))
 }
 
@@ -439,19 +444,20 @@ pub fn admit(
         );
         return Decision::Refuse(request.refuse(403, &[], &text, settings));
     }
+    let decider = deciding::decider(settings);
     let Some(agreed) = &request.agreed else {
         let text = explain::told(&request, (identity, refused), by_rule, &grant);
-        return Decision::Refuse(inquired(&request, &grant, text));
+        return Decision::Refuse(explain::inquired(&request, &grant, text, decider.is_some()));
     };
+    if let Some(endpoint) = decider {
+        let agreed = (agreed.accepted(None), agreed.agreement(), agreed.overflow);
+        let pending = deciding::asked(endpoint, request, identity, grant, agreed);
+        return Decision::Open(pending);
+    }
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
     if !grant.denied.is_empty() || grant.granted.is_silent() {
-        explain::warn_of_silence(
-            &request,
-            &grant,
-            &settings.url_prefix,
-            &mut cx.said.silent,
-            cx.now,
-        );
+        let (prefix, said) = (&settings.url_prefix, &mut cx.said.silent);
+        explain::warn_of_silence(&request, &grant, prefix, said, cx.now);
     }
     Decision::Open(Pending {
         accepted: agreed.accepted(Some(grant.granted)),
@@ -460,24 +466,12 @@ pub fn admit(
         grant,
         to: Addressee::Broker,
         request: None,
+        wanted: None,
     })
 }
 
-/// The answer to plain HTTP where WebSockets are: 426, with what a WebSocket would be granted.
-fn inquired(request: &Request, grant: &Grant, text: String) -> Refusal {
-    let granted = grant.granted.to_string();
-    let headers = [
-        upgrade::UpgradeError::NoUpgrade.headers(),
-        &[(GRANTED, &granted), ("Cache-Control", "no-store")],
-        &readable_by(request.plain_origin()),
-    ]
-    .concat();
-    let bytes = Frame::from(web::text_response(426, &headers, text.trim_end(), request.bare));
-    Refusal { status: 426, text, bytes, closes: false }
-}
-
 /// The headers by which a page of that origin may read an answer, with its cookies.
-fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
+pub(super) fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
     let headers = |origin| {
         vec![
             ("Access-Control-Allow-Origin", origin),

@@ -22,6 +22,14 @@ impl Conn {
         }
     }
 
+    /// Where what arrives next can be put, when its wish is to be filled.
+    pub(crate) fn room(&mut self, waiting: usize) -> Option<&mut Vec<u8>> {
+        match &mut self.life {
+            Life::Open(member) if member.kept.is_none() => member.reader.room(waiting),
+            _ => None,
+        }
+    }
+
     /// Whether it is closing, and what it says is published.
     pub(super) fn has_last_words(&self) -> bool {
         matches!(&self.life, Life::Closing(closing) if closing.speaker().is_some())

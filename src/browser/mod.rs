@@ -6,6 +6,7 @@ mod access_log;
 mod arriving;
 mod conn;
 mod context;
+pub(crate) mod deciding;
 mod effect;
 mod elsewhere;
 pub(crate) mod endpoint;

@@ -98,10 +98,13 @@ impl Conn {
     /// The broker was not asked for the session, or went away before it answered: `down` when it is
     /// not being dialed either.
     pub(crate) fn on_no_broker(&mut self, link: LinkId, down: bool, cx: &mut Context) {
+        let needs = self.needs_broker();
         match &mut self.life {
             Life::Asking(asking) if asking.asked == Some(Source::Session) => asking.asked = None,
             Life::Asking(asking) if asking.asked.is_some() => return,
             Life::Head(_) | Life::Open(_) | Life::Closing(_) => return,
+            // It waits for an application.
+            Life::Waiting(_) if !needs => return,
             _ => {}
         }
         if down {
@@ -173,13 +176,14 @@ impl Conn {
         self.on_no_verdict(link, &Failure::Busy, cx);
     }
 
-    /// Begins to join: its 101 is queued, and the channels are returned that it is to hear.
-    pub(crate) fn join(&mut self, link: LinkId, cx: &mut Context) -> Option<Vec<String>> {
+    /// Begins to join: its 101 is queued, and the channels are returned that it is to hear, of
+    /// which the last so many without what is stored.
+    pub(crate) fn join(&mut self, link: LinkId, cx: &mut Context) -> Option<(Vec<String>, usize)> {
         if !matches!(self.life, Life::Waiting(_)) {
             return None;
         }
         let left = Life::Closing(Closing::default());
-        let Life::Waiting(Waiting { subscribe, joining, .. }) =
+        let Life::Waiting(Waiting { subscribe, live, joining, .. }) =
             std::mem::replace(&mut self.life, left)
         else {
             unreachable!("it was looked at")
@@ -188,7 +192,7 @@ impl Conn {
         cx.queued(1);
         tracing::trace!("{link} joins {} channels", subscribe.len());
         self.life = Life::Joining(joining);
-        Some(subscribe)
+        Some((subscribe, live as usize))
     }
 
     /// Waits for one more confirmation of the broker before it opens.
@@ -362,7 +366,7 @@ impl Conn {
             Decision::Answer(answer) => self.respond(link, answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
-                let Pending { grant, accepted, agreement, overflow, to, request } = pending;
+                let Pending { grant, accepted, agreement, overflow, to, request, wanted } = pending;
                 let mut member = Member::new(agreement, overflow, to);
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
@@ -370,9 +374,11 @@ impl Conn {
                 let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
                 let knock = request.map(|request| {
                     let offered = request.protocols.clone();
-                    Box::new(Knock { request: Some(request), offered, in_line: false })
+                    let (request, echo) = (Some(request), grant.echo);
+                    Box::new(Knock { request, wanted, echo, offered, in_line: false })
                 });
-                self.life = Life::Waiting(Waiting { subscribe: grant.subscribe, joining, knock });
+                let subscribe = grant.subscribe;
+                self.life = Life::Waiting(Waiting { subscribe, live: 0, joining, knock });
                 cx.put(link, Effect::Join);
             }
         }
@@ -416,11 +422,12 @@ impl Member {
     }
 }
 
-/// A conn's own messages are withheld from it on channels that it hears, unless it wants an echo.
 fn publications(grant: &Grant) -> Box<[Publication]> {
-    let publication = |name: &String| Publication {
-        channel: name.as_str().into(),
-        withhold: !grant.echo && grant.subscribe.contains(name),
-    };
-    grant.publish.iter().map(publication).collect()
+    let all = grant.publish.iter();
+    all.map(|name| publication(name, &grant.subscribe, grant.echo)).collect()
+}
+
+/// A conn's own messages are withheld from it on channels that it hears, unless it wants an echo.
+pub(super) fn publication(name: &String, hears: &[String], echo: bool) -> Publication {
+    Publication { channel: name.as_str().into(), withhold: !echo && hears.contains(name) }
 }

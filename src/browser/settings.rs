@@ -135,6 +135,7 @@ impl Settings {
     pub(crate) fn grants_publishing(&self) -> bool {
         let rules = self.rules.0.iter().filter(|rule| rule.grant);
         rules.map(|rule| rule.options).chain([self.allow]).any(Allow::publishes)
+            || self.endpoints.iter().any(|endpoint| endpoint.joins)
     }
 
     /// Whether somebody may ask if the server is ready.

@@ -66,6 +66,11 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
+    /// For its confirmation, if need be, and for nothing that is stored.
+    pub(crate) fn for_confirmation(confirmed: bool) -> Self {
+        Waits { confirmation: !confirmed, ..Waits::default() }
+    }
+
     /// For the channel's stored message, and before that for its confirmation, if need be.
     pub(crate) fn for_stored(confirmed: bool) -> Self {
         Waits { confirmation: !confirmed, stored: true, exempt: false }

@@ -18,6 +18,14 @@ pub enum Input<'a> {
         /// The bytes; never empty.
         bytes: &'a mut [u8],
     },
+    /// Bytes arrived, and were appended to the room that the link has for them
+    /// ([`Server::room`](crate::Server::room)).
+    Filled {
+        /// The link that they arrived on.
+        link: LinkId,
+        /// How many; never 0.
+        bytes: usize,
+    },
     /// A link whose wish is [`Wish::GoOn`] has its turn.
     WentOn {
         /// The link.
@@ -100,6 +108,8 @@ pub enum Cause {
 pub enum Wish {
     /// To be read.
     Read,
+    /// To be read, best into its room, because much is to come of a large message.
+    Fill,
     /// To be told [`Input::WentOn`]: it has bytes left that were read before.
     GoOn,
     /// Nothing before some of what waits is put out: as much waits as may. To be asked again when

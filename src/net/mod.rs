@@ -15,6 +15,7 @@ mod lookup;
 mod notify;
 mod process;
 mod reactor;
+mod reading;
 mod remote;
 mod signals;
 mod socket;

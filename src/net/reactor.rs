@@ -4,8 +4,8 @@
 //! and the clock; it does not know which link is whose. Its rules:
 //! * links that the core says come first are read before the others, so that Redis never waits for
 //!   browsers;
-//! * a link is read at most [`READS`] times in a turn, however many events and leftovers name it,
-//!   and reading has a time budget. A link that a budget stopped is left over, once. The next turn
+//! * a link is read so often in a turn and no more, and reading has a time budget
+//!   ([`reading`](super::reading)). A link that a budget stopped is left over, once. The next turn
 //!   does not sleep, and reads the links with new events first, then the leftovers in rotation;
 //! * a link that wants to rest is not read, and costs no turn, until the core names it again;
 //! * what waits is written when everything of a turn has been queued, or the core has no room for
@@ -31,12 +31,12 @@ use super::listen::{Accepted, AdminSockets, Comers, Listener, RespSockets, liste
 use super::notify::{Notify, Watchdog};
 use super::remote::News;
 use super::signals::{self, Signals};
-use super::socket::{Reading, Socket, Stream, link_of, token_of};
+use super::socket::{Socket, Stream, link_of, token_of};
 use super::sockets::Desk;
 use super::sweep::is_after_pause;
 use super::tls::{Tls, TlsUses};
 use crate::link::places::Places;
-use crate::link::{Cause, Input, LinkId, Now, Target, Wish};
+use crate::link::{Cause, Input, LinkId, Now, Target};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
@@ -47,8 +47,6 @@ pub(super) const LISTENERS: usize = usize::MAX - 2;
 /// Bytes read at a time, from whichever link: a message of 64 KiB comes in one read, and is not put
 /// together.
 const SCRATCH_BYTES: usize = 128 << 10;
-/// Reads of one link in a turn.
-const READS: usize = 4;
 /// Time for reading in a turn, besides Redis: twenty peers that send as fast as they can leave a
 /// quiet one its answer within some milliseconds.
 const READ_BUDGET: Duration = Duration::from_millis(2);
@@ -293,98 +291,6 @@ impl Reactor {
             self.on_signal();
         }
         self.end_listening_when_quiet();
-    }
-
-    /// Reads those that come first, then the others that have something new to say.
-    fn read_all(&mut self, first: Vec<LinkId>, fresh: Vec<LinkId>, until: Option<Instant>) {
-        for link in first {
-            self.read(link, None);
-        }
-        let mut over = false;
-        for link in fresh {
-            match over {
-                false => over = self.read(link, until),
-                true => self.leave_over(link),
-            }
-        }
-    }
-
-    /// Reads those that an earlier turn has left over, of whom at least one has its turn.
-    pub(super) fn read_leftovers(&mut self, mut left: usize, until: Option<Instant>) {
-        let mut first = true;
-        while left > 0
-            && let Some(link) = self.leftovers.pop_front()
-        {
-            left -= 1;
-            let Some(entry) = self.link(link) else { continue };
-            entry.left_over = false;
-            let over = match entry.comes_first {
-                true => self.read(link, None),
-                false => self.read(link, until),
-            };
-            if !std::mem::take(&mut first) && over {
-                break;
-            }
-        }
-    }
-
-    /// Hands what arrived on a link to the core, until there is no more or a budget is used up.
-    /// Whether that is the one of time.
-    fn read(&mut self, link: LinkId, until: Option<Instant>) -> bool {
-        let (mut over, mut has_made_room) = (false, false);
-        for _ in 0..READS {
-            let Some(entry) = self.links.get_mut(link.index as usize) else { return over };
-            if entry.generation != link.generation || !entry.made {
-                return over;
-            }
-            let accepted = entry.accepted;
-            match self.server.wish(link) {
-                Wish::Rest => return over,
-                Wish::Later if has_made_room => break,
-                Wish::Later => {
-                    self.make_room(until);
-                    has_made_room = true;
-                }
-                Wish::GoOn => self.server.handle(Input::WentOn { link }, self.now),
-                Wish::Read if entry.over || !entry.has_more => return over,
-                Wish::Read => match if entry.secured {
-                    self.read_secured(link)
-                } else {
-                    entry.read(&mut self.scratch)
-                } {
-                    Reading::Some(n) => {
-                        self.bytes[0] += if accepted { n as u64 } else { 0 };
-                        let bytes = &mut self.scratch[..n];
-                        self.server.handle(Input::Received { link, bytes }, self.now);
-                    }
-                    Reading::Inner => {}
-                    Reading::Nothing => return over,
-                    Reading::Ended => self.hung_up(link, Cause::Ended),
-                    Reading::Failed(error) => {
-                        self.hung_up(link, Cause::Failed(error.to_string()));
-                    }
-                    Reading::Insecure(why) => self.hung_up(link, Cause::Tls(why)),
-                },
-            }
-            over = until.is_some_and(|until| Instant::now() >= until);
-            if over {
-                break;
-            }
-        }
-        self.leave_over(link);
-        over
-    }
-
-    /// Has a link read in the next turn, whether or not more arrives; unless it has nothing to
-    /// read and nothing to go on with.
-    pub(super) fn leave_over(&mut self, link: LinkId) {
-        let wish = self.server.wish(link);
-        let Some(entry) = self.link(link) else { return };
-        let idle = wish == Wish::Rest || wish == Wish::Read && (entry.over || !entry.has_more);
-        if !idle && !std::mem::replace(&mut entry.left_over, true) {
-            debug_assert!(!self.leftovers.contains(&link), "a link is left over once");
-            self.leftovers.push_back(link);
-        }
     }
 
     pub(super) fn dial(&mut self, link: LinkId, target: Target) {

@@ -11,6 +11,7 @@ use std::net::Shutdown;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::buffer::spare_capacity;
 
 use crate::link::LinkId;
 
@@ -73,6 +74,8 @@ pub(super) fn link_of(token: usize) -> LinkId {
 pub(super) enum Reading {
     /// So many bytes; [`Socket::has_more`] tells whether there may be more.
     Some(usize),
+    /// So many, behind what a link has put together.
+    Filled(usize),
     /// Some, which were for what secures the link.
     Inner,
     /// None for now.
@@ -135,15 +138,48 @@ impl Socket {
 
     /// Reads once.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Reading {
+        let most = into.len();
+        self.read_with(most, |stream| match stream {
+            Stream::Unmade => Err(ErrorKind::WouldBlock.into()),
+            Stream::Tcp(stream) => stream.read(into),
+            Stream::Unix(stream) => stream.read(into),
+        })
+    }
+
+    /// Bytes that have arrived and were not read.
+    pub(super) fn waiting(&self) -> usize {
+        let waiting = match &self.stream {
+            Stream::Unmade => return 0,
+            Stream::Tcp(stream) => rustix::io::ioctl_fionread(stream),
+            Stream::Unix(stream) => rustix::io::ioctl_fionread(stream),
+        };
+        waiting.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// Reads once, behind what a buffer has, as much as that has capacity for.
+    pub(super) fn fill(&mut self, room: &mut Vec<u8>) -> Reading {
+        let most = room.capacity() - room.len();
+        let reading = self.read_with(most, |stream| match stream {
+            Stream::Unmade => Err(ErrorKind::WouldBlock.into()),
+            Stream::Tcp(stream) => Ok(rustix::io::read(stream, spare_capacity(room))?),
+            Stream::Unix(stream) => Ok(rustix::io::read(stream, spare_capacity(room))?),
+        });
+        match reading {
+            Reading::Some(n) => Reading::Filled(n),
+            reading => reading,
+        }
+    }
+
+    fn read_with(
+        &mut self,
+        most: usize,
+        mut read: impl FnMut(&mut Stream) -> io::Result<usize>,
+    ) -> Reading {
         if self.drained {
             return Reading::Ended;
         }
         let result = loop {
-            let result = match &mut self.stream {
-                Stream::Unmade => return Reading::Nothing,
-                Stream::Tcp(stream) => stream.read(into),
-                Stream::Unix(stream) => stream.read(into),
-            };
+            let result = read(&mut self.stream);
             if !matches!(&result, Err(error) if error.kind() == ErrorKind::Interrupted) {
                 break result;
             }
@@ -151,7 +187,7 @@ impl Socket {
         match result {
             Ok(0) => Reading::Ended,
             Ok(n) => {
-                let is_short = n < into.len();
+                let is_short = n < most;
                 self.drained = is_short && self.ending && !self.failing;
                 self.has_more = !is_short || self.ending;
                 Reading::Some(n)

@@ -88,6 +88,11 @@ impl Server {
             Order::Refuse { conn: ConnId(link), status, text } => {
                 self.on_conn(link, |conn, cx| conn.turn_away(link, status, &text, cx));
             }
+            Order::Grant { conn: ConnId(link), channels } => {
+                if self.table.conn(link).is_some_and(|conn| conn.decide(*channels)) {
+                    self.join(link);
+                }
+            }
             Order::Respond { id, status, headers, body } => {
                 self.answer_request(id, &PlainAnswer { status, headers, body });
             }
@@ -116,7 +121,7 @@ impl Server {
         for ConnId(link) in conns {
             let Some((at, slot, lines)) = self.table.at_and_lines(link.index) else { continue };
             let Party::Browser(conn) = &mut slot.party else { continue };
-            if at != *link || conn.endpoint().is_none() {
+            if at != *link || conn.application().is_none() {
                 continue;
             }
             let Some((outbox, member, _)) = conn.receiver() else { continue };
@@ -152,23 +157,25 @@ impl Server {
             }
             return false;
         }
-        let Some(request) = conn.take_request() else { return false };
-        let (decides, conn_id) = (queue.decides, ConnId(link));
-        if !decides {
+        let Some((request, wanted)) = conn.take_request() else { return false };
+        let waits = queue.decides || wanted.is_some();
+        if !waits {
             conn.let_in();
         }
-        let event = match decides {
-            true => SocketEvent::Asked { conn: conn_id, request },
-            false => SocketEvent::Opened { conn: conn_id, request },
+        let conn = ConnId(link);
+        let event = match wanted {
+            Some(wanted) => SocketEvent::Joining { conn, request, wanted },
+            None if waits => SocketEvent::Asked { conn, request },
+            None => SocketEvent::Opened { conn, request },
         };
         self.cx.tell(endpoint, event);
-        !decides
+        !waits
     }
 
     /// The kernel takes no more of a conn: it may be one of an endpoint's.
     #[inline(never)]
     pub(super) fn note_slow(&mut self, link: LinkId) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
         if is_ones {
             self.slow.0.insert(link.index, link);
         }

@@ -24,7 +24,7 @@ const LABELS: u32 = u32::MAX;
 impl Server {
     pub(super) fn follow(&mut self, conn: ConnId, area: u32, binary: bool, content: &[u8]) {
         let ConnId(link) = conn;
-        if self.table.peek_conn(link).is_none_or(|conn| conn.endpoint().is_none()) {
+        if self.table.peek_conn(link).is_none_or(|conn| conn.application().is_none()) {
             return;
         }
         let all = self.following.0.entry(area).or_default();
@@ -95,7 +95,7 @@ impl<'a> Latest<'a> {
     ) -> Option<bool> {
         let (at, slot, lines) = table.at_and_lines(link.index)?;
         let Party::Browser(conn) = &mut slot.party else { return None };
-        if at != link || conn.endpoint().is_none() {
+        if at != link || conn.application().is_none() {
             return None;
         }
         let limit = cx.settings.outbox_limit;

@@ -12,7 +12,7 @@ use crate::link::LinkId;
 impl Server {
     /// A conn is to hear one channel more.
     pub(super) fn hear_also(&mut self, link: LinkId, channel: &str) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
         if !is_ones {
             return;
         }
@@ -28,7 +28,7 @@ impl Server {
 
     /// It is to hear it no more.
     pub(super) fn hear_no_more(&mut self, link: LinkId, channel: &str) {
-        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.endpoint().is_some());
+        let is_ones = self.table.peek_conn(link).is_some_and(|conn| conn.application().is_some());
         if !is_ones {
             return;
         }
@@ -55,6 +55,12 @@ impl Relay {
             Waits::for_stored(state.confirmed)
         });
         new
+    }
+
+    /// The names of all channels that a conn hears.
+    pub(super) fn heard_by(&self, link: LinkId) -> Vec<String> {
+        let channels = self.hub.channels_of(link.index);
+        channels.map(|channel| self.hub.name(channel).to_string()).collect()
     }
 
     /// Lets a conn hear a channel no more; the channel if nobody does then, and whether it was

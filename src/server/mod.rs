@@ -153,6 +153,11 @@ impl Server {
                 self.cx.took(bytes.len());
                 self.received(link, bytes);
             }
+            Input::Filled { link, bytes } => {
+                self.cx.took(bytes);
+                self.on_conn(link, |conn, cx| conn.heard(cx));
+                self.received(link, &mut []);
+            }
             Input::WentOn { link } => self.received(link, &mut []),
             Input::LookingUp { link } => self.on_lookup(link, true),
             Input::LookedUp { link } => self.on_lookup(link, false),
@@ -213,9 +218,19 @@ impl Server {
             None => self.wish_of_another(link),
         };
         match wish {
-            Wish::Read | Wish::GoOn if self.cx.has_no_room() => self.wish_without_room(link, wish),
+            Wish::Read | Wish::Fill | Wish::GoOn if self.cx.has_no_room() => {
+                self.wish_without_room(link, wish)
+            }
             wish => wish,
         }
+    }
+
+    /// Where a link whose wish is [`Wish::Fill`] has room for what arrives next: that is appended,
+    /// up to its capacity, and said with [`Input::Filled`] before anything else is. `waiting` is
+    /// how many bytes the kernel is known to have for the link, or 0. `None` when there is no room,
+    /// and the link is to be read as if its wish were [`Wish::Read`].
+    pub fn room(&mut self, link: LinkId, waiting: usize) -> Option<&mut Vec<u8>> {
+        self.table.conn(link)?.room(waiting)
     }
 
     /// The next thing to do outside; to be called until `None`, and again after every call of

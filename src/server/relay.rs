@@ -86,17 +86,17 @@ impl Relay {
     }
 
     /// Lets a conn hear these channels. Until the broker has confirmed them it does not open, and
-    /// it waits for the stored message of each, in their order. The broker is to be asked for those
-    /// that are `new`.
+    /// it waits for the stored message of each, in their order, but for the last so many. The
+    /// broker is to be asked for those that are `new`.
     pub(super) fn subscribe(
         &mut self,
         link: LinkId,
         conn: &mut Conn,
-        names: &[String],
+        (names, live): (Vec<String>, usize),
         mut new: impl FnMut(Arc<str>),
     ) {
         let Relay { hub, fetches, trails, .. } = self;
-        let mut last_fetch = 0;
+        let (mut last_fetch, mut wanted) = (0, names.len() - live);
         let join = |Joined { channel, name, state, first }: Joined<'_, ChannelState>| {
             if first {
                 state.is_trailed = trails.begin(name);
@@ -105,6 +105,10 @@ impl Relay {
             if !state.confirmed {
                 conn.await_confirmation();
             }
+            if wanted == 0 {
+                return Waits::for_confirmation(state.confirmed);
+            }
+            wanted -= 1;
             last_fetch = fetches.wait(link, channel, name, state, last_fetch);
             Waits::for_stored(state.confirmed)
         };
@@ -336,12 +340,13 @@ impl Relay {
         links
     }
 
-    /// The conns of an owner.
+    /// The conns of an owner. What an application has chosen for a conn does not say whose it is.
     pub(super) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
         let others = self.owners.find(owner.as_bytes()).into_iter();
         let others = others.flat_map(|owner| self.owners.subscribers(owner));
-        let conns = self.hub.heard_of(owner).chain(others);
-        conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
+        let is_own = |at: &u32| table.conn_at(*at).is_some_and(Conn::hears_as_itself);
+        let conns = self.hub.heard_of(owner).filter(is_own).chain(others).collect::<Vec<u32>>();
+        conns.into_iter().filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
     }
 
     /// Panics when what is counted and indexed disagrees with what is there.

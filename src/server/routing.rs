@@ -185,7 +185,7 @@ impl Server {
         }
         let Some(names) = conn.join(link, &mut self.cx) else { return };
         let (histories, said) = (&self.cx.settings.history, &mut self.said.braces);
-        self.relay.subscribe(link, conn, &names, |new| {
+        self.relay.subscribe(link, conn, names, |new| {
             if histories.fits_in_vain(&new) && said.first() {
                 tracing::warn!(
                     "channel {new:?} has no history, as its name has a brace in it (said once)"
@@ -223,6 +223,9 @@ impl Server {
             self.met(network);
         }
         self.cx.encoder.forget(link.index);
+        if let Some(released) = left.released {
+            released.tell(link, self.relay.heard_by(link), &mut self.cx);
+        }
         let now_ms = self.cx.now.mono_ms;
         self.relay.leave(link, |name, confirmed| self.broker.unsubscribe(name, confirmed, now_ms));
         self.cx.metrics.channels = self.relay.hub.len() as u64;

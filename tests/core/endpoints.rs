@@ -1,6 +1,7 @@
 //! The core without sockets: WebSockets whose messages are for the application itself.
 
 mod areas;
+mod joining;
 mod limits;
 mod orders;
 mod requests;

@@ -265,3 +265,48 @@ fn a_link_that_the_loop_stopped_writing_to_goes_on_where_it_was() {
         assert_eq!(world.metrics().slow_total, 0);
     }
 }
+
+fn with_echo() -> Settings {
+    Settings { echo_path: Some(ECHO.to_string()), ..settings() }
+}
+
+#[test]
+fn the_rest_of_a_large_message_is_put_where_it_is_put_together_and_comes_back() {
+    let mut world = World::new(with_echo());
+    let browser = world.open(ECHO);
+    let link = world.browsers[browser].link;
+    let text = "κόσμε, ".repeat(20_000);
+    let bytes = masked(Opcode::Text, text.as_bytes());
+    let (first, rest) = bytes.split_at(64 << 10);
+    world.send(browser, first);
+    world.run();
+    assert_eq!(world.server.wish(link), Wish::Fill);
+    let now = world.now();
+    let mut rest = rest;
+    while let Some(room) = world.server.room(link, 0) {
+        let len = rest.len().min(room.capacity() - room.len()).min(10_001);
+        room.extend_from_slice(&rest[..len]);
+        rest = &rest[len..];
+        world.server.handle(Input::Filled { link, bytes: len }, now);
+    }
+    // Less is to come than is worth it, and whatever is behind it comes with it.
+    assert!(rest.len() < 4 << 10, "{}", rest.len());
+    assert_eq!(world.server.wish(link), Wish::Read);
+    let behind = masked(Opcode::Text, b"behind");
+    world.send(browser, &[rest, &behind].concat());
+    world.run();
+    assert_eq!(world.texts(browser), [text, "behind".to_owned()]);
+}
+
+#[test]
+fn what_is_put_into_a_room_is_a_sign_of_life() {
+    let mut world = World::new(Settings { ping_interval_ms: 3_000, ..with_echo() });
+    let browser = world.open(ECHO);
+    let bytes = masked(Opcode::Binary, &[7; 100_000]);
+    for piece in bytes.chunks(9_000) {
+        world.send(browser, piece);
+        world.run();
+        world.pass(2_000);
+    }
+    assert_eq!(world.metrics().pings_total, 0);
+}

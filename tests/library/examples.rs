@@ -14,6 +14,8 @@ mod echo_page;
 mod echo_subprotocol;
 #[path = "../../examples/game.rs"]
 mod game;
+#[path = "../../examples/relay_with_rules.rs"]
+mod relay_with_rules;
 #[path = "../../examples/ticker.rs"]
 mod ticker;
 #[path = "../../examples/work_queue.rs"]
@@ -185,5 +187,28 @@ fn game() {
     }
     bob.close();
     alice.expect_among("[[30,20]]");
+    served.end(alice);
+}
+
+#[test]
+fn relay_with_rules() {
+    let sockets = relay_with_rules::bind(anywhere()).expect("a port");
+    let served = Served::by(sockets, relay_with_rules::serve);
+    let mut alice = served.open("/ws/news?name=alice");
+    alice.expect(&["* alice has come"]);
+    alice.send("it rains");
+    // Its own message does not come back; who comes later is sent what was said last.
+    let mut bob = served.open("/ws/news?name=bob");
+    bob.expect(&["it rains", "* bob has come"]);
+    alice.expect(&["* bob has come"]);
+    bob.send("it does not");
+    alice.send("it pours");
+    bob.expect(&["it pours"]);
+    for refused in ["/ws/news?name=carol", "/ws/attic?name=alice", "/ws/news?subscribe-broadcast"] {
+        let refused = served.ask(refused, "").expect_err("it is not in the table");
+        assert_eq!((refused.status, refused.body.trim_end()), (403, "This room is not for you."));
+    }
+    bob.close();
+    alice.expect(&["* bob has gone"]);
     served.end(alice);
 }

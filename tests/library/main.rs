@@ -6,6 +6,7 @@ mod support;
 
 mod areas;
 mod examples;
+mod joining;
 mod loads;
 mod requests;
 

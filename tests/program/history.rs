@@ -1,8 +1,8 @@
 //! Histories with a real Redis, and in the embedded broker of the program.
 
-use crate::support::Wsloop;
 use crate::support::client::Client;
 use crate::support::redis::{RedisClient, RedisServer, Value};
+use crate::support::{Wsloop, eventually};
 
 const CHANNEL: &[u8] = b"broadcast:chat/1";
 const STREAM: &[u8] = b"wsloop:history:{broadcast:chat/1}";
@@ -85,9 +85,9 @@ fn what_redis_does_not_keep_is_heard_and_said() {
     ask(&mut app, &[b"DEL", STREAM]);
     say(&mut browser, &["three"]);
     assert_eq!(kept(&redis), ["three"]);
-    let log = server.log();
-    assert!(log.contains("does not keep it in the history of its channel: WRONGTYPE"), "{log}");
-    assert!(log.contains("Redis keeps histories again"), "{log}");
+    for line in ["does not keep it in the history of its channel: WRONGTYPE", "histories again"] {
+        eventually(line, || server.log().contains(line).then_some(()));
+    }
 }
 
 /// The rights that the book gives.
@@ -115,8 +115,10 @@ fn a_channel_that_can_have_no_history_is_named_once() {
     let mut browser = server.connect("chat/%7B1%7D?subscribe-broadcast&publish-broadcast&echo");
     server.connect("chat/%7B2%7D?subscribe-broadcast");
     say(&mut browser, &["one"]);
-    let log = server.log();
-    assert_eq!(log.matches("has no history, as its name has a brace in it").count(), 1, "{log}");
+    // A line may come later than what it is about.
+    let said = || server.log().matches("has no history, as its name has a brace in it").count();
+    eventually("a line about it", || (said() > 0).then_some(()));
+    assert_eq!(said(), 1, "{}", server.log());
 }
 
 /// Redis cuts wsloop's link, and what is published before wsloop is back comes all the same.
@@ -130,7 +132,7 @@ fn what_redis_has_while_wsloop_is_away_is_read_and_handed_on() {
     let mut browsers: Vec<Client> = (0..3).map(|_| server.connect(TARGET)).collect();
     let mut app = redis.connect();
     let mut expected = Vec::new();
-    for round in 0..20 {
+    for round in 0..5 {
         let texts: Vec<String> = (0..10).map(|n| format!("{round} {n}")).collect();
         let mut commands: Vec<Vec<&[u8]>> = Vec::new();
         for (n, text) in texts.iter().enumerate() {
@@ -149,6 +151,6 @@ fn what_redis_has_while_wsloop_is_away_is_read_and_handed_on() {
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
         browsers.iter_mut().for_each(|browser| browser.expect(&expected[round * 10..]));
     }
-    server.expect_metric("missed_total", |missed| missed >= 20 * 5);
+    server.expect_metric("missed_total", |missed| missed >= 5 * 5);
     server.expect_metric("broker_errors_total", |errors| errors == 0);
 }

@@ -53,7 +53,8 @@ fn what_can_follow_does_and_what_needs_a_restart_is_named() {
 #[test]
 fn pings_and_the_crowd_of_an_address_follow() {
     let folder = Folder::new();
-    let server = with_file(&folder, "", &[]);
+    // Who is pinged here does not answer, and stays all the same.
+    let server = with_file(&folder, "", &["--pong-timeout", "600"]);
     change(&server, &folder, "max-per-address = 2\nping-interval = 0.2\n");
     server.expect_log(&[READ, "ping-interval, max-per-address"]);
     let mut pinged = server.connect("room");

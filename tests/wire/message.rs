@@ -1,6 +1,7 @@
 //! What a peer sends and what the message reader makes of it: every case is fed whole, cut in two
 //! at every byte, and byte by byte, and must come out the same.
 
+mod rooms;
 mod streams;
 
 use std::borrow::Cow;
@@ -67,11 +68,18 @@ fn own(event: Event<'_>) -> Event<'static> {
     }
 }
 
-/// One read's worth of bytes.
+/// One read's worth of bytes, of which the front is put where the reader has room, if it has any.
 fn read(reader: &mut Reader, bytes: &[u8], limits: &Limits) -> Outcome {
+    let filled = fill(reader, bytes);
     let mut bytes = bytes.to_vec();
-    let mut input = &mut bytes[..];
     let mut events = Vec::new();
+    if filled > 0 {
+        match reader.next(&mut &mut [][..], limits) {
+            Ok(event) => events.extend(event.map(own)),
+            Err(error) => return (events, Some(error)),
+        }
+    }
+    let mut input = &mut bytes[filled..];
     loop {
         match reader.next(&mut input, limits) {
             Ok(Some(event)) => events.push(own(event)),
@@ -82,6 +90,16 @@ fn read(reader: &mut Reader, bytes: &[u8], limits: &Limits) -> Outcome {
             Err(error) => return (events, Some(error)),
         }
     }
+}
+
+fn fill(reader: &mut Reader, bytes: &[u8]) -> usize {
+    if !reader.wants_room() {
+        return 0;
+    }
+    let Some(room) = reader.room(0) else { return 0 };
+    let filled = bytes.len().min(room.capacity() - room.len());
+    room.extend_from_slice(&bytes[..filled]);
+    filled
 }
 
 /// A connection's life, read by read.

@@ -107,8 +107,23 @@ impl World {
     }
 
     pub(super) fn handle_bytes(&mut self, link: LinkId, bytes: &mut [u8]) {
-        self.handle(Input::Received { link, bytes });
+        let filled = self.fill(link, bytes);
+        if filled < bytes.len() {
+            self.handle(Input::Received { link, bytes: &mut bytes[filled..] });
+        }
         self.leave_over(link);
+    }
+
+    /// Puts the front of what arrived where a link has room for it. Returns how much that was.
+    fn fill(&mut self, link: LinkId, bytes: &[u8]) -> usize {
+        if self.server.wish(link) != Wish::Fill {
+            return 0;
+        }
+        let Some(room) = self.server.room(link, 0) else { return 0 };
+        let filled = bytes.len().min(room.capacity() - room.len());
+        room.extend_from_slice(&bytes[..filled]);
+        self.handle(Input::Filled { link, bytes: filled });
+        filled
     }
 
     pub(super) fn tick(&mut self) {
@@ -124,7 +139,7 @@ impl World {
         }
         let wish = self.server.wish(link);
         self.resting.extend((wish == Wish::Rest).then_some(link));
-        wish == Wish::Read
+        matches!(wish, Wish::Read | Wish::Fill)
     }
 
     /// Lets a link that is among the leftovers go on, if that is what it wants.

@@ -98,10 +98,12 @@ impl Desk {
             }
             for event in &self.events {
                 match event {
-                    SocketEvent::Opened { conn, .. } | SocketEvent::Asked { conn, .. } => {
-                        self.orders.cells.set(*conn, true);
+                    SocketEvent::Opened { conn, .. }
+                    | SocketEvent::Asked { conn, .. }
+                    | SocketEvent::Joining { conn, .. } => self.orders.cells.set(*conn, true),
+                    SocketEvent::Closed { conn, .. } | SocketEvent::Released { conn, .. } => {
+                        self.orders.cells.set(*conn, false);
                     }
-                    SocketEvent::Closed { conn, .. } => self.orders.cells.set(*conn, false),
                     SocketEvent::Message { .. } | SocketEvent::Request { .. } => {}
                 }
             }

@@ -85,8 +85,10 @@ impl Sockets {
         endpoints: Vec<Endpoint>,
     ) -> Result<Vec<Sockets>, SocketsError> {
         let count = endpoints.len();
-        let are_paths = endpoints.iter().all(|endpoint| endpoint.path.starts_with('/'));
-        if count == 0 || count > usize::from(u8::MAX) || !are_paths {
+        let is_path = |of: &Endpoint| of.path.starts_with('/') || of.path.is_empty() && of.joins;
+        let deciders = endpoints.iter().filter(|endpoint| endpoint.joins).count();
+        let are_sound = endpoints.iter().all(is_path) && deciders <= 1;
+        if count == 0 || count > usize::from(u8::MAX) || !are_sound {
             return Err(SocketsError::Endpoints);
         }
         let keys = RandomState::new();

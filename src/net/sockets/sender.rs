@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::area::{AreaError, SharedArea};
 use super::shared::{Inbox, Orders};
+use crate::browser::deciding::Channels;
 use crate::browser::endpoint::{ConnId, Message, Order};
 use crate::link::Frame;
 use crate::net::ReactorError;
@@ -20,6 +21,9 @@ const SLOW: usize = 64 << 10;
 const MAX_REASON: usize = 123;
 /// Longest name of a channel.
 const MAX_CHANNEL: usize = 512;
+/// Most channels of a conn of the relay, and most bytes of their names.
+const MAX_CHANNELS: usize = 4096;
+const MAX_NAMES: usize = 128 << 10;
 /// Headers of one connection, and of the length of what is sent.
 const OF_CONNECTIONS: [&str; 6] =
     ["upgrade", "connection", "keep-alive", "content-length", "transfer-encoding", "trailer"];
@@ -62,15 +66,16 @@ pub enum AreaKind {
     Binary,
 }
 
-/// Why something could not be done.
+/// Why something could not be done. There may be further reasons one day.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum SocketsError {
     /// The loop could not begin: an address cannot be listened on, above all.
     Loop(ReactorError),
     /// No thread could be started for the loop.
     Thread(std::io::Error),
     /// There is no endpoint, or there are more than 255, or the path of one does not begin with
-    /// `/`.
+    /// `/`, or several decide about the relay's conns.
     Endpoints,
     /// The loop has ended: there will be no more events. `shut_down` was asked for, or it failed,
     /// which is in the log.
@@ -82,6 +87,9 @@ pub enum SocketsError {
     Reason,
     /// A name of a channel is empty or over 512 bytes.
     Channel,
+    /// The channels that a conn is granted are over 4,096, their names over 128 KiB, or one is
+    /// empty.
+    Channels,
     /// A handshake is refused with 400 to 599.
     Status(u16),
     /// A request is answered with 200 to 599.
@@ -223,13 +231,31 @@ impl Sender {
         Ok(())
     }
 
-    /// Refuses a conn that has [asked](crate::SocketEvent::Asked), with a status of 400 to 599 and
+    /// Refuses a conn that has [asked](crate::SocketEvent::Asked) or is
+    /// [joining](crate::SocketEvent::Joining), with a status of 400 to 599 and
     /// a text for the developer of the page.
     pub fn refuse(&self, conn: ConnId, status: u16, text: &str) -> Result<(), SocketsError> {
         if !(400..600).contains(&status) {
             return Err(SocketsError::Status(status));
         }
         self.give(Order::Refuse { conn, status, text: text.to_owned() });
+        Ok(())
+    }
+
+    /// Lets a conn of the relay in that is [joining](crate::SocketEvent::Joining): it hears and
+    /// publishes to these channels, of whatever names. A channel that stands twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketsError::Channels`] for an empty name, over 4,096 names, or over 128 KiB of them.
+    pub fn grant(&self, conn: ConnId, channels: Channels) -> Result<(), SocketsError> {
+        let (bytes, count) = channels.size();
+        let Channels { hears, hears_live, publishes } = &channels;
+        let is_empty = [hears, hears_live, publishes].into_iter().flatten().any(String::is_empty);
+        if is_empty || bytes > MAX_NAMES || count > MAX_CHANNELS {
+            return Err(SocketsError::Channels);
+        }
+        self.give(Order::Grant { conn, channels: Box::new(channels) });
         Ok(())
     }
 
@@ -335,15 +361,19 @@ impl fmt::Display for SocketsError {
             }
             SocketsError::Loop(error) => error.fmt(f),
             SocketsError::Thread(error) => write!(f, "no thread for the loop: {error}"),
-            SocketsError::Endpoints => {
-                f.write_str("give 1 to 255 endpoints, each with a path that begins with /")
-            }
+            SocketsError::Endpoints => f.write_str(
+                "give 1 to 255 endpoints, each with a path that begins with /; one of them may \
+                     decide about the relay's conns",
+            ),
             SocketsError::ShutDown => f.write_str("the loop has ended"),
             SocketsError::CloseCode(code) => {
                 write!(f, "{code} is no code to close with: use 1000, or one from 3000 to 4999")
             }
             SocketsError::Reason => f.write_str("a reason has at most 123 bytes"),
             SocketsError::Channel => f.write_str("a channel's name has 1 to 512 bytes"),
+            SocketsError::Channels => f.write_str(
+                "a conn has at most 4096 channels, with names of 128 KiB, none of which is empty",
+            ),
             SocketsError::Status(status) => {
                 write!(f, "{status} refuses nothing: use a status from 400 to 599")
             }

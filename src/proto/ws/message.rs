@@ -7,7 +7,9 @@
 //! - What arrived whole is handed on where it lies, unmasked in place, not copied. Only what is
 //!   incomplete at the end of a read is kept, in one box that exists only meanwhile.
 //! - Memory follows the bytes that have arrived, never a length that was declared: what is held
-//!   of a message is at most twice what arrived of it, and at most its limit.
+//!   of a message is at most 4 KiB more than twice what arrived of it, and at most its limit.
+//! - The rest of a large message can be put behind what has arrived of it, and is unmasked there:
+//!   [`Reader::room`].
 //! - A declared length is judged when its header is complete, text when its bytes arrive, so a
 //!   peer that errs is told inside the frame.
 //! - The events, and the error that ends them, are the same however the bytes were cut.
@@ -20,9 +22,14 @@ use std::borrow::Cow;
 use std::mem;
 use std::str;
 
-use super::deflate::{self, Inflater, Inflating, Window};
+use super::assembly::Assembly;
+use super::deflate::{self, Inflater, Window};
 use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, may_be_sent, unmask};
 use super::skim::Skim;
+
+/// Bytes of which less is received together with what comes behind it, and copied: what has come of
+/// a message, what is to come, and what there is room for.
+pub(super) const ROOM_BYTES: usize = 4 << 10;
 
 /// What a peer may send; shared by all conns to which the same applies, so none of them keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +145,24 @@ impl Reader {
         }
     }
 
+    /// Whether there is so much to come of a message that it is worth receiving it where it is put
+    /// together.
+    #[inline]
+    pub fn wants_room(&self) -> bool {
+        self.0.as_deref().is_some_and(|partial| partial.rest() >= ROOM_BYTES)
+    }
+
+    /// Where the message under way is put together: what arrives next may be appended to that, as
+    /// much as there is capacity for, which is no more than is to come of its frame. Then
+    /// [`Reader::next`] is called, with no input. `waiting` bytes are known to have arrived; there
+    /// is room for them, or for as much as has been taken of the message.
+    pub fn room(&mut self, waiting: usize) -> Option<&mut Vec<u8>> {
+        let partial = self.0.as_deref_mut()?;
+        let rest = partial.rest();
+        let message = partial.message.as_mut().filter(|_| rest >= ROOM_BYTES)?;
+        message.make_room(rest, waiting)
+    }
+
     /// Bytes of memory that it holds of what is incomplete, which is what grows.
     pub fn held_bytes(&self) -> usize {
         let Some(Partial { control, message, .. }) = self.0.as_deref() else { return 0 };
@@ -153,6 +178,13 @@ impl Reader {
         inflater: &mut Inflater,
         frames: &mut u32,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
+        if self.0.as_deref().is_some_and(Partial::is_filled) {
+            *frames = frames.saturating_sub(1);
+            let event = self.take_filled()?;
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
         while *frames > 0
             && let Some((header, done)) = self.frame(input, limits)?
         {
@@ -309,6 +341,23 @@ impl Reader {
         Ok(None)
     }
 
+    /// What has been put where the message under way is put together; the message when it is whole.
+    #[cold]
+    fn take_filled<'a>(&mut self) -> Result<Option<Event<'a>>, ProtocolError> {
+        let partial = self.partial();
+        let Partial { stage: Stage::Payload { header, done }, message, .. } = partial else {
+            return Ok(None);
+        };
+        let Some(filled) = message else { return Ok(None) };
+        *done += filled.take_filled(header.len - *done, header.mask, (*done % 4) as usize)?;
+        if *done < header.len {
+            return Ok(None);
+        }
+        let fin = header.fin;
+        partial.stage = Stage::default();
+        message.take_if(|_| fin).map(Assembly::finish).transpose()
+    }
+
     /// The last of a compressed message has been taken: was it whole, and what comes of its state.
     fn inflated(
         &mut self,
@@ -340,6 +389,22 @@ struct Partial {
 }
 
 impl Partial {
+    /// Bytes that are to come of a frame of a large message under way, if that is not compressed.
+    fn rest(&self) -> usize {
+        let large = |of: &&Assembly| of.inflating.is_none() && of.data.len() >= ROOM_BYTES;
+        match (&self.stage, self.message.as_ref().filter(large)) {
+            (Stage::Payload { header, done }, Some(_)) if !header.opcode.is_control() => {
+                usize::try_from(header.len - done).unwrap_or(usize::MAX)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether something has been put into the room.
+    fn is_filled(&self) -> bool {
+        self.message.as_ref().is_some_and(Assembly::is_filled)
+    }
+
     fn is_empty(&self) -> bool {
         matches!(self.stage, Stage::Head(Head { len: 0, .. }))
             && self.message.is_none()
@@ -394,75 +459,6 @@ impl Head {
         let end = decoded.map_or(self.len, |(_, len)| len);
         take_front(input, end - before);
         Ok(decoded.map(|(header, _)| header))
-    }
-}
-
-/// A message that arrives in pieces.
-#[derive(Debug)]
-struct Assembly {
-    kind: Kind,
-    data: Vec<u8>,
-    /// How much of `data` is whole UTF-8 characters; of interest for text only.
-    valid: usize,
-    /// Frames begun, the first one included.
-    fragments: usize,
-    /// What turns its payload into `data`, if it is compressed.
-    inflating: Option<Inflating>,
-}
-
-impl Assembly {
-    /// An empty message.
-    fn new(kind: Kind) -> Assembly {
-        Assembly { kind, data: Vec::new(), valid: 0, fragments: 1, inflating: None }
-    }
-
-    /// Whether nothing has come of a message that is not compressed.
-    fn is_empty(&self) -> bool {
-        self.data.is_empty() && self.inflating.is_none()
-    }
-
-    /// Bytes of payload that have arrived of it.
-    fn arrived(&self) -> usize {
-        self.inflating.as_ref().map_or(self.data.len(), Inflating::taken)
-    }
-
-    /// Appends what comes out of a compressed piece, up to the limit.
-    fn inflate(&mut self, mut piece: &[u8], limit: usize) -> Result<(), ProtocolError> {
-        let Some(mut inflating) = self.inflating.take() else { return Ok(()) };
-        while let Some(chunk) = inflating.next(&mut piece)? {
-            if chunk.len() > limit - self.data.len() {
-                return Err(ProtocolError::MessageTooBig);
-            }
-            self.push(chunk, limit)?;
-        }
-        self.inflating = Some(inflating);
-        Ok(())
-    }
-
-    /// Appends a piece; `most` is what the message can grow to at most.
-    fn push(&mut self, piece: &[u8], most: usize) -> Result<(), ProtocolError> {
-        let needed = self.data.len() + piece.len();
-        if needed > self.data.capacity() {
-            // Doubling keeps the copying linear; Vec's own doubling would pass the limit.
-            let room = self.data.capacity().saturating_mul(2).min(most).max(needed);
-            self.data.reserve_exact(room - self.data.len());
-        }
-        self.data.extend_from_slice(piece);
-        if self.kind == Kind::Text {
-            self.valid += match simdutf8::compat::from_utf8(&self.data[self.valid..]) {
-                Ok(text) => text.len(),
-                Err(error) if error.error_len().is_none() => error.valid_up_to(),
-                Err(_) => return Err(ProtocolError::TextNotUtf8),
-            };
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Event<'static>, ProtocolError> {
-        if self.kind == Kind::Text && self.valid < self.data.len() {
-            return Err(ProtocolError::TextNotUtf8);
-        }
-        Ok(Event::Message { kind: self.kind, data: Cow::Owned(self.data) })
     }
 }
 

@@ -197,7 +197,7 @@ impl Stage {
             return false;
         }
         match self.server.wish(link) {
-            Wish::Read => {}
+            Wish::Read | Wish::Fill => {}
             Wish::GoOn => {
                 self.server.handle(Input::WentOn { link }, now);
                 return true;

@@ -113,6 +113,7 @@ fn what_waits_is_whole_before_the_end() {
     for text in &texts {
         fast.send(text);
     }
+    site.server.expect_metric("messages_out_total", |count| count == texts.len() as u64);
     site.server.expect_metric("memory_bytes", |bytes| bytes > 1 << 20);
     // Its answer is the last of what waits, and the socket is closed behind that.
     slow.frame(true, Opcode::Close, &1000u16.to_be_bytes());
