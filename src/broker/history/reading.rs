@@ -109,6 +109,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_cut_or_changed_is_no_panic_and_says_no_more_than_is_there() {
+        let text = b"W E 6-0\n5-2 3\na\nb5-3 0\n6-0 12\nhello, world";
+        for length in 0..text.len() {
+            let whole = Since::parse(&text[..length]).and_then(|since| since.messages);
+            assert!(whole.is_none_or(|messages| messages.len() < 3), "{length}");
+            for byte in 0..=u8::MAX {
+                let mut changed = text.to_vec();
+                changed[length] = byte;
+                let read = Since::parse(&changed).and_then(|since| since.messages);
+                let bytes = read.iter().flatten().map(|message| message.len()).sum::<usize>();
+                assert!(bytes < text.len());
+            }
+        }
+    }
+
+    #[test]
     fn an_answer_is_a_gap_or_messages_and_where_the_stream_ends() {
         let entry = |ms, seq| Place::Entry(Offset { ms, seq });
         let whole = |messages: &[&'static str], end| {
