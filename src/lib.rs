@@ -57,6 +57,7 @@
 //! | L1 | `broker` | where messages come from: Redis, or the embedded broker and its RESP clients |
 //! | L2 | `web` | plain HTTP: pages, metrics |
 //! | L2 | `browser` | one conn: its handshake, its life, its frames |
+//! | L2 | `handler` | an application in another process, which handles the conns of an endpoint |
 //! | L2 | `server` | the table of parties, and the routing between them |
 //! | L3 | `net` | the only home of mio, sockets and the clock |
 //! | L4 | `config`, `client`, `tool` | flags and files; clients; the command line and the load tool |
@@ -120,6 +121,7 @@ mod browser;
 mod client;
 mod config;
 mod fanout;
+mod handler;
 mod link;
 mod net;
 pub mod proto;
@@ -139,7 +141,7 @@ pub use broker::{BrokerKind, BrokerSettings, RedisSettings};
 pub use broker::{HistoryRule, HistoryRules, HistorySize};
 pub use browser::deciding::{Channels, Wanted};
 pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent};
-pub use browser::settings::{CompressionFor, Refuse, Settings};
+pub use browser::settings::{CompressionFor, HandlerSettings, Refuse, Settings};
 pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher, RedisTls};
 pub use fanout::overflow::Overflows;
 pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};

@@ -86,10 +86,9 @@ fn lead(mut config: Config, log: &Log) -> Result<(), net::ReactorError> {
             let notify = Notify::of_this_process();
             while hangups.wait().is_ok() {
                 notify.reloading();
-                match read_again(&mut config, &level, false) {
-                    // It is said when the workers have read it, too.
-                    Some((settings, _)) => remote.renew(settings),
-                    None => notify.ready(),
+                // That it is done is said when the workers have read it, too.
+                if !read_again(&mut config, &level, false, |settings, _| remote.renew(settings)) {
+                    notify.ready();
                 }
             }
         });
@@ -149,9 +148,8 @@ fn serve(mut config: Config, worker: Option<Worker>, log: &Log) -> Result<(), ne
             let notify = Notify::of_this_process();
             while hangups.wait().is_ok() {
                 notify.reloading();
-                if let Some((settings, tls)) = read_again(&mut config, &level, worker.is_some()) {
-                    remote.renew(settings, tls);
-                }
+                let follow = |settings, tls| remote.renew(settings, tls);
+                read_again(&mut config, &level, worker.is_some(), follow);
                 notify.ready();
                 worker.iter().for_each(Worker::reloaded);
             }
@@ -186,15 +184,20 @@ fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
-/// Reads the configuration again; what is returned the server is to follow as far as it can. A
-/// configuration that is wrong changes nothing. What changes is said, unless others say it.
-fn read_again(known: &mut Config, level: &SetLevel, quiet: bool) -> Option<(Settings, TlsUses)> {
+/// Reads the configuration again, and has it followed. A configuration that is wrong changes
+/// nothing, and false is returned. What has changed is said, unless others say it.
+fn read_again(
+    known: &mut Config,
+    level: &SetLevel,
+    quiet: bool,
+    follow: impl FnOnce(Settings, TlsUses),
+) -> bool {
     let new = match Command::load(std::env::args_os(), open_file_limit()) {
         Ok(Command::Serve(new)) => *new,
-        Ok(_) | Err(Stop::Print(_)) => return None,
+        Ok(_) | Err(Stop::Print(_)) => return false,
         Err(Stop::Wrong(line)) => {
             tracing::error!("SIGHUP: nothing is changed: {line}");
-            return None;
+            return false;
         }
     };
     let Changes { live, fixed } = known.renew(&new);
@@ -206,16 +209,16 @@ fn read_again(known: &mut Config, level: &SetLevel, quiet: bool) -> Option<(Sett
     if let Err(error) = level.reload(new.log) {
         tracing::warn!("SIGHUP: the level of the log stays: {error}");
     }
-    let renewed = Some((new.settings, new.tls));
+    follow(new.settings, new.tls);
     if quiet {
-        return renewed;
+        return true;
     }
     let live = if live.is_empty() { "nothing else".to_owned() } else { live.join(", ") };
     tracing::info!("SIGHUP: the configuration is read again; changed: keys, {live}");
     if !fixed.is_empty() {
         tracing::warn!("SIGHUP: needs a restart: {}", fixed.join(", "));
     }
-    renewed
+    true
 }
 
 /// Says what a check has found.

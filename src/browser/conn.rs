@@ -164,6 +164,8 @@ pub(crate) struct Member {
     pub(super) to: Addressee,
     /// It is to be told of outages of the broker.
     pub(super) gaps: bool,
+    /// The application does not want it read.
+    pub(super) paused: bool,
     /// What its compressed messages may refer to, as a power of two; 0 is nothing.
     pub(super) client_bits: u8,
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::access_log::AccessLog;
 use super::effect::Effect;
-use super::endpoint::{EventQueue, SocketEvent};
+use super::endpoint::{EventQueue, Receiver, SocketEvent};
 use super::settings::Settings;
 use crate::access::crowds::Crowds;
 use crate::access::rates::{HandshakeRates, MessageRates};
@@ -68,14 +68,16 @@ pub struct Context {
     going_on: VecDeque<LinkId>,
     /// What conns have said to the endpoints.
     pub(crate) endpoints: Vec<EventQueue>,
+    /// Conns that their applications do not want read.
+    paused: usize,
     /// What the conn of an endpoint closes with that is about to.
     pub(super) last_words: Option<(u16, String)>,
     /// Frames queued that were not yet to be flushed.
     queued: usize,
     /// Bytes queued that have not gone out; of a message to many they count once.
     queued_bytes: usize,
-    /// So many are as many as may be; none while the queue of an endpoint is full, so that who is
-    /// to be read is looked at more closely.
+    /// So many are as many as may be; none while the queue of an endpoint is full, or a conn of one
+    /// is not to be read, so that who is to be read is looked at more closely.
     most_queued_bytes: usize,
     /// Bytes that have ever arrived or been inflated.
     taken: u64,
@@ -174,6 +176,7 @@ impl Context {
             effects: VecDeque::new(),
             going_on: VecDeque::new(),
             endpoints: settings.endpoints.iter().map(EventQueue::new).collect(),
+            paused: 0,
             last_words: None,
             queued: 0,
             queued_bytes: 0,
@@ -313,8 +316,21 @@ impl Context {
         self.look_for_room();
     }
 
+    /// Somebody receives the events of an endpoint.
+    pub(crate) fn begin_endpoint(&mut self, endpoint: u8, decides: bool) {
+        let queue = &mut self.endpoints[usize::from(endpoint)];
+        (queue.receiver, queue.decides) = (Receiver::There, decides);
+        self.settings.endpoints[usize::from(endpoint)].decides = decides;
+    }
+
+    /// One conn more is not to be read, or one less.
+    pub(super) fn pause(&mut self, pauses: bool) {
+        self.paused = if pauses { self.paused + 1 } else { self.paused - 1 };
+        self.look_for_room();
+    }
+
     fn look_for_room(&mut self) {
-        let is_full = self.endpoints.iter().any(EventQueue::is_full);
+        let is_full = self.paused > 0 || self.endpoints.iter().any(EventQueue::is_full);
         self.most_queued_bytes = if is_full { 0 } else { BYTES_PER_TURN };
     }
 }

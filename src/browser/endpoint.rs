@@ -267,6 +267,8 @@ pub enum Order {
     Accept { conn: ConnId, protocol: Option<String>, headers: Vec<(String, String)> },
     /// Refuse it.
     Refuse { conn: ConnId, status: u16, text: String },
+    /// Read a conn no more, or again.
+    Pause { conn: ConnId, pauses: bool },
     /// Let a conn of the relay hear and publish to these channels.
     Grant { conn: ConnId, channels: Box<Channels> },
     /// Answer a plain request.
@@ -306,14 +308,25 @@ pub(crate) struct Knock {
     pub in_line: bool,
 }
 
+/// Whether an application receives the events of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    /// It does.
+    There,
+    /// None does at the moment. Events are kept for the next, and nobody is let in.
+    Away,
+    /// None does, and none will have these. Nobody is let in.
+    Gone,
+}
+
 /// The events of one endpoint, on their way to the application.
 #[derive(Debug)]
 pub(crate) struct EventQueue {
     pub events: Vec<SocketEvent>,
     /// Whether the application decides about handshakes.
     pub decides: bool,
-    /// Nobody receives them any more.
-    pub is_gone: bool,
+    /// Who receives them.
+    pub receiver: Receiver,
     /// Conns that wait for room before they open.
     pub knocking: VecDeque<LinkId>,
     /// The place of the conn whose message was the last that found room.
@@ -329,7 +342,7 @@ impl EventQueue {
         EventQueue {
             events: Vec::new(),
             decides: endpoint.decides,
-            is_gone: false,
+            receiver: Receiver::There,
             knocking: VecDeque::new(),
             last: 0,
             waiting: [0; 2],
@@ -345,7 +358,7 @@ impl EventQueue {
 
     /// Puts an event behind the others; whether it is full from here on.
     pub(super) fn push(&mut self, event: SocketEvent) -> bool {
-        if self.is_gone {
+        if self.receiver == Receiver::Gone {
             return false;
         }
         self.waiting[0] += 1;
@@ -366,7 +379,7 @@ impl EventQueue {
 
     /// Nobody receives any more, and nothing waits.
     pub(super) fn end(&mut self) {
-        (self.is_gone, self.is_full, self.waiting) = (true, false, [0; 2]);
+        (self.receiver, self.is_full, self.waiting) = (Receiver::Gone, false, [0; 2]);
         self.events = Vec::new();
     }
 

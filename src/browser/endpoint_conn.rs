@@ -107,12 +107,32 @@ impl Conn {
 
     /// Nobody lets it in.
     pub(crate) fn is_unheard(&mut self, link: LinkId, cx: &mut Context) {
-        self.refuse_waiting(link, 503, "The application behind this address has ended.", cx);
+        if let Life::Waiting(waiting) = &mut self.life {
+            waiting.joining.member.to = Addressee::Broker;
+        }
+        self.refuse_waiting(
+            link,
+            503,
+            "The application behind this address is away; try again later.",
+            cx,
+        );
     }
 
-    /// Whether it is not read because the application does not receive.
+    /// Whether it is not read because the application does not receive, or does not want it read.
     pub(crate) fn is_passed_over(&self, cx: &Context) -> bool {
-        self.endpoint().is_some_and(|endpoint| cx.endpoints[usize::from(endpoint)].is_full())
+        let Life::Open(member) = &self.life else { return false };
+        let is_full = |endpoint| cx.endpoints[usize::from(endpoint)].is_full();
+        member.paused || member.to.endpoint().is_some_and(is_full)
+    }
+
+    /// The application wants it read no more, or again; whether that is new.
+    pub(crate) fn pause(&mut self, pauses: bool, cx: &mut Context) -> bool {
+        let Life::Open(member) = &mut self.life else { return false };
+        let is_new = std::mem::replace(&mut member.paused, pauses) != pauses;
+        if is_new {
+            cx.pause(pauses);
+        }
+        is_new
     }
 
     /// The application of its endpoint has told it to close.
@@ -134,6 +154,7 @@ impl Conn {
     /// It says nothing more. What it has heard is known to others, who tell that.
     pub(super) fn part(&mut self, link: LinkId, cx: &mut Context) -> Option<Box<Released>> {
         let to = self.told()?;
+        self.pause(false, cx);
         let (code, reason) = cx.last_words.take().unwrap_or((1006, String::new()));
         let conn = ConnId(link);
         match to {
@@ -146,6 +167,11 @@ impl Conn {
             Addressee::Broker | Addressee::Itself => {}
         }
         None
+    }
+
+    /// The endpoint whose it is, and whose application has been told of it.
+    pub(crate) fn told_of(&self) -> Option<u8> {
+        self.told()?.endpoint()
     }
 
     /// Who has been told of it, if that is an application.

@@ -19,6 +19,7 @@ mod host;
 mod life;
 mod names;
 mod opening;
+pub(crate) mod orders;
 mod refusal;
 pub(crate) mod settings;
 

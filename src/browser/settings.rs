@@ -8,6 +8,7 @@ use crate::access::proxies::Proxies;
 use crate::access::sources::Sources;
 use crate::broker::{BrokerKind, BrokerSettings, HistoryRules};
 use crate::fanout::overflow::Overflows;
+use crate::link::Target;
 use crate::proto::ws::deflate::Compression;
 use crate::proto::ws::upgrade::AllowedOrigins;
 use crate::web::Page;
@@ -120,6 +121,8 @@ pub struct Settings {
     pub echo_path: Option<String>,
     /// WebSockets that are the application's own; at most 255.
     pub endpoints: Vec<Endpoint>,
+    /// Which of those have their applications in other processes, that are dialed.
+    pub handlers: Vec<HandlerSettings>,
     /// Where requests go that are not for this server itself.
     pub front: Front,
     /// Which channels keep their last messages.
@@ -245,6 +248,7 @@ impl Settings {
             admin: None,
             echo_path: None,
             endpoints: Vec::new(),
+            handlers: Vec::new(),
             front: Front::default(),
             history: HistoryRules::default(),
             history_limit: 64 << 20,
@@ -264,6 +268,17 @@ pub enum CompressionFor {
     /// Who is a browser by a sign that browsers leave. Some other clients offer what they do not
     /// do, as is said in the book.
     Browsers,
+}
+
+/// The application of an endpoint, where it is another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerSettings {
+    /// The place of its endpoint among all.
+    pub endpoint: u8,
+    /// What to dial.
+    pub target: Target,
+    /// Whether conns are kept for the next application when it is lost, and not closed with 1012.
+    pub keeps: bool,
 }
 
 /// How a WebSocket handshake is refused.

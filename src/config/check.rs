@@ -57,7 +57,12 @@ fn in_force(given: &Given, file: &File, config: Option<&Config>) -> String {
         ("[[history]]", values::printable(&value), place.clone())
     });
     let rules = rules.chain(histories);
-    let rows: Vec<_> = rows.chain(rules).chain(routes).collect();
+    let endpoints = file.endpoints.iter().map(|endpoint| {
+        let value = format!("{} to {}", endpoint.path, endpoint.target);
+        let place = endpoint.place.clone().unwrap_or_default();
+        ("[[endpoint]]", values::printable(&value), place)
+    });
+    let rows: Vec<_> = rows.chain(rules).chain(routes).chain(endpoints).collect();
     let width = |of: fn(&(&str, String, String)) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let (names, texts) = (width(|row| row.0.len()), width(|row| row.1.chars().count().min(40)));
     let mut text = String::new();

@@ -12,6 +12,7 @@ use crate::server;
 use crate::web::Page;
 use crate::web::upstream::Upstream;
 
+use super::endpoints::{self, DialedEndpoint};
 use super::file::File;
 use super::logs::LogFormat;
 use super::pages::Chat;
@@ -58,6 +59,8 @@ pub(super) struct ServerDraft {
     pub workers: Workers,
     pub log: LevelFilter,
     pub log_format: LogFormat,
+    pub endpoints: Vec<DialedEndpoint>,
+    pub endpoints_keep: bool,
     pub upstream: Option<Upstream>,
     pub redis: Option<RedisSettings>,
     pub redis_tls: RedisTlsDraft,
@@ -88,6 +91,8 @@ impl ServerDraft {
             workers: Workers::Count(1),
             log: LevelFilter::INFO,
             log_format: LogFormat::Text,
+            endpoints: Vec::new(),
+            endpoints_keep: false,
             upstream: None,
             redis: None,
             redis_tls: RedisTlsDraft::default(),
@@ -122,7 +127,8 @@ impl ServerDraft {
         let front = &self.settings.front;
         // The same of these, a few in each turn.
         let upstreams = front.upstreams.len() * (front.connections + CLOSING);
-        OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application + upstreams
+        let handlers = 2 * self.settings.handlers.len();
+        OWN_DESCRIPTORS + listeners + server::SURPLUS + resp + application + upstreams + handlers
     }
 
     /// Whether the demo is on: not in front of an application.
@@ -196,6 +202,7 @@ impl ServerDraft {
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
         let demo = self.is_demo(is_open, file)?;
+        endpoints::finish(&mut self, &file.endpoints)?;
         let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
         front::finish(&mut self.settings, self.upstream.take(), &file.routes, hidden)?;
         if demo {

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::ServerDraft;
+use super::endpoints::{self, DialedEndpoint};
 use super::flags::FLAGS;
 use super::front::Route;
 use super::table::{Flag, Given, Takes};
@@ -27,6 +28,8 @@ pub(super) struct File {
     pub rules: Rules,
     /// Its `[[route]]` tables.
     pub routes: Vec<Route>,
+    /// Its `[[endpoint]]` tables.
+    pub endpoints: Vec<DialedEndpoint>,
     /// Its `[[history]]` tables, and where each stands.
     pub histories: Vec<(HistoryRule, String)>,
     path: String,
@@ -83,33 +86,34 @@ impl File {
         self.rule_lines.iter().map(|line| format!("{}:{line}", self.path))
     }
 
+    /// Takes a table of one of those lists, in that line.
+    fn take_table(
+        &mut self,
+        name: &str,
+        table: &Spanned<DeValue<'_>>,
+        line: usize,
+    ) -> Result<(), Fault> {
+        let place = format!("{}:{line}", self.path);
+        match name {
+            "allow" => {
+                self.rules.0.push(rule(table)?);
+                self.rule_lines.push(line);
+            }
+            "history" => self.histories.push((history(table)?, place)),
+            _ => self.endpoints.push(endpoint(table, place)?),
+        }
+        Ok(())
+    }
+
     fn take(&mut self, table: &DeTable<'_>, line: impl Fn(usize) -> usize) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (key, value) in in_order(table) {
             let (name, at) = (key.get_ref().as_ref(), key.span().start);
-            if name == "allow"
+            if matches!(name, "allow" | "history" | "endpoint")
                 && let Some(tables) = tables(value)
             {
                 for table in tables {
-                    match rule(table) {
-                        Ok(rule) => {
-                            self.rules.0.push(rule);
-                            self.rule_lines.push(line(table.span().start));
-                        }
-                        Err(fault) => faults.push(fault),
-                    }
-                }
-                continue;
-            }
-            if name == "history"
-                && let Some(tables) = tables(value)
-            {
-                for table in tables {
-                    let place = format!("{}:{}", self.path, line(table.span().start));
-                    match history(table) {
-                        Ok(rule) => self.histories.push((rule, place)),
-                        Err(fault) => faults.push(fault),
-                    }
+                    faults.extend(self.take_table(name, table, line(table.span().start)).err());
                 }
                 continue;
             }
@@ -346,6 +350,35 @@ fn history(value: &Spanned<DeValue<'_>>) -> Result<HistoryRule, Fault> {
     let keeps = HistorySize { messages, seconds: seconds as u64 };
     let rule = HistoryRule::new(facility, audiences, keeps);
     rule.map_err(|why| fault(value.span(), format!("[[history]]: {why}")))
+}
+
+/// One table of `[[endpoint]]`, which stands there.
+fn endpoint(value: &Spanned<DeValue<'_>>, place: String) -> Result<DialedEndpoint, Fault> {
+    let fault = |span: Range<usize>, why: String| Fault { at: span.start, why };
+    let (mut path, mut socket, mut keeps) = (None, None, None);
+    for (key, value) in value.get_ref().as_table().into_iter().flat_map(in_order) {
+        let name = key.get_ref().as_ref();
+        let read = match name {
+            "path" => text(value).map(|text| path = Some(text)),
+            "socket" => text(value).map(|text| socket = Some(text)),
+            "lost" => text(value).and_then(endpoints::keeps).map(|text| keeps = Some(text)),
+            _ => {
+                let why = format!(
+                    "[[endpoint]]: there is no key {}; an endpoint has path, socket and lost",
+                    values::quoted(name)
+                );
+                return Err(fault(key.span(), why));
+            }
+        };
+        read.map_err(|why| fault(value.span(), format!("[[endpoint]] {name}: {why}")))?;
+    }
+    let (Some(path), Some(socket)) = (path, socket) else {
+        let why = "[[endpoint]]: an endpoint has both, path = \"/chat/\" and socket = \"unix:/…\"";
+        return Err(fault(value.span(), why.to_owned()));
+    };
+    let read = endpoints::dialed(path, socket);
+    let read = read.map_err(|why| fault(value.span(), format!("[[endpoint]]: {why}")))?;
+    Ok(DialedEndpoint { keeps, place: Some(place), ..read })
 }
 
 const AUDIENCES: [(&str, Audience); 4] = [

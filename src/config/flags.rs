@@ -15,7 +15,7 @@ use super::table::Absent::{Value, Words};
 use super::table::Takes::{AnyText, Bytes, Count, Entries, List, Repeated, Seconds, Switch, Text};
 use super::table::{Flag, put};
 use super::values::{self, LARGEST_UNSENT, LONGEST_MS, MIB, MOST, any};
-use super::{front, keeping, redis, running, sources, tls, workers};
+use super::{endpoints, front, keeping, redis, running, sources, tls, workers};
 
 /// Reads a text and puts what it means into that field of the draft.
 macro_rules! set {
@@ -56,6 +56,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Who may open the sockets that have paths, as the mode of their files in octal",
     },
     workers::FLAG,
+    endpoints::FLAG,
+    endpoints::LOST,
     front::UPSTREAM,
     front::TIMEOUT,
     front::TUNNEL_TIMEOUT,
@@ -308,13 +310,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         help: "Which query options are granted, separated by commas, or the word `all`; \
                `[[allow]]` rules of the configuration file come first",
     },
-    Flag {
-        name: "require-login",
-        variable: "WSLOOP_REQUIRE_LOGIN",
-        takes: Switch(|draft, on| draft.settings.require_login = on),
-        default: Value("off"),
-        help: "Whoever is not logged in is refused with 403",
-    },
+    sources::REQUIRE_LOGIN,
     Flag {
         name: "token-key-file",
         variable: "WSLOOP_TOKEN_KEY_FILE",

@@ -9,6 +9,7 @@
 
 mod check;
 mod draft;
+mod endpoints;
 mod file;
 mod flags;
 mod front;

@@ -91,6 +91,12 @@ impl Config {
         if front(self) != front(new) && !changes.fixed.contains(&"upstream") {
             changes.fixed.push("[[route]]");
         }
+        let handlers =
+            |config: &Config| (config.settings.endpoints.clone(), config.settings.handlers.clone());
+        let is_named = changes.fixed.iter().any(|flag| flag.starts_with("endpoint"));
+        if handlers(self) != handlers(new) && !is_named {
+            changes.fixed.push("[[endpoint]]");
+        }
         changes
     }
 
@@ -164,6 +170,15 @@ mod tests {
         let mut other = config(&[]);
         other.settings.history = config(&["--history=a=1/2"]).settings.history;
         assert_eq!(config(&[]).renew(&other).fixed, ["[[history]]"]);
+    }
+
+    #[test]
+    fn endpoints_stay_until_a_restart() {
+        let changes = config(&[]).renew(&config(&["--endpoint=/a=unix:/run/a"]));
+        assert_eq!(changes.fixed, ["endpoint"]);
+        let args = ["--endpoint=/a=unix:/run/a", "--endpoint-lost=keep"];
+        let changes = config(&args[..1]).renew(&config(&args));
+        assert_eq!((changes.fixed, changes.live), (vec!["endpoint-lost"], vec![]));
     }
 
     #[test]

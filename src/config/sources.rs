@@ -6,7 +6,10 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::table::{Given, Wrong};
+use super::draft::ServerDraft;
+use super::table::Absent::Value;
+use super::table::Takes::Switch;
+use super::table::{Flag, Given, Wrong};
 use super::values::{is_token_byte, quoted};
 use crate::access::ask;
 use crate::access::channel;
@@ -15,6 +18,14 @@ use crate::access::key::{self, KeyError, TokenAlgorithm, TokenKeys};
 use crate::access::session::{Entries, Format};
 use crate::access::sources::{Sessions, Sources, Tokens};
 use crate::link::Target;
+
+pub(super) const REQUIRE_LOGIN: Flag<ServerDraft> = Flag {
+    name: "require-login",
+    variable: "WSLOOP_REQUIRE_LOGIN",
+    takes: Switch(|draft, on| draft.settings.require_login = on),
+    default: Value("off"),
+    help: "Whoever is not logged in is refused with 403",
+};
 
 /// The values of the flags about sources.
 #[derive(Default)]

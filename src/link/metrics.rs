@@ -36,6 +36,7 @@ metrics! {
     gauge upstream_pending "Requests that are with an upstream, see --upstream."
     gauge upstream_links "Connections to upstreams."
     gauge upstream_links_idle "Connections to upstreams that are kept for the next request."
+    gauge handlers_up "Links to applications of --endpoint that are up."
     counter conns_accepted_total "Conns accepted."
     counter conns_full_total "Conns answered 503 because of --max-connections."
     counter conns_crowded_total "Conns answered 429 or closed because of --max-per-address."
@@ -102,6 +103,11 @@ metrics! {
     counter upstream_timeouts_total "Requests of which nothing moved for --upstream-timeout."
     counter upstream_dials_total "Times an upstream was dialed."
     counter upstream_retries_total "Requests sent once more, as an idle connection had gone."
+    counter handler_dials_total "Times an application of --endpoint was dialed."
+    counter handler_lost_total "Times the link to an application of --endpoint was lost."
+    counter handler_events_total "Frames for applications of --endpoint."
+    counter handler_orders_total "Orders of applications of --endpoint."
+    counter handler_orders_refused_total "Orders of those that were wrong."
     counter strangers_evicted_total "Conns without a request closed to make room for others."
 }
 

@@ -4,6 +4,7 @@
 //! It knows no party.
 
 pub(crate) mod authority;
+mod backoff;
 mod contract;
 pub(crate) mod figures;
 mod id;
@@ -16,6 +17,7 @@ mod said;
 mod target;
 pub(crate) mod timers;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use contract::LOOKUP_MS;
 pub use contract::{Cause, Input, Output, Wish};
 pub use id::LinkId;

@@ -20,7 +20,7 @@ use crate::browser::settings::Settings;
 #[derive(Debug)]
 pub(super) enum Told {
     /// What the server is to be from now on, and what TLS is spoken with.
-    Renewed(Box<(Settings, TlsUses)>),
+    Renewed(Box<(Settings, TlsUses)>, Sender<()>),
     /// Somebody who runs the server has come.
     Operator(UnixStream),
     /// The end is asked for.
@@ -44,9 +44,13 @@ impl Remote {
         let _ = self.waker.wake();
     }
 
-    /// Has the server take over what can change while conns are open.
+    /// Has the server take over what can change while conns are open, and waits until the loop, on
+    /// its own thread, has done so.
     pub fn renew(&self, settings: Settings, tls: TlsUses) {
-        self.tell(Told::Renewed(Box::new((settings, tls))));
+        let (follows, followed) = mpsc::channel();
+        self.tell(Told::Renewed(Box::new((settings, tls)), follows));
+        // An error is the end of the loop.
+        let _ = followed.recv();
     }
 
     /// What is told after the end is told nobody.
@@ -110,9 +114,10 @@ impl Reactor {
     pub(super) fn on_news(&mut self) {
         while let Some(told) = self.news.take() {
             match told {
-                Told::Renewed(renewed) => {
+                Told::Renewed(renewed, follows) => {
                     self.server.renew(renewed.0);
                     self.tls.uses.renew(renewed.1);
+                    let _ = follows.send(());
                 }
                 Told::Operator(stream) => self.operator_came(stream),
                 Told::End => self.news.ends += 1,

@@ -1,5 +1,6 @@
 //! L0: bytes to values and back. No clock, no socket, no link, no channel.
 
+pub mod handler;
 pub mod http;
 pub mod proxy;
 pub mod resp;

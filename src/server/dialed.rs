@@ -27,6 +27,11 @@ impl Server {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.connected(at, now_ms));
             }
+            Some(Party::Handler(at)) => {
+                let at = *at;
+                self.handlers[at].connected(now_ms);
+                self.table.stand(link, 1);
+            }
             Some(Party::Uplink(at)) => {
                 let at = *at;
                 self.proxy.set_now(self.cx.now.tick());
@@ -45,6 +50,10 @@ impl Server {
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.dialing(at, link, now_ms));
+            }
+            Some(Party::Handler(at)) => {
+                let at = *at;
+                self.handlers[at].dialing(link, now_ms);
             }
             Some(Party::Uplink(at)) => {
                 let at = *at;

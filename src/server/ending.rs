@@ -111,7 +111,7 @@ impl Server {
             Stage::Ending { at_ms } => at_ms <= self.cx.now.mono_ms,
         };
         let settled = self.broker.redis().is_none_or(|redis| redis.is_settled());
-        self.conns() == 0 && (settled || over)
+        self.conns() == 0 && (settled && self.has_told_handlers() || over)
     }
 
     /// When something is to be done that hardly ever is.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::Server;
 use super::lines::Line;
 use super::table::Party;
-use crate::browser::endpoint::{ConnId, Order, SocketEvent};
+use crate::browser::endpoint::{ConnId, Order, Receiver, SocketEvent};
 use crate::fanout::encoded::Encoded;
 use crate::link::{Frame, LinkId, Now, Output, Wish};
 use crate::proto::ws::frame::Opcode;
@@ -64,7 +64,7 @@ impl Server {
 }
 
 impl Server {
-    fn do_order(&mut self, order: Order) {
+    pub(super) fn do_order(&mut self, order: Order) {
         match order {
             Order::Send { conn, frame } => self.send(&[conn], &frame),
             Order::Broadcast { conns, frame } => self.send(&conns, &frame),
@@ -88,6 +88,7 @@ impl Server {
             Order::Refuse { conn: ConnId(link), status, text } => {
                 self.on_conn(link, |conn, cx| conn.turn_away(link, status, &text, cx));
             }
+            Order::Pause { conn, pauses } => self.pause(conn, pauses),
             Order::Grant { conn: ConnId(link), channels } => {
                 if self.table.conn(link).is_some_and(|conn| conn.decide(*channels)) {
                     self.join(link);
@@ -103,7 +104,7 @@ impl Server {
                 self.let_in_who_waits(endpoint);
                 self.tell_requests(endpoint);
             }
-            Order::Gone { endpoint } => self.on_gone(endpoint),
+            Order::Gone { endpoint } => self.lose(endpoint, 1001, "the application has ended"),
         }
         if self.cx.has_effects() {
             self.route_effects();
@@ -147,7 +148,7 @@ impl Server {
     pub(super) fn knock(&mut self, link: LinkId, endpoint: u8) -> bool {
         let Some(conn) = self.table.conn(link) else { return false };
         let queue = &mut self.cx.endpoints[usize::from(endpoint)];
-        if queue.is_gone {
+        if queue.receiver != Receiver::There {
             self.on_conn(link, |conn, cx| conn.is_unheard(link, cx));
             return false;
         }
@@ -221,16 +222,16 @@ impl Server {
     }
 
     /// Nobody receives what is for an endpoint: its conns are told to go.
-    fn on_gone(&mut self, endpoint: usize) {
+    pub(super) fn lose(&mut self, endpoint: usize, code: u16, reason: &str) {
         if endpoint >= self.cx.endpoints.len() {
             return;
         }
         self.cx.end_endpoint(endpoint);
         self.end_requests(endpoint);
         let of = Some(endpoint as u8);
-        for link in self.table.conns(|conn| conn.endpoint() == of || conn.knocks() == of) {
+        for link in self.table.conns(|conn| conn.told_of() == of || conn.knocks() == of) {
             self.on_conn(link, |conn, cx| match conn.is_open() {
-                true => conn.end(link, 1001, "the application has ended", cx),
+                true => conn.end(link, code, reason, cx),
                 false => conn.is_unheard(link, cx),
             });
         }

@@ -12,6 +12,7 @@ use std::collections::BinaryHeap;
 use super::Server;
 use super::table::{Party, Slot};
 use crate::access::ask::Application;
+use crate::handler::Handler;
 use crate::link::{LinkId, SaidOnce};
 
 /// The least part of the limit by which what is held may have grown before it is counted anew, so
@@ -144,7 +145,11 @@ impl Server {
             }
             Party::Client(client) => client.held_bytes(),
             Party::Guest(at) => self.proxy.guest_held(*at),
-            Party::Redis | Party::App(_) | Party::Uplink(_) | Party::Gone(_) => 0,
+            Party::Redis
+            | Party::App(_)
+            | Party::Handler(_)
+            | Party::Uplink(_)
+            | Party::Gone(_) => 0,
         }
     }
 
@@ -152,6 +157,7 @@ impl Server {
     fn held_by_nobody(&self) -> usize {
         let questions = self.application.as_ref().map_or(0, Application::held_bytes);
         let endpoints = self.cx.endpoints.iter().map(|queue| queue.held_bytes()).sum::<usize>();
-        self.relay.held_bytes() + self.broker.unsent().len() + questions + endpoints
+        let handlers = self.handlers.iter().map(Handler::held_bytes).sum::<usize>();
+        self.relay.held_bytes() + self.broker.unsent().len() + questions + endpoints + handlers
     }
 }

@@ -11,7 +11,8 @@
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
 //! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
 //! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
-//! `endpoints`, `following` and `hearing` about conns of the application itself,
+//! `endpoints`, `following` and `hearing` about conns of the application itself, `handlers` about
+//! applications in other processes,
 //! `memory` about what all of them hold, `ending` about the end.
 
 mod accepting;
@@ -24,6 +25,7 @@ mod endpoints;
 mod following;
 mod gaps;
 mod guests;
+mod handlers;
 mod handout;
 mod hearing;
 mod inspecting;
@@ -47,6 +49,7 @@ use crate::broker::{Broker, HistoryRules, Redis, RedisDue, Status, Uses};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::fanout::trail::Trails;
+use crate::handler::Handler;
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, Wish};
 use crate::web::upstream::Proxy;
@@ -78,6 +81,8 @@ pub struct Server {
     /// The application, if it is asked about handshakes.
     application: Option<Application>,
     clients: Clients,
+    /// The applications of endpoints that are in other processes.
+    handlers: Vec<Handler>,
     /// What goes between browsers and upstreams.
     proxy: Proxy,
     strangers: Strangers,
@@ -120,9 +125,10 @@ impl Server {
             Broker::Redis(_) => settings.history.clone(),
         };
         let trails = Trails::new(rules, keys.clone());
+        let handlers = handlers::handlers(&settings, seed);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
-        Server {
+        let mut server = Server {
             table: Table::default(),
             relay: Relay::new(keys, patience_ms, trails),
             cx,
@@ -131,6 +137,7 @@ impl Server {
             broker_link: None,
             application,
             clients: Clients::default(),
+            handlers,
             proxy,
             strangers: Strangers::default(),
             memory: Memory::default(),
@@ -142,7 +149,9 @@ impl Server {
             canary,
             process: ProcessFigures::default(),
             said: Said::default(),
-        }
+        };
+        server.begin_handlers();
+        server
     }
 
     /// Takes note of what happened.
@@ -199,6 +208,7 @@ impl Server {
             Some(RedisDue::Leave) => self.on_broker_lost(Loss::Left),
             None => {}
         }
+        self.tick_handlers();
         self.retry_control();
         self.send_canary();
         self.go_on_ending();
@@ -285,6 +295,7 @@ impl Server {
             .chain(self.count_ms())
             .chain(self.rare_ms())
             .chain(self.room_ms())
+            .chain(self.handlers_ms())
             .chain(broker)
             .chain(application)
             .chain(at_once)
@@ -325,7 +336,7 @@ impl Server {
                 Party::Client(_) => clients += 1,
                 Party::Guest(_) => guests.0 += 1,
                 Party::Uplink(_) => guests.1 += 1,
-                Party::Redis | Party::App(_) | Party::Gone(_) => {}
+                Party::Redis | Party::App(_) | Party::Handler(_) | Party::Gone(_) => {}
             }
             let idle = slot.lines == 0 && !slot.blocked;
             let waits = matches!(slot.party, Party::Browser(_) | Party::Client(_));
@@ -404,6 +415,10 @@ impl Server {
             }
             Some(Party::Client(_)) => self.client_hung_up(link, cause == Cause::Ended),
             Some(Party::Guest(_) | Party::Uplink(_)) => self.upstream_hung_up(link, failure),
+            Some(Party::Handler(at)) => {
+                let at = *at;
+                self.handler_lost(at, failure.unwrap_or("it hung up"));
+            }
             Some(Party::Gone(_)) | None => {}
         }
     }

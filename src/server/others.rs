@@ -15,6 +15,7 @@ impl Server {
             Some(Party::Redis) if self.broker.has_kept() => Wish::GoOn,
             Some(Party::Client(client)) => client.wish(),
             Some(Party::Redis | Party::App(_)) => Wish::Read,
+            Some(Party::Handler(at)) => self.handler_wish(*at),
             Some(Party::Guest(at)) => self.proxy.guest_wish(*at),
             Some(Party::Uplink(at)) => self.proxy.uplink_wish(*at),
             Some(Party::Browser(_) | Party::Gone(_)) | None => Wish::Rest,
@@ -29,6 +30,7 @@ impl Server {
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
+            Some(Party::Handler(at)) => fill(into, self.handlers[*at].unsent()),
             Some(Party::Client(client)) => fill(into, client.unsent()),
             Some(Party::Guest(at)) => fill(into, self.proxy.guest_unsent(*at)),
             Some(Party::Uplink(at)) => fill(into, self.proxy.uplink_unsent(*at)),
@@ -43,6 +45,10 @@ impl Server {
         let sent = match &mut slot.party {
             Party::Redis => self.broker.advance(n),
             Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
+            Party::Handler(at) => {
+                let at = *at;
+                return self.handler_advance(link, at, n);
+            }
             Party::Client(client) => {
                 client.advance(n);
                 client.unsent().is_empty()
@@ -69,6 +75,10 @@ impl Server {
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.received(at, bytes, now_ms));
+            }
+            Some(Party::Handler(at)) => {
+                let at = *at;
+                self.handler_received(at, bytes);
             }
             Some(Party::Client(_)) => self.client_received(link, bytes),
             Some(Party::Guest(_) | Party::Uplink(_)) => self.upstream_received(link, bytes),

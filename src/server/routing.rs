@@ -33,6 +33,7 @@ impl Server {
         self.close_slow_clients();
         self.run_errands();
         self.run_upstream_errands();
+        self.fill_handlers();
         if let Some(link) = self.broker_link.filter(|_| !self.broker.unsent().is_empty()) {
             self.table.stand(link, 1);
         }

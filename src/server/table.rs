@@ -25,6 +25,8 @@ pub(super) enum Party {
     Redis,
     /// The application, over that one of its links.
     App(usize),
+    /// The application of an endpoint, under that number.
+    Handler(usize),
     /// A Redis client of the embedded broker.
     Client(Box<RespClient>),
     /// A browser whose request is with an upstream, under that number.
@@ -280,7 +282,7 @@ impl Slot {
     /// The line for something that goes to so many receivers.
     pub(super) fn line(&self, receivers: usize) -> Line {
         match self.party {
-            Party::Redis | Party::App(_) => Line::First,
+            Party::Redis | Party::App(_) | Party::Handler(_) => Line::First,
             _ => Line::of(receivers),
         }
     }
@@ -296,7 +298,11 @@ impl Slot {
             Party::Browser(conn) => conn.unsent_frames(),
             Party::Client(client) => usize::from(!client.unsent().is_empty()),
             // The server knows, and has them stand only when something waits.
-            Party::Redis | Party::App(_) | Party::Guest(_) | Party::Uplink(_) => 1,
+            Party::Redis
+            | Party::App(_)
+            | Party::Handler(_)
+            | Party::Guest(_)
+            | Party::Uplink(_) => 1,
             Party::Gone(_) => 0,
         }
     }

@@ -12,6 +12,7 @@ mod endpoints;
 mod fanout;
 mod front;
 mod grants;
+mod handlers;
 mod handshake;
 mod identity;
 mod limits;

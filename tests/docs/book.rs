@@ -5,8 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::browser::Browsers;
 use crate::follow::Reader;
+use crate::markdown::{self, Step};
 use crate::place;
-use crate::support::client::{Client, upgrade};
+use crate::support::client::{Client, Event, upgrade};
+use crate::support::eventually;
 
 #[test]
 #[ignore = "needs ip, redis-server and redis-cli"]
@@ -138,6 +140,48 @@ fn ws4redis_is_followed() {
     let skipped = ["@receiver(user_logged_in)", "from wsloop.django.views import auth"];
     let page = include_str!("../../docs/src/ws4redis.md");
     follow("book::ws4redis_is_followed", page, &skipped);
+}
+
+#[test]
+#[ignore = "needs ip, python3 with venv, PyPI, ruby and perl"]
+fn sockets_is_followed() {
+    let page = include_str!("../../docs/src/sockets.md");
+    let Some(_reader) = follow("book::sockets_is_followed", page, &[]) else { return };
+    for (port, path) in
+        [(8080, "echo"), (8080, "uwsgi"), (8080, "aio"), (8090, "py"), (8090, "rb"), (8090, "pl")]
+    {
+        let address = format!("127.0.0.1:{port}").parse().expect("an address");
+        let request = upgrade("", address, "").replace("/ws/", &format!("/{path}/room"));
+        let mut client = eventually("an application", || Client::open(address, &request).ok());
+        for size in [0, 1, 1 << 16] {
+            client.send(&"x".repeat(size));
+            assert_eq!(client.text().len(), size, "{path}");
+        }
+        if path != "uwsgi" {
+            // Its calls know no kinds: what is sent is text.
+            client.send_binary(b"\xff\0");
+            assert_eq!(client.message(), Event::Binary(vec![255, 0]), "{path}");
+        }
+        client.close();
+    }
+}
+
+#[test]
+fn the_clients_of_the_framing_are_short() {
+    let page = include_str!("../../docs/src/sockets.md");
+    let steps = markdown::steps(page).expect("a page that can be followed");
+    let mut lengths = steps.iter().filter_map(|step| match step {
+        Step::Block(block) => {
+            let name = block.lead.split('`').nth(1).filter(|name| name.starts_with("raw."))?;
+            Some((name.to_owned(), block.text.lines().count()))
+        }
+        Step::Open(_) => None,
+    });
+    for expected in ["raw.py", "raw.rb", "raw.pl"] {
+        let (name, lines) = lengths.next().expect("a client");
+        assert_eq!(name, expected);
+        assert!(lines <= 60, "{name} has {lines} lines");
+    }
 }
 
 /// Follows a page to its end, but for the blocks that begin with these lines. Outside the namespace

@@ -10,7 +10,7 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 17] = [
+const FOLLOWED: [&str; 18] = [
     "access.md",
     "channels.md",
     "clients.md",
@@ -21,6 +21,7 @@ const FOLLOWED: [&str; 17] = [
     "one-port.md",
     "tls.md",
     "operations.md",
+    "sockets.md",
     "start/django.md",
     "start/express.md",
     "start/flask.md",

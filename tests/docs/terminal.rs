@@ -80,7 +80,7 @@ impl Terminal {
     }
 
     /// Types a command that goes on running, and returns when it is ready: when it listens on a
-    /// port, or has connected to one.
+    /// port or at a path, or has connected to a port.
     pub fn launch(&mut self, command: &str) {
         let before = sockets();
         self.type_in(command);
@@ -164,8 +164,13 @@ fn group_is_there(group: u32) -> bool {
 fn sockets() -> usize {
     const ESTABLISHED: &str = "01";
     const LISTENING: &str = "0A";
+    /// The flags of a Unix socket that listens.
+    const ACCEPTS: &str = "00010000";
     let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     let rows = tables.map(|table| fs::read_to_string(table).unwrap_or_default()).concat();
     let states = rows.lines().filter_map(|row| row.split_whitespace().nth(3));
-    states.filter(|state| [ESTABLISHED, LISTENING].contains(state)).count()
+    let ports = states.filter(|state| [ESTABLISHED, LISTENING].contains(state)).count();
+    let paths = fs::read_to_string("/proc/self/net/unix").unwrap_or_default();
+    let flags = paths.lines().filter_map(|row| row.split_whitespace().nth(3));
+    ports + flags.filter(|flags| *flags == ACCEPTS).count()
 }

@@ -6,6 +6,7 @@ pub mod body;
 pub mod cookie;
 pub mod deflate;
 pub mod frame;
+pub mod handler;
 pub mod http_head;
 pub mod proxied;
 pub mod resp;

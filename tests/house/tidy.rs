@@ -11,13 +11,14 @@ use std::path::Path;
 use crate::code::code;
 
 /// First segment of a module's path, and its layer: a file imports its own layer or a lower one.
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 15] = [
     ("proto", 0),
     ("access", 1),
     ("broker", 1),
     ("fanout", 1),
     ("link", 1),
     ("browser", 2),
+    ("handler", 2),
     ("server", 2),
     ("web", 2),
     ("net", 3),

@@ -61,6 +61,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--redis-key", "/nowhere/key.pem", "cannot be read"),
     ("--redis-server-name", "localhost", "spoken with --redis rediss://"),
     ("--workers", "two", "write a number, or auto"),
+    ("--endpoint", "/chat/", "it has no ="),
+    ("--endpoint-lost", "wait", "write close or keep"),
     ("--upstream", "127.0.0.1:8000", "write http://host:port"),
     ("--upstream-timeout", "0", "give 0.001 to"),
     ("--upstream-websocket-timeout", "0", "give 0.001 to"),

@@ -96,7 +96,7 @@ fn survives(server: &Wsloop, args: &[&str], path: &str, held: u64) {
     let mut browsers = Browsers::of(server);
     let host = server.address();
     let url = format!("http://{host}{path}");
-    let crowd = ["-c", "2000", "-r", "1000", "-l", "6", "-p", "2", "-u", &url];
+    let crowd = ["-c", "2000", "-r", "1000", "-l", "10", "-p", "2", "-u", &url];
     let mut command = Command::new("slowhttptest");
     command.args(args).args(crowd).stdout(Stdio::null()).stderr(Stdio::null());
     let began = Instant::now();

@@ -13,6 +13,7 @@ mod deploy;
 mod fairness;
 mod front;
 mod grants;
+mod handlers;
 mod history;
 mod hosts;
 mod identity;

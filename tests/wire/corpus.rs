@@ -44,6 +44,11 @@ fn frame() {
 }
 
 #[test]
+fn handler() {
+    replay("handler", fuzzed::handler::check);
+}
+
+#[test]
 fn http_head() {
     replay("http_head", fuzzed::http_head::check);
 }

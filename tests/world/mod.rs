@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod browser;
+pub mod handler;
 pub mod redis;
 pub mod resp_client;
 
@@ -23,13 +24,14 @@ mod setup;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 
-use wsloop::{Server, Settings};
+use wsloop::{Server, Settings, Target};
 
 pub use app::{FakeApp, Mark};
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use calls::{AppTold, Call, Told};
 pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
+pub use handler::{FakeHandlers, HandlerHeard, HandlerLink};
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
 pub use settings::{
@@ -58,6 +60,7 @@ pub struct World {
     pub resp_clients: Vec<RespClient>,
     pub redis: FakeRedis,
     pub app: FakeApp,
+    pub handlers: FakeHandlers,
     /// Knob: the time of day, less what has passed since the beginning.
     pub begin_unix_ms: u64,
     /// When Redis was dialed.
@@ -93,6 +96,7 @@ enum Party {
     RespClient(RespClientId),
     Redis,
     App,
+    Handler,
 }
 
 #[derive(Debug)]
@@ -126,6 +130,7 @@ impl World {
             resp_clients: Vec::new(),
             redis,
             app: FakeApp::new(),
+            handlers: FakeHandlers::default(),
             begin_unix_ms: BEGIN_UNIX_MS,
             dials_ms: Vec::new(),
             calls,
@@ -227,6 +232,7 @@ impl World {
         self.hear_those_who_go_on();
         self.hear_redis();
         self.hear_app();
+        self.hear_handlers();
         for id in 0..self.browsers.len() {
             self.hear_browser(id);
         }
@@ -252,6 +258,7 @@ impl World {
         self.redis_news.is_some()
             || self.redis.has_to_speak()
             || self.app.has_to_speak()
+            || self.handlers.has_to_speak()
             || !self.leftovers.is_empty()
             || self
                 .browsers
@@ -268,6 +275,10 @@ impl World {
                     self.insert(link, Party::App);
                     self.app.dialed(link);
                     self.note(Told::AppSilent(self.app.silent()));
+                }
+                Output::Dial(link, Target::Unix(path)) => {
+                    self.insert(link, Party::Handler);
+                    self.handlers.dialed(link, path.display().to_string());
                 }
                 Output::Dial(link, _) => self.dial(link),
                 Output::Flush(link) => {
@@ -317,6 +328,7 @@ impl World {
             assert!(!given.is_empty(), "slices of nothing");
             let taken = match party {
                 Party::App => self.app.receive(link, &given),
+                Party::Handler => self.handlers.receive(link, &given),
                 Party::Redis => {
                     let appetite = &mut self.redis.appetite;
                     let taken = appetite.map_or(given.len(), |most| most.min(given.len()));
@@ -342,7 +354,9 @@ impl World {
             if taken < given.len() {
                 self.handle(Input::Blocked { link });
                 return self.note(match party {
-                    Party::Redis | Party::App | Party::RespClient(_) => Told::Other,
+                    Party::Redis | Party::App | Party::Handler | Party::RespClient(_) => {
+                        Told::Other
+                    }
                     Party::Browser(id) => Told::Blocked(id),
                 });
             }
@@ -366,6 +380,7 @@ impl World {
                 self.note_loss();
             }
             Party::Redis => {}
+            Party::Handler => self.handlers.closed(link),
             Party::App => {
                 self.app.closed(link, self.latest_ms());
                 self.note(Told::AppSilent(self.app.silent()));

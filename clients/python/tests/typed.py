@@ -1,12 +1,28 @@
 """A user's program, for ``mypy --strict``: what it may write, and what it gets back."""
 
 import asyncio
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from wsloop import SELF, Published, RedisMessage, RedisPublisher, aio, disconnect
 from wsloop.aio import RedisPublisher as AsyncPublisher
 from wsloop.django.context_processors import websocket_uri
 from wsloop.django.views import auth
+from wsloop.sockets import Message, Sent, Sockets
+from wsloop.sockets.aio import Sockets as AsyncSockets
+
+
+def echo(sockets: Sockets) -> None:
+    for event in sockets:
+        if isinstance(event, Message):
+            data: Union[str, bytes] = event.data
+            if sockets.send(event.conn, data) is Sent.CLOSED:
+                sockets.close(event.conn, 1000, "done")
+
+
+async def echo_async(sockets: AsyncSockets) -> None:
+    async for event in sockets:
+        if isinstance(event, Message):
+            await sockets.send(event.conn, event.data)
 
 
 class User:

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use super::history::reading::Reading;
 use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, RedisSettings, Status, Uses};
-use crate::link::{LOOKUP_MS, LinkId, Target};
+use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use asking::READ_HEAD;
 use errors::Ill;
@@ -34,10 +34,6 @@ use session::{Awaited, Session};
 
 /// Names in one SUBSCRIBE command.
 const SUBSCRIBE_BATCH: usize = 512;
-const BACKOFF_FIRST_MS: u64 = 100;
-const BACKOFF_LAST_MS: u64 = 5_000;
-/// A link that was up for less is dialed again only after a pause.
-const STEADY_MS: u64 = 1_000;
 /// How often a server is asked for its role, whom publishing would not tell.
 const ROLE_MS: u64 = 5_000;
 /// A replica is left again after so long, to look for a master.
@@ -55,9 +51,7 @@ pub struct Redis {
     state: State,
     /// Whether the last dial failed.
     failed: bool,
-    /// Failed dials in a row.
-    attempts: u32,
-    random: u64,
+    backoff: Backoff,
     decoder: Decoder,
     session: Session,
     /// Bytes that arrived when a turn was full.
@@ -116,8 +110,7 @@ impl Redis {
             histories: HistoryRules::default(),
             state: State::Resting { until_ms: 0 },
             failed: false,
-            attempts: 0,
-            random: seed | 1,
+            backoff: Backoff::new(seed),
             decoder: new_decoder(uses),
             session: new_session(&settings, uses),
             settings,
@@ -249,11 +242,12 @@ impl Redis {
 
     /// The link is gone, or could not be made. What was awaited is given back.
     pub fn lost(&mut self, now_ms: u64) -> Lost {
-        let steady = matches!(self.state, State::Up { since_ms } if since_ms + STEADY_MS <= now_ms);
-        let was_up = matches!(self.state, State::Up { .. });
-        self.failed = !was_up;
-        self.attempts = if steady { 0 } else { self.attempts + 1 };
-        let pause_ms = if steady { 0 } else { self.backoff_ms() };
+        let up_ms = match self.state {
+            State::Up { since_ms } => Some(now_ms.saturating_sub(since_ms)),
+            _ => None,
+        };
+        self.failed = up_ms.is_none();
+        let pause_ms = self.backoff.pause_ms(up_ms);
         self.state = State::Resting { until_ms: now_ms + pause_ms };
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
         self.decoder = new_decoder(self.uses);
@@ -447,17 +441,6 @@ impl Redis {
         }
         self.health.note(&event, cured);
         Some(event)
-    }
-
-    /// Doubles from try to try up to the last, less up to a half by chance, so that the processes
-    /// that lost a Redis together do not return together.
-    fn backoff_ms(&mut self) -> u64 {
-        let doublings = self.attempts.saturating_sub(1).min(10);
-        let most_ms = (BACKOFF_FIRST_MS << doublings).min(BACKOFF_LAST_MS);
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        most_ms - self.random % (most_ms / 2)
     }
 }
 

@@ -9,24 +9,14 @@ use super::area::{AreaError, SharedArea};
 use super::shared::{Inbox, Orders};
 use crate::browser::deciding::Channels;
 use crate::browser::endpoint::{ConnId, Message, Order};
+use crate::browser::orders::BadOrder;
 use crate::link::Frame;
 use crate::net::ReactorError;
-use crate::proto::http;
 use crate::proto::ws::frame::{self, Opcode};
 use crate::web::upstream::RequestId;
 
 /// From so many bytes on that wait for a conn it is said to be slow.
 const SLOW: usize = 64 << 10;
-/// Longest reason of a close frame (RFC 6455 section 5.5: 125 bytes with the code).
-const MAX_REASON: usize = 123;
-/// Longest name of a channel.
-const MAX_CHANNEL: usize = 512;
-/// Most channels of a conn of the relay, and most bytes of their names.
-const MAX_CHANNELS: usize = 4096;
-const MAX_NAMES: usize = 128 << 10;
-/// Headers of one connection, and of the length of what is sent.
-const OF_CONNECTIONS: [&str; 6] =
-    ["upgrade", "connection", "keep-alive", "content-length", "transfer-encoding", "trailer"];
 
 /// Sends to the conns of an endpoint, and closes them, from any thread. It can be cloned, and a
 /// clone lives on when the [`Sockets`](super::Sockets) have gone: then every conn is closed.
@@ -132,30 +122,19 @@ impl Sender {
 
     /// Begins the close handshake (RFC 6455 section 7.1.2): what was sent before goes out before.
     pub fn close(&self, conn: ConnId, code: u16, reason: &str) -> Result<(), SocketsError> {
-        if !frame::may_be_sent(code) {
-            return Err(SocketsError::CloseCode(code));
-        }
-        if reason.len() > MAX_REASON {
-            return Err(SocketsError::Reason);
-        }
-        self.give(Order::Close { conn, code, reason: reason.to_owned() });
-        Ok(())
+        self.check(Order::Close { conn, code, reason: reason.to_owned() })
     }
 
     /// Forwards to a conn that is open what the broker delivers on a channel, from now on and
     /// without the application: first the message that is stored for it, if one is. A name of at
     /// most 512 bytes, as a publisher has it.
     pub fn subscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
-        let channel = checked_channel(channel)?;
-        self.give(Order::Subscribe { conn, channel });
-        Ok(())
+        self.check(Order::Subscribe { conn, channel: channel.to_owned() })
     }
 
     /// Forwards no more of a channel.
     pub fn unsubscribe(&self, conn: ConnId, channel: &str) -> Result<(), SocketsError> {
-        let channel = checked_channel(channel)?;
-        self.give(Order::Unsubscribe { conn, channel });
-        Ok(())
+        self.check(Order::Unsubscribe { conn, channel: channel.to_owned() })
     }
 
     /// Sends these bytes of a shared area as a text message, or as a binary one where they are no
@@ -207,9 +186,8 @@ impl Sender {
 
     /// Publishes a message on a channel of the broker, and stores it as long as its settings say.
     pub fn publish(&self, channel: &str, message: impl AsRef<[u8]>) -> Result<(), SocketsError> {
-        let (channel, payload) = (checked_channel(channel)?, message.as_ref().to_vec());
-        self.give(Order::Publish { channel, payload });
-        Ok(())
+        let (channel, payload) = (channel.to_owned(), message.as_ref().to_vec());
+        self.check(Order::Publish { channel, payload })
     }
 
     /// Lets a conn in that has [asked](crate::SocketEvent::Asked): with one of the sub-protocols
@@ -220,26 +198,15 @@ impl Sender {
         subprotocol: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<(), SocketsError> {
-        let is_own =
-            |name: &str| OF_CONNECTIONS.contains(&name) || name.starts_with("sec-websocket-");
-        let headers = checked_headers(headers, is_own)?;
-        if let Some(name) = subprotocol.filter(|name| !http::is_token(name.as_bytes())) {
-            return Err(SocketsError::Header(name.to_owned()));
-        }
-        let protocol = subprotocol.map(str::to_owned);
-        self.give(Order::Accept { conn, protocol, headers });
-        Ok(())
+        let (protocol, headers) = (subprotocol.map(str::to_owned), owned(headers));
+        self.check(Order::Accept { conn, protocol, headers })
     }
 
     /// Refuses a conn that has [asked](crate::SocketEvent::Asked) or is
     /// [joining](crate::SocketEvent::Joining), with a status of 400 to 599 and
     /// a text for the developer of the page.
     pub fn refuse(&self, conn: ConnId, status: u16, text: &str) -> Result<(), SocketsError> {
-        if !(400..600).contains(&status) {
-            return Err(SocketsError::Status(status));
-        }
-        self.give(Order::Refuse { conn, status, text: text.to_owned() });
-        Ok(())
+        self.check(Order::Refuse { conn, status, text: text.to_owned() })
     }
 
     /// Lets a conn of the relay in that is [joining](crate::SocketEvent::Joining): it hears and
@@ -249,14 +216,7 @@ impl Sender {
     ///
     /// [`SocketsError::Channels`] for an empty name, over 4,096 names, or over 128 KiB of them.
     pub fn grant(&self, conn: ConnId, channels: Channels) -> Result<(), SocketsError> {
-        let (bytes, count) = channels.size();
-        let Channels { hears, hears_live, publishes } = &channels;
-        let is_empty = [hears, hears_live, publishes].into_iter().flatten().any(String::is_empty);
-        if is_empty || bytes > MAX_NAMES || count > MAX_CHANNELS {
-            return Err(SocketsError::Channels);
-        }
-        self.give(Order::Grant { conn, channels: Box::new(channels) });
-        Ok(())
+        self.check(Order::Grant { conn, channels: Box::new(channels) })
     }
 
     /// Answers a [request](crate::SocketEvent::Request), with a status of 200 to 599, headers and a
@@ -275,12 +235,7 @@ impl Sender {
         headers: &[(&str, &str)],
         body: impl Into<Vec<u8>>,
     ) -> Result<(), SocketsError> {
-        if !(200..600).contains(&status) {
-            return Err(SocketsError::Answer(status));
-        }
-        let headers = checked_headers(headers, |name| OF_CONNECTIONS.contains(&name))?;
-        self.give(Order::Respond { id, status, headers, body: body.into() });
-        Ok(())
+        self.check(Order::Respond { id, status, headers: owned(headers), body: body.into() })
     }
 
     /// Asks for the end: conns are told 1001 and close, and the loop ends when all have, or when
@@ -308,6 +263,12 @@ impl Sender {
         }
     }
 
+    /// Gives an order that may be wrong.
+    fn check(&self, order: Order) -> Result<(), SocketsError> {
+        self.give(order.checked()?);
+        Ok(())
+    }
+
     fn give(&self, order: Order) {
         let may_wait = self.receives && self.inbox.in_hand.load(Ordering::SeqCst);
         if self.orders.give(order, may_wait) {
@@ -329,26 +290,21 @@ fn frame_of(message: &Message) -> Frame {
     }
 }
 
-/// Header lines that can be said; of some names, in small letters, the server says them itself.
-fn checked_headers(
-    headers: &[(&str, &str)],
-    is_own: impl Fn(&str) -> bool,
-) -> Result<Vec<(String, String)>, SocketsError> {
-    let checked = |(name, value): &(&str, &str)| {
-        let is_text = !value.bytes().any(|byte| byte.is_ascii_control());
-        let is_sound = http::is_token(name.as_bytes()) && is_text;
-        match is_sound && !is_own(&name.to_ascii_lowercase()) {
-            true => Ok(((*name).to_owned(), (*value).to_owned())),
-            false => Err(SocketsError::Header((*name).to_owned())),
-        }
-    };
-    headers.iter().map(checked).collect()
+fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn checked_channel(channel: &str) -> Result<String, SocketsError> {
-    match channel.len() {
-        1..=MAX_CHANNEL => Ok(channel.to_owned()),
-        _ => Err(SocketsError::Channel),
+impl From<BadOrder> for SocketsError {
+    fn from(bad: BadOrder) -> Self {
+        match bad {
+            BadOrder::CloseCode(code) => SocketsError::CloseCode(code),
+            BadOrder::Reason => SocketsError::Reason,
+            BadOrder::Channel => SocketsError::Channel,
+            BadOrder::Channels => SocketsError::Channels,
+            BadOrder::Status(status) => SocketsError::Status(status),
+            BadOrder::Answer(status) => SocketsError::Answer(status),
+            BadOrder::Header(name) => SocketsError::Header(name),
+        }
     }
 }
 
@@ -366,23 +322,13 @@ impl fmt::Display for SocketsError {
                      decide about the relay's conns",
             ),
             SocketsError::ShutDown => f.write_str("the loop has ended"),
-            SocketsError::CloseCode(code) => {
-                write!(f, "{code} is no code to close with: use 1000, or one from 3000 to 4999")
-            }
-            SocketsError::Reason => f.write_str("a reason has at most 123 bytes"),
-            SocketsError::Channel => f.write_str("a channel's name has 1 to 512 bytes"),
-            SocketsError::Channels => f.write_str(
-                "a conn has at most 4096 channels, with names of 128 KiB, none of which is empty",
-            ),
-            SocketsError::Status(status) => {
-                write!(f, "{status} refuses nothing: use a status from 400 to 599")
-            }
-            SocketsError::Answer(status) => {
-                write!(f, "{status} answers nothing: use a status from 200 to 599")
-            }
-            SocketsError::Header(name) => {
-                write!(f, "{name:?} is no header that can be said, or is one of the server's own")
-            }
+            SocketsError::CloseCode(code) => BadOrder::CloseCode(*code).fmt(f),
+            SocketsError::Reason => BadOrder::Reason.fmt(f),
+            SocketsError::Channel => BadOrder::Channel.fmt(f),
+            SocketsError::Channels => BadOrder::Channels.fmt(f),
+            SocketsError::Status(status) => BadOrder::Status(*status).fmt(f),
+            SocketsError::Answer(status) => BadOrder::Answer(*status).fmt(f),
+            SocketsError::Header(name) => BadOrder::Header(name.clone()).fmt(f),
         }
     }
 }
