@@ -25,6 +25,7 @@ pub(crate) use local::Local;
 pub(crate) use redis::{Redis, RedisDue};
 
 use crate::link::{LinkId, Now, Target};
+use history::reading::Reading;
 pub use history::{HistoryRule, HistoryRules, HistorySize};
 
 /// What a broker is to be, checked.
@@ -218,6 +219,10 @@ pub enum Ask {
     Stored(u64),
     /// A conn, for the session of who asks.
     Session(LinkId),
+    /// The question of that number, for where a channel's history ends.
+    Place(u64),
+    /// What came into a channel's history since a place, beside the fetch of that number.
+    Missed(u64),
 }
 
 /// One message arriving for one channel.
@@ -303,6 +308,14 @@ impl Broker {
         match self {
             Broker::Local(local) => local.ask(ask, name, now_ms),
             Broker::Redis(redis) => redis.ask(ask, name, now_ms),
+        }
+    }
+
+    /// Asks what is in the history of a channel, which only a Redis may have to be asked. It must
+    /// be up.
+    pub(crate) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
+        if let Broker::Redis(redis) = self {
+            redis.read(ask, channel, reading, now_ms);
         }
     }
 

@@ -8,3 +8,4 @@ pub(crate) mod hub;
 pub(crate) mod overflow;
 pub(crate) mod stored;
 mod subscribers;
+pub(crate) mod trail;

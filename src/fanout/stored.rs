@@ -27,6 +27,8 @@ pub(crate) const HELD_COST: usize = 64;
 pub(crate) struct ChannelState {
     /// Whether the broker has confirmed the subscription.
     pub confirmed: bool,
+    /// Whether it has a history, so that its trail is kept.
+    pub is_trailed: bool,
     /// Counts deliveries, so that who joined before one can be told from who joined after.
     deliveries: u32,
     /// Hashes of the last two messages delivered, the last first; 0 for none. The last may have
@@ -81,6 +83,13 @@ pub(crate) struct Released {
     pub freed: usize,
 }
 
+impl From<Vec<Held>> for Released {
+    /// To go out instead of what was held.
+    fn from(messages: Vec<Held>) -> Released {
+        Released { messages, first: 0, freed: 0 }
+    }
+}
+
 /// The fetches that are not answered yet, by their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
@@ -123,6 +132,13 @@ pub(crate) struct Waiter {
     pub since: u32,
     /// What it has had, if it waits for news only.
     known: Option<[u64; 3]>,
+}
+
+impl Held {
+    /// One that nobody has had, from a channel's history.
+    pub(crate) fn missed(payload: Arc<[u8]>) -> Held {
+        Held { payload, except: None, since: Since { place: 0, at_ms: 0 } }
+    }
 }
 
 impl Waiter {
@@ -202,6 +218,11 @@ impl ChannelState {
     pub(crate) fn fetches_before(&self, deliveries: u32) -> Vec<u64> {
         let fetches = self.hold.iter().flat_map(|hold| &hold.fetches);
         fetches.filter(|(_, since)| is_before(*since, deliveries)).map(|(n, _)| *n).collect()
+    }
+
+    /// Notes that a message of that hash was delivered that had no delivery of its own.
+    pub(crate) fn saw(&mut self, hash: u64) {
+        self.last_delivered = [hash, self.last_delivered[0]];
     }
 
     /// Notes a stored message.
@@ -304,7 +325,7 @@ impl Fetches {
         channel: ChannelId,
         name: Arc<str>,
         state: &mut ChannelState,
-    ) {
+    ) -> u64 {
         let since = state.deliveries;
         let [last, before] = state.last_delivered;
         let known = [last, before, state.last_stored];
@@ -312,6 +333,7 @@ impl Fetches {
         let hold = state.hold.get_or_insert_default();
         hold.shared = number;
         hold.fetches = VecDeque::from([(number, since)]);
+        number
     }
 
     /// Lets these conns wait for the fetch that was just made for everyone, but not for what was
@@ -356,6 +378,11 @@ impl Fetches {
         };
         self.asked = *number;
         Some((*number, fetch.channel, fetch.name.clone()))
+    }
+
+    /// The name of the channel that a fetch is about.
+    pub(crate) fn name_of(&self, number: u64) -> Option<Arc<str>> {
+        self.waiting.get(&number).map(|fetch| fetch.name.clone())
     }
 
     /// The fetch of that number: it is over.

@@ -61,6 +61,7 @@ metrics! {
     counter stored_unreadable_total "Stored messages that could not be read or were too large."
     counter stored_late_total "Times live messages waited no longer for a stored one."
     counter stored_evicted_total "Stored messages given up because of --store-limit."
+    counter missed_total "Messages missed while Redis was away and read from histories."
     counter history_evicted_total "Messages of histories given up because of --history-limit."
     counter broker_errors_total "Commands that the broker answered with an error."
     counter broker_dials_total "Times the broker was dialed."

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::Server;
-use super::table::Party;
+use super::relay::Relay;
+use super::table::{Party, Table};
 use crate::access::control;
 use crate::broker::{Ask, BrokerEvent, Notice, Status};
+use crate::browser::Context;
 use crate::link::LinkId;
 
 /// What is left to do when an event has been handed on.
@@ -118,24 +120,12 @@ impl Server {
         relay.deliver_arrived(table, cx);
         let mut touched = Vec::new();
         match event {
-            BrokerEvent::Answer { ask: Ask::Stored(fetch), payload } => {
-                relay.on_stored(fetch, payload, table, cx);
-            }
-            BrokerEvent::Answer { ask: Ask::Session(link), payload } => {
-                let conn = table.conn(link).into_iter();
-                conn.for_each(|conn| conn.on_session(link, Ok(payload), cx));
-                touched.push(link);
+            BrokerEvent::Answer { ask, payload } => {
+                touched.extend(answered(ask, Ok(payload), relay, table, cx));
             }
             BrokerEvent::NoAnswer { ask, reason } => {
                 self.said.no_answer(ask, &reason, &mut cx.metrics);
-                match ask {
-                    Ask::Stored(fetch) => relay.on_stored(fetch, None, table, cx),
-                    Ask::Session(link) => {
-                        let conn = table.conn(link).into_iter();
-                        conn.for_each(|conn| conn.on_session(link, Err(()), cx));
-                        touched.push(link);
-                    }
-                }
+                touched.extend(answered(ask, Err(()), relay, table, cx));
             }
             BrokerEvent::Settled { conn: link } => {
                 table.conn(link).into_iter().for_each(|conn| conn.settled());
@@ -290,4 +280,26 @@ impl Server {
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
         }
     }
+}
+
+/// An ask is answered, with nothing of use if that is an error: the conn that it is about.
+fn answered(
+    ask: Ask,
+    answer: Result<Option<&[u8]>, ()>,
+    relay: &mut Relay,
+    table: &mut Table,
+    cx: &mut Context,
+) -> Option<LinkId> {
+    let payload = answer.ok().flatten();
+    match ask {
+        Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
+        Ask::Place(number) => relay.on_place(number, payload, cx),
+        Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
+        Ask::Session(link) => {
+            let conn = table.conn(link).into_iter();
+            conn.for_each(|conn| conn.on_session(link, answer, cx));
+            return Some(link);
+        }
+    }
+    None
 }

@@ -54,10 +54,13 @@ impl Relay {
     /// Lets a conn that is open hear one channel more, as [`Relay::subscribe`] does; the channel
     /// if it is new. Nothing when the conn hears it.
     fn hear_also(&mut self, link: LinkId, name: &str) -> Option<Arc<str>> {
-        let Relay { hub, fetches, .. } = self;
+        let Relay { hub, fetches, trails, .. } = self;
         let mut new = None;
         hub.subscribe_also(link.index, name, |Joined { channel, name, state, first }| {
             new = first.then(|| name.clone());
+            if first {
+                state.is_trailed = trails.begin(name);
+            }
             fetches.wait(link, channel, name, state, 0);
             Waits::for_stored(state.confirmed)
         });
@@ -76,6 +79,7 @@ impl Relay {
         let channel = self.hub.find(name.as_bytes())?;
         let (name, state) = self.hub.unsubscribe_from(link.index, channel)?;
         self.held -= state.held_bytes();
+        self.trails.end(&name);
         Some((name, state.confirmed))
     }
 }

@@ -31,6 +31,7 @@ mod hearing;
 mod inspecting;
 mod lines;
 mod memory;
+mod mending;
 mod others;
 mod relay;
 mod routing;
@@ -44,9 +45,10 @@ use std::sync::Arc;
 
 use crate::access::ask::Application;
 use crate::access::control;
-use crate::broker::{Broker, Redis, RedisDue, Status, Uses};
+use crate::broker::{Broker, HistoryRules, Redis, RedisDue, Status, Uses};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
+use crate::fanout::trail::Trails;
 use crate::handler::Handler;
 use crate::link::timers::{self, Wheel};
 use crate::link::{Cause, Input, LinkId, Metrics, Now, Output, Wish};
@@ -117,12 +119,18 @@ impl Server {
         };
         let requests = settings.endpoints.iter().map(|endpoint| endpoint.requests.as_ref());
         let proxy = Proxy::new(&settings.front, requests);
+        // The embedded broker is never away.
+        let rules = match broker {
+            Broker::Local(_) => HistoryRules::default(),
+            Broker::Redis(_) => settings.history.clone(),
+        };
+        let trails = Trails::new(rules, keys.clone());
         let handlers = handlers::handlers(&settings, seed);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         let mut server = Server {
             table: Table::default(),
-            relay: Relay::new(keys, patience_ms),
+            relay: Relay::new(keys, patience_ms, trails),
             cx,
             wheel: Wheel::default(),
             broker,
@@ -185,6 +193,7 @@ impl Server {
         self.follow_the_day();
         self.fire_timers();
         self.relay.release_overdue(&mut self.table, &mut self.cx);
+        self.relay.trails.tick(now_ms);
         for link in self.relay.take_slow() {
             self.after(link);
         }
@@ -282,6 +291,7 @@ impl Server {
         let application = self.application.as_ref().and_then(Application::deadline_ms);
         wake.into_iter()
             .chain(self.relay.deadline_ms())
+            .chain(self.relay.trails.deadline_ms())
             .chain(self.count_ms())
             .chain(self.rare_ms())
             .chain(self.room_ms())

@@ -7,7 +7,7 @@
 //! * a conn stands in line for flushing once, however much is queued for it;
 //! * no outbox grows past its limit once the kernel has refused bytes of it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::hash::RandomState;
 use std::iter;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::fanout::encoded::Run;
 use crate::fanout::fingerprint::Fingerprints;
 use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::stored::{ChannelState, Fetches, Released, Since, Waiter};
+use crate::fanout::trail::Trails;
 use crate::link::{LinkId, Metrics};
 
 /// Messages of more bytes than this are not joined with others, which would copy them.
@@ -41,6 +42,7 @@ pub(super) struct Relay {
     /// found.
     pub owners: Hub<()>,
     pub gaps: Gaps,
+    pub(super) trails: Trails,
     pub(super) fetches: Fetches,
     /// Bytes that are held on all channels.
     pub(super) held: usize,
@@ -52,8 +54,8 @@ pub(super) struct Relay {
     waited: u64,
     arrived: Arrived,
     /// Conns that were handed more than may wait for them.
-    slow: Vec<LinkId>,
-    fingerprints: Fingerprints,
+    pub(super) slow: Vec<LinkId>,
+    pub(super) fingerprints: Fingerprints,
 }
 
 /// Messages for one channel that arrived one right after the other and go out together.
@@ -66,12 +68,13 @@ struct Arrived {
 }
 
 impl Relay {
-    pub(super) fn new(keys: RandomState, patience_ms: u64) -> Self {
+    pub(super) fn new(keys: RandomState, patience_ms: u64, trails: Trails) -> Self {
         Relay {
             fingerprints: Fingerprints::new(&keys),
             hub: Hub::new(keys.clone(), channel::owner_of),
             owners: Hub::new(keys.clone(), |_| None),
             gaps: Gaps::new(keys),
+            trails,
             fetches: Fetches::default(),
             held: 0,
             patience_ms,
@@ -92,10 +95,11 @@ impl Relay {
         (names, live): (Vec<String>, usize),
         mut new: impl FnMut(Arc<str>),
     ) {
-        let Relay { hub, fetches, .. } = self;
+        let Relay { hub, fetches, trails, .. } = self;
         let (mut last_fetch, mut wanted) = (0, names.len() - live);
         let join = |Joined { channel, name, state, first }: Joined<'_, ChannelState>| {
             if first {
+                state.is_trailed = trails.begin(name);
                 new(name.clone());
             }
             if !state.confirmed {
@@ -128,30 +132,6 @@ impl Relay {
         None
     }
 
-    /// The broker has come up and knows nothing: the channels to be subscribed to. Everybody waits
-    /// for what may have been stored meanwhile.
-    pub(super) fn catch_up(&mut self, table: &mut Table) -> Vec<Arc<str>> {
-        self.gaps.begin(&self.hub, table);
-        let forgotten = self.fetches.forgotten();
-        let mut names = Vec::new();
-        for channel in self.in_the_order_of_conns() {
-            let name = self.hub.name(channel).clone();
-            let own = self.hub.hold_all(channel);
-            let state = self.hub.state(channel);
-            state.confirmed = false;
-            self.fetches.catch_up(channel, name.clone(), state);
-            self.fetches.wait_for_news(links_of(own, table), state);
-            names.push(name);
-        }
-        for fetch in forgotten.into_values() {
-            if self.is_current(fetch.channel, &fetch.name) {
-                let state = self.hub.state(fetch.channel);
-                self.fetches.wait_again(fetch, state);
-            }
-        }
-        names
-    }
-
     /// When [`Relay::release_overdue`] has something to do.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
         self.due.first().map(|(since, _)| since.at_ms + self.patience_ms)
@@ -181,23 +161,9 @@ impl Relay {
         self.owners.unsubscribe(link.index, |_, ()| {});
         self.hub.unsubscribe(link.index, |name, state| {
             self.held -= state.held_bytes();
+            self.trails.end(&name);
             forgotten(name, state.confirmed);
         });
-    }
-
-    /// Redis was asked for a channel's messages once more, behind the asks that were made:
-    /// everybody waits for what is stored behind that.
-    pub(super) fn catch_up_with(&mut self, name: &str, table: &mut Table) {
-        let Some(channel) = self.hub.find(name.as_bytes()) else { return };
-        let name = self.hub.name(channel).clone();
-        let own = self.hub.hold_all(channel);
-        let state = self.hub.state(channel);
-        let overtaken = self.fetches.overtaken(state);
-        self.fetches.catch_up(channel, name, state);
-        self.fetches.wait_for_news(links_of(own, table), state);
-        for fetch in overtaken {
-            self.fetches.wait_again(fetch, state);
-        }
     }
 
     /// Hands a message to everyone who hears its channel. Until the broker has confirmed the
@@ -265,6 +231,15 @@ impl Relay {
             .map(|catch_up| (catch_up.since, hash.is_some_and(|hash| catch_up.is_news(hash))));
         let packet = Packet::new(channel, payload, &released);
         self.held -= released.freed;
+        if let Some((since, news)) = everyone.filter(|_| self.hub.state(channel).is_trailed) {
+            let start = released.start(since);
+            self.hand_over((packet, hash), &released, &fetch.waiters, None, table, cx);
+            if !self.hand_over_missed(channel, (payload, news), &released, start, table, cx) {
+                let packet = Packet::new(channel, payload, &released);
+                self.hand_over((packet, hash), &released, &[], everyone, table, cx);
+            }
+            return;
+        }
         self.hand_over((packet, hash), &released, &fetch.waiters, everyone, table, cx);
     }
 
@@ -278,6 +253,9 @@ impl Relay {
             let released = state.release(number, gone.rest, &mut self.fetches);
             cx.metrics.stored_late_total += 1;
             let everyone = gone.everyone.map(|catch_up| (catch_up.since, false));
+            if everyone.is_some() {
+                self.trails.abandon(self.hub.name(channel));
+            }
             let packet = Packet::new(channel, None, &released);
             self.held -= released.freed;
             self.hand_over((packet, None), &released, &gone.waiters, everyone, table, cx);
@@ -325,6 +303,9 @@ impl Relay {
         let Some(channel) = self.hub.find(name) else { return Vec::new() };
         if !std::mem::replace(&mut self.hub.state(channel).confirmed, true) {
             self.gaps.heard(channel, &self.hub, &mut self.slow, table, cx);
+            if self.hub.state(channel).is_trailed {
+                self.trails.confirmed(self.hub.name(channel));
+            }
         }
         let mut links = Vec::new();
         for index in self.hub.take_waiting(channel) {
@@ -389,41 +370,6 @@ impl Relay {
         self.hub.state(channel).confirmed.then_some(channel)
     }
 
-    /// All channels, so that those of each conn are in its own order, as far as conns agree.
-    fn in_the_order_of_conns(&self) -> Vec<ChannelId> {
-        let ids = || self.hub.channels().map(|(channel, _)| channel);
-        let places = ids().last().map_or(0, |last| last as usize + 1);
-        // The channels that come right behind a channel for some conn, and how often it is one.
-        let (mut behind, mut before) = (vec![Vec::new(); places], vec![0u32; places]);
-        for channels in self.hub.channels_of_each() {
-            let mut last = None;
-            for channel in channels {
-                if let Some(last) = last.replace(channel) {
-                    behind[last as usize].push(channel);
-                    before[channel as usize] += 1;
-                }
-            }
-        }
-        let mut free: VecDeque<ChannelId> = ids().filter(|id| before[*id as usize] == 0).collect();
-        let (mut order, mut taken) = (Vec::new(), vec![false; places]);
-        let mut rest = ids();
-        while let Some(channel) =
-            free.pop_front().or_else(|| rest.find(|channel| !taken[*channel as usize]))
-        {
-            if std::mem::replace(&mut taken[channel as usize], true) {
-                continue;
-            }
-            order.push(channel);
-            for next in std::mem::take(&mut behind[channel as usize]) {
-                before[next as usize] -= 1;
-                if before[next as usize] == 0 {
-                    free.push_back(next);
-                }
-            }
-        }
-        order
-    }
-
     fn fan_out(
         &mut self,
         channel: ChannelId,
@@ -437,7 +383,11 @@ impl Relay {
             let hash = self.fingerprints.of(payload);
             let state = self.hub.state(channel);
             state.delivered(hash, &self.fetches);
+            if state.is_trailed {
+                self.trails.delivered(self.hub.name(channel), hash);
+            }
             if holds {
+                let state = self.hub.state(channel);
                 self.waited += 1;
                 let since = Since { place: self.waited, at_ms: cx.now.mono_ms };
                 self.held += state.hold(payload, except, since);
@@ -476,7 +426,7 @@ impl Relay {
     }
 
     /// Whether the channel that was asked about is still the one of that id.
-    fn is_current(&self, channel: ChannelId, name: &Arc<str>) -> bool {
+    pub(super) fn is_current(&self, channel: ChannelId, name: &Arc<str>) -> bool {
         self.hub.contains(channel) && Arc::ptr_eq(self.hub.name(channel), name)
     }
 }
@@ -488,9 +438,4 @@ impl Arrived {
             && payload.len() <= JOINED_MESSAGE
             && self.bytes.len() + payload.len() <= JOINED_BYTES
     }
-}
-
-/// The links of the conns with these indices.
-fn links_of(conns: Vec<u32>, table: &mut Table) -> Vec<LinkId> {
-    conns.into_iter().filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
 }

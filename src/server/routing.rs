@@ -210,7 +210,11 @@ impl Server {
             && self.broker.has_room()
             && let Some((fetch, name)) = self.relay.next_to_ask()
         {
+            self.ask_for_missed(fetch, &name);
             self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
+        }
+        if self.relay.trails.has_to_ask() {
+            self.ask_for_places();
         }
     }
 

@@ -16,6 +16,7 @@ pub(super) struct Said {
     replica: SaidOnce,
     unstored: SaidOnce,
     unrecorded: SaidOnce,
+    unread: SaidOnce,
     unheard: SaidOnce,
     dropped: SaidOnce,
     refused: SaidOnce,
@@ -149,6 +150,15 @@ impl Said {
                 if self.stored.first() {
                     tracing::warn!(
                         "a stored message is not sent: {reason} (said once; then counted)"
+                    );
+                }
+            }
+            Ask::Place(_) | Ask::Missed(_) => {
+                metrics.broker_errors_total += 1;
+                if self.unread.first() {
+                    tracing::warn!(
+                        "the history of a channel cannot be read, so that what Redis has while it \
+                         is away stays away: {reason} (said once; then counted)"
                     );
                 }
             }

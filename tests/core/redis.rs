@@ -5,6 +5,7 @@ mod conditions;
 mod gaps;
 mod kinds;
 mod link;
+mod mending;
 mod recording;
 
 use crate::world::*;

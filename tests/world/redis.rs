@@ -4,11 +4,13 @@
 //! client. What it does not know it answers with an error, as Redis does.
 
 mod client;
+mod history;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 pub use client::parse_command;
 use client::{Client, bulk, number};
+pub use history::Histories;
 
 /// What dialing it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +95,7 @@ pub struct FakeRedis {
     /// The same as the knob, for names that are drawn.
     denied_names: Vec<(&'static str, String)>,
     store: BTreeMap<(u32, Vec<u8>), Stored>,
-    /// The messages of histories, by the channels.
-    histories: BTreeMap<Vec<u8>, VecDeque<Vec<u8>>>,
+    pub histories: Histories,
     client: Option<Client>,
     /// What has arrived since it was last taken.
     arrived: Vec<Arrival>,
@@ -140,7 +141,7 @@ impl FakeRedis {
             sessions: None,
             denied_names: Vec::new(),
             store: BTreeMap::new(),
-            histories: BTreeMap::new(),
+            histories: Histories::default(),
             client: None,
             allowance: 0,
             begun: (0, Vec::new()),
@@ -180,12 +181,6 @@ impl FakeRedis {
     /// What is stored for a channel, in the database of that number.
     pub fn stored(&self, db: u32, channel: &str, now_ms: u64) -> Option<&[u8]> {
         self.read(db, channel.as_bytes(), now_ms)
-    }
-
-    /// The messages in the history of a channel, the oldest first.
-    pub fn history(&self, channel: &str) -> Vec<String> {
-        let messages = self.histories.get(channel.as_bytes()).into_iter().flatten();
-        messages.map(|message| String::from_utf8_lossy(message).into_owned()).collect()
     }
 
     /// What its client is subscribed to.
@@ -333,7 +328,7 @@ impl FakeRedis {
         if name == "PUBLISH" {
             return self.publish_own(&command[1], &command[2], 0);
         }
-        if name == "EVAL" {
+        if name == "EVAL" && command.len() == 8 {
             let most = number(&command[6]) as usize;
             return self.publish_own(&command[4], &command[5], most);
         }
@@ -347,15 +342,11 @@ impl FakeRedis {
     /// Its client publishes, and has the message in a history of at most so many.
     fn publish_own(&mut self, channel: &[u8], payload: &[u8], most: usize) {
         self.published.push((channel.to_vec(), payload.to_vec()));
-        let mut unkept = None;
-        if most > 0 {
-            let history = self.histories.entry(channel.to_vec()).or_default();
-            let readonly = "READONLY You can't write against a read only replica.";
-            unkept = self.unkept.or((self.role == "replica").then_some(readonly));
-            if unkept.is_none() {
-                history.push_back(payload.to_vec());
-            }
-            history.drain(..history.len().saturating_sub(most));
+        let readonly = "READONLY You can't write against a read only replica.";
+        let unkept = self.unkept.or((self.role == "replica").then_some(readonly));
+        let unkept = unkept.filter(|_| most > 0);
+        if most > 0 && unkept.is_none() {
+            self.histories.keep(channel, payload, most);
         }
         let client = self.client.as_mut().expect("it has a client");
         let number = client.publishes;
@@ -439,6 +430,7 @@ impl FakeRedis {
                 (b"+OK\r\n".to_vec(), None)
             }
             "PING" => (b"+PONG\r\n".to_vec(), None),
+            "EVAL" => (bulk(&self.histories.read(&command[3..])), None),
             "ROLE" => {
                 let role = self.role.replace("replica", "slave");
                 (format!("*3\r\n+{role}\r\n:0\r\n*0\r\n").into_bytes(), None)

@@ -10,6 +10,7 @@
 
 mod kept;
 mod offset;
+pub(crate) mod reading;
 pub(crate) mod script;
 
 pub(crate) use kept::Histories;

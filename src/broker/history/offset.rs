@@ -64,7 +64,12 @@ impl Offset {
         Offset::parse(text, bound)
     }
 
-    /// Reads what [`Offset`] prints, or the milliseconds alone.
+    /// Reads what it prints.
+    pub(crate) fn parse_id(text: &str) -> Option<Offset> {
+        text.contains('-').then(|| Offset::parse(text.as_bytes(), Bound::First))?
+    }
+
+    /// Reads what it prints, or the milliseconds alone.
     fn parse(text: &[u8], bound: Bound) -> Option<Offset> {
         let number = |text: &str| {
             text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok())?

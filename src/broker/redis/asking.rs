@@ -2,7 +2,28 @@
 
 use super::errors::is_unknown;
 use super::session::{Awaited, Get, Session};
+use crate::broker::history::reading::Reading;
 use crate::broker::{Ask, BrokerEvent};
+
+/// What an answer about a history has besides the entries.
+pub(super) const READ_HEAD: usize = 128;
+
+/// What is to be asked for.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// The value of that name.
+    Value(Ask, Box<str>),
+    /// What is in the history of that channel.
+    History(Ask, Box<str>, Reading),
+}
+
+impl Wanted {
+    pub(super) fn ask(&self) -> Ask {
+        match self {
+            Wanted::Value(ask, _) | Wanted::History(ask, ..) => *ask,
+        }
+    }
+}
 
 impl Session {
     /// Publishes what is to come back, and is stored nowhere.
@@ -18,7 +39,13 @@ impl Session {
 
     /// Makes an ask as soon as there is room for it.
     pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
-        self.asks.push_back((ask, name.into()));
+        self.asks.push_back(Wanted::Value(ask, name.into()));
+        self.make_asks(now_ms);
+    }
+
+    /// The same of what is in the history of a channel.
+    pub(super) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
+        self.asks.push_back(Wanted::History(ask, channel.into(), reading));
         self.make_asks(now_ms);
     }
 
@@ -30,8 +57,21 @@ impl Session {
             if again && !self.window.is_empty() && !self.plain_is_under_way() {
                 return;
             }
-            let next = if again { self.again.pop_front() } else { self.asks.pop_front() };
-            let Some((ask, name)) = next else { return };
+            let next = match again {
+                true => self.again.pop_front().map(|(ask, name)| Wanted::Value(ask, name)),
+                false => self.asks.pop_front(),
+            };
+            let (ask, name) = match next {
+                None => return,
+                Some(Wanted::Value(ask, name)) => (ask, name),
+                Some(Wanted::History(ask, channel, reading)) => {
+                    let limit = self.largest(ask);
+                    self.awaits(Awaited::Read(ask), now_ms);
+                    reading.command(&mut self.out, &channel, limit);
+                    self.window.asked();
+                    continue;
+                }
+            };
             let ranged = !again && !self.plain;
             let last = self.largest(ask).to_string();
             let ranged_get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
@@ -48,7 +88,19 @@ impl Session {
         match ask {
             Ask::Stored(_) => self.uses.max_message,
             Ask::Session(_) => self.uses.max_session,
+            Ask::Place(_) | Ask::Missed(_) => self.uses.max_message.max(self.uses.max_session),
         }
+    }
+
+    /// What is in a history.
+    pub(super) fn on_read<'a>(&mut self, ask: Ask, text: &'a [u8]) -> BrokerEvent<'a> {
+        self.window.answered(text.len());
+        BrokerEvent::Answer { ask, payload: Some(text) }
+    }
+
+    pub(super) fn on_unread<'a>(&mut self, ask: Ask, reason: String) -> BrokerEvent<'a> {
+        self.window.answered(0);
+        BrokerEvent::NoAnswer { ask, reason }
     }
 
     /// Whether the asks under way are made by GET.
@@ -73,7 +125,9 @@ impl Session {
     pub(super) fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
         self.window.answered(self.largest(ask));
         let reason = match ask {
-            Ask::Stored(_) => "the value is larger than a message may be".to_string(),
+            Ask::Stored(_) | Ask::Place(_) | Ask::Missed(_) => {
+                "the value is larger than a message may be".to_string()
+            }
             Ask::Session(_) => "it is larger than --max-session-size".to_string(),
         };
         BrokerEvent::NoAnswer { ask, reason }

@@ -22,9 +22,11 @@ mod window;
 
 use std::sync::Arc;
 
+use super::history::reading::Reading;
 use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, RedisSettings, Status, Uses};
 use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
+use asking::READ_HEAD;
 use errors::Ill;
 use health::Health;
 use later::{Later, Publication};
@@ -325,6 +327,10 @@ impl Redis {
         self.session.ask(ask, name, now_ms);
     }
 
+    pub(super) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
+        self.session.read(ask, channel, reading, now_ms);
+    }
+
     /// Whether there is something to say that nothing more need arrive for.
     pub(super) fn has_more(&self) -> bool {
         self.health.has_more()
@@ -450,7 +456,8 @@ fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
 }
 
 fn new_decoder(uses: Uses) -> Decoder {
-    Decoder::with_limits(uses.max_session.max(uses.max_message), uses.max_message)
+    let largest = uses.max_session.max(uses.max_message).saturating_add(READ_HEAD);
+    Decoder::with_limits(largest, uses.max_message)
 }
 
 #[cfg(test)]

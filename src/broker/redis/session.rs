@@ -13,6 +13,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use super::Lost;
+use super::asking::{READ_HEAD, Wanted};
 use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
@@ -45,7 +46,7 @@ pub(super) struct Session {
     /// Asks under way.
     pub(super) window: Window,
     /// Asks that wait until they may be made, and those that are to be made by GET.
-    pub(super) asks: VecDeque<(Ask, Box<str>)>,
+    pub(super) asks: VecDeque<Wanted>,
     pub(super) again: VecDeque<(Ask, Box<str>)>,
     /// GETRANGE is not to be had.
     pub(super) plain: bool,
@@ -72,6 +73,8 @@ pub(super) enum Awaited {
     Record,
     Set,
     Get(Get),
+    /// What is in a history.
+    Read(Ask),
     Ping,
     Canary,
 }
@@ -121,7 +124,7 @@ impl Session {
             oldest: 0,
             own: VecDeque::new(),
             settling: VecDeque::new(),
-            window: Window::new(window, largest.saturating_add(1)),
+            window: Window::new(window, largest.saturating_add(READ_HEAD)),
             asks: VecDeque::new(),
             again: VecDeque::new(),
             plain: false,
@@ -213,6 +216,8 @@ impl Session {
             (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
             (Awaited::Get(get), Reply::Null) => self.on_value(get, None),
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
+            (Awaited::Read(ask), Reply::Bulk(text)) => self.on_read(ask, text),
+            (Awaited::Read(ask), _) => self.on_unread(ask, "it answers something else".into()),
             (Awaited::Publish | Awaited::Record | Awaited::Canary, Reply::Integer(_))
             | (Awaited::Set, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
@@ -228,7 +233,7 @@ impl Session {
     /// What a good reply to the oldest command shows not to be so, or to be so no more.
     pub(super) fn cured(&self) -> &'static [Ill] {
         match self.awaited.front() {
-            Some(Awaited::Get(_)) => &[Ill::All, Ill::Keys],
+            Some(Awaited::Get(_) | Awaited::Read(_)) => &[Ill::All, Ill::Keys],
             Some(Awaited::Set) => &[Ill::All, Ill::Keys, Ill::Storing],
             Some(Awaited::Publish) => &[Ill::All, Ill::Publishing],
             Some(Awaited::Record) => &[Ill::All, Ill::Publishing, Ill::Recording],
@@ -286,7 +291,12 @@ impl Session {
                 self.awaited.push_front(Awaited::Get(get));
                 BrokerEvent::Ill { reason }
             }
+            Awaited::Read(ask) if ill.is_some() => {
+                self.awaited.push_front(Awaited::Read(ask));
+                BrokerEvent::Ill { reason }
+            }
             Awaited::Get(get) => self.on_get_refused(get, reason),
+            Awaited::Read(ask) => self.on_unread(ask, reason),
             Awaited::Record if let Some(reason) = reason.strip_prefix(UNKEPT) => {
                 BrokerEvent::Notice(Notice::Unrecorded { reason: reason.to_string() })
             }
@@ -364,9 +374,14 @@ impl Session {
     pub(super) fn lost(self) -> (Lost, Vec<Publication<'static>>) {
         let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent)).collect();
         let owed = self.window.owed();
-        let ask = |awaited| if let Awaited::Get(get) = awaited { Some(get.ask) } else { None };
+        let ask = |awaited| match awaited {
+            Awaited::Get(get) => Some(get.ask),
+            Awaited::Read(ask) => Some(ask),
+            _ => None,
+        };
         let made = self.awaited.into_iter().filter_map(ask);
-        let waiting = self.again.into_iter().chain(self.asks).map(|(ask, _)| ask);
+        let again = self.again.into_iter().map(|(ask, _)| ask);
+        let waiting = again.chain(self.asks.iter().map(Wanted::ask));
         let lost = Lost {
             asks: made.chain(waiting).collect(),
             settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),

@@ -1,0 +1,79 @@
+//! The histories of channels in a Redis: streams of messages.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{FakeRedis, number};
+
+/// The histories, by the names of their streams. Its clock is a number of its own, which grows with
+/// each message.
+#[derive(Debug, Default)]
+pub struct Histories {
+    streams: BTreeMap<Vec<u8>, VecDeque<(u64, Vec<u8>)>>,
+    /// The time.
+    pub ms: u64,
+}
+
+impl Histories {
+    /// Adds a message to the history of a channel, which has at most so many.
+    pub fn keep(&mut self, channel: &[u8], payload: &[u8], most: usize) {
+        let name = [b"wsloop:history:{", channel, b"}"].concat();
+        let stream = self.streams.entry(name).or_default();
+        self.ms += 1;
+        stream.push_back((self.ms, payload.to_vec()));
+        stream.drain(..stream.len().saturating_sub(most));
+    }
+
+    /// Forgets all of them.
+    pub fn forget(&mut self) {
+        self.streams.clear();
+    }
+
+    /// What the script answers that reads: the name of the stream, and what it is called with.
+    pub fn read(&mut self, words: &[Vec<u8>]) -> Vec<u8> {
+        let [stream, kind, place, start, most, ms, limit] = words else { panic!("{words:?}") };
+        self.ms += 1;
+        let empty = VecDeque::new();
+        let entries = self.streams.get(stream).unwrap_or(&empty);
+        let end = match entries.back() {
+            Some((id, _)) => format!("E {id}-0"),
+            None => format!("T {}", self.ms),
+        };
+        let id = |text: &[u8]| {
+            let text = std::str::from_utf8(text).expect("a text");
+            let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
+            (ms.parse::<u64>().expect("a number"), seq.parse::<u64>().expect("a number"))
+        };
+        let is_whole = match kind.as_slice() {
+            b"E" => entries.iter().any(|(known, _)| (*known, 0) == id(place)),
+            b"T" => self.ms - id(place).0 < number(ms) && entries.len() < number(most) as usize,
+            _ => return format!("G {end}\n").into_bytes(),
+        };
+        let mut text = format!("W {end}\n").into_bytes();
+        let mut bytes = 0;
+        for (known, payload) in entries.iter().filter(|(known, _)| (*known, 0) >= id(start)) {
+            bytes += payload.len() as u64 + 64;
+            text.extend(format!("{known}-0 {}\n", payload.len()).into_bytes());
+            text.extend(payload);
+        }
+        match is_whole && bytes <= number(limit) {
+            true => text,
+            false => format!("G {end}\n").into_bytes(),
+        }
+    }
+}
+
+impl FakeRedis {
+    /// Somebody else publishes a message and keeps it in the history of the channel, which has at
+    /// most so many.
+    pub fn publish_kept(&mut self, channel: &str, payload: impl AsRef<[u8]>, most: usize) {
+        self.histories.keep(channel.as_bytes(), payload.as_ref(), most);
+        self.publish(channel, payload, 0, 0);
+    }
+
+    /// The messages in the history of a channel, the oldest first.
+    pub fn history(&self, channel: &str) -> Vec<String> {
+        let name = format!("wsloop:history:{{{channel}}}");
+        let messages = self.histories.streams.get(name.as_bytes()).into_iter().flatten();
+        messages.map(|(_, message)| String::from_utf8_lossy(message).into_owned()).collect()
+    }
+}
