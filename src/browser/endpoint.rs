@@ -74,12 +74,6 @@ pub(super) fn of<'s>(
     goes_before.then_some((at, endpoint))
 }
 
-/// The endpoint whose application is to answer a plain request for that path.
-pub(super) fn requested(path: &str, is_facility: bool, settings: &Settings) -> Option<usize> {
-    let (at, endpoint) = of(path, is_facility, settings)?;
-    endpoint.requests.is_some().then_some(at)
-}
-
 /// Names one conn of an endpoint. When the conn has gone the name means nothing, and does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId(pub(crate) LinkId);

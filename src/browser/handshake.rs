@@ -205,13 +205,15 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
     let special = special(head.path, facility.is_some(), settings, wants_upgrade);
-    let requested = match special {
+    let plain = match special {
         None if settings.endpoints.is_empty() => None,
         None if is_own(head.path, settings) || wants_upgrade() => None,
-        None => endpoint::requested(head.path, facility.is_some(), settings),
+        None => endpoint::of(head.path, facility.is_some(), settings),
         Some(_) => None,
     };
-    let facility = facility.filter(|_| special.is_none() && requested.is_none());
+    let requested = plain.filter(|(_, of)| of.requests.is_some()).map(|(at, _)| at);
+    let is_endpoint = plain.is_some();
+    let facility = facility.filter(|_| special.is_none() && !is_endpoint);
     let is_plain = facility.is_none() && special.is_none() && !wants_upgrade();
     if let Some(text) = host::misdirected(head, !is_plain, cx) {
         let refusal = refuse(421, &[], text, None, &cx.settings);
@@ -233,6 +235,10 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
             Some(Way::Hidden) => {
                 let text = "Nothing is served here.".to_owned();
                 let refusal = refuse(404, &[], text, None, settings);
+                return Examined::Decided(Decision::Refuse(refusal));
+            }
+            None if is_endpoint => {
+                let refusal = not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings);
                 return Examined::Decided(Decision::Refuse(refusal));
             }
             None => {}

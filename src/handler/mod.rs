@@ -270,7 +270,10 @@ impl Handler {
                 self.credit = self.credit.map(|credit| most.min(credit + i64::from(bytes)));
                 return HandlerStep::More;
             }
-            Ok(said) => words::order(said).checked().map_err(|bad| bad.to_string()),
+            Ok(said) => match words::order(said) {
+                Some(order) => order.checked().map_err(|bad| bad.to_string()),
+                None => return HandlerStep::More,
+            },
             Err(wrong) => Err(wrong.to_string()),
         };
         match order {

@@ -34,10 +34,10 @@ pub(super) fn closed(event: &SocketEvent) -> Option<u64> {
     conn_of(event).filter(|_| matches!(event, SocketEvent::Closed { .. }))
 }
 
-/// What an application wants.
-pub(super) fn order(said: HandlerSaid<'_>) -> Order {
+/// What an application wants of a conn or of the broker. Credit is no order, but the link's.
+pub(super) fn order(said: HandlerSaid<'_>) -> Option<Order> {
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    match said {
+    Some(match said {
         HandlerSaid::Text(name, text) => {
             let frame = frame::encode(Opcode::Text, text.as_bytes());
             Order::Send { conn: conn(name), frame }
@@ -75,9 +75,8 @@ pub(super) fn order(said: HandlerSaid<'_>) -> Order {
         }
         HandlerSaid::Pause(name) => Order::Pause { conn: conn(name), pauses: true },
         HandlerSaid::Resume(name) => Order::Pause { conn: conn(name), pauses: false },
-        // Credit is no order: it is the link's, and its owner has taken it.
-        HandlerSaid::Credit(_) => Order::Received { endpoint: usize::MAX, events: 0, bytes: 0 },
-    }
+        HandlerSaid::Credit(_) => return None,
+    })
 }
 
 /// Puts the frame of an event of that conn behind `into`.

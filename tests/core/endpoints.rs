@@ -190,8 +190,12 @@ fn each_path_has_its_endpoint_and_the_relay_the_rest_below_its_own() {
     world.say(id, "relayed");
     assert_eq!(world.texts(id), ["relayed"]);
     assert!((0..4).all(|endpoint| world.events(endpoint).is_empty()), "none is told");
-    let id = world.ask(&request("GET", "/chat/a", &["Host: example.com"]));
-    assert_eq!(world.status(id), Some(404), "plain HTTP is no WebSocket");
+    for target in ["/chat/a", "/ws/own/a", "/elsewhere"] {
+        let id = world.ask(&request("GET", target, &["Host: example.com"]));
+        assert_eq!(world.status(id), Some(426), "plain HTTP is no WebSocket: {target}");
+        let text = world.response(id).text();
+        assert!(text.contains("speaks WebSocket") && !text.contains("granted"), "{text}");
+    }
 }
 
 #[test]

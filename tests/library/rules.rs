@@ -107,7 +107,7 @@ fn what_is_no_handshake_is_refused_with_what_is_wrong_and_nobody_is_told() {
         ("Sec-WebSocket-Version: 13\r\n", "", 426),
         (key, "", 400),
         (key, "Sec-WebSocket-Key: x\r\n", 400),
-        ("Upgrade: websocket\r\n", "", 404),
+        ("Upgrade: websocket\r\n", "", 426),
     ] {
         let bad = good.replacen(from, to, 1);
         assert_ne!(bad, good, "{from}");

@@ -235,7 +235,7 @@ fn pages_and_the_relay_and_other_endpoints_keep_their_paths() {
     let metrics_path = Some("/metrics".to_owned());
     let mut stage = Stage::new(Settings { endpoints, pages, metrics_path, ..Settings::base() });
     for (target, status) in
-        [("/page", 200), ("/metrics", 200), ("/ws/room?subscribe-broadcast", 426), ("/quiet/", 404)]
+        [("/page", 200), ("/metrics", 200), ("/ws/room?subscribe-broadcast", 426), ("/quiet/", 426)]
     {
         let browser = stage.asks(get(target, ""));
         let heard = stage.take(browser);
