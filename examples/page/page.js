@@ -1,10 +1,9 @@
 // Opens a WebSocket where the page comes from, sends what is typed, and shows what arrives.
 const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
-const query = location.search || '?name=somebody';
-const socket = new WebSocket(`${scheme}//${location.host}/foobar${query}`, ['echo', 'foo', 'bar']);
+const socket = new WebSocket(`${scheme}//${location.host}/foobar`);
 const log = (text) => document.getElementById('log').append(text, '\n');
 
-socket.addEventListener('open', () => log(`open, speaking ${socket.protocol || 'nothing special'}`));
+socket.addEventListener('open', () => log('open'));
 socket.addEventListener('message', (event) => log(event.data));
 socket.addEventListener('close', (event) => log(`closed: ${event.code} ${event.reason}`));
 document.getElementById('form').addEventListener('submit', (event) => {

@@ -1,6 +1,7 @@
 //! The examples, each with a client that has no page.
 #![allow(dead_code, reason = "an example's main is for the command line")]
 
+use super::support::browser::browse_at;
 use super::*;
 
 #[path = "../../examples/echo.rs"]
@@ -96,6 +97,22 @@ fn echo_page() {
     let elsewhere = served.ask("/foobar", "Origin: http://elsewhere.example\r\n");
     assert_eq!(elsewhere.expect_err("another site's page").status, 403);
     served.end(client);
+}
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn echo_page_in_a_browser() {
+    let served = Served::by(echo_page::bind(anywhere()).expect("a port"), echo_page::serve);
+    browse_at("echo_page.test.mjs", &format!("http://{}", served.address), &[]);
+    served.end(());
+}
+
+#[test]
+#[ignore = "needs chromium and node"]
+fn game_in_a_browser() {
+    let served = Served::by(game::bind(anywhere()).expect("a port"), game::serve);
+    browse_at("game.test.mjs", &format!("http://{}", served.address), &[]);
+    served.end(());
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! - Addresses and folders are each test's own, so that all tests run at the same time.
 #![allow(dead_code, reason = "every test program uses another part of this")]
 
+pub mod browser;
 pub mod client;
 pub mod redis;
 pub mod scenarios;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rustls::version::{TLS12, TLS13};
 
 use super::{NAMES, Site};
-use crate::browser::browse_at;
 use crate::deploy::configuration;
+use crate::support::browser::browse_at;
 use crate::support::client::{Response, tcp};
 use crate::support::tls::{Authority, Files, connect, open};
 use crate::support::{Folder, Process, Wsloop, eventually, free_port};
