@@ -47,14 +47,22 @@ fn clients_is_followed() {
     if !place::is_inside("book::clients_is_followed", page) {
         return;
     }
-    let mut reader = Reader::of(page);
+    // Part of a page; `clients/js/test` and `tests/browser` run its like.
+    let mut reader = Reader::of(page).skip(&["const loop = new WSLoop('/ws/');"]);
     let url = reader.go_on().expect("an address");
     let mut browsers = Browsers::start();
     browsers.ask(&["somebody", "open", &url]);
     browsers.ask(&["somebody", "sees", "open"]);
-    assert_eq!(reader.go_on(), None);
+    let url = reader.go_on().expect("another address");
     browsers.ask(&["somebody", "sees", "hello, page"]);
     browsers.expect_no_problems("somebody");
+    browsers.ask(&["another", "open", &url]);
+    browsers.ask(&["another", "sees", "news is open"]);
+    browsers.ask(&["another", "sees", "weather is open"]);
+    assert_eq!(reader.go_on(), None);
+    browsers.ask(&["another", "sees", "news: one socket"]);
+    browsers.ask(&["another", "sees", "weather: two topics"]);
+    browsers.expect_no_problems("another");
 }
 
 #[test]
