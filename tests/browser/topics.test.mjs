@@ -154,6 +154,7 @@ for (const launch of [chromium, firefox]) {
       await publish(`broadcast:${facility}`, numbers(2, 20));
       await expectTold(facility, numbers(1, 20));
       const seconds = (performance.now() - began) / 1000;
+      // On a machine that has more to do, timers are late.
       assert.ok(seconds > 5 && seconds < 25, `it took ${seconds} s`);
       assert.equal(site.asked, 2);
     });
