@@ -1,5 +1,5 @@
-//! Programs of the book that have to be compiled: each is built as it stands there, and its effect is
-//! looked at.
+//! Programs of the book that have to be compiled: each is built as it stands there, and what it
+//! does to the history is looked at.
 
 use std::fs;
 use std::path::{Path, PathBuf};
