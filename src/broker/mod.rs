@@ -225,6 +225,28 @@ pub enum Ask {
     Missed(u64),
 }
 
+/// Who is to be told what becomes of a publish. The broker gives it back, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The conn that publishes.
+    pub conn: LinkId,
+    /// Which of its publishes that is.
+    pub number: u64,
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The broker has taken it.
+    Accepted,
+    /// The broker does not let us publish there.
+    Denied,
+    /// The broker could not: it is full, or a replica that must not, or in no state to.
+    Failed,
+    /// The link was lost before the broker answered, or did not come back in time.
+    Dropped,
+}
+
 /// One message arriving for one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
