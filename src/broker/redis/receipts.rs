@@ -1,8 +1,8 @@
 //! L1: what becomes of publishes about which somebody wants to know.
 //!
 //! Its rule: each receipt is given back once, whatever happens to the link: with the answer of the
-//! server, or as dropped when the answer cannot come any more. What no byte was sent of is published
-//! on the next link, and keeps its receipt.
+//! server, or as dropped when that cannot come any more. What no byte was sent of is published on
+//! the next link, and keeps its receipt.
 
 use super::later::Publication;
 use super::session::{Awaited, Session};
