@@ -147,6 +147,13 @@ pub enum BrokerEvent<'a> {
         /// The conn.
         conn: LinkId,
     },
+    /// It is known what became of a publish that was to be told of.
+    Published {
+        /// Whose it was.
+        receipt: Receipt,
+        /// What became of it.
+        outcome: PublishOutcome,
+    },
     /// A message was larger than allowed and has been skipped; [`Broker::skipped_channel`] tells of
     /// which channel.
     Skipped,
@@ -349,20 +356,23 @@ impl Broker {
         }
     }
 
-    /// Publishes a message and stores it; `except` shall not have it back.
+    /// Publishes a message and stores it; `except` shall not have it back, and what becomes of it
+    /// is said for the receipt, unless this fails.
     pub fn publish(
         &mut self,
         channel: &str,
         payload: &[u8],
         except: Option<LinkId>,
+        receipt: Option<Receipt>,
         now: Now,
     ) -> Result<(), PublishError> {
         match self {
             Broker::Local(local) => {
                 local.publish(channel, payload, except, now);
+                receipt.into_iter().for_each(|receipt| local.accepted(receipt));
                 Ok(())
             }
-            Broker::Redis(redis) => redis.publish(channel, payload, except, now.mono_ms),
+            Broker::Redis(redis) => redis.publish(channel, payload, (except, receipt), now.mono_ms),
         }
     }
 

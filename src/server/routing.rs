@@ -262,7 +262,7 @@ impl Server {
         let (mut published, mut failed) = (0, None);
         for publication in conn.publications() {
             let except = publication.withhold.then_some(link);
-            match self.broker.publish(&publication.channel, data, except, self.cx.now) {
+            match self.broker.publish(&publication.channel, data, except, None, self.cx.now) {
                 Ok(()) => published += 1,
                 Err(error) => failed = Some(error),
             }
