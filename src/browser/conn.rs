@@ -22,7 +22,6 @@ use super::topics::Publications;
 use crate::access::crowds::Network;
 use crate::access::proxies::{Transport, Via};
 use crate::access::sources::Lookup;
-use crate::broker::PublishOutcome;
 use crate::fanout::encoded::Form;
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
@@ -456,16 +455,6 @@ impl Conn {
             Life::Asking(asking) => asking.asked,
             _ => None,
         }
-    }
-
-    /// It is known what became of its publish of that number.
-    pub(crate) fn on_published(
-        &mut self,
-        _link: LinkId,
-        _number: u64,
-        _outcome: PublishOutcome,
-        _cx: &mut Context,
-    ) {
     }
 
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.

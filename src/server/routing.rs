@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Server;
 use super::table::Party;
 use crate::access::ask::Errand;
-use crate::broker::{Ask, PublishOutcome, Status};
+use crate::broker::{Ask, PublishOutcome, Receipt, Status};
 use crate::browser::topics::Publishing;
 use crate::browser::{Effect, Hear, Kept, Left, Said, Source};
 use crate::fanout::hub::Waits;
@@ -292,19 +292,18 @@ impl Server {
         let Some(Publishing { command, channels, payload_at }) = conn.take_publishing() else {
             return;
         };
+        let receipt = Some(Receipt { conn: link, number: command });
         for channel in channels {
-            let published = self.broker.publish(&channel, &data[payload_at..], None, self.cx.now);
+            let payload = &data[payload_at..];
+            let done = self.broker.publish(&channel, payload, None, receipt, self.cx.now);
             let metrics = &mut self.cx.metrics;
-            metrics.publishes_total += u64::from(published.is_ok());
-            metrics.publishes_dropped_total += u64::from(published.is_err());
-            let outcome = match published {
-                Ok(()) => PublishOutcome::Accepted,
-                Err(error) => {
-                    self.said.undelivered(error);
-                    PublishOutcome::Failed
-                }
-            };
-            self.on_conn(link, |conn, cx| conn.on_published(link, command, outcome, cx));
+            metrics.publishes_total += u64::from(done.is_ok());
+            metrics.publishes_dropped_total += u64::from(done.is_err());
+            if let Err(error) = done {
+                self.said.undelivered(error);
+                let outcome = PublishOutcome::Failed;
+                self.on_conn(link, |conn, cx| conn.on_published(link, command, outcome, cx));
+            }
         }
     }
 }
