@@ -4,5 +4,6 @@ pub mod handler;
 pub mod http;
 pub mod proxy;
 pub mod resp;
+pub mod topics;
 pub mod uwsgi;
 pub mod ws;
