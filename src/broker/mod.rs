@@ -224,6 +224,8 @@ pub enum Notice {
 pub enum Ask {
     /// The fetch of that number, for a channel's stored message.
     Stored(u64),
+    /// The fetch of that number, for the stored message of a channel that is heard with headers.
+    Topic(u64),
     /// A conn, for the session of who asks.
     Session(LinkId),
     /// The question of that number, for where a channel's history ends.

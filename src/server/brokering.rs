@@ -111,6 +111,7 @@ impl Server {
             if self.canary.heard(delivery.channel, cx.now.mono_ms) {
                 return Some(Rest::Nothing);
             }
+            self.topics.deliver(delivery.channel, delivery.payload, &mut relay.slow, table, cx);
             relay.deliver(delivery, table, cx);
             return Some(Rest::After(relay.take_slow()));
         }
@@ -120,12 +121,20 @@ impl Server {
         relay.deliver_arrived(table, cx);
         let mut touched = Vec::new();
         match event {
-            BrokerEvent::Answer { ask, payload } => {
-                touched.extend(answered(ask, Ok(payload), relay, table, cx));
-            }
+            BrokerEvent::Answer { ask, payload } => match ask {
+                Ask::Topic(number) => {
+                    touched.extend(self.topics.on_stored(number, payload, table, cx));
+                }
+                ask => touched.extend(answered(ask, Ok(payload), relay, table, cx)),
+            },
             BrokerEvent::NoAnswer { ask, reason } => {
                 self.said.no_answer(ask, &reason, &mut cx.metrics);
-                touched.extend(answered(ask, Err(()), relay, table, cx));
+                match ask {
+                    Ask::Topic(number) => {
+                        touched.extend(self.topics.on_stored(number, None, table, cx));
+                    }
+                    ask => touched.extend(answered(ask, Err(()), relay, table, cx)),
+                }
             }
             BrokerEvent::Settled { conn: link } => {
                 table.conn(link).into_iter().for_each(|conn| conn.settled());
@@ -138,6 +147,7 @@ impl Server {
             }
             BrokerEvent::Subscribed { channel } => {
                 self.said.subscribed(control == Some(channel), &mut cx.metrics);
+                self.topics.on_subscribed(channel);
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
             BrokerEvent::Denied { channel, reason } => {
@@ -173,6 +183,7 @@ impl Server {
         }
         self.said.denied(channel, reason, &mut self.cx.metrics);
         let mut touched = self.relay.on_denied(channel, &mut self.table, &mut self.cx);
+        touched.extend(self.topics.on_denied(channel, &mut self.table, &mut self.cx));
         touched.extend(self.relay.take_slow());
         touched
     }
@@ -198,6 +209,9 @@ impl Server {
         self.said.up(self.relay.hub.len());
         self.cx.metrics.broker_up = 1;
         let mut names = self.relay.catch_up(&mut self.table);
+        let topics = self.topics.catch_up(&mut self.table);
+        let alone = |name: &Arc<str>| self.relay.hub.find(name.as_bytes()).is_none();
+        names.extend(topics.into_iter().filter(alone));
         names.extend(self.control.iter().chain(self.canary.channel()).cloned());
         self.canary.begin(Some(self.cx.now.mono_ms));
         self.broker.subscribe(names, self.cx.now.mono_ms);
@@ -221,6 +235,7 @@ impl Server {
         self.table.close(link);
         let Some(redis) = self.broker.redis() else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
+        self.topics.lost();
         let target = redis.target().clone();
         (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
         self.canary.begin(None);
@@ -300,6 +315,7 @@ fn answered(
 ) -> Option<LinkId> {
     let payload = answer.ok().flatten();
     match ask {
+        Ask::Topic(_) => {}
         Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
         Ask::Place(number) => relay.on_place(number, payload, cx),
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),

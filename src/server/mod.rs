@@ -10,7 +10,7 @@
 //! `accepting` is about who comes, `table` about links, `others` about those of others than
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
 //! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
-//! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
+//! outages, `topics` about conns that hear with headers, `clients` about RESP clients, `guests` about requests that go on to an application,
 //! `endpoints`, `following` and `hearing` about conns of the application itself, `handlers` about
 //! applications in other processes,
 //! `memory` about what all of them hold, `ending` about the end.
@@ -38,6 +38,7 @@ mod routing;
 mod said;
 mod strangers;
 mod table;
+mod topics;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
@@ -67,12 +68,14 @@ use relay::Relay;
 use said::Said;
 use strangers::Strangers;
 use table::{Next, Party, Table};
+use topics::Topics;
 
 /// The server.
 #[derive(Debug)]
 pub struct Server {
     table: Table,
     relay: Relay,
+    topics: Topics,
     /// What conns share: settings, time, counters.
     cx: Context,
     wheel: Wheel,
@@ -130,6 +133,7 @@ impl Server {
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         let mut server = Server {
             table: Table::default(),
+            topics: Topics::new(keys.clone(), patience_ms),
             relay: Relay::new(keys, patience_ms, trails),
             cx,
             wheel: Wheel::default(),
@@ -194,6 +198,7 @@ impl Server {
         self.fire_timers();
         self.relay.release_overdue(&mut self.table, &mut self.cx);
         self.relay.trails.tick(now_ms);
+        self.end_wishes();
         for link in self.relay.take_slow() {
             self.after(link);
         }
@@ -292,6 +297,7 @@ impl Server {
         wake.into_iter()
             .chain(self.relay.deadline_ms())
             .chain(self.relay.trails.deadline_ms())
+            .chain(self.topics.deadline_ms())
             .chain(self.count_ms())
             .chain(self.rare_ms())
             .chain(self.room_ms())
@@ -319,7 +325,10 @@ impl Server {
 
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
-        self.relay.check_invariants(&self.table, &self.cx.metrics);
+        self.relay.check_invariants(&self.table);
+        self.topics.check_invariants(&self.table);
+        let channels = self.relay.hub.len() + self.topics.len();
+        assert_eq!(self.cx.metrics.channels, channels as u64);
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));

@@ -7,7 +7,7 @@ use super::table::Party;
 use crate::access::ask::Errand;
 use crate::broker::{Ask, PublishOutcome, Receipt, Status};
 use crate::browser::topics::Publishing;
-use crate::browser::{Effect, Hear, Kept, Left, Said, Source};
+use crate::browser::{Effect, Kept, Left, Said, Source};
 use crate::fanout::hub::Waits;
 use crate::link::{LinkId, Output, Wish};
 
@@ -120,10 +120,8 @@ impl Server {
             // What is stored for it and at hand goes out before what it has said is acted on.
             Effect::GoOn if self.broker.has_more() => self.cx.postpone(link),
             Effect::GoOn => self.go_on(link),
-            Effect::Hear(Hear { number, channel, .. }) => self.on_conn(link, |conn, cx| {
-                conn.on_heard(link, number, &channel, Ok(()), cx);
-            }),
-            Effect::Unhear { .. } => {}
+            Effect::Hear(hear) => self.hear(link, hear),
+            Effect::Unhear { channel, .. } => self.unhear(link, &channel),
             Effect::Resume => self.table.put(Output::Resume(link)),
             Effect::Settle => {
                 if !self.broker.settle(link) {
@@ -204,7 +202,7 @@ impl Server {
             self.broker.subscribe(vec![new], now_ms);
         });
         self.ask_for_stored();
-        self.cx.metrics.channels = self.relay.hub.len() as u64;
+        self.count_channels();
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
     }
 
@@ -218,6 +216,7 @@ impl Server {
             self.ask_for_missed(fetch, &name);
             self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
         }
+        self.ask_for_topics();
         if self.relay.trails.has_to_ask() {
             self.ask_for_places();
         }
@@ -237,8 +236,18 @@ impl Server {
             released.tell(link, self.relay.heard_by(link), &mut self.cx);
         }
         let now_ms = self.cx.now.mono_ms;
-        self.relay.leave(link, |name, confirmed| self.broker.unsubscribe(name, confirmed, now_ms));
-        self.cx.metrics.channels = self.relay.hub.len() as u64;
+        let (relay, topics, broker) = (&mut self.relay, &mut self.topics, &mut self.broker);
+        relay.leave(link, |name, confirmed| {
+            if !topics.hears(&name) {
+                broker.unsubscribe(name, confirmed, now_ms);
+            }
+        });
+        topics.leave(link, |name, confirmed| {
+            if relay.hub.find(name.as_bytes()).is_none() {
+                broker.unsubscribe(name, confirmed, now_ms);
+            }
+        });
+        self.count_channels();
     }
 
     /// What is to be done about the links to the application.

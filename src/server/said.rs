@@ -145,7 +145,7 @@ impl Said {
 
     pub(super) fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {
         match ask {
-            Ask::Stored(_) => {
+            Ask::Stored(_) | Ask::Topic(_) => {
                 metrics.stored_unreadable_total += 1;
                 if self.stored.first() {
                     tracing::warn!(

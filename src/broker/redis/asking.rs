@@ -86,7 +86,7 @@ impl Session {
     /// The most bytes that are of use of what is asked for.
     fn largest(&self, ask: Ask) -> usize {
         match ask {
-            Ask::Stored(_) => self.uses.max_message,
+            Ask::Stored(_) | Ask::Topic(_) => self.uses.max_message,
             Ask::Session(_) => self.uses.max_session,
             Ask::Place(_) | Ask::Missed(_) => self.uses.max_message.max(self.uses.max_session),
         }
@@ -125,7 +125,7 @@ impl Session {
     pub(super) fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
         self.window.answered(self.largest(ask));
         let reason = match ask {
-            Ask::Stored(_) | Ask::Place(_) | Ask::Missed(_) => {
+            Ask::Stored(_) | Ask::Topic(_) | Ask::Place(_) | Ask::Missed(_) => {
                 "the value is larger than a message may be".to_string()
             }
             Ask::Session(_) => "it is larger than --max-session-size".to_string(),
