@@ -254,6 +254,7 @@ impl Topics {
         let receivers = self.hub.subscribers(channel).len() - waiting.len();
         let mut run = Run::new(&message, iter::empty());
         hand_out(conns, receivers, channel, &mut run, None, slow, table, cx);
+        cx.metrics.compressions_total = cx.encoder.compressions();
         if is_over {
             let links = self.release(channel, |_| true, None, table, cx);
             slow.extend(links);
