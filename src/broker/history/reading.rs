@@ -44,7 +44,7 @@ pub(crate) struct Since<'a> {
 
 impl Place {
     /// The first place behind it.
-    fn next(self) -> Offset {
+    pub(super) fn next(self) -> Offset {
         match self {
             Place::Entry(offset) => offset.next(),
             Place::Time(ms) => Offset { ms, seq: 0 },
@@ -99,7 +99,7 @@ impl<'a> Since<'a> {
 }
 
 /// The first line, and what is behind it.
-fn line(text: &[u8]) -> Option<(&str, &[u8])> {
+pub(super) fn line(text: &[u8]) -> Option<(&str, &[u8])> {
     let end = text.iter().position(|byte| *byte == b'\n')?;
     Some((std::str::from_utf8(&text[..end]).ok()?, &text[end + 1..]))
 }
