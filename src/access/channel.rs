@@ -35,7 +35,7 @@ use crate::access::identity::Identity;
 use crate::access::nearest::nearest;
 
 /// Who a channel is for. Its order is that of a conn's channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audience {
     /// Everybody.
     Broadcast,
@@ -61,7 +61,8 @@ impl Audience {
         }
     }
 
-    fn of_word(word: &str) -> Option<Self> {
+    /// The audience of that word.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|audience| audience.word() == word)
     }
 
@@ -330,6 +331,12 @@ pub(crate) fn facility_of(name: &str) -> Option<&str> {
 pub(crate) fn within<'n>(name: &'n str, prefix: &str) -> Option<(Audience, &'n str)> {
     let (its, audience, _, facility) = parts(name)?;
     (its == prefix).then_some((audience, facility))
+}
+
+/// The audience, who of it, and the facility in a channel's name, if it has this prefix.
+pub(crate) fn whose<'n>(name: &'n str, prefix: &str) -> Option<(Audience, &'n str, &'n str)> {
+    let (its, audience, who, facility) = parts(name)?;
+    (its == prefix).then_some((audience, who, facility))
 }
 
 /// Whose a channel is, in the words of [`Identity::owner`]; nothing if it is everybody's.

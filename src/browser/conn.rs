@@ -18,10 +18,10 @@ use super::context::Context;
 use super::effect::{Effect, Left, Source};
 use super::endpoint::{Addressee, Knock};
 use super::handshake::Request;
+use super::topics::Publications;
 use crate::access::crowds::Network;
 use crate::access::proxies::{Transport, Via};
 use crate::access::sources::Lookup;
-use crate::broker::PublishOutcome;
 use crate::fanout::encoded::Form;
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
@@ -142,8 +142,8 @@ pub(crate) struct Member {
     pub(super) reader: Reader,
     /// What it has sent that a turn had no time for.
     pub(super) kept: Option<Box<Kept>>,
-    /// The channels its messages go to.
-    pub publications: Box<[Publication]>,
+    /// Where its messages go.
+    pub publications: Publications,
     /// The moment of the day at which it may stay no longer, in ticks of a
     /// [`DayClock`](crate::link::DayClock); 0 is none.
     pub(super) expires: Tick,
@@ -296,8 +296,8 @@ impl Conn {
     /// The channels that what it says goes to.
     pub(crate) fn publications(&self) -> &[Publication] {
         match &self.life {
-            Life::Open(member) => &member.publications,
-            Life::Closing(closing) => closing.speaker().map_or(&[], |member| &member.publications),
+            Life::Open(member) => member.publications.fixed(),
+            Life::Closing(closing) => closing.speaker().map_or(&[], |it| it.publications.fixed()),
             _ => &[],
         }
     }
@@ -457,16 +457,6 @@ impl Conn {
         }
     }
 
-    /// It is known what became of its publish of that number.
-    pub(crate) fn on_published(
-        &mut self,
-        _link: LinkId,
-        _number: u64,
-        _outcome: PublishOutcome,
-        _cx: &mut Context,
-    ) {
-    }
-
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
     pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
         let released = self.part(link, cx);
@@ -487,9 +477,10 @@ impl Conn {
             Life::Asking(asking) => left.asked = asking.asked,
             Life::Waiting(_) | Life::Joining(_) => {}
             Life::Open(member) => {
+                cx.metrics.subscriptions -= member.publications.subscriptions();
                 if let Life::Closing(closing) = &mut self.life
                     && last == Last::Goodbye
-                    && !member.publications.is_empty()
+                    && !member.publications.fixed().is_empty()
                 {
                     closing.awaited = Some(Box::new(Awaited::Words(member)));
                 }

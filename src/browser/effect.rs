@@ -26,6 +26,15 @@ pub enum Effect {
     Join,
     /// Go on with the bytes that it has kept.
     GoOn,
+    /// Let it hear a channel, with positions.
+    Hear(Hear),
+    /// Let it hear a channel no more.
+    Unhear {
+        /// The number of the wish to hear it, while that is not fulfilled; else 0.
+        number: u64,
+        /// The channel's name.
+        channel: String,
+    },
     /// Ask for its wish again.
     Resume,
     /// Let the answer to its close go out when the broker has answered what it published.
@@ -36,6 +45,17 @@ pub enum Effect {
     Finish,
     /// Close its link.
     Drop,
+}
+
+/// A wish of a conn to hear a channel, with positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hear {
+    /// What the conn knows the wish by.
+    pub number: u64,
+    /// The channel's name.
+    pub channel: String,
+    /// The position behind which it goes on, as the client has it.
+    pub since: Option<String>,
 }
 
 /// What a conn that begins to close leaves behind.

@@ -12,28 +12,27 @@ use super::endpoint::{self, Addressee, ConnRequest, Endpoint};
 use super::explain;
 use super::host;
 use super::names;
-use super::refusal::{Refusal, not_upgraded, refuse};
+use super::refusal::{GRANTED, Refusal, not_upgraded, readable_by, refuse};
 use super::settings::{CompressionFor, Settings};
+use super::topics::{self, Topics};
 use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::{Identity, Refused};
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LeftOut};
 use crate::proto::http::Head;
+use crate::proto::topics::WSLOOP_1;
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::upgrade;
 use crate::web::upstream::Way;
 use crate::web::{self, Site};
 
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
-const MAX_FACILITY_BYTES: usize = 512;
+pub(super) const MAX_FACILITY_BYTES: usize = 512;
 
 /// Most bytes of the names of all channels that a conn hears and publishes to: they are kept in
 /// memory and told Redis, for each group anew.
 const MAX_NAMES_BYTES: usize = 128 << 10;
-
-/// The header of a 101 that says which options were granted.
-pub(super) const GRANTED: &str = "X-Wsloop-Granted";
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -63,6 +62,8 @@ pub struct Pending {
     pub request: Option<Box<ConnRequest>>,
     /// What it wants of the relay, if the application decides about that.
     pub wanted: Option<Box<Wanted>>,
+    /// What it has that speaks `wsloop.1`.
+    pub(crate) topics: Option<Box<Topics>>,
 }
 
 /// A good request for a WebSocket, or about one, before it is known who asks.
@@ -85,10 +86,11 @@ pub struct Request {
 
 /// What a request is for that has no facility: with `require_login`, that is for known users too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Special {
+pub(super) enum Special {
     Echo,
     Endpoint(u8),
     Metrics,
+    Topics,
 }
 
 /// What a 101 is made of.
@@ -105,7 +107,7 @@ impl Special {
     fn endpoint(self, settings: &Settings) -> Option<&Endpoint> {
         match self {
             Special::Endpoint(at) => settings.endpoints.get(usize::from(at)),
-            Special::Echo | Special::Metrics => None,
+            Special::Echo | Special::Metrics | Special::Topics => None,
         }
     }
 }
@@ -173,7 +175,13 @@ impl Agreed {
     fn echo(&self) -> Pending {
         let (accepted, agreement) = (self.accepted(None), self.agreement());
         let (grant, overflow, to) = (Grant::default(), self.overflow, Addressee::Itself);
-        Pending { grant, accepted, agreement, overflow, to, request: None, wanted: None }
+        let (request, wanted, topics) = (None, None, None);
+        Pending { grant, accepted, agreement, overflow, to, request, wanted, topics }
+    }
+
+    /// A WebSocket that speaks `wsloop.1`.
+    fn of_topics(&self, topics: Box<Topics>) -> Pending {
+        Pending { to: Addressee::Topics, topics: Some(topics), ..self.echo() }
     }
 
     /// A WebSocket whose messages are for that endpoint.
@@ -204,7 +212,8 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
-    let special = special(head.path, facility.is_some(), settings, wants_upgrade);
+    let special = special(head.path, facility.is_some(), settings, wants_upgrade)
+        .or_else(|| topics::are_asked_for(head, facility.as_deref(), settings));
     let plain = match special {
         None if settings.endpoints.is_empty() => None,
         None if is_own(head.path, settings) || wants_upgrade() => None,
@@ -318,6 +327,10 @@ fn check(
         let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
+        if special == Special::Topics && Options::read(upgrade.query) != Ok(Options::default()) {
+            let text = "A WebSocket that speaks wsloop.1 has no options in its URL: it subscribes.";
+            return refused(Some(agreed), 400, text.to_owned());
+        }
         return Ok(of_special(special, head, &upgrade, agreed, settings));
     }
     let Some(facility) = facility else {
@@ -360,6 +373,9 @@ fn of_special(
 ) -> Examined {
     if special == Special::Echo && !settings.require_login {
         return Examined::Decided(Decision::Open(agreed.echo()));
+    }
+    if special == Special::Topics {
+        agreed.protocol = Some(WSLOOP_1.to_owned());
     }
     let Some(endpoint) = special.endpoint(settings) else {
         return Examined::Asked(Request::special(special, head, Some(agreed)));
@@ -433,6 +449,10 @@ pub fn admit(
             let told = request.told.map(|told| Box::new(told.by(identity)));
             return Decision::Open(agreed.of_endpoint(endpoint, told));
         }
+        (Some(Special::Topics), Some(agreed)) => {
+            let topics = Topics::of(identity.clone(), refused.to_vec(), narrowed_by);
+            return Decision::Open(agreed.of_topics(topics));
+        }
         (Some(_), _) => return Decision::Answer(web::metrics(&mut cx.metrics, request.bare)),
         (None, _) => {}
     }
@@ -473,18 +493,6 @@ pub fn admit(
         to: Addressee::Broker,
         request: None,
         wanted: None,
+        topics: None,
     })
-}
-
-/// The headers by which a page of that origin may read an answer, with its cookies.
-pub(super) fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
-    let headers = |origin| {
-        vec![
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Allow-Credentials", "true"),
-            ("Access-Control-Expose-Headers", GRANTED),
-            ("Vary", "Origin"),
-        ]
-    };
-    origin.map(headers).unwrap_or_default()
 }

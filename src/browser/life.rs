@@ -94,6 +94,7 @@ impl Conn {
         match due {
             Due::Close => cx.put(link, Effect::Drop),
             Due::Handshake => self.handshake_timed_out(link, cx),
+            Due::Idle(_) if self.has_topics() => self.send_beat(cx),
             Due::Idle(Idle::Heartbeat) => self.send_heartbeat(cx),
             Due::Idle(Idle::Pong) => self.send_unasked_pong(cx),
             Due::Expired => {

@@ -22,8 +22,9 @@ mod opening;
 pub(crate) mod orders;
 mod refusal;
 pub(crate) mod settings;
+pub(crate) mod topics;
 
 pub(crate) use conn::{Conn, Kept, Unserved};
 pub use context::Context;
-pub(crate) use effect::{Effect, Left, Said, Source};
+pub(crate) use effect::{Effect, Hear, Left, Said, Source};
 pub(crate) use life::{Goodbye, supersede};

@@ -15,6 +15,7 @@ use super::effect::{Effect, Said, Source};
 use super::endpoint::{Addressee, Knock};
 use super::handshake::{self, Decision, Pending, Request};
 use super::refusal;
+use super::topics::Publications;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant};
 use crate::access::identity::Named;
@@ -237,6 +238,7 @@ impl Conn {
         cx.access_log.answered(link, 101);
         cx.message_rates.begin(link);
         cx.metrics.conns_open += 1;
+        self.welcome(cx);
     }
 
     /// The broker will not let the conn hear one of its channels.
@@ -366,11 +368,15 @@ impl Conn {
             Decision::Answer(answer) => self.respond(link, answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Open(pending) => {
-                let Pending { grant, accepted, agreement, overflow, to, request, wanted } = pending;
+                let Pending { grant, accepted, agreement, overflow, to, .. } = pending;
+                let Pending { request, wanted, topics, .. } = pending;
                 let mut member = Member::new(agreement, overflow, to);
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
-                member.publications = publications(&grant);
+                member.publications = match topics {
+                    Some(topics) => Publications::Topics(topics),
+                    None => Publications::Fixed(publications(&grant)),
+                };
                 let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
                 let knock = request.map(|request| {
                     let offered = request.protocols.clone();
@@ -388,7 +394,8 @@ impl Conn {
     pub(crate) fn needs_broker(&self) -> bool {
         match &self.life {
             Life::Waiting(waiting) => {
-                !waiting.subscribe.is_empty() || !waiting.joining.member.publications.is_empty()
+                let publications = waiting.joining.member.publications.fixed();
+                !waiting.subscribe.is_empty() || !publications.is_empty()
             }
             _ => false,
         }

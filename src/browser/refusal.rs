@@ -11,6 +11,9 @@ use crate::proto::ws::frame;
 use crate::proto::ws::upgrade;
 use crate::web;
 
+/// The header of a 101 that says which options were granted.
+pub(super) const GRANTED: &str = "X-Wsloop-Granted";
+
 /// When to come back who was refused for the time being.
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 
@@ -135,4 +138,17 @@ pub(super) fn refuse(
         _ => (web::text_response(status, headers, &text, false), false),
     };
     Refusal { status, text, bytes: Frame::from(bytes), closes }
+}
+
+/// The headers by which a page of that origin may read an answer, with its cookies.
+pub(super) fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
+    let headers = |origin| {
+        vec![
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Access-Control-Expose-Headers", GRANTED),
+            ("Vary", "Origin"),
+        ]
+    };
+    origin.map(headers).unwrap_or_default()
 }
