@@ -34,6 +34,8 @@ pub(crate) struct Line {
     /// What was given out without a position, until all of the history was looked at.
     plain: VecDeque<Arc<[u8]>>,
     is_asked: bool,
+    /// Bytes of what waits.
+    bytes: usize,
 }
 
 /// A message that is given out.
@@ -44,6 +46,13 @@ pub(crate) struct Placed {
     /// Which that arrived it is, if it has.
     pub number: Option<u64>,
     pub payload: Arc<[u8]>,
+}
+
+impl Placed {
+    /// A message without a place, which has not waited.
+    pub(crate) fn plain(payload: Arc<[u8]>) -> Placed {
+        Placed { offset: None, number: None, payload }
+    }
 }
 
 impl Line {
@@ -58,17 +67,23 @@ impl Line {
             return;
         }
         self.arrived += 1;
+        self.bytes += payload.len();
         self.waiting.push_back((self.arrived, payload.into()));
     }
 
     /// Bytes of what waits.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.waiting.iter().map(|(_, payload)| payload.len()).sum()
+        self.bytes
     }
 
     /// The number of the last message that has arrived.
     pub(crate) fn arrived(&self) -> u64 {
         self.arrived
+    }
+
+    /// The number of the first message that waits.
+    pub(crate) fn first_waiting(&self) -> Option<u64> {
+        self.waiting.front().map(|(number, _)| *number)
     }
 
     /// Where everything was given out up to.
@@ -116,12 +131,13 @@ impl Line {
             None if whole => {}
             None => placed.extend(self.give_up()),
         }
+        self.bytes = self.waiting.iter().map(|(_, payload)| payload.len()).sum();
         placed
     }
 
     /// The history cannot be looked at: what waits comes without positions.
     pub(crate) fn give_up(&mut self) -> Vec<Placed> {
-        self.is_asked = false;
+        (self.is_asked, self.bytes) = (false, 0);
         let placed = |(number, payload)| Placed { offset: None, number: Some(number), payload };
         self.waiting.drain(..).map(placed).collect()
     }

@@ -47,7 +47,7 @@ pub(crate) struct Looked<'a> {
 impl Look {
     fn start(self) -> Option<Offset> {
         match self {
-            Look::Behind(place) => Some(place.next()),
+            Look::Behind(place) => Some(place.first_behind()),
             Look::Join(None) => None,
             Look::Join(Some(Place::Entry(offset))) => Some(offset),
             Look::Join(Some(Place::Time(ms))) => Some(Offset { ms, seq: 0 }),
@@ -117,6 +117,12 @@ impl Look {
 }
 
 impl<'a> Looked<'a> {
+    /// What there is of a channel that has no history: what is stored.
+    pub(crate) fn nowhere(stored: Option<&'a [u8]>) -> Looked<'a> {
+        let (end, entries) = (Place::Time(0), Vec::new());
+        Looked { end, whole: true, length: 0, now_ms: 0, epoch: 0, stored, entries }
+    }
+
     /// Reads the answer; nothing when it is something else.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Looked<'a>> {
         let (head, rest) = line(text)?;
