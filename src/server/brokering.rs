@@ -86,6 +86,7 @@ impl Server {
             }
             self.route_effects();
         }
+        self.ask_about_topics();
         self.deliver_arrived();
     }
 
@@ -111,9 +112,13 @@ impl Server {
             if self.canary.heard(delivery.channel, cx.now.mono_ms) {
                 return Some(Rest::Nothing);
             }
-            self.topics.deliver(delivery.channel, delivery.payload, &mut relay.slow, table, cx);
+            if !self.topics.is_empty() {
+                self.topics.deliver(delivery, table, cx);
+            }
             relay.deliver(delivery, table, cx);
-            return Some(Rest::After(relay.take_slow()));
+            let mut touched = relay.take_slow();
+            touched.append(&mut self.topics.take_slow());
+            return Some(Rest::After(touched));
         }
         if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
@@ -121,20 +126,19 @@ impl Server {
         relay.deliver_arrived(table, cx);
         let mut touched = Vec::new();
         match event {
-            BrokerEvent::Answer { ask, payload } => match ask {
-                Ask::Topic(number) => {
-                    touched.extend(self.topics.on_stored(number, payload, table, cx));
-                }
-                ask => touched.extend(answered(ask, Ok(payload), relay, table, cx)),
-            },
+            BrokerEvent::Answer { ask: Ask::Topic(number), payload } => {
+                self.topics.on_answer(number, Ok(payload), table, cx);
+            }
+            BrokerEvent::NoAnswer { ask: ask @ Ask::Topic(number), reason } => {
+                self.said.no_answer(ask, &reason, &mut cx.metrics);
+                self.topics.on_answer(number, Err(()), table, cx);
+            }
+            BrokerEvent::Answer { ask, payload } => {
+                touched.extend(answered(ask, Ok(payload), relay, table, cx));
+            }
             BrokerEvent::NoAnswer { ask, reason } => {
                 self.said.no_answer(ask, &reason, &mut cx.metrics);
-                match ask {
-                    Ask::Topic(number) => {
-                        touched.extend(self.topics.on_stored(number, None, table, cx));
-                    }
-                    ask => touched.extend(answered(ask, Err(()), relay, table, cx)),
-                }
+                touched.extend(answered(ask, Err(()), relay, table, cx));
             }
             BrokerEvent::Settled { conn: link } => {
                 table.conn(link).into_iter().for_each(|conn| conn.settled());
@@ -167,6 +171,7 @@ impl Server {
             BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
         touched.extend(relay.take_slow());
+        touched.append(&mut self.topics.take_slow());
         Some(Rest::After(touched))
     }
 
@@ -183,7 +188,10 @@ impl Server {
         }
         self.said.denied(channel, reason, &mut self.cx.metrics);
         let mut touched = self.relay.on_denied(channel, &mut self.table, &mut self.cx);
-        touched.extend(self.topics.on_denied(channel, &mut self.table, &mut self.cx));
+        for link in self.topics.on_denied(channel, &mut self.table, &mut self.cx) {
+            self.on_conn(link, |conn, cx| conn.on_denied(link, cx));
+        }
+        touched.append(&mut self.topics.take_slow());
         touched.extend(self.relay.take_slow());
         touched
     }
@@ -206,12 +214,11 @@ impl Server {
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again.
     fn on_broker_up(&mut self) {
-        self.said.up(self.relay.hub.len());
+        self.said.up(self.relay.hub.len() + self.topics.len());
         self.cx.metrics.broker_up = 1;
-        let mut names = self.relay.catch_up(&mut self.table);
-        let topics = self.topics.catch_up(&mut self.table);
-        let alone = |name: &Arc<str>| self.relay.hub.find(name.as_bytes()).is_none();
-        names.extend(topics.into_iter().filter(alone));
+        let mut names = self.topics.catch_up();
+        names.retain(|name| self.relay.hub.find(name.as_bytes()).is_none());
+        names.extend(self.relay.catch_up(&mut self.table));
         names.extend(self.control.iter().chain(self.canary.channel()).cloned());
         self.canary.begin(Some(self.cx.now.mono_ms));
         self.broker.subscribe(names, self.cx.now.mono_ms);
@@ -235,7 +242,6 @@ impl Server {
         self.table.close(link);
         let Some(redis) = self.broker.redis() else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
-        self.topics.lost();
         let target = redis.target().clone();
         (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
         self.canary.begin(None);
@@ -315,10 +321,10 @@ fn answered(
 ) -> Option<LinkId> {
     let payload = answer.ok().flatten();
     match ask {
-        Ask::Topic(_) => {}
         Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
         Ask::Place(number) => relay.on_place(number, payload, cx),
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
+        Ask::Topic(_) => {}
         Ask::Session(link) => {
             let conn = table.conn(link).into_iter();
             conn.for_each(|conn| conn.on_session(link, answer, cx));

@@ -23,7 +23,7 @@ impl Server {
             self.broker.subscribe(vec![name], self.cx.now.mono_ms);
         }
         self.ask_for_stored();
-        self.count_channels();
+        self.note_channels();
     }
 
     /// It is to hear it no more.
@@ -33,12 +33,10 @@ impl Server {
         }
         self.deliver_arrived();
         self.note_hearing(link, channel, false);
-        if let Some((name, confirmed)) = self.relay.hear_no_more(link, channel)
-            && !self.topics.hears(&name)
-        {
-            self.broker.unsubscribe(name, confirmed, self.cx.now.mono_ms);
+        if let Some((name, confirmed)) = self.relay.hear_no_more(link, channel) {
+            self.unsubscribe(name, confirmed);
         }
-        self.count_channels();
+        self.note_channels();
     }
 
     fn is_applications(&self, link: LinkId) -> bool {

@@ -10,7 +10,7 @@
 //! `accepting` is about who comes, `table` about links, `others` about those of others than
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
 //! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
-//! outages, `topics` about conns that hear with headers, `clients` about RESP clients, `guests` about requests that go on to an application,
+//! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
 //! `endpoints`, `following` and `hearing` about conns of the application itself, `handlers` about
 //! applications in other processes,
 //! `memory` about what all of them hold, `ending` about the end.
@@ -133,7 +133,7 @@ impl Server {
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         let mut server = Server {
             table: Table::default(),
-            topics: Topics::new(keys.clone(), patience_ms),
+            topics: Topics::new(keys.clone()),
             relay: Relay::new(keys, patience_ms, trails),
             cx,
             wheel: Wheel::default(),
@@ -198,7 +198,6 @@ impl Server {
         self.fire_timers();
         self.relay.release_overdue(&mut self.table, &mut self.cx);
         self.relay.trails.tick(now_ms);
-        self.end_wishes();
         for link in self.relay.take_slow() {
             self.after(link);
         }
@@ -297,7 +296,6 @@ impl Server {
         wake.into_iter()
             .chain(self.relay.deadline_ms())
             .chain(self.relay.trails.deadline_ms())
-            .chain(self.topics.deadline_ms())
             .chain(self.count_ms())
             .chain(self.rare_ms())
             .chain(self.room_ms())

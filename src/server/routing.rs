@@ -18,6 +18,7 @@ impl Server {
         loop {
             self.route_effects();
             self.ask_for_stored();
+            self.ask_about_topics();
             if self.cx.is_full() {
                 break;
             } else if self.broker.has_more() {
@@ -120,8 +121,8 @@ impl Server {
             // What is stored for it and at hand goes out before what it has said is acted on.
             Effect::GoOn if self.broker.has_more() => self.cx.postpone(link),
             Effect::GoOn => self.go_on(link),
-            Effect::Hear(hear) => self.hear(link, hear),
-            Effect::Unhear { channel, .. } => self.unhear(link, &channel),
+            Effect::Hear(hear) => self.hear_topic(link, hear),
+            Effect::Unhear { channel, .. } => self.unhear_topic(link, &channel),
             Effect::Resume => self.table.put(Output::Resume(link)),
             Effect::Settle => {
                 if !self.broker.settle(link) {
@@ -202,7 +203,7 @@ impl Server {
             self.broker.subscribe(vec![new], now_ms);
         });
         self.ask_for_stored();
-        self.count_channels();
+        self.note_channels();
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
     }
 
@@ -216,7 +217,6 @@ impl Server {
             self.ask_for_missed(fetch, &name);
             self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
         }
-        self.ask_for_topics();
         if self.relay.trails.has_to_ask() {
             self.ask_for_places();
         }
@@ -235,19 +235,13 @@ impl Server {
         if let Some(released) = left.released {
             released.tell(link, self.relay.heard_by(link), &mut self.cx);
         }
-        let now_ms = self.cx.now.mono_ms;
-        let (relay, topics, broker) = (&mut self.relay, &mut self.topics, &mut self.broker);
-        relay.leave(link, |name, confirmed| {
-            if !topics.hears(&name) {
-                broker.unsubscribe(name, confirmed, now_ms);
-            }
-        });
-        topics.leave(link, |name, confirmed| {
-            if relay.hub.find(name.as_bytes()).is_none() {
-                broker.unsubscribe(name, confirmed, now_ms);
-            }
-        });
-        self.count_channels();
+        let mut forgotten = Vec::new();
+        self.relay.leave(link, |name, confirmed| forgotten.push((name, confirmed)));
+        for (name, confirmed) in forgotten {
+            self.unsubscribe(name, confirmed);
+        }
+        self.leave_topics(link);
+        self.note_channels();
     }
 
     /// What is to be done about the links to the application.

@@ -145,7 +145,7 @@ impl Said {
 
     pub(super) fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {
         match ask {
-            Ask::Stored(_) | Ask::Topic(_) => {
+            Ask::Stored(_) => {
                 metrics.stored_unreadable_total += 1;
                 if self.stored.first() {
                     tracing::warn!(
@@ -153,7 +153,7 @@ impl Said {
                     );
                 }
             }
-            Ask::Place(_) | Ask::Missed(_) => {
+            Ask::Place(_) | Ask::Missed(_) | Ask::Topic(_) => {
                 metrics.broker_errors_total += 1;
                 if self.unread.first() {
                     tracing::warn!(
