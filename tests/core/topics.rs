@@ -2,6 +2,7 @@
 
 mod alive;
 mod hostile;
+mod positions;
 
 use crate::world::*;
 use wsloop::proto::ws::frame::Opcode;
