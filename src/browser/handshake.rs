@@ -136,6 +136,11 @@ impl Request {
         self.facility.capacity() + self.origin.as_ref().map_or(0, String::capacity)
     }
 
+    /// Whether it is for a WebSocket that speaks `wsloop.1`.
+    pub(super) fn is_for_topics(&self) -> bool {
+        self.special == Some(Special::Topics)
+    }
+
     /// Whether it asks with HEAD.
     pub fn is_bare(&self) -> bool {
         self.bare

@@ -336,7 +336,7 @@ impl Server {
         for slot in self.table.slots() {
             match &slot.party {
                 Party::Browser(conn) => {
-                    asked += usize::from(conn.is_asked_about());
+                    asked += usize::from(conn.is_asked_about()) + conn.topic_questions().len();
                     let over = slot.blocked && conn.is_over(self.cx.settings.outbox_limit);
                     assert!(!over || conn.is_closing(), "an outbox is past its limit");
                 }
