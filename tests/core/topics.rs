@@ -3,6 +3,7 @@
 mod alive;
 mod hearing;
 mod hostile;
+mod positions;
 
 use crate::world::*;
 use wsloop::proto::ws::frame::Opcode;
