@@ -122,7 +122,7 @@ impl Topics {
         let missed = looked.as_ref().zip(place).and_then(|(looked, at)| looked.since(at, size));
         if let Some(missed) = missed {
             cx.metrics.recovered_total += missed.len() as u64;
-            let placed = topic.line.answered(missed, true);
+            let placed = topic.line.mended(missed);
             self.give_out(channel, &placed, table, cx);
             return self.hub.state(channel).lift_floors();
         }

@@ -245,8 +245,17 @@ impl Topics {
         if topic.line.held_bytes() > most {
             let placed = topic.line.give_up();
             self.give_out(channel, &placed, table, cx);
+            // Where the history ends is not known any more, and so nobody's position is.
+            return self.place_anew(channel);
         }
         self.look_behind(channel);
+    }
+
+    /// Finds out where a channel stands, for which too much has waited: all have a gap.
+    fn place_anew(&mut self, channel: ChannelId) {
+        self.hub.state(channel).looking = None;
+        let number = self.ask(channel, |_| Some(Look::Join(None)));
+        self.hub.state(channel).mending = Mending::Asked(number);
     }
 
     /// Lets those who wait for what is stored wait no longer, when what is held for them is more
