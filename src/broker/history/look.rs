@@ -5,8 +5,8 @@
 //! told. Two things are asked:
 //! * what came behind a place, the oldest first, as much as one answer may have: for a channel that
 //!   is heard;
-//! * where the history ends, what is stored for the channel, and the newest entries down to a place:
-//!   for those who begin to hear it.
+//! * where the history ends, what is stored for the channel, and the newest entries down to a
+//!   place: for those who begin to hear it.
 
 use super::kept::{ENTRY_BYTES, Entry};
 use super::position::Position;

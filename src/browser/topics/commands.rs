@@ -1,7 +1,7 @@
 //! L2: what a client of `wsloop.1` wants, and what it is answered.
 //!
-//! It knows commands and what may become of each. What is no command closes the conn; what cannot be
-//! done is refused.
+//! It knows commands and what may become of each. What is no command closes the conn; what cannot
+//! be done is refused.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::browser::handshake::MAX_FACILITY_BYTES;
 use crate::browser::names;
 use crate::link::LinkId;
 use crate::link::timers::TICK_MS;
-use crate::proto::topics::{Command, NO_COMMAND, TopicHeader, Verb};
+use crate::proto::topics::{NO_COMMAND, TopicCommand, TopicHeader, Verb};
 use crate::proto::ws::frame::{self, Opcode};
 
 /// What a command has come to so far.
@@ -80,7 +80,7 @@ impl Conn {
         cx: &mut Context,
     ) -> Option<Said<'i>> {
         cx.metrics.messages_in_total += 1;
-        let command = match Command::parse(&data) {
+        let command = match TopicCommand::parse(&data) {
             Ok(command) => command,
             Err(error) => {
                 cx.metrics.protocol_errors_total += 1;
@@ -210,11 +210,11 @@ impl Topics {
     fn act(
         &mut self,
         link: LinkId,
-        command: Command<'_>,
+        command: TopicCommand<'_>,
         length: usize,
         cx: &mut Context,
     ) -> Result<Done, Unfit> {
-        let Command { number, verb } = command;
+        let TopicCommand { number, verb } = command;
         match verb {
             Verb::Ping => Ok(Done::Now),
             Verb::Subscribe { audience, facility, since } => {

@@ -2,8 +2,8 @@
 //!
 //! It knows who the conn is, what that one may do, and the limits; not who else hears a channel,
 //! nor what a position means. Its rules:
-//! * a command is answered once, with `ok`, `refused` or `dropped`; one that hears or says something
-//!   when each of its channels has an answer;
+//! * a command is answered once, with `ok`, `refused` or `dropped`; one that hears or says
+//!   something when each of its channels has an answer;
 //! * what is granted is what the conn's own URL form would be: the same rules, names and channels;
 //! * a command under way has a number of its own here, so that an answer that comes late is never
 //!   taken for that to a later command of the same number;
@@ -19,17 +19,12 @@ use std::collections::BTreeMap;
 
 use super::conn::Publication;
 use super::context::Context;
-use super::deciding;
 use super::effect::Effect;
-use super::handshake::Special;
 use super::settings::Settings;
 use crate::access::channel::{self, Allow, Audience};
 use crate::access::identity::{Identity, Refused};
 use crate::broker::PublishOutcome;
 use crate::link::LinkId;
-use crate::proto::http::Head;
-use crate::proto::topics::WSLOOP_1;
-use crate::proto::ws::upgrade;
 use asking::Asked;
 
 /// What a header takes at most that has a payload behind it, with the longest facility.
@@ -177,20 +172,6 @@ impl Unfit {
     fn new(status: u16, text: impl Into<String>) -> Unfit {
         Unfit { status, text: text.into() }
     }
-}
-
-/// Whether a request for a WebSocket at the path of this facility is for one that speaks
-/// `wsloop.1`. Where an application decides about the relay's conns none is.
-pub(super) fn are_asked_for(
-    head: &Head<'_>,
-    facility: Option<&str>,
-    settings: &Settings,
-) -> Option<Special> {
-    let asked = facility == Some("")
-        && head.list("upgrade").any(|token| token.eq_ignore_ascii_case(b"websocket"))
-        && upgrade::offered(head).any(|name| name == WSLOOP_1)
-        && deciding::decider(settings).is_none();
-    asked.then_some(Special::Topics)
 }
 
 /// How a client is to call a channel of this prefix: its audience, with the name of a group behind

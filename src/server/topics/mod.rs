@@ -11,8 +11,8 @@
 //! * an outage of the broker is mended from the history for all, or said to all as a gap;
 //! * a message is encoded once for all who hear it.
 //!
-//! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`. `joining` is about
-//! those who begin to hear a channel, `handing` about what goes out.
+//! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`. `joining` is
+//! about those who begin to hear a channel, `handing` about what goes out.
 
 mod handing;
 mod joining;
