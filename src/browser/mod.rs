@@ -22,6 +22,7 @@ mod opening;
 pub(crate) mod orders;
 mod refusal;
 pub(crate) mod settings;
+mod special;
 pub(crate) mod topics;
 
 pub(crate) use conn::{Conn, Kept, Unserved};

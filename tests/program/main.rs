@@ -36,4 +36,5 @@ mod stress;
 mod stress_tool;
 mod terminal;
 mod tls;
+mod topics;
 mod workers;
