@@ -105,12 +105,12 @@ export class WSLoop extends EventTarget {
     this.#callback('open', 'connected', () => undefined);
     this.#callback('message', 'receive_message', (event) => event.data);
     this.#callback('close', 'disconnected', (event) => event);
-    const { topics, explain, binaryType } = this.#options;
+    const { topics, binaryType } = this.#options;
     this.#topics = topics
       ? new Topics({
         send: (data) => this.#socket.send(data),
         opened: () => this.#onOpen(),
-        warn: (text) => explain !== false && isDeveloped() && console.warn(`wsloop: ${text}`),
+        warn: (text) => this.#warn(text),
         asBlob: binaryType === 'blob',
       })
       : null;
@@ -334,7 +334,10 @@ export class WSLoop extends EventTarget {
   #onClose({ code, reason, wasClean }) {
     const neverOpened = this.#openedAt === null && this.#socket !== null;
     const isRefusal = code === 1008 || Math.floor(code / 100) === 44;
-    if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
+    if (this.#wanted && isRefusal && this.#topics !== null) {
+      // The answer would be about a WebSocket for this URL alone.
+      this.#warn(`${this.#options.uri}: ${code} ${reason}`);
+    } else if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
       this.#explain('warn');
     }
     this.#dropSocket();
@@ -440,6 +443,13 @@ export class WSLoop extends EventTarget {
     } else {
       this.#attempt = 0;
       this.#lose('the network has changed');
+    }
+  }
+
+  /** Tells whoever develops the page. */
+  #warn(text) {
+    if (this.#options.explain !== false && isDeveloped()) {
+      console.warn(`wsloop: ${text}`);
     }
   }
 

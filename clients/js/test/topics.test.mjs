@@ -262,6 +262,16 @@ test('a refusal is final for its connection, and says why', (t) => {
   assert.deepEqual([seen, subscription.error], [['connecting', 'open'], null]);
 });
 
+test('on localhost the console has the words of a close that is a refusal', (t) => {
+  const { loop, server } = connected(t);
+  globalThis.location = { hostname: 'localhost' };
+  t.after(() => delete globalThis.location);
+  const said = [];
+  t.mock.method(console, 'warn', (text) => said.push(text));
+  server.socket.end(4401, 'logged out');
+  assert.deepEqual([loop.state, said], ['closed', ['wsloop: ws://host/ws/: 4401 logged out']]);
+});
+
 test('another subscription to what was refused asks again', (t) => {
   const { loop, server } = connected(t);
   server.answer = ({}) => 'refused 1 403 no';
