@@ -125,7 +125,10 @@ impl Topics {
 
     /// Takes what the question of that number is about.
     fn take_asked(&mut self, question: u64) -> Option<(u64, Box<Asked>)> {
-        let is_it = |command: &UnderWay| matches!(&command.wants, Wants::Ask(asked) if asked.question == question);
+        let is_it = |command: &UnderWay| match &command.wants {
+            Wants::Ask(asked) => asked.question == question,
+            _ => false,
+        };
         let command = *self.commands.iter().find(|(_, command)| is_it(command))?.0;
         match self.commands.remove(&command)? {
             UnderWay { number, wants: Wants::Ask(asked), .. } => Some((number, asked)),
