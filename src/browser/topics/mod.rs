@@ -162,7 +162,7 @@ pub(crate) struct Publishing {
 }
 
 /// Why a command is not done, as HTTP would say it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Unfit {
     status: u16,
     text: String,
