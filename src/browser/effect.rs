@@ -28,6 +28,10 @@ pub enum Effect {
     GoOn,
     /// Ask for its wish again.
     Resume,
+    /// Publish its message, when the broker is up.
+    Publish,
+    /// Its request is answered, and it may ask for more: these bytes, to begin with.
+    Rested(Vec<u8>),
     /// Let the answer to its close go out when the broker has answered what it published.
     Settle,
     /// It begins to close: nothing more is for it.
@@ -56,6 +60,19 @@ pub enum Source {
     Session,
     /// The application, by the number of the question; 0 until it has one.
     Application(u64),
+}
+
+/// What became of a message that came by plain HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Posted {
+    /// The broker has it.
+    Taken,
+    /// The broker does not want it.
+    Refused,
+    /// The broker went away before it said so.
+    Unknown,
+    /// It cannot wait for the broker, for which too much waits already.
+    Full,
 }
 
 /// What a browser said that is not its own affair alone.

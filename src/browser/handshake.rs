@@ -12,13 +12,14 @@ use super::endpoint::{self, Addressee, ConnRequest, Endpoint};
 use super::explain;
 use super::host;
 use super::names;
+use super::plain::{self, Plain, Wants};
 use super::refusal::{Refusal, not_upgraded, refuse};
 use super::settings::{CompressionFor, Settings};
 use crate::access::channel::{self, Allow, Grant, Options};
 use crate::access::identity::{Identity, Refused};
 use crate::access::permissions;
 use crate::fanout::overflow::Overflow;
-use crate::link::{Frame, LeftOut};
+use crate::link::{Frame, LeftOut, Metrics, Now, SaidRarely};
 use crate::proto::http::Head;
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::upgrade;
@@ -44,6 +45,8 @@ pub enum Decision {
     Refuse(Refusal),
     /// Open the conn, when the broker can.
     Open(Pending),
+    /// Publish the body, when that is there.
+    Publish(plain::Publishing),
 }
 
 /// A good request for a WebSocket.
@@ -55,6 +58,8 @@ pub struct Pending {
     pub accepted: Frame,
     /// How messages are compressed, if they are.
     pub agreement: Option<Agreement>,
+    /// It is a stream of events.
+    pub events: bool,
     /// What is done when it reads too slowly.
     pub overflow: Overflow,
     /// Whom its messages are for.
@@ -78,9 +83,10 @@ pub struct Request {
     bare: bool,
     /// What the application is told, if it is for an endpoint, or decides about it.
     pub(super) told: Option<Box<ConnRequest>>,
-    /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
-    /// WebSocket would be granted.
+    /// What the 101 is made of; nothing when the request is plain HTTP.
     agreed: Option<Agreed>,
+    /// What plain HTTP is for; nothing when it is told what a WebSocket would be granted.
+    pub(super) plain: Option<Plain>,
 }
 
 /// What a request is for that has no facility: with `require_login`, that is for known users too.
@@ -114,13 +120,46 @@ impl Request {
     fn special(special: Special, head: &Head<'_>, agreed: Option<Agreed>) -> Request {
         let (special, bare) = (Some(special), head.method == "HEAD");
         let (facility, options) = (String::new(), Options::default());
-        Request { facility, options, special, origin: None, bare, told: None, agreed }
+        Request { facility, options, special, origin: None, bare, told: None, agreed, plain: None }
+    }
+
+    /// A request that is no upgrade and is served all the same.
+    pub(super) fn plain(
+        head: &Head<'_>,
+        facility: &str,
+        options: Options,
+        plain: Plain,
+        settings: &Settings,
+    ) -> Request {
+        let asks = plain.wants == Wants::Stream && deciding::decider(settings).is_some();
+        let told = asks.then(|| Box::new(ConnRequest::of(head, std::iter::empty())));
+        let (facility, bare, plain) = (facility.to_owned(), head.method == "HEAD", Some(plain));
+        let (special, origin, agreed) = (None, None, None);
+        Request { facility, options, special, origin, bare, told, agreed, plain }
     }
 
     /// It comes from there.
     pub(super) fn came_from(mut self, address: Option<IpAddr>) -> Request {
         self.told.iter_mut().for_each(|told| told.address = address);
+        self.plain.iter_mut().for_each(|plain| plain.address = address);
         self
+    }
+
+    /// Whether it publishes its body.
+    pub(super) fn publishes(&self) -> bool {
+        self.plain.as_ref().is_some_and(|plain| plain.wants == Wants::Publish)
+    }
+
+    /// What it would be answered with that may be granted, how its messages are compressed, and
+    /// what is done when it reads too slowly; nothing for who is only told that.
+    fn opening(&self, granted: Option<Options>) -> Option<(Frame, Option<Agreement>, Overflow)> {
+        match (&self.agreed, &self.plain) {
+            (Some(agreed), _) => {
+                Some((agreed.accepted(granted), agreed.agreement(), agreed.overflow))
+            }
+            (None, Some(plain)) => Some((plain.head(granted), None, plain.overflow())),
+            (None, None) => None,
+        }
     }
 
     /// The 101 that says nothing of what is granted, to be followed by a refusal; nothing when no
@@ -147,7 +186,11 @@ impl Request {
         text: &str,
         settings: &Settings,
     ) -> Refusal {
-        let headers = [headers, &readable_by(self.plain_origin())].concat();
+        let readable = match &self.plain {
+            Some(plain) => plain.readers.headers(),
+            None => readable_by(self.plain_origin()),
+        };
+        let headers = [headers, &readable].concat();
         let accepted = self.accepted();
         let refusal = refuse(status, &headers, text.to_owned(), accepted.as_deref(), settings);
         if self.bare { refusal.without_body() } else { refusal }
@@ -173,7 +216,8 @@ impl Agreed {
     fn echo(&self) -> Pending {
         let (accepted, agreement) = (self.accepted(None), self.agreement());
         let (grant, overflow, to) = (Grant::default(), self.overflow, Addressee::Itself);
-        Pending { grant, accepted, agreement, overflow, to, request: None, wanted: None }
+        let (events, request, wanted) = (false, None, None);
+        Pending { grant, accepted, agreement, events, overflow, to, request, wanted }
     }
 
     /// A WebSocket whose messages are for that endpoint.
@@ -286,6 +330,11 @@ fn check(
     special: Option<Special>,
     cx: &mut Context,
 ) -> Result<Examined, Refusal> {
+    if let Some(facility) = &facility
+        && let Some(examined) = plain::check(head, facility, cx)?
+    {
+        return Ok(examined);
+    }
     let settings = &cx.settings;
     let upgrade = match upgrade::check(head) {
         // Echoes are asked for and given, nothing about them is to be found out.
@@ -308,10 +357,7 @@ fn check(
     if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins)
         && !endpoint.is_some_and(|endpoint| endpoint.any_origin)
     {
-        cx.metrics.origins_refused_total += 1;
-        if let Some(left_out) = cx.said.origin.may(cx.now.mono_ms) {
-            tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
-        }
+        note_origin(&refusal, (&mut cx.metrics, &mut cx.said.origin), cx.now);
         return refused(agreed, refusal.status(), refusal.to_string());
     }
     if let Some(special) = special {
@@ -327,27 +373,48 @@ fn check(
         };
         return refused(agreed, 404, text);
     };
-    if facility.len() > MAX_FACILITY_BYTES {
-        let text = format!("The facility, behind {}, is over 512 bytes.", settings.url_prefix);
-        return refused(agreed, 414, text);
-    }
-    let options = match Options::read(upgrade.query) {
+    let options = match options(&facility, upgrade.query, settings) {
         Ok(options) => options,
-        Err((unknown, nearest)) => {
-            let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
-            return refused(agreed, 400, text);
-        }
+        Err((status, text)) => return refused(agreed, status, text),
     };
-    if channel::is_ambiguous(&facility, options) {
-        let text = "With user, group or session options, the facility must have no colon in it.";
-        return refused(agreed, 400, text.to_owned());
-    }
     let origin = upgrade.origin.map(str::to_owned);
     let bare = head.method == "HEAD";
     let asks = agreed.is_some() && deciding::decider(settings).is_some();
     let told = asks.then(|| Box::new(ConnRequest::of(head, upgrade.protocols())));
-    let special = None;
-    Ok(Examined::Asked(Request { facility, options, special, origin, bare, told, agreed }))
+    let (special, plain) = (None, None);
+    Ok(Examined::Asked(Request { facility, options, special, origin, bare, told, agreed, plain }))
+}
+
+/// The options of a query for that facility, or why they cannot be: a status, and what is said.
+pub(super) fn options(
+    facility: &str,
+    query: &str,
+    settings: &Settings,
+) -> Result<Options, (u16, String)> {
+    if facility.len() > MAX_FACILITY_BYTES {
+        let text = format!("The facility, behind {}, is over 512 bytes.", settings.url_prefix);
+        return Err((414, text));
+    }
+    let options = Options::read(query).map_err(|(unknown, nearest)| {
+        (400, format!("There is no option {unknown:?}; the nearest is {nearest}."))
+    })?;
+    if channel::is_ambiguous(facility, options) {
+        let text = "With user, group or session options, the facility must have no colon in it.";
+        return Err((400, text.to_owned()));
+    }
+    Ok(options)
+}
+
+/// A page was refused for its origin.
+pub(super) fn note_origin(
+    refusal: &upgrade::UpgradeError,
+    (metrics, said): (&mut Metrics, &mut SaidRarely),
+    now: Now,
+) {
+    metrics.origins_refused_total += 1;
+    if let Some(left_out) = said.may(now.mono_ms) {
+        tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
+    }
 }
 
 /// A good request for a WebSocket that has no facility.
@@ -416,7 +483,7 @@ pub fn admit(
     cx: &mut Context,
 ) -> Decision {
     let settings = &cx.settings;
-    if request.agreed.is_some()
+    if (request.agreed.is_some() || request.plain.is_some())
         && let Some(name) =
             names::needed(&request.facility, request.options, identity, refused, settings)
     {
@@ -450,30 +517,32 @@ pub fn admit(
         );
         return Decision::Refuse(request.refuse(403, &[], &text, settings));
     }
+    if request.publishes() {
+        return plain::publishing(&request, identity, grant, settings);
+    }
     let decider = deciding::decider(settings);
-    let Some(agreed) = &request.agreed else {
+    let granted = Some(grant.granted).filter(|_| decider.is_none());
+    let Some((accepted, agreement, overflow)) = request.opening(granted) else {
         let text = explain::told(&request, (identity, refused), by_rule, &grant);
         return Decision::Refuse(explain::inquired(&request, &grant, text, decider.is_some()));
     };
+    let events = request.plain.is_some();
     if let Some(endpoint) = decider {
-        let agreed = (agreed.accepted(None), agreed.agreement(), agreed.overflow);
+        let agreed = (accepted, agreement, overflow);
         let pending = deciding::asked(endpoint, request, identity, grant, agreed);
-        return Decision::Open(pending);
+        return Decision::Open(Pending { events, ..pending });
     }
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
     if !grant.denied.is_empty() || grant.granted.is_silent() {
         let (prefix, said) = (&settings.url_prefix, &mut cx.said.silent);
         explain::warn_of_silence(&request, &grant, prefix, said, cx.now);
     }
-    Decision::Open(Pending {
-        accepted: agreed.accepted(Some(grant.granted)),
-        agreement: agreed.agreement(),
-        overflow: agreed.overflow,
-        grant,
-        to: Addressee::Broker,
-        request: None,
-        wanted: None,
-    })
+    if events && request.bare {
+        cx.metrics.requests_total += 1;
+        return Decision::Answer(accepted);
+    }
+    let (to, request, wanted) = (Addressee::Broker, None, None);
+    Decision::Open(Pending { grant, accepted, agreement, events, overflow, to, request, wanted })
 }
 
 /// The headers by which a page of that origin may read an answer, with its cookies.

@@ -20,10 +20,13 @@ mod life;
 mod names;
 mod opening;
 pub(crate) mod orders;
+mod plain;
+mod posting;
 mod refusal;
 pub(crate) mod settings;
+mod streaming;
 
 pub(crate) use conn::{Conn, Kept, Unserved};
 pub use context::Context;
-pub(crate) use effect::{Effect, Left, Said, Source};
+pub(crate) use effect::{Effect, Left, Posted, Said, Source};
 pub(crate) use life::{Goodbye, supersede};

@@ -4,5 +4,6 @@ pub mod handler;
 pub mod http;
 pub mod proxy;
 pub mod resp;
+pub mod sse;
 pub mod uwsgi;
 pub mod ws;

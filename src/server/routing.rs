@@ -121,10 +121,13 @@ impl Server {
             Effect::GoOn => self.go_on(link),
             Effect::Resume => self.table.put(Output::Resume(link)),
             Effect::Settle => {
-                if !self.broker.settle(link) {
+                let since = self.broker.mark();
+                if !self.broker.settle(link, since) {
                     self.on_conn(link, |conn, _| conn.settled());
                 }
             }
+            Effect::Publish => self.publish_post(link),
+            Effect::Rested(behind) => self.rest(link, behind),
             Effect::Left(left) => self.on_left(link, left),
             Effect::Finish => self.table.put(Output::Finish(link)),
             Effect::Drop => self.table.close(link),

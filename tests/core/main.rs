@@ -23,4 +23,5 @@ mod redis;
 mod resp_clients;
 mod stored;
 mod strangers;
+mod streams;
 mod turns;
