@@ -228,6 +228,15 @@ impl Context {
         !self.effects.is_empty()
     }
 
+    /// Whether it has begun to close before its request was whole, which is still to be told.
+    pub fn leaves_as_stranger(&self, link: LinkId) -> bool {
+        let left = self.effects.iter().rev().find_map(|(of, effect)| match effect {
+            Effect::Left(left) if *of == link => Some(left.stranger.is_some()),
+            _ => None,
+        });
+        left.unwrap_or(false)
+    }
+
     /// A conn goes on with what it has kept when the broker has said what it has to say.
     pub fn postpone(&mut self, link: LinkId) {
         self.going_on.push_back(link);

@@ -97,7 +97,7 @@ impl Server {
         if let Some(network) = stranger
             && let Some(conn) = self.table.peek_conn(link)
             && conn.stranger().is_none()
-            && !conn.is_closing()
+            && !(conn.is_closing() && self.cx.leaves_as_stranger(link))
         {
             self.met(network);
         }

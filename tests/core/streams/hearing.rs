@@ -2,7 +2,7 @@
 
 use super::*;
 use wsloop::proto::ws::frame::Opcode;
-use wsloop::{Overflow, Overflows, Settings};
+use wsloop::{Overflows, Settings};
 
 #[test]
 fn a_stream_hears_what_a_websocket_of_the_same_url_hears() {
@@ -105,7 +105,7 @@ fn comments_keep_an_idle_stream_in_use_and_nothing_is_awaited_for_them() {
     {
         let mut world = World::new(Settings { ping_interval_ms, heartbeat, ..settings() });
         let id = stream(&mut world, HEARS);
-        world.pass(10 * every_ms + 1_000);
+        world.pass(10 * every_ms + every_ms / 2);
         assert_eq!(world.heard(id), vec![Heard::Ping(Vec::new()); 10], "every {every_ms} ms");
         assert_eq!(world.metrics().pong_timeouts_total, 0);
     }
@@ -147,10 +147,8 @@ fn what_is_sent_on_a_stream_is_passed_over_and_its_end_is_the_end() {
 #[test]
 fn who_reads_too_slowly_is_told_why_it_ends_or_skips() {
     for (latest, code) in [(false, Some(1008)), (true, None)] {
-        let mut overflows = Overflows::default();
-        if latest {
-            overflows = Overflows { default: Overflow::Latest, ..overflows };
-        }
+        let overflows = if latest { "*=latest" } else { "" };
+        let overflows = Overflows::parse(overflows).expect("a list");
         let mut world = World::new(Settings { outbox_limit: 2_000, overflows, ..settings() });
         let (slow, speaker) = (stream(&mut world, HEARS), world.open(SPEAKS));
         world.stall(slow, 0);
