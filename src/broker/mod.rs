@@ -146,8 +146,6 @@ pub enum BrokerEvent<'a> {
     Settled {
         /// The conn.
         conn: LinkId,
-        /// All of it was taken.
-        taken: bool,
     },
     /// A message was larger than allowed and has been skipped; [`Broker::skipped_channel`] tells of
     /// which channel.
@@ -376,20 +374,11 @@ impl Broker {
         }
     }
 
-    /// A mark of what was asked so far, for [`Broker::settle`].
-    pub fn mark(&mut self) -> u64 {
-        match self {
-            Broker::Local(_) => 0,
-            Broker::Redis(redis) => redis.mark(),
-        }
-    }
-
-    /// Asks to be told when all that was asked so far is answered, and whether what was published
-    /// since the mark was taken; false when it is answered.
-    pub fn settle(&mut self, conn: LinkId, since: u64) -> bool {
+    /// Asks to be told when all that was asked so far is answered; false when it is.
+    pub fn settle(&mut self, conn: LinkId) -> bool {
         match self {
             Broker::Local(_) => false,
-            Broker::Redis(redis) => redis.settle(conn, since),
+            Broker::Redis(redis) => redis.settle(conn),
         }
     }
 

@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use crate::access::control;
 use crate::broker::{Ask, BrokerEvent, Notice, Status};
-use crate::browser::{Context, Posted};
+use crate::browser::Context;
 use crate::link::LinkId;
 
 /// What is left to do when an event has been handed on.
@@ -127,12 +127,8 @@ impl Server {
                 self.said.no_answer(ask, &reason, &mut cx.metrics);
                 touched.extend(answered(ask, Err(()), relay, table, cx));
             }
-            BrokerEvent::Settled { conn: link, taken } => {
-                let posted = if taken { Posted::Taken } else { Posted::Refused };
-                if let Some(conn) = table.conn(link) {
-                    conn.settled();
-                    conn.on_posted(link, posted, cx);
-                }
+            BrokerEvent::Settled { conn: link } => {
+                table.conn(link).into_iter().for_each(|conn| conn.settled());
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
@@ -227,11 +223,8 @@ impl Server {
         self.cx.metrics.broker_lost_total += u64::from(was_up);
         self.said.lost(&loss, &target, was_up, lost.owed);
         let down = self.broker.status() == Status::Down;
-        for link in lost.settled {
-            self.on_conn(link, |conn, cx| {
-                conn.settled();
-                conn.on_posted(link, Posted::Unknown, cx);
-            });
+        for conn in lost.settled {
+            self.on_conn(conn, |conn, _| conn.settled());
         }
         for ask in lost.asks {
             if let Ask::Session(link) = ask {

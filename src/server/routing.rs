@@ -121,8 +121,7 @@ impl Server {
             Effect::GoOn => self.go_on(link),
             Effect::Resume => self.table.put(Output::Resume(link)),
             Effect::Settle => {
-                let since = self.broker.mark();
-                if !self.broker.settle(link, since) {
+                if !self.broker.settle(link) {
                     self.on_conn(link, |conn, _| conn.settled());
                 }
             }

@@ -294,16 +294,12 @@ impl Redis {
         !matches!(self.state, State::Up { .. }) || !waits
     }
 
-    pub(super) fn mark(&self) -> u64 {
-        self.session.mark()
-    }
-
-    pub(super) fn settle(&mut self, conn: LinkId, since: u64) -> bool {
+    pub(super) fn settle(&mut self, conn: LinkId) -> bool {
         let waits = matches!(self.state, State::Up { .. }) && !self.later.is_empty();
         if waits {
             self.settling.push(conn);
         }
-        waits || self.session.settle(conn, since)
+        waits || self.session.settle(conn)
     }
 
     pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
@@ -387,8 +383,8 @@ impl Redis {
         if !matches!(self.state, State::Greeting { .. } | State::Up { .. }) {
             return None;
         }
-        if let Some((conn, taken)) = self.session.next_settled() {
-            return Some(BrokerEvent::Settled { conn, taken });
+        if let Some(conn) = self.session.next_settled() {
+            return Some(BrokerEvent::Settled { conn });
         }
         if !input.is_empty() {
             (self.session.heard_ms, self.session.due_ms) = (now_ms, now_ms);

@@ -27,12 +27,11 @@ impl Session {
         expire_s: u64,
         now_ms: u64,
     ) {
-        let since = self.mark();
         while let Some(publication) = later.pop() {
             self.publish(&publication, expire_s, now_ms);
         }
         for conn in settling {
-            self.settle(conn, since);
+            self.settle(conn);
         }
     }
 

@@ -41,8 +41,8 @@ pub(super) struct Session {
     oldest: u64,
     /// Own publications whose push is not to reach the conn they came from.
     own: VecDeque<Own>,
-    /// Conns that are to be told when commands are answered, in the order of those.
-    settling: VecDeque<Settling>,
+    /// Conns that are to be told when so many commands are answered.
+    settling: VecDeque<(u64, LinkId)>,
     /// Asks under way.
     pub(super) window: Window,
     /// Asks that wait until they may be made, and those that are to be made by GET.
@@ -55,17 +55,6 @@ pub(super) struct Session {
     pub(super) heard_ms: u64,
     /// Since when an answer is due without a byte having arrived.
     pub(super) due_ms: u64,
-}
-
-/// A conn that is to be told what became of what it has published.
-#[derive(Debug)]
-struct Settling {
-    conn: LinkId,
-    /// The numbers of its first command, and of the first that is no more its own.
-    since: u64,
-    until: u64,
-    /// None of those was refused so far.
-    taken: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -313,7 +302,6 @@ impl Session {
             }
             Awaited::Publish | Awaited::Record => {
                 self.forget_own(self.oldest);
-                self.note_untaken();
                 match is_denial(&reason) {
                     true => BrokerEvent::Notice(Notice::Refused { reason }),
                     false => BrokerEvent::Notice(Notice::Unpublished { reason }),
@@ -396,38 +384,25 @@ impl Session {
         let waiting = again.chain(self.asks.iter().map(Wanted::ask));
         let lost = Lost {
             asks: made.chain(waiting).collect(),
-            settled: self.settling.into_iter().map(|settling| settling.conn).collect(),
+            settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
             owed,
         };
         (lost, unsent)
     }
 
-    /// The number of the next command.
-    pub(super) fn mark(&self) -> u64 {
-        self.oldest + self.awaited.len() as u64
-    }
-
-    /// Has a conn told when all that was asked so far is answered, and whether what was published
-    /// from that command on was taken; false when it is answered.
-    pub(super) fn settle(&mut self, conn: LinkId, since: u64) -> bool {
-        let until = self.mark();
+    /// Has a conn told when all that was asked so far is answered; false when it is.
+    pub(super) fn settle(&mut self, conn: LinkId) -> bool {
+        let asked = self.oldest + self.awaited.len() as u64;
         if !self.awaited.is_empty() {
-            self.settling.push_back(Settling { conn, since, until, taken: true });
+            self.settling.push_back((asked, conn));
         }
         !self.awaited.is_empty()
     }
 
-    /// A conn for which that is so, and whether all was taken.
-    pub(super) fn next_settled(&mut self) -> Option<(LinkId, bool)> {
-        self.settling.front().filter(|settling| settling.until <= self.oldest)?;
-        self.settling.pop_front().map(|settling| (settling.conn, settling.taken))
-    }
-
-    /// The command that was answered last has published nothing.
-    fn note_untaken(&mut self) {
-        let command = self.oldest - 1;
-        let of = |settling: &&mut Settling| (settling.since..settling.until).contains(&command);
-        self.settling.iter_mut().filter(of).for_each(|settling| settling.taken = false);
+    /// A conn for which that is so.
+    pub(super) fn next_settled(&mut self) -> Option<LinkId> {
+        self.settling.front().filter(|(asked, _)| *asked <= self.oldest)?;
+        self.settling.pop_front().map(|(_, conn)| conn)
     }
 
     /// Keeps the push of a message that is about to be published from the conn it came from.
