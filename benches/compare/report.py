@@ -365,10 +365,22 @@ def growth(results):
 def machine(raw):
     rows = ["## Where and what", "", "| | |", "|---|---|"]
     rows += [f"| {title} | {text} |" for title, text in raw["machine"].items()]
+    rows += pieces(raw["measured"])
     for entry in raw["servers"]:
         text = entry.get("version") or entry.get("unavailable") or "this repository's"
         rows.append(f"| {entry['title']} | {text}: {entry['remark']} |")
     return "\n".join(rows)
+
+
+def pieces(measured):
+    """What was measured when, and of which wsloop, if that was not all at one time."""
+    groups = {}
+    for work, when in measured.items():
+        groups.setdefault((when["date"], when["wsloop"]), []).append(work)
+    if len(groups) < 2:
+        return []
+    return [f"| measured {date}, wsloop {version} | {', '.join(works)} |"
+            for (date, version), works in groups.items()]
 
 
 def method(raw):
@@ -381,8 +393,8 @@ scripts/compare
 
 installs the peers (Debian's packages with apt-get, the others below `target/` and `node_modules`),
 measures all, and writes this page, its plots and `target/compare/results.json`. `--only wsloop,floor`
-measures some, `--work own,churn` some of what there is, `--rounds` more often, `--quick` shows within a
-minute that it works, `--report` writes the page again.
+measures some, `--work own,churn` some of what there is and keeps the results of the rest, `--rounds` more often,
+`--quick` shows within a minute that it works, `--report` writes the page again.
 
 - The load is `wsloop stress`: every connection checks that it got every message once and in order. A
   server that loses one has no figure but the reason. Messages have {work["size"]} bytes; each server is

@@ -4,14 +4,15 @@ Each row of a group is one piece of work, and each server that can do it has its
 in every round; `scripts/compare --work` chooses among them.
 """
 
-from dataclasses import dataclass
+import subprocess
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Callable
 
 import deflated
 import plots
 from measure import Failed, attempt
-from servers import CHANNEL
+from servers import CHANNEL, ROOT
 
 FAST = ("floor", "wsloop", "bun", "fastwebsockets", "sockudo")
 PEERS = ("bun", "fastwebsockets", "sockudo")
@@ -20,6 +21,9 @@ OWN_WINDOWS = (1, 64)
 THROUGH = ((1, 1), (1, 64), (100, 1), (100, 64))
 JSON = (1 << 10, 4 << 10)
 CHURN_S = 3
+# Kinds of sites, as the benches' `memory` calls them.
+SITES = {"one": "all on one channel", "own": "each on its own",
+         "groups": "broadcast, user and five groups", "dedicated": "dedicated compression"}
 
 
 def own(bench, server):
@@ -44,6 +48,21 @@ def through(bench, server):
             path = f"/ws/through-{serving.port}-{clients}-{window}-{{n}}?{query}"
             run = ["echo", clients, "--messages", messages, "--window", window]
             yield attempt(f"through {clients} {window}", beside_redis, serving, path, *run)
+
+
+def sites(bench, server):
+    """The core's memory for each connection, by kinds of sites, by an allocator that counts."""
+    yield from memory(bench.work.many, SITES)
+
+
+def memory(conns, kinds):
+    command = ["cargo", "run", "--quiet", "--release", "--package", "wsloop-benches", "--bin",
+               "memory", str(conns)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    for name, kind in kinds.items():
+        line = next(line for line in done.stdout.splitlines() if line.startswith(kind))
+        idle, after, gone, _ = line.removeprefix(kind).split()
+        yield f"sites {name}", {"idle": float(idle), "after": float(after), "gone": float(gone)}
 
 
 def beside_redis(serving, path, *run):
@@ -132,6 +151,8 @@ class Group:
     # What wsloop is to reach, in times of the best of these.
     times: float = None
     beside: tuple = ()
+    # Or at most so much, by run and figure.
+    most: dict = field(default_factory=dict)
 
 
 def us(result):
@@ -147,6 +168,15 @@ BESIDE_REDIS = {"µs": us, "µs of Redis": lambda result: result["redis_cpu_us"]
                 "p50, ms": latency("p50"), "p99, ms": latency("p99")}
 
 GROUPS = {
+    "sites": Group(
+        "Memory by kinds of sites", "Bytes of user space for each of 10,000 connections of the "
+        "core: all open, after sixteen small messages to each (dedicated: sixty of 1 KiB), and ten "
+        "seconds after all have gone. Every user with five groups has a token of their own, and a "
+        "hundred share a group.", sites, ("wsloop",), {
+            title: lambda result, key=key: result[key]
+            for key, title in (("idle", "idle"), ("after", "after messages"), ("gone", "gone"))},
+        most={("sites own", "after"): 280, ("sites groups", "after"): 400,
+              ("sites dedicated", "idle"): 220, ("sites dedicated", "after"): 1_500}),
     "own": Group(
         "A channel for each", "As many connections as are said, each with a channel of its own, to "
         "which messages of 64 bytes go in turn: µs of server and of Redis for each message, 1 and "
@@ -198,6 +228,7 @@ def targets(results):
     """Rows for the table of what is to be reached."""
     rows = []
     for name, group in GROUPS.items():
+        rows += [bounded(results, *at, most) for at, most in group.most.items()]
         if group.times is None:
             continue
         beside = "Bun's" if group.beside == ("bun",) else "the floor" \
@@ -213,6 +244,16 @@ def targets(results):
     return rows
 
 
+def bounded(results, run, key, most):
+    """A row for what is to be at most so much."""
+    values = list(results.values("wsloop", run, lambda result: result[key]).values())
+    shown = plots.figure(median(values)) if values else ""
+    verdict = ("yes" if median(values) <= most else "**no**") if values else "not measured"
+    when = "idle" if key == "idle" else "after messages"
+    work = f"user space per connection, {label(run)}, {when}"
+    return f"| {work} | {most:,} | {shown} | {verdict} |"
+
+
 def label(run):
     """What a run is about, in words."""
     group, *rest = run.split()
@@ -222,6 +263,8 @@ def label(run):
             if size >= 1 << 10 else f"{size} B"
     if group == "through":
         return f"{rest[0]} connection{'s' * (rest[0] != '1')}, {rest[1]} in flight"
+    if group == "sites":
+        return SITES[rest[0]]
     if group == "own":
         return f"{rest[0]} in flight"
     return f"{int(rest[0]):,} connections" if group == "conns" else "one connection"

@@ -29,13 +29,13 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::access::identity::Identity;
 use crate::access::nearest::nearest;
 
 /// Who a channel is for. Its order is that of a conn's channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audience {
     /// Everybody.
     Broadcast,
@@ -61,7 +61,8 @@ impl Audience {
         }
     }
 
-    fn of_word(word: &str) -> Option<Self> {
+    /// The audience of that word.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|audience| audience.word() == word)
     }
 
@@ -332,6 +333,12 @@ pub(crate) fn within<'n>(name: &'n str, prefix: &str) -> Option<(Audience, &'n s
     (its == prefix).then_some((audience, facility))
 }
 
+/// The audience, who of it, and the facility in a channel's name, if it has this prefix.
+pub(crate) fn whose<'n>(name: &'n str, prefix: &str) -> Option<(Audience, &'n str, &'n str)> {
+    let (its, audience, who, facility) = parts(name)?;
+    (its == prefix).then_some((audience, who, facility))
+}
+
 /// Whose a channel is, in the words of [`Identity::owner`]; nothing if it is everybody's.
 pub(crate) fn owner_of(name: &str) -> Option<&str> {
     // Most names begin so, and this is asked whenever a channel comes or goes.
@@ -398,6 +405,21 @@ pub fn facility(path: &str, url_prefix: &str) -> Option<String> {
     }
     decoded.strip_prefix(url_prefix).map(str::to_owned)
 }
+
+/// The path that names a facility: the other way round than [`facility`].
+pub(crate) fn path_of(facility: &str, url_prefix: &str) -> String {
+    format!("{url_prefix}{}", utf8_percent_encode(facility, OUTSIDE_PATHS))
+}
+
+/// What is escaped in a path besides what is no ASCII.
+const OUTSIDE_PATHS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'@');
 
 /// What a conn may do, decided once at its handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -504,6 +526,16 @@ mod tests {
             session: Some("key".into()),
             user: Some("john".into()),
             groups: vec!["z".into(), "a".into(), "z".into(), String::new()],
+        }
+    }
+
+    #[test]
+    fn a_path_names_the_facility_that_it_is_made_of() {
+        for name in ["", "chat/42", "caf\u{e9} x", "50%", "%FF", "a?b#c", "a:b@c", "\u{7f}\n"] {
+            let path = path_of(name, "/ws/");
+            assert!(path.bytes().all(|byte| byte.is_ascii_graphic()), "{path}");
+            assert!(!path.contains(['?', '#']), "{path}");
+            assert_eq!(facility(&path, "/ws/").as_deref(), Some(name), "{path}");
         }
     }
 

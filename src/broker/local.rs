@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::history::{Histories, HistoryRules, Offset};
 use super::store::{Store, Writer};
-use super::{Ask, BrokerEvent, Delivery};
+use super::{Ask, BrokerEvent, Delivery, PublishOutcome, Receipt};
 use crate::link::{LinkId, Now};
 
 /// The embedded broker.
@@ -29,6 +29,7 @@ enum Happened {
     Announced { channel: Arc<[u8]>, payload: Arc<[u8]> },
     Subscribed { channel: Arc<str> },
     Answered { ask: Ask, payload: Option<Arc<[u8]>> },
+    Published { receipt: Receipt },
 }
 
 impl Local {
@@ -100,6 +101,11 @@ impl Local {
         self.events.push_back(Happened::Delivered { channel, payload, except });
     }
 
+    /// What was published last is said to be so.
+    pub(super) fn accepted(&mut self, receipt: Receipt) {
+        self.events.push_back(Happened::Published { receipt });
+    }
+
     fn record(&mut self, channel: &[u8], payload: &Arc<[u8]>, now: Now) {
         // What is empty reaches nobody.
         if let Some(histories) = &mut self.histories
@@ -126,6 +132,10 @@ impl Local {
             }
             Happened::Answered { ask, payload } => {
                 BrokerEvent::Answer { ask: *ask, payload: payload.as_deref() }
+            }
+            Happened::Published { receipt } => {
+                let outcome = PublishOutcome::Accepted;
+                BrokerEvent::Published { receipt: *receipt, outcome }
             }
         })
     }

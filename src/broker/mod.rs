@@ -147,6 +147,13 @@ pub enum BrokerEvent<'a> {
         /// The conn.
         conn: LinkId,
     },
+    /// It is known what became of a publish that was to be told of.
+    Published {
+        /// Whose it was.
+        receipt: Receipt,
+        /// What became of it.
+        outcome: PublishOutcome,
+    },
     /// A message was larger than allowed and has been skipped; [`Broker::skipped_channel`] tells of
     /// which channel.
     Skipped,
@@ -223,6 +230,28 @@ pub enum Ask {
     Place(u64),
     /// What came into a channel's history since a place, beside the fetch of that number.
     Missed(u64),
+}
+
+/// Who is to be told what becomes of a publish. The broker gives it back, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The conn that publishes.
+    pub conn: LinkId,
+    /// Which of its publishes that is.
+    pub number: u64,
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The broker has taken it.
+    Accepted,
+    /// The broker does not let us publish there.
+    Denied,
+    /// The broker could not: it is full, or a replica that must not, or in no state to.
+    Failed,
+    /// The link was lost before the broker answered, or did not come back in time.
+    Dropped,
 }
 
 /// One message arriving for one channel.
@@ -327,20 +356,23 @@ impl Broker {
         }
     }
 
-    /// Publishes a message and stores it; `except` shall not have it back.
+    /// Publishes a message and stores it; `except` shall not have it back, and what becomes of it
+    /// is said for the receipt, unless this fails.
     pub fn publish(
         &mut self,
         channel: &str,
         payload: &[u8],
         except: Option<LinkId>,
+        receipt: Option<Receipt>,
         now: Now,
     ) -> Result<(), PublishError> {
         match self {
             Broker::Local(local) => {
                 local.publish(channel, payload, except, now);
+                receipt.into_iter().for_each(|receipt| local.accepted(receipt));
                 Ok(())
             }
-            Broker::Redis(redis) => redis.publish(channel, payload, except, now.mono_ms),
+            Broker::Redis(redis) => redis.publish(channel, payload, (except, receipt), now.mono_ms),
         }
     }
 

@@ -19,6 +19,7 @@ use super::effect::{Effect, Left, Source};
 use super::endpoint::{Addressee, Knock};
 use super::handshake::Request;
 use super::posting::{Post, Posting};
+use super::topics::Publications;
 use crate::access::crowds::Network;
 use crate::access::proxies::{Transport, Via};
 use crate::access::sources::Lookup;
@@ -146,8 +147,8 @@ pub(crate) struct Member {
     pub(super) reader: Reader,
     /// What it has sent that a turn had no time for.
     pub(super) kept: Option<Box<Kept>>,
-    /// The channels its messages go to.
-    pub publications: Box<[Publication]>,
+    /// Where its messages go.
+    pub publications: Publications,
     /// The moment of the day at which it may stay no longer, in ticks of a
     /// [`DayClock`](crate::link::DayClock); 0 is none.
     pub(super) expires: Tick,
@@ -300,8 +301,8 @@ impl Conn {
     /// The channels that what it says goes to.
     pub(crate) fn publications(&self) -> &[Publication] {
         match &self.life {
-            Life::Open(member) => &member.publications,
-            Life::Closing(closing) => closing.speaker().map_or(&[], |member| &member.publications),
+            Life::Open(member) => member.publications.fixed(),
+            Life::Closing(closing) => closing.speaker().map_or(&[], |it| it.publications.fixed()),
             _ => &[],
         }
     }
@@ -482,9 +483,10 @@ impl Conn {
             Life::Waiting(_) | Life::Joining(_) | Life::Posting(_) => {}
             Life::Open(member) => {
                 cx.metrics.streams -= u64::from(member.is_stream());
+                cx.metrics.subscriptions -= member.publications.subscriptions();
                 if let Life::Closing(closing) = &mut self.life
                     && last == Last::Goodbye
-                    && !member.publications.is_empty()
+                    && !member.publications.fixed().is_empty()
                 {
                     closing.awaited = Some(Box::new(Awaited::Words(member)));
                 }

@@ -15,6 +15,7 @@ use super::endpoint::{Addressee, ConnId, SocketEvent};
 use super::handshake::{Pending, Request};
 use super::opening::publication;
 use super::settings::Settings;
+use super::topics::Publications;
 use crate::access::channel::{Grant, Options};
 use crate::access::identity::Identity;
 use crate::fanout::overflow::Overflow;
@@ -63,8 +64,8 @@ pub(crate) struct Released {
 impl Released {
     pub(super) fn of(conn: &Conn, endpoint: u8, (code, reason): (u16, String)) -> Released {
         let publications = match &conn.life {
-            Life::Open(member) => &member.publications[..],
-            Life::Joining(joining) => &joining.member.publications,
+            Life::Open(member) => member.publications.fixed(),
+            Life::Joining(joining) => joining.member.publications.fixed(),
             _ => &[],
         };
         let publishes = publications.iter().map(|one| one.channel.to_string()).collect();
@@ -112,6 +113,7 @@ pub(super) fn asked(
         to: Addressee::Decided(endpoint),
         request: request.told.map(|told| Box::new(told.by(identity))),
         wanted: Some(Box::new(wanted)),
+        topics: None,
     }
 }
 
@@ -134,7 +136,7 @@ impl Conn {
         let mut known = BTreeSet::new();
         let own = channels.publishes.iter().filter(|name| known.insert(*name));
         let publications = own.map(|name| publication(name, subscribe, knock.echo));
-        joining.member.publications = publications.collect();
+        joining.member.publications = Publications::Fixed(publications.collect());
         true
     }
 
@@ -142,7 +144,8 @@ impl Conn {
     /// or are not.
     pub(crate) fn note_hearing(&mut self, name: &str, hears: bool) {
         let Some(member) = self.member() else { return };
-        for publication in member.publications.iter_mut().filter(|one| &*one.channel == name) {
+        let publications = member.publications.fixed_mut().iter_mut();
+        for publication in publications.filter(|one| &*one.channel == name) {
             publication.withhold = hears && !publication.echo;
         }
     }

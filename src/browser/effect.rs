@@ -26,6 +26,15 @@ pub enum Effect {
     Join,
     /// Go on with the bytes that it has kept.
     GoOn,
+    /// Let it hear a channel, with positions.
+    Hear(Hear),
+    /// Let it hear a channel no more.
+    Unhear {
+        /// The number of the wish to hear it, while that is not fulfilled; else 0.
+        number: u64,
+        /// The channel's name.
+        channel: String,
+    },
     /// Ask for its wish again.
     Resume,
     /// Publish its message, when the broker is up.
@@ -40,6 +49,17 @@ pub enum Effect {
     Finish,
     /// Close its link.
     Drop,
+}
+
+/// A wish of a conn to hear a channel, with positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hear {
+    /// What the conn knows the wish by.
+    pub number: u64,
+    /// The channel's name.
+    pub channel: String,
+    /// The position behind which it goes on, as the client has it.
+    pub since: Option<String>,
 }
 
 /// What a conn that begins to close leaves behind.
@@ -60,19 +80,6 @@ pub enum Source {
     Session,
     /// The application, by the number of the question; 0 until it has one.
     Application(u64),
-}
-
-/// What became of a message that came by plain HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Posted {
-    /// The broker has it.
-    Taken,
-    /// The broker does not want it.
-    Refused,
-    /// The broker went away before it said so.
-    Unknown,
-    /// It cannot wait for the broker, for which too much waits already.
-    Full,
 }
 
 /// What a browser said that is not its own affair alone.

@@ -285,6 +285,8 @@ pub(crate) enum Addressee {
     Endpoint(u8),
     /// The channels that it publishes to, which the application of that endpoint decides.
     Decided(u8),
+    /// The channels that each names: it speaks `wsloop.1`.
+    Topics,
 }
 
 /// A request for an application of which nobody has decided that it opens.

@@ -164,7 +164,7 @@ impl Conn {
             Addressee::Endpoint(endpoint) => {
                 cx.tell(endpoint, SocketEvent::Closed { conn, code, reason });
             }
-            Addressee::Broker | Addressee::Itself => {}
+            Addressee::Broker | Addressee::Itself | Addressee::Topics => {}
         }
         None
     }
@@ -195,7 +195,9 @@ impl Addressee {
     pub(crate) fn endpoint(self) -> Option<u8> {
         match self {
             Addressee::Endpoint(endpoint) => Some(endpoint),
-            Addressee::Broker | Addressee::Itself | Addressee::Decided(_) => None,
+            Addressee::Broker | Addressee::Itself | Addressee::Decided(_) | Addressee::Topics => {
+                None
+            }
         }
     }
 
@@ -203,7 +205,7 @@ impl Addressee {
     pub(crate) fn application(self) -> Option<u8> {
         match self {
             Addressee::Endpoint(endpoint) | Addressee::Decided(endpoint) => Some(endpoint),
-            Addressee::Broker | Addressee::Itself => None,
+            Addressee::Broker | Addressee::Itself | Addressee::Topics => None,
         }
     }
 }

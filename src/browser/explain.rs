@@ -3,9 +3,9 @@
 //! It knows who asks, for what, and what came of it. Its rule: nothing of a query but the names of
 //! options gets into the log.
 
-use super::handshake::{GRANTED, Request, readable_by};
+use super::handshake::Request;
 use super::names;
-use super::refusal::Refusal;
+use super::refusal::{GRANTED, Refusal, readable_by};
 use crate::access::channel::{Audience, Grant, Options};
 use crate::access::identity::{Identity, NameError, Refused};
 use crate::link::{Frame, LeftOut, Now, SaidRarely};

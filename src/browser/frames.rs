@@ -83,6 +83,11 @@ impl Conn {
                                 self.echo(link, kind, data, form, cx);
                             }
                             Addressee::Endpoint(to) => tell(link, to, kind, data, cx),
+                            Addressee::Topics => {
+                                if let Some(said) = self.on_command(link, data, cx) {
+                                    return Some(said);
+                                }
+                            }
                             Addressee::Broker | Addressee::Decided(_) => {
                                 if let Some(said) = self.on_message(data, cx) {
                                     return Some(said);
@@ -156,7 +161,7 @@ impl Conn {
     fn on_close(&mut self, link: LinkId, close: Option<(u16, Cow<'_, str>)>, cx: &mut Context) {
         let (code, reason) = close.unzip();
         self.note_last_words(code, &reason.unwrap_or_default(), cx);
-        let published = !self.publications().is_empty();
+        let published = !self.publications().is_empty() || self.waits_for_answers();
         cx.figures.left(code);
         cx.access_log.closed(link, code.unwrap_or(1005), false);
         self.answer_close(link, code, "", cx);

@@ -9,32 +9,23 @@ use std::net::IpAddr;
 use super::context::Context;
 use super::deciding::{self, Wanted};
 use super::endpoint::{self, Addressee, ConnRequest, Endpoint};
-use super::explain;
 use super::host;
-use super::names;
 use super::plain::{self, Plain, Wants};
-use super::refusal::{Refusal, not_upgraded, refuse};
+use super::refusal::{GRANTED, Refusal, not_upgraded, readable_by, refuse};
 use super::settings::{CompressionFor, Settings};
-use crate::access::channel::{self, Allow, Grant, Options};
-use crate::access::identity::{Identity, Refused};
-use crate::access::permissions;
+use super::topics::{self, Topics};
+use crate::access::channel::{self, Grant, Options};
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LeftOut, Metrics, Now, SaidRarely};
 use crate::proto::http::Head;
+use crate::proto::topics::WSLOOP_1;
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::upgrade;
 use crate::web::upstream::Way;
 use crate::web::{self, Site};
 
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
-const MAX_FACILITY_BYTES: usize = 512;
-
-/// Most bytes of the names of all channels that a conn hears and publishes to: they are kept in
-/// memory and told Redis, for each group anew.
-const MAX_NAMES_BYTES: usize = 128 << 10;
-
-/// The header of a 101 that says which options were granted.
-pub(super) const GRANTED: &str = "X-Wsloop-Granted";
+pub(super) const MAX_FACILITY_BYTES: usize = 512;
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -68,6 +59,8 @@ pub struct Pending {
     pub request: Option<Box<ConnRequest>>,
     /// What it wants of the relay, if the application decides about that.
     pub wanted: Option<Box<Wanted>>,
+    /// What it has that speaks `wsloop.1`.
+    pub(crate) topics: Option<Box<Topics>>,
 }
 
 /// A good request for a WebSocket, or about one, before it is known who asks.
@@ -76,7 +69,7 @@ pub struct Request {
     pub(super) facility: String,
     pub(super) options: Options,
     /// What it is for that has no facility.
-    special: Option<Special>,
+    pub(super) special: Option<Special>,
     /// The page that asks, as it says.
     pub(super) origin: Option<String>,
     /// It asks with HEAD: no answer has a body.
@@ -84,22 +77,23 @@ pub struct Request {
     /// What the application is told, if it is for an endpoint, or decides about it.
     pub(super) told: Option<Box<ConnRequest>>,
     /// What the 101 is made of; nothing when the request is plain HTTP.
-    agreed: Option<Agreed>,
+    pub(super) agreed: Option<Agreed>,
     /// What plain HTTP is for; nothing when it is told what a WebSocket would be granted.
     pub(super) plain: Option<Plain>,
 }
 
 /// What a request is for that has no facility: with `require_login`, that is for known users too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Special {
+pub(super) enum Special {
     Echo,
     Endpoint(u8),
     Metrics,
+    Topics,
 }
 
 /// What a 101 is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Agreed {
+pub(super) struct Agreed {
     accept: [u8; 28],
     protocol: Option<String>,
     deflate: Option<(Agreement, String)>,
@@ -111,7 +105,7 @@ impl Special {
     fn endpoint(self, settings: &Settings) -> Option<&Endpoint> {
         match self {
             Special::Endpoint(at) => settings.endpoints.get(usize::from(at)),
-            Special::Echo | Special::Metrics => None,
+            Special::Echo | Special::Metrics | Special::Topics => None,
         }
     }
 }
@@ -150,9 +144,17 @@ impl Request {
         self.plain.as_ref().is_some_and(|plain| plain.wants == Wants::Publish)
     }
 
+    /// Whether it is more than a question what a WebSocket would be granted.
+    pub(super) fn is_served(&self) -> bool {
+        self.agreed.is_some() || self.plain.is_some()
+    }
+
     /// What it would be answered with that may be granted, how its messages are compressed, and
     /// what is done when it reads too slowly; nothing for who is only told that.
-    fn opening(&self, granted: Option<Options>) -> Option<(Frame, Option<Agreement>, Overflow)> {
+    pub(super) fn opening(
+        &self,
+        granted: Option<Options>,
+    ) -> Option<(Frame, Option<Agreement>, Overflow)> {
         match (&self.agreed, &self.plain) {
             (Some(agreed), _) => {
                 Some((agreed.accepted(granted), agreed.agreement(), agreed.overflow))
@@ -213,15 +215,20 @@ impl Agreed {
     }
 
     /// A WebSocket whose messages come back.
-    fn echo(&self) -> Pending {
+    pub(super) fn echo(&self) -> Pending {
         let (accepted, agreement) = (self.accepted(None), self.agreement());
         let (grant, overflow, to) = (Grant::default(), self.overflow, Addressee::Itself);
-        let (events, request, wanted) = (false, None, None);
-        Pending { grant, accepted, agreement, events, overflow, to, request, wanted }
+        let (events, request, wanted, topics) = (false, None, None, None);
+        Pending { grant, accepted, agreement, events, overflow, to, request, wanted, topics }
+    }
+
+    /// A WebSocket that speaks `wsloop.1`.
+    pub(super) fn of_topics(&self, topics: Box<Topics>) -> Pending {
+        Pending { to: Addressee::Topics, topics: Some(topics), ..self.echo() }
     }
 
     /// A WebSocket whose messages are for that endpoint.
-    fn of_endpoint(&self, endpoint: u8, request: Option<Box<ConnRequest>>) -> Pending {
+    pub(super) fn of_endpoint(&self, endpoint: u8, request: Option<Box<ConnRequest>>) -> Pending {
         Pending { to: Addressee::Endpoint(endpoint), request, ..self.echo() }
     }
 
@@ -248,7 +255,8 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
-    let special = special(head.path, facility.is_some(), settings, wants_upgrade);
+    let special = special(head.path, facility.is_some(), settings, wants_upgrade)
+        .or_else(|| topics::are_asked_for(head, facility.as_deref(), settings));
     let plain = match special {
         None if settings.endpoints.is_empty() => None,
         None if is_own(head.path, settings) || wants_upgrade() => None,
@@ -364,6 +372,10 @@ fn check(
         let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
+        if special == Special::Topics && Options::read(upgrade.query) != Ok(Options::default()) {
+            let text = "A WebSocket that speaks wsloop.1 has no options in its URL: it subscribes.";
+            return refused(Some(agreed), 400, text.to_owned());
+        }
         return Ok(of_special(special, head, &upgrade, agreed, settings));
     }
     let Some(facility) = facility else {
@@ -428,6 +440,9 @@ fn of_special(
     if special == Special::Echo && !settings.require_login {
         return Examined::Decided(Decision::Open(agreed.echo()));
     }
+    if special == Special::Topics {
+        agreed.protocol = Some(WSLOOP_1.to_owned());
+    }
     let Some(endpoint) = special.endpoint(settings) else {
         return Examined::Asked(Request::special(special, head, Some(agreed)));
     };
@@ -471,89 +486,4 @@ fn is_browsers(head: &Head<'_>) -> bool {
     head.header("Origin").is_some()
         || head.header("Sec-Fetch-Mode").is_some()
         || head.header("User-Agent").is_some_and(is_browser)
-}
-
-/// Decides about a good request when it is known who asks, and which names of that one were
-/// refused. Whoever told that may have narrowed what can be granted.
-pub fn admit(
-    request: Request,
-    identity: &Identity,
-    refused: &[Refused],
-    narrowed_by: Option<Allow>,
-    cx: &mut Context,
-) -> Decision {
-    let settings = &cx.settings;
-    if (request.agreed.is_some() || request.plain.is_some())
-        && let Some(name) =
-            names::needed(&request.facility, request.options, identity, refused, settings)
-    {
-        let text = format!("{} {}.", names::whose(name.audience), name.why);
-        return Decision::Refuse(request.refuse(403, &[], &text, settings));
-    }
-    if settings.require_login && !permissions::is_logged_in(identity) {
-        let text = "Only who is logged in may connect here (see --require-login): log in first.";
-        return Decision::Refuse(request.refuse(403, &[], text, settings));
-    }
-    match (request.special, &request.agreed) {
-        (Some(Special::Echo), Some(agreed)) => return Decision::Open(agreed.echo()),
-        (Some(Special::Endpoint(endpoint)), Some(agreed)) => {
-            let told = request.told.map(|told| Box::new(told.by(identity)));
-            return Decision::Open(agreed.of_endpoint(endpoint, told));
-        }
-        (Some(_), _) => return Decision::Answer(web::metrics(&mut cx.metrics, request.bare)),
-        (None, _) => {}
-    }
-    let Request { facility, options, .. } = &request;
-    let by_rule = settings.rules.granted(facility, *options, identity, settings.allow);
-    let permitted = narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
-    let grant = channel::channels(&settings.prefix, facility, *options, permitted, identity);
-    let bytes: usize = grant.subscribe.iter().chain(&grant.publish).map(String::len).sum();
-    if bytes > MAX_NAMES_BYTES {
-        let text = format!(
-            "The names of all channels that this connection asks for are {bytes} bytes, more than \
-             the {MAX_NAMES_BYTES} that one may have: {} groups are too many for a facility as \
-             long as this.",
-            identity.groups.len()
-        );
-        return Decision::Refuse(request.refuse(403, &[], &text, settings));
-    }
-    if request.publishes() {
-        return plain::publishing(&request, identity, grant, settings);
-    }
-    let decider = deciding::decider(settings);
-    let granted = Some(grant.granted).filter(|_| decider.is_none());
-    let Some((accepted, agreement, overflow)) = request.opening(granted) else {
-        let text = explain::told(&request, (identity, refused), by_rule, &grant);
-        return Decision::Refuse(explain::inquired(&request, &grant, text, decider.is_some()));
-    };
-    let events = request.plain.is_some();
-    if let Some(endpoint) = decider {
-        let agreed = (accepted, agreement, overflow);
-        let pending = deciding::asked(endpoint, request, identity, grant, agreed);
-        return Decision::Open(Pending { events, ..pending });
-    }
-    cx.metrics.options_denied_total += u64::from(grant.denied.len());
-    if !grant.denied.is_empty() || grant.granted.is_silent() {
-        let (prefix, said) = (&settings.url_prefix, &mut cx.said.silent);
-        explain::warn_of_silence(&request, &grant, prefix, said, cx.now);
-    }
-    if events && request.bare {
-        cx.metrics.requests_total += 1;
-        return Decision::Answer(accepted);
-    }
-    let (to, request, wanted) = (Addressee::Broker, None, None);
-    Decision::Open(Pending { grant, accepted, agreement, events, overflow, to, request, wanted })
-}
-
-/// The headers by which a page of that origin may read an answer, with its cookies.
-pub(super) fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
-    let headers = |origin| {
-        vec![
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Allow-Credentials", "true"),
-            ("Access-Control-Expose-Headers", GRANTED),
-            ("Vary", "Origin"),
-        ]
-    };
-    origin.map(headers).unwrap_or_default()
 }

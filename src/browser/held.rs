@@ -95,7 +95,7 @@ impl Conn {
 impl Member {
     fn held_bytes(&self) -> usize {
         let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes.capacity());
-        kept + self.reader.held_bytes()
+        kept + self.reader.held_bytes() + self.publications.held_bytes()
     }
 }
 

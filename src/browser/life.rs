@@ -99,6 +99,7 @@ impl Conn {
             Due::Close => cx.put(link, Effect::Drop),
             Due::Handshake => self.handshake_timed_out(link, cx),
             Due::Comment => self.send_comment(cx),
+            Due::Idle(_) if self.has_topics() => self.send_beat(cx),
             Due::Idle(Idle::Heartbeat) => self.send_heartbeat(cx),
             Due::Idle(Idle::Pong) => self.send_unasked_pong(cx),
             Due::Expired => {

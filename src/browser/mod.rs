@@ -3,6 +3,7 @@
 //! What it wants of others it says as an [`Effect`]; it imports no other party.
 
 mod access_log;
+pub(crate) mod admitting;
 mod arriving;
 mod conn;
 mod context;
@@ -25,8 +26,9 @@ mod posting;
 mod refusal;
 pub(crate) mod settings;
 mod streaming;
+pub(crate) mod topics;
 
 pub(crate) use conn::{Conn, Kept, Unserved};
 pub use context::Context;
-pub(crate) use effect::{Effect, Left, Posted, Said, Source};
+pub(crate) use effect::{Effect, Hear, Left, Said, Source};
 pub(crate) use life::{Goodbye, supersede};

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::admitting;
 use super::arriving::Identified;
 use super::conn::{
     Asking, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
@@ -13,8 +14,9 @@ use super::conn::{
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
 use super::endpoint::{Addressee, Knock};
-use super::handshake::{self, Decision, Pending, Request};
+use super::handshake::{Decision, Pending, Request};
 use super::refusal;
+use super::topics::Publications;
 use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant, Options};
 use crate::access::identity::Named;
@@ -260,6 +262,7 @@ impl Conn {
         }
         cx.message_rates.begin(link);
         cx.metrics.conns_open += 1;
+        self.welcome(cx);
     }
 
     /// The broker will not let the conn hear one of its channels.
@@ -372,7 +375,7 @@ impl Conn {
     ) {
         let Known { identity, refused, allow, expires_ms } = known;
         cx.access_log.known(link, identity.user.as_deref());
-        let decision = handshake::admit(request, &identity, &refused, allow, cx);
+        let decision = admitting::admit(request, &identity, &refused, allow, cx);
         let granted = match &decision {
             Decision::Open(pending) => Some(pending.grant.granted),
             Decision::Publish(_) => Some(Options::default()),
@@ -396,15 +399,20 @@ impl Conn {
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
             Decision::Publish(publishing) => self.begin_posting(link, publishing, begun, cx),
             Decision::Open(pending) => {
-                let Pending { grant, accepted, agreement, overflow, to, request, wanted, .. } =
-                    pending;
+                let Pending { grant, accepted, agreement, overflow, to, .. } = pending;
+                let Pending { events, request, wanted, topics, .. } = pending;
                 let mut member = Member::new(agreement, overflow, to);
-                match pending.events {
-                    true => member.form = Form::events(),
-                    false => member.publications = publications(&grant),
-                }
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
+                if events {
+                    member.form = Form { binary: grant.binary, ..Form::events() };
+                }
+                member.publications = match topics {
+                    Some(topics) => Publications::Topics(topics),
+                    // A stream says nothing.
+                    None if events => Publications::default(),
+                    None => Publications::Fixed(publications(&grant)),
+                };
                 let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
                 let knock = request.map(|request| {
                     let offered = request.protocols.clone();
@@ -422,7 +430,8 @@ impl Conn {
     pub(crate) fn needs_broker(&self) -> bool {
         match &self.life {
             Life::Waiting(waiting) => {
-                !waiting.subscribe.is_empty() || !waiting.joining.member.publications.is_empty()
+                let publications = waiting.joining.member.publications.fixed();
+                !waiting.subscribe.is_empty() || !publications.is_empty()
             }
             _ => false,
         }

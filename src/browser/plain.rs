@@ -11,8 +11,8 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use super::deciding;
-use super::handshake::{self, Decision, Examined, GRANTED, Request};
-use super::refusal::{self, Refusal, refuse};
+use super::handshake::{self, Decision, Examined, Request};
+use super::refusal::{self, GRANTED, Refusal, refuse};
 use super::settings::Settings;
 use crate::access::channel::{Audience, Grant, Options};
 use crate::access::identity::Identity;
@@ -196,9 +196,11 @@ fn check_site(
     }
     let has_cookie = head.header("cookie").is_some();
     if wants == Wants::Publish && has_cookie && site != Some(b"same-origin") {
-        return Err("A POST with a Cookie must say that it comes from a page of this host, or from \
+        return Err(
+            "A POST with a Cookie must say that it comes from a page of this host, or from \
                     which other: with an Origin, or with Sec-Fetch-Site: same-origin. Whoever is no \
-                    browser sends a token in its place.");
+                    browser sends a token in its place.",
+        );
     }
     Ok(())
 }
@@ -209,10 +211,8 @@ fn permission(head: &Head<'_>, readers: &Readers) -> Frame {
     let is_name = |name: &&[u8]| http::is_token(name);
     let named = named.into_iter().filter(is_name).filter_map(|name| std::str::from_utf8(name).ok());
     let named = named.collect::<Vec<_>>().join(", ");
-    let mut headers = vec![
-        ("Access-Control-Allow-Methods", "GET, POST"),
-        ("Access-Control-Max-Age", "600"),
-    ];
+    let mut headers =
+        vec![("Access-Control-Allow-Methods", "GET, POST"), ("Access-Control-Max-Age", "600")];
     if !named.is_empty() {
         headers.push(("Access-Control-Allow-Headers", &named));
     }
@@ -225,7 +225,8 @@ fn permission(head: &Head<'_>, readers: &Readers) -> Frame {
 fn accepts_events(head: &Head<'_>) -> bool {
     head.list("accept").any(|range| {
         let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(EVENTS.as_bytes()));
+        let is_named =
+            parts.next().is_some_and(|name| name.eq_ignore_ascii_case(EVENTS.as_bytes()));
         let is_zero = |part: &[u8]| {
             let value = part.strip_prefix(b"q=").or(part.strip_prefix(b"Q="));
             value.is_some_and(|value| value.iter().all(|byte| b"0.".contains(byte)))

@@ -10,11 +10,12 @@
 
 use super::conn::{Begun, Conn, Head, Last, Life, Whence};
 use super::context::Context;
-use super::effect::{Effect, Posted};
-use super::handshake::GRANTED;
+use super::effect::Effect;
 use super::plain::Publishing;
-use super::refusal::{self, Refusal};
+use super::refusal::{self, GRANTED, Refusal};
 use super::settings::Settings;
+use super::topics::badness;
+use crate::broker::PublishOutcome;
 use crate::link::timers::Tick;
 use crate::link::{Frame, LinkId};
 use crate::proto::http::body::BodyReader;
@@ -24,10 +25,10 @@ use crate::proto::http::{self, parse_head};
 const EMPTY: &str = "The body is the message, and it is empty.";
 const HEARTBEAT: &str = "This is the heartbeat's text, which is never published.";
 const HASTY: &str = "More messages come from you than may (see --message-rate); try again later.";
-const REFUSED: &str = "The message broker has not taken the message.";
+const DENIED: &str = "The message broker does not let the server publish there.";
 const UNKNOWN: &str =
     "The message broker went away before it answered: whether it has the message is not known.";
-const FULL: &str = "The message broker cannot be reached at the moment; try again later.";
+const FAILED: &str = "The message broker cannot take the message at the moment; try again later.";
 
 /// A body on its way to become a message.
 #[derive(Debug)]
@@ -61,8 +62,8 @@ enum Stage {
     Body,
     /// The broker is to be reached.
     Broker,
-    /// The broker has it, and has not answered.
-    Published,
+    /// The broker has it, and has yet to answer about so many channels; the worst answer so far.
+    Published(usize, PublishOutcome),
 }
 
 /// Why a body does not become a message: a status, and what is said.
@@ -198,8 +199,8 @@ impl Conn {
         if posting.stage != Stage::Broker {
             return None;
         }
-        posting.stage = Stage::Published;
         let channels = std::mem::take(&mut posting.publishing.channels);
+        posting.stage = Stage::Published(channels.len(), PublishOutcome::Accepted);
         Some((channels, std::mem::take(&mut posting.post.body)))
     }
 
@@ -210,17 +211,25 @@ impl Conn {
 
     /// Whether its message is with the broker.
     pub(super) fn awaits_broker(&self) -> bool {
-        matches!(&self.life, Life::Posting(posting) if posting.stage == Stage::Published)
+        matches!(&self.life, Life::Posting(posting) if matches!(posting.stage, Stage::Published(..)))
     }
 
-    /// Answers when it is known what became of its message.
-    pub(crate) fn on_posted(&mut self, link: LinkId, posted: Posted, cx: &mut Context) {
+    /// Answers when it is known what became of its message on each channel.
+    pub(super) fn on_posted(&mut self, link: LinkId, outcome: PublishOutcome, cx: &mut Context) {
         let Life::Posting(posting) = &mut self.life else { return };
-        let text = match posted {
-            Posted::Taken => return self.on_taken(link, cx),
-            Posted::Refused => REFUSED,
-            Posted::Unknown => UNKNOWN,
-            Posted::Full => FULL,
+        let Stage::Published(left, worst) = &mut posting.stage else { return };
+        *left -= 1;
+        if badness(outcome) > badness(*worst) {
+            *worst = outcome;
+        }
+        if *left > 0 {
+            return;
+        }
+        let text = match *worst {
+            PublishOutcome::Accepted => return self.on_taken(link, cx),
+            PublishOutcome::Denied => DENIED,
+            PublishOutcome::Dropped => UNKNOWN,
+            PublishOutcome::Failed => FAILED,
         };
         let refusal = posting.refusal(503, text, &cx.settings);
         self.refuse(link, refusal, cx);

@@ -11,6 +11,9 @@ use crate::proto::ws::frame;
 use crate::proto::ws::upgrade;
 use crate::web;
 
+/// The header of a 101 that says which options were granted.
+pub(super) const GRANTED: &str = "X-Wsloop-Granted";
+
 /// When to come back who was refused for the time being.
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 
@@ -151,4 +154,17 @@ fn readable_as(accepted: &[u8]) -> Vec<(&str, &str)> {
     let head = std::str::from_utf8(accepted).unwrap_or_default();
     let lines = head.split("\r\n").filter_map(|line| line.split_once(": "));
     lines.filter(|(name, _)| name.starts_with("Access-Control-") || *name == "Vary").collect()
+}
+
+/// The headers by which a page of that origin may read an answer, with its cookies.
+pub(super) fn readable_by(origin: Option<&str>) -> Vec<(&'static str, &str)> {
+    let headers = |origin| {
+        vec![
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Access-Control-Expose-Headers", GRANTED),
+            ("Vary", "Origin"),
+        ]
+    };
+    origin.map(headers).unwrap_or_default()
 }

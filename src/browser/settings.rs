@@ -89,6 +89,12 @@ pub struct Settings {
     pub message_rate: usize,
     /// Most conns that come from one IPv4 address or IPv6 /64 in a second; 0 is any number.
     pub handshake_rate: usize,
+    /// Most facilities that one conn of `wsloop.1` hears, each audience by itself.
+    pub max_subscriptions: usize,
+    /// Most commands of such a conn that are not answered.
+    pub max_commands: usize,
+    /// Most bytes of the names of all channels that such a conn hears.
+    pub max_names_size: usize,
     /// Which proxies are believed, and how they say where requests come from.
     pub proxies: Proxies,
     /// What Redis clients of the embedded broker have to say before anything is done for them.
@@ -177,6 +183,9 @@ impl Settings {
         self.max_per_address = new.max_per_address;
         self.message_rate = new.message_rate;
         self.handshake_rate = new.handshake_rate;
+        self.max_subscriptions = new.max_subscriptions;
+        self.max_commands = new.max_commands;
+        self.max_names_size = new.max_names_size;
         if self.ping_interval_ms > 0 && new.ping_interval_ms > 0 {
             // Whoever is not pinged has no timer, and is looked after by the kernel.
             self.ping_interval_ms = new.ping_interval_ms;
@@ -232,6 +241,9 @@ impl Settings {
             max_per_address: 0,
             message_rate: 0,
             handshake_rate: 0,
+            max_subscriptions: 1000,
+            max_commands: 64,
+            max_names_size: 128 << 10,
             proxies: Proxies::default(),
             resp_password: None,
             max_resp_clients: 128,

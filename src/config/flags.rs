@@ -250,6 +250,9 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     },
     running::HANDSHAKE_RATE,
     running::MESSAGE_RATE,
+    running::MAX_SUBSCRIPTIONS,
+    running::MAX_COMMANDS,
+    running::MAX_NAMES_SIZE,
     Flag {
         name: "trusted-proxies",
         variable: "WSLOOP_TRUSTED_PROXIES",

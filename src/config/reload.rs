@@ -8,7 +8,7 @@ use super::Config;
 use super::flags::FLAGS;
 
 /// The flags that can change while conns are open, as `Settings::renew` does it.
-const LIVE: [&str; 40] = [
+const LIVE: [&str; 43] = [
     "tls-cert",
     "tls-key",
     "redis-ca",
@@ -41,6 +41,9 @@ const LIVE: [&str; 40] = [
     "max-per-address",
     "message-rate",
     "handshake-rate",
+    "max-subscriptions",
+    "max-commands",
+    "max-names-size",
     "ping-interval",
     "pong-timeout",
     "subprotocols",

@@ -4,7 +4,7 @@ use super::draft::ServerDraft;
 use super::logs::LogFormat;
 use super::sources;
 use super::table::Absent::{Value, Words};
-use super::table::Takes::{Count, Seconds, Switch, Text};
+use super::table::Takes::{Bytes, Count, Seconds, Switch, Text};
 use super::table::{Flag, Wrong, put};
 use super::values::{self, LONGEST_MS, MOST};
 use crate::web::admin::Admin;
@@ -92,6 +92,27 @@ pub(super) const HANDSHAKE_RATE: Flag<ServerDraft> = Flag {
     default: Value("0"),
     help: "Most connections that come from one IPv4 address or IPv6 /64 in a second, and so many \
            at one time; more get 429; 0 is any number; behind a proxy it needs `--trusted-proxies`",
+};
+pub(super) const MAX_SUBSCRIPTIONS: Flag<ServerDraft> = Flag {
+    name: "max-subscriptions",
+    variable: "WSLOOP_MAX_SUBSCRIPTIONS",
+    takes: Count(1..=MOST, |draft, count| draft.settings.max_subscriptions = count),
+    default: Value("1000"),
+    help: "Most facilities that one WebSocket of `wsloop.1` hears, each audience by itself",
+};
+pub(super) const MAX_COMMANDS: Flag<ServerDraft> = Flag {
+    name: "max-commands",
+    variable: "WSLOOP_MAX_COMMANDS",
+    takes: Count(1..=MOST, |draft, count| draft.settings.max_commands = count),
+    default: Value("64"),
+    help: "Most commands of such a WebSocket that are not answered yet",
+};
+pub(super) const MAX_NAMES_SIZE: Flag<ServerDraft> = Flag {
+    name: "max-names-size",
+    variable: "WSLOOP_MAX_NAMES_SIZE",
+    takes: Bytes(1..=16 << 20, |draft, size| draft.settings.max_names_size = size),
+    default: Value("128KiB"),
+    help: "Most bytes of the names of all channels that such a WebSocket hears",
 };
 
 /// The operators' address, with what has to be said there.

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::iter;
 
 use crate::link::Frame;
+use crate::proto::sse;
 use crate::proto::ws::deflate::{Agreement, Deflater, Window};
 use crate::proto::ws::frame::{self, Opcode};
-use crate::proto::sse;
 use crate::proto::ws::message::Kind;
 
 /// What form a receiver wants its messages in.

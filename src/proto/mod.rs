@@ -5,5 +5,6 @@ pub mod http;
 pub mod proxy;
 pub mod resp;
 pub mod sse;
+pub mod topics;
 pub mod uwsgi;
 pub mod ws;

@@ -7,7 +7,7 @@ use super::Server;
 use super::relay::Relay;
 use super::table::{Party, Table};
 use crate::access::control;
-use crate::broker::{Ask, BrokerEvent, Notice, Status};
+use crate::broker::{Ask, BrokerEvent, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -131,6 +131,11 @@ impl Server {
                 table.conn(link).into_iter().for_each(|conn| conn.settled());
                 touched.push(link);
             }
+            BrokerEvent::Published { receipt: Receipt { conn: link, number }, outcome } => {
+                let conn = table.conn(link).into_iter();
+                conn.for_each(|conn| conn.on_published(link, number, outcome, cx));
+                touched.push(link);
+            }
             BrokerEvent::Subscribed { channel } => {
                 self.said.subscribed(control == Some(channel), &mut cx.metrics);
                 touched.extend(relay.on_subscribed(channel, table, cx))
@@ -223,6 +228,9 @@ impl Server {
         self.cx.metrics.broker_lost_total += u64::from(was_up);
         self.said.lost(&loss, &target, was_up, lost.owed);
         let down = self.broker.status() == Status::Down;
+        for (Receipt { conn: link, number }, outcome) in lost.receipts {
+            self.on_conn(link, |conn, cx| conn.on_published(link, number, outcome, cx));
+        }
         for conn in lost.settled {
             self.on_conn(conn, |conn, _| conn.settled());
         }

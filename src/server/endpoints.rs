@@ -239,7 +239,7 @@ impl Server {
     }
 
     fn publish_to(&mut self, channel: &str, payload: &[u8]) {
-        let done = self.broker.publish(channel, payload, None, self.cx.now);
+        let done = self.broker.publish(channel, payload, None, None, self.cx.now);
         let metrics = &mut self.cx.metrics;
         match done {
             Ok(()) => metrics.publishes_total += 1,

@@ -2,8 +2,7 @@
 
 use super::Server;
 use crate::access::proxies::Via;
-use crate::broker::Status;
-use crate::browser::Posted;
+use crate::broker::{PublishOutcome, Receipt, Status};
 use crate::link::{LinkId, Output};
 
 impl Server {
@@ -19,20 +18,16 @@ impl Server {
         }
         let Some(conn) = self.table.conn(link) else { return };
         let Some((channels, message)) = conn.take_message() else { return };
-        let (since, mut published, mut failed) = (self.broker.mark(), 0, None);
+        let receipt = Some(Receipt { conn: link, number: 0 });
         for channel in &channels {
-            match self.broker.publish(channel, &message, None, self.cx.now) {
-                Ok(()) => published += 1,
-                Err(error) => failed = Some(error),
+            let done = self.broker.publish(channel, &message, None, receipt, self.cx.now);
+            self.cx.metrics.publishes_total += u64::from(done.is_ok());
+            self.cx.metrics.publishes_dropped_total += u64::from(done.is_err());
+            if let Err(error) = done {
+                self.said.undelivered(error);
+                let outcome = PublishOutcome::Failed;
+                self.on_conn(link, |conn, cx| conn.on_published(link, 0, outcome, cx));
             }
-        }
-        self.cx.metrics.publishes_total += published;
-        self.cx.metrics.publishes_dropped_total += channels.len() as u64 - published;
-        if let Some(error) = failed {
-            self.said.undelivered(error);
-            self.on_conn(link, |conn, cx| conn.on_posted(link, Posted::Full, cx));
-        } else if !self.broker.settle(link, since) {
-            self.on_conn(link, |conn, cx| conn.on_posted(link, Posted::Taken, cx));
         }
     }
 

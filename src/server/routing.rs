@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::Server;
 use super::table::Party;
 use crate::access::ask::Errand;
-use crate::broker::{Ask, Status};
-use crate::browser::{Effect, Kept, Left, Said, Source};
+use crate::broker::{Ask, PublishOutcome, Receipt, Status};
+use crate::browser::topics::Publishing;
+use crate::browser::{Effect, Hear, Kept, Left, Said, Source};
 use crate::fanout::hub::Waits;
 use crate::link::{LinkId, Output, Wish};
 
@@ -119,6 +120,10 @@ impl Server {
             // What is stored for it and at hand goes out before what it has said is acted on.
             Effect::GoOn if self.broker.has_more() => self.cx.postpone(link),
             Effect::GoOn => self.go_on(link),
+            Effect::Hear(Hear { number, channel, .. }) => self.on_conn(link, |conn, cx| {
+                conn.on_heard(link, number, &channel, Ok(()), cx);
+            }),
+            Effect::Unhear { .. } => {}
             Effect::Resume => self.table.put(Output::Resume(link)),
             Effect::Settle => {
                 if !self.broker.settle(link) {
@@ -259,12 +264,15 @@ impl Server {
         let (mut published, mut failed) = (0, None);
         for publication in conn.publications() {
             let except = publication.withhold.then_some(link);
-            match self.broker.publish(&publication.channel, data, except, self.cx.now) {
+            match self.broker.publish(&publication.channel, data, except, None, self.cx.now) {
                 Ok(()) => published += 1,
                 Err(error) => failed = Some(error),
             }
         }
         let wanted = conn.publications().len() as u64;
+        if wanted == 0 && conn.has_topics() {
+            return self.publish_on_topic(link, data);
+        }
         let metrics = &mut self.cx.metrics;
         metrics.publishes_unrouted_total += u64::from(wanted == 0);
         if wanted == 0 && self.said.unrouted.first() {
@@ -277,6 +285,27 @@ impl Server {
         metrics.publishes_dropped_total += wanted - published;
         if let Some(error) = failed {
             self.said.undelivered(error);
+        }
+    }
+    /// Publishes what a conn says that speaks `wsloop.1`. What it wanted before is done before.
+    fn publish_on_topic(&mut self, link: LinkId, data: &[u8]) {
+        self.route_effects();
+        let Some(conn) = self.table.conn(link) else { return };
+        let Some(Publishing { command, channels, payload_at }) = conn.take_publishing() else {
+            return;
+        };
+        let receipt = Some(Receipt { conn: link, number: command });
+        for channel in channels {
+            let payload = &data[payload_at..];
+            let done = self.broker.publish(&channel, payload, None, receipt, self.cx.now);
+            let metrics = &mut self.cx.metrics;
+            metrics.publishes_total += u64::from(done.is_ok());
+            metrics.publishes_dropped_total += u64::from(done.is_err());
+            if let Err(error) = done {
+                self.said.undelivered(error);
+                let outcome = PublishOutcome::Failed;
+                self.on_conn(link, |conn, cx| conn.on_published(link, command, outcome, cx));
+            }
         }
     }
 }

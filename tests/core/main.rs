@@ -24,4 +24,5 @@ mod resp_clients;
 mod stored;
 mod strangers;
 mod streams;
+mod topics;
 mod turns;

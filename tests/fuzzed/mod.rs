@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod command;
 pub mod cookie;
 pub mod deflate;
 pub mod frame;

@@ -44,6 +44,11 @@ fn frame() {
 }
 
 #[test]
+fn command() {
+    replay("command", fuzzed::command::check);
+}
+
+#[test]
 fn handler() {
     replay("handler", fuzzed::handler::check);
 }

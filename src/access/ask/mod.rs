@@ -22,6 +22,7 @@ mod verdict;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use question::question;
+pub(crate) use question::question_about;
 pub(crate) use url::auth_url;
 pub use verdict::{Failure, Granted, Verdict, Wrong};
 

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use crate::broker::HistorySize;
 use crate::broker::history::script::SCRIPT;
+use crate::broker::{HistorySize, Receipt};
 use crate::link::LinkId;
 
 /// How long anything waits.
@@ -30,6 +30,8 @@ pub(super) struct Publication<'a> {
     pub payload: Cow<'a, [u8]>,
     /// Who shall not have it back.
     pub except: Option<LinkId>,
+    /// Who is to be told what becomes of it.
+    pub receipt: Option<Receipt>,
     /// How much its channel's history has, if it has one.
     pub history: Option<HistorySize>,
     /// It is to be stored alone: that it was published is likely.
@@ -47,8 +49,8 @@ impl Publication<'_> {
     pub(super) fn into_owned(self) -> Publication<'static> {
         let Publication { channel, payload, .. } = self;
         let (channel, payload) = (channel.into_owned().into(), payload.into_owned().into());
-        let Publication { except, history, stored_only, at_ms, .. } = self;
-        Publication { channel, payload, except, history, stored_only, at_ms }
+        let Publication { except, receipt, history, stored_only, at_ms, .. } = self;
+        Publication { channel, payload, except, receipt, history, stored_only, at_ms }
     }
 }
 
@@ -92,11 +94,11 @@ impl Later {
         self.waiting.front().map(|publication| publication.at_ms + PATIENCE_MS)
     }
 
-    /// Gives up what has waited long enough; returns how many there were.
-    pub(super) fn expire(&mut self, now_ms: u64) -> u64 {
-        let mut gone = 0;
+    /// Gives up what has waited long enough.
+    pub(super) fn expire(&mut self, now_ms: u64) -> Vec<Publication<'static>> {
+        let mut gone = Vec::new();
         while self.deadline_ms().is_some_and(|at_ms| at_ms <= now_ms) {
-            gone += u64::from(self.pop().is_some_and(|publication| !publication.stored_only));
+            gone.extend(self.pop());
         }
         gone
     }
@@ -116,14 +118,16 @@ mod tests {
                 channel,
                 payload,
                 except: None,
+                receipt: None,
                 history: None,
                 stored_only,
                 at_ms,
             });
         }
         assert_eq!(later.bytes(), 3 * cost("c", b"x", false));
-        assert_eq!((later.deadline_ms(), later.expire(PATIENCE_MS - 1)), (Some(PATIENCE_MS), 0));
-        assert_eq!(later.expire(PATIENCE_MS + 10), 1, "one of the two was published");
+        assert_eq!(later.deadline_ms(), Some(PATIENCE_MS));
+        assert!(later.expire(PATIENCE_MS - 1).is_empty());
+        assert_eq!(later.expire(PATIENCE_MS + 10).len(), 2);
         assert_eq!(later.pop().map(|publication| publication.at_ms), Some(20));
         assert!(later.is_empty() && later.bytes() == 0 && later.deadline_ms().is_none());
     }

@@ -4,7 +4,8 @@
 //! no socket and no clock: the owner dials when told to, hands in what arrives and sends what
 //! waits. `session` is about what is awaited on one link, `asking` and `window` about what is asked
 //! for on it, `kind` about what kind of server answers, `errors` and `health` about what its errors
-//! mean, `later` about what is to be published on the next link. Its rules:
+//! mean, `later` about what is to be published on the next link, `receipts` about what became of
+//! publishes. Its rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile;
 //! * what may have been sent is not sent again;
@@ -16,14 +17,17 @@ mod errors;
 mod health;
 mod kind;
 mod later;
+mod receipts;
 mod resume;
 mod session;
 mod window;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::history::reading::Reading;
-use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, RedisSettings, Status, Uses};
+use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, PublishOutcome, Receipt};
+use super::{RedisSettings, Status, Uses};
 use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use asking::READ_HEAD;
@@ -60,6 +64,8 @@ pub struct Redis {
     later: Later,
     /// Conns that are to be told when that is published.
     settling: Vec<LinkId>,
+    /// Publishes that were given up, to be told.
+    given_up: VecDeque<Receipt>,
     /// What this link was first asked to subscribe to is answered.
     ready: bool,
     /// When a server was last left because it was a replica.
@@ -78,6 +84,8 @@ pub struct Lost {
     pub asks: Vec<Ask>,
     /// Conns that waited for what they had published to be answered.
     pub settled: Vec<LinkId>,
+    /// What became of publishes.
+    pub receipts: Vec<(Receipt, PublishOutcome)>,
     /// Bytes of answers that were expected.
     pub owed: usize,
 }
@@ -117,6 +125,7 @@ impl Redis {
             kept: Vec::new(),
             later: Later::default(),
             settling: Vec::new(),
+            given_up: VecDeque::new(),
             ready: false,
             left_ms: None,
             role_ms: 0,
@@ -146,8 +155,10 @@ impl Redis {
     /// Lets time pass: pings an idle link, and says when to dial or to give up.
     pub fn tick(&mut self, now_ms: u64) -> Option<RedisDue> {
         let expired = self.later.expire(now_ms);
-        if expired > 0 {
-            self.health.say(Notice::GivenUp(expired));
+        let unpublished = expired.iter().filter(|publication| !publication.stored_only).count();
+        self.given_up.extend(expired.into_iter().filter_map(|publication| publication.receipt));
+        if unpublished > 0 {
+            self.health.say(Notice::GivenUp(unpublished as u64));
         }
         if self.leave_ms().is_some_and(|at_ms| at_ms <= now_ms) {
             self.left_ms = Some(now_ms);
@@ -333,7 +344,7 @@ impl Redis {
 
     /// Whether there is something to say that nothing more need arrive for.
     pub(super) fn has_more(&self) -> bool {
-        self.health.has_more()
+        self.health.has_more() || !self.given_up.is_empty()
     }
 
     /// Whether one more ask would be made at once.
@@ -350,7 +361,7 @@ impl Redis {
         &mut self,
         channel: &str,
         payload: &[u8],
-        except: Option<LinkId>,
+        (except, receipt): (Option<LinkId>, Option<Receipt>),
         now_ms: u64,
     ) -> Result<(), PublishError> {
         let up = matches!(self.state, State::Up { .. });
@@ -363,8 +374,9 @@ impl Redis {
             return Err(if up { PublishError::Full } else { PublishError::Down });
         }
         let (channel, payload) = (channel.into(), payload.into());
+        let (stored_only, at_ms) = (false, now_ms);
         let publication =
-            Publication { channel, payload, except, history, stored_only: false, at_ms: now_ms };
+            Publication { channel, payload, except, receipt, history, stored_only, at_ms };
         match self.ready {
             true => self.session.publish(&publication, self.expire_s, now_ms),
             false => self.later.push(publication.into_owned()),
@@ -380,8 +392,14 @@ impl Redis {
         if let Some(notice) = self.health.next() {
             return Some(BrokerEvent::Notice(notice));
         }
+        if let Some(receipt) = self.given_up.pop_front() {
+            return Some(BrokerEvent::Published { receipt, outcome: PublishOutcome::Dropped });
+        }
         if !matches!(self.state, State::Greeting { .. } | State::Up { .. }) {
             return None;
+        }
+        if let Some((receipt, outcome)) = self.session.next_published() {
+            return Some(BrokerEvent::Published { receipt, outcome });
         }
         if let Some(conn) = self.session.next_settled() {
             return Some(BrokerEvent::Settled { conn });

@@ -37,7 +37,8 @@ impl Session {
 
     /// Publishes a message, and stores it for so many seconds if that is to be.
     pub(super) fn publish(&mut self, publication: &Publication<'_>, expire_s: u64, now_ms: u64) {
-        let Publication { channel, payload, except, history, stored_only, at_ms } = publication;
+        let Publication { channel, payload, except, receipt, history, stored_only, at_ms } =
+            publication;
         let begin = |session: &Session| session.gone + session.out.len() as u64;
         let publish = begin(self);
         let mut last = publish;
@@ -48,10 +49,10 @@ impl Session {
             match history {
                 None => {
                     let command = [b"PUBLISH", channel.as_bytes(), payload];
-                    self.command(&command, Awaited::Publish, now_ms);
+                    self.command(&command, Awaited::Publish(*receipt), now_ms);
                 }
                 Some(size) => {
-                    self.awaits(Awaited::Record, now_ms);
+                    self.awaits(Awaited::Record(*receipt), now_ms);
                     script::publish(&mut self.out, channel, payload, *size);
                 }
             }
@@ -62,8 +63,15 @@ impl Session {
             let set: [&[u8]; 5] = [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
             self.command(&set, Awaited::Set, now_ms);
         }
-        let (except, history, stored_only, at_ms) = (*except, *history, *stored_only, *at_ms);
-        self.unsent.push_back(Unsent { publish, last, except, history, stored_only, at_ms });
+        self.unsent.push_back(Unsent {
+            publish,
+            last,
+            except: *except,
+            receipt: *receipt,
+            history: *history,
+            stored_only: *stored_only,
+            at_ms: *at_ms,
+        });
     }
 
     /// What a publication is of which some waits in the bytes to be sent.
@@ -78,6 +86,7 @@ impl Session {
         let payload = words.next()?.to_owned().into();
         let (except, history, at_ms) = (unsent.except, unsent.history, unsent.at_ms);
         let stored_only = unsent.stored_only || !whole;
-        Some(Publication { channel, payload, except, history, stored_only, at_ms })
+        let receipt = unsent.receipt.filter(|_| !stored_only);
+        Some(Publication { channel, payload, except, receipt, history, stored_only, at_ms })
     }
 }

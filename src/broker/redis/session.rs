@@ -19,7 +19,9 @@ use super::kind::{self, Kind, Role};
 use super::later::Publication;
 use super::window::Window;
 use crate::broker::history::script::UNKEPT;
-use crate::broker::{Ask, BrokerEvent, Delivery, HistorySize, Notice, Uses};
+use crate::broker::{
+    Ask, BrokerEvent, Delivery, HistorySize, Notice, PublishOutcome, Receipt, Uses,
+};
 use crate::link::LinkId;
 use crate::proto::resp::{self, Push, Reply};
 
@@ -43,6 +45,8 @@ pub(super) struct Session {
     own: VecDeque<Own>,
     /// Conns that are to be told when so many commands are answered.
     settling: VecDeque<(u64, LinkId)>,
+    /// What became of publishes, to be told.
+    pub(super) published: VecDeque<(Receipt, PublishOutcome)>,
     /// Asks under way.
     pub(super) window: Window,
     /// Asks that wait until they may be made, and those that are to be made by GET.
@@ -68,9 +72,9 @@ pub(super) enum Awaited {
     /// Confirmations that are still to come; a `None` is not wanted any more.
     Subscribe(VecDeque<(Arc<str>, bool)>),
     Unsubscribe(Arc<str>),
-    Publish,
+    Publish(Option<Receipt>),
     /// A message is recorded and published.
-    Record,
+    Record(Option<Receipt>),
     Set,
     Get(Get),
     /// What is in a history.
@@ -95,6 +99,7 @@ pub(super) struct Unsent {
     /// That of SET, or of PUBLISH where nothing is stored.
     pub(super) last: u64,
     pub(super) except: Option<LinkId>,
+    pub(super) receipt: Option<Receipt>,
     pub(super) history: Option<HistorySize>,
     /// There was no PUBLISH.
     pub(super) stored_only: bool,
@@ -124,6 +129,7 @@ impl Session {
             oldest: 0,
             own: VecDeque::new(),
             settling: VecDeque::new(),
+            published: VecDeque::new(),
             window: Window::new(window, largest.saturating_add(READ_HEAD)),
             asks: VecDeque::new(),
             again: VecDeque::new(),
@@ -218,7 +224,11 @@ impl Session {
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
             (Awaited::Read(ask), Reply::Bulk(text)) => self.on_read(ask, text),
             (Awaited::Read(ask), _) => self.on_unread(ask, "it answers something else".into()),
-            (Awaited::Publish | Awaited::Record | Awaited::Canary, Reply::Integer(_))
+            (Awaited::Publish(receipt) | Awaited::Record(receipt), Reply::Integer(_)) => {
+                self.receive(receipt, PublishOutcome::Accepted);
+                BrokerEvent::Quiet
+            }
+            (Awaited::Canary, Reply::Integer(_))
             | (Awaited::Set, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),
@@ -235,8 +245,8 @@ impl Session {
         match self.awaited.front() {
             Some(Awaited::Get(_) | Awaited::Read(_)) => &[Ill::All, Ill::Keys],
             Some(Awaited::Set) => &[Ill::All, Ill::Keys, Ill::Storing],
-            Some(Awaited::Publish) => &[Ill::All, Ill::Publishing],
-            Some(Awaited::Record) => &[Ill::All, Ill::Publishing, Ill::Recording],
+            Some(Awaited::Publish(_)) => &[Ill::All, Ill::Publishing],
+            Some(Awaited::Record(_)) => &[Ill::All, Ill::Publishing, Ill::Recording],
             Some(Awaited::Ping) => &[Ill::All],
             Some(Awaited::Subscribe(_)) => &[Ill::Subscriptions],
             _ => &[],
@@ -297,14 +307,21 @@ impl Session {
             }
             Awaited::Get(get) => self.on_get_refused(get, reason),
             Awaited::Read(ask) => self.on_unread(ask, reason),
-            Awaited::Record if let Some(reason) = reason.strip_prefix(UNKEPT) => {
+            Awaited::Record(receipt) if let Some(reason) = reason.strip_prefix(UNKEPT) => {
+                self.receive(receipt, PublishOutcome::Accepted);
                 BrokerEvent::Notice(Notice::Unrecorded { reason: reason.to_string() })
             }
-            Awaited::Publish | Awaited::Record => {
+            Awaited::Publish(receipt) | Awaited::Record(receipt) => {
                 self.forget_own(self.oldest);
                 match is_denial(&reason) {
-                    true => BrokerEvent::Notice(Notice::Refused { reason }),
-                    false => BrokerEvent::Notice(Notice::Unpublished { reason }),
+                    true => {
+                        self.receive(receipt, PublishOutcome::Denied);
+                        BrokerEvent::Notice(Notice::Refused { reason })
+                    }
+                    false => {
+                        self.receive(receipt, PublishOutcome::Failed);
+                        BrokerEvent::Notice(Notice::Unpublished { reason })
+                    }
                 }
             }
             Awaited::Set if is_denial(&reason) => BrokerEvent::Notice(Notice::Refused { reason }),
@@ -372,8 +389,10 @@ impl Session {
 
     /// What is awaited when the link is lost, and what was not sent of it.
     pub(super) fn lost(self) -> (Lost, Vec<Publication<'static>>) {
-        let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent)).collect();
+        let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent));
+        let unsent: Vec<Publication<'static>> = unsent.collect();
         let owed = self.window.owed();
+        let receipts = self.unanswered(&unsent);
         let ask = |awaited| match awaited {
             Awaited::Get(get) => Some(get.ask),
             Awaited::Read(ask) => Some(ask),
@@ -385,6 +404,7 @@ impl Session {
         let lost = Lost {
             asks: made.chain(waiting).collect(),
             settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
+            receipts,
             owed,
         };
         (lost, unsent)

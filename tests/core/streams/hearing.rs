@@ -7,7 +7,14 @@ use wsloop::{Overflows, Settings};
 #[test]
 fn a_stream_hears_what_a_websocket_of_the_same_url_hears() {
     let messages: [&[u8]; 8] = [
-        b"one", b"two\nlines", b"\n", b" blank", b"a\rcr", b"\xff\x00", b"data: x\n\nid: 1", b"{}",
+        b"one",
+        b"two\nlines",
+        b"\n",
+        b" blank",
+        b"a\rcr",
+        b"\xff\x00",
+        b"data: x\n\nid: 1",
+        b"{}",
     ];
     for settings in [settings(), with_redis()] {
         let mut world = World::new(settings);

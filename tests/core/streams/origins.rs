@@ -102,8 +102,11 @@ fn a_browser_that_asks_before_a_page_does_is_told() {
 
 #[test]
 fn refusals_are_plain_however_websockets_are_refused() {
-    let settings =
-        Settings { refuse: Refuse::Close, require_login: true, ..allowing("https://other.example") };
+    let settings = Settings {
+        refuse: Refuse::Close,
+        require_login: true,
+        ..allowing("https://other.example")
+    };
     let mut world = World::new(settings);
     for asked in [asks(HEARS, &[OTHER]), post(SPEAKS, b"hello", &[OTHER])] {
         let id = world.ask(&asked);

@@ -1,0 +1,404 @@
+//! L2: what a client of `wsloop.1` wants, and what it is answered.
+//!
+//! It knows commands and what may become of each. What is no command closes the conn; what cannot be
+//! done is refused.
+
+use std::borrow::Cow;
+
+use super::{Publications, Publishing, Subscription, Topic, Topics, Unfit, Unheard, Wants};
+use super::{largest_payload, words_of};
+use crate::access::channel::{self, Allow, Audience, Direction, Options};
+use crate::broker::PublishOutcome;
+use crate::browser::conn::{Conn, Life};
+use crate::browser::context::Context;
+use crate::browser::effect::{Effect, Hear, Said};
+use crate::browser::handshake::MAX_FACILITY_BYTES;
+use crate::browser::names;
+use crate::link::LinkId;
+use crate::link::timers::TICK_MS;
+use crate::proto::topics::{Command, NO_COMMAND, TopicHeader, Verb};
+use crate::proto::ws::frame::{self, Opcode};
+
+/// What a command has come to so far.
+enum Done {
+    /// All that there is to do.
+    Now,
+    /// It is answered later.
+    Later,
+    /// It is said to the broker.
+    Said,
+}
+
+impl Conn {
+    /// Whether it speaks `wsloop.1`.
+    pub(crate) fn has_topics(&self) -> bool {
+        let Life::Open(member) = &self.life else { return false };
+        matches!(member.publications, Publications::Topics(_))
+    }
+
+    /// Whether it waits for the answer to something that it has said.
+    pub(in crate::browser) fn waits_for_answers(&self) -> bool {
+        let Life::Open(member) = &self.life else { return false };
+        match &member.publications {
+            Publications::Fixed(_) => false,
+            Publications::Topics(topics) => {
+                topics.commands.values().any(|command| matches!(command.wants, Wants::Say(_)))
+            }
+        }
+    }
+
+    /// It is open: if it speaks `wsloop.1`, it is told so, and its limits.
+    pub(in crate::browser) fn welcome(&mut self, cx: &mut Context) {
+        if self.has_topics() {
+            let settings = &cx.settings;
+            let beat_ticks = cx.pace.idle.map_or(0, |(ticks, _)| u64::from(ticks));
+            let limits = [
+                ("subscriptions", settings.max_subscriptions as u64),
+                ("commands", settings.max_commands as u64),
+                ("names", settings.max_names_size as u64),
+                ("message", largest_payload(settings) as u64),
+                ("beat", (beat_ticks * TICK_MS).div_ceil(1000)),
+            ];
+            self.say(&TopicHeader::Welcome(&limits), cx);
+        }
+    }
+
+    /// It has heard nothing for a while.
+    pub(in crate::browser) fn send_beat(&mut self, cx: &mut Context) {
+        cx.metrics.heartbeats_total += 1;
+        self.say(&TopicHeader::Beat, cx);
+    }
+
+    /// A message of a conn that speaks `wsloop.1`. What is returned is to be published: see
+    /// [`Conn::take_publishing`].
+    #[inline(never)]
+    pub(in crate::browser) fn on_command<'i>(
+        &mut self,
+        link: LinkId,
+        data: Cow<'i, [u8]>,
+        cx: &mut Context,
+    ) -> Option<Said<'i>> {
+        cx.metrics.messages_in_total += 1;
+        let command = match Command::parse(&data) {
+            Ok(command) => command,
+            Err(error) => {
+                cx.metrics.protocol_errors_total += 1;
+                self.close(link, Some(NO_COMMAND), &error.to_string(), cx);
+                return None;
+            }
+        };
+        cx.metrics.commands_total += 1;
+        let number = command.number;
+        let length = data.len();
+        match self.topics()?.act(link, command, length, cx) {
+            Ok(Done::Now) => self.reply(&TopicHeader::Ok(number), cx),
+            Ok(Done::Later) => {}
+            Ok(Done::Said) => return Some(Said::Message(data)),
+            Err(Unfit { status, text }) => {
+                cx.metrics.commands_refused_total += 1;
+                self.reply(&TopicHeader::Refused(number, status, &text), cx);
+            }
+        }
+        None
+    }
+
+    /// Takes where the message goes that was returned last.
+    pub(crate) fn take_publishing(&mut self) -> Option<Publishing> {
+        self.topics()?.publishing.take()
+    }
+
+    /// A channel is heard that it has wished for under that number, or is not: called once for each
+    /// [`Hear`], behind what says from which position.
+    pub(crate) fn on_heard(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        _channel: &str,
+        outcome: Result<(), Unheard>,
+        cx: &mut Context,
+    ) {
+        let Some(topics) = self.topics() else { return };
+        let note = |wants: &mut Wants| {
+            if let (Wants::Hear(_, unheard), Err(why)) = (wants, outcome) {
+                *unheard = Some(why);
+            }
+        };
+        let Some(done) = topics.answered(number, note) else { return };
+        let Wants::Hear(topic, unheard) = done.wants else { return };
+        match unheard {
+            None => {
+                let subscription = topics.heard.get_mut(&topic);
+                subscription.into_iter().for_each(|subscription| subscription.command = None);
+                self.say(&TopicHeader::Ok(done.number), cx);
+            }
+            Some(why) => {
+                topics.forget(&topic, link, cx);
+                let why = match why {
+                    Unheard::Denied => "the server may not hear this channel",
+                    Unheard::Unavailable => BROKER_AWAY,
+                };
+                self.refuse_command(done.number, 503, why, cx);
+            }
+        }
+    }
+
+    /// What became of something that it has said under that number, on one channel.
+    pub(crate) fn on_published(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        outcome: PublishOutcome,
+        cx: &mut Context,
+    ) {
+        if self.awaits_broker() {
+            return self.on_posted(link, outcome, cx);
+        }
+        let Some(topics) = self.topics() else { return };
+        let note = |wants: &mut Wants| {
+            if let Wants::Say(worst) = wants
+                && badness(outcome) > badness(*worst)
+            {
+                *worst = outcome;
+            }
+        };
+        let Some(done) = topics.answered(number, note) else { return };
+        let Wants::Say(worst) = done.wants else { return };
+        match worst {
+            PublishOutcome::Accepted => self.say(&TopicHeader::Ok(done.number), cx),
+            PublishOutcome::Denied => {
+                self.refuse_command(done.number, 503, "the server may not publish there", cx);
+            }
+            PublishOutcome::Failed => self.refuse_command(done.number, 503, BROKER_AWAY, cx),
+            PublishOutcome::Dropped => {
+                cx.metrics.commands_refused_total += 1;
+                self.say(&TopicHeader::Dropped(done.number), cx);
+            }
+        }
+    }
+
+    fn refuse_command(&mut self, number: u64, status: u16, why: &str, cx: &mut Context) {
+        cx.metrics.commands_refused_total += 1;
+        self.say(&TopicHeader::Refused(number, status, why), cx);
+    }
+
+    /// Says something behind what waits for it.
+    fn say(&mut self, header: &TopicHeader<'_>, cx: &mut Context) {
+        self.reply(header, cx);
+        self.send_replies(cx);
+    }
+
+    /// Says something with the other replies of this go. A conn that does not read them is not
+    /// read either, as with pongs.
+    fn reply(&mut self, header: &TopicHeader<'_>, cx: &mut Context) {
+        let Life::Open(member) = &mut self.life else { return };
+        let text = header.to_string();
+        member.spoken = cx.now.tick();
+        member.pongs = member.pongs.saturating_add((text.len() + frame::MAX_HEADER) as u32);
+        cx.queued(1);
+        frame::append(Opcode::Text, text.as_bytes(), &mut cx.replies);
+    }
+
+    fn topics(&mut self) -> Option<&mut Topics> {
+        let Life::Open(member) = &mut self.life else { return None };
+        match &mut member.publications {
+            Publications::Fixed(_) => None,
+            Publications::Topics(topics) => Some(topics),
+        }
+    }
+}
+
+impl Topics {
+    /// Does what is wanted in a message of so many bytes.
+    fn act(
+        &mut self,
+        link: LinkId,
+        command: Command<'_>,
+        length: usize,
+        cx: &mut Context,
+    ) -> Result<Done, Unfit> {
+        let Command { number, verb } = command;
+        match verb {
+            Verb::Ping => Ok(Done::Now),
+            Verb::Subscribe { audience, facility, since } => {
+                let topic = topic(audience, &facility)?;
+                self.subscribe(link, number, topic, since, cx)?;
+                Ok(Done::Later)
+            }
+            Verb::Unsubscribe { audience, facility } => {
+                self.unsubscribe(link, &topic(audience, &facility)?, cx)
+            }
+            Verb::Publish { audience, facility, payload } => {
+                let topic = topic(audience, &facility)?;
+                self.publish(number, &topic, payload.len(), length, cx)?;
+                Ok(Done::Said)
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        topic: Topic,
+        since: Vec<(Cow<'_, str>, &str)>,
+        cx: &mut Context,
+    ) -> Result<(), Unfit> {
+        if self.heard.contains_key(&topic) {
+            return Err(Unfit::new(409, "this connection hears it already"));
+        }
+        self.has_room(cx)?;
+        if self.heard.len() >= cx.settings.max_subscriptions {
+            return Err(Unfit::new(429, "this connection hears as much as it may"));
+        }
+        let channels = self.granted(Direction::Subscribe, &topic, cx)?;
+        let names = channels.iter().map(String::len).sum();
+        if self.names + names > cx.settings.max_names_size {
+            return Err(Unfit::new(
+                413,
+                format!("the names of its channels are {names} bytes, and too many with the rest"),
+            ));
+        }
+        self.names += names;
+        cx.took(names + super::ENTRY_BYTES);
+        cx.metrics.subscriptions += 1;
+        let hear = Wants::Hear(topic.clone(), None);
+        let command = self.begin(number, channels.len(), hear);
+        self.heard.insert(topic, Subscription { names, command: Some(command) });
+        for channel in channels {
+            let (word, _) = words_of(&channel, &cx.settings.prefix);
+            let position = since.iter().rev().find(|(channel, _)| **channel == *word);
+            let since = position.map(|(_, position)| (*position).to_owned());
+            cx.put(link, Effect::Hear(Hear { number: command, channel, since }));
+        }
+        Ok(())
+    }
+
+    /// Hears it no more. The command by which it is to be heard may be under way: it is refused,
+    /// as it is overtaken.
+    fn unsubscribe(
+        &mut self,
+        link: LinkId,
+        topic: &Topic,
+        cx: &mut Context,
+    ) -> Result<Done, Unfit> {
+        let Some(subscription) = self.forget(topic, link, cx) else {
+            return Err(Unfit::new(404, "this connection does not hear it"));
+        };
+        if let Some(command) = subscription.command.and_then(|it| self.commands.remove(&it)) {
+            cx.metrics.commands_refused_total += 1;
+            let why = "it was unsubscribed before it was heard";
+            let text = TopicHeader::Refused(command.number, 409, why).to_string();
+            cx.queued(1);
+            frame::append(Opcode::Text, text.as_bytes(), &mut cx.replies);
+        }
+        Ok(Done::Now)
+    }
+
+    fn publish(
+        &mut self,
+        number: u64,
+        topic: &Topic,
+        payload: usize,
+        length: usize,
+        cx: &mut Context,
+    ) -> Result<(), Unfit> {
+        if payload == 0 {
+            return Err(Unfit::new(400, "an empty message is not published"));
+        }
+        let most = largest_payload(&cx.settings);
+        if payload > most {
+            return Err(Unfit::new(413, format!("a message has at most {most} bytes")));
+        }
+        self.has_room(cx)?;
+        let channels = self.granted(Direction::Publish, topic, cx)?;
+        let names: usize = channels.iter().map(String::len).sum();
+        if names > cx.settings.max_names_size {
+            let text = format!("the names of its channels are {names} bytes, and too many");
+            return Err(Unfit::new(413, text));
+        }
+        let command = self.begin(number, channels.len(), Wants::Say(PublishOutcome::Accepted));
+        self.publishing = Some(Publishing { command, channels, payload_at: length - payload });
+        Ok(())
+    }
+
+    /// Whether one more command may be under way.
+    fn has_room(&self, cx: &Context) -> Result<(), Unfit> {
+        match self.commands.len() < cx.settings.max_commands {
+            true => Ok(()),
+            false => Err(Unfit::new(429, "too many commands are not answered yet")),
+        }
+    }
+
+    /// The channels of a topic, as the URL form of it would have them.
+    fn granted(
+        &self,
+        direction: Direction,
+        topic: &Topic,
+        cx: &mut Context,
+    ) -> Result<Vec<String>, Unfit> {
+        let Topic { audience, facility } = topic;
+        let (settings, identity) = (&cx.settings, &self.identity);
+        let asked = Allow::of(&[*audience], &[direction]).options();
+        if channel::is_ambiguous(facility, asked) {
+            let text = "with user, group or session, the facility must have no colon in it";
+            return Err(Unfit::new(400, text));
+        }
+        if let Some(name) = names::needed(facility, asked, identity, &self.refused, settings) {
+            let text = format!("{} {}", names::whose(name.audience), name.why);
+            return Err(Unfit::new(403, text));
+        }
+        let by_rule = settings.rules.granted(facility, asked, identity, settings.allow);
+        let permitted = self.narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
+        let grant = channel::channels(&settings.prefix, facility, asked, permitted, identity);
+        if !grant.denied.is_empty() {
+            cx.metrics.options_denied_total += 1;
+            return Err(Unfit::new(403, denied(asked, by_rule)));
+        }
+        let channels =
+            if direction == Direction::Subscribe { grant.subscribe } else { grant.publish };
+        match channels.is_empty() {
+            true => Err(Unfit::new(403, nobody(*audience))),
+            false => Ok(channels),
+        }
+    }
+}
+
+const BROKER_AWAY: &str = "the message broker cannot do this at the moment; try again later";
+
+/// The topic that these words name.
+fn topic(audience: &str, facility: &str) -> Result<Topic, Unfit> {
+    let Some(audience) = Audience::of_word(audience) else {
+        return Err(Unfit::new(400, "an audience is broadcast, user, session or group"));
+    };
+    if facility.len() > MAX_FACILITY_BYTES {
+        return Err(Unfit::new(413, "the facility is over 512 bytes"));
+    }
+    Ok(Topic { audience, facility: facility.into() })
+}
+
+/// What a client is told that may not do this.
+fn denied(asked: Options, by_rule: Options) -> String {
+    match by_rule.intersection(asked).is_empty() {
+        true => format!("{asked} is denied: neither an [[allow]] rule nor --allow grants it"),
+        false => format!("{asked} is denied: the token or the application allows less"),
+    }
+}
+
+/// What a client is told who has no name in that audience.
+fn nobody(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Group => "nothing says that you are in a group",
+        Audience::Session => "nothing says which session this is",
+        Audience::User | Audience::Broadcast => "nothing says which user you are",
+    }
+}
+
+/// How much worse than the best that is.
+pub(in crate::browser) fn badness(outcome: PublishOutcome) -> u8 {
+    match outcome {
+        PublishOutcome::Accepted => 0,
+        PublishOutcome::Failed => 1,
+        PublishOutcome::Denied => 2,
+        PublishOutcome::Dropped => 3,
+    }
+}
