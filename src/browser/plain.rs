@@ -198,8 +198,8 @@ fn check_site(
     if wants == Wants::Publish && has_cookie && site != Some(b"same-origin") {
         return Err(
             "A POST with a Cookie must say that it comes from a page of this host, or from \
-                    which other: with an Origin, or with Sec-Fetch-Site: same-origin. Whoever is no \
-                    browser sends a token in its place.",
+             which other: with Sec-Fetch-Site: same-origin, or with an Origin. Whoever is no \
+             browser sends a token in its place.",
         );
     }
     Ok(())

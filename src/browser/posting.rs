@@ -211,7 +211,8 @@ impl Conn {
 
     /// Whether its message is with the broker.
     pub(super) fn awaits_broker(&self) -> bool {
-        matches!(&self.life, Life::Posting(posting) if matches!(posting.stage, Stage::Published(..)))
+        let Life::Posting(posting) = &self.life else { return false };
+        matches!(posting.stage, Stage::Published(..))
     }
 
     /// Answers when it is known what became of its message on each channel.
