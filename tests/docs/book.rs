@@ -17,6 +17,14 @@ fn channels_is_followed() {
 }
 
 #[test]
+#[ignore = "needs ip, curl and redis-cli"]
+fn streams_is_followed() {
+    let page = include_str!("../../docs/src/streams.md");
+    // `tests/browser` has a page like it.
+    follow("book::streams_is_followed", page, &["new EventSource(url);"]);
+}
+
+#[test]
 #[ignore = "needs ip, openssl, redis-cli, python3 with venv and PyPI"]
 fn access_is_followed() {
     let page = include_str!("../../docs/src/access.md");

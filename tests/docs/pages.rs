@@ -10,7 +10,7 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 18] = [
+const FOLLOWED: [&str; 19] = [
     "access.md",
     "channels.md",
     "clients.md",
@@ -27,6 +27,7 @@ const FOLLOWED: [&str; 18] = [
     "start/flask.md",
     "start/php.md",
     "start/rails.md",
+    "streams.md",
     "turbo.md",
     "ws4redis.md",
 ];
