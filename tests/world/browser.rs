@@ -195,9 +195,8 @@ impl Browser {
         for heard in take_events(&mut self.unread) {
             assert!(!self.close_heard, "an event after the last");
             self.close_heard = matches!(heard, Heard::Close(..));
-            if matches!(heard, Heard::Text(_) | Heard::Binary(_)) {
-                self.spoken_to_ms = now_ms;
-            }
+            // A comment does what pings and heartbeats do for others.
+            (self.spoken_to_ms, self.lively_ms) = (now_ms, now_ms);
             self.heard.push((now_ms, heard));
         }
     }
