@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::history::look::Look;
 use super::history::{Histories, HistoryRules, Offset};
 use super::store::{Store, Writer};
 use super::{Ask, BrokerEvent, Delivery, PublishOutcome, Receipt};
@@ -15,6 +16,8 @@ use crate::link::{LinkId, Now};
 #[derive(Debug)]
 pub struct Local {
     expire_s: u64,
+    /// Its life, by which positions are told from those of another.
+    epoch: u32,
     store: Store,
     /// The histories, where a channel may have one.
     histories: Option<Box<Histories>>,
@@ -37,7 +40,12 @@ impl Local {
     /// conns is stored for `expire_s` seconds.
     pub fn new(expire_s: u64, store_limit: usize) -> Self {
         let store = Store::new(store_limit);
-        Local { expire_s, store, histories: None, events: VecDeque::new(), current: None }
+        Local { expire_s, epoch: 0, store, histories: None, events: VecDeque::new(), current: None }
+    }
+
+    /// The same, of that life.
+    pub(super) fn with_epoch(self, epoch: u32) -> Self {
+        Local { epoch, ..self }
     }
 
     /// What is stored and has not expired.
@@ -80,6 +88,15 @@ impl Local {
     pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
         let payload = self.store(now_ms).get(name.as_bytes()).cloned();
         self.events.push_back(Happened::Answered { ask, payload });
+    }
+
+    pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, limit: usize, now: Now) {
+        let stored = self.store(now.mono_ms).get(channel.as_bytes()).cloned();
+        let epoch = self.epoch;
+        let histories = self.histories(now.mono_ms).map(|histories| &*histories);
+        let life = (now.unix_ms, epoch);
+        let answer = look.answer(channel.as_bytes(), histories, stored.as_deref(), life, limit);
+        self.events.push_back(Happened::Answered { ask, payload: Some(answer.into()) });
     }
 
     pub(super) fn publish(

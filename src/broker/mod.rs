@@ -25,6 +25,7 @@ pub(crate) use local::Local;
 pub(crate) use redis::{Redis, RedisDue};
 
 use crate::link::{LinkId, Now, Target};
+use history::look::Look;
 use history::reading::Reading;
 pub use history::{HistoryRule, HistoryRules, HistorySize};
 
@@ -230,6 +231,8 @@ pub enum Ask {
     Place(u64),
     /// What came into a channel's history since a place, beside the fetch of that number.
     Missed(u64),
+    /// The question of that number, about a channel that is heard with positions.
+    Topic(u64),
 }
 
 /// Who is to be told what becomes of a publish. The broker gives it back, once.
@@ -288,7 +291,8 @@ impl Broker {
     pub fn new(settings: BrokerSettings, uses: Uses, seed: u64) -> Self {
         match settings.kind {
             BrokerKind::Local { store_limit } => {
-                Broker::Local(Box::new(Local::new(settings.expire_s, store_limit)))
+                let local = Local::new(settings.expire_s, store_limit).with_epoch(seed as u32);
+                Broker::Local(Box::new(local))
             }
             BrokerKind::Redis(redis) => {
                 let expire_s = settings.expire_s;
@@ -345,6 +349,14 @@ impl Broker {
     pub(crate) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
         if let Broker::Redis(redis) = self {
             redis.read(ask, channel, reading, now_ms);
+        }
+    }
+
+    /// Looks at the history of a channel. It must be up.
+    pub(crate) fn look(&mut self, ask: Ask, channel: &str, look: Look, limit: usize, now: Now) {
+        match self {
+            Broker::Local(local) => local.look(ask, channel, look, limit, now),
+            Broker::Redis(redis) => redis.look(ask, channel, look, now.mono_ms),
         }
     }
 

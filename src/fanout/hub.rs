@@ -189,6 +189,11 @@ impl<S: Default> Hub<S> {
         &mut self.channels[channel].state
     }
 
+    /// The same, to be looked at.
+    pub(crate) fn peek(&self, channel: ChannelId) -> &S {
+        &self.channels[channel].state
+    }
+
     /// What the owner keeps, for each channel.
     pub(crate) fn states(&self) -> impl Iterator<Item = &S> {
         self.channels.iter().map(|(_, channel)| &channel.state)

@@ -5,6 +5,7 @@ pub(crate) mod encoded;
 pub(crate) mod fingerprint;
 mod heard;
 pub(crate) mod hub;
+pub(crate) mod line;
 pub(crate) mod overflow;
 pub(crate) mod stored;
 mod subscribers;

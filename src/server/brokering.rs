@@ -86,6 +86,7 @@ impl Server {
             }
             self.route_effects();
         }
+        self.ask_about_topics();
         self.deliver_arrived();
     }
 
@@ -111,8 +112,13 @@ impl Server {
             if self.canary.heard(delivery.channel, cx.now.mono_ms) {
                 return Some(Rest::Nothing);
             }
+            if !self.topics.is_empty() {
+                self.topics.deliver(delivery, table, cx);
+            }
             relay.deliver(delivery, table, cx);
-            return Some(Rest::After(relay.take_slow()));
+            let mut touched = relay.take_slow();
+            touched.append(&mut self.topics.take_slow());
+            return Some(Rest::After(touched));
         }
         if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
@@ -120,6 +126,13 @@ impl Server {
         relay.deliver_arrived(table, cx);
         let mut touched = Vec::new();
         match event {
+            BrokerEvent::Answer { ask: Ask::Topic(number), payload } => {
+                self.topics.on_answer(number, Ok(payload), table, cx);
+            }
+            BrokerEvent::NoAnswer { ask: ask @ Ask::Topic(number), reason } => {
+                self.said.no_answer(ask, &reason, &mut cx.metrics);
+                self.topics.on_answer(number, Err(()), table, cx);
+            }
             BrokerEvent::Answer { ask, payload } => {
                 touched.extend(answered(ask, Ok(payload), relay, table, cx));
             }
@@ -138,6 +151,7 @@ impl Server {
             }
             BrokerEvent::Subscribed { channel } => {
                 self.said.subscribed(control == Some(channel), &mut cx.metrics);
+                self.topics.on_subscribed(channel);
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
             BrokerEvent::Denied { channel, reason } => {
@@ -157,6 +171,7 @@ impl Server {
             BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
         }
         touched.extend(relay.take_slow());
+        touched.append(&mut self.topics.take_slow());
         Some(Rest::After(touched))
     }
 
@@ -173,6 +188,10 @@ impl Server {
         }
         self.said.denied(channel, reason, &mut self.cx.metrics);
         let mut touched = self.relay.on_denied(channel, &mut self.table, &mut self.cx);
+        for link in self.topics.on_denied(channel, &mut self.table, &mut self.cx) {
+            self.on_conn(link, |conn, cx| conn.on_denied(link, cx));
+        }
+        touched.append(&mut self.topics.take_slow());
         touched.extend(self.relay.take_slow());
         touched
     }
@@ -195,9 +214,11 @@ impl Server {
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again.
     fn on_broker_up(&mut self) {
-        self.said.up(self.relay.hub.len());
+        self.said.up(self.relay.hub.len() + self.topics.len());
         self.cx.metrics.broker_up = 1;
-        let mut names = self.relay.catch_up(&mut self.table);
+        let mut names = self.topics.catch_up();
+        names.retain(|name| self.relay.hub.find(name.as_bytes()).is_none());
+        names.extend(self.relay.catch_up(&mut self.table));
         names.extend(self.control.iter().chain(self.canary.channel()).cloned());
         self.canary.begin(Some(self.cx.now.mono_ms));
         self.broker.subscribe(names, self.cx.now.mono_ms);
@@ -303,6 +324,7 @@ fn answered(
         Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
         Ask::Place(number) => relay.on_place(number, payload, cx),
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
+        Ask::Topic(_) => {}
         Ask::Session(link) => {
             let conn = table.conn(link).into_iter();
             conn.for_each(|conn| conn.on_session(link, answer, cx));

@@ -23,7 +23,7 @@ impl Server {
             self.broker.subscribe(vec![name], self.cx.now.mono_ms);
         }
         self.ask_for_stored();
-        self.cx.metrics.channels = self.relay.hub.len() as u64;
+        self.note_channels();
     }
 
     /// It is to hear it no more.
@@ -34,9 +34,9 @@ impl Server {
         self.deliver_arrived();
         self.note_hearing(link, channel, false);
         if let Some((name, confirmed)) = self.relay.hear_no_more(link, channel) {
-            self.broker.unsubscribe(name, confirmed, self.cx.now.mono_ms);
+            self.unsubscribe(name, confirmed);
         }
-        self.cx.metrics.channels = self.relay.hub.len() as u64;
+        self.note_channels();
     }
 
     fn is_applications(&self, link: LinkId) -> bool {

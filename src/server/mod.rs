@@ -39,6 +39,7 @@ mod routing;
 mod said;
 mod strangers;
 mod table;
+mod topics;
 
 use std::hash::RandomState;
 use std::io::IoSlice;
@@ -68,12 +69,14 @@ use relay::Relay;
 use said::Said;
 use strangers::Strangers;
 use table::{Next, Party, Table};
+use topics::Topics;
 
 /// The server.
 #[derive(Debug)]
 pub struct Server {
     table: Table,
     relay: Relay,
+    topics: Topics,
     /// What conns share: settings, time, counters.
     cx: Context,
     wheel: Wheel,
@@ -131,6 +134,7 @@ impl Server {
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         let mut server = Server {
             table: Table::default(),
+            topics: Topics::new(keys.clone()),
             relay: Relay::new(keys, patience_ms, trails),
             cx,
             wheel: Wheel::default(),
@@ -320,7 +324,10 @@ impl Server {
 
     /// Panics when the parts disagree with each other: a bug of ours, never a peer's doing.
     pub fn check_invariants(&self) {
-        self.relay.check_invariants(&self.table, &self.cx.metrics);
+        self.relay.check_invariants(&self.table);
+        self.topics.check_invariants(&self.table);
+        let channels = self.relay.hub.len() + self.topics.len();
+        assert_eq!(self.cx.metrics.channels, channels as u64);
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;
         assert_eq!(self.cx.metrics.handshakes_pending, count(Conn::is_pending));
         assert_eq!(self.cx.metrics.conns_open, count(Conn::is_open));

@@ -7,7 +7,7 @@ use super::table::Party;
 use crate::access::ask::Errand;
 use crate::broker::{Ask, PublishOutcome, Receipt, Status};
 use crate::browser::topics::Publishing;
-use crate::browser::{Effect, Hear, Kept, Left, Said, Source};
+use crate::browser::{Effect, Kept, Left, Said, Source};
 use crate::fanout::hub::Waits;
 use crate::link::{LinkId, Output, Wish};
 
@@ -18,6 +18,7 @@ impl Server {
         loop {
             self.route_effects();
             self.ask_for_stored();
+            self.ask_about_topics();
             if self.cx.is_full() {
                 break;
             } else if self.broker.has_more() {
@@ -120,10 +121,8 @@ impl Server {
             // What is stored for it and at hand goes out before what it has said is acted on.
             Effect::GoOn if self.broker.has_more() => self.cx.postpone(link),
             Effect::GoOn => self.go_on(link),
-            Effect::Hear(Hear { number, channel, .. }) => self.on_conn(link, |conn, cx| {
-                conn.on_heard(link, number, &channel, Ok(()), cx);
-            }),
-            Effect::Unhear { .. } => {}
+            Effect::Hear(hear) => self.hear_topic(link, hear),
+            Effect::Unhear { channel, .. } => self.unhear_topic(link, &channel),
             Effect::Resume => self.table.put(Output::Resume(link)),
             Effect::Settle => {
                 if !self.broker.settle(link) {
@@ -206,7 +205,7 @@ impl Server {
             self.broker.subscribe(vec![new], now_ms);
         });
         self.ask_for_stored();
-        self.cx.metrics.channels = self.relay.hub.len() as u64;
+        self.note_channels();
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
     }
 
@@ -238,9 +237,13 @@ impl Server {
         if let Some(released) = left.released {
             released.tell(link, self.relay.heard_by(link), &mut self.cx);
         }
-        let now_ms = self.cx.now.mono_ms;
-        self.relay.leave(link, |name, confirmed| self.broker.unsubscribe(name, confirmed, now_ms));
-        self.cx.metrics.channels = self.relay.hub.len() as u64;
+        let mut forgotten = Vec::new();
+        self.relay.leave(link, |name, confirmed| forgotten.push((name, confirmed)));
+        for (name, confirmed) in forgotten {
+            self.unsubscribe(name, confirmed);
+        }
+        self.leave_topics(link);
+        self.note_channels();
     }
 
     /// What is to be done about the links to the application.

@@ -153,7 +153,7 @@ impl Said {
                     );
                 }
             }
-            Ask::Place(_) | Ask::Missed(_) => {
+            Ask::Place(_) | Ask::Missed(_) | Ask::Topic(_) => {
                 metrics.broker_errors_total += 1;
                 if self.unread.first() {
                     tracing::warn!(

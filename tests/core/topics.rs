@@ -1,7 +1,9 @@
 //! The core without sockets: one WebSocket for all topics of a page, `wsloop.1`.
 
 mod alive;
+mod hearing;
 mod hostile;
+mod positions;
 
 use crate::world::*;
 use wsloop::proto::ws::frame::Opcode;

@@ -102,6 +102,12 @@ fn history_is_followed() {
 }
 
 #[test]
+#[ignore = "needs ip, redis-cli, python3 with venv and PyPI"]
+fn protocol_is_followed() {
+    follow("book::protocol_is_followed", include_str!("../../docs/src/protocol.md"), &[]);
+}
+
+#[test]
 #[ignore = "needs ip, python3 and curl"]
 fn one_port_is_followed() {
     // The applications of these routes are the reader's.

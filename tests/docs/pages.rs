@@ -10,7 +10,7 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 19] = [
+const FOLLOWED: [&str; 20] = [
     "access.md",
     "channels.md",
     "clients.md",
@@ -21,6 +21,7 @@ const FOLLOWED: [&str; 19] = [
     "one-port.md",
     "tls.md",
     "operations.md",
+    "protocol.md",
     "sockets.md",
     "start/django.md",
     "start/express.md",

@@ -8,6 +8,7 @@ mod endpoints;
 mod front;
 #[path = "../fuzzed/server.rs"]
 mod server;
+mod topics;
 
 use std::ops::Range;
 use std::panic::catch_unwind;
@@ -69,6 +70,11 @@ fn in_any_disorder_requests_have_their_own_answers() {
 #[test]
 fn in_any_disorder_an_application_is_told_and_heard() {
     play_all(|seed, trace| endpoints::play(&mut Dice::Seed(seed), STEPS, trace));
+}
+
+#[test]
+fn in_any_disorder_pages_have_all_or_are_told_of_a_gap() {
+    play_all(|seed, trace| topics::play(&mut Dice::Seed(seed), STEPS, trace));
 }
 
 #[test]

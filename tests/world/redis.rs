@@ -328,7 +328,7 @@ impl FakeRedis {
         if name == "PUBLISH" {
             return self.publish_own(&command[1], &command[2], 0);
         }
-        if name == "EVAL" && command.len() == 8 {
+        if name == "EVAL" && command.len() == 8 && command[2] == b"1" {
             let most = number(&command[6]) as usize;
             return self.publish_own(&command[4], &command[5], most);
         }
@@ -430,6 +430,11 @@ impl FakeRedis {
                 (b"+OK\r\n".to_vec(), None)
             }
             "PING" => (b"+PONG\r\n".to_vec(), None),
+            "EVAL" if command[2] == b"2" => {
+                let channel = String::from_utf8_lossy(&command[4]).into_owned();
+                let stored = self.stored(db, &channel, now_ms).map(<[u8]>::to_vec);
+                (bulk(&self.histories.look(&command[3..], stored.as_deref())), None)
+            }
             "EVAL" => (bulk(&self.histories.read(&command[3..])), None),
             "ROLE" => {
                 let role = self.role.replace("replica", "slave");

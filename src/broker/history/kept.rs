@@ -26,6 +26,8 @@ pub(crate) struct Histories {
     limit: usize,
     bytes: usize,
     evicted: u64,
+    /// When that happened last, in milliseconds of Unix time.
+    evicted_ms: Option<u64>,
     /// The offset that was given last.
     last: Offset,
     /// Makes equal times first in, first out.
@@ -57,6 +59,7 @@ impl Histories {
             limit,
             bytes: 0,
             evicted: 0,
+            evicted_ms: None,
             last: Offset::default(),
             serial: 0,
             kept: HashMap::new(),
@@ -169,6 +172,11 @@ impl Histories {
         self.evicted
     }
 
+    /// Whether any was since that time of day.
+    pub(crate) fn has_evicted_since(&self, unix_ms: u64) -> bool {
+        self.evicted_ms.is_some_and(|evicted_ms| evicted_ms >= unix_ms)
+    }
+
     fn begin(&mut self, channel: &[u8]) -> Arc<[u8]> {
         let name: Arc<[u8]> = Arc::from(channel);
         self.serial += 1;
@@ -187,6 +195,7 @@ impl Histories {
             let history = self.kept.get_mut(&name).expect("each time is that of a history");
             self.bytes -= history.drop_oldest();
             self.evicted += 1;
+            self.evicted_ms = Some(self.last.ms);
             if history.entries.is_empty() {
                 self.remove(&name);
             }

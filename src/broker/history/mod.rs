@@ -9,7 +9,9 @@
 //!   no history.
 
 mod kept;
+pub(crate) mod look;
 mod offset;
+pub(crate) mod position;
 pub(crate) mod reading;
 pub(crate) mod script;
 

@@ -43,8 +43,8 @@ pub(crate) struct Since<'a> {
 }
 
 impl Place {
-    /// The first place behind it.
-    fn next(self) -> Offset {
+    /// The first offset behind it.
+    pub(crate) fn first_behind(self) -> Offset {
         match self {
             Place::Entry(offset) => offset.next(),
             Place::Time(ms) => Offset { ms, seq: 0 },
@@ -60,7 +60,7 @@ impl Reading {
             Some(Place::Entry(offset)) => ("E", offset.to_string()),
             Some(Place::Time(ms)) => ("T", ms.to_string()),
         };
-        let start = self.since.map(|place| place.next().to_string()).unwrap_or_default();
+        let start = self.since.map(|place| place.first_behind().to_string()).unwrap_or_default();
         let (most, ms) = (self.size.messages.to_string(), self.size.ms().to_string());
         let (stream, limit) = (stream_of(channel), limit.to_string());
         let words = ["EVAL", SCRIPT, "1", &stream, kind, &place, &start, &most, &ms, &limit];
@@ -99,7 +99,7 @@ impl<'a> Since<'a> {
 }
 
 /// The first line, and what is behind it.
-fn line(text: &[u8]) -> Option<(&str, &[u8])> {
+pub(super) fn line(text: &[u8]) -> Option<(&str, &[u8])> {
     let end = text.iter().position(|byte| *byte == b'\n')?;
     Some((std::str::from_utf8(&text[..end]).ok()?, &text[end + 1..]))
 }

@@ -2,6 +2,7 @@
 
 use super::errors::is_unknown;
 use super::session::{Awaited, Get, Session};
+use crate::broker::history::look::Look;
 use crate::broker::history::reading::Reading;
 use crate::broker::{Ask, BrokerEvent};
 
@@ -15,12 +16,14 @@ pub(super) enum Wanted {
     Value(Ask, Box<str>),
     /// What is in the history of that channel.
     History(Ask, Box<str>, Reading),
+    /// The same, with the place of each message.
+    Places(Ask, Box<str>, Look),
 }
 
 impl Wanted {
     pub(super) fn ask(&self) -> Ask {
         match self {
-            Wanted::Value(ask, _) | Wanted::History(ask, ..) => *ask,
+            Wanted::Value(ask, _) | Wanted::History(ask, ..) | Wanted::Places(ask, ..) => *ask,
         }
     }
 }
@@ -49,6 +52,12 @@ impl Session {
         self.make_asks(now_ms);
     }
 
+    /// The same, with the place of each message.
+    pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
+        self.asks.push_back(Wanted::Places(ask, channel.into(), look));
+        self.make_asks(now_ms);
+    }
+
     /// Makes the asks for which there is room. Those that are made again come first, and when all
     /// before them are answered, so that answers keep the order of the asks.
     pub(super) fn make_asks(&mut self, now_ms: u64) {
@@ -71,6 +80,13 @@ impl Session {
                     self.window.asked();
                     continue;
                 }
+                Some(Wanted::Places(ask, channel, look)) => {
+                    let limit = self.largest(ask);
+                    self.awaits(Awaited::Read(ask), now_ms);
+                    look.command(&mut self.out, &channel, limit);
+                    self.window.asked();
+                    continue;
+                }
             };
             let ranged = !again && !self.plain;
             let last = self.largest(ask).to_string();
@@ -86,7 +102,7 @@ impl Session {
     /// The most bytes that are of use of what is asked for.
     fn largest(&self, ask: Ask) -> usize {
         match ask {
-            Ask::Stored(_) => self.uses.max_message,
+            Ask::Stored(_) | Ask::Topic(_) => self.uses.max_message,
             Ask::Session(_) => self.uses.max_session,
             Ask::Place(_) | Ask::Missed(_) => self.uses.max_message.max(self.uses.max_session),
         }
@@ -125,7 +141,7 @@ impl Session {
     pub(super) fn on_large_value<'a>(&mut self, ask: Ask) -> BrokerEvent<'a> {
         self.window.answered(self.largest(ask));
         let reason = match ask {
-            Ask::Stored(_) | Ask::Place(_) | Ask::Missed(_) => {
+            Ask::Stored(_) | Ask::Place(_) | Ask::Missed(_) | Ask::Topic(_) => {
                 "the value is larger than a message may be".to_string()
             }
             Ask::Session(_) => "it is larger than --max-session-size".to_string(),

@@ -25,6 +25,7 @@ mod window;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::history::look::Look;
 use super::history::reading::Reading;
 use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, PublishOutcome, Receipt};
 use super::{RedisSettings, Status, Uses};
@@ -340,6 +341,10 @@ impl Redis {
 
     pub(super) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
         self.session.read(ask, channel, reading, now_ms);
+    }
+
+    pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
+        self.session.look(ask, channel, look, now_ms);
     }
 
     /// Whether there is something to say that nothing more need arrive for.

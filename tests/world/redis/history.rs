@@ -11,6 +11,8 @@ pub struct Histories {
     streams: BTreeMap<Vec<u8>, VecDeque<(u64, Vec<u8>)>>,
     /// The time.
     pub ms: u64,
+    /// The life of the server.
+    pub life: u32,
 }
 
 impl Histories {
@@ -23,9 +25,47 @@ impl Histories {
         stream.drain(..stream.len().saturating_sub(most));
     }
 
-    /// Forgets all of them.
+    /// Forgets all of them, as in another life.
     pub fn forget(&mut self) {
         self.streams.clear();
+        self.life += 1;
+    }
+
+    /// What the script answers that looks: the name of the stream, and what it is called with.
+    pub fn look(&mut self, words: &[Vec<u8>], stored: Option<&[u8]>) -> Vec<u8> {
+        let [stream, _channel, mode, start, limit] = words else { panic!("{words:?}") };
+        self.ms += 1;
+        let is_join = mode == b"J";
+        let stored = stored.filter(|stored| is_join && stored.len() as u64 <= number(limit));
+        let empty = VecDeque::new();
+        let entries = self.streams.get(stream).unwrap_or(&empty);
+        let here = match entries.back() {
+            Some((id, _)) => format!("E {id}-0"),
+            None => format!("T {}", self.ms),
+        };
+        let mut wanted: Vec<_> = entries.iter().collect();
+        match start.is_empty() {
+            true => wanted.clear(),
+            false => wanted.retain(|(known, _)| (*known, 0) >= id(start)),
+        }
+        if is_join {
+            wanted.reverse();
+        }
+        let (mut text, mut whole) = (Vec::new(), 'W');
+        let mut bytes = stored.map_or(0, <[u8]>::len) as u64;
+        for (at, (known, payload)) in wanted.into_iter().enumerate() {
+            bytes += payload.len() as u64 + 64;
+            if bytes > number(limit) && (is_join || at > 0) {
+                whole = 'P';
+                break;
+            }
+            text.extend(format!("{known}-0 {}\n", payload.len()).into_bytes());
+            text.extend(payload);
+        }
+        let (length, ms, life) = (entries.len(), self.ms, self.life);
+        let size = stored.map_or(-1, |stored| stored.len() as i64);
+        let head = format!("{here} {whole} {length} {ms} {life:x} {size}\n");
+        [head.as_bytes(), stored.unwrap_or_default(), &text].concat()
     }
 
     /// What the script answers that reads: the name of the stream, and what it is called with.
@@ -37,11 +77,6 @@ impl Histories {
         let end = match entries.back() {
             Some((id, _)) => format!("E {id}-0"),
             None => format!("T {}", self.ms),
-        };
-        let id = |text: &[u8]| {
-            let text = std::str::from_utf8(text).expect("a text");
-            let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
-            (ms.parse::<u64>().expect("a number"), seq.parse::<u64>().expect("a number"))
         };
         let is_whole = match kind.as_slice() {
             b"E" => entries.iter().any(|(known, _)| (*known, 0) == id(place)),
@@ -60,6 +95,13 @@ impl Histories {
             false => format!("G {end}\n").into_bytes(),
         }
     }
+}
+
+/// The two numbers of an id.
+fn id(text: &[u8]) -> (u64, u64) {
+    let text = std::str::from_utf8(text).expect("a text");
+    let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
+    (ms.parse().expect("a number"), seq.parse().expect("a number"))
 }
 
 impl FakeRedis {

@@ -1,0 +1,395 @@
+//! Pages that speak `wsloop.1`, in disorder drawn from seeds: they subscribe, publish, read slowly,
+//! go and come back with the positions that they have, while others publish and Redis is cut,
+//! stops, or forgets what it had; or with the embedded broker.
+//!
+//! What is checked: of a channel with a history each page hears what was recorded from where it
+//! stands, each once and in the order of the history, or is told of a gap, and of a gap only where
+//! one is due; in the end it has all; what it was told is published is recorded once; and no
+//! message without a position comes twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wsloop::{Allow, Cause, HistoryRule, HistoryRules, Settings};
+
+use super::server::sim::Dice;
+use super::server::world::{BrowserId, Heard, RespClientId, World, settings, upgrade, with_redis};
+
+const CHANNELS: [&str; 2] = ["kept/a", "kept/b"];
+/// Most messages of a history, and the seconds for which it is kept.
+const MOST: usize = 40;
+const KEPT_MS: u64 = 60_000;
+
+/// What a page knows of a channel.
+#[derive(Debug, Default)]
+struct Stand {
+    subscribed: bool,
+    /// As it was told.
+    position: String,
+    /// The place in the log behind which it stands, once that is known.
+    next: Option<usize>,
+    /// What it has heard without a position.
+    plain: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Page {
+    browser: BrowserId,
+    number: usize,
+    heard: BTreeMap<&'static str, Stand>,
+    /// What it publishes, by the numbers of its commands.
+    said: BTreeMap<usize, String>,
+}
+
+struct Game<'d, 's> {
+    dice: &'d mut Dice<'s>,
+    world: World,
+    trace: bool,
+    /// A RESP client that looks at the histories of the embedded broker.
+    eye: Option<RespClientId>,
+    pages: Vec<Page>,
+    /// All that was ever recorded, by channel.
+    log: BTreeMap<&'static str, Vec<String>>,
+    /// When the last was.
+    recorded_ms: BTreeMap<&'static str, u64>,
+    /// Where each position is in the log.
+    places: BTreeMap<String, usize>,
+    accepted: BTreeSet<String>,
+    texts: usize,
+    /// How much of each log was forgotten.
+    forgotten: BTreeMap<&'static str, usize>,
+}
+
+/// Plays the script of a seed.
+pub fn play(dice: &mut Dice<'_>, steps: usize, trace: bool) {
+    let rules = vec![HistoryRule::parse("kept/*=40/60").expect("a rule")];
+    let history = HistoryRules { prefix: String::new(), rules };
+    let allow = Allow::parse("all").expect("all");
+    let is_redis = dice.below(3) > 0;
+    let outbox_limit = dice.pick(&[2_000, 1 << 20]);
+    let base = if is_redis { with_redis() } else { settings() };
+    let mut world = World::new(Settings { history, allow, outbox_limit, ..base });
+    world.run();
+    let eye = (!is_redis).then(|| world.connect_resp());
+    let mut game = Game {
+        dice,
+        world,
+        trace,
+        eye,
+        pages: Vec::new(),
+        log: BTreeMap::new(),
+        recorded_ms: BTreeMap::new(),
+        places: BTreeMap::new(),
+        accepted: BTreeSet::new(),
+        texts: 0,
+        forgotten: BTreeMap::new(),
+    };
+    game.world.redis.push_first = game.dice.below(2) == 0;
+    game.world.flushes = game.dice.pick(&[usize::MAX, usize::MAX, 1, 3]);
+    for _ in 0..steps {
+        game.step();
+        game.look();
+    }
+    game.end();
+}
+
+impl Game<'_, '_> {
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{} {}", self.world.now_ms, what());
+        }
+    }
+
+    fn step(&mut self) {
+        let is_redis = self.eye.is_none();
+        match self.dice.below(30) {
+            0..3 => self.come(),
+            3..6 => self.subscribe(),
+            6..13 => self.publish(true),
+            13..15 if is_redis => self.publish(false),
+            15..19 => self.publish_from_page(),
+            19 => self.leave(),
+            20 => {
+                if let Some(at) = self.any_page() {
+                    let after = self.dice.below(300);
+                    self.world.stall(self.pages[at].browser, after);
+                }
+            }
+            21 | 22 => {
+                if let Some(at) = self.any_page() {
+                    self.world.resume(self.pages[at].browser);
+                }
+            }
+            23 if is_redis => self.world.redis.cut_after = Some(self.dice.below(600)),
+            24 if is_redis => self.world.redis.paused = self.dice.below(2) == 0,
+            25 if is_redis => self.world.redis.serve(1 + self.dice.below(3)),
+            26 if is_redis => self.world.redis.piece = 1 + self.dice.below(200),
+            27 if is_redis && self.dice.once_in(6) => self.forget(),
+            28 if self.dice.once_in(8) => {
+                (0..MOST + self.dice.below(5)).for_each(|_| self.publish(true));
+            }
+            _ => {
+                let ms = self.dice.pick(&[10, 300, 1_000, 6_000]);
+                self.say(|| format!("{ms} ms pass"));
+                self.world.pass(ms);
+            }
+        }
+    }
+
+    fn any_page(&mut self) -> Option<usize> {
+        (!self.pages.is_empty()).then(|| self.dice.below(self.pages.len()))
+    }
+
+    /// Somebody new comes, or somebody who has gone comes back and goes on from its positions.
+    fn come(&mut self) {
+        let gone = |page: &Page, world: &World| world.browsers[page.browser].ended;
+        let back = self.pages.iter().position(|page| gone(page, &self.world));
+        let head = upgrade("/ws/", &["Sec-WebSocket-Protocol: wsloop.1"]);
+        let browser = self.world.ask(&head);
+        let Some(at) = back else {
+            self.say(|| format!("{} comes", self.pages.len()));
+            let (heard, said) = (BTreeMap::new(), BTreeMap::new());
+            self.pages.push(Page { browser, number: 0, heard, said });
+            return;
+        };
+        self.say(|| format!("{at} comes back"));
+        let page = &mut self.pages[at];
+        (page.browser, page.said) = (browser, BTreeMap::new());
+        let again: Vec<_> =
+            page.heard.iter().map(|(name, it)| (*name, it.position.clone())).collect();
+        for (name, position) in again {
+            self.pages[at].number += 1;
+            let number = self.pages[at].number;
+            let since =
+                if position.is_empty() { position } else { format!(" broadcast {position}") };
+            self.world.say(browser, &format!("subscribe {number} broadcast {name}{since}"));
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let Some(at) = self.any_page() else { return };
+        let name = self.dice.pick(&CHANNELS);
+        let page = &mut self.pages[at];
+        if page.heard.contains_key(name) || self.world.browsers[page.browser].ended {
+            return;
+        }
+        page.heard.insert(name, Stand::default());
+        page.number += 1;
+        let (browser, number) = (page.browser, page.number);
+        self.say(|| format!("{at} subscribes to {name}"));
+        self.world.say(browser, &format!("subscribe {number} broadcast {name}"));
+    }
+
+    fn publish(&mut self, kept: bool) {
+        let name = self.dice.pick(&CHANNELS);
+        let text = self.text();
+        let channel = format!("broadcast:{name}");
+        self.say(|| format!("{text} is published on {name}, kept: {kept}"));
+        match self.eye {
+            Some(eye) => self.world.tell(eye, format!("PUBLISH {channel} {text}\r\n")),
+            None if kept => {
+                self.world.redis.publish_kept(&channel, &text, MOST);
+                self.note_recorded(name, text);
+            }
+            None => self.world.redis.publish(&channel, &text, 0, 0),
+        }
+        if self.dice.below(2) == 0 {
+            self.world.run();
+        }
+    }
+
+    fn publish_from_page(&mut self) {
+        let Some(at) = self.any_page() else { return };
+        let (name, text) = (self.dice.pick(&CHANNELS), self.text());
+        let page = &mut self.pages[at];
+        if self.world.browsers[page.browser].ended {
+            return;
+        }
+        page.number += 1;
+        let (browser, number) = (page.browser, page.number);
+        page.said.insert(number, text.clone());
+        self.say(|| format!("{at} publishes {text} on {name}"));
+        self.world.say(browser, &format!("publish {number} broadcast {name}\n{text}"));
+    }
+
+    fn leave(&mut self) {
+        let Some(at) = self.any_page() else { return };
+        let browser = self.pages[at].browser;
+        if !self.world.browsers[browser].ended {
+            self.say(|| format!("{at} is cut off"));
+            self.world.vanish(browser);
+        }
+    }
+
+    /// Redis comes back without what it had.
+    fn forget(&mut self) {
+        self.say(|| "Redis forgets".to_owned());
+        self.world.cut_redis();
+        self.read_histories();
+        self.forgotten = CHANNELS.map(|name| (name, self.log[name].len())).into();
+        self.world.redis.histories.forget();
+    }
+
+    fn text(&mut self) -> String {
+        self.texts += 1;
+        format!("m{}", self.texts)
+    }
+
+    fn note_recorded(&mut self, name: &'static str, text: String) {
+        self.recorded_ms.insert(name, self.world.now_ms);
+        let log = self.log.entry(name).or_default();
+        assert!(!log.contains(&text), "{text} is recorded twice");
+        log.push(text);
+    }
+
+    /// Notes what has come into the histories.
+    fn read_histories(&mut self) {
+        for name in CHANNELS {
+            let channel = format!("broadcast:{name}");
+            let there = match self.eye {
+                None => self.world.redis.history(&channel),
+                Some(eye) => {
+                    self.world.run();
+                    self.world.take_received(eye);
+                    let ask = format!("XRANGE wsloop:history:{{{channel}}} - +\r\n");
+                    self.world.tell(eye, ask);
+                    self.world.run();
+                    let answer = self.world.take_received(eye);
+                    let answer = String::from_utf8_lossy(&answer).into_owned();
+                    let is_text = |line: &&str| {
+                        line.strip_prefix('m').is_some_and(|n| n.parse::<u32>().is_ok())
+                    };
+                    answer.split("\r\n").filter(is_text).map(str::to_owned).collect()
+                }
+            };
+            let log = self.log.entry(name).or_default();
+            let new: Vec<_> = there.into_iter().filter(|text| !log.contains(text)).collect();
+            new.into_iter().for_each(|text| self.note_recorded(name, text));
+        }
+    }
+
+    /// Compares what every page hears with what it is to hear.
+    fn look(&mut self) {
+        self.world.run();
+        self.read_histories();
+        for at in 0..self.pages.len() {
+            for heard in self.world.heard(self.pages[at].browser) {
+                self.say(|| format!("{at} hears {heard:?}"));
+                match heard {
+                    Heard::Text(text) => self.look_at(at, &text),
+                    Heard::Close(code, why) => assert_eq!(code, Some(1008), "{at}: {why}"),
+                    other => panic!("{at} hears {other:?}"),
+                }
+            }
+        }
+    }
+
+    fn look_at(&mut self, at: usize, text: &str) {
+        let (head, payload) = text.split_once('\n').unwrap_or((text, ""));
+        let words: Vec<&str> = head.split(' ').collect();
+        match words[..] {
+            ["welcome", ..] | ["beat"] | ["stored", ..] => {}
+            ["ok", number] => {
+                let number = number.parse().expect("a number");
+                self.accepted.extend(self.pages[at].said.remove(&number));
+            }
+            ["dropped", number] | ["refused", number, ..] => {
+                let number = number.parse().expect("a number");
+                assert!(self.pages[at].said.remove(&number).is_some(), "{at}: {head}");
+            }
+            [verb, "broadcast", name, position] => {
+                let name = CHANNELS.into_iter().find(|known| *known == name).expect("a channel");
+                match verb {
+                    "subscribed" => self.on_subscribed(at, name, position),
+                    "message" => self.on_message(at, name, position, payload),
+                    "gap" => self.on_gap(at, name, position),
+                    _ => panic!("{text:?}"),
+                }
+            }
+            _ => panic!("{text:?}"),
+        }
+    }
+
+    fn on_subscribed(&mut self, at: usize, name: &'static str, position: &str) {
+        let place = self.places.get(&format!("{name} {position}")).copied();
+        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
+        if heard.position != position {
+            // It is new, or nothing is missing.
+            heard.next = heard.next.or(place);
+        }
+        heard.subscribed = true;
+        heard.position = position.to_owned();
+    }
+
+    fn on_message(&mut self, at: usize, name: &'static str, position: &str, text: &str) {
+        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
+        let log = &self.log[name];
+        let place = log.iter().position(|known| known == text);
+        if position == "-" {
+            assert!(heard.plain.insert(text.to_owned()), "{at} hears {text} twice");
+            return;
+        }
+        let place = place.unwrap_or_else(|| panic!("{text} is in no history"));
+        assert!(
+            heard.next.is_none_or(|next| next == place),
+            "{at} hears {text}: {heard:?}, {log:?}"
+        );
+        heard.next = Some(place + 1);
+        heard.position = position.to_owned();
+        let known = self.places.insert(format!("{name} {position}"), place + 1);
+        assert!(known.is_none_or(|known| known == place + 1), "{position} is of two messages");
+    }
+
+    fn on_gap(&mut self, at: usize, name: &'static str, position: &str) {
+        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
+        let log = self.log.get(name).map_or(0, Vec::len);
+        let is_trimmed = heard.next.is_none_or(|next| log - next.min(log) >= MOST / 2);
+        let recorded_ms = self.recorded_ms.get(name).copied().unwrap_or(0);
+        let is_old = self.world.now_ms >= recorded_ms + KEPT_MS;
+        let forgotten = self.forgotten.get(name).copied().unwrap_or(0);
+        let is_due = is_trimmed || is_old || heard.next.is_some_and(|next| next <= forgotten);
+        assert!(is_due, "{at} has a gap on {name}: {heard:?}");
+        heard.next = self.places.get(&format!("{name} {position}")).copied();
+        heard.position = position.to_owned();
+    }
+
+    /// Everything is well again, and everybody comes back and reads.
+    fn end(&mut self) {
+        self.say(|| "the end".to_owned());
+        (self.world.redis.paused, self.world.redis.cut_after) = (false, None);
+        self.world.flushes = usize::MAX;
+        self.look();
+        self.world.pass(10_000);
+        for at in 0..self.pages.len() {
+            self.world.resume(self.pages[at].browser);
+            self.look();
+        }
+        for _ in 0..self.pages.len() {
+            if self.pages.iter().any(|page| self.world.browsers[page.browser].ended) {
+                self.come();
+                self.look();
+            }
+        }
+        self.publish(true);
+        self.world.pass(10_000);
+        self.look();
+        for (at, page) in self.pages.iter().enumerate() {
+            for (name, heard) in &page.heard {
+                let all = self.log.get(name).map_or(0, Vec::len);
+                let has_all = heard.next.is_none_or(|next| next == all);
+                assert!(heard.subscribed && has_all, "{at} lacks something of {name}: {heard:?}");
+            }
+            assert!(page.said.is_empty(), "{at} has no answer: {page:?}");
+        }
+        let recorded: BTreeSet<_> = self.log.values().flatten().cloned().collect();
+        assert!(self.accepted.is_subset(&recorded), "something was not published");
+        if let Some(eye) = self.eye {
+            self.world.end_resp(eye, Cause::Ended);
+        }
+        for at in 0..self.pages.len() {
+            self.world.vanish(self.pages[at].browser);
+        }
+        self.world.pass(20_000);
+        let metrics = self.world.metrics();
+        assert_eq!((metrics.conns, metrics.channels, metrics.subscriptions), (0, 0, 0));
+    }
+}
