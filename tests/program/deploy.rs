@@ -232,6 +232,50 @@ fn nginx_passes_on_a_path_of_the_sites_own() {
     site.try_out("/live/events/");
 }
 
+/// With HTTP/2 in front, all streams of a browser share its one connection.
+#[test]
+#[ignore = "needs nginx and node"]
+fn nginx_has_a_hundred_streams_on_one_connection() {
+    let site = Site::start(&TRUSTED, false, |folder, upstream, port| {
+        let command = nginx("tcp.conf", upstream, "127.0.0.1:8080", port, folder);
+        let path = folder.join("nginx.conf");
+        let text = fs::read_to_string(&path).expect("a file");
+        let listen = format!("listen 127.0.0.1:{port}");
+        fs::write(&path, text.replace(&listen, &format!("{listen} http2"))).expect("a file");
+        command
+    });
+    // A session is one connection.
+    let script = format!(
+        "let left = 100;
+         const session = require('http2').connect('http://{}');
+         for (let n = 1; n <= 100; n += 1) {{
+             const path = `/ws/${{n}}?subscribe-broadcast`;
+             const stream = session.request({{ ':path': path, accept: 'text/event-stream' }});
+             stream.on('response', (headers) => console.log(headers[':status'], n));
+             stream.setEncoding('utf8').on('data', (text) => console.log(text));
+             stream.on('close', () => {{ left -= 1; if (left === 0) session.close(); }});
+         }}
+         session.on('error', (error) => console.log(error));",
+        site.address
+    );
+    let mut command = Command::new("node");
+    let mut node = Process::spawn(command.args(["-e", &script]).stdout(Stdio::piped()));
+    site.server.expect_metric("streams", |streams| streams == 100);
+    for n in 1..=100 {
+        let mut speaker = site.server.connect(&format!("{n}?publish-broadcast"));
+        speaker.send(&format!("for {n}"));
+        site.server.expect_metric("messages_out_total", |out| out >= n);
+    }
+    site.server.process().signal("TERM");
+    let mut said = String::new();
+    node.stdout().read_to_string(&mut said).expect("text");
+    for n in 1..=100 {
+        assert_eq!(said.matches(&format!("200 {n}\n")).count(), 1, "{said}");
+        assert_eq!(said.matches(&format!("data: for {n}\n")).count(), 1, "{said}");
+    }
+    assert_eq!(said.matches("data: 1001 ").count(), 100, "{said}");
+}
+
 fn haproxy(file: &str, upstream: &str, port: u16, folder: &Folder) -> Command {
     let bind = format!("bind 127.0.0.1:{port}");
     let changes = [("bind :80", &*bind), ("127.0.0.1:8080", upstream), ("75s", "3s")];
