@@ -278,6 +278,10 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_) | Decision::Publish(_))
         | Examined::Forwarded(_)
         | Examined::Requested(_) => None,
+        Examined::Asked(request) if request.accepted().is_none() => {
+            let headers = [refusal::RETRY_AFTER];
+            return request.refuse(why.status(), &headers, why.text(), &cx.settings);
+        }
         Examined::Asked(request) => request.accepted(),
     };
     refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)

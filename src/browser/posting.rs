@@ -97,7 +97,6 @@ impl Post {
             self.check_size(settings)?;
             let Some(data) = data else { break };
             self.body.extend_from_slice(data);
-            self.check_size(settings)?;
         }
         if self.behind.len() + bytes.len() <= settings.max_head_size {
             self.behind.extend_from_slice(bytes);

@@ -15,7 +15,7 @@ use crate::web;
 pub(super) const GRANTED: &str = "X-Wsloop-Granted";
 
 /// When to come back who was refused for the time being.
-const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
+pub(super) const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 
 /// What to send to a conn that is refused.
 #[derive(Debug, PartialEq, Eq)]

@@ -107,9 +107,12 @@ fn old_http_has_streams_too_and_head_is_told_of_them() {
 
 #[test]
 fn comments_keep_an_idle_stream_in_use_and_nothing_is_awaited_for_them() {
-    for (ping_interval_ms, heartbeat, every_ms) in
-        [(30_000, None, 30_000), (1_000, None, 1_000), (0, Some(b"hb".to_vec()), 3_900)]
-    {
+    for (ping_interval_ms, heartbeat, every_ms) in [
+        (30_000, None, 30_000),
+        (1_000, None, 1_000),
+        (0, Some(b"hb".to_vec()), 3_900),
+        (30_000, Some(b"hb".to_vec()), 3_900),
+    ] {
         let mut world = World::new(Settings { ping_interval_ms, heartbeat, ..settings() });
         let id = stream(&mut world, HEARS);
         world.pass(10 * every_ms + every_ms / 2);
@@ -131,11 +134,13 @@ fn what_is_sent_on_a_stream_is_passed_over_and_its_end_is_the_end() {
     let speaker = world.open(SPEAKS);
     for _ in 0..100 {
         world.send(id, &[0x81; 1000]);
+        world.send(id, &asks(HEARS, &[]));
         world.run();
     }
     world.say(speaker, "hello");
     assert_eq!(world.texts(id), ["hello"]);
     assert_eq!(world.metrics().protocol_errors_total, 0);
+    assert_eq!(world.metrics().messages_in_total, 1);
     world.hang_up(id);
     assert!(world.browsers[id].closed_ms.is_some());
     assert_eq!((world.metrics().streams, world.metrics().conns), (0, 1));
@@ -181,6 +186,23 @@ fn who_reads_too_slowly_is_told_why_it_ends_or_skips() {
         }
         world.server.check_invariants();
     }
+}
+
+/// Messages that arrive together are one run of events, and the last of them is the latest.
+#[test]
+fn the_last_of_what_arrived_together_is_the_latest() {
+    let overflows = Overflows::parse("latest").expect("a list");
+    let mut world = World::new(Settings { outbox_limit: 5_000, overflows, ..with_redis() });
+    let id = stream(&mut world, HEARS);
+    world.stall(id, 5);
+    world.publish(CHANNEL, "begun");
+    for n in 0..60 {
+        world.redis.publish(CHANNEL, format!("{n}\n{}", "x".repeat(98)), 0, world.now_ms);
+    }
+    world.run();
+    assert_eq!((world.metrics().superseded_total, world.metrics().slow_total), (59, 0));
+    world.resume(id);
+    assert_eq!(world.texts(id), ["begun".to_owned(), format!("59\n{}", "x".repeat(98))]);
 }
 
 #[test]
