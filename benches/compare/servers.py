@@ -107,7 +107,7 @@ class Wsloop(Server):
 
     def version(self):
         described = output("git", "describe", "--always", "--dirty", "--abbrev=10")
-        return f"{output(self.binary, '--version').split()[-1]} ({described})"
+        return f"{output(self.binary, '--version').split()[1]} ({described})"
 
     @property
     def binary(self):

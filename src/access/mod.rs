@@ -6,6 +6,7 @@ pub(crate) mod ask;
 pub(crate) mod channel;
 pub(crate) mod control;
 pub(crate) mod crowds;
+pub(crate) mod facility;
 pub(crate) mod hosts;
 pub(crate) mod identity;
 pub(crate) mod key;

@@ -45,7 +45,8 @@ impl Local {
 
     /// The same, of that life.
     pub(super) fn with_epoch(self, epoch: u32) -> Self {
-        Local { epoch, ..self }
+        // 0 is for a life that is not known.
+        Local { epoch: epoch.max(1), ..self }
     }
 
     /// What is stored and has not expired.

@@ -278,7 +278,7 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
         Examined::Decided(Decision::Answer(_) | Decision::Refuse(_) | Decision::Publish(_))
         | Examined::Forwarded(_)
         | Examined::Requested(_) => None,
-        Examined::Asked(request) if request.accepted().is_none() => {
+        Examined::Asked(request) if request.plain.is_some() => {
             let headers = [refusal::RETRY_AFTER];
             return request.refuse(why.status(), &headers, why.text(), &cx.settings);
         }

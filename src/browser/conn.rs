@@ -116,6 +116,8 @@ pub(super) struct Asking {
     pub lookup: Lookup,
     /// Who is asked at the moment; nobody while the broker is being dialed.
     pub asked: Option<Source>,
+    /// What the application was asked, if it is to be asked about each topic too.
+    pub question: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -465,13 +467,14 @@ impl Conn {
     /// Leaves its present life for the closing one; what it leaves behind is said as an effect.
     pub(super) fn leave(&mut self, link: LinkId, last: Last, cx: &mut Context) {
         let released = self.part(link, cx);
+        let questions = self.topic_questions();
         let ours = matches!(last, Last::Close | Last::Goodbye);
         let skim = ours.then(|| self.unjudged()).flatten();
         let awaited = skim.map(|skim| Box::new(Awaited::Close(skim)));
         let (since, lingers) = (cx.now.tick(), last == Last::Response);
         let closing = Closing { since, lingers, awaited, ..Closing::default() };
         let before = std::mem::replace(&mut self.life, Life::Closing(closing));
-        let mut left = Left { released, ..Left::default() };
+        let mut left = Left { released, questions, ..Left::default() };
         match before {
             Life::Closing(_) => unreachable!("a conn closes once"),
             Life::Head(head) => {

@@ -20,6 +20,22 @@ pub enum Effect {
     AskSession(String),
     /// Ask the application this.
     AskApplication(Vec<u8>),
+    /// Ask it about a topic, for that command.
+    AskAboutTopic {
+        /// The command's number.
+        command: u64,
+        /// The question.
+        question: Vec<u8>,
+    },
+    /// Publish this, for that command.
+    Say {
+        /// The command's number.
+        command: u64,
+        /// Where.
+        channels: Vec<String>,
+        /// The message.
+        payload: Vec<u8>,
+    },
     /// Note who the conn belongs to besides the owners of what it hears.
     Own(BTreeSet<String>),
     /// Subscribe it to what it was granted, when the broker is up.
@@ -71,6 +87,8 @@ pub struct Left {
     pub stranger: Option<Network>,
     /// What the application is to be told of its end.
     pub(crate) released: Option<Box<Released>>,
+    /// The questions about its topics that are not answered.
+    pub questions: Vec<u64>,
 }
 
 /// Who is asked about a conn.

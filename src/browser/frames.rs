@@ -76,24 +76,8 @@ impl Conn {
                         }
                     } else if is_hasty(link, &data, cx) {
                         self.close_hasty(link, cx);
-                    } else {
-                        match member.to {
-                            Addressee::Itself => {
-                                let form = member.speaks(cx.now.tick());
-                                self.echo(link, kind, data, form, cx);
-                            }
-                            Addressee::Endpoint(to) => tell(link, to, kind, data, cx),
-                            Addressee::Topics => {
-                                if let Some(said) = self.on_command(link, data, cx) {
-                                    return Some(said);
-                                }
-                            }
-                            Addressee::Broker | Addressee::Decided(_) => {
-                                if let Some(said) = self.on_message(data, cx) {
-                                    return Some(said);
-                                }
-                            }
-                        }
+                    } else if let Some(said) = self.on_data(link, kind, data, cx) {
+                        return Some(said);
                     }
                 }
                 Ok(Some(Event::Ping(_))) if last => {}
@@ -112,6 +96,28 @@ impl Conn {
                 Err(error) => self.on_broken(link, &error, cx),
             }
         }
+    }
+
+    /// A message of an open conn, which goes to whom its messages are for.
+    #[inline]
+    fn on_data<'i>(
+        &mut self,
+        link: LinkId,
+        kind: Kind,
+        data: Cow<'i, [u8]>,
+        cx: &mut Context,
+    ) -> Option<Said<'i>> {
+        let Life::Open(member) = &mut self.life else { return None };
+        match member.to {
+            Addressee::Itself => {
+                let form = member.speaks(cx.now.tick());
+                self.echo(link, kind, data, form, cx);
+            }
+            Addressee::Endpoint(to) => tell(link, to, kind, data, cx),
+            Addressee::Topics => return self.on_command(link, data, cx),
+            Addressee::Broker | Addressee::Decided(_) => return self.on_message(data, cx),
+        }
+        None
     }
 
     #[cold]

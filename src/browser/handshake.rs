@@ -8,12 +8,13 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use super::deciding::{self, Wanted};
-use super::endpoint::{self, Addressee, ConnRequest, Endpoint};
+use super::endpoint::{self, Addressee, ConnRequest};
 use super::host;
 use super::plain::{self, Plain, Wants};
 use super::refusal::{GRANTED, Refusal, not_upgraded, readable_by, refuse};
 use super::settings::{CompressionFor, Settings};
-use super::topics::{self, Topics};
+use super::special::{self, Special, is_own};
+use super::topics::Topics;
 use crate::access::channel::{self, Grant, Options};
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LeftOut, Metrics, Now, SaidRarely};
@@ -82,15 +83,6 @@ pub struct Request {
     pub(super) plain: Option<Plain>,
 }
 
-/// What a request is for that has no facility: with `require_login`, that is for known users too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Special {
-    Echo,
-    Endpoint(u8),
-    Metrics,
-    Topics,
-}
-
 /// What a 101 is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Agreed {
@@ -98,16 +90,6 @@ pub(super) struct Agreed {
     protocol: Option<String>,
     deflate: Option<(Agreement, String)>,
     overflow: Overflow,
-}
-
-impl Special {
-    /// The endpoint that it is for.
-    fn endpoint(self, settings: &Settings) -> Option<&Endpoint> {
-        match self {
-            Special::Endpoint(at) => settings.endpoints.get(usize::from(at)),
-            Special::Echo | Special::Metrics | Special::Topics => None,
-        }
-    }
 }
 
 impl Request {
@@ -173,6 +155,11 @@ impl Request {
     /// Bytes that it takes besides itself.
     pub(super) fn held_bytes(&self) -> usize {
         self.facility.capacity() + self.origin.as_ref().map_or(0, String::capacity)
+    }
+
+    /// Whether it is for a WebSocket that speaks `wsloop.1`.
+    pub(super) fn is_for_topics(&self) -> bool {
+        self.special == Some(Special::Topics)
     }
 
     /// Whether it asks with HEAD.
@@ -255,8 +242,7 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
-    let special = special(head.path, facility.is_some(), settings, wants_upgrade)
-        .or_else(|| topics::are_asked_for(head, facility.as_deref(), settings));
+    let special = special::of(head, facility.as_deref(), settings, wants_upgrade);
     let plain = match special {
         None if settings.endpoints.is_empty() => None,
         None if is_own(head.path, settings) || wants_upgrade() => None,
@@ -311,26 +297,6 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
     }
 }
 
-/// What a WebSocket at that path is for, if it has no facility.
-fn special(
-    path: &str,
-    is_facility: bool,
-    settings: &Settings,
-    wants_upgrade: impl Fn() -> bool,
-) -> Option<Special> {
-    if settings.echo_path.as_deref() == Some(path) {
-        return Some(Special::Echo);
-    }
-    let (at, _) = endpoint::of(path, is_facility, settings)?;
-    wants_upgrade().then_some(Special::Endpoint(at as u8))
-}
-
-/// Whether that path is a page, a script or the metrics of this server itself.
-fn is_own(path: &str, settings: &Settings) -> bool {
-    settings.metrics_path.as_deref() == Some(path)
-        || settings.pages.iter().any(|page| page.path == path)
-}
-
 /// A request for a WebSocket, at the path of a facility, of echoes or of an endpoint.
 fn check(
     head: &Head<'_>,
@@ -372,10 +338,6 @@ fn check(
         let Some(agreed) = agreed else {
             return Err(not_upgraded(&upgrade::UpgradeError::NoUpgrade, None, settings));
         };
-        if special == Special::Topics && Options::read(upgrade.query) != Ok(Options::default()) {
-            let text = "A WebSocket that speaks wsloop.1 has no options in its URL: it subscribes.";
-            return refused(Some(agreed), 400, text.to_owned());
-        }
         return Ok(of_special(special, head, &upgrade, agreed, settings));
     }
     let Some(facility) = facility else {
@@ -442,6 +404,12 @@ fn of_special(
     }
     if special == Special::Topics {
         agreed.protocol = Some(WSLOOP_1.to_owned());
+        if Options::read(upgrade.query) != Ok(Options::default()) {
+            let text = "A WebSocket that speaks wsloop.1 has no options in its URL: it subscribes.";
+            let accepted = agreed.accepted(None);
+            let refusal = refuse(400, &[], text.to_owned(), Some(&accepted), settings);
+            return Examined::Decided(Decision::Refuse(refusal));
+        }
     }
     let Some(endpoint) = special.endpoint(settings) else {
         return Examined::Asked(Request::special(special, head, Some(agreed)));

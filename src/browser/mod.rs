@@ -25,6 +25,7 @@ mod plain;
 mod posting;
 mod refusal;
 pub(crate) mod settings;
+mod special;
 mod streaming;
 pub(crate) mod topics;
 

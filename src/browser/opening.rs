@@ -146,7 +146,7 @@ impl Conn {
             Life::Asking(asking) if asking.asked == Some(Source::Application(number)) => {
                 asking.asked_ms
             }
-            _ => return,
+            _ => return self.on_topic_verdict(link, number, verdict, cx),
         };
         let outcome = match &verdict {
             Verdict::Granted(_) => AskOutcome::Known,
@@ -320,7 +320,8 @@ impl Conn {
                 self.admit(link, request, known, begun, cx);
             }
             Identified::By(request, WhoAsks::Unknown(lookup)) => {
-                let asking = Asking { begun, request, asked_ms: 0, lookup, asked: None };
+                let (asked, question) = (None, None);
+                let asking = Asking { begun, request, asked_ms: 0, lookup, asked, question };
                 self.life = Life::Asking(Box::new(asking));
                 self.look_up(link, cx);
             }
@@ -338,6 +339,7 @@ impl Conn {
             cx.put(link, Effect::AskSession(name));
         } else if let Some(question) = asking.lookup.question.take() {
             asking.asked = Some(Source::Application(0));
+            asking.question = asking.request.is_for_topics().then(|| question.clone());
             cx.put(link, Effect::AskApplication(question));
         } else {
             self.on_known(link, Known::default(), cx);
@@ -361,7 +363,13 @@ impl Conn {
         asking.asked = None;
         let begun = std::mem::take(&mut asking.begun);
         let request = asking.request.clone();
+        let question = asking.question.take();
         self.admit(link, request, known, begun, cx);
+        if let (Life::Waiting(waiting), Some(question)) = (&mut self.life, question)
+            && let Publications::Topics(topics) = &mut waiting.joining.member.publications
+        {
+            topics.keep_question(question);
+        }
     }
 
     /// It is known who asks: decides, and lets the conn in.

@@ -19,6 +19,8 @@ use crate::broker::history::reading::Place;
 
 /// Messages that are kept to be known again.
 const EARLY: usize = 64;
+/// Looks at the history after which what was given out early is not awaited any more.
+const EARLY_LOOKS: u64 = 64;
 
 /// One channel's messages on their way.
 #[derive(Debug, Default)]
@@ -29,8 +31,10 @@ pub(crate) struct Line {
     waiting: VecDeque<(u64, Arc<[u8]>)>,
     /// Messages that have ever arrived.
     arrived: u64,
-    /// What was given out before it arrived.
-    early: VecDeque<Arc<[u8]>>,
+    /// What was given out before it arrived, each with how often the history was looked at then.
+    early: VecDeque<(u64, Arc<[u8]>)>,
+    /// How often the history was looked at.
+    looks: u64,
     /// What was given out without a position, until all of the history was looked at.
     plain: VecDeque<Arc<[u8]>>,
     is_asked: bool,
@@ -98,9 +102,19 @@ impl Line {
         Some(at)
     }
 
+    /// The same after an outage, in which what was published has not arrived and will not.
+    pub(crate) fn mended(&mut self, entries: &[(Offset, &[u8])]) -> Vec<Placed> {
+        let placed = self.answered(entries, true);
+        self.early = VecDeque::new();
+        placed
+    }
+
     /// The answer: entries behind the place, of which there may be more.
     pub(crate) fn answered(&mut self, entries: &[(Offset, &[u8])], whole: bool) -> Vec<Placed> {
         self.is_asked = false;
+        self.looks += 1;
+        // What has not arrived by now was added by somebody who does not publish.
+        self.early.retain(|(looks, _)| looks + EARLY_LOOKS > self.looks);
         let (mut placed, mut rest) = (Vec::new(), entries);
         while let Some((number, payload)) = self.waiting.pop_front() {
             if self.take_early(&payload) {
@@ -135,9 +149,13 @@ impl Line {
         placed
     }
 
-    /// The history cannot be looked at: what waits comes without positions.
+    /// The history cannot be looked at: what waits comes without positions, and is not to come
+    /// again with one.
     pub(crate) fn give_up(&mut self) -> Vec<Placed> {
         (self.is_asked, self.bytes) = (false, 0);
+        for (_, payload) in &self.waiting {
+            note(&mut self.plain, payload.clone());
+        }
         let placed = |(number, payload)| Placed { offset: None, number: Some(number), payload };
         self.waiting.drain(..).map(placed).collect()
     }
@@ -152,12 +170,15 @@ impl Line {
     /// without positions.
     pub(crate) fn restart(&mut self, at: Place) -> Vec<Placed> {
         self.at = Some(at);
-        self.give_up()
+        let placed = self.give_up();
+        self.plain = VecDeque::new();
+        placed
     }
 
     /// Whether such a message was given out before it arrived.
     fn take_early(&mut self, payload: &[u8]) -> bool {
-        take(&mut self.early, payload)
+        let at = self.early.iter().position(|(_, message)| **message == *payload);
+        at.and_then(|at| self.early.remove(at)).is_some()
     }
 
     fn give_out_early(&mut self, entries: &[(Offset, &[u8])], placed: &mut Vec<Placed>) {
@@ -166,7 +187,10 @@ impl Line {
                 continue;
             }
             let payload: Arc<[u8]> = Arc::from(*payload);
-            note(&mut self.early, payload.clone());
+            if self.early.len() == EARLY {
+                self.early.pop_front();
+            }
+            self.early.push_back((self.looks, payload.clone()));
             placed.push(Placed { offset: Some(*offset), number: None, payload });
         }
     }
@@ -315,5 +339,33 @@ mod tests {
         let numbers: Vec<_> = placed.iter().map(|placed| (placed.offset, placed.number)).collect();
         assert_eq!(numbers, [(None, Some(1)), (None, Some(2))]);
         assert_eq!((line.at(), line.arrived(), line.ask()), (Some(Place::Time(7)), 2, None));
+    }
+
+    /// What one answer gives out, in words.
+    fn texts(placed: &[Placed]) -> Vec<(Option<u64>, &str)> {
+        let words = placed.iter().map(|placed| {
+            let text = std::str::from_utf8(&placed.payload).expect("text");
+            (placed.offset.map(|offset| offset.ms), text)
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn equal_messages_are_not_taken_for_one_another() {
+        let entry = |ms| (Offset { ms, seq: 0 }, &b"ok"[..]);
+        let mut line = Line::default();
+        line.begin(Place::Time(0));
+        assert_eq!(texts(&line.mended(&[entry(1)])), [(Some(1), "ok")]);
+        line.push(b"ok");
+        assert!(line.ask().is_some(), "what was missed has not arrived, and this has");
+        assert_eq!(texts(&line.answered(&[entry(2)], true)), [(Some(2), "ok")]);
+        line.push(b"ok");
+        line.push(b"ok");
+        assert_eq!(texts(&line.give_up()), [(None, "ok"), (None, "ok")]);
+        line.push(b"ok");
+        line.ask();
+        let entries = [entry(3), entry(4), entry(5)];
+        let placed = line.answered(&entries, true);
+        assert_eq!(placed.len(), 1, "two of them were given out: {placed:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Server;
 use super::relay::Relay;
 use super::table::{Party, Table};
+use super::topics::Topics;
 use crate::access::control;
 use crate::broker::{Ask, BrokerEvent, Notice, Receipt, Status};
 use crate::browser::Context;
@@ -124,21 +125,14 @@ impl Server {
             return Some(Rest::Nothing);
         }
         relay.deliver_arrived(table, cx);
-        let mut touched = Vec::new();
+        let (mut touched, topics) = (Vec::new(), &mut self.topics);
         match event {
-            BrokerEvent::Answer { ask: Ask::Topic(number), payload } => {
-                self.topics.on_answer(number, Ok(payload), table, cx);
-            }
-            BrokerEvent::NoAnswer { ask: ask @ Ask::Topic(number), reason } => {
-                self.said.no_answer(ask, &reason, &mut cx.metrics);
-                self.topics.on_answer(number, Err(()), table, cx);
-            }
             BrokerEvent::Answer { ask, payload } => {
-                touched.extend(answered(ask, Ok(payload), relay, table, cx));
+                touched.extend(answered(ask, Ok(payload), (relay, topics), table, cx));
             }
             BrokerEvent::NoAnswer { ask, reason } => {
                 self.said.no_answer(ask, &reason, &mut cx.metrics);
-                touched.extend(answered(ask, Err(()), relay, table, cx));
+                touched.extend(answered(ask, Err(()), (relay, topics), table, cx));
             }
             BrokerEvent::Settled { conn: link } => {
                 table.conn(link).into_iter().for_each(|conn| conn.settled());
@@ -151,7 +145,7 @@ impl Server {
             }
             BrokerEvent::Subscribed { channel } => {
                 self.said.subscribed(control == Some(channel), &mut cx.metrics);
-                self.topics.on_subscribed(channel);
+                topics.on_subscribed(channel);
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
             BrokerEvent::Denied { channel, reason } => {
@@ -315,7 +309,7 @@ impl Server {
 fn answered(
     ask: Ask,
     answer: Result<Option<&[u8]>, ()>,
-    relay: &mut Relay,
+    (relay, topics): (&mut Relay, &mut Topics),
     table: &mut Table,
     cx: &mut Context,
 ) -> Option<LinkId> {
@@ -324,7 +318,7 @@ fn answered(
         Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
         Ask::Place(number) => relay.on_place(number, payload, cx),
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
-        Ask::Topic(_) => {}
+        Ask::Topic(number) => topics.on_answer(number, answer, table, cx),
         Ask::Session(link) => {
             let conn = table.conn(link).into_iter();
             conn.for_each(|conn| conn.on_session(link, answer, cx));

@@ -158,6 +158,11 @@ impl Server {
         let questions = self.application.as_ref().map_or(0, Application::held_bytes);
         let endpoints = self.cx.endpoints.iter().map(|queue| queue.held_bytes()).sum::<usize>();
         let handlers = self.handlers.iter().map(Handler::held_bytes).sum::<usize>();
-        self.relay.held_bytes() + self.broker.unsent().len() + questions + endpoints + handlers
+        self.relay.held_bytes()
+            + self.topics.held_bytes()
+            + self.broker.unsent().len()
+            + questions
+            + endpoints
+            + handlers
     }
 }

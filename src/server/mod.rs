@@ -134,7 +134,7 @@ impl Server {
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         let mut server = Server {
             table: Table::default(),
-            topics: Topics::new(keys.clone()),
+            topics: Topics::new(keys.clone(), patience_ms),
             relay: Relay::new(keys, patience_ms, trails),
             cx,
             wheel: Wheel::default(),
@@ -199,6 +199,7 @@ impl Server {
         self.fire_timers();
         self.relay.release_overdue(&mut self.table, &mut self.cx);
         self.relay.trails.tick(now_ms);
+        self.end_wishes();
         for link in self.relay.take_slow() {
             self.after(link);
         }
@@ -297,6 +298,7 @@ impl Server {
         wake.into_iter()
             .chain(self.relay.deadline_ms())
             .chain(self.relay.trails.deadline_ms())
+            .chain(self.topics.deadline_ms())
             .chain(self.count_ms())
             .chain(self.rare_ms())
             .chain(self.room_ms())
@@ -337,7 +339,7 @@ impl Server {
         for slot in self.table.slots() {
             match &slot.party {
                 Party::Browser(conn) => {
-                    asked += usize::from(conn.is_asked_about());
+                    asked += usize::from(conn.is_asked_about()) + conn.topic_questions().len();
                     let over = slot.blocked && conn.is_over(self.cx.settings.outbox_limit);
                     assert!(!over || conn.is_closing(), "an outbox is past its limit");
                 }

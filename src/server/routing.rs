@@ -116,6 +116,12 @@ impl Server {
             Effect::Forward(request) => self.forward(link, *request),
             Effect::AskSession(name) => self.ask_session(link, &name),
             Effect::AskApplication(question) => self.ask_application(link, question),
+            Effect::AskAboutTopic { command, question } => {
+                self.ask_about_topic(link, command, question);
+            }
+            Effect::Say { command, channels, payload } => {
+                self.say_on_topic(link, command, &channels, &payload);
+            }
             Effect::Own(owners) => self.own(link, owners),
             Effect::Join => self.join(link),
             // What is stored for it and at hand goes out before what it has said is acted on.
@@ -166,6 +172,19 @@ impl Server {
         match application.ask(link, question, self.cx.now.mono_ms) {
             Ok(number) => conn.on_asked(number),
             Err(_) => self.on_conn(link, |conn, cx| conn.on_busy_application(link, cx)),
+        }
+    }
+
+    fn ask_about_topic(&mut self, link: LinkId, command: u64, question: Vec<u8>) {
+        let Some(conn) = self.table.conn(link) else { return };
+        let Some(application) = &mut self.application else { return };
+        if !conn.has_topic_question(command) {
+            return;
+        }
+        self.cx.metrics.questions_total += 1;
+        match application.ask(link, question, self.cx.now.mono_ms) {
+            Ok(number) => conn.on_topic_asked(command, number),
+            Err(_) => self.on_conn(link, |conn, cx| conn.on_topic_unasked(command, cx)),
         }
     }
 
@@ -230,6 +249,9 @@ impl Server {
         {
             app.forget(number);
         }
+        if let Some(application) = &mut self.application {
+            left.questions.into_iter().for_each(|number| application.forget(number));
+        }
         if let Some(network) = left.stranger {
             self.met(network);
         }
@@ -290,6 +312,7 @@ impl Server {
             self.said.undelivered(error);
         }
     }
+
     /// Publishes what a conn says that speaks `wsloop.1`. What it wanted before is done before.
     fn publish_on_topic(&mut self, link: LinkId, data: &[u8]) {
         self.route_effects();
@@ -297,10 +320,17 @@ impl Server {
         let Some(Publishing { command, channels, payload_at }) = conn.take_publishing() else {
             return;
         };
+        self.say_on_topic(link, command, &channels, &data[payload_at..]);
+    }
+
+    /// Publishes what a conn says under that number.
+    fn say_on_topic(&mut self, link: LinkId, command: u64, channels: &[String], payload: &[u8]) {
+        if self.table.conn(link).is_none_or(|conn| !conn.has_topics()) {
+            return;
+        }
         let receipt = Some(Receipt { conn: link, number: command });
         for channel in channels {
-            let payload = &data[payload_at..];
-            let done = self.broker.publish(&channel, payload, None, receipt, self.cx.now);
+            let done = self.broker.publish(channel, payload, None, receipt, self.cx.now);
             let metrics = &mut self.cx.metrics;
             metrics.publishes_total += u64::from(done.is_ok());
             metrics.publishes_dropped_total += u64::from(done.is_err());

@@ -1,11 +1,11 @@
 //! Any message to a server of `wsloop.1`: nothing panics, what is read is no more than what is
 //! there, and its words are again what they were when they are written and read once more.
 
-use wsloop::proto::topics::{Command, MAX_NUMBER, MAX_POSITION, TopicHeader, Verb};
+use wsloop::proto::topics::{MAX_NUMBER, MAX_POSITION, TopicCommand, TopicHeader, Verb};
 
 /// Panics when a message is read wrongly.
 pub fn check(message: &[u8]) {
-    let command = match Command::parse(message) {
+    let command = match TopicCommand::parse(message) {
         Ok(command) => command,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
@@ -32,7 +32,7 @@ fn again(audience: &str, facility: &str) {
     let words: Vec<&str> = header.split(' ').collect();
     assert_eq!((words.len(), words[0], words[3]), (4, "gap", "-"), "{header:?}");
     let command = format!("unsubscribe 1 {} {}", words[1], words[2]);
-    match Command::parse(command.as_bytes()).map(|command| command.verb) {
+    match TopicCommand::parse(command.as_bytes()).map(|command| command.verb) {
         Ok(Verb::Unsubscribe { facility: read, .. }) => assert_eq!(read, facility),
         other => panic!("{command:?} is read as {other:?}"),
     }

@@ -98,7 +98,8 @@ fn a_user_of_redis_needs_these_rights_and_no_others() {
     let mut app = redis.connect();
     let rights = "SETUSER wsloop on >a-secret ~broadcast:* &broadcast:* &wsloop:control +hello \
                   +ping +select +role +subscribe +unsubscribe +publish +get +getrange +set \
-                  ~wsloop:history:{broadcast:* +eval +xadd +pexpire +xrange +xrevrange +xlen +time";
+                  ~wsloop:history:{broadcast:* +eval +xadd +pexpire +xrange +xrevrange +xlen +time \
+                  +info";
     let rights: Vec<&[u8]> = rights.split(' ').map(str::as_bytes).collect();
     ask(&mut app, &[&[&b"ACL"[..]][..], &rights].concat());
     let url = redis.url().replace("redis+unix://", "redis+unix://wsloop:a-secret@");

@@ -6,10 +6,8 @@ local epoch, stored, bytes = '0', false, 0
 if mode == 'J' then
   local info = redis.pcall('INFO', 'server')
   epoch = type(info) == 'string' and string.match(info, 'run_id:(%x%x%x%x%x%x%x%x)') or epoch
-  stored = redis.call('GET', KEYS[2])
-  if stored and #stored > limit then
-    stored = false
-  end
+  stored = redis.pcall('GET', KEYS[2])
+  stored = type(stored) == 'string' and #stored <= limit and stored
   bytes = stored and #stored or 0
 end
 local out, whole, from = {}, 'W', mode == 'J' and '+' or start

@@ -5,8 +5,8 @@
 //! told. Two things are asked:
 //! * what came behind a place, the oldest first, as much as one answer may have: for a channel that
 //!   is heard;
-//! * where the history ends, what is stored for the channel, and the newest entries down to a place:
-//!   for those who begin to hear it.
+//! * where the history ends, what is stored for the channel, and the newest entries down to a
+//!   place: for those who begin to hear it.
 
 use super::kept::{ENTRY_BYTES, Entry};
 use super::position::Position;
@@ -27,7 +27,7 @@ pub(crate) enum Look {
 
 /// What there is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Looked<'a> {
+pub struct Looked<'a> {
     /// Where the history ends.
     pub end: Place,
     /// There was room for all that was looked for.
@@ -124,7 +124,7 @@ impl<'a> Looked<'a> {
     }
 
     /// Reads the answer; nothing when it is something else.
-    pub(crate) fn parse(text: &'a [u8]) -> Option<Looked<'a>> {
+    pub fn parse(text: &'a [u8]) -> Option<Looked<'a>> {
         let (head, rest) = line(text)?;
         let words: Vec<&str> = head.split(' ').collect();
         let &[kind, place, whole, length, now_ms, epoch, size] = &words[..] else { return None };
@@ -159,11 +159,7 @@ impl<'a> Looked<'a> {
     }
 
     /// What came behind a position, if all of that is here.
-    pub(crate) fn since(
-        &self,
-        position: Position,
-        size: HistorySize,
-    ) -> Option<&[(Offset, &'a [u8])]> {
+    pub fn since(&self, position: Position, size: HistorySize) -> Option<&[(Offset, &'a [u8])]> {
         match position.place {
             Place::Entry(offset) => {
                 let at = self.entries.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
@@ -173,7 +169,9 @@ impl<'a> Looked<'a> {
             Place::Time(ms) => {
                 let is_recent = ms <= self.now_ms && self.now_ms - ms < size.ms();
                 let is_kept = self.whole && self.length < size.messages;
-                let is_known = position.epoch == self.epoch && is_recent && is_kept;
+                // A broker that does not say which life it has may be in another.
+                let is_same = self.epoch != 0 && position.epoch == self.epoch;
+                let is_known = is_same && is_recent && is_kept;
                 let at = self.entries.partition_point(|(offset, _)| offset.ms < ms);
                 is_known.then(|| &self.entries[at..])
             }
@@ -215,6 +213,8 @@ mod tests {
         assert_eq!(since("@9001.5c1f"), None, "it was not yet");
         let full = looked("E 7-0 W 4 9000 1 -1\n").expect("good");
         assert_eq!(texts(full.since(Position::parse("@6.1").expect("good"), SIZE)), None);
+        let unsaid = looked("E 7-0 W 3 9000 0 -1\n").expect("good");
+        assert_eq!(texts(unsaid.since(Position::parse("@6.0").expect("good"), SIZE)), None);
         let late = looked("E 7-0 W 3 10006 1 -1\n").expect("good");
         assert_eq!(texts(late.since(Position::parse("@6.1").expect("good"), SIZE)), None);
         assert_eq!(late.position().to_string(), "7-0");

@@ -389,25 +389,37 @@ impl Redis {
         Ok(())
     }
 
-    pub(super) fn next<'a, 'i: 'a>(
-        &'a mut self,
-        input: &mut &'i [u8],
-        now_ms: u64,
-    ) -> Option<BrokerEvent<'a>> {
+    /// What there is to say that nothing has to arrive for.
+    fn next_own(&mut self) -> Option<BrokerEvent<'static>> {
         if let Some(notice) = self.health.next() {
             return Some(BrokerEvent::Notice(notice));
         }
         if let Some(receipt) = self.given_up.pop_front() {
             return Some(BrokerEvent::Published { receipt, outcome: PublishOutcome::Dropped });
         }
-        if !matches!(self.state, State::Greeting { .. } | State::Up { .. }) {
+        if !self.is_linked() {
             return None;
         }
         if let Some((receipt, outcome)) = self.session.next_published() {
             return Some(BrokerEvent::Published { receipt, outcome });
         }
-        if let Some(conn) = self.session.next_settled() {
-            return Some(BrokerEvent::Settled { conn });
+        self.session.next_settled().map(|conn| BrokerEvent::Settled { conn })
+    }
+
+    fn is_linked(&self) -> bool {
+        matches!(self.state, State::Greeting { .. } | State::Up { .. })
+    }
+
+    pub(super) fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        now_ms: u64,
+    ) -> Option<BrokerEvent<'a>> {
+        if let Some(event) = self.next_own() {
+            return Some(event);
+        }
+        if !self.is_linked() {
+            return None;
         }
         if !input.is_empty() {
             (self.session.heard_ms, self.session.due_ms) = (now_ms, now_ms);

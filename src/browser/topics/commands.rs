@@ -1,10 +1,11 @@
 //! L2: what a client of `wsloop.1` wants, and what it is answered.
 //!
-//! It knows commands and what may become of each. What is no command closes the conn; what cannot be
-//! done is refused.
+//! It knows commands and what may become of each. What is no command closes the conn; what cannot
+//! be done is refused.
 
 use std::borrow::Cow;
 
+use super::asking::{Act, Grantee};
 use super::{Publications, Publishing, Subscription, Topic, Topics, Unfit, Unheard, Wants};
 use super::{largest_payload, words_of};
 use crate::access::channel::{self, Allow, Audience, Direction, Options};
@@ -16,7 +17,7 @@ use crate::browser::handshake::MAX_FACILITY_BYTES;
 use crate::browser::names;
 use crate::link::LinkId;
 use crate::link::timers::TICK_MS;
-use crate::proto::topics::{Command, NO_COMMAND, TopicHeader, Verb};
+use crate::proto::topics::{NO_COMMAND, TopicCommand, TopicHeader, Verb};
 use crate::proto::ws::frame::{self, Opcode};
 
 /// What a command has come to so far.
@@ -79,7 +80,7 @@ impl Conn {
         cx: &mut Context,
     ) -> Option<Said<'i>> {
         cx.metrics.messages_in_total += 1;
-        let command = match Command::parse(&data) {
+        let command = match TopicCommand::parse(&data) {
             Ok(command) => command,
             Err(error) => {
                 cx.metrics.protocol_errors_total += 1;
@@ -176,7 +177,7 @@ impl Conn {
         }
     }
 
-    fn refuse_command(&mut self, number: u64, status: u16, why: &str, cx: &mut Context) {
+    pub(super) fn refuse_command(&mut self, number: u64, status: u16, why: &str, cx: &mut Context) {
         cx.metrics.commands_refused_total += 1;
         self.say(&TopicHeader::Refused(number, status, why), cx);
     }
@@ -198,7 +199,7 @@ impl Conn {
         frame::append(Opcode::Text, text.as_bytes(), &mut cx.replies);
     }
 
-    fn topics(&mut self) -> Option<&mut Topics> {
+    pub(super) fn topics(&mut self) -> Option<&mut Topics> {
         let Life::Open(member) = &mut self.life else { return None };
         match &mut member.publications {
             Publications::Fixed(_) => None,
@@ -212,11 +213,11 @@ impl Topics {
     fn act(
         &mut self,
         link: LinkId,
-        command: Command<'_>,
+        command: TopicCommand<'_>,
         length: usize,
         cx: &mut Context,
     ) -> Result<Done, Unfit> {
-        let Command { number, verb } = command;
+        let TopicCommand { number, verb } = command;
         match verb {
             Verb::Ping => Ok(Done::Now),
             Verb::Subscribe { audience, facility, since } => {
@@ -229,8 +230,7 @@ impl Topics {
             }
             Verb::Publish { audience, facility, payload } => {
                 let topic = topic(audience, &facility)?;
-                self.publish(number, &topic, payload.len(), length, cx)?;
-                Ok(Done::Said)
+                self.publish(link, number, topic, payload, length, cx)
             }
         }
     }
@@ -243,14 +243,41 @@ impl Topics {
         since: Vec<(Cow<'_, str>, &str)>,
         cx: &mut Context,
     ) -> Result<(), Unfit> {
-        if self.heard.contains_key(&topic) {
+        if self.heard.contains_key(&topic) || self.is_asking_to_hear(&topic) {
             return Err(Unfit::new(409, "this connection hears it already"));
         }
         self.has_room(cx)?;
+        let owned = |(channel, position): &(Cow<'_, str>, &str)| {
+            (channel.clone().into_owned(), (*position).to_owned())
+        };
+        let since: Vec<(String, String)> = since.iter().map(owned).collect();
+        if self.asks() {
+            is_unambiguous(Direction::Subscribe, &topic)?;
+            return self.ask(link, number, topic, Act::Hear(since), cx);
+        }
+        let (identity, refused) = (self.identity.clone(), self.refused.clone());
+        let narrowed_by = self.narrowed_by;
+        let to = Grantee { identity: &identity, refused: &refused, narrowed_by };
+        let channels = self.granted(Direction::Subscribe, &topic, &to, cx)?;
+        self.hear(link, number, topic, channels, &since, false, cx)
+    }
+
+    /// Begins to hear the channels of a topic that it is granted; `others` may be those of other
+    /// groups than the conn's own.
+    #[allow(clippy::too_many_arguments, reason = "what a command says, and who says it")]
+    pub(super) fn hear(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        topic: Topic,
+        channels: Vec<String>,
+        since: &[(String, String)],
+        others: bool,
+        cx: &mut Context,
+    ) -> Result<(), Unfit> {
         if self.heard.len() >= cx.settings.max_subscriptions {
             return Err(Unfit::new(429, "this connection hears as much as it may"));
         }
-        let channels = self.granted(Direction::Subscribe, &topic, cx)?;
         let names = channels.iter().map(String::len).sum();
         if self.names + names > cx.settings.max_names_size {
             return Err(Unfit::new(
@@ -263,11 +290,12 @@ impl Topics {
         cx.metrics.subscriptions += 1;
         let hear = Wants::Hear(topic.clone(), None);
         let command = self.begin(number, channels.len(), hear);
-        self.heard.insert(topic, Subscription { names, command: Some(command) });
+        let kept = others.then(|| channels.clone());
+        self.heard.insert(topic, Subscription { names, command: Some(command), channels: kept });
         for channel in channels {
             let (word, _) = words_of(&channel, &cx.settings.prefix);
-            let position = since.iter().rev().find(|(channel, _)| **channel == *word);
-            let since = position.map(|(_, position)| (*position).to_owned());
+            let position = since.iter().rev().find(|(channel, _)| *channel == word);
+            let since = position.map(|(_, position)| position.clone());
             cx.put(link, Effect::Hear(Hear { number: command, channel, since }));
         }
         Ok(())
@@ -281,13 +309,20 @@ impl Topics {
         topic: &Topic,
         cx: &mut Context,
     ) -> Result<Done, Unfit> {
-        let Some(subscription) = self.forget(topic, link, cx) else {
-            return Err(Unfit::new(404, "this connection does not hear it"));
+        let overtaken = match self.overtake(topic) {
+            Some(number) => Some(number),
+            None => {
+                let Some(subscription) = self.forget(topic, link, cx) else {
+                    return Err(Unfit::new(404, "this connection does not hear it"));
+                };
+                let command = subscription.command.and_then(|it| self.commands.remove(&it));
+                command.map(|command| command.number)
+            }
         };
-        if let Some(command) = subscription.command.and_then(|it| self.commands.remove(&it)) {
+        if let Some(number) = overtaken {
             cx.metrics.commands_refused_total += 1;
             let why = "it was unsubscribed before it was heard";
-            let text = TopicHeader::Refused(command.number, 409, why).to_string();
+            let text = TopicHeader::Refused(number, 409, why).to_string();
             cx.queued(1);
             frame::append(Opcode::Text, text.as_bytes(), &mut cx.replies);
         }
@@ -296,29 +331,65 @@ impl Topics {
 
     fn publish(
         &mut self,
+        link: LinkId,
         number: u64,
-        topic: &Topic,
-        payload: usize,
+        topic: Topic,
+        payload: &[u8],
         length: usize,
         cx: &mut Context,
-    ) -> Result<(), Unfit> {
-        if payload == 0 {
+    ) -> Result<Done, Unfit> {
+        if payload.is_empty() {
             return Err(Unfit::new(400, "an empty message is not published"));
         }
         let most = largest_payload(&cx.settings);
-        if payload > most {
+        if payload.len() > most {
             return Err(Unfit::new(413, format!("a message has at most {most} bytes")));
         }
         self.has_room(cx)?;
-        let channels = self.granted(Direction::Publish, topic, cx)?;
+        let known = self.spoken.get(&topic).cloned();
+        if self.asks() && known.is_none() {
+            is_unambiguous(Direction::Publish, &topic)?;
+            self.ask(link, number, topic, Act::Say(payload.to_vec()), cx)?;
+            return Ok(Done::Later);
+        }
+        let channels = match known {
+            Some(channels) => channels,
+            None => {
+                let (identity, refused) = (&self.identity, &self.refused[..]);
+                let to = Grantee { identity, refused, narrowed_by: self.narrowed_by };
+                self.granted(Direction::Publish, &topic, &to, cx)?
+            }
+        };
+        let command = self.say(number, &channels, cx)?;
+        let payload_at = length - payload.len();
+        self.publishing = Some(Publishing { command, channels, payload_at });
+        Ok(Done::Said)
+    }
+
+    /// Begins to say something on these channels.
+    pub(super) fn say(
+        &mut self,
+        number: u64,
+        channels: &[String],
+        cx: &Context,
+    ) -> Result<u64, Unfit> {
         let names: usize = channels.iter().map(String::len).sum();
         if names > cx.settings.max_names_size {
             let text = format!("the names of its channels are {names} bytes, and too many");
             return Err(Unfit::new(413, text));
         }
-        let command = self.begin(number, channels.len(), Wants::Say(PublishOutcome::Accepted));
-        self.publishing = Some(Publishing { command, channels, payload_at: length - payload });
-        Ok(())
+        Ok(self.begin(number, channels.len(), Wants::Say(PublishOutcome::Accepted)))
+    }
+
+    /// Remembers to which channels the application lets the conn publish, as far as there is room
+    /// for names.
+    pub(super) fn remember(&mut self, topic: Topic, channels: &[String], cx: &mut Context) {
+        let names: usize = channels.iter().map(String::len).sum();
+        if self.names + names <= cx.settings.max_names_size {
+            self.names += names;
+            cx.took(names + super::ENTRY_BYTES);
+            self.spoken.insert(topic, channels.to_vec());
+        }
     }
 
     /// Whether one more command may be under way.
@@ -330,25 +401,23 @@ impl Topics {
     }
 
     /// The channels of a topic, as the URL form of it would have them.
-    fn granted(
+    pub(super) fn granted(
         &self,
         direction: Direction,
         topic: &Topic,
+        to: &Grantee<'_>,
         cx: &mut Context,
     ) -> Result<Vec<String>, Unfit> {
         let Topic { audience, facility } = topic;
-        let (settings, identity) = (&cx.settings, &self.identity);
+        let (settings, identity) = (&cx.settings, to.identity);
         let asked = Allow::of(&[*audience], &[direction]).options();
-        if channel::is_ambiguous(facility, asked) {
-            let text = "with user, group or session, the facility must have no colon in it";
-            return Err(Unfit::new(400, text));
-        }
-        if let Some(name) = names::needed(facility, asked, identity, &self.refused, settings) {
+        is_unambiguous(direction, topic)?;
+        if let Some(name) = names::needed(facility, asked, identity, to.refused, settings) {
             let text = format!("{} {}", names::whose(name.audience), name.why);
             return Err(Unfit::new(403, text));
         }
         let by_rule = settings.rules.granted(facility, asked, identity, settings.allow);
-        let permitted = self.narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
+        let permitted = to.narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
         let grant = channel::channels(&settings.prefix, facility, asked, permitted, identity);
         if !grant.denied.is_empty() {
             cx.metrics.options_denied_total += 1;
@@ -374,6 +443,18 @@ fn topic(audience: &str, facility: &str) -> Result<Topic, Unfit> {
         return Err(Unfit::new(413, "the facility is over 512 bytes"));
     }
     Ok(Topic { audience, facility: facility.into() })
+}
+
+/// Whether no other topic has channels of the same names.
+fn is_unambiguous(direction: Direction, topic: &Topic) -> Result<(), Unfit> {
+    let asked = Allow::of(&[topic.audience], &[direction]).options();
+    match channel::is_ambiguous(&topic.facility, asked) {
+        false => Ok(()),
+        true => {
+            let text = "with user, group or session, the facility must have no colon in it";
+            Err(Unfit::new(400, text))
+        }
+    }
 }
 
 /// What a client is told that may not do this.

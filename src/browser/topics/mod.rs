@@ -2,15 +2,17 @@
 //!
 //! It knows who the conn is, what that one may do, and the limits; not who else hears a channel,
 //! nor what a position means. Its rules:
-//! * a command is answered once, with `ok`, `refused` or `dropped`; one that hears or says something
-//!   when each of its channels has an answer;
+//! * a command is answered once, with `ok`, `refused` or `dropped`; one that hears or says
+//!   something when each of its channels has an answer;
 //! * what is granted is what the conn's own URL form would be: the same rules, names and channels;
 //! * a command under way has a number of its own here, so that an answer that comes late is never
 //!   taken for that to a later command of the same number;
 //! * everything that a client can make grow has a limit, of which `welcome` tells it.
 //!
-//! `commands` does what a client wants.
+//! `commands` does what a client wants; `asking` is about applications that are asked about each
+//! topic.
 
+mod asking;
 mod commands;
 
 pub(super) use commands::badness;
@@ -19,17 +21,13 @@ use std::collections::BTreeMap;
 
 use super::conn::Publication;
 use super::context::Context;
-use super::deciding;
 use super::effect::Effect;
-use super::handshake::Special;
 use super::settings::Settings;
 use crate::access::channel::{self, Allow, Audience};
 use crate::access::identity::{Identity, Refused};
 use crate::broker::PublishOutcome;
 use crate::link::LinkId;
-use crate::proto::http::Head;
-use crate::proto::topics::WSLOOP_1;
-use crate::proto::ws::upgrade;
+use asking::Asked;
 
 /// What a header takes at most that has a payload behind it, with the longest facility.
 const HEADER_BYTES: usize = 2 << 10;
@@ -111,6 +109,10 @@ pub(crate) struct Topics {
     begun: u64,
     /// What it says that is on its way to the broker.
     publishing: Option<Publishing>,
+    /// What the application was asked about the conn, which it is asked about each topic too.
+    question: Option<Box<[u8]>>,
+    /// Channels that the application has let it publish to.
+    spoken: BTreeMap<Topic, Vec<String>>,
 }
 
 /// A facility, for one audience.
@@ -126,6 +128,8 @@ struct Subscription {
     names: usize,
     /// The command by which it is to be heard, while that is under way.
     command: Option<u64>,
+    /// Its channels, where they are not those of the conn's own groups.
+    channels: Option<Vec<String>>,
 }
 
 /// A command that is not answered.
@@ -144,6 +148,8 @@ enum Wants {
     Hear(Topic, Option<Unheard>),
     /// To say something, of which this is the worst that is known.
     Say(PublishOutcome),
+    /// To do what the application is to be asked about first.
+    Ask(Box<Asked>),
 }
 
 /// Something that a conn says on the channels of one topic.
@@ -158,7 +164,7 @@ pub(crate) struct Publishing {
 }
 
 /// Why a command is not done, as HTTP would say it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Unfit {
     status: u16,
     text: String,
@@ -168,20 +174,6 @@ impl Unfit {
     fn new(status: u16, text: impl Into<String>) -> Unfit {
         Unfit { status, text: text.into() }
     }
-}
-
-/// Whether a request for a WebSocket at the path of this facility is for one that speaks
-/// `wsloop.1`. Where an application decides about the relay's conns none is.
-pub(super) fn are_asked_for(
-    head: &Head<'_>,
-    facility: Option<&str>,
-    settings: &Settings,
-) -> Option<Special> {
-    let asked = facility == Some("")
-        && head.list("upgrade").any(|token| token.eq_ignore_ascii_case(b"websocket"))
-        && upgrade::offered(head).any(|name| name == WSLOOP_1)
-        && deciding::decider(settings).is_none();
-    asked.then_some(Special::Topics)
 }
 
 /// How a client is to call a channel of this prefix: its audience, with the name of a group behind
@@ -214,7 +206,8 @@ impl Topics {
     fn held_bytes(&self) -> usize {
         let facilities: usize = self.heard.keys().map(|topic| topic.facility.len()).sum();
         let entries = self.heard.len() + self.commands.len();
-        size_of::<Topics>() + facilities + entries * ENTRY_BYTES
+        let question = self.question.as_ref().map_or(0, |question| question.len());
+        size_of::<Topics>() + facilities + entries * ENTRY_BYTES + question + self.asked_bytes()
     }
 
     /// Begins a command that has so many channels; its own number.
@@ -238,10 +231,13 @@ impl Topics {
         let subscription = self.heard.remove(topic)?;
         self.names -= subscription.names;
         cx.metrics.subscriptions -= 1;
-        let asked = Allow::of(&[topic.audience], &[channel::Direction::Subscribe]).options();
-        let (prefix, facility) = (&cx.settings.prefix, &topic.facility);
-        let grant = channel::channels(prefix, facility, asked, asked, &self.identity);
-        for channel in grant.subscribe {
+        let own = || {
+            let asked = Allow::of(&[topic.audience], &[channel::Direction::Subscribe]).options();
+            let (prefix, facility) = (&cx.settings.prefix, &topic.facility);
+            channel::channels(prefix, facility, asked, asked, &self.identity).subscribe
+        };
+        let channels = subscription.channels.clone().unwrap_or_else(own);
+        for channel in channels {
             cx.put(link, Effect::Unhear { number: subscription.command.unwrap_or(0), channel });
         }
         Some(subscription)

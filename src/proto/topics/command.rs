@@ -9,7 +9,7 @@ use super::{MAX_NUMBER, MAX_POSITION};
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command<'a> {
+pub struct TopicCommand<'a> {
     /// Its number, which is in the answer.
     pub number: u64,
     /// What is wanted.
@@ -84,9 +84,9 @@ impl fmt::Display for CommandError {
     }
 }
 
-impl<'a> Command<'a> {
+impl<'a> TopicCommand<'a> {
     /// Reads a message, text or binary.
-    pub fn parse(message: &'a [u8]) -> Result<Command<'a>, CommandError> {
+    pub fn parse(message: &'a [u8]) -> Result<TopicCommand<'a>, CommandError> {
         let feed = message.iter().position(|byte| *byte == b'\n');
         let (head, payload) = match feed {
             Some(at) => (&message[..at], Some(&message[at + 1..])),
@@ -117,7 +117,7 @@ impl<'a> Command<'a> {
             }
         };
         match words.next() {
-            None => Ok(Command { number, verb }),
+            None => Ok(TopicCommand { number, verb }),
             Some(_) => Err(CommandError::Rest),
         }
     }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Verb<'_>, CommandError> {
-        Command::parse(text.as_bytes()).map(|command| command.verb)
+        TopicCommand::parse(text.as_bytes()).map(|command| command.verb)
     }
 
     #[test]
@@ -186,9 +186,10 @@ mod tests {
             of("publish 3 user chat/42\ntwo\nlines"),
             Ok(Verb::Publish { audience: "user", facility: facility.clone(), payload })
         );
-        let ping = Command { number: MAX_NUMBER, verb: Verb::Ping };
-        assert_eq!(Command::parse(b"ping 9007199254740991"), Ok(ping));
-        let binary = Command::parse(b"publish 1 user a\n\xff\0").expect("a payload may be binary");
+        let ping = TopicCommand { number: MAX_NUMBER, verb: Verb::Ping };
+        assert_eq!(TopicCommand::parse(b"ping 9007199254740991"), Ok(ping));
+        let binary =
+            TopicCommand::parse(b"publish 1 user a\n\xff\0").expect("a payload may be binary");
         let payload = &b"\xff\0"[..];
         let facility = Cow::Borrowed("a");
         assert_eq!(binary.verb, Verb::Publish { audience: "user", facility, payload });
@@ -226,6 +227,6 @@ mod tests {
             assert_eq!(of(text), Err(error), "{text:?}");
             assert!(!error.to_string().is_empty());
         }
-        assert_eq!(Command::parse(b"ping \xff"), Err(CommandError::HeaderUtf8));
+        assert_eq!(TopicCommand::parse(b"ping \xff"), Err(CommandError::HeaderUtf8));
     }
 }

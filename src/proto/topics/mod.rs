@@ -14,7 +14,7 @@
 mod command;
 mod header;
 
-pub use command::{Command, CommandError, Verb};
+pub use command::{CommandError, TopicCommand, Verb};
 pub use header::TopicHeader;
 
 /// The name of the sub-protocol.

@@ -11,7 +11,7 @@ pub struct Histories {
     streams: BTreeMap<Vec<u8>, VecDeque<(u64, Vec<u8>)>>,
     /// The time.
     pub ms: u64,
-    /// The life of the server.
+    /// How many lives the server had before.
     pub life: u32,
 }
 
@@ -62,7 +62,7 @@ impl Histories {
             text.extend(format!("{known}-0 {}\n", payload.len()).into_bytes());
             text.extend(payload);
         }
-        let (length, ms, life) = (entries.len(), self.ms, self.life);
+        let (length, ms, life) = (entries.len(), self.ms, self.life + 1);
         let size = stored.map_or(-1, |stored| stored.len() as i64);
         let head = format!("{here} {whole} {length} {ms} {life:x} {size}\n");
         [head.as_bytes(), stored.unwrap_or_default(), &text].concat()

@@ -11,42 +11,44 @@
 //! * an outage of the broker is mended from the history for all, or said to all as a gap;
 //! * a message is encoded once for all who hear it.
 //!
-//! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`.
+//! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`. `joining` is
+//! about those who begin to hear a channel, `handing` about what goes out.
+
+mod handing;
+mod joining;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::RandomState;
-use std::iter;
 use std::sync::Arc;
 
 use super::Server;
-use super::handout::hand_out;
 use super::table::Table;
 use crate::access::channel;
 use crate::broker::history::Offset;
-use crate::broker::history::look::{Look, Looked};
-use crate::broker::history::position::Position;
-
+use crate::broker::history::look::Look;
 use crate::broker::{Ask, Delivery, HistorySize, Status};
 use crate::browser::topics::{Unheard, words_of};
 use crate::browser::{Context, Hear};
-use crate::fanout::encoded::Run;
 use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::line::{Line, Placed};
 use crate::link::LinkId;
-use crate::proto::topics::{NOWHERE, TopicHeader};
 
 /// Bytes that may wait on a channel for a look at its history, however small an outbox is.
 const WAITING_AT_LEAST: usize = 1 << 20;
 
 /// Who hears what with positions.
 #[derive(Debug)]
-pub(super) struct Topics {
+pub(in crate::server) struct Topics {
     hub: Hub<Topic>,
     /// Questions that are not answered, with the channel that each is about.
     asked: BTreeMap<u64, (ChannelId, Arc<str>)>,
     /// Questions that are to be asked.
     to_ask: VecDeque<(u64, Arc<str>, Option<Look>)>,
     questions: u64,
+    /// Wishes in the order in which they came, with the channels that they are for.
+    wishes: VecDeque<(u64, LinkId, Arc<str>)>,
+    /// How long a wish waits for the broker.
+    patience_ms: u64,
     slow: Vec<LinkId>,
 }
 
@@ -64,6 +66,8 @@ struct Topic {
     /// Who is about to hear it and was not asked about yet, and who was, by that question.
     arriving: Vec<Arriving>,
     joining: Option<(u64, Vec<Arriving>)>,
+    /// What has come, where there is no history, since what is stored was asked for.
+    held: Vec<Arc<[u8]>>,
     /// The look at what is behind the line's place.
     looking: Option<u64>,
     mending: Mending,
@@ -102,9 +106,15 @@ struct Floor {
 
 impl Server {
     /// A conn is to hear a channel.
-    pub(super) fn hear_topic(&mut self, link: LinkId, hear: Hear) {
+    pub(in crate::server) fn hear_topic(&mut self, link: LinkId, hear: Hear) {
         if self.table.peek_conn(link).is_none_or(|conn| !conn.has_topics()) {
             return;
+        }
+        if self.broker.status() == Status::Down {
+            let (number, why) = (hear.number, Err(Unheard::Unavailable));
+            return self.on_conn(link, |conn, cx| {
+                conn.on_heard(link, number, &hear.channel, why, cx);
+            });
         }
         let settings = &self.cx.settings;
         let (size, fits_in_vain) =
@@ -116,7 +126,7 @@ impl Server {
             );
         }
         let words = words_of(&hear.channel, &settings.prefix);
-        let new = self.topics.hear(link, hear, size, words);
+        let new = self.topics.hear(link, hear, size, words, self.cx.now.mono_ms);
         if let Some(name) = new.filter(|_| self.broker.status() == Status::Up) {
             self.broker.subscribe(vec![name], self.cx.now.mono_ms);
         }
@@ -124,7 +134,7 @@ impl Server {
     }
 
     /// It is to hear it no more, or no more about to.
-    pub(super) fn unhear_topic(&mut self, link: LinkId, channel: &str) {
+    pub(in crate::server) fn unhear_topic(&mut self, link: LinkId, channel: &str) {
         if let Some((name, confirmed)) = self.topics.unhear(link, channel) {
             self.unsubscribe(name, confirmed);
         }
@@ -132,7 +142,7 @@ impl Server {
     }
 
     /// A conn hears nothing more.
-    pub(super) fn leave_topics(&mut self, link: LinkId) {
+    pub(in crate::server) fn leave_topics(&mut self, link: LinkId) {
         for (name, confirmed) in self.topics.leave(link) {
             self.unsubscribe(name, confirmed);
         }
@@ -140,7 +150,7 @@ impl Server {
 
     /// Nobody of one kind hears a channel any more: the broker is to send no more of it, unless
     /// somebody of the other kind does.
-    pub(super) fn unsubscribe(&mut self, name: Arc<str>, confirmed: bool) {
+    pub(in crate::server) fn unsubscribe(&mut self, name: Arc<str>, confirmed: bool) {
         let bytes = name.as_bytes();
         if self.topics.hub.find(bytes).is_none() && self.relay.hub.find(bytes).is_none() {
             self.broker.unsubscribe(name, confirmed, self.cx.now.mono_ms);
@@ -148,7 +158,7 @@ impl Server {
     }
 
     /// Asks what is to be asked, as much as the broker has room for.
-    pub(super) fn ask_about_topics(&mut self) {
+    pub(in crate::server) fn ask_about_topics(&mut self) {
         let limit = self.cx.settings.max_message_size;
         while !self.topics.to_ask.is_empty()
             && self.broker.status() == Status::Up
@@ -167,53 +177,64 @@ impl Server {
     }
 
     /// Channels that somebody hears.
-    pub(super) fn note_channels(&mut self) {
+    pub(in crate::server) fn note_channels(&mut self) {
         self.cx.metrics.channels = (self.relay.hub.len() + self.topics.hub.len()) as u64;
     }
 }
 
 impl Topics {
-    pub(super) fn new(keys: RandomState) -> Self {
+    pub(in crate::server) fn new(keys: RandomState, patience_ms: u64) -> Self {
         Topics {
             hub: Hub::new(keys, channel::owner_of),
             asked: BTreeMap::new(),
             to_ask: VecDeque::new(),
             questions: 0,
+            wishes: VecDeque::new(),
+            patience_ms,
             slow: Vec::new(),
         }
     }
 
     /// Whether nobody hears anything.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::server) fn is_empty(&self) -> bool {
         self.hub.len() == 0
     }
 
     /// Channels that are heard.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::server) fn len(&self) -> usize {
         self.hub.len()
     }
 
     /// Takes the conns that were handed something: their timers have changed.
-    pub(super) fn take_slow(&mut self) -> Vec<LinkId> {
+    pub(in crate::server) fn take_slow(&mut self) -> Vec<LinkId> {
         std::mem::take(&mut self.slow)
     }
 
     /// Bytes of messages that wait for looks at histories.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.hub.states().map(|topic| topic.line.held_bytes()).sum()
+    pub(in crate::server) fn held_bytes(&self) -> usize {
+        self.hub.states().map(Topic::held_bytes).sum()
     }
 
     /// A message arrives.
-    pub(super) fn deliver(&mut self, delivery: Delivery<'_>, table: &mut Table, cx: &mut Context) {
+    pub(in crate::server) fn deliver(
+        &mut self,
+        delivery: Delivery<'_>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
         let Some(channel) = self.hub.find(delivery.channel) else { return };
         let topic = self.hub.state(channel);
         if delivery.payload.is_empty() || !topic.confirmed {
             return;
         }
         if topic.size.is_none() {
-            let payload = Arc::from(delivery.payload);
-            return self.give_out(channel, &[Placed::plain(payload)], table, cx);
+            let payload: Arc<[u8]> = Arc::from(delivery.payload);
+            if topic.joining.is_some() {
+                topic.held.push(payload.clone());
+            }
+            self.give_out(channel, &[Placed::plain(payload)], table, cx);
+            return self.bound(channel, table, cx);
         }
         // Before somebody has been told where it stands nobody hears it.
         if topic.line.at().is_none() {
@@ -224,12 +245,34 @@ impl Topics {
         if topic.line.held_bytes() > most {
             let placed = topic.line.give_up();
             self.give_out(channel, &placed, table, cx);
+            // Where the history ends is not known any more, and so nobody's position is.
+            return self.place_anew(channel);
         }
         self.look_behind(channel);
     }
 
+    /// Finds out where a channel stands, for which too much has waited: all have a gap.
+    fn place_anew(&mut self, channel: ChannelId) {
+        self.hub.state(channel).looking = None;
+        let number = self.ask(channel, |_| Some(Look::Join(None)));
+        self.hub.state(channel).mending = Mending::Asked(number);
+    }
+
+    /// Lets those who wait for what is stored wait no longer, when what is held for them is more
+    /// than may wait.
+    fn bound(&mut self, channel: ChannelId, table: &mut Table, cx: &mut Context) {
+        let topic = self.hub.state(channel);
+        if topic.held_bytes() > cx.settings.outbox_limit.max(WAITING_AT_LEAST)
+            && let Some((number, joining)) = topic.joining.take()
+        {
+            self.asked.remove(&number);
+            self.on_joined(channel, joining, Ok(None), table, cx);
+            self.let_in(channel);
+        }
+    }
+
     /// From now on the channel's messages arrive.
-    pub(super) fn on_subscribed(&mut self, name: &[u8]) {
+    pub(in crate::server) fn on_subscribed(&mut self, name: &[u8]) {
         let Some(channel) = self.hub.find(name) else { return };
         let topic = self.hub.state(channel);
         topic.confirmed = true;
@@ -242,7 +285,7 @@ impl Topics {
     }
 
     /// The broker has come up and knows nothing: the channels to be subscribed to.
-    pub(super) fn catch_up(&mut self) -> Vec<Arc<str>> {
+    pub(in crate::server) fn catch_up(&mut self) -> Vec<Arc<str>> {
         (self.asked, self.to_ask) = (BTreeMap::new(), VecDeque::new());
         let channels: Vec<_> = self.hub.channels().map(|(id, name)| (id, name.clone())).collect();
         for (channel, _) in &channels {
@@ -251,6 +294,7 @@ impl Topics {
             topic.confirmed = false;
             topic.looking = None;
             topic.line.interrupt();
+            topic.held = Vec::new();
             let joining = topic.joining.take();
             topic.arriving.splice(..0, joining.into_iter().flat_map(|(_, all)| all));
             topic.mending = match topic.arriving.len() < hears {
@@ -262,7 +306,7 @@ impl Topics {
     }
 
     /// A question is answered; with nothing of use where that is an error.
-    pub(super) fn on_answer(
+    pub(in crate::server) fn on_answer(
         &mut self,
         number: u64,
         answer: Result<Option<&[u8]>, ()>,
@@ -289,29 +333,8 @@ impl Topics {
         }
     }
 
-    /// The broker will not let us hear the channel: whoever is about to hear it is told; those who
-    /// do are returned.
-    pub(super) fn on_denied(
-        &mut self,
-        name: &str,
-        table: &mut Table,
-        cx: &mut Context,
-    ) -> Vec<LinkId> {
-        let Some(channel) = self.hub.find(name.as_bytes()) else { return Vec::new() };
-        let topic = self.hub.state(channel);
-        let mut arriving = std::mem::take(&mut topic.arriving);
-        arriving.extend(topic.joining.take().into_iter().flat_map(|(_, all)| all));
-        let about_to: Vec<u32> = arriving.iter().map(|one| one.link.index).collect();
-        let all = self.hub.subscribers(channel).filter(|index| !about_to.contains(index));
-        let links = all.filter_map(|index| table.at(index).map(|(link, _)| link)).collect();
-        for one in arriving {
-            self.refuse(&one, name, Unheard::Denied, table, cx);
-        }
-        links
-    }
-
     /// Panics when what is counted and indexed disagrees with what is there.
-    pub(super) fn check_invariants(&self, table: &Table) {
+    pub(in crate::server) fn check_invariants(&self, table: &Table) {
         self.hub.check_invariants();
         assert!(self.slow.is_empty(), "somebody was forgotten");
         for index in self.hub.conns() {
@@ -337,15 +360,18 @@ impl Topics {
         hear: Hear,
         size: Option<HistorySize>,
         words: (String, String),
+        now_ms: u64,
     ) -> Option<Arc<str>> {
         let (mut new, mut joined) = (None, None);
         let Hear { number, channel: name, since } = hear;
-        self.hub.subscribe_also(link.index, &name, |Joined { channel, name, state, first }| {
+        let Topics { hub, wishes, .. } = self;
+        hub.subscribe_also(link.index, &name, |Joined { channel, name, state, first }| {
             if first {
                 new = Some(name.clone());
                 (state.size, state.words) = (size, words.clone());
             }
             state.arriving.push(Arriving { link, number, since: since.clone() });
+            wishes.push_back((now_ms, link, name.clone()));
             joined = Some(channel);
             Waits::default()
         });
@@ -374,20 +400,6 @@ impl Topics {
         forgotten
     }
 
-    /// Asks where the channel stands for those who are about to hear it.
-    fn let_in(&mut self, channel: ChannelId) {
-        let topic = self.hub.state(channel);
-        if !topic.confirmed || topic.joining.is_some() || topic.arriving.is_empty() {
-            return;
-        }
-        let arriving = std::mem::take(&mut topic.arriving);
-        let positions = arriving.iter().filter_map(|one| one.position());
-        let least =
-            positions.map(|position| position.place).min_by_key(|place| place.first_behind());
-        let number = self.ask(channel, |topic| topic.size.map(|_| Look::Join(least)));
-        self.hub.state(channel).joining = Some((number, arriving));
-    }
-
     /// Looks at what is behind the line's place, if something waits for that.
     fn look_behind(&mut self, channel: ChannelId) {
         let topic = self.hub.state(channel);
@@ -407,241 +419,14 @@ impl Topics {
         self.to_ask.push_back((self.questions, name, look));
         self.questions
     }
-
-    /// It is known what is behind the line's place.
-    fn on_look(
-        &mut self,
-        channel: ChannelId,
-        answer: Result<Option<&[u8]>, ()>,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        let topic = self.hub.state(channel);
-        let placed = match answer.ok().flatten().and_then(Looked::parse) {
-            Some(looked) => topic.line.answered(&looked.entries, looked.whole),
-            None => topic.line.give_up(),
-        };
-        self.give_out(channel, &placed, table, cx);
-        self.hub.state(channel).lift_floors();
-    }
-
-    /// It is known what was missed in an outage.
-    fn on_mended(
-        &mut self,
-        channel: ChannelId,
-        answer: Result<Option<&[u8]>, ()>,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        let topic = self.hub.state(channel);
-        let text = answer.ok().flatten();
-        let Some(size) = topic.size else {
-            self.tell_of_gap(channel, NOWHERE, text, table, cx);
-            return;
-        };
-        let looked = text.and_then(Looked::parse);
-        let place = topic.line.at().map(|place| Position { place, epoch: topic.epoch });
-        let missed = looked.as_ref().zip(place).and_then(|(looked, at)| looked.since(at, size));
-        if let Some(missed) = missed {
-            cx.metrics.recovered_total += missed.len() as u64;
-            let placed = topic.line.answered(missed, true);
-            self.give_out(channel, &placed, table, cx);
-            return self.hub.state(channel).lift_floors();
-        }
-        let placed = match &looked {
-            Some(looked) => {
-                topic.epoch = looked.epoch;
-                topic.line.restart(looked.end)
-            }
-            None => topic.line.give_up(),
-        };
-        self.give_out(channel, &placed, table, cx);
-        let position = looked.as_ref().map_or(NOWHERE.to_owned(), |it| it.position().to_string());
-        let stored = looked.and_then(|looked| looked.stored);
-        self.tell_of_gap(channel, &position, stored, table, cx);
-        self.hub.state(channel).floors.clear();
-    }
-
-    /// It is known where the channel stands for those who were about to hear it.
-    fn on_joined(
-        &mut self,
-        channel: ChannelId,
-        joining: Vec<Arriving>,
-        answer: Result<Option<&[u8]>, ()>,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        let name = self.hub.name(channel).clone();
-        let size = self.hub.state(channel).size;
-        let looked = answer.ok().and_then(|text| match size {
-            Some(_) => text.and_then(Looked::parse),
-            None => Some(Looked::nowhere(text)),
-        });
-        let Some(looked) = looked else {
-            for one in joining {
-                self.refuse(&one, &name, Unheard::Unavailable, table, cx);
-            }
-            return;
-        };
-        let topic = self.hub.state(channel);
-        let from = looked.end.first_behind();
-        if size.is_some() {
-            if topic.line.at().is_none() {
-                topic.epoch = looked.epoch;
-            }
-            topic.line.begin(looked.end);
-            let floor = Floor { from, behind: topic.line.arrived() };
-            topic.floors.extend(joining.iter().map(|one| (one.link.index, floor)));
-        }
-        self.welcome(channel, &joining, &looked, table, cx);
-        for one in &joining {
-            let conn = table.conn(one.link).into_iter();
-            conn.for_each(|conn| conn.on_heard(one.link, one.number, &name, Ok(()), cx));
-            self.slow.push(one.link);
-        }
-        self.hub.state(channel).lift_floors();
-    }
-
-    /// Tells everybody who begins to hear a channel where it stands, and hands out what each has
-    /// missed or what is stored.
-    fn welcome(
-        &mut self,
-        channel: ChannelId,
-        joining: &[Arriving],
-        looked: &Looked<'_>,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        let topic = self.hub.peek(channel);
-        let (words, size) = (topic.words.clone(), topic.size);
-        let end = size.map_or(NOWHERE.to_owned(), |_| looked.position().to_string());
-        let fresh = subscribed(&words, &end);
-        let gap = text_of(&TopicHeader::Gap(&words.0, &words.1, &end), b"");
-        let stored = looked.stored.filter(|stored| !stored.is_empty());
-        let stored = stored.map(|it| text_of(&TopicHeader::Stored(&words.0, &words.1), it));
-        let message =
-            |(offset, payload): &(Offset, &[u8])| placed_text(&words, Some(*offset), payload);
-        let messages: Vec<Vec<u8>> = looked.entries.iter().map(message).collect();
-        let new = |text| Run::new(text, iter::empty());
-        let (mut fresh, mut gap) = (new(&fresh), new(&gap));
-        let mut stored = stored.as_deref().map(new);
-        let mut messages: Vec<Run<'_>> = messages.iter().map(|text| new(text)).collect();
-        for one in joining {
-            let to = one.link.index;
-            let missed = size.zip(one.position()).and_then(|(size, at)| looked.since(at, size));
-            let goes_on = one.since.as_deref().filter(|_| missed.is_none_or(|all| !all.is_empty()));
-            match goes_on.map(|since| subscribed(&words, since)) {
-                Some(text) => {
-                    let mut run = Run::new(&text, iter::empty());
-                    self.hand(channel, to, &mut run, table, cx);
-                }
-                None => self.hand(channel, to, &mut fresh, table, cx),
-            }
-            if let Some(missed) = missed {
-                cx.metrics.resumed_total += 1;
-                cx.metrics.recovered_total += missed.len() as u64;
-                let begin = messages.len() - missed.len();
-                for (run, (_, payload)) in messages[begin..].iter_mut().zip(missed) {
-                    if !payload.is_empty() {
-                        self.hand(channel, to, run, table, cx);
-                    }
-                }
-                continue;
-            }
-            if one.since.is_some() {
-                cx.metrics.gaps_total += 1;
-                self.hand(channel, to, &mut gap, table, cx);
-            }
-            if let Some(run) = &mut stored {
-                self.hand(channel, to, run, table, cx);
-            }
-        }
-    }
-
-    /// Hands messages to all who hear a channel, each to those who are to have it.
-    fn give_out(
-        &mut self,
-        channel: ChannelId,
-        placed: &[Placed],
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        for one in placed {
-            let topic = self.hub.peek(channel);
-            let text = placed_text(&topic.words, one.offset, &one.payload);
-            self.hand_all(channel, &text, |floor| floor.is_below(one), table, cx);
-        }
-    }
-
-    /// Tells all who hear a channel that something may be missing, and what is stored.
-    fn tell_of_gap(
-        &mut self,
-        channel: ChannelId,
-        position: &str,
-        stored: Option<&[u8]>,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        let words = self.hub.peek(channel).words.clone();
-        let text = text_of(&TopicHeader::Gap(&words.0, &words.1, position), b"");
-        cx.metrics.gaps_total += self.hand_all(channel, &text, |_| true, table, cx) as u64;
-        if let Some(stored) = stored.filter(|stored| !stored.is_empty()) {
-            let text = text_of(&TopicHeader::Stored(&words.0, &words.1), stored);
-            self.hand_all(channel, &text, |_| true, table, cx);
-        }
-    }
-
-    /// Hands something to all who hear a channel, but for those whose floor is not below it; to how
-    /// many.
-    fn hand_all(
-        &mut self,
-        channel: ChannelId,
-        text: &[u8],
-        is_above: impl Fn(&Floor) -> bool,
-        table: &mut Table,
-        cx: &mut Context,
-    ) -> usize {
-        let topic = self.hub.peek(channel);
-        let joining = topic.joining.iter().flat_map(|(_, all)| all);
-        let absent: Vec<u32> =
-            topic.arriving.iter().chain(joining).map(|one| one.link.index).collect();
-        let hears =
-            |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
-        let conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
-        let (receivers, mut run) = (conns.len(), Run::new(text, iter::empty()));
-        let conns = conns.into_iter();
-        hand_out(conns, receivers, channel, &mut run, None, &mut self.slow, table, cx);
-        receivers
-    }
-
-    /// Hands something to one conn.
-    fn hand(
-        &mut self,
-        channel: ChannelId,
-        to: u32,
-        run: &mut Run<'_>,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        hand_out(iter::once(to), 1, channel, run, None, &mut self.slow, table, cx);
-    }
-
-    /// A conn is not to hear the channel that it was about to.
-    fn refuse(
-        &mut self,
-        one: &Arriving,
-        name: &str,
-        why: Unheard,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        let conn = table.conn(one.link).into_iter();
-        conn.for_each(|conn| conn.on_heard(one.link, one.number, name, Err(why), cx));
-        self.slow.push(one.link);
-    }
 }
 
 impl Topic {
+    /// Bytes of what waits.
+    fn held_bytes(&self) -> usize {
+        self.line.held_bytes() + self.held.iter().map(|held| held.len()).sum::<usize>()
+    }
+
     /// A conn hears it no more, nor is about to.
     fn forget(&mut self, link: LinkId) {
         self.arriving.retain(|one| one.link != link);
@@ -659,13 +444,6 @@ impl Topic {
     }
 }
 
-impl Arriving {
-    /// The position that it has, if it is one.
-    fn position(&self) -> Option<Position> {
-        self.since.as_deref().and_then(Position::parse)
-    }
-}
-
 impl Floor {
     /// Whether a message is above it.
     fn is_below(&self, placed: &Placed) -> bool {
@@ -674,21 +452,4 @@ impl Floor {
             (None, number) => number.is_none_or(|number| number > self.behind),
         }
     }
-}
-
-fn subscribed(words: &(String, String), position: &str) -> Vec<u8> {
-    text_of(&TopicHeader::Subscribed(&words.0, &words.1, position), b"")
-}
-
-/// A message as it goes out.
-fn placed_text(words: &(String, String), offset: Option<Offset>, payload: &[u8]) -> Vec<u8> {
-    let position = offset.map_or(NOWHERE.to_owned(), |offset| offset.to_string());
-    text_of(&TopicHeader::Message(&words.0, &words.1, &position), payload)
-}
-
-fn text_of(header: &TopicHeader<'_>, payload: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(payload.len() + 64);
-    header.append(&mut text);
-    text.extend_from_slice(payload);
-    text
 }

@@ -1,0 +1,163 @@
+//! L2: what goes to those who hear a channel with positions: messages in their places, what was
+//! missed in an outage, and gaps.
+
+use std::iter;
+
+use super::{Floor, Topics};
+use crate::broker::history::Offset;
+use crate::broker::history::look::Looked;
+use crate::broker::history::position::Position;
+use crate::browser::Context;
+use crate::fanout::encoded::Run;
+use crate::fanout::hub::ChannelId;
+use crate::fanout::line::Placed;
+use crate::proto::topics::{NOWHERE, TopicHeader};
+use crate::server::handout::hand_out;
+use crate::server::table::Table;
+
+impl Topics {
+    /// Hands messages to all who hear a channel, each to those who are to have it.
+    pub(super) fn give_out(
+        &mut self,
+        channel: ChannelId,
+        placed: &[Placed],
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        for one in placed {
+            let topic = self.hub.peek(channel);
+            let text = placed_text(&topic.words, one.offset, &one.payload);
+            self.hand_all(channel, &text, |floor| floor.is_below(one), table, cx);
+        }
+    }
+
+    /// Tells all who hear a channel that something may be missing, and what is stored.
+    fn tell_of_gap(
+        &mut self,
+        channel: ChannelId,
+        position: &str,
+        stored: Option<&[u8]>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let words = self.hub.peek(channel).words.clone();
+        let text = text_of(&TopicHeader::Gap(&words.0, &words.1, position), b"");
+        cx.metrics.gaps_total += self.hand_all(channel, &text, |_| true, table, cx) as u64;
+        if let Some(stored) = stored.filter(|stored| !stored.is_empty()) {
+            let text = text_of(&TopicHeader::Stored(&words.0, &words.1), stored);
+            self.hand_all(channel, &text, |_| true, table, cx);
+        }
+    }
+
+    /// Hands something to all who hear a channel, but for those whose floor is not below it; to how
+    /// many.
+    fn hand_all(
+        &mut self,
+        channel: ChannelId,
+        text: &[u8],
+        is_above: impl Fn(&Floor) -> bool,
+        table: &mut Table,
+        cx: &mut Context,
+    ) -> usize {
+        let topic = self.hub.peek(channel);
+        let joining = topic.joining.iter().flat_map(|(_, all)| all);
+        let absent: Vec<u32> =
+            topic.arriving.iter().chain(joining).map(|one| one.link.index).collect();
+        let hears =
+            |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
+        let conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
+        let (receivers, mut run) = (conns.len(), Run::new(text, iter::empty()));
+        let conns = conns.into_iter();
+        hand_out(conns, receivers, channel, &mut run, None, &mut self.slow, table, cx);
+        cx.metrics.compressions_total = cx.encoder.compressions();
+        receivers
+    }
+
+    /// Hands something to one conn.
+    pub(super) fn hand(
+        &mut self,
+        channel: ChannelId,
+        to: u32,
+        run: &mut Run<'_>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        hand_out(iter::once(to), 1, channel, run, None, &mut self.slow, table, cx);
+        cx.metrics.compressions_total = cx.encoder.compressions();
+    }
+
+    /// It is known what is behind the line's place.
+    pub(super) fn on_look(
+        &mut self,
+        channel: ChannelId,
+        answer: Result<Option<&[u8]>, ()>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let topic = self.hub.state(channel);
+        let placed = match answer.ok().flatten().and_then(Looked::parse) {
+            Some(looked) => topic.line.answered(&looked.entries, looked.whole),
+            None => topic.line.give_up(),
+        };
+        self.give_out(channel, &placed, table, cx);
+        self.hub.state(channel).lift_floors();
+    }
+
+    /// It is known what was missed in an outage.
+    pub(super) fn on_mended(
+        &mut self,
+        channel: ChannelId,
+        answer: Result<Option<&[u8]>, ()>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let topic = self.hub.state(channel);
+        let text = answer.ok().flatten();
+        let Some(size) = topic.size else {
+            self.tell_of_gap(channel, NOWHERE, text, table, cx);
+            return;
+        };
+        let looked = text.and_then(Looked::parse);
+        let place = topic.line.at().map(|place| Position { place, epoch: topic.epoch });
+        let missed = looked.as_ref().zip(place).and_then(|(looked, at)| looked.since(at, size));
+        if let Some(missed) = missed {
+            cx.metrics.recovered_total += missed.len() as u64;
+            let placed = topic.line.mended(missed);
+            self.give_out(channel, &placed, table, cx);
+            return self.hub.state(channel).lift_floors();
+        }
+        let placed = match &looked {
+            Some(looked) => {
+                topic.epoch = looked.epoch;
+                topic.line.restart(looked.end)
+            }
+            None => topic.line.give_up(),
+        };
+        self.give_out(channel, &placed, table, cx);
+        let position = looked.as_ref().map_or(NOWHERE.to_owned(), |it| it.position().to_string());
+        let stored = looked.and_then(|looked| looked.stored);
+        self.tell_of_gap(channel, &position, stored, table, cx);
+        self.hub.state(channel).floors.clear();
+    }
+}
+
+pub(super) fn subscribed(words: &(String, String), position: &str) -> Vec<u8> {
+    text_of(&TopicHeader::Subscribed(&words.0, &words.1, position), b"")
+}
+
+/// A message as it goes out.
+pub(super) fn placed_text(
+    words: &(String, String),
+    offset: Option<Offset>,
+    payload: &[u8],
+) -> Vec<u8> {
+    let position = offset.map_or(NOWHERE.to_owned(), |offset| offset.to_string());
+    text_of(&TopicHeader::Message(&words.0, &words.1, &position), payload)
+}
+
+pub(super) fn text_of(header: &TopicHeader<'_>, payload: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(payload.len() + 64);
+    header.append(&mut text);
+    text.extend_from_slice(payload);
+    text
+}
