@@ -45,7 +45,8 @@ pub mod browser {
     pub use crate::browser::endpoint::Order;
 
     pub mod handshake {
-        pub use crate::browser::handshake::{Decision, Examined, admit, examine};
+        pub use crate::browser::admitting::admit;
+        pub use crate::browser::handshake::{Decision, Examined, examine};
     }
 }
 

@@ -146,11 +146,14 @@ impl Conn {
     /// What became of something that it has said under that number, on one channel.
     pub(crate) fn on_published(
         &mut self,
-        _link: LinkId,
+        link: LinkId,
         number: u64,
         outcome: PublishOutcome,
         cx: &mut Context,
     ) {
+        if self.awaits_broker() {
+            return self.on_posted(link, outcome, cx);
+        }
         let Some(topics) = self.topics() else { return };
         let note = |wants: &mut Wants| {
             if let Wants::Say(worst) = wants
@@ -472,7 +475,7 @@ fn nobody(audience: Audience) -> &'static str {
 }
 
 /// How much worse than the best that is.
-fn badness(outcome: PublishOutcome) -> u8 {
+pub(in crate::browser) fn badness(outcome: PublishOutcome) -> u8 {
     match outcome {
         PublishOutcome::Accepted => 0,
         PublishOutcome::Failed => 1,

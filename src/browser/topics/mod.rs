@@ -15,6 +15,8 @@
 mod asking;
 mod commands;
 
+pub(super) use commands::badness;
+
 use std::collections::BTreeMap;
 
 use super::conn::Publication;
