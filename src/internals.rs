@@ -28,6 +28,13 @@ pub mod access {
 pub mod broker {
     pub use crate::broker::{Broker, BrokerSettings, Uses};
 
+    pub mod history {
+        pub use crate::broker::history::Offset;
+        pub use crate::broker::history::look::Looked;
+        pub use crate::broker::history::position::Position;
+        pub use crate::broker::history::reading::{Place, Since};
+    }
+
     pub mod client {
         pub use crate::broker::client::{Heard, PubSub, RespClient, Step};
     }

@@ -28,6 +28,81 @@ export interface WSLoopEventMap {
   gap: Event;
 }
 
+export type WSLoopAudience = 'broadcast' | 'user' | 'session' | 'group';
+
+/** What a subscription is in: `connecting` is until the server hears it, now or once more. */
+export type WSLoopSubscriptionState = 'connecting' | 'open' | 'refused' | 'closed';
+
+/** `RefusedError`, `DroppedError` or `InvalidStateError` by its name. */
+export interface WSLoopError extends Error {
+  /** Of a `RefusedError`, what HTTP would say: 403, 413, 429, 503 and others. */
+  readonly status?: number;
+}
+
+export interface WSLoopTopicMessageEvent extends MessageEvent<WSLoopMessage> {
+  readonly audience: WSLoopAudience;
+  /** The group that it was published to; null for another audience. */
+  readonly group: string | null;
+  /** Where it stands in the history of its channel; null when it is in none. */
+  readonly position: string | null;
+  /** It is the channel's stored message, and was published before the page listened. */
+  readonly stored: boolean;
+}
+
+export interface WSLoopTopicGapEvent extends Event {
+  readonly audience: WSLoopAudience;
+  readonly group: string | null;
+}
+
+export interface WSLoopSubscriptionStateEvent extends Event {
+  readonly state: WSLoopSubscriptionState;
+  /** Why it is `refused`. */
+  readonly error: WSLoopError | null;
+}
+
+export interface WSLoopSubscriptionEventMap {
+  message: WSLoopTopicMessageEvent;
+  /** Messages may be missing between the last one and the next. */
+  gap: WSLoopTopicGapEvent;
+  state: WSLoopSubscriptionStateEvent;
+}
+
+/** One audience of a facility, heard for as long as the page wants. */
+export interface WSLoopSubscription extends EventTarget {
+  readonly facility: string;
+  readonly audience: WSLoopAudience;
+  readonly state: WSLoopSubscriptionState;
+  readonly error: WSLoopError | null;
+  /** Ends it for good. */
+  unsubscribe(): void;
+
+  addEventListener<K extends keyof WSLoopSubscriptionEventMap>(
+    type: K,
+    listener: (this: WSLoopSubscription, event: WSLoopSubscriptionEventMap[K]) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<K extends keyof WSLoopSubscriptionEventMap>(
+    type: K,
+    listener: (this: WSLoopSubscription, event: WSLoopSubscriptionEventMap[K]) => unknown,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
+}
+
+export interface WSLoopTopicOptions {
+  /** Default `broadcast`. `group` is every group of the user. */
+  audience?: WSLoopAudience;
+}
+
 export interface WSLoopOptions {
   /** An attempt has begun. The only way to hear of the first one. */
   connecting?(): void;
@@ -71,6 +146,11 @@ export interface WSLoopOptions {
    * the server's Redis, and behind each `open` but the first. Default false.
    */
   gaps?: boolean;
+  /**
+   * Whether the URI is the one for all topics, which `subscribe` and `publish` need. Default: whether
+   * its path ends in a slash and it has no query, as `/ws/`.
+   */
+  topics?: boolean;
   /** What binary messages arrive as. Default `arraybuffer`. */
   binaryType?: 'arraybuffer' | 'blob';
 }
@@ -87,10 +167,28 @@ export class WSLoop extends EventTarget {
 
   readonly state: WSLoopState;
 
-  /** Throws an `InvalidStateError` unless the connection is open: nothing is queued. */
+  /**
+   * Throws an `InvalidStateError` unless the connection is open: nothing is queued. Where there are
+   * topics it is `publish` that sends.
+   */
   send(data: string | Blob | BufferSource): void;
   /** The same as `send`. */
   send_message(data: string | Blob | BufferSource): void;
+  /**
+   * Subscribes to a facility, and again on each new connection, where what was missed comes first.
+   * Subscriptions of a page to the same are one to the server. Throws when the loop is closed.
+   */
+  subscribe(facility: string, options?: WSLoopTopicOptions): WSLoopSubscription;
+  /**
+   * Publishes, and promises that the server has it. It fails with a `WSLoopError`: an
+   * `InvalidStateError` when it was not sent, because there is no connection; a `RefusedError` with
+   * a `status`; a `DroppedError` when nobody knows whether it arrived.
+   */
+  publish(
+    facility: string,
+    data: string | Blob | BufferSource,
+    options?: WSLoopTopicOptions,
+  ): Promise<void>;
   /** Ends it for good, a pending attempt too. The code is 1000 (default) or 3000 to 4999. */
   close(code?: number, reason?: string): void;
   /** Tries at once, if it waits for the next attempt; else it does nothing. */

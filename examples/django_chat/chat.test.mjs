@@ -12,6 +12,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
+import { connect, createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
@@ -31,8 +32,53 @@ before(async () => {
 
 after(() => browser?.close());
 
+/** A network between a browser and the project, which can be cut: its URL is that of the project. */
+async function network(t) {
+  const { hostname, port } = new URL(CHAT_URL);
+  const sockets = new Set();
+  let isCut = false;
+  const server = createServer((socket) => {
+    if (isCut) return socket.destroy();
+    const far = connect(port, hostname);
+    for (const [one, other] of [[socket, far], [far, socket]]) {
+      sockets.add(one);
+      one.pipe(other);
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+    }
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  const cut = (so) => {
+    isCut = so;
+    if (so) sockets.forEach((socket) => socket.destroy());
+  };
+  t.after(() => {
+    cut(true);
+    server.close();
+  });
+  return { url: `http://127.0.0.1:${server.address().port}`, cut };
+}
+
+/** What the console says of a browser that is offline. */
+const isOffline = (problem) => /ERR_INTERNET_DISCONNECTED|ERR_CONNECTION/.test(problem);
+
+/** Takes somebody off the network for as long as that takes. */
+async function whileOffline(page, { cut }, task) {
+  await page.context().setOffline(true);
+  cut(true);
+  await page.waitForSelector('#status[data-state=waiting]');
+  await task();
+  cut(false);
+  await page.context().setOffline(false);
+  await connected(page);
+  problems.splice(0, problems.length, ...problems.filter((it) => !isOffline(it)));
+}
+
 /** Somebody's own browser in the first chat. */
-async function visit(t, name, options = {}) {
+async function visit(t, name, { at = CHAT_URL, ...options } = {}) {
   const viewport = { width: 640, height: 480 };
   const context = await browser.newContext({ viewport, ...options });
   t.after(() => context.close());
@@ -45,7 +91,8 @@ async function visit(t, name, options = {}) {
     });
   });
   const page = await context.newPage();
-  await go('/', page);
+  await page.goto(at);
+  await connected(page);
   return page;
 }
 
@@ -71,7 +118,8 @@ const hears = (page, text) => page.locator('#messages li', { hasText: text }).wa
 
 async function go(path, ...pages) {
   for (const page of pages) {
-    await page.goto(new URL(path, CHAT_URL).href);
+    const { origin } = new URL(page.url());
+    await page.goto(new URL(path, origin === 'null' ? CHAT_URL : origin).href);
     await connected(page);
   }
 }
@@ -121,7 +169,9 @@ async function picture(page, name) {
 
 // The first, while nobody has said anything else.
 test('pictures of the three chats', { skip: !CHAT_SCREENSHOTS }, async (t) => {
-  const [john, mary] = await logins(t, 'john', 'mary');
+  const johns = await network(t);
+  const john = await login(t, 'john', { at: johns.url });
+  const mary = await login(t, 'mary');
   const talk = async (...lines) => {
     for (const [from, text, to] of lines) {
       await say(from, text, to);
@@ -147,6 +197,15 @@ test('pictures of the three chats', { skip: !CHAT_SCREENSHOTS }, async (t) => {
     [john, 'I shall bring the cake.', 'chatusers'],
   );
   await picture(john, 'one-group');
+  await whileOffline(john, johns, async () => {
+    await say(mary, 'There is no cake without candles.', 'chatusers');
+    await say(mary, 'Is he in the tunnel again?', 'chatusers');
+    await hears(mary, 'Is he in the tunnel again?');
+  });
+  await hears(john, 'Is he in the tunnel again?');
+  await say(john, 'I was. Two dozen of them.', 'chatusers');
+  await hears(john, 'I was.');
+  await picture(john, 'offline');
   assert.deepEqual(problems, []);
 });
 
@@ -163,6 +222,33 @@ test('everybody hears everybody, and text stays text', async (t) => {
   }
   assert.equal(await nobody.locator('#composer').count(), 0);
   assert.deepEqual(problems, []);
+});
+
+test('who was offline has what was said meanwhile, or is told that something may be missing', async (t) => {
+  const [mark, text] = marked();
+  const johns = await network(t);
+  const john = await login(t, 'john', { at: johns.url });
+  const mary = await login(t, 'mary');
+  await say(mary, text('before'));
+  await hears(john, text('before'));
+  const lines = Array.from({ length: 20 }, (_, at) => text(`line ${at}`));
+  await whileOffline(john, johns, async () => {
+    await publish(...lines);
+    await say(mary, text('last'));
+    await hears(mary, text('last'));
+  });
+  await hears(john, text('last'));
+  const all = [text('before'), ...lines, text('last')];
+  assert.deepEqual(await shown(john, mark), all);
+  assert.equal(await john.locator('.gap').count(), 0);
+  // More than the history has.
+  const many = Array.from({ length: 120 }, (_, at) => text(`many ${at}`));
+  await whileOffline(john, johns, () => publish(...many));
+  await hears(john, 'Something may be missing here');
+  await say(mary, text('after'));
+  await hears(john, text('after'));
+  assert.deepEqual(await shown(john, mark), [...all, text('many 119'), text('after')]);
+  for (const page of [john, mary]) assert.deepEqual(problems, [], page.url());
 });
 
 test('one user hears what is for them and nothing else', async (t) => {

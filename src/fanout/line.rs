@@ -340,4 +340,32 @@ mod tests {
         assert_eq!(numbers, [(None, Some(1)), (None, Some(2))]);
         assert_eq!((line.at(), line.arrived(), line.ask()), (Some(Place::Time(7)), 2, None));
     }
+
+    /// What one answer gives out, in words.
+    fn texts(placed: &[Placed]) -> Vec<(Option<u64>, &str)> {
+        let words = placed.iter().map(|placed| {
+            let text = std::str::from_utf8(&placed.payload).expect("text");
+            (placed.offset.map(|offset| offset.ms), text)
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn equal_messages_are_not_taken_for_one_another() {
+        let entry = |ms| (Offset { ms, seq: 0 }, &b"ok"[..]);
+        let mut line = Line::default();
+        line.begin(Place::Time(0));
+        assert_eq!(texts(&line.mended(&[entry(1)])), [(Some(1), "ok")]);
+        line.push(b"ok");
+        assert!(line.ask().is_some(), "what was missed has not arrived, and this has");
+        assert_eq!(texts(&line.answered(&[entry(2)], true)), [(Some(2), "ok")]);
+        line.push(b"ok");
+        line.push(b"ok");
+        assert_eq!(texts(&line.give_up()), [(None, "ok"), (None, "ok")]);
+        line.push(b"ok");
+        line.ask();
+        let entries = [entry(3), entry(4), entry(5)];
+        let placed = line.answered(&entries, true);
+        assert_eq!(placed.len(), 1, "two of them were given out: {placed:?}");
+    }
 }

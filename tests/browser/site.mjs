@@ -48,6 +48,7 @@ export function pageUrl(site, args, { path = '/page.html', csp = '' } = {}) {
 export async function startSite(backend, { host = '127.0.0.1', port = 0, folders = [] } = {}) {
   const { hostname, port: backendPort } = new URL(backend);
   const sockets = new Set();
+  const passing = new Set();
   const site = {
     /** `pass`, `hold` (say nothing), `shut` (accept, and close with 1011) or `cut`. */
     mode: 'pass',
@@ -62,6 +63,10 @@ export async function startSite(backend, { host = '127.0.0.1', port = 0, folders
     asked: 0,
     get connected() {
       return sockets.size;
+    },
+    /** From now on nothing goes through the connections that there are, and none ends. */
+    freeze() {
+      passing.forEach((pass) => pass.freeze());
     },
     cut() {
       sockets.forEach((socket) => socket.destroy());
@@ -111,9 +116,19 @@ export async function startSite(backend, { host = '127.0.0.1', port = 0, folders
       behind.write(`GET ${request.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
       behind.pipe(socket).pipe(behind);
     });
+    const pass = {
+      freeze() {
+        behind.unpipe().pause();
+        socket.unpipe().pause();
+      },
+    };
+    passing.add(pass);
     behind.on('error', () => socket.destroy());
     behind.on('close', () => socket.destroy());
-    socket.on('close', () => behind.destroy());
+    socket.on('close', () => {
+      passing.delete(pass);
+      behind.destroy();
+    });
   });
   await new Promise((done) => server.listen(port, host, done));
   site.url = `http://${host}:${server.address().port}`;

@@ -2,6 +2,7 @@
 
 import { WS4Redis, WSLoop } from 'wsloop';
 import type { WSLoopCloseEvent, WSLoopMessage, WSLoopOptions, WSLoopState } from 'wsloop';
+import type { WSLoopAudience, WSLoopError, WSLoopSubscription } from 'wsloop';
 
 const options: WSLoopOptions = {
   connecting() {},
@@ -54,6 +55,30 @@ for (const loop of loops) {
   loop.close(4000, 'bye');
 }
 
+const topics = new WSLoop('/ws/', { token: 'abc' });
+const chat: WSLoopSubscription = topics.subscribe('chat/42');
+const mine = topics.subscribe('news', { audience: 'user' });
+for (const subscription of [chat, mine]) {
+  subscription.addEventListener('message', ({ data, audience, group, position, stored }) => {
+    const from: [WSLoopAudience, string | null] = [audience, group];
+    const place: string | null = position;
+    console.log(data, from, stored ? 'stored' : place);
+  });
+  subscription.addEventListener('gap', ({ audience }) => console.log(audience.length));
+  subscription.addEventListener('state', ({ state, error }) => {
+    console.log(state === 'refused' && error?.status?.toFixed());
+  });
+  subscription.unsubscribe();
+}
+topics
+  .publish('chat/42', new Uint8Array([1]), { audience: 'group' })
+  .then(() => topics.publish('chat/42', 'text'))
+  .catch((error: WSLoopError) => console.log(error.name, error.status));
+
+// @ts-expect-error: there is no such audience.
+topics.subscribe('news', { audience: 'everybody' });
+// @ts-expect-error: a state is not assigned.
+chat.state = 'open';
 // @ts-expect-error: there has to be an address.
 new WSLoop({});
 // @ts-expect-error: this is no address.

@@ -9,6 +9,7 @@ mod support;
 
 mod book;
 mod browser;
+mod compiled;
 mod flags;
 mod follow;
 mod markdown;

@@ -76,6 +76,16 @@ fn the_client_in_browsers() {
 
 #[test]
 #[ignore = "needs chromium, firefox-esr and node"]
+fn many_topics_on_one_websocket() {
+    let history = ["--history", "chat/*=60/300", "--allow", "all", "--resp", "127.0.0.1:0"];
+    let server = Wsloop::start(&history);
+    let port = server.resp_address().port().to_string();
+    let more = [("WSLOOP_RESP_PORT", &*port), ("WSLOOP_KEPT", "60")];
+    browse("topics.test.mjs", &server, &more);
+}
+
+#[test]
+#[ignore = "needs chromium, firefox-esr and node"]
 fn closes_that_the_server_begins_are_clean() {
     let folder = Folder::new();
     let secret = folder.join("secret");

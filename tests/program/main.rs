@@ -10,6 +10,7 @@ mod clients;
 mod commit;
 mod defences;
 mod deploy;
+mod drops;
 mod fairness;
 mod front;
 mod grants;

@@ -148,3 +148,23 @@ export function record(loop) {
   loop.addEventListener('state', (event) => seen.push(`state ${event.state}`));
   return seen;
 }
+
+/** A window for the loops of one test: `fire(type)` is what happens, `count` are its listeners. */
+export function makeWindow(t) {
+  const target = new EventTarget();
+  const window = { count: 0 };
+  globalThis.addEventListener = (...args) => {
+    window.count += 1;
+    target.addEventListener(...args);
+  };
+  globalThis.removeEventListener = (...args) => {
+    window.count -= 1;
+    target.removeEventListener(...args);
+  };
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+  });
+  window.fire = (type, detail) => target.dispatchEvent(Object.assign(new Event(type), detail));
+  return window;
+}

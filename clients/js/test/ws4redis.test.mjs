@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { createContext, runInContext } from 'node:vm';
+import { gzipSync } from 'node:zlib';
 
 import { build } from '../build.mjs';
 import * as module from '../wsloop.mjs';
@@ -16,8 +17,13 @@ function page() {
   return (code) => runInContext(code, context);
 }
 
-test('wsloop.js is what build.mjs makes of wsloop.mjs', () => {
-  assert.equal(script, build(), 'stale: run `node build.mjs`');
+test('what pages load is what build.mjs makes of src/, and at most 6 KB of it, gzipped', () => {
+  for (const [name, text] of Object.entries(build())) {
+    const made = readFileSync(new URL(`../${name}`, import.meta.url), 'utf8');
+    assert.equal(made, text, `${name} is stale: run \`node build.mjs\``);
+    const size = gzipSync(made, { level: 6 }).length;
+    assert.ok(size <= 6 * 1024, `${name} has ${size} bytes`);
+  }
 });
 
 test('the classic script defines what the module exports, and nothing else', (t) => {

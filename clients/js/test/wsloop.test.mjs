@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { WSLoop } from '../wsloop.mjs';
-import { FakeWebSocket, install, record, tick } from './fake.mjs';
+import { FakeWebSocket, install, makeWindow, record, tick } from './fake.mjs';
 
 const URI = 'ws://host/ws/foobar?subscribe-broadcast';
 
@@ -588,26 +588,6 @@ test('without heartbeat_msg nothing is sent and everything is delivered', (t) =>
     loop.close();
   }
 });
-
-/** A window for the loops of one test: `fire(type)` is what happens, `count` are its listeners. */
-function makeWindow(t) {
-  const target = new EventTarget();
-  const window = { count: 0 };
-  globalThis.addEventListener = (...args) => {
-    window.count += 1;
-    target.addEventListener(...args);
-  };
-  globalThis.removeEventListener = (...args) => {
-    window.count -= 1;
-    target.removeEventListener(...args);
-  };
-  t.after(() => {
-    delete globalThis.addEventListener;
-    delete globalThis.removeEventListener;
-  });
-  window.fire = (type, detail) => target.dispatchEvent(Object.assign(new Event(type), detail));
-  return window;
-}
 
 test('an online browser tries at once, once, and from the shortest wait on', (t) => {
   const { die } = install(t);

@@ -300,7 +300,7 @@ class Templates(TestCase):
             self.assertEqual(page.render(Context()), "wss://elsewhere/ws/")
 
     def test_the_scripts_are_static_files(self):
-        for name, inside in [("wsloop.js", "WS4Redis"), ("wsloop.mjs", "export class WSLoop")]:
+        for name, inside in [("wsloop.js", "WS4Redis"), ("wsloop.mjs", "as WSLoop}")]:
             path = finders.find(f"wsloop/{name}")
             self.assertIn(inside, open(path, encoding="utf-8").read())
 

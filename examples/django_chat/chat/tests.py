@@ -30,7 +30,7 @@ class Chats(TestCase):
     def test_whoever_comes_has_the_others_greeted(self):
         page = self.client.get("/chat/")
         self.assertContains(page, "ws://testserver/ws/")
-        self.assertContains(page, 'heartbeat_msg: "--heartbeat--"')
+        self.assertContains(page, 'chat("ws://testserver/ws/", "foobar", "broadcast")')
         self.assertEqual(self.stored("broadcast"), b"Hello everybody")
 
     def test_a_message_to_everybody(self):

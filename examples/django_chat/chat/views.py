@@ -22,7 +22,7 @@ def everybody(request):
     if request.method == "POST":
         return publish(request, broadcast=True)
     RedisPublisher(facility=FACILITY, broadcast=True).publish_message("Hello everybody")
-    context = {"facility": FACILITY, "options": "subscribe-broadcast"}
+    context = {"facility": FACILITY, "audience": "broadcast"}
     return render(request, "chat/everybody.html", context)
 
 
@@ -34,7 +34,7 @@ def one_user(request):
         user = get_object_or_404(people, username=request.POST.get("to"))
         return publish(request, users=[user.username])
     names = [user.username for user in people]
-    context = {"facility": FACILITY, "options": "subscribe-user", "names": names}
+    context = {"facility": FACILITY, "audience": "user", "names": names}
     return render(request, "chat/one_user.html", context)
 
 
@@ -46,7 +46,7 @@ def one_group(request):
         group = get_object_or_404(groups, name=request.POST.get("to"))
         return publish(request, groups=[group.name])
     names = [group.name for group in groups]
-    context = {"facility": FACILITY, "options": "subscribe-group", "names": names}
+    context = {"facility": FACILITY, "audience": "group", "names": names}
     return render(request, "chat/one_group.html", context)
 
 

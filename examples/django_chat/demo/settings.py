@@ -59,7 +59,8 @@ LOGOUT_REDIRECT_URL = "login"
 WSLOOP_REDIS = os.environ.get("WSLOOP_REDIS") or None
 WSLOOP_RESP = os.environ.get("WSLOOP_RESP", "127.0.0.1:6380")
 WSLOOP_PREFIX = "demo"
-WSLOOP_HEARTBEAT = "--heartbeat--"
+# What was said in the last five minutes, a hundred messages at most, reaches also who was away.
+WSLOOP_HISTORY = "foobar=100/300"
 WSLOOP_ALLOWED_CHANNELS = "chat.permissions.get_allowed_channels"
 # The server has a chat of its own, which this project is in place of.
 WSLOOP_DEMO = False

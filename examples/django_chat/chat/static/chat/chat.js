@@ -1,5 +1,6 @@
 /**
- * The three chats: shows what arrives, and posts what is written.
+ * The three chats: shows what arrives, and posts what is written. What was said while the page was
+ * without a connection arrives when it has one again, and where something is missing it says so.
  *
  * Who said something is what the server says; nothing that is sent from here has a name in it. Text
  * gets into the page as text, never as markup.
@@ -14,15 +15,27 @@ const AT_END = 40;
 
 const element = (id) => document.getElementById(id);
 
-/** Begins to listen; the options are WSLoop's. */
-export function chat(options) {
+/** Begins to listen: to this audience of this facility, at the address of the WebSocket. */
+export function chat(uri, facility, audience) {
   const composer = element('composer');
-  const loop = new WSLoop(options);
-  loop.addEventListener('message', ({ data }) => show(parse(data)));
-  loop.addEventListener('open', () => say('open', 'Connected'));
+  const loop = new WSLoop(uri);
+  const room = loop.subscribe(facility, { audience });
+  room.addEventListener('message', ({ data }) => show(parse(data)));
+  room.addEventListener('gap', () => append('gap', ['i', 'Something may be missing here']));
+  room.addEventListener('state', () => {
+    if (room.state === 'open') {
+      say('open', 'Connected');
+    } else if (room.state === 'connecting') {
+      say('waiting', 'Reconnecting');
+    } else {
+      say('closed', 'Closed');
+    }
+    element('note').textContent = room.error ? `Refused by the server: ${room.error.message}` : '';
+  });
   loop.addEventListener('close', ({ code, reason, willReconnect }) => {
-    say(willReconnect ? 'waiting' : 'closed', willReconnect ? 'Reconnecting' : 'Closed');
-    element('note').textContent = willReconnect ? '' : `Closed by the server: ${reason || code}`;
+    if (!willReconnect) {
+      element('note').textContent = `Closed by the server: ${reason || code}`;
+    }
   });
   composer?.addEventListener('submit', async (event) => {
     event.preventDefault();
@@ -76,12 +89,18 @@ function say(state, text) {
 }
 
 function show({ from, text }) {
+  const isOwn = from && from === element('who')?.textContent;
+  append(isOwn ? 'own' : '', ['b', from], ['span', text]);
+}
+
+/** An item of the log with these parts, each a tag and its text. */
+function append(className, ...parts) {
   const log = element('log');
   const messages = element('messages');
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < AT_END;
   const item = document.createElement('li');
-  item.className = from && from === element('who')?.textContent ? 'own' : '';
-  for (const [tag, content] of [['b', from], ['span', text]]) {
+  item.className = className;
+  for (const [tag, content] of parts) {
     item.append(Object.assign(document.createElement(tag), { textContent: content, dir: 'auto' }));
   }
   messages.append(item);

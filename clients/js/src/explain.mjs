@@ -1,0 +1,63 @@
+/**
+ * Words for whoever develops a page, on the console: why a WebSocket was refused, or hears nothing.
+ */
+
+/** Longest answer that goes to the console, in bytes. */
+const MAX_EXPLANATION = 2048;
+/** How long the server may take for it, in milliseconds. */
+const EXPLANATION_WAIT = 5000;
+/** A URI is asked about so many times at most, if there is no answer. */
+const MAX_QUESTIONS = 3;
+/** Where pages are developed. */
+const LOCALHOST = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/;
+
+/** Whether the page is one that is being developed. */
+export const isDeveloped = () => typeof location === 'object' && LOCALHOST.test(location.hostname);
+
+/** How often it was asked about each URI. */
+const questions = new Map();
+
+/**
+ * Asks for what the server answers to the same request without an upgrade: browsers show no page
+ * the answer to a WebSocket's. No token goes to the console.
+ */
+export async function explainOnce(uri, address, token, level) {
+  const shown = uri.replace(/([?&]token=)[^&]*/, '$1…');
+  const asked = questions.get(uri) ?? 0;
+  if (asked >= MAX_QUESTIONS) {
+    return;
+  }
+  // There is no second question before the answer to the first one.
+  questions.set(uri, MAX_QUESTIONS);
+  try {
+    const answer = await fetch(address.replace('ws', 'http'), {
+      cache: 'no-store',
+      credentials: 'include',
+      headers: token === null ? {} : { Authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(EXPLANATION_WAIT),
+    });
+    await explainWith(answer, shown, level);
+  } catch {
+    // The server is away, or the page may not read what it says.
+    questions.set(uri, asked + 1);
+    if (asked + 1 === MAX_QUESTIONS) {
+      const page = shown.replace('ws', 'http');
+      console.warn(`wsloop: ${page} tells this page nothing; open it in a tab of its own`);
+    }
+  }
+}
+
+/** What is missing is worth a warning, whatever the level. */
+async function explainWith(answer, shown, level) {
+  const isText = /^text\//i.test(answer.headers.get('Content-Type'));
+  const body = await answer.arrayBuffer();
+  const isRefusal = answer.status >= 400 && answer.status <= 499;
+  if (isRefusal && isText && body.byteLength <= MAX_EXPLANATION) {
+    const wished = shown.match(/\b(subscribe|publish)-\w+/g) ?? [];
+    const granted = (answer.headers.get('X-Wsloop-Granted') ?? '').split(',');
+    const isGood = wished.length > 0 && wished.every((option) => granted.includes(option));
+    const text = new TextDecoder().decode(body).trim();
+    console[isGood ? level : 'warn'](`wsloop: ${shown}: ${text}`);
+  }
+}
+

@@ -1,0 +1,473 @@
+/**
+ * wsloop: a WebSocket that comes back.
+ *
+ * One `WSLoop` is one connection for as long as the page wants it. It opens a WebSocket, opens the
+ * next one when that is lost, and never has two at work. It does not know what the messages mean:
+ * the URI says what is subscribed, and messages go through as they are; or, when the URI is for all
+ * topics, they go to `topics.mjs`.
+ *
+ * Rules:
+ * - A lost connection is followed by a wait that is random in [0, min(30 s, 2^k - 1 s)], where k is
+ *   1 after a connection that worked and grows by one with each attempt that does not. A connection
+ *   has worked when it stayed open for 10 s, however it ended.
+ * - Close code 1012 means that the server restarts and wants everybody back soon: the wait is random
+ *   in [0, 2 s], however long the connection was open, and what failed before counts no more.
+ * - An attempt that the server leaves without an answer has failed, too.
+ * - Close code 4403 means that asking again is useless: it stops, as after `close()`. So does 4401,
+ *   unless the page can be asked for another token.
+ * - The page is asked for a token once in each attempt, and for as long as it likes. No answer is a
+ *   failed attempt; one that comes after `close()` is not used.
+ * - Where a page is developed, on localhost, the server is asked why it refuses or is silent. What
+ *   it says goes to the console, once for each URI and page.
+ * - What cannot be sent throws. Nothing is queued, so nothing is sent late or lost unseen.
+ * - State changes first, then listeners hear of it: a listener may call any method.
+ * - A page that goes into the back-forward cache leaves no connection behind, which some browsers
+ *   would keep for minutes, and gets the next one at once when it is back. Nothing is done when a
+ *   page is hidden, or unloaded: then the browser closes the socket itself.
+ * - With `gaps`, the page hears when messages may have been missed: the server's word for an outage
+ *   is an empty message, and whatever comes over one connection is missing on the next.
+ * - When the browser is online again, the next attempt begins at once. A connection that is open
+ *   has to answer a heartbeat within 5 s; without heartbeats it is given up for the next one.
+ * - Where there are topics, every message of the server is a heartbeat, and a server that is silent
+ *   for 4 to 8 s is asked for one. After 12 to 16 s of silence the connection is given up at once:
+ *   nobody would answer a close handshake.
+ */
+
+import { explainOnce, isDeveloped } from './explain.mjs';
+import { backOff, checkOptions, checkToken, notSent, withQuery } from './options.mjs';
+import { Topics } from './topics.mjs';
+
+/** Time between two heartbeats, in milliseconds. */
+const HEARTBEAT_INTERVAL = 5000;
+/** The same where there are topics. */
+const TOPICS_HEARTBEAT_INTERVAL = 4000;
+/** So many heartbeats may go unanswered. */
+const MAX_MISSED = 3;
+/** After so many milliseconds, an open connection has worked. */
+const STEADY = 10000;
+/** How long a close handshake may take, in milliseconds; on a dead network browsers wait longer. */
+const CLOSE_WAIT = 5000;
+/** "Service Restart": the server, or the one that takes its place, is there again soon. */
+const RESTART = 1012;
+/** Longest wait then, in milliseconds. */
+const RESTART_DELAY = 2000;
+/** "Unauthorized" in terms of HTTP: the server does not take the token, or takes it no longer. */
+const UNAUTHORIZED = 4401;
+/** "Forbidden" in terms of HTTP: the server knows the browser and says no. */
+const FORBIDDEN = 4403;
+/** So many milliseconds after an `open` without a message, it may be that nothing is granted. */
+const SILENCE = 2000;
+/** Offered along with a token by a page that has no sub-protocol of its own. */
+const OWN_PROTOCOL = 'wsloop';
+/** What is spoken where there are topics. */
+const TOPICS_PROTOCOL = 'wsloop.1';
+
+const WINDOW_EVENTS = ['online', 'pagehide', 'pageshow'];
+
+const CONNECTING = 0;
+const OPEN = 1;
+const CLOSING = 2;
+const CLOSED = 3;
+
+/**
+ * `new WSLoop(uri, options)` or `new WSLoop({ uri, ... })`. The first attempt begins at once.
+ *
+ * Events: `connecting`, `open`, `message` (`data`), `close` (`code`, `reason`, `wasClean`,
+ * `willReconnect`, `reconnectIn` in milliseconds or null), `state` (`state`) and, with the option
+ * `gaps`, `gap`. The first `connecting` is over before a listener can be added; the option of that
+ * name hears it. Messages and gaps of topics are events of what `subscribe` gives.
+ */
+export class WSLoop extends EventTarget {
+  #options;
+  #state = 'closed';
+  #socket = null;
+  #wanted = true;
+  #openedAt = null;
+  /** There was a connection before, and what was sent since that is missed. */
+  #wasOpen = false;
+  #attempt = 1;
+  #missed = 0;
+  #heartbeatTimer = null;
+  #closeTimer = null;
+  #waitTimer = null;
+  #silenceTimer = null;
+  /** What the last attempt said of who this is; null is nothing. */
+  #token = null;
+  /** What the messages are about; null when the URI says that. */
+  #topics = null;
+
+  constructor(uri, options) {
+    super();
+    // Another window's URL is no instance of this one's.
+    const separate = typeof uri === 'string' || typeof uri?.href === 'string';
+    this.#options = checkOptions(separate ? { ...options, uri } : { ...uri });
+    this.#callback('connecting', 'connecting', () => undefined);
+    this.#callback('open', 'connected', () => undefined);
+    this.#callback('message', 'receive_message', (event) => event.data);
+    this.#callback('close', 'disconnected', (event) => event);
+    const { topics, explain, binaryType } = this.#options;
+    this.#topics = topics
+      ? new Topics({
+        send: (data) => this.#socket.send(data),
+        opened: () => this.#onOpen(),
+        warn: (text) => explain !== false && isDeveloped() && console.warn(`wsloop: ${text}`),
+        asBlob: binaryType === 'blob',
+      })
+      : null;
+    this.#connect();
+    for (const type of WINDOW_EVENTS) {
+      globalThis.addEventListener?.(type, this.#onWindow);
+    }
+  }
+
+  /** `connecting`, `open`, `closing`, `waiting` (for the next attempt) or `closed` (for good). */
+  get state() {
+    return this.#state;
+  }
+
+  /** Sends text or binary data; throws an `InvalidStateError` unless the connection is open. */
+  send(data) {
+    if (this.#topics !== null) {
+      throw new TypeError(`${this.#options.uri} is for all topics: publish() says for which`);
+    }
+    if (this.get_state() !== OPEN) {
+      throw notSent(this.#state);
+    }
+    this.#socket.send(data);
+  }
+
+  /**
+   * Subscribes to one audience of a facility, `broadcast` unless given, for as long as the page wants
+   * it: what was missed between two connections comes first on the next one.
+   */
+  subscribe(facility, options) {
+    this.#expectTopics();
+    if (['closing', 'closed'].includes(this.#state)) {
+      throw notSent(this.#state);
+    }
+    return this.#topics.subscribe(facility, options);
+  }
+
+  /**
+   * Publishes, and promises that the server has it. It fails with an `InvalidStateError` when it was
+   * not sent, a `RefusedError` that has a `status`, or a `DroppedError` when nobody knows.
+   */
+  async publish(facility, data, options) {
+    this.#expectTopics();
+    if (this.#state !== 'open') {
+      throw notSent(this.#state);
+    }
+    return this.#topics.publish(facility, data, options);
+  }
+
+  #expectTopics() {
+    if (this.#topics === null) {
+      throw new TypeError(`${this.#options.uri} is for one facility: topics have a URL like /ws/`);
+    }
+  }
+
+  /** `send` by its name in ws4redis. */
+  send_message(data) {
+    this.send(data);
+  }
+
+  /** Ends it for good, a pending attempt too. The code is 1000 or 3000 to 4999. */
+  close(code = 1000, reason = '') {
+    if (this.#socket !== null && this.#state !== 'closing') {
+      this.#shut(code, reason);
+    }
+    this.#wanted = false;
+    if (this.#state === 'waiting') {
+      clearTimeout(this.#waitTimer);
+      this.#become('closed');
+    } else if (this.#state === 'connecting' && this.#socket === null) {
+      this.#lose(reason);
+    }
+  }
+
+  /** Tries at once, if it waits for the next attempt; else it does nothing. */
+  reconnect() {
+    if (this.#state === 'waiting') {
+      this.#reconnect();
+    }
+  }
+
+  /** The `readyState` of the WebSocket, 0 to 3; 3 between two attempts. */
+  get_state() {
+    if (this.#socket !== null) {
+      return this.#socket.readyState;
+    }
+    // The page is being asked for a token.
+    return this.#state === 'connecting' ? CONNECTING : CLOSED;
+  }
+
+  is_connecting() {
+    return this.get_state() === CONNECTING;
+  }
+
+  is_connected() {
+    return this.get_state() === OPEN;
+  }
+
+  is_closing() {
+    return this.get_state() === CLOSING;
+  }
+
+  is_closed() {
+    return this.get_state() === CLOSED;
+  }
+
+  /** An option is a listener as any other: when it throws, that is reported and nothing breaks. */
+  #callback(type, name, argument) {
+    const options = this.#options;
+    if (typeof options[name] === 'function') {
+      this.addEventListener(type, (event) => options[name](argument(event)));
+    }
+  }
+
+  /** Throws what the browser throws for a URI that can never work, if there is nothing to ask. */
+  #connect() {
+    const { token } = this.#options;
+    const asks = typeof token === 'function';
+    if (!asks) {
+      this.#dial(token);
+    }
+    this.#become('connecting', new Event('connecting'));
+    if (asks) {
+      this.#ask();
+    }
+  }
+
+  /** Asks the page for a token and goes on with that. Meanwhile only `close()` can happen. */
+  async #ask() {
+    // The constructor comes first, so that the page's function may use what that has made.
+    await null;
+    if (!this.#wanted) {
+      return;
+    }
+    let failure = 'no token: ';
+    try {
+      const token = checkToken(await this.#options.token());
+      failure = '';
+      if (this.#wanted) {
+        this.#dial(token);
+      }
+    } catch (error) {
+      if (this.#wanted) {
+        this.#lose(failure + String(error));
+      }
+    }
+  }
+
+  /** Opens a WebSocket, with a token unless that is null. */
+  #dial(token) {
+    const { uri, tokenIn, binaryType } = this.#options;
+    const protocols = this.#topics === null ? this.#options.protocols : TOPICS_PROTOCOL;
+    this.#token = token;
+    const address = token !== null && tokenIn === 'query' ? withQuery(uri, token) : uri;
+    const offered = [protocols ?? []].flat();
+    if (token !== null && tokenIn === 'protocol') {
+      // Browsers fail a connection whose server chooses none of what was offered, and the server
+      // never chooses the token: there has to be another one.
+      offered.push(...(offered.length === 0 ? [OWN_PROTOCOL] : []), `bearer.${token}`);
+    }
+    const socket = new WebSocket(address, offered);
+    socket.binaryType = (this.#topics === null && binaryType) || 'arraybuffer';
+    // Where there are topics, the server's first message opens it.
+    socket.onopen = () => this.#topics ?? this.#onOpen();
+    socket.onmessage = (event) => this.#onMessage(event);
+    socket.onclose = (event) => this.#onClose(event);
+    // Browsers send `close` right after `error`; Node 22 does not when the handshake failed.
+    socket.onerror = () => this.#expectClose('connection failed');
+    this.#socket = socket;
+    this.#expectClose('no answer', this.#options.connectTimeout);
+  }
+
+  /** The next attempt: when the wait is over, or the browser is online again. */
+  #reconnect() {
+    clearTimeout(this.#waitTimer);
+    this.#attempt += 1;
+    try {
+      this.#connect();
+    } catch (error) {
+      this.#lose(String(error));
+    }
+  }
+
+  #onOpen() {
+    clearTimeout(this.#closeTimer);
+    this.#openedAt = performance.now();
+    this.#missed = 0;
+    if (this.#options.heartbeat_msg || this.#topics !== null) {
+      this.#startHeartbeat();
+    }
+    if (this.#options.explain === true && this.#topics === null) {
+      this.#silenceTimer = setTimeout(() => this.#explain('info'), SILENCE);
+    }
+    const isGap = this.#wasOpen;
+    this.#wasOpen = true;
+    const socket = this.#socket;
+    this.#become('open', new Event('open'));
+    if (isGap && this.#options.gaps && this.#topics === null && this.#state === 'open' && this.#socket === socket) {
+      this.dispatchEvent(new Event('gap'));
+    }
+  }
+
+  #onMessage({ data, origin }) {
+    if (this.#topics !== null) {
+      this.#missed = 0;
+      this.#topics.receive(data);
+      return;
+    }
+    if (this.#options.heartbeat_msg && data === this.#options.heartbeat_msg) {
+      this.#missed = 0;
+      return;
+    }
+    clearTimeout(this.#silenceTimer);
+    if (this.#options.gaps && (data.length ?? data.byteLength ?? data.size) === 0) {
+      this.dispatchEvent(new Event('gap'));
+      return;
+    }
+    this.dispatchEvent(new MessageEvent('message', { data, origin }));
+  }
+
+  #onClose({ code, reason, wasClean }) {
+    const neverOpened = this.#openedAt === null && this.#socket !== null;
+    const isRefusal = code === 1008 || Math.floor(code / 100) === 44;
+    if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
+      this.#explain('warn');
+    }
+    this.#dropSocket();
+    if (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY) {
+      this.#attempt = Math.min(this.#attempt, 1);
+    }
+    const isRestart = code === RESTART && this.#openedAt !== null;
+    if (isRestart) {
+      this.#attempt = Math.min(this.#attempt, 1);
+    }
+    const isLast = code === UNAUTHORIZED && typeof this.#options.token !== 'function';
+    this.#openedAt = null;
+    const willReconnect = this.#wanted && !isLast && code !== FORBIDDEN;
+    const reconnectIn = willReconnect ? this.#wait(isRestart) : null;
+    const event = new Event('close');
+    Object.assign(event, { code, reason, wasClean, willReconnect, reconnectIn });
+    this.#become(willReconnect ? 'waiting' : 'closed', event);
+  }
+
+  /** What has ended without a close handshake. */
+  #lose(reason) {
+    this.#onClose({ code: 1006, reason, wasClean: false });
+  }
+
+  #startHeartbeat() {
+    clearInterval(this.#heartbeatTimer);
+    const interval = this.#topics === null ? HEARTBEAT_INTERVAL : TOPICS_HEARTBEAT_INTERVAL;
+    this.#heartbeatTimer = setInterval(() => this.#heartbeat(), interval);
+  }
+
+  #heartbeat() {
+    this.#missed += 1;
+    const isDead = this.#missed > MAX_MISSED;
+    if (this.#topics !== null) {
+      if (isDead) {
+        this.#lose('the server is silent');
+      } else if (this.#missed > 1) {
+        this.#topics.ping();
+      }
+    } else if (isDead) {
+      // 3008 is "timeout" in the registry of close codes.
+      this.#shut(3008, 'heartbeat missed');
+    } else {
+      this.#socket.send(this.#options.heartbeat_msg);
+    }
+  }
+
+  /** Begins the close handshake; when that takes too long the socket counts as lost. */
+  #shut(code, reason) {
+    this.#socket.close(code, reason);
+    clearInterval(this.#heartbeatTimer);
+    this.#expectClose(reason);
+    this.#become('closing');
+  }
+
+  /** A socket that is not closed by then counts as lost. */
+  #expectClose(reason, wait = CLOSE_WAIT) {
+    clearTimeout(this.#closeTimer);
+    this.#closeTimer = setTimeout(() => this.#lose(reason), wait);
+  }
+
+  /** After this, nothing of the old socket is heard any more. */
+  #dropSocket() {
+    clearInterval(this.#heartbeatTimer);
+    clearTimeout(this.#closeTimer);
+    clearTimeout(this.#silenceTimer);
+    if (this.#socket !== null) {
+      this.#socket.onopen = this.#socket.onmessage = null;
+      this.#socket.onclose = this.#socket.onerror = null;
+      if (this.#socket.readyState < CLOSING) {
+        this.#socket.close(1000);
+      }
+      this.#socket = null;
+    }
+  }
+
+  /** Returns the wait in milliseconds. */
+  #wait(isRestart) {
+    const delay = isRestart ? Math.random() * RESTART_DELAY : backOff(this.#attempt);
+    this.#waitTimer = setTimeout(() => this.#reconnect(), delay);
+    return delay;
+  }
+
+  #onWindow = ({ type, persisted }) => {
+    const isBack = persisted && type === 'pageshow';
+    if (persisted && type === 'pagehide' && this.#socket !== null) {
+      this.#lose('the page was left');
+    } else if (type === 'online' && this.#state === 'open') {
+      this.#doubt();
+    } else if (isBack || (type === 'online' && this.#state === 'waiting')) {
+      // What failed before says nothing now.
+      this.#attempt = 0;
+      this.reconnect();
+    }
+  };
+
+  /** A connection may have died with the network that it went over, and browsers do not notice. */
+  #doubt() {
+    if (this.#options.heartbeat_msg || this.#topics !== null) {
+      this.#missed = MAX_MISSED - 1;
+      this.#startHeartbeat();
+      this.#heartbeat();
+    } else {
+      this.#attempt = 0;
+      this.#lose('the network has changed');
+    }
+  }
+
+  /** Has the server say what it makes of the URI, for whoever develops the page. */
+  #explain(level) {
+    const { uri, explain, tokenIn } = this.#options;
+    if (explain !== false && isDeveloped()) {
+      const inQuery = this.#token !== null && tokenIn === 'query';
+      const address = inQuery ? withQuery(uri, this.#token) : uri;
+      explainOnce(uri, address, inQuery ? null : this.#token, level);
+    }
+  }
+
+  /** A listener of `event` may have changed the state again, and has then announced that itself. */
+  #become(state, event) {
+    this.#state = state;
+    for (const type of state === 'closed' ? WINDOW_EVENTS : []) {
+      globalThis.removeEventListener?.(type, this.#onWindow);
+    }
+    if (state !== 'open') {
+      this.#topics?.lost(['closing', 'closed'].includes(state));
+    }
+    if (event) {
+      this.dispatchEvent(event);
+    }
+    if (this.#state === state) {
+      this.dispatchEvent(Object.assign(new Event('state'), { state }));
+    }
+  }
+}
+

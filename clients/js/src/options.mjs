@@ -1,0 +1,86 @@
+/**
+ * What a page may say, made complete and checked, and the errors and waits that all parts share.
+ */
+
+/** Longest wait before an attempt, in milliseconds. */
+const MAX_DELAY = 30000;
+/** How long an attempt may take unless the page says otherwise, in milliseconds. */
+const CONNECT_TIMEOUT = 15000;
+
+/** Fills in what the page did not say, and throws where it makes no sense. */
+export function checkOptions(options) {
+  const { uri, token = null, tokenIn = 'protocol', explain = true } = options;
+  const { connectTimeout = CONNECT_TIMEOUT, gaps = false } = options;
+  if (!uri) {
+    throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
+  }
+  if (typeof token !== 'function') {
+    checkToken(token);
+  }
+  if (tokenIn !== 'protocol' && tokenIn !== 'query') {
+    throw new TypeError('tokenIn is "protocol" or "query"');
+  }
+  // Browsers count a timer's milliseconds in 31 bits.
+  if (!(connectTimeout > 0 && connectTimeout < 2 ** 31)) {
+    throw new TypeError('connectTimeout is a number of milliseconds, as 15000');
+  }
+  const address = addressOf(String(uri));
+  // A facility behind the prefix would be a WebSocket for that alone, and a query its options.
+  const { topics = /^[^?]*\/$/.test(address) } = options;
+  return {
+    ...options,
+    uri: gaps && !topics ? withOption(address, 'gaps') : address,
+    topics,
+    token,
+    tokenIn,
+    explain,
+    connectTimeout,
+    gaps,
+  };
+}
+
+/** Not every browser's WebSocket takes http:// and what is relative to the page. */
+function addressOf(uri) {
+  let url;
+  try {
+    url = new URL(uri, globalThis.document?.baseURI ?? globalThis.location?.href);
+  } catch {
+    // The browser says what is wrong with it.
+    return uri;
+  }
+  url.protocol = url.protocol.replace('http', 'ws');
+  // It is for the page alone, and a WebSocket with one throws.
+  url.hash = '';
+  return url.href;
+}
+
+/** Null is to connect without a token; what else is no text is a mistake, and no such wish. */
+export function checkToken(token) {
+  if (token !== null && (typeof token !== 'string' || token === '')) {
+    throw new TypeError('a token is a string that is not empty, or null for none');
+  }
+  return token;
+}
+
+export function withQuery(uri, token) {
+  return withOption(uri, `token=${encodeURIComponent(token)}`);
+}
+
+/** The rest of the query stays as the page wrote it. */
+function withOption(uri, option) {
+  return `${uri}${uri.includes('?') ? '&' : '?'}${option}`;
+}
+
+export function failure(name, text, status) {
+  return Object.assign(new Error(text), { name, ...(status && { status }) });
+}
+
+/** For what did certainly not reach the server. */
+export function notSent(state) {
+  return failure('InvalidStateError', `not connected (${state}), so nothing was sent`);
+}
+
+/** A random wait in milliseconds that grows with the attempts. */
+export function backOff(attempt) {
+  return Math.random() * Math.min(MAX_DELAY, (2 ** attempt - 1) * 1000);
+}
