@@ -28,6 +28,13 @@ pub mod access {
 pub mod broker {
     pub use crate::broker::{Broker, BrokerSettings, Uses};
 
+    pub mod history {
+        pub use crate::broker::history::Offset;
+        pub use crate::broker::history::look::Looked;
+        pub use crate::broker::history::position::Position;
+        pub use crate::broker::history::reading::{Place, Since};
+    }
+
     pub mod client {
         pub use crate::broker::client::{Heard, PubSub, RespClient, Step};
     }
@@ -38,7 +45,8 @@ pub mod browser {
     pub use crate::browser::endpoint::Order;
 
     pub mod handshake {
-        pub use crate::browser::handshake::{Decision, Examined, admit, examine};
+        pub use crate::browser::admitting::admit;
+        pub use crate::browser::handshake::{Decision, Examined, examine};
     }
 }
 

@@ -232,6 +232,15 @@ pub fn speaks(facility: &str) -> String {
     format!("/ws/{facility}?publish-broadcast")
 }
 
+/// A request for a stream of events.
+pub fn stream(target: &str) -> Vec<u8> {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: www.example.com\r\nAccept: text/event-stream\r\n\
+         Cache-Control: no-cache\r\nCookie: sessionid=q6rcuo1nkc7hgxqkc9vbzd2m0n5s8t4w\r\n\r\n"
+    )
+    .into_bytes()
+}
+
 /// A request for a WebSocket as Chromium makes it, with more headers if wanted.
 pub fn upgrade(target: &str, more: &[&str]) -> Vec<u8> {
     let mut head = format!(

@@ -4,12 +4,13 @@
 //! generic cell rate algorithm). It knows times, not what is done.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::crowds::Network;
 use crate::link::{LinkId, Now};
 
-/// Most networks that are remembered; past it, who is not is let in.
-const NETWORKS: usize = 1 << 16;
+/// Most networks or users that are remembered; past it, who is not is let in.
+const REMEMBERED: usize = 1 << 16;
 const SECOND_US: u64 = 1_000_000;
 
 /// A mean rate.
@@ -74,14 +75,42 @@ impl MessageRates {
     }
 }
 
-/// Of the handshakes of each network.
-#[derive(Debug, Default)]
-pub(crate) struct HandshakeRates {
+/// Of what each of some does, who are remembered while they have not rested.
+#[derive(Debug)]
+pub(crate) struct Rates<Who> {
     rate: Option<Rate>,
-    due_us: BTreeMap<Network, u64>,
+    due_us: BTreeMap<Who, u64>,
 }
 
-impl HandshakeRates {
+/// Of the handshakes of each network.
+pub(crate) type HandshakeRates = Rates<Network>;
+
+/// Of what is published by plain HTTP.
+pub(crate) type PostRates = Rates<Publisher>;
+
+/// Who publishes by plain HTTP: behind a proxy one connection may be of many.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Publisher {
+    /// This user.
+    User(String),
+    /// Nobody that is known, from there.
+    Network(Network),
+}
+
+impl Publisher {
+    /// Whoever is there.
+    pub(crate) fn at(address: Option<IpAddr>) -> Publisher {
+        Publisher::Network(Network::of(address))
+    }
+}
+
+impl<Who> Default for Rates<Who> {
+    fn default() -> Self {
+        Rates { rate: None, due_us: BTreeMap::new() }
+    }
+}
+
+impl<Who: Ord> Rates<Who> {
     /// So many a second from now on; 0 is any number.
     pub(crate) fn renew(&mut self, a_second: usize) {
         self.rate = Rate::new(a_second);
@@ -91,16 +120,16 @@ impl HandshakeRates {
     }
 
     /// Whether one more may come from there.
-    pub(crate) fn allows(&mut self, network: Network, now: Now) -> bool {
+    pub(crate) fn allows(&mut self, who: Who, now: Now) -> bool {
         let Some(rate) = self.rate else { return true };
         let now_us = now.mono_ms * 1000;
-        if self.due_us.len() >= NETWORKS && !self.due_us.contains_key(&network) {
+        if self.due_us.len() >= REMEMBERED && !self.due_us.contains_key(&who) {
             self.due_us.retain(|_, due_us| *due_us > now_us);
-            if self.due_us.len() >= NETWORKS {
+            if self.due_us.len() >= REMEMBERED {
                 return true;
             }
         }
-        rate.allows(self.due_us.entry(network).or_default(), now_us)
+        rate.allows(self.due_us.entry(who).or_default(), now_us)
     }
 }
 
@@ -131,11 +160,11 @@ mod tests {
         rates.renew(1);
         let network = |n: u32| Network::of(Some(std::net::Ipv4Addr::from_bits(n).into()));
         let at = |mono_ms| Now { mono_ms, unix_ms: 0 };
-        for n in 0..NETWORKS as u32 {
+        for n in 0..REMEMBERED as u32 {
             assert!(rates.allows(network(n), at(1)) && !rates.allows(network(n), at(1)));
         }
         assert!(rates.allows(network(1 << 20), at(2)), "there is no room to know it");
-        assert_eq!(rates.due_us.len(), NETWORKS);
+        assert_eq!(rates.due_us.len(), REMEMBERED);
         assert!(rates.allows(network(1 << 20), at(5000)));
         assert_eq!(rates.due_us.len(), 1);
     }

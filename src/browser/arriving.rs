@@ -11,6 +11,7 @@ use super::context::Context;
 use super::effect::Effect;
 use super::handshake::{self, Decision, Examined, Request};
 use super::life::is_bare;
+use super::posting::Post;
 use super::refusal::{self, Refusal};
 use super::settings::Settings;
 use crate::access::crowds::Network;
@@ -85,7 +86,19 @@ impl Conn {
                     request.early = whole[length..].to_vec();
                     return cx.put(link, Effect::Forward(request));
                 }
-                self.on_examined(link, examined, Begun { since, early: Vec::new() }, cx);
+                let mut begun = Begun { since, ..Begun::default() };
+                if let Identified::By(request, _) = &examined
+                    && request.publishes()
+                {
+                    match Post::begin(&whole[..length], head.whence, &cx.settings) {
+                        Ok(post) => begun.post = Some(Box::new(post)),
+                        Err((status, text)) => {
+                            let refusal = request.refuse(status, &[], &text, &cx.settings);
+                            return self.refuse(link, refusal, cx);
+                        }
+                    }
+                }
+                self.on_examined(link, examined, begun, cx);
                 self.keep_early(link, &whole[length..], cx);
             }
             Err(refusal) if is_bare(&whole) => self.refuse(link, refusal.without_body(), cx),
@@ -262,9 +275,13 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
     cx.metrics.conns_hasty_total += u64::from(why == Unserved::Hasty);
     let accepted = match examined {
         Examined::Decided(Decision::Open(pending)) => Some(pending.accepted),
-        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_))
+        Examined::Decided(Decision::Answer(_) | Decision::Refuse(_) | Decision::Publish(_))
         | Examined::Forwarded(_)
         | Examined::Requested(_) => None,
+        Examined::Asked(request) if request.plain.is_some() => {
+            let headers = [refusal::RETRY_AFTER];
+            return request.refuse(why.status(), &headers, why.text(), &cx.settings);
+        }
         Examined::Asked(request) => request.accepted(),
     };
     refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)

@@ -18,6 +18,7 @@ use super::context::Context;
 use super::effect::{Effect, Left, Source};
 use super::endpoint::{Addressee, Knock};
 use super::handshake::Request;
+use super::posting::{Post, Posting};
 use super::topics::Publications;
 use crate::access::crowds::Network;
 use crate::access::proxies::{Transport, Via};
@@ -50,6 +51,8 @@ pub(super) enum Life {
     Waiting(Waiting),
     /// It is subscribed; its 101 is queued, and held until the broker has confirmed its channels.
     Joining(Box<Joining>),
+    /// Its request publishes, and is answered when the broker has the message.
+    Posting(Box<Posting>),
     /// It sends and hears.
     Open(Member),
     /// The last bytes are queued or sent; input is discarded.
@@ -100,6 +103,8 @@ pub(super) struct Begun {
     pub since: Tick,
     /// What came behind the head.
     pub early: Vec<u8>,
+    /// In its place, if that is a body to be published.
+    pub post: Option<Box<Post>>,
 }
 
 #[derive(Debug)]
@@ -440,7 +445,7 @@ impl Conn {
             Life::Asking(asking) => (Skim::default(), &asking.begun.early[..]),
             Life::Waiting(waiting) => (Skim::default(), &waiting.joining.begun.early[..]),
             Life::Joining(joining) => (Skim::default(), &joining.begun.early[..]),
-            Life::Head(_) | Life::Closing(_) => (Skim::default(), &[][..]),
+            Life::Head(_) | Life::Posting(_) | Life::Closing(_) => (Skim::default(), &[][..]),
         };
         (!skim.pass(bytes)).then_some(skim)
     }
@@ -478,8 +483,9 @@ impl Conn {
                 left.stranger = Some(Network::of(head.whence.address));
             }
             Life::Asking(asking) => left.asked = asking.asked,
-            Life::Waiting(_) | Life::Joining(_) => {}
+            Life::Waiting(_) | Life::Joining(_) | Life::Posting(_) => {}
             Life::Open(member) => {
+                cx.metrics.streams -= u64::from(member.is_stream());
                 cx.metrics.subscriptions -= member.publications.subscriptions();
                 if let Life::Closing(closing) = &mut self.life
                     && last == Last::Goodbye

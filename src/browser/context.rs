@@ -10,7 +10,7 @@ use super::effect::Effect;
 use super::endpoint::{EventQueue, Receiver, SocketEvent};
 use super::settings::Settings;
 use crate::access::crowds::Crowds;
-use crate::access::rates::{HandshakeRates, MessageRates};
+use crate::access::rates::{HandshakeRates, MessageRates, PostRates};
 use crate::fanout::encoded::Encoder;
 use crate::link::figures::Figures;
 use crate::link::timers::{self, Tick};
@@ -53,6 +53,8 @@ pub struct Context {
     /// How often each conn says something, and each address comes.
     pub(crate) message_rates: MessageRates,
     pub(crate) handshake_rates: HandshakeRates,
+    /// How often each publishes by plain HTTP.
+    pub(super) post_rates: PostRates,
     /// Makes frames of messages.
     pub encoder: Encoder,
     pub(super) inflater: Inflater,
@@ -158,6 +160,8 @@ impl Context {
             (MessageRates::default(), HandshakeRates::default());
         message_rates.renew(settings.message_rate);
         handshake_rates.renew(settings.handshake_rate);
+        let mut post_rates = PostRates::default();
+        post_rates.renew(settings.message_rate);
         Context {
             metrics: Metrics::default(),
             figures: Figures::default(),
@@ -166,6 +170,7 @@ impl Context {
             crowds: Crowds::new(settings.max_per_address),
             message_rates,
             handshake_rates,
+            post_rates,
             encoder: Encoder::new(settings.compression_min, settings.compression_window),
             inflater: Inflater::default(),
             pace,
@@ -196,6 +201,7 @@ impl Context {
         self.limits.max_fragments = self.settings.max_fragments;
         self.crowds.renew(self.settings.max_per_address);
         self.message_rates.renew(self.settings.message_rate);
+        self.post_rates.renew(self.settings.message_rate);
         self.handshake_rates.renew(self.settings.handshake_rate);
         let ping_ms = self.settings.ping_interval_ms;
         self.pace.ping = (ping_ms > 0).then(|| timers::ticks(ping_ms));
@@ -220,6 +226,15 @@ impl Context {
     /// Whether something is wanted.
     pub fn has_effects(&self) -> bool {
         !self.effects.is_empty()
+    }
+
+    /// Whether it has begun to close before its request was whole, which is still to be told.
+    pub fn leaves_as_stranger(&self, link: LinkId) -> bool {
+        let left = self.effects.iter().rev().find_map(|(of, effect)| match effect {
+            Effect::Left(left) if *of == link => Some(left.stranger.is_some()),
+            _ => None,
+        });
+        left.unwrap_or(false)
     }
 
     /// A conn goes on with what it has kept when the broker has said what it has to say.

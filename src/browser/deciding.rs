@@ -108,6 +108,7 @@ pub(super) fn asked(
         grant,
         accepted,
         agreement,
+        events: false,
         overflow,
         to: Addressee::Decided(endpoint),
         request: request.told.map(|told| Box::new(told.by(identity))),

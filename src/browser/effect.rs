@@ -53,6 +53,10 @@ pub enum Effect {
     },
     /// Ask for its wish again.
     Resume,
+    /// Publish its message, when the broker is up.
+    Publish,
+    /// Its request is answered, and it may ask for more: these bytes, to begin with.
+    Rested(Vec<u8>),
     /// Let the answer to its close go out when the broker has answered what it published.
     Settle,
     /// It begins to close: nothing more is for it.

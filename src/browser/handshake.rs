@@ -9,18 +9,15 @@ use std::net::IpAddr;
 use super::context::Context;
 use super::deciding::{self, Wanted};
 use super::endpoint::{self, Addressee, ConnRequest};
-use super::explain;
 use super::host;
-use super::names;
+use super::plain::{self, Plain, Wants};
 use super::refusal::{GRANTED, Refusal, not_upgraded, readable_by, refuse};
 use super::settings::{CompressionFor, Settings};
 use super::special::{self, Special, is_own};
 use super::topics::Topics;
-use crate::access::channel::{self, Allow, Grant, Options};
-use crate::access::identity::{Identity, Refused};
-use crate::access::permissions;
+use crate::access::channel::{self, Grant, Options};
 use crate::fanout::overflow::Overflow;
-use crate::link::{Frame, LeftOut};
+use crate::link::{Frame, LeftOut, Metrics, Now, SaidRarely};
 use crate::proto::http::Head;
 use crate::proto::topics::WSLOOP_1;
 use crate::proto::ws::deflate::{self, Agreement, Compression};
@@ -31,10 +28,6 @@ use crate::web::{self, Site};
 /// Longest facility: it is kept in memory, and named in the commands to Redis and their answers.
 pub(super) const MAX_FACILITY_BYTES: usize = 512;
 
-/// Most bytes of the names of all channels that a conn hears and publishes to: they are kept in
-/// memory and told Redis, for each group anew.
-const MAX_NAMES_BYTES: usize = 128 << 10;
-
 /// What is to be done about a request.
 #[derive(Debug)]
 pub enum Decision {
@@ -44,6 +37,8 @@ pub enum Decision {
     Refuse(Refusal),
     /// Open the conn, when the broker can.
     Open(Pending),
+    /// Publish the body, when that is there.
+    Publish(plain::Publishing),
 }
 
 /// A good request for a WebSocket.
@@ -55,6 +50,8 @@ pub struct Pending {
     pub accepted: Frame,
     /// How messages are compressed, if they are.
     pub agreement: Option<Agreement>,
+    /// It is a stream of events.
+    pub events: bool,
     /// What is done when it reads too slowly.
     pub overflow: Overflow,
     /// Whom its messages are for.
@@ -73,21 +70,22 @@ pub struct Request {
     pub(super) facility: String,
     pub(super) options: Options,
     /// What it is for that has no facility.
-    special: Option<Special>,
+    pub(super) special: Option<Special>,
     /// The page that asks, as it says.
     pub(super) origin: Option<String>,
     /// It asks with HEAD: no answer has a body.
     bare: bool,
     /// What the application is told, if it is for an endpoint, or decides about it.
     pub(super) told: Option<Box<ConnRequest>>,
-    /// What the 101 is made of; nothing when the request is plain HTTP, and is told what a
-    /// WebSocket would be granted.
-    agreed: Option<Agreed>,
+    /// What the 101 is made of; nothing when the request is plain HTTP.
+    pub(super) agreed: Option<Agreed>,
+    /// What plain HTTP is for; nothing when it is told what a WebSocket would be granted.
+    pub(super) plain: Option<Plain>,
 }
 
 /// What a 101 is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Agreed {
+pub(super) struct Agreed {
     accept: [u8; 28],
     protocol: Option<String>,
     deflate: Option<(Agreement, String)>,
@@ -98,13 +96,54 @@ impl Request {
     fn special(special: Special, head: &Head<'_>, agreed: Option<Agreed>) -> Request {
         let (special, bare) = (Some(special), head.method == "HEAD");
         let (facility, options) = (String::new(), Options::default());
-        Request { facility, options, special, origin: None, bare, told: None, agreed }
+        Request { facility, options, special, origin: None, bare, told: None, agreed, plain: None }
+    }
+
+    /// A request that is no upgrade and is served all the same.
+    pub(super) fn plain(
+        head: &Head<'_>,
+        facility: &str,
+        options: Options,
+        plain: Plain,
+        settings: &Settings,
+    ) -> Request {
+        let asks = plain.wants == Wants::Stream && deciding::decider(settings).is_some();
+        let told = asks.then(|| Box::new(ConnRequest::of(head, std::iter::empty())));
+        let (facility, bare, plain) = (facility.to_owned(), head.method == "HEAD", Some(plain));
+        let (special, origin, agreed) = (None, None, None);
+        Request { facility, options, special, origin, bare, told, agreed, plain }
     }
 
     /// It comes from there.
     pub(super) fn came_from(mut self, address: Option<IpAddr>) -> Request {
         self.told.iter_mut().for_each(|told| told.address = address);
+        self.plain.iter_mut().for_each(|plain| plain.address = address);
         self
+    }
+
+    /// Whether it publishes its body.
+    pub(super) fn publishes(&self) -> bool {
+        self.plain.as_ref().is_some_and(|plain| plain.wants == Wants::Publish)
+    }
+
+    /// Whether it is more than a question what a WebSocket would be granted.
+    pub(super) fn is_served(&self) -> bool {
+        self.agreed.is_some() || self.plain.is_some()
+    }
+
+    /// What it would be answered with that may be granted, how its messages are compressed, and
+    /// what is done when it reads too slowly; nothing for who is only told that.
+    pub(super) fn opening(
+        &self,
+        granted: Option<Options>,
+    ) -> Option<(Frame, Option<Agreement>, Overflow)> {
+        match (&self.agreed, &self.plain) {
+            (Some(agreed), _) => {
+                Some((agreed.accepted(granted), agreed.agreement(), agreed.overflow))
+            }
+            (None, Some(plain)) => Some((plain.head(granted), None, plain.overflow())),
+            (None, None) => None,
+        }
     }
 
     /// The 101 that says nothing of what is granted, to be followed by a refusal; nothing when no
@@ -136,7 +175,11 @@ impl Request {
         text: &str,
         settings: &Settings,
     ) -> Refusal {
-        let headers = [headers, &readable_by(self.plain_origin())].concat();
+        let readable = match &self.plain {
+            Some(plain) => plain.readers.headers(),
+            None => readable_by(self.plain_origin()),
+        };
+        let headers = [headers, &readable].concat();
         let accepted = self.accepted();
         let refusal = refuse(status, &headers, text.to_owned(), accepted.as_deref(), settings);
         if self.bare { refusal.without_body() } else { refusal }
@@ -159,20 +202,20 @@ impl Agreed {
     }
 
     /// A WebSocket whose messages come back.
-    fn echo(&self) -> Pending {
+    pub(super) fn echo(&self) -> Pending {
         let (accepted, agreement) = (self.accepted(None), self.agreement());
         let (grant, overflow, to) = (Grant::default(), self.overflow, Addressee::Itself);
-        let (request, wanted, topics) = (None, None, None);
-        Pending { grant, accepted, agreement, overflow, to, request, wanted, topics }
+        let (events, request, wanted, topics) = (false, None, None, None);
+        Pending { grant, accepted, agreement, events, overflow, to, request, wanted, topics }
     }
 
     /// A WebSocket that speaks `wsloop.1`.
-    fn of_topics(&self, topics: Box<Topics>) -> Pending {
+    pub(super) fn of_topics(&self, topics: Box<Topics>) -> Pending {
         Pending { to: Addressee::Topics, topics: Some(topics), ..self.echo() }
     }
 
     /// A WebSocket whose messages are for that endpoint.
-    fn of_endpoint(&self, endpoint: u8, request: Option<Box<ConnRequest>>) -> Pending {
+    pub(super) fn of_endpoint(&self, endpoint: u8, request: Option<Box<ConnRequest>>) -> Pending {
         Pending { to: Addressee::Endpoint(endpoint), request, ..self.echo() }
     }
 
@@ -261,6 +304,11 @@ fn check(
     special: Option<Special>,
     cx: &mut Context,
 ) -> Result<Examined, Refusal> {
+    if let Some(facility) = &facility
+        && let Some(examined) = plain::check(head, facility, cx)?
+    {
+        return Ok(examined);
+    }
     let settings = &cx.settings;
     let upgrade = match upgrade::check(head) {
         // Echoes are asked for and given, nothing about them is to be found out.
@@ -283,10 +331,7 @@ fn check(
     if let Err(refusal) = upgrade.check_origin(&settings.allowed_origins)
         && !endpoint.is_some_and(|endpoint| endpoint.any_origin)
     {
-        cx.metrics.origins_refused_total += 1;
-        if let Some(left_out) = cx.said.origin.may(cx.now.mono_ms) {
-            tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
-        }
+        note_origin(&refusal, (&mut cx.metrics, &mut cx.said.origin), cx.now);
         return refused(agreed, refusal.status(), refusal.to_string());
     }
     if let Some(special) = special {
@@ -302,27 +347,48 @@ fn check(
         };
         return refused(agreed, 404, text);
     };
-    if facility.len() > MAX_FACILITY_BYTES {
-        let text = format!("The facility, behind {}, is over 512 bytes.", settings.url_prefix);
-        return refused(agreed, 414, text);
-    }
-    let options = match Options::read(upgrade.query) {
+    let options = match options(&facility, upgrade.query, settings) {
         Ok(options) => options,
-        Err((unknown, nearest)) => {
-            let text = format!("There is no option {unknown:?}; the nearest is {nearest}.");
-            return refused(agreed, 400, text);
-        }
+        Err((status, text)) => return refused(agreed, status, text),
     };
-    if channel::is_ambiguous(&facility, options) {
-        let text = "With user, group or session options, the facility must have no colon in it.";
-        return refused(agreed, 400, text.to_owned());
-    }
     let origin = upgrade.origin.map(str::to_owned);
     let bare = head.method == "HEAD";
     let asks = agreed.is_some() && deciding::decider(settings).is_some();
     let told = asks.then(|| Box::new(ConnRequest::of(head, upgrade.protocols())));
-    let special = None;
-    Ok(Examined::Asked(Request { facility, options, special, origin, bare, told, agreed }))
+    let (special, plain) = (None, None);
+    Ok(Examined::Asked(Request { facility, options, special, origin, bare, told, agreed, plain }))
+}
+
+/// The options of a query for that facility, or why they cannot be: a status, and what is said.
+pub(super) fn options(
+    facility: &str,
+    query: &str,
+    settings: &Settings,
+) -> Result<Options, (u16, String)> {
+    if facility.len() > MAX_FACILITY_BYTES {
+        let text = format!("The facility, behind {}, is over 512 bytes.", settings.url_prefix);
+        return Err((414, text));
+    }
+    let options = Options::read(query).map_err(|(unknown, nearest)| {
+        (400, format!("There is no option {unknown:?}; the nearest is {nearest}."))
+    })?;
+    if channel::is_ambiguous(facility, options) {
+        let text = "With user, group or session options, the facility must have no colon in it.";
+        return Err((400, text.to_owned()));
+    }
+    Ok(options)
+}
+
+/// A page was refused for its origin.
+pub(super) fn note_origin(
+    refusal: &upgrade::UpgradeError,
+    (metrics, said): (&mut Metrics, &mut SaidRarely),
+    now: Now,
+) {
+    metrics.origins_refused_total += 1;
+    if let Some(left_out) = said.may(now.mono_ms) {
+        tracing::warn!("a page was refused: {refusal}{}", LeftOut(left_out));
+    }
 }
 
 /// A good request for a WebSocket that has no facility.
@@ -388,90 +454,4 @@ fn is_browsers(head: &Head<'_>) -> bool {
     head.header("Origin").is_some()
         || head.header("Sec-Fetch-Mode").is_some()
         || head.header("User-Agent").is_some_and(is_browser)
-}
-
-/// Decides about a good request when it is known who asks, and which names of that one were
-/// refused. Whoever told that may have narrowed what can be granted.
-pub fn admit(
-    request: Request,
-    identity: &Identity,
-    refused: &[Refused],
-    narrowed_by: Option<Allow>,
-    cx: &mut Context,
-) -> Decision {
-    let settings = &cx.settings;
-    if let Some(refusal) = not_let_in(&request, identity, refused, settings) {
-        return Decision::Refuse(refusal);
-    }
-    match (request.special, &request.agreed) {
-        (Some(Special::Echo), Some(agreed)) => return Decision::Open(agreed.echo()),
-        (Some(Special::Endpoint(endpoint)), Some(agreed)) => {
-            let told = request.told.map(|told| Box::new(told.by(identity)));
-            return Decision::Open(agreed.of_endpoint(endpoint, told));
-        }
-        (Some(Special::Topics), Some(agreed)) => {
-            let topics = Topics::of(identity.clone(), refused.to_vec(), narrowed_by);
-            return Decision::Open(agreed.of_topics(topics));
-        }
-        (Some(_), _) => return Decision::Answer(web::metrics(&mut cx.metrics, request.bare)),
-        (None, _) => {}
-    }
-    let Request { facility, options, .. } = &request;
-    let by_rule = settings.rules.granted(facility, *options, identity, settings.allow);
-    let permitted = narrowed_by.map_or(by_rule, |allow| allow.permitted(by_rule));
-    let grant = channel::channels(&settings.prefix, facility, *options, permitted, identity);
-    let bytes: usize = grant.subscribe.iter().chain(&grant.publish).map(String::len).sum();
-    if bytes > MAX_NAMES_BYTES {
-        let text = format!(
-            "The names of all channels that this connection asks for are {bytes} bytes, more than \
-             the {MAX_NAMES_BYTES} that one may have: {} groups are too many for a facility as \
-             long as this.",
-            identity.groups.len()
-        );
-        return Decision::Refuse(request.refuse(403, &[], &text, settings));
-    }
-    let decider = deciding::decider(settings);
-    let Some(agreed) = &request.agreed else {
-        let text = explain::told(&request, (identity, refused), by_rule, &grant);
-        return Decision::Refuse(explain::inquired(&request, &grant, text, decider.is_some()));
-    };
-    if let Some(endpoint) = decider {
-        let agreed = (agreed.accepted(None), agreed.agreement(), agreed.overflow);
-        let pending = deciding::asked(endpoint, request, identity, grant, agreed);
-        return Decision::Open(pending);
-    }
-    cx.metrics.options_denied_total += u64::from(grant.denied.len());
-    if !grant.denied.is_empty() || grant.granted.is_silent() {
-        let (prefix, said) = (&settings.url_prefix, &mut cx.said.silent);
-        explain::warn_of_silence(&request, &grant, prefix, said, cx.now);
-    }
-    Decision::Open(Pending {
-        accepted: agreed.accepted(Some(grant.granted)),
-        agreement: agreed.agreement(),
-        overflow: agreed.overflow,
-        grant,
-        to: Addressee::Broker,
-        request: None,
-        wanted: None,
-        topics: None,
-    })
-}
-
-/// The refusal of who has lost a name that the request needs, or must be somebody and is not.
-fn not_let_in(
-    request: &Request,
-    identity: &Identity,
-    refused: &[Refused],
-    settings: &Settings,
-) -> Option<Refusal> {
-    let Request { facility, options, .. } = request;
-    if request.agreed.is_some()
-        && let Some(name) = names::needed(facility, *options, identity, refused, settings)
-    {
-        let text = format!("{} {}.", names::whose(name.audience), name.why);
-        return Some(request.refuse(403, &[], &text, settings));
-    }
-    let text = "Only who is logged in may connect here (see --require-login): log in first.";
-    let is_barred = settings.require_login && !permissions::is_logged_in(identity);
-    is_barred.then(|| request.refuse(403, &[], text, settings))
 }

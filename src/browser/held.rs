@@ -51,6 +51,7 @@ impl Conn {
             Life::Asking(_) => "asking",
             Life::Waiting(_) => "waiting",
             Life::Joining(_) => "joining",
+            Life::Posting(_) => "posting",
             Life::Open(_) => "open",
             Life::Closing(_) => "closing",
         }
@@ -69,6 +70,7 @@ impl Conn {
                 names + waiting.joining.begun.held_bytes()
             }
             Life::Joining(joining) => joining.begun.held_bytes() + joining.member.held_bytes(),
+            Life::Posting(posting) => posting.held_bytes(),
             Life::Open(member) => member.held_bytes(),
             Life::Closing(closing) => closing.speaker().map_or(0, Member::held_bytes),
         };
@@ -99,6 +101,6 @@ impl Member {
 
 impl Begun {
     fn held_bytes(&self) -> usize {
-        self.early.capacity()
+        self.early.capacity() + self.post.as_ref().map_or(0, |post| post.held_bytes())
     }
 }

@@ -13,6 +13,8 @@ use crate::proto::ws::frame::{self, Opcode};
 const EXPIRED: &str = "the token has expired";
 const TOO_LATE: &str = "The handshake took too long on the server's side; try again later.";
 
+const LATE_BODY: &str = "The body did not arrive within the time that a handshake may take.";
+
 /// What a conn's deadline was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
@@ -24,6 +26,8 @@ enum Due {
     Pong,
     /// A ping is to be sent.
     Ping,
+    /// A stream is to be kept in use.
+    Comment,
     /// It is idle, and is to be sent this.
     Idle(Idle),
     /// What let it in is no longer valid.
@@ -40,7 +44,7 @@ pub(crate) enum Goodbye {
 }
 
 impl Goodbye {
-    fn words(self) -> (u16, &'static str) {
+    pub(super) fn words(self) -> (u16, &'static str) {
         match self {
             Goodbye::Away => (1001, "the server is shutting down"),
             Goodbye::Restart => (1012, "the server restarts; come back soon"),
@@ -94,6 +98,7 @@ impl Conn {
         match due {
             Due::Close => cx.put(link, Effect::Drop),
             Due::Handshake => self.handshake_timed_out(link, cx),
+            Due::Comment => self.send_comment(cx),
             Due::Idle(_) if self.has_topics() => self.send_beat(cx),
             Due::Idle(Idle::Heartbeat) => self.send_heartbeat(cx),
             Due::Idle(Idle::Pong) => self.send_unasked_pong(cx),
@@ -135,6 +140,10 @@ impl Conn {
         let unsent = *cause == Cause::Ended && !self.outbox.is_empty();
         match &mut self.life {
             Life::Closing(closing) if unsent => closing.ended = true,
+            // Its request is whole, and it may still read the answer.
+            Life::Posting(posting) if *cause == Cause::Ended && posting.has_body() => {
+                posting.ended = true;
+            }
             Life::Open(_) if unsent => {
                 self.finish(link, Frame::default(), Last::Answer, cx);
                 if let Life::Closing(closing) = &mut self.life {
@@ -143,7 +152,8 @@ impl Conn {
             }
             _ => {
                 if self.is_open() {
-                    cx.figures.left(Some(1006));
+                    // That is how streams end.
+                    cx.figures.left(Some(1006).filter(|_| !self.is_stream()));
                 }
                 tracing::debug!("{link} hung up");
                 self.drop_now(link, cx);
@@ -182,12 +192,17 @@ impl Conn {
     pub(crate) fn shut_down(&mut self, link: LinkId, goodbye: Goodbye, cx: &mut Context) {
         match &self.life {
             Life::Closing(_) => {}
+            // The broker's answer is on its way.
+            Life::Posting(_) if self.awaits_broker() => self.asks_no_more(),
             Life::Open(_) => {
                 let (code, why) = goodbye.words();
                 tracing::debug!("{link} closes: {code} {why:?}");
                 cx.figures.closed(code);
                 cx.access_log.closed(link, code, true);
                 self.note_last_words(Some(code), why, cx);
+                if self.is_stream() {
+                    return self.end_stream_with(link, goodbye, cx);
+                }
                 self.finish(link, frame::encode_close(Some(code), why), Last::Goodbye, cx);
             }
             // Its request may be on its way, and a socket that is shut then is reset.
@@ -226,7 +241,10 @@ impl Conn {
             cx.access_log.closed(link, code, true);
         }
         self.note_last_words(code, why, cx);
-        self.finish(link, frame::encode_close(code, why), Last::Close, cx);
+        match self.is_stream() {
+            true => self.end_stream(link, code.unwrap_or(1000), why, cx),
+            false => self.finish(link, frame::encode_close(code, why), Last::Close, cx),
+        }
     }
 
     /// Answers the browser's close frame, and closes.
@@ -253,13 +271,18 @@ impl Conn {
     /// Sends its last bytes, and discards what it still sends.
     pub(super) fn finish(&mut self, link: LinkId, bytes: Frame, last: Last, cx: &mut Context) {
         self.send_replies(cx);
-        match self.life {
+        let mut ended = false;
+        match &self.life {
             Life::Closing(_) => return,
+            Life::Posting(posting) => ended = posting.ended,
             // Its 101 is held, and what waits behind it goes with that.
             Life::Joining(_) => drop(self.outbox.drop_unstarted()),
             _ => {}
         }
         self.leave(link, last, cx);
+        if let Life::Closing(closing) = &mut self.life {
+            closing.ended = ended;
+        }
         self.outbox.push(bytes);
         cx.queued(1);
     }
@@ -324,6 +347,10 @@ impl Conn {
                 let refusal = refusal::too_late(&cx.settings);
                 self.refuse(link, refusal, cx);
             }
+            Life::Posting(posting) if self.lacks_body() => {
+                let refusal = posting.refusal(408, LATE_BODY, &cx.settings);
+                self.refuse(link, refusal, cx);
+            }
             _ => self.refuse_waiting(link, 503, TOO_LATE, cx),
         }
     }
@@ -359,6 +386,7 @@ impl Conn {
             Life::Asking(asking) => asking.begun.since,
             Life::Waiting(waiting) => waiting.joining.begun.since,
             Life::Joining(joining) => joining.begun.since,
+            Life::Posting(posting) => posting.since,
         };
         Some((since + pace.handshake, Due::Handshake))
     }
@@ -371,13 +399,17 @@ impl Member {
     }
 
     fn due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        let end = self.end(pace).map(|at| (at, Due::Expired));
+        if self.is_stream() {
+            let comment = self.comment_due(pace).map(|at| (at, Due::Comment));
+            return comment.into_iter().chain(end).min_by_key(|(tick, _)| *tick);
+        }
         let alive = match (pace.ping, self.pinged) {
             (None, _) => None,
             (Some(ping), 0) => Some((self.heard + ping, Due::Ping)),
             (Some(_), pinged) => Some((pinged + pace.pong, Due::Pong)),
         };
         let idle = pace.idle.map(|(every, what)| (self.spoken + every, Due::Idle(what)));
-        let end = self.end(pace).map(|at| (at, Due::Expired));
         alive.into_iter().chain(idle).chain(end).min_by_key(|(tick, _)| *tick)
     }
 }

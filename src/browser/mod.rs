@@ -3,6 +3,7 @@
 //! What it wants of others it says as an [`Effect`]; it imports no other party.
 
 mod access_log;
+pub(crate) mod admitting;
 mod arriving;
 mod conn;
 mod context;
@@ -20,9 +21,12 @@ mod life;
 mod names;
 mod opening;
 pub(crate) mod orders;
+mod plain;
+mod posting;
 mod refusal;
 pub(crate) mod settings;
 mod special;
+mod streaming;
 pub(crate) mod topics;
 
 pub(crate) use conn::{Conn, Kept, Unserved};

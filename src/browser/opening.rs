@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::admitting;
 use super::arriving::Identified;
 use super::conn::{
     Asking, Begun, Closing, Conn, Joining, Kept, Last, Life, Member, Publication, Waiting,
@@ -13,17 +14,18 @@ use super::conn::{
 use super::context::Context;
 use super::effect::{Effect, Said, Source};
 use super::endpoint::{Addressee, Knock};
-use super::handshake::{self, Decision, Pending, Request};
+use super::handshake::{Decision, Pending, Request};
 use super::refusal;
 use super::topics::Publications;
 use crate::access::ask::{Failure, Granted, Verdict};
-use crate::access::channel::{Allow, Grant};
+use crate::access::channel::{Allow, Grant, Options};
 use crate::access::identity::Named;
 use crate::access::sources::{Known, WhoAsks};
 use crate::fanout::encoded::Form;
 use crate::fanout::overflow::Overflow;
 use crate::link::figures::{AskKind, AskOutcome};
 use crate::link::{Frame, LinkId};
+use crate::proto::sse;
 use crate::proto::ws::deflate::Agreement;
 use crate::proto::ws::frame;
 
@@ -42,6 +44,7 @@ impl Conn {
         cx: &mut Context,
     ) -> Option<Said<'i>> {
         match &mut self.life {
+            Life::Open(member) if member.is_stream() => {}
             Life::Open(_) => {
                 let said = self.frames(link, input, cx);
                 if said.is_some() || !self.is_closing() {
@@ -50,7 +53,7 @@ impl Conn {
                 self.pass_over(link, input, cx);
             }
             Life::Head(_) => self.on_head(link, input, cx),
-            Life::Asking(_) | Life::Waiting(_) | Life::Joining(_) => {
+            Life::Asking(_) | Life::Waiting(_) | Life::Joining(_) | Life::Posting(_) => {
                 self.keep_early(link, input, cx);
             }
             Life::Closing(_) => {
@@ -99,13 +102,14 @@ impl Conn {
     /// The broker was not asked for the session, or went away before it answered: `down` when it is
     /// not being dialed either.
     pub(crate) fn on_no_broker(&mut self, link: LinkId, down: bool, cx: &mut Context) {
-        let needs = self.needs_broker();
+        let (needs, posts) = (self.needs_broker(), self.has_message());
         match &mut self.life {
             Life::Asking(asking) if asking.asked == Some(Source::Session) => asking.asked = None,
             Life::Asking(asking) if asking.asked.is_some() => return,
             Life::Head(_) | Life::Open(_) | Life::Closing(_) => return,
             // It waits for an application.
             Life::Waiting(_) if !needs => return,
+            Life::Posting(_) if !posts => return,
             _ => {}
         }
         if down {
@@ -118,6 +122,7 @@ impl Conn {
         match &self.life {
             Life::Asking(asking) if asking.asked.is_none() => self.look_up(link, cx),
             Life::Waiting(_) => cx.put(link, Effect::Join),
+            Life::Posting(_) if self.has_message() => cx.put(link, Effect::Publish),
             _ => {}
         }
     }
@@ -221,21 +226,40 @@ impl Conn {
         }
         if joining.member.end(&cx.pace).is_some_and(|end| end <= now) {
             cx.metrics.expired_total += 1;
-            let mut last = joining.accepted.to_vec();
-            last.extend_from_slice(&frame::encode_close(Some(4401), EXPIRED));
-            return self.finish(link, Frame::from(last), Last::Close, cx);
+            let mut bytes = joining.accepted.to_vec();
+            let last = match joining.member.is_stream() {
+                true => {
+                    bytes.extend_from_slice(&sse::close(4401, EXPIRED, None));
+                    Last::Response
+                }
+                false => {
+                    bytes.extend_from_slice(&frame::encode_close(Some(4401), EXPIRED));
+                    Last::Close
+                }
+            };
+            return self.finish(link, Frame::from(bytes), last, cx);
         }
         let mut member = std::mem::take(&mut joining.member);
         let early = std::mem::take(&mut joining.begun.early);
         (member.heard, member.spoken) = (now, now);
-        if !early.is_empty() {
+        let is_stream = member.is_stream();
+        if !early.is_empty() && !is_stream {
             member.kept = Some(Box::new(Kept { bytes: early, done: 0 }));
             cx.put(link, Effect::GoOn);
         }
         self.life = Life::Open(member);
         cx.metrics.handshakes_pending -= 1;
-        cx.metrics.handshakes_total += 1;
-        cx.access_log.answered(link, 101);
+        match is_stream {
+            true => {
+                (cx.metrics.streams, cx.metrics.streams_total) =
+                    (cx.metrics.streams + 1, cx.metrics.streams_total + 1);
+                cx.access_log.answered(link, 200);
+            }
+            false => {
+                cx.metrics.handshakes_total += 1;
+                cx.access_log.answered(link, 101);
+            }
+        }
         cx.message_rates.begin(link);
         cx.metrics.conns_open += 1;
         self.welcome(cx);
@@ -261,6 +285,7 @@ impl Conn {
             Life::Asking(asking) => {
                 refusal::turned_away(status, text, &asking.request, &cx.settings)
             }
+            Life::Posting(posting) => posting.refusal(status, text, &cx.settings),
             _ => refusal::unavailable(text, self.accepted_frame().as_deref(), &cx.settings),
         };
         self.refuse(link, refusal, cx);
@@ -272,7 +297,7 @@ impl Conn {
             Life::Asking(asking) => asking.request.accepted(),
             Life::Waiting(waiting) => Some(waiting.joining.accepted.clone()),
             Life::Joining(joining) => Some(joining.accepted.clone()),
-            Life::Head(_) | Life::Open(_) | Life::Closing(_) => None,
+            Life::Head(_) | Life::Posting(_) | Life::Open(_) | Life::Closing(_) => None,
         }
     }
 
@@ -358,9 +383,14 @@ impl Conn {
     ) {
         let Known { identity, refused, allow, expires_ms } = known;
         cx.access_log.known(link, identity.user.as_deref());
-        let decision = handshake::admit(request, &identity, &refused, allow, cx);
-        if let Decision::Open(pending) = &decision {
-            let owners: BTreeSet<String> = identity.other_owners(pending.grant.granted).collect();
+        let decision = admitting::admit(request, &identity, &refused, allow, cx);
+        let granted = match &decision {
+            Decision::Open(pending) => Some(pending.grant.granted),
+            Decision::Publish(_) => Some(Options::default()),
+            Decision::Answer(_) | Decision::Refuse(_) => None,
+        };
+        if let Some(granted) = granted {
+            let owners: BTreeSet<String> = identity.other_owners(granted).collect();
             if !owners.is_empty() {
                 cx.put(link, Effect::Own(owners));
             }
@@ -375,14 +405,20 @@ impl Conn {
         match decision {
             Decision::Answer(answer) => self.respond(link, answer, cx),
             Decision::Refuse(refusal) => self.refuse(link, refusal, cx),
+            Decision::Publish(publishing) => self.begin_posting(link, publishing, begun, cx),
             Decision::Open(pending) => {
                 let Pending { grant, accepted, agreement, overflow, to, .. } = pending;
-                let Pending { request, wanted, topics, .. } = pending;
+                let Pending { events, request, wanted, topics, .. } = pending;
                 let mut member = Member::new(agreement, overflow, to);
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
+                if events {
+                    member.form = Form { binary: grant.binary, ..Form::events() };
+                }
                 member.publications = match topics {
                     Some(topics) => Publications::Topics(topics),
+                    // A stream says nothing.
+                    None if events => Publications::default(),
                     None => Publications::Fixed(publications(&grant)),
                 };
                 let joining = Box::new(Joining { begun, accepted, awaiting: 0, member });
@@ -412,12 +448,19 @@ impl Conn {
     /// Keeps what a conn sends behind its head until its 101 has gone out.
     pub(super) fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let begun = match &mut self.life {
+            Life::Posting(_) => return self.take_body(link, bytes, cx),
             Life::Asking(asking) => &mut asking.begun,
             Life::Waiting(waiting) => &mut waiting.joining.begun,
             Life::Joining(joining) => &mut joining.begun,
             Life::Closing(_) => return self.pass_over(link, bytes, cx),
             Life::Head(_) | Life::Open(_) => return,
         };
+        if let Some(post) = &mut begun.post {
+            if let Err((status, text)) = post.take(bytes, &cx.settings) {
+                self.refuse_waiting(link, status, &text, cx);
+            }
+            return;
+        }
         if begun.early.len() + bytes.len() <= cx.settings.max_head_size {
             return begun.early.extend_from_slice(bytes);
         }

@@ -15,7 +15,7 @@ use crate::web;
 pub(super) const GRANTED: &str = "X-Wsloop-Granted";
 
 /// When to come back who was refused for the time being.
-const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
+pub(super) const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 
 /// What to send to a conn that is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,14 +130,30 @@ pub(super) fn refuse(
     settings: &Settings,
 ) -> Refusal {
     let (bytes, closes) = match (settings.refuse, accepted) {
-        (Refuse::Close, Some(accepted)) => {
+        (Refuse::Close, Some(accepted)) if !is_stream(accepted) => {
             let mut bytes = accepted.to_vec();
             bytes.extend_from_slice(&frame::encode_close(Some(4000 + status), &text));
             (bytes, true)
         }
-        _ => (web::text_response(status, headers, &text, false), false),
+        _ => {
+            let readable = accepted.map(readable_as).unwrap_or_default();
+            let headers = [headers, &readable].concat();
+            (web::text_response(status, &headers, &text, false), false)
+        }
     };
     Refusal { status, text, bytes: Frame::from(bytes), closes }
+}
+
+/// Whether what a request would have been answered with is the head of a stream, and no 101.
+fn is_stream(accepted: &[u8]) -> bool {
+    accepted.starts_with(b"HTTP/1.1 200 ")
+}
+
+/// The headers by which who may read a stream may read its refusal.
+fn readable_as(accepted: &[u8]) -> Vec<(&str, &str)> {
+    let head = std::str::from_utf8(accepted).unwrap_or_default();
+    let lines = head.split("\r\n").filter_map(|line| line.split_once(": "));
+    lines.filter(|(name, _)| name.starts_with("Access-Control-") || *name == "Vary").collect()
 }
 
 /// The headers by which a page of that origin may read an answer, with its cookies.

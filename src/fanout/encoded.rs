@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::iter;
 
 use crate::link::Frame;
+use crate::proto::sse;
 use crate::proto::ws::deflate::{Agreement, Deflater, Window};
 use crate::proto::ws::frame::{self, Opcode};
 use crate::proto::ws::message::Kind;
@@ -24,16 +25,23 @@ pub struct Form {
     pub window_bits: u8,
     /// Whether compressed messages may refer to earlier ones.
     pub takeover: bool,
+    /// Server-sent events, which are never compressed, in the place of frames.
+    pub events: bool,
 }
 
 impl Form {
     /// The form that was agreed on.
     pub fn new(agreement: Option<Agreement>) -> Form {
         agreement.map_or(Form::default(), |agreement| Form {
-            binary: false,
             window_bits: agreement.server_bits,
             takeover: agreement.server_takeover,
+            ..Form::default()
         })
+    }
+
+    /// Events.
+    pub fn events() -> Form {
+        Form { events: true, ..Form::default() }
     }
 }
 
@@ -68,7 +76,10 @@ impl Encoder {
     pub fn frame(&mut self, message: &mut Encoded<'_>, receiver: u32, form: Form) -> Frame {
         self.asked += message.payload.len() as u64;
         if form.window_bits == 0 || message.payload.len() < self.least {
-            return message.frame(form.binary);
+            return match form.events {
+                false => message.frame(form.binary),
+                true => message.event(form.binary),
+            };
         }
         let deflated = match form.takeover {
             false => message.deflated(form, &mut self.deflater),
@@ -124,12 +135,14 @@ pub struct Encoded<'a> {
     plain: Option<Pair>,
     /// For each size of window that was wanted: what came of it, if that was smaller.
     deflated: Vec<(u8, Option<Pair>)>,
+    /// Its event, as it is and as binary.
+    events: Option<Box<[Option<Frame>; 2]>>,
 }
 
 impl<'a> Encoded<'a> {
     /// A message of which no frame is made yet. It is text if it can be.
     pub fn new(payload: &'a [u8]) -> Self {
-        Encoded { payload, is_text: None, plain: None, deflated: Vec::new() }
+        Encoded { payload, is_text: None, plain: None, deflated: Vec::new(), events: None }
     }
 
     /// A message whose kind is known.
@@ -144,6 +157,18 @@ impl<'a> Encoded<'a> {
         let payload = self.payload;
         let new = || Pair::new(opcode, frame::encode(opcode, payload));
         self.plain.get_or_insert_with(new).get(opcode)
+    }
+
+    /// The event for a stream, which may want `binary` always. A message of no bytes is published
+    /// by nobody: it says that something may be missing.
+    fn event(&mut self, binary: bool) -> Frame {
+        let is_text = self.opcode(binary) == Opcode::Text;
+        let events = self.events.get_or_insert_default();
+        let new = || match self.payload {
+            [] => Frame::from(sse::GAP),
+            payload => Frame::from(sse::event(payload, is_text)),
+        };
+        events[usize::from(binary)].get_or_insert_with(new).clone()
     }
 
     fn deflated(&mut self, form: Form, deflater: &mut Deflater) -> Option<Frame> {
@@ -265,7 +290,7 @@ mod tests {
     const LONG: &[u8] = &[b'x'; 1000];
 
     fn form(window_bits: u8, takeover: bool) -> Form {
-        Form { binary: false, window_bits, takeover }
+        Form { window_bits, takeover, ..Form::default() }
     }
 
     #[test]
@@ -290,6 +315,30 @@ mod tests {
             assert!(Arc::ptr_eq(&encoded.frame(first), &encoded.frame(first)));
             assert_ne!(encoded.frame(first), encoded.frame(!first));
         }
+    }
+
+    #[test]
+    fn an_event_is_made_once_for_all_streams_and_never_compressed() {
+        let mut encoder = Encoder::new(0, 4096);
+        let events = Form::events();
+        let binary = Form { binary: true, ..events };
+        for (payload, form, event) in [
+            (&b"hi"[..], events, &b"data: hi\n\n"[..]),
+            (b"hi", binary, b"event: binary\ndata: aGk=\n\n"),
+            (b"\xff", events, b"event: binary\ndata: /w==\n\n"),
+            (b"", events, b"event: gap\ndata: *\n\n"),
+        ] {
+            let mut encoded = Encoded::new(payload);
+            let first = encoder.frame(&mut encoded, 1, form);
+            assert_eq!(&*first, event);
+            assert!(Arc::ptr_eq(&encoder.frame(&mut encoded, 2, form), &first));
+            assert_eq!(encoder.frame(&mut encoded, 3, Form::default())[0] & 0x80, 0x80);
+        }
+        let mut run = Run::new(LONG, [b"x".as_slice()].into_iter());
+        let frames = run.frames(&mut encoder, 1, events);
+        assert_eq!(sse::events(&frames).count(), 2);
+        assert!(Arc::ptr_eq(&run.frames(&mut encoder, 2, events), &frames));
+        assert_eq!(encoder.compressions(), 0);
     }
 
     #[test]

@@ -27,6 +27,7 @@ macro_rules! metrics {
 metrics! {
     gauge conns "Conns, handshakes and closing ones included."
     gauge conns_open "Conns that have had their 101 and are not closing."
+    gauge streams "Streams of server-sent events among them."
     gauge handshakes_pending "Conns that have not yet had their 101."
     gauge channels "Channels that somebody hears."
     gauge subscriptions "Facilities that conns of wsloop.1 hear, each audience by itself."
@@ -43,6 +44,8 @@ metrics! {
     counter conns_crowded_total "Conns answered 429 or closed because of --max-per-address."
     counter conns_hasty_total "Conns answered 429 because of --handshake-rate."
     counter handshakes_total "Handshakes answered 101."
+    counter streams_total "Streams of server-sent events begun."
+    counter posts_total "Messages that came by POST and were taken by the broker."
     counter handshakes_refused_total "Handshakes refused, whatever the status."
     counter hosts_refused_total "Requests refused for their Host."
     counter origins_refused_total "Handshakes refused for their Origin."

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use crate::proto::sse;
 use crate::proto::ws::frame::{self, MAX_HEADER, Opcode};
 
 /// Encoded bytes, one frame or a run of them, shared by everyone they are sent to.
@@ -249,6 +250,14 @@ impl Outbox {
     }
 }
 
+/// The frames of a run, or its server-sent events, which begin with a letter or a colon.
+fn pieces(run: &[u8]) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+    match run.first() {
+        Some(first) if first.is_ascii() => Box::new(sse::events(run)),
+        _ => Box::new(frame::frames(run)),
+    }
+}
+
 /// What one of its holders has of a frame.
 fn share(frame: &Frame) -> usize {
     (frame.len() + FRAME_COST) / Arc::strong_count(frame)
@@ -264,7 +273,7 @@ impl Entry {
 
     fn frames(&self) -> usize {
         match self {
-            Entry::Shared(run) => frame::frames(run).count(),
+            Entry::Shared(run) => pieces(run).count(),
             Entry::Own(_) => 1,
         }
     }
@@ -291,7 +300,7 @@ impl Entry {
     /// Its last frame.
     fn last(self) -> Option<Entry> {
         match &self {
-            Entry::Shared(run) => frame::frames(run).last().map(Frame::from).map(Entry::Shared),
+            Entry::Shared(run) => pieces(run).last().map(Frame::from).map(Entry::Shared),
             Entry::Own(_) => Some(self),
         }
     }
@@ -300,7 +309,7 @@ impl Entry {
     fn split_behind(self, sent: usize) -> (Entry, Option<Entry>) {
         let Entry::Shared(run) = &self else { return (self, None) };
         let mut end = 0;
-        for frame in frame::frames(run) {
+        for frame in pieces(run) {
             end += frame.len();
             if end > sent {
                 break;

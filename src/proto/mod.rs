@@ -4,6 +4,7 @@ pub mod handler;
 pub mod http;
 pub mod proxy;
 pub mod resp;
+pub mod sse;
 pub mod topics;
 pub mod uwsgi;
 pub mod ws;

@@ -33,6 +33,7 @@ mod lines;
 mod memory;
 mod mending;
 mod others;
+mod posting;
 mod relay;
 mod routing;
 mod said;

@@ -99,7 +99,7 @@ impl Server {
         if let Some(network) = stranger
             && let Some(conn) = self.table.peek_conn(link)
             && conn.stranger().is_none()
-            && !conn.is_closing()
+            && !(conn.is_closing() && self.cx.leaves_as_stranger(link))
         {
             self.met(network);
         }
@@ -135,6 +135,8 @@ impl Server {
                     self.on_conn(link, |conn, _| conn.settled());
                 }
             }
+            Effect::Publish => self.publish_post(link),
+            Effect::Rested(behind) => self.rest(link, behind),
             Effect::Left(left) => self.on_left(link, left),
             Effect::Finish => self.table.put(Output::Finish(link)),
             Effect::Drop => self.table.close(link),

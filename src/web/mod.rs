@@ -133,6 +133,11 @@ pub(crate) fn text_response(
     response(status, &all, format!("{text}\n").as_bytes(), bare)
 }
 
+/// A response without a body.
+pub(crate) fn empty_response(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
+    response(status, headers, b"", false)
+}
+
 fn response(status: u16, headers: &[(&str, &str)], body: &[u8], bare: bool) -> Vec<u8> {
     // No browser is to take an answer for something else than it says, a refusal neither.
     let headers = [headers, &[("X-Content-Type-Options", "nosniff")]].concat();

@@ -397,7 +397,7 @@ fn an_identity_is_admitted_with_what_it_is_granted_and_not_more() {
                 assert!(pending.grant.publish.is_empty());
             }
             Decision::Refuse(refusal) => assert_eq!((refusal.status, granted), (403, None)),
-            Decision::Answer(_) => panic!("no plain request"),
+            Decision::Answer(_) | Decision::Publish(_) => panic!("no plain request"),
         }
     }
 }

@@ -23,5 +23,6 @@ mod redis;
 mod resp_clients;
 mod stored;
 mod strangers;
+mod streams;
 mod topics;
 mod turns;

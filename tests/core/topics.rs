@@ -1,6 +1,7 @@
 //! The core without sockets: one WebSocket for all topics of a page, `wsloop.1`.
 
 mod alive;
+mod asked;
 mod hearing;
 mod hostile;
 mod positions;

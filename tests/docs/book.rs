@@ -17,6 +17,15 @@ fn channels_is_followed() {
 }
 
 #[test]
+#[ignore = "needs ip, curl and redis-cli"]
+fn streams_is_followed() {
+    let page = include_str!("../../docs/src/streams.md");
+    // `tests/browser` has a page like it.
+    let skipped = ["const url = '/ws/orders/42?subscribe-broadcast&publish-broadcast';"];
+    follow("book::streams_is_followed", page, &skipped);
+}
+
+#[test]
 #[ignore = "needs ip, openssl, redis-cli, python3 with venv and PyPI"]
 fn access_is_followed() {
     let page = include_str!("../../docs/src/access.md");

@@ -10,7 +10,7 @@ use crate::support::Wsloop;
 use crate::support::client::Response;
 
 /// Pages that tests follow.
-const FOLLOWED: [&str; 19] = [
+const FOLLOWED: [&str; 20] = [
     "access.md",
     "channels.md",
     "clients.md",
@@ -28,6 +28,7 @@ const FOLLOWED: [&str; 19] = [
     "start/flask.md",
     "start/php.md",
     "start/rails.md",
+    "streams.md",
     "turbo.md",
     "ws4redis.md",
 ];

@@ -8,6 +8,7 @@ pub mod cookie;
 pub mod deflate;
 pub mod frame;
 pub mod handler;
+pub mod history;
 pub mod http_head;
 pub mod proxied;
 pub mod resp;

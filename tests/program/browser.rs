@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::browser::{browse_at, run_in_turn};
 use crate::support::redis::RedisServer;
-use crate::support::{Folder, Wsloop};
+use crate::support::{Folder, Wsloop, free_port};
 
 const HEARTBEAT: &str = "--heartbeat--";
 
@@ -98,6 +98,19 @@ fn closes_that_the_server_begins_are_clean() {
     let more = more.each_ref().map(|(name, value)| (*name, &**value));
     let more = [&more[..], &[("WSLOOP_TOKEN_KEY", secret)]].concat();
     browse("closes.test.mjs", &server, &more);
+}
+
+#[test]
+#[ignore = "needs chromium, firefox-esr and node"]
+fn streams_and_posts_of_pages() {
+    let port = free_port().to_string();
+    let friend = format!("http://127.0.0.1:{port}");
+    let sessions = ["--session-key", "session:{}", "--session-format", "json"];
+    let args = ["--allow", "all", "--resp", "127.0.0.1:0", "--allowed-origins", &friend, "--demo"];
+    let server = Wsloop::start(&[&args[..], &sessions].concat());
+    let resp = server.resp_address().port().to_string();
+    let more = [("WSLOOP_FRIEND_PORT", &*port), ("WSLOOP_RESP_PORT", &*resp)];
+    browse("streams.test.mjs", &server, &more);
 }
 
 #[test]

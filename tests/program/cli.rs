@@ -389,7 +389,17 @@ fn help_names_every_flag_with_its_variable_default_and_unit() {
         ("BYTES", &["size", "limit", "min", "window"]),
         (
             "COUNT",
-            &["fragments", "connections", "handshakes", "address", "rate", "idle", "waiting"],
+            &[
+                "fragments",
+                "connections",
+                "handshakes",
+                "address",
+                "rate",
+                "idle",
+                "waiting",
+                "subscriptions",
+                "commands",
+            ],
         ),
     ];
     for args in [&["--help"][..], &["-h"], &["serve", "--help"]] {

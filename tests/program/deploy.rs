@@ -2,7 +2,7 @@
 //! WebSocket through it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -23,6 +23,8 @@ struct Site {
     _proxy: Process,
     address: SocketAddr,
     folder: Folder,
+    /// Its figures can be asked for without the proxy.
+    counts: bool,
 }
 
 /// The text of a configuration, for these ports, with a patience that a test can wait for.
@@ -56,7 +58,8 @@ impl Site {
         let proxy = Process::spawn(command.stdout(Stdio::from(log)).stderr(Stdio::from(errors)));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let listens = || TcpStream::connect(address).is_ok().then_some(());
-        let site = Site { server, _proxy: proxy, address, folder };
+        let counts = !args.contains(&"--proxy-protocol") && !args.contains(&"/");
+        let site = Site { server, _proxy: proxy, address, folder, counts };
         eventually(&format!("a proxy, {}", site.folder.path()), listens);
         site
     }
@@ -85,8 +88,52 @@ impl Site {
         })
     }
 
+    /// A page's stream, and what the page publishes by plain HTTP: each event comes at once, and
+    /// the stream outlives the proxy's patience.
+    fn try_stream(&self, prefix: &str) {
+        let host = self.address;
+        let asked = format!("Host: {host}\r\nOrigin: http://{host}\r\n");
+        let mut stream = self.stream();
+        let accepts = "Accept: text/event-stream";
+        let request =
+            format!("GET {prefix}events?subscribe-broadcast HTTP/1.1\r\n{asked}{accepts}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is taken");
+        let (head, mut come) = Response::read_head(&mut stream);
+        assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+        let mut comments = 0;
+        for text in ["one", "two"] {
+            let request = format!(
+                "POST {prefix}events?publish-broadcast HTTP/1.1\r\n{asked}Content-Length: 3\r\n\
+                 Connection: close\r\n\r\n{text}"
+            );
+            let mut speaker = self.stream();
+            speaker.write_all(request.as_bytes()).expect("it is taken");
+            assert_eq!(Response::read_head(&mut speaker).0.status, 202);
+            let event = format!("data: {text}\n\n");
+            eventually("an event", || {
+                let mut piece = [0; 4096];
+                let length = stream.read(&mut piece).expect("an event that comes at once");
+                assert!(length > 0, "the stream has ended");
+                come.extend_from_slice(&piece[..length]);
+                String::from_utf8_lossy(&come).contains(&event).then_some(())
+            });
+            comments += String::from_utf8_lossy(&come).matches(":\n\n").count();
+            come.clear();
+            std::thread::sleep(Duration::from_secs(SECONDS_OF_PROXY + 2));
+        }
+        assert!(comments > 1, "{comments}");
+        if !self.counts {
+            return;
+        }
+        // Who goes away is noticed through the proxy.
+        self.server.expect_metric("streams", |streams| streams == 1);
+        drop(stream);
+        self.server.expect_metric("streams", |streams| streams == 0);
+    }
+
     /// What is to work through every proxy.
     fn try_out(&self, prefix: &str) {
+        self.try_stream(prefix);
         let mut client = self.open(prefix);
         client.send("up and down");
         client.expect(&["up and down"]);
@@ -183,6 +230,50 @@ fn nginx_passes_on_a_path_of_the_sites_own() {
     });
     site.hides_auth();
     site.try_out("/live/events/");
+}
+
+/// With HTTP/2 in front, all streams of a browser share its one connection.
+#[test]
+#[ignore = "needs nginx and node"]
+fn nginx_has_a_hundred_streams_on_one_connection() {
+    let site = Site::start(&TRUSTED, false, |folder, upstream, port| {
+        let command = nginx("tcp.conf", upstream, "127.0.0.1:8080", port, folder);
+        let path = folder.join("nginx.conf");
+        let text = fs::read_to_string(&path).expect("a file");
+        let listen = format!("listen 127.0.0.1:{port}");
+        fs::write(&path, text.replace(&listen, &format!("{listen} http2"))).expect("a file");
+        command
+    });
+    // A session is one connection.
+    let script = format!(
+        "let left = 100;
+         const session = require('http2').connect('http://{}');
+         for (let n = 1; n <= 100; n += 1) {{
+             const path = `/ws/${{n}}?subscribe-broadcast`;
+             const stream = session.request({{ ':path': path, accept: 'text/event-stream' }});
+             stream.on('response', (headers) => console.log(headers[':status'], n));
+             stream.setEncoding('utf8').on('data', (text) => console.log(text));
+             stream.on('close', () => {{ left -= 1; if (left === 0) session.close(); }});
+         }}
+         session.on('error', (error) => console.log(error));",
+        site.address
+    );
+    let mut command = Command::new("node");
+    let mut node = Process::spawn(command.args(["-e", &script]).stdout(Stdio::piped()));
+    site.server.expect_metric("streams", |streams| streams == 100);
+    for n in 1..=100 {
+        let mut speaker = site.server.connect(&format!("{n}?publish-broadcast"));
+        speaker.send(&format!("for {n}"));
+        site.server.expect_metric("messages_out_total", |out| out >= n);
+    }
+    site.server.process().signal("TERM");
+    let mut said = String::new();
+    node.stdout().read_to_string(&mut said).expect("text");
+    for n in 1..=100 {
+        assert_eq!(said.matches(&format!("200 {n}\n")).count(), 1, "{said}");
+        assert_eq!(said.matches(&format!("data: for {n}\n")).count(), 1, "{said}");
+    }
+    assert_eq!(said.matches("data: 1001 ").count(), 100, "{said}");
 }
 
 fn haproxy(file: &str, upstream: &str, port: u16, folder: &Folder) -> Command {

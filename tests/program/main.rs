@@ -32,6 +32,7 @@ mod reload;
 mod resp_port;
 mod restarts;
 mod sockets;
+mod streams;
 mod stress;
 mod stress_tool;
 mod terminal;

@@ -1,6 +1,6 @@
 //! What browsers ask for and say, as values and as bytes.
 
-use super::super::world::upgrade;
+use super::super::world::{request, upgrade};
 use super::Dice;
 use super::people::{FACILITIES, HEARS_ALL, KEYS, Options, SPEAKS_TO_ALL, Token, option_names};
 
@@ -23,6 +23,8 @@ pub struct Ask {
     pub token: Option<Token>,
     /// The place in [`KEYS`] of the session's key that is in its cookie.
     pub cookie: Option<usize>,
+    /// It wants a stream of events, on which what it says is passed over.
+    pub stream: bool,
     /// It is no good request.
     pub bad: Option<Flaw>,
 }
@@ -115,6 +117,8 @@ impl Ask {
         };
         let hears = if dice.once_in(4) { 0 } else { HEARS_ALL };
         let speaks = if dice.below(2) == 0 { SPEAKS_TO_ALL } else { 0 };
+        let stream = dice.once_in(5);
+        let flaw = dice.once_in(12).then(|| dice.pick(&FLAWS));
         Ask {
             facility: dice.below(FACILITIES.len()),
             options: options | hears | speaks,
@@ -124,7 +128,8 @@ impl Ask {
             deflate: dice.once_in(4),
             token: dice.once_in(2).then(|| Token::draw(dice)),
             cookie: (!dice.once_in(4)).then(|| dice.below(KEYS.len())),
-            bad: dice.once_in(12).then(|| dice.pick(&FLAWS)),
+            stream,
+            bad: flaw.filter(|flaw| !stream || flaw.status != 426),
         }
     }
 
@@ -159,7 +164,12 @@ impl Ask {
             _ => {}
         }
         let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-        let good = upgrade(&format!("{base}{facility}?{}", query.join("&")), &headers);
+        let target = format!("{base}{facility}?{}", query.join("&"));
+        if self.stream {
+            let standard = ["Host: example.com", "Accept: text/event-stream"];
+            return request("GET", &target, &[&standard, &headers[..]].concat());
+        }
+        let good = upgrade(&target, &headers);
         let replaced = |what: &str, by: &str| {
             String::from_utf8(good.clone()).expect("text").replace(what, by).into_bytes()
         };

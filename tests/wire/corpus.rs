@@ -54,6 +54,11 @@ fn handler() {
 }
 
 #[test]
+fn history() {
+    replay("history", fuzzed::history::check);
+}
+
+#[test]
 fn http_head() {
     replay("http_head", fuzzed::http_head::check);
 }

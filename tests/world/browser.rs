@@ -9,6 +9,7 @@ use wsloop::proto::ws::frame::{self, Opcode, Role};
 use wsloop::proto::ws::message::{self, Limits, Reader};
 
 use super::contract::{Cause, LinkId};
+use super::stream::take_events;
 
 const LIMITS: Limits = Limits {
     role: Role::Client,
@@ -63,6 +64,9 @@ pub struct Browser {
     pub ended: bool,
     /// What it was answered, when that is whole as far as the head.
     pub response: Option<Response>,
+    /// Answers before that, and how often it was told to go on with a body.
+    pub answered: Vec<Response>,
+    pub continues: usize,
     /// What it was sent, and when.
     pub heard: Vec<(u64, Heard)>,
     /// When the server shut its writing side, and when it closed.
@@ -98,6 +102,8 @@ impl Browser {
             ending: None,
             ended: false,
             response: None,
+            answered: Vec::new(),
+            continues: 0,
             heard: Vec::new(),
             finished_ms: None,
             closed_ms: None,
@@ -137,16 +143,31 @@ impl Browser {
         assert!(self.finished_ms.is_none(), "bytes after the end");
         self.taken += bytes.len();
         self.unread.extend_from_slice(bytes);
-        if self.response.is_none() {
+        if self.response.as_ref().is_some_and(Response::is_followed) {
+            self.answered.extend(self.response.take());
+        }
+        while self.response.is_none() {
             let Some((response, length)) = parse_response(&self.unread) else { return };
             self.unread.drain(..length);
-            self.reader = reader_for(&response);
-            self.response = Some(response);
+            match response.status {
+                100 => self.continues += 1,
+                _ if response.is_followed() && !self.unread.is_empty() => {
+                    self.answered.push(response);
+                }
+                _ => {
+                    self.reader = reader_for(&response);
+                    self.response = Some(response);
+                }
+            }
         }
         let response = self.response.as_mut().expect("it is there");
         let mut unread = std::mem::take(&mut self.unread);
         if response.status == 101 {
             return self.read_frames(&mut unread, now_ms);
+        }
+        if response.is_stream() {
+            self.unread = unread;
+            return self.read_events(now_ms);
         }
         response.body.append(&mut unread);
         assert!(response.body.len() <= response.content_length(), "more than Content-Length");
@@ -156,7 +177,7 @@ impl Browser {
     pub fn finish(&mut self, now_ms: u64) {
         assert_eq!(self.finished_ms.replace(now_ms), None, "it can be shut but once");
         let response = self.response.as_ref().expect("no end before a response");
-        if response.status != 101 && !self.bare {
+        if response.status != 101 && !response.is_stream() && !self.bare {
             assert_eq!(response.body.len(), response.content_length());
         }
         assert!(self.unread.is_empty(), "the end came within a response");
@@ -168,6 +189,16 @@ impl Browser {
     /// When the server shut its writing side, alone or with the whole socket.
     pub fn shut_ms(&self) -> Option<u64> {
         self.finished_ms.or(self.closed_ms)
+    }
+
+    fn read_events(&mut self, now_ms: u64) {
+        for heard in take_events(&mut self.unread) {
+            assert!(!self.close_heard, "an event after the last");
+            self.close_heard = matches!(heard, Heard::Close(..));
+            // A comment does what pings and heartbeats do for others.
+            (self.spoken_to_ms, self.lively_ms) = (now_ms, now_ms);
+            self.heard.push((now_ms, heard));
+        }
     }
 
     fn read_frames(&mut self, bytes: &mut [u8], now_ms: u64) {
@@ -218,6 +249,16 @@ impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
         self.headers.iter().find(named).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether events follow it.
+    pub fn is_stream(&self) -> bool {
+        self.header("Content-Type") == Some("text/event-stream")
+    }
+
+    /// Whether it is whole without a body, and the answer to another request may follow it.
+    fn is_followed(&self) -> bool {
+        self.status == 202 && self.header("Connection").is_none()
     }
 
     /// The body's length as announced.

@@ -92,6 +92,12 @@ fn is_close_frame(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether this is the last event of a stream.
+fn is_last_event(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\n\n")
+        && (bytes.starts_with(b"event: close\n") || bytes.starts_with(b"retry: "))
+}
+
 impl Call {
     /// Whether nothing has come of it, nor need have.
     pub fn is_idle(&self) -> bool {
@@ -154,14 +160,17 @@ impl World {
             let (Some(first), Some(last)) = (slices.first(), slices.last()) else { continue };
             let mut seen = browser.seen;
             if seen == Seen::Nothing {
-                let opens = first.starts_with(b"HTTP/1.1 101") && first.ends_with(b"\r\n\r\n");
+                let is_open = [&b"HTTP/1.1 101"[..], b"HTTP/1.1 200"]
+                    .iter()
+                    .any(|status| first.starts_with(status));
+                let opens = is_open && first.ends_with(b"\r\n\r\n");
                 seen = if opens { Seen::Open } else { Seen::Closing };
                 call.opened.extend(opens.then_some(id));
                 let browser = &mut self.browsers[id];
                 let now_ms = self.now_ms.max(self.latest_ms);
                 (browser.lively_ms, browser.spoken_to_ms) = (now_ms, now_ms);
             }
-            if seen == Seen::Closing || is_close_frame(last) {
+            if seen == Seen::Closing || is_close_frame(last) || is_last_event(last) {
                 seen = Seen::Closing;
                 call.closing.push((id, last.to_vec()));
                 self.browsers[id].closing_ms = Some(self.latest_ms());

@@ -20,6 +20,7 @@ mod hear;
 mod people;
 mod settings;
 mod setup;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;

@@ -1,9 +1,10 @@
 //! Fixed work for the core, one piece by name:
 //!
-//! * `handshakes`, `churn`, `delivery`, `broadcast`, `echo`, `large`, `pushes` and `deflate` run
-//!   under callgrind, which counts the instructions of `measured` alone; see `scripts/counts`;
-//! * `bytes` prints the bytes of a conn with 100,000 of them on one channel; `memory` is the program
-//!   that has more of them.
+//! * `handshakes`, `churn`, `delivery`, `streams`, `broadcast`, `echo`, `large`, `pushes` and
+//!   `deflate` run under callgrind, which counts the instructions of `measured` alone; see
+//!   `scripts/counts`;
+//! * `bytes` prints the bytes of a conn with 100,000 of them on one channel, and `stream-bytes` those
+//!   of a stream; `memory` is the program that has more of them.
 //!
 //! What is counted is the same in every run but for the keys of the hash maps, which are random.
 
@@ -15,7 +16,9 @@ use wsloop::internals::browser::Order;
 use wsloop::proto::ws::frame::{self, Opcode};
 use wsloop::{ConnId, LinkId};
 use wsloop_benches::live::{Counting, Live};
-use wsloop_benches::{Core, ECHO, OFFER, READ, close, hears, masked, push, speaks, text, upgrade};
+use wsloop_benches::{
+    Core, ECHO, OFFER, READ, close, hears, masked, push, speaks, stream, text, upgrade,
+};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -30,16 +33,19 @@ fn main() -> ExitCode {
         ["handshakes"] => handshakes(),
         ["churn"] => churn(),
         ["delivery"] => delivery(),
+        ["streams"] => streams(),
         ["broadcast"] => broadcast(),
         ["echo"] => echo(),
         ["large"] => large(),
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
         ["bytes"] => println!("{}", bytes()),
+        ["stream-bytes"] => println!("{}", stream_bytes()),
         _ => {
             eprintln!(
                 "usage: workloads \
-                 handshakes|churn|delivery|broadcast|echo|large|pushes|deflate|bytes"
+                 handshakes|churn|delivery|streams|broadcast|echo|large|pushes|deflate|bytes|\
+                 stream-bytes"
             );
             return ExitCode::from(2);
         }
@@ -94,6 +100,18 @@ fn delivery() {
     let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
     let sent = second(&mut core, speaker, &masked(text(128).as_bytes()));
     assert_eq!(sent, 10_000 * (4 + 128));
+}
+
+/// The same to ten thousand streams, which is to cost what a delivery costs.
+fn streams() {
+    let mut core = Core::local();
+    let request = stream(&hears("stocks"));
+    for _ in 0..10_000 {
+        core.open(&request);
+    }
+    let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
+    let sent = second(&mut core, speaker, &masked(text(128).as_bytes()));
+    assert_eq!(sent, 10_000 * ("data: \n\n".len() + 128));
 }
 
 /// The same by the application of an endpoint, which is to cost what a delivery costs.
@@ -192,6 +210,16 @@ fn second(core: &mut Core, speaker: LinkId, message: &[u8]) -> usize {
 fn bytes() -> usize {
     let before = Live::now();
     let core = filled(100_000, |_| "stocks".to_owned());
+    let live = Live::now().since(&before);
+    assert_eq!(core.open_conns(), 100_000);
+    live.bytes() / 100_000
+}
+
+fn stream_bytes() -> usize {
+    let request = stream(&hears("stocks"));
+    let before = Live::now();
+    let mut core = Core::local();
+    (0..100_000).for_each(|_| drop(core.open(&request)));
     let live = Live::now().since(&before);
     assert_eq!(core.open_conns(), 100_000);
     live.bytes() / 100_000

@@ -27,7 +27,7 @@ pub(crate) enum Look {
 
 /// What there is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Looked<'a> {
+pub struct Looked<'a> {
     /// Where the history ends.
     pub end: Place,
     /// There was room for all that was looked for.
@@ -124,7 +124,7 @@ impl<'a> Looked<'a> {
     }
 
     /// Reads the answer; nothing when it is something else.
-    pub(crate) fn parse(text: &'a [u8]) -> Option<Looked<'a>> {
+    pub fn parse(text: &'a [u8]) -> Option<Looked<'a>> {
         let (head, rest) = line(text)?;
         let words: Vec<&str> = head.split(' ').collect();
         let &[kind, place, whole, length, now_ms, epoch, size] = &words[..] else { return None };
@@ -159,11 +159,7 @@ impl<'a> Looked<'a> {
     }
 
     /// What came behind a position, if all of that is here.
-    pub(crate) fn since(
-        &self,
-        position: Position,
-        size: HistorySize,
-    ) -> Option<&[(Offset, &'a [u8])]> {
+    pub fn since(&self, position: Position, size: HistorySize) -> Option<&[(Offset, &'a [u8])]> {
         match position.place {
             Place::Entry(offset) => {
                 let at = self.entries.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;

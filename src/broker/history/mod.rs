@@ -16,7 +16,8 @@ pub(crate) mod reading;
 pub(crate) mod script;
 
 pub(crate) use kept::Histories;
-pub(crate) use offset::{Bound, Offset};
+pub(crate) use offset::Bound;
+pub use offset::Offset;
 
 use crate::access::channel::{self, Audience};
 use crate::access::pattern;

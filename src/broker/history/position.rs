@@ -10,7 +10,8 @@ use super::reading::Place;
 
 /// A position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
+pub struct Position {
+    /// Where it is.
     pub place: Place,
     /// Of a time alone.
     pub epoch: u32,
@@ -18,7 +19,7 @@ pub(crate) struct Position {
 
 impl Position {
     /// Reads what it prints.
-    pub(crate) fn parse(word: &str) -> Option<Position> {
+    pub fn parse(word: &str) -> Option<Position> {
         let Some(time) = word.strip_prefix('@') else {
             return Offset::parse_id(word)
                 .map(|offset| Position { place: Place::Entry(offset), epoch: 0 });

@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("read.lua");
 
 /// A place in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// That of an entry.
     Entry(Offset),
     /// The time, in Unix milliseconds at the broker, at which there was no entry.
@@ -35,7 +35,7 @@ pub(crate) struct Reading {
 
 /// What was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Since<'a> {
+pub struct Since<'a> {
     /// The messages since the place, the oldest first; `None` when some may be missing.
     pub messages: Option<Vec<&'a [u8]>>,
     /// Where the stream ends.
@@ -70,7 +70,7 @@ impl Reading {
 
 impl<'a> Since<'a> {
     /// Reads what the script answers; nothing when it is something else.
-    pub(crate) fn parse(text: &'a [u8]) -> Option<Since<'a>> {
+    pub fn parse(text: &'a [u8]) -> Option<Since<'a>> {
         let (head, mut rest) = line(text)?;
         let mut words = head.split(' ');
         let whole = words.next()?;

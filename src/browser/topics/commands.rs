@@ -146,11 +146,14 @@ impl Conn {
     /// What became of something that it has said under that number, on one channel.
     pub(crate) fn on_published(
         &mut self,
-        _link: LinkId,
+        link: LinkId,
         number: u64,
         outcome: PublishOutcome,
         cx: &mut Context,
     ) {
+        if self.awaits_broker() {
+            return self.on_posted(link, outcome, cx);
+        }
         let Some(topics) = self.topics() else { return };
         let note = |wants: &mut Wants| {
             if let Wants::Say(worst) = wants
@@ -306,16 +309,20 @@ impl Topics {
         topic: &Topic,
         cx: &mut Context,
     ) -> Result<Done, Unfit> {
-        if self.is_asking_to_hear(topic) {
-            return Err(Unfit::new(409, "the application is being asked about it"));
-        }
-        let Some(subscription) = self.forget(topic, link, cx) else {
-            return Err(Unfit::new(404, "this connection does not hear it"));
+        let overtaken = match self.overtake(topic) {
+            Some(number) => Some(number),
+            None => {
+                let Some(subscription) = self.forget(topic, link, cx) else {
+                    return Err(Unfit::new(404, "this connection does not hear it"));
+                };
+                let command = subscription.command.and_then(|it| self.commands.remove(&it));
+                command.map(|command| command.number)
+            }
         };
-        if let Some(command) = subscription.command.and_then(|it| self.commands.remove(&it)) {
+        if let Some(number) = overtaken {
             cx.metrics.commands_refused_total += 1;
             let why = "it was unsubscribed before it was heard";
-            let text = TopicHeader::Refused(command.number, 409, why).to_string();
+            let text = TopicHeader::Refused(number, 409, why).to_string();
             cx.queued(1);
             frame::append(Opcode::Text, text.as_bytes(), &mut cx.replies);
         }
@@ -468,7 +475,7 @@ fn nobody(audience: Audience) -> &'static str {
 }
 
 /// How much worse than the best that is.
-fn badness(outcome: PublishOutcome) -> u8 {
+pub(in crate::browser) fn badness(outcome: PublishOutcome) -> u8 {
     match outcome {
         PublishOutcome::Accepted => 0,
         PublishOutcome::Failed => 1,

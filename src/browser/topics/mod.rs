@@ -15,6 +15,8 @@
 mod asking;
 mod commands;
 
+pub(super) use commands::badness;
+
 use std::collections::BTreeMap;
 
 use super::conn::Publication;
@@ -162,7 +164,7 @@ pub(crate) struct Publishing {
 }
 
 /// Why a command is not done, as HTTP would say it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Unfit {
     status: u16,
     text: String,
@@ -205,7 +207,11 @@ impl Topics {
         let facilities: usize = self.heard.keys().map(|topic| topic.facility.len()).sum();
         let entries = self.heard.len() + self.commands.len();
         let question = self.question.as_ref().map_or(0, |question| question.len());
-        size_of::<Topics>() + facilities + entries * ENTRY_BYTES + question + self.asked_bytes()
+        let groups: usize = self.identity.groups.iter().map(String::len).sum();
+        // What the application has granted is kept by its names, of which there may be no more.
+        let kept = if self.question.is_some() { self.names } else { 0 };
+        let names = facilities + groups + kept;
+        size_of::<Topics>() + entries * ENTRY_BYTES + names + question + self.asked_bytes()
     }
 
     /// Begins a command that has so many channels; its own number.

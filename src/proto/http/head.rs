@@ -177,6 +177,25 @@ pub fn response_head(status: u16, headers: &[(&str, &str)], body_length: usize) 
     out
 }
 
+/// The head of a response that is not followed by a length: what ends it is the end of the
+/// connection, or a Content-Length among the headers, behind which the connection ends, too.
+pub fn open_response_head(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = kept_response_head(status, headers);
+    out.truncate(out.len() - 2);
+    push_header(&mut out, "Connection", "close");
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The head of a response behind which the connection may be used again; what it says of its
+/// length is among the headers.
+pub fn kept_response_head(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes();
+    headers.iter().for_each(|(name, value)| push_header(&mut out, name, value));
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
 /// Appends one header line. Control characters in the value become blanks.
 pub(crate) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
     debug_assert!(is_token(name.as_bytes()), "header names are ours: {name:?}");

@@ -89,11 +89,14 @@ fn frames_may_come_right_behind_the_request() {
 
 #[test]
 fn too_much_before_the_101_is_refused() {
-    for (extra, status) in [(8192, None), (8193, Some(400))] {
+    let both = |extra, status| [1_000, 100_000].map(|most| (extra, most, status));
+    for (extra, most, status) in [both(8192, None), both(8193, Some(400))].into_iter().flatten() {
         let mut world = World::new(with_redis());
         world.redis.held = true;
-        let id = world.ask(&upgrade("/ws/foo?subscribe-broadcast", &[]));
-        for piece in vec![0x81; extra].chunks(1000) {
+        let mut bytes = upgrade("/ws/foo?subscribe-broadcast", &[]);
+        bytes.resize(bytes.len() + extra, 0x81);
+        let id = world.accept();
+        for piece in bytes.chunks(most) {
             world.send(id, piece);
         }
         world.run();

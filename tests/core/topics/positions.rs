@@ -26,8 +26,11 @@ fn keep(world: &mut World, texts: &[&str]) {
             true => world.redis.publish_kept(CHANNEL, text, MOST),
             false => {
                 let client = world.connect_resp();
-                let line = format!("PUBLISH {CHANNEL} {text}\r\n");
-                world.tell(client, line);
+                let mut command = b"*3\r\n".to_vec();
+                for word in ["PUBLISH", CHANNEL, text] {
+                    command.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
+                }
+                world.tell(client, command);
                 world.end_resp(client, wsloop::Cause::Ended);
             }
         }
@@ -249,4 +252,50 @@ fn a_history_that_may_not_be_read_is_refused_and_so_is_a_channel() {
     world.redis.deny("SUBSCRIBE", "broadcast:secret".to_owned());
     assert_eq!(refusal(&mut world, id, "subscribe 2 broadcast secret"), 503);
     assert_eq!(answer(&mut world, id, "subscribe 3 broadcast chat/42"), "ok 3");
+}
+
+#[test]
+fn a_crowd_that_comes_back_asks_once() {
+    let [mut world, _] = worlds();
+    let mut pages: Vec<Page> = (0..200).map(|_| Page::open(&mut world)).collect();
+    keep(&mut world, &["one"]);
+    pages.iter_mut().for_each(|page| page.hear(&mut world));
+    pages.iter().for_each(|page| world.hang_up(page.id));
+    keep(&mut world, &["two"]);
+    for page in &mut pages {
+        page.id = super::open(&mut world, &[]);
+        page.heard.clear();
+    }
+    world.redis.take_commands();
+    world.redis.paused = true;
+    for page in &mut pages {
+        let since = format!(" broadcast {}", page.position);
+        page.subscribe(&mut world, &since);
+    }
+    world.redis.paused = false;
+    world.run();
+    pages.iter_mut().for_each(|page| page.has_heard(&mut world, &["two"]));
+    let asked = world.redis.take_commands().iter().filter(|line| line.starts_with("EVAL")).count();
+    assert!(asked <= 3, "200 are answered by {asked} looks");
+}
+
+#[test]
+fn large_messages_are_recovered_as_far_as_one_answer_goes() {
+    for mut world in worlds() {
+        let mut page = Page::open(&mut world);
+        keep(&mut world, &["one"]);
+        page.has_heard(&mut world, &["one"]);
+        world.hang_up(page.id);
+        let large = "x".repeat(64 << 10);
+        keep(&mut world, &[&large, "two", &large]);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &[&large, "two", &large]);
+        // More than --max-message-size together.
+        world.hang_up(page.id);
+        keep(&mut world, &[&large[..]; 17]);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &["gap"]);
+        keep(&mut world, &["three"]);
+        page.has_heard(&mut world, &["three"]);
+    }
 }

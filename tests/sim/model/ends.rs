@@ -144,11 +144,25 @@ impl Model {
 }
 
 fn is_for_slowness(last: &[u8]) -> bool {
-    last.ends_with(b"this connection reads too slowly")
+    last.trim_ascii_end().ends_with(b"this connection reads too slowly")
+}
+
+/// The code in the last event of a stream, if that is there.
+fn code_of_stream(last: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(last).ok()?;
+    let (_, data) = text.split_once("event: close\ndata: ")?;
+    data.split(' ').next()?.parse().ok()
 }
 
 /// How a browser is closed that is sent these bytes last.
 pub(super) fn read_end(last: &[u8]) -> End {
+    if let Some(code) = code_of_stream(last) {
+        return if last.starts_with(b"HTTP/") {
+            End::Status(code - 4000)
+        } else {
+            End::Code(Some(code))
+        };
+    }
     if !last.starts_with(b"HTTP/") {
         let code = last.get(2..4).map(|code| u16::from_be_bytes([code[0], code[1]]));
         return End::Code(code);

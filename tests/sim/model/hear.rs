@@ -119,6 +119,10 @@ impl Guest {
     fn listen(&mut self, browser: &mut Browser) {
         for (_, heard) in browser.heard.drain(..) {
             match heard {
+                // An event says that there was an outage, whatever messages come as.
+                Heard::Text(text) if text.is_empty() && self.ask.stream => {
+                    self.heard.push_back((self.ask.binary, Vec::new()));
+                }
                 Heard::Text(text) if text.as_bytes() == HEARTBEAT => {
                     self.beats = self.beats.saturating_sub(1);
                 }
@@ -134,7 +138,9 @@ impl Guest {
 
     /// The most that may have waited for it since it has read all, if it was slow for so long.
     fn most_waiting(&self, slow_ms: u64) -> usize {
-        let messages = self.expected.iter().map(|expected| expected.payload.len() + FRAME_COST);
+        // In base64 they are longer by a third.
+        let cost = |expected: &Expected| expected.payload.len() * 3 / 2 + FRAME_COST;
+        let messages = self.expected.iter().map(cost);
         let signs = slow_ms / SIGN_MS * 2 + 4;
         messages.sum::<usize>() + self.replies + signs as usize * FRAME_COST
     }

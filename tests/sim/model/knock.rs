@@ -182,6 +182,9 @@ impl Model {
         let facility = FACILITIES[guest.ask.facility];
         guest.grant = identity.grant(self.setup.prefix, facility, guest.ask.options & permitted);
         guest.identity = identity;
+        if guest.ask.stream {
+            guest.grant.publish.clear();
+        }
         let Grant { subscribe, publish, .. } = &guest.grant;
         let needs_redis = !subscribe.is_empty() || !publish.is_empty();
         match needs_redis && !self.up {

@@ -174,6 +174,9 @@ impl Game {
                 Say::Empty => Mark::Message(Vec::new()),
                 Say::Pong => continue,
             };
+            if self.model.guests[id].ask.stream {
+                continue;
+            }
             let ends = matches!(say, Say::Close(_) | Say::Bad(_));
             self.model.guests[id].script.push_back((before + bytes.len(), mark));
             if ends {

@@ -1,0 +1,48 @@
+//! What a browser makes of a stream of server-sent events: the same that it would hear of a
+//! WebSocket.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::browser::Heard;
+
+/// Takes the events that are whole from the front of `unread` (HTML, section 9.2.6).
+pub fn take_events(unread: &mut Vec<u8>) -> Vec<Heard> {
+    let mut heard = Vec::new();
+    while let Some(end) = unread.windows(2).position(|two| two == b"\n\n") {
+        let event: Vec<u8> = unread.drain(..end + 2).collect();
+        let text = String::from_utf8(event).expect("a stream is UTF-8");
+        assert!(!text.contains('\r'), "a CR ends a line: {text:?}");
+        heard.extend(one(text.trim_end_matches('\n')));
+    }
+    heard
+}
+
+fn one(event: &str) -> Option<Heard> {
+    let (mut name, mut data) = ("", Vec::new());
+    for line in event.split('\n') {
+        let (field, value) = line.split_once(':').expect("every line has a field");
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "" => return Some(Heard::Ping(Vec::new())),
+            "event" => name = value,
+            "data" => data.push(value),
+            "retry" => assert!(value.parse::<u64>().is_ok(), "{value}"),
+            other => panic!("no field of ours: {other:?}"),
+        }
+    }
+    let data = data.join("\n");
+    let bytes = || STANDARD.decode(&data).expect("base64");
+    Some(match name {
+        "" => Heard::Text(data),
+        "text" => Heard::Text(String::from_utf8(bytes()).expect("text")),
+        "binary" => Heard::Binary(bytes()),
+        // As a WebSocket hears it.
+        "gap" => Heard::Text(String::new()),
+        "close" => {
+            let (code, why) = data.split_once(' ').expect("a code and a reason");
+            Heard::Close(Some(code.parse().expect("a code")), why.to_owned())
+        }
+        other => panic!("no event of ours: {other:?}"),
+    })
+}
