@@ -114,7 +114,7 @@ pub(super) enum Identified {
     /// It asks about the server itself.
     Inspects(Inspect),
     /// What is asked for, and who asks, or what is to be looked up to know that.
-    By(Request, WhoAsks),
+    By(Box<Request>, WhoAsks),
     /// That it is answered elsewhere, and whence it comes.
     Elsewhere(Whence, Box<Forwarded>),
 }
@@ -238,7 +238,7 @@ fn examine(
         Examined::Asked(request) => {
             let sources = &cx.settings.sources;
             match sources.identify(&head, &client, cx.now.unix_ms, &mut cx.metrics) {
-                Ok(who) => Identified::By(request.came_from(client.address), who),
+                Ok(who) => Identified::By(Box::new(request.came_from(client.address)), who),
                 Err(unidentified) => {
                     return refused(refuse_unidentified(unidentified, &request, cx));
                 }

@@ -300,15 +300,6 @@ impl Conn {
         matches!(&self.life, Life::Open(member) if member.expires > 0)
     }
 
-    /// The channels that what it says goes to.
-    pub(crate) fn publications(&self) -> &[Publication] {
-        match &self.life {
-            Life::Open(member) => member.publications.fixed(),
-            Life::Closing(closing) => closing.speaker().map_or(&[], |it| it.publications.fixed()),
-            _ => &[],
-        }
-    }
-
     /// Whether its question is still to be put to the application.
     pub(crate) fn has_question(&self) -> bool {
         self.asked() == Some(Source::Application(0))

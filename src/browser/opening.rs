@@ -317,10 +317,11 @@ impl Conn {
             Identified::Inspects(asked) => cx.put(link, Effect::Inspect(asked)),
             Identified::Elsewhere(..) => {}
             Identified::By(request, WhoAsks::Known(known)) => {
-                self.admit(link, request, known, begun, cx);
+                self.admit(link, *request, known, begun, cx);
             }
             Identified::By(request, WhoAsks::Unknown(lookup)) => {
                 let (asked, question) = (None, None);
+                let request = *request;
                 let asking = Asking { begun, request, asked_ms: 0, lookup, asked, question };
                 self.life = Life::Asking(Box::new(asking));
                 self.look_up(link, cx);

@@ -1,4 +1,4 @@
-//! Any bytes as what Redis answers about a history, or as the position that a browser gives: nothing
+//! Any bytes as what Redis answers about a history, or as a position that a browser gives: nothing
 //! panics, no more is read than is there, and what came since is what is behind a place.
 //!
 //! The first byte says which of these.

@@ -10,7 +10,7 @@ use super::{Publications, Publishing, Subscription, Topic, Topics, Unfit, Unhear
 use super::{largest_payload, words_of};
 use crate::access::channel::{self, Allow, Audience, Direction, Options};
 use crate::broker::PublishOutcome;
-use crate::browser::conn::{Conn, Life};
+use crate::browser::conn::{Conn, Life, Publication};
 use crate::browser::context::Context;
 use crate::browser::effect::{Effect, Hear, Said};
 use crate::browser::handshake::MAX_FACILITY_BYTES;
@@ -31,6 +31,15 @@ enum Done {
 }
 
 impl Conn {
+    /// The channels that what it says goes to.
+    pub(crate) fn publications(&self) -> &[Publication] {
+        match &self.life {
+            Life::Open(member) => member.publications.fixed(),
+            Life::Closing(closing) => closing.speaker().map_or(&[], |it| it.publications.fixed()),
+            _ => &[],
+        }
+    }
+
     /// Whether it speaks `wsloop.1`.
     pub(crate) fn has_topics(&self) -> bool {
         let Life::Open(member) = &self.life else { return false };
