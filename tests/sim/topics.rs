@@ -341,6 +341,11 @@ impl Game<'_, '_> {
         let place = log.iter().position(|known| known == text);
         if position == "-" {
             assert!(heard.plain.insert(text.to_owned()), "{at} hears {text} twice");
+            // It was trimmed before the history was looked at, and is heard in its order.
+            let is_trimmed = |place: &usize| place + MOST < log.len();
+            if let Some(place) = place.filter(is_trimmed).filter(|at| heard.next == Some(*at)) {
+                heard.next = Some(place + 1);
+            }
             return;
         }
         let place = place.unwrap_or_else(|| panic!("{text} is in no history"));
