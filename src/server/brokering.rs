@@ -296,7 +296,12 @@ impl Server {
         if let Some(application) = &mut self.application {
             application.revoke(&disconnect.owner, self.cx.now.mono_ms);
         }
-        let links = self.relay.conns_of(&disconnect.owner, &mut self.table);
+        let mut links = self.relay.conns_of(&disconnect.owner, &mut self.table);
+        for link in self.topics.conns_of(&disconnect.owner, &mut self.table) {
+            if !links.contains(&link) {
+                links.push(link);
+            }
+        }
         self.cx.metrics.disconnected_total += links.len() as u64;
         for link in links {
             let (code, reason) = (disconnect.code, &disconnect.reason);

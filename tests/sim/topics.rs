@@ -38,6 +38,8 @@ struct Page {
     heard: BTreeMap<&'static str, Stand>,
     /// What it publishes, by the numbers of its commands.
     said: BTreeMap<usize, String>,
+    /// What it wants to hear and has no answer about, by the numbers of its commands.
+    wished: BTreeMap<usize, &'static str>,
 }
 
 struct Game<'d, 's> {
@@ -147,22 +149,27 @@ impl Game<'_, '_> {
         let browser = self.world.ask(&head);
         let Some(at) = back else {
             self.say(|| format!("{} comes", self.pages.len()));
-            let (heard, said) = (BTreeMap::new(), BTreeMap::new());
-            self.pages.push(Page { browser, number: 0, heard, said });
+            let (heard, said, wished) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            self.pages.push(Page { browser, number: 0, heard, said, wished });
             return;
         };
         self.say(|| format!("{at} comes back"));
         let page = &mut self.pages[at];
-        (page.browser, page.said) = (browser, BTreeMap::new());
-        let again: Vec<_> =
-            page.heard.iter().map(|(name, it)| (*name, it.position.clone())).collect();
-        for (name, position) in again {
-            self.pages[at].number += 1;
-            let number = self.pages[at].number;
-            let since =
-                if position.is_empty() { position } else { format!(" broadcast {position}") };
-            self.world.say(browser, &format!("subscribe {number} broadcast {name}{since}"));
-        }
+        (page.browser, page.said, page.wished) = (browser, BTreeMap::new(), BTreeMap::new());
+        let again: Vec<_> = page.heard.keys().copied().collect();
+        again.into_iter().for_each(|name| self.wish(at, name));
+    }
+
+    /// A page says that it wants to hear a channel, and from where on.
+    fn wish(&mut self, at: usize, name: &'static str) {
+        let page = &mut self.pages[at];
+        page.number += 1;
+        page.wished.insert(page.number, name);
+        let position = &page.heard[name].position;
+        let since =
+            if position.is_empty() { String::new() } else { format!(" broadcast {position}") };
+        let command = format!("subscribe {} broadcast {name}{since}", page.number);
+        self.world.say(page.browser, &command);
     }
 
     fn subscribe(&mut self) {
@@ -173,10 +180,8 @@ impl Game<'_, '_> {
             return;
         }
         page.heard.insert(name, Stand::default());
-        page.number += 1;
-        let (browser, number) = (page.browser, page.number);
         self.say(|| format!("{at} subscribes to {name}"));
-        self.world.say(browser, &format!("subscribe {number} broadcast {name}"));
+        self.wish(at, name);
     }
 
     fn publish(&mut self, kept: bool) {
@@ -290,7 +295,12 @@ impl Game<'_, '_> {
             ["welcome", ..] | ["beat"] | ["stored", ..] => {}
             ["ok", number] => {
                 let number = number.parse().expect("a number");
+                self.pages[at].wished.remove(&number);
                 self.accepted.extend(self.pages[at].said.remove(&number));
+            }
+            ["refused", number, "503", ..] if self.has_wished(at, number) => {
+                let wished = self.pages[at].wished.remove(&number.parse().expect("a number"));
+                self.wish(at, wished.expect("it has wished for it"));
             }
             ["dropped", number] | ["refused", number, ..] => {
                 let number = number.parse().expect("a number");
@@ -307,6 +317,11 @@ impl Game<'_, '_> {
             }
             _ => panic!("{text:?}"),
         }
+    }
+
+    /// Whether that is the number of a wish to hear something.
+    fn has_wished(&self, at: usize, number: &str) -> bool {
+        self.pages[at].wished.contains_key(&number.parse().expect("a number"))
     }
 
     fn on_subscribed(&mut self, at: usize, name: &'static str, position: &str) {

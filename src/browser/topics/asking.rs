@@ -141,9 +141,14 @@ impl Topics {
 
     /// Takes what waits for the answer about a command on the same topic.
     fn take_followers(&mut self, topic: &Topic) -> Vec<(u64, Act)> {
-        let follows = |command: &UnderWay| matches!(&command.wants, Wants::Ask(asked) if asked.follows && asked.topic == *topic);
-        let followers = self.commands.extract_if(.., |_, command| follows(command));
-        let followers = followers.filter_map(|(_, command)| match command.wants {
+        let follows = |asked: &Asked| asked.follows && asked.topic == *topic;
+        let all = self.commands.iter().filter_map(|(at, command)| match &command.wants {
+            Wants::Ask(asked) if follows(asked) => Some(*at),
+            _ => None,
+        });
+        let all: Vec<u64> = all.collect();
+        let followers = all.into_iter().filter_map(|at| self.commands.remove(&at));
+        let followers = followers.filter_map(|command| match command.wants {
             Wants::Ask(asked) => Some((command.number, asked.act)),
             _ => None,
         });
@@ -204,11 +209,11 @@ impl Topics {
 
     /// Takes what the question of that number is about.
     fn take_asked(&mut self, question: u64) -> Option<(u64, Box<Asked>)> {
-        let is_it = |command: &UnderWay| match &command.wants {
+        let is_it = |wants: &Wants| match wants {
             Wants::Ask(asked) => asked.question == question,
             _ => false,
         };
-        let command = *self.commands.iter().find(|(_, command)| is_it(command))?.0;
+        let command = *self.commands.iter().find(|(_, command)| is_it(&command.wants))?.0;
         match self.commands.remove(&command)? {
             UnderWay { number, wants: Wants::Ask(asked), .. } => Some((number, asked)),
             _ => None,

@@ -207,7 +207,11 @@ impl Topics {
         let facilities: usize = self.heard.keys().map(|topic| topic.facility.len()).sum();
         let entries = self.heard.len() + self.commands.len();
         let question = self.question.as_ref().map_or(0, |question| question.len());
-        size_of::<Topics>() + facilities + entries * ENTRY_BYTES + question + self.asked_bytes()
+        let groups: usize = self.identity.groups.iter().map(String::len).sum();
+        // What the application has granted is kept by its names, of which there may be no more.
+        let kept = if self.question.is_some() { self.names } else { 0 };
+        let names = facilities + groups + kept;
+        size_of::<Topics>() + entries * ENTRY_BYTES + names + question + self.asked_bytes()
     }
 
     /// Begins a command that has so many channels; its own number.

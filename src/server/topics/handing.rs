@@ -96,7 +96,7 @@ impl Topics {
     ) {
         let topic = self.hub.state(channel);
         let placed = match answer.ok().flatten().and_then(Looked::parse) {
-            Some(looked) => topic.line.answered(&looked.entries, looked.whole),
+            Some(looked) => topic.line.answered(&looked.entries, looked.whole, looked.end),
             None => topic.line.give_up(),
         };
         self.give_out(channel, &placed, table, cx);
@@ -118,11 +118,14 @@ impl Topics {
             return;
         };
         let looked = text.and_then(Looked::parse);
-        let place = topic.line.at().map(|place| Position { place, epoch: topic.epoch });
-        let missed = looked.as_ref().zip(place).and_then(|(looked, at)| looked.since(at, size));
-        if let Some(missed) = missed {
+        let place = topic.line.at().filter(|_| !topic.line.is_lost());
+        let place = place.map(|place| Position { place, epoch: topic.epoch });
+        let known = looked.as_ref().zip(place);
+        if let Some((looked, at)) = known
+            && let Some(missed) = looked.since(at, size)
+        {
             cx.metrics.recovered_total += missed.len() as u64;
-            let placed = topic.line.mended(missed);
+            let placed = topic.line.mended(missed, looked.end);
             self.give_out(channel, &placed, table, cx);
             return self.hub.state(channel).lift_floors();
         }

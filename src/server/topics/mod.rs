@@ -206,6 +206,13 @@ impl Topics {
         self.hub.len()
     }
 
+    /// The conns that hear a channel of that owner's: the application may have said of a topic that
+    /// somebody is in a group of which it said nothing before.
+    pub(in crate::server) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
+        let conns = self.hub.heard_of(owner);
+        conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
+    }
+
     /// Takes the conns that were handed something: their timers have changed.
     pub(in crate::server) fn take_slow(&mut self) -> Vec<LinkId> {
         std::mem::take(&mut self.slow)

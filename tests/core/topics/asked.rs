@@ -152,6 +152,22 @@ fn who_leaves_while_the_application_is_asked_does_not_hear_it() {
 }
 
 #[test]
+fn a_group_that_is_told_of_with_a_topic_is_heard_and_may_be_disconnected() {
+    let mut world = world();
+    let id = john(&mut world);
+    world.say(id, "subscribe 1 group foo");
+    world.answer("HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\nX-Wsloop-Groups: a,b\r\n\r\n");
+    let expected = ["subscribed group:a foo -", "subscribed group:b foo -", "ok 1"];
+    assert_eq!(world.texts(id), expected);
+    let now_ms = world.now_ms;
+    let message = r#"{"disconnect": {"group": "b"}, "code": 4000, "reason": "left"}"#;
+    world.redis.publish("wsloop:control", message, 0, now_ms);
+    world.run();
+    assert_eq!(closed_with(&mut world, id), (Some(4000), "left".to_owned()));
+    assert_eq!(world.metrics().disconnected_total, 1);
+}
+
+#[test]
 fn whoever_closes_leaves_no_question_behind() {
     let mut world = world();
     let id = john(&mut world);
