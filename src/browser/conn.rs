@@ -415,11 +415,6 @@ impl Conn {
         }
     }
 
-    /// Whether it is known who it is, and it has not begun to close.
-    pub(crate) fn is_known(&self) -> bool {
-        !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_))
-    }
-
     /// Whether it lets more wait than it may, when the kernel takes no more of it.
     pub(crate) fn is_over(&self, limit: usize) -> bool {
         self.outbox.cost() > limit

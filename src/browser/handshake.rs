@@ -80,7 +80,7 @@ pub struct Request {
     /// What the 101 is made of; nothing when the request is plain HTTP.
     pub(super) agreed: Option<Agreed>,
     /// What plain HTTP is for; nothing when it is told what a WebSocket would be granted.
-    pub(super) plain: Option<Plain>,
+    pub(super) plain: Option<Box<Plain>>,
 }
 
 /// What a 101 is made of.
@@ -109,7 +109,8 @@ impl Request {
     ) -> Request {
         let asks = plain.wants == Wants::Stream && deciding::decider(settings).is_some();
         let told = asks.then(|| Box::new(ConnRequest::of(head, std::iter::empty())));
-        let (facility, bare, plain) = (facility.to_owned(), head.method == "HEAD", Some(plain));
+        let (facility, bare) = (facility.to_owned(), head.method == "HEAD");
+        let plain = Some(Box::new(plain));
         let (special, origin, agreed) = (None, None, None);
         Request { facility, options, special, origin, bare, told, agreed, plain }
     }

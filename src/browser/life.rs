@@ -355,6 +355,11 @@ impl Conn {
         }
     }
 
+    /// Whether it is known who it is, and it has not begun to close.
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self.life, Life::Head(_) | Life::Asking(_) | Life::Closing(_))
+    }
+
     /// Whether its request is with HEAD, as far as can be told.
     fn is_bare(&self) -> bool {
         match &self.life {
