@@ -63,6 +63,8 @@ impl Listener {
             let until = Instant::now() + self.dice.time(UP);
             while let Some(left) = until.checked_duration_since(Instant::now()) {
                 match client.next_within(left) {
+                    // Redis is away: a page asks again later, on this link or another.
+                    Some(Event::Text(text)) if text.starts_with("refused 1 503 ") => break,
                     Some(Event::Text(text)) => self.hear(&text),
                     Some(Event::Ping(payload)) => client.frame(true, Opcode::Pong, &payload),
                     None => break,
