@@ -210,7 +210,7 @@ GROUPS = {
 def runs_of(results, group):
     """The names of a group's runs, in their order."""
     found = [entry["run"] for entry in results.raw["runs"]
-             if entry["run"].split()[0] == group and entry["server"] in GROUPS[group].servers]
+             if entry["work"] == group and entry["server"] in GROUPS[group].servers]
     return list(dict.fromkeys(found))
 
 
