@@ -11,7 +11,7 @@ fn allowing(list: &str) -> Settings {
     Settings { allowed_origins: AllowedOrigins::parse(list).expect("a list"), ..settings() }
 }
 
-fn said<'w>(world: &'w World, id: BrowserId) -> (u16, [Option<&'w str>; 2], Option<&'w str>) {
+fn said(world: &World, id: BrowserId) -> (u16, [Option<&str>; 2], Option<&str>) {
     let response = world.response(id);
     (response.status, CORS.map(|name| response.header(name)), response.header("Vary"))
 }
