@@ -219,7 +219,9 @@ fn stream_bytes() -> usize {
     let request = stream(&hears("stocks"));
     let before = Live::now();
     let mut core = Core::local();
-    (0..100_000).for_each(|_| drop(core.open(&request)));
+    for _ in 0..100_000 {
+        core.open(&request);
+    }
     let live = Live::now().since(&before);
     assert_eq!(core.open_conns(), 100_000);
     live.bytes() / 100_000
