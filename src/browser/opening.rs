@@ -446,6 +446,26 @@ impl Conn {
         }
     }
 
+    /// The channels for which a conn needs the broker that waits to join, or whose message waits to
+    /// be published.
+    pub(crate) fn needed_channels(&self) -> impl Iterator<Item = &str> {
+        let waiting = match &self.life {
+            Life::Waiting(waiting) => Some(waiting),
+            _ => None,
+        };
+        let names = waiting.into_iter().flat_map(|waiting| {
+            let publications = waiting.joining.member.publications.fixed().iter();
+            let published = publications.map(|publication| &publication.channel);
+            waiting.subscribe.iter().chain(published)
+        });
+        names.chain(self.posted_channels()).map(String::as_str)
+    }
+
+    /// Whether a conn waits to know who asks.
+    pub(crate) fn is_asking(&self) -> bool {
+        matches!(self.life, Life::Asking(_))
+    }
+
     /// Keeps what a conn sends behind its head until its 101 has gone out.
     pub(super) fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let begun = match &mut self.life {
