@@ -455,10 +455,10 @@ impl Conn {
         };
         let names = waiting.into_iter().flat_map(|waiting| {
             let publications = waiting.joining.member.publications.fixed().iter();
-            let published = publications.map(|publication| &publication.channel);
-            waiting.subscribe.iter().chain(published)
+            let published = publications.map(|publication| &*publication.channel);
+            waiting.subscribe.iter().map(String::as_str).chain(published)
         });
-        names.chain(self.posted_channels()).map(String::as_str)
+        names.chain(self.posted_channels().iter().map(String::as_str))
     }
 
     /// Whether a conn waits to know who asks.

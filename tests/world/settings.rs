@@ -42,7 +42,7 @@ pub fn with_redis() -> Settings {
         buffer_limit: 16 << 20,
         window: 4 << 20,
     };
-    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(redis) };
+    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(vec![redis]) };
     Settings { broker, ..settings() }
 }
 
@@ -102,7 +102,7 @@ pub fn by_application() -> Settings {
 /// The settings of Redis among them.
 pub fn redis_of(settings: &mut Settings) -> &mut RedisSettings {
     match &mut settings.broker.kind {
-        BrokerKind::Redis(redis) => redis,
+        BrokerKind::Redis(all) => &mut all[0],
         BrokerKind::Local { .. } => panic!("these are not for Redis"),
     }
 }
