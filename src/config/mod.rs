@@ -408,7 +408,7 @@ mod tests {
             BrokerKind::Local { .. } => String::new(),
         };
         let several = targets(&["--redis=redis://b", "--redis=redis://a:1", "--redis=unix:///s"]);
-        assert_eq!(several, "b:6379 a:1 unix:/s");
+        assert_eq!(several, "b:6379 a:1 /s");
         assert_eq!(targets(&["--redis=redis://b redis://a:1,unix:///s"]), several);
         for (args, words) in [
             (&["--redis=redis://a", "--redis=redis://u:hush@a/1"][..], "URL 2: a:6379 is URL 1 too"),

@@ -46,6 +46,16 @@ pub fn with_redis() -> Settings {
     Settings { broker, ..settings() }
 }
 
+/// The same with so many Redis.
+pub fn with_several(count: u16) -> Settings {
+    let mut settings = with_redis();
+    let first = redis_of(&mut settings).clone();
+    let target = |at| Target::Tcp { host: "localhost".to_string(), port: 6379 + at };
+    let redis = |at| RedisSettings { target: target(at), ..first.clone() };
+    settings.broker.kind = BrokerKind::Redis((0..count).map(redis).collect());
+    settings
+}
+
 /// Where the application is asked.
 pub fn app_target() -> Target {
     Target::Unix("/app.sock".into())
