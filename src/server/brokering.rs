@@ -47,8 +47,8 @@ pub(super) enum Loss<'a> {
 }
 
 impl Server {
-    /// Bytes from a node, or none when it goes on with those that were kept. Those behind what fills
-    /// a turn are kept for the next.
+    /// Bytes from a node, or none when it goes on with those that were kept. Those behind what
+    /// fills a turn are kept for the next.
     pub(super) fn broker_received(&mut self, node: usize, bytes: &[u8]) {
         let mut kept = self.broker.redis(node).map(|redis| redis.take_kept()).unwrap_or_default();
         let mut input = bytes;

@@ -1,5 +1,5 @@
-//! L2: a message of our own that goes through each Redis and comes back, to show that messages pass:
-//! a link that is up and delivers nothing is of no use.
+//! L2: a message of our own that goes through each Redis and comes back, to show that messages
+//! pass: a link that is up and delivers nothing is of no use.
 //!
 //! There is one only where somebody asks whether the server is ready. Where Redis does not let us
 //! publish or hear it, a link that answers has to do.

@@ -1,5 +1,5 @@
-//! Who is told that Redis was away: conns that asked to be, once an outage of a node, as soon as all
-//! that they hear of it is confirmed again.
+//! Who is told that Redis was away: conns that asked to be, once an outage of a node, as soon as
+//! all that they hear of it is confirmed again.
 //!
 //! It knows which conns are to be told and how many of their channels are missing; not what is
 //! published. What they are told is an empty message: none that is published is empty, so that

@@ -9,11 +9,11 @@
 //!
 //! `accepting` is about who comes, `table` about links, `others` about those of others than
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
-//! `said` about what the broker says, `nodes` about its links, `relay` and `handout` about who hears
-//! it, `gaps` about outages, `clients` about RESP clients, `guests` about requests that go on to an application,
-//! `endpoints`, `following` and `hearing` about conns of the application itself, `handlers` about
-//! applications in other processes,
-//! `memory` about what all of them hold, `ending` about the end.
+//! `said` about what the broker says, `nodes` about its links, `relay` and `handout` about who
+//! hears it, `gaps` about outages, `clients` about RESP clients, `guests` about requests that go on
+//! to an application, `endpoints`, `following` and `hearing` about conns of the application itself,
+//! `handlers` about applications in other processes, `memory` about what all of them hold, `ending`
+//! about the end.
 
 mod accepting;
 mod brokering;

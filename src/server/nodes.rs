@@ -1,5 +1,5 @@
-//! L2: what is known of each node of the broker besides what the broker knows: its link, and whether
-//! the application is heard there.
+//! L2: what is known of each node of the broker besides what the broker knows: its link, and
+//! whether the application is heard there.
 //!
 //! The application may speak to us at any node, so that its channel is subscribed to at each.
 

@@ -226,8 +226,8 @@ impl Server {
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
     }
 
-    /// Asks for stored messages that somebody waits for, as many as each node of the broker has room
-    /// for.
+    /// Asks for stored messages that somebody waits for, as many as each node of the broker has
+    /// room for.
     #[inline]
     pub(super) fn ask_for_stored(&mut self) {
         if self.relay.has_to_ask() || self.relay.trails.has_to_ask() {
