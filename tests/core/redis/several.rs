@@ -152,6 +152,8 @@ fn a_close_waits_for_what_was_published_at_each() {
         }
         for id in speakers {
             world.say(id, "last words");
+        }
+        for id in speakers {
             world.send_frame(id, Opcode::Close, &1000u16.to_be_bytes());
         }
         let closed = |world: &mut World, id: BrowserId| {
