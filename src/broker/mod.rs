@@ -27,7 +27,7 @@ pub(crate) mod store;
 
 use std::sync::Arc;
 
-pub use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
+pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
 pub(crate) use local::Local;
 pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use redis::{Redis, RedisDue};
@@ -35,8 +35,8 @@ pub(crate) use redis::{Redis, RedisDue};
 use crate::link::{LinkId, Now, Target};
 use history::look::Look;
 use history::reading::Reading;
-use spread::Spread;
 pub use history::{HistoryRule, HistoryRules, HistorySize};
+use spread::Spread;
 
 /// What a broker is to be, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -411,14 +411,18 @@ mod tests {
         assert_eq!(several, "b:6379 a:1 /s");
         assert_eq!(targets(&["--redis=redis://b redis://a:1,unix:///s"]), several);
         for (args, words) in [
-            (&["--redis=redis://a", "--redis=redis://u:hush@a/1"][..], "URL 2: a:6379 is URL 1 too"),
+            (
+                &["--redis=redis://a", "--redis=redis://u:hush@a/1"][..],
+                "URL 2: a:6379 is URL 1 too",
+            ),
             (&["--redis=redis://a", "--redis=hush"], "URL 2: the URL has no scheme"),
             (&["--redis=redis://a redis://b", "--redis="], "URL 3: the URL is empty"),
         ] {
             let line = wrong(args);
             assert!(line.contains(words) && !line.contains("hush"), "{line}");
         }
-        let many = |count| (0..count).map(|n| format!("redis://h{n}")).collect::<Vec<_>>().join(" ");
+        let many =
+            |count| (0..count).map(|n| format!("redis://h{n}")).collect::<Vec<_>>().join(" ");
         assert!(!targets(&[&format!("--redis={}", many(64))]).is_empty());
         assert!(wrong(&[&format!("--redis={}", many(65))]).contains("more than 64"));
     }

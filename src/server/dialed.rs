@@ -7,7 +7,10 @@ use crate::link::LinkId;
 impl Server {
     /// Whether a link is read before those of browsers, however much there is to read.
     pub(crate) fn comes_first(&self, link: LinkId) -> bool {
-        matches!(self.table.peek(link).map(|slot| &slot.party), Some(Party::Redis(_) | Party::App(_)))
+        matches!(
+            self.table.peek(link).map(|slot| &slot.party),
+            Some(Party::Redis(_) | Party::App(_))
+        )
     }
 
     /// Whether what a link's peer has said matters still when it takes no more: an application may
