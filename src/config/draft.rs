@@ -217,19 +217,16 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
+        let (timeout_ms, buffer_limit) = (self.redis_timeout_ms, self.redis_buffer_limit);
+        let window = self.redis_window;
+        let limits = |redis| RedisSettings { timeout_ms, buffer_limit, window, ..redis };
         let redis = self.redis_tls.finish(&self.redis)?;
         let db = self.redis.iter().map(|redis| redis.db).find(|db| *db != 0).unwrap_or(0);
         warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, !self.redis.is_empty())?;
-        let with_limits = |redis: RedisSettings| RedisSettings {
-            timeout_ms: self.redis_timeout_ms,
-            buffer_limit: self.redis_buffer_limit,
-            window: self.redis_window,
-            ..redis
-        };
         self.settings.broker.kind = match self.redis.is_empty() {
             true => BrokerKind::Local { store_limit: self.store_limit },
-            false => BrokerKind::Redis(self.redis.into_iter().map(with_limits).collect()),
+            false => BrokerKind::Redis(self.redis.into_iter().map(limits).collect()),
         };
         let timeout_ms = self.settings.handshake_timeout_ms;
         let sources = self.sources.finish(given, self.settings.max_handshakes, timeout_ms)?;

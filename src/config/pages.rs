@@ -93,7 +93,8 @@ impl Chat {
     }
 
     /// The beginning of a command line for the broker, ready for a shell. It is empty where nothing
-    /// answers, or several Redis do. A page is for everybody to read, so redis-cli asks for the password.
+    /// answers, or several Redis do. A page is for everybody to read, so redis-cli asks for the
+    /// password.
     fn redis_cli(&self, resp: &[SocketAddr]) -> String {
         let mut words = vec!["redis-cli".to_owned()];
         let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);

@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, BrokerEvent, FIRST, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, FIRST, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -132,12 +132,7 @@ impl Server {
                 self.said.at(node).no_answer(ask, &reason, &mut cx.metrics);
                 touched.extend(answered(ask, Err(()), (relay, topics), table, cx));
             }
-            BrokerEvent::Settled { conn: link } => {
-                if self.broker.has_settled(link) {
-                    table.conn(link).into_iter().for_each(|conn| conn.settled());
-                    touched.push(link);
-                }
-            }
+            BrokerEvent::Settled { conn } => touched.extend(settled(conn, &mut self.broker, table)),
             BrokerEvent::Published { receipt: Receipt { conn: link, number }, outcome } => {
                 let conn = table.conn(link).into_iter();
                 conn.for_each(|conn| conn.on_published(link, number, outcome, cx));
@@ -321,6 +316,13 @@ impl Server {
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
         }
     }
+}
+
+/// A node has answered what it was asked when a conn was to be told of that: the conn, if all have.
+fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkId> {
+    let is_settled = broker.has_settled(link);
+    table.conn(link).filter(|_| is_settled)?.settled();
+    Some(link)
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.

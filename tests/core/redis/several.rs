@@ -292,5 +292,5 @@ fn whatever_goes_and_comes_each_message_is_heard_once_in_order_or_named_as_a_gap
             assert!(numbers.is_sorted_by(|one, other| one < other), "seed {seed}: {heard:?}");
         }
     }
-    assert!(heard_at_all > 10_000 && outages > 200, "{heard_at_all}, {outages}");
+    assert!(heard_at_all > 3_000 && outages > 200, "{heard_at_all}, {outages}");
 }
