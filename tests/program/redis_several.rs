@@ -104,7 +104,13 @@ fn one_that_is_killed_stops_nobody_who_hears_the_others() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(longest < Duration::from_millis(500), "{longest:?}");
-    readiness(&server, 503, "Redis cannot be reached");
+    let place = all[1].socket().display().to_string();
+    readiness(&server, 503, &format!("not ready: Redis at {place} cannot be reached\n"));
+    let figures = ask(server.admin(), "/metrics", "").body;
+    for (redis, up) in all.iter().zip([1, 0, 1]) {
+        let line = format!("\nwsloop_redis_up{{redis=\"{}\"}} {up}\n", redis.socket().display());
+        assert!(figures.contains(&line), "{figures}");
+    }
     assert_eq!(server.try_connect(&path(1)).map(|_| ()).expect_err("a 503").status, 503);
     server.connect(&path(0)).close();
     all[1].revive(|app| app.ok(&["SET", &channel(1), "stored meanwhile"]));
