@@ -105,7 +105,7 @@ fn one_that_is_killed_stops_nobody_who_hears_the_others() {
     }
     assert!(longest < Duration::from_millis(500), "{longest:?}");
     let place = all[1].socket().display().to_string();
-    readiness(&server, 503, &format!("not ready: Redis at {place} cannot be reached\n"));
+    readiness(&server, 503, &format!("not ready: Redis at {place} cannot be reached; "));
     let figures = ask(server.admin(), "/metrics", "").body;
     for (redis, up) in all.iter().zip([1, 0, 1]) {
         let line = format!("\nwsloop_redis_up{{redis=\"{}\"}} {up}\n", redis.socket().display());
