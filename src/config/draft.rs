@@ -16,7 +16,7 @@ use super::endpoints::{self, DialedEndpoint};
 use super::file::File;
 use super::logs::LogFormat;
 use super::pages::Chat;
-use super::redis::RedisTlsDraft;
+use super::redis::{RedisTlsDraft, SentinelsDraft};
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
@@ -64,6 +64,7 @@ pub(super) struct ServerDraft {
     pub upstream: Option<Upstream>,
     pub redis: Option<RedisSettings>,
     pub redis_tls: RedisTlsDraft,
+    pub sentinels: SentinelsDraft,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
     pub redis_window: usize,
@@ -96,6 +97,7 @@ impl ServerDraft {
             upstream: None,
             redis: None,
             redis_tls: RedisTlsDraft::default(),
+            sentinels: SentinelsDraft::default(),
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
             redis_window: 0,
@@ -217,6 +219,7 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
+        self.sentinels.finish(self.redis.as_mut())?;
         let redis = self.redis_tls.finish(self.redis.as_ref())?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
         warnings.extend(shared_channels(db, &self.settings.prefix));

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::broker::{BrokerKind, RedisSettings};
+use crate::broker::{BrokerKind, RedisAddress, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::link::Target;
 use crate::web::{Page, PageContent};
@@ -98,16 +98,16 @@ impl Chat {
         let mut words = vec!["redis-cli".to_owned()];
         let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
         match &self.redis {
-            Some(RedisSettings { target: Target::Unix(path), .. }) => {
-                option("-s", &path.to_string_lossy());
-            }
-            Some(RedisSettings { target: Target::Tcp { host, port }, .. }) => {
-                place(host, *port, option);
-            }
-            Some(RedisSettings { target: Target::Tls { host, port }, .. }) => {
-                place(host, *port, option);
-                words.push("--tls".to_owned());
-            }
+            Some(RedisSettings { address: RedisAddress::Fixed(target), .. }) => match target {
+                Target::Unix(path) => option("-s", &path.to_string_lossy()),
+                Target::Tcp { host, port } => place(host, *port, option),
+                Target::Tls { host, port } => {
+                    place(host, *port, option);
+                    words.push("--tls".to_owned());
+                }
+            },
+            // Where it is now is not known, and will be another place.
+            Some(RedisSettings { address: RedisAddress::Watched(_), .. }) => return String::new(),
             None => {
                 let local = resp.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
                 let Some(address) = local.or(resp.first()) else { return String::new() };

@@ -6,8 +6,8 @@ use super::sources;
 use super::table::Absent::Words;
 use super::table::Takes::Text;
 use super::table::{Flag, Wrong, put};
-use crate::broker::RedisSettings;
-use crate::link::Target;
+use super::values::quoted;
+use crate::broker::{RedisAddress, RedisSettings};
 use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
 /// Where it is.
@@ -17,7 +17,26 @@ pub(super) const URL: Flag<ServerDraft> = Flag {
     takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
-           TLS (or `valkey://`, `valkeys://`), or `redis+unix:///path?db=N`",
+           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or, where sentinels say \
+           which it is, `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`",
+};
+
+/// Who to be for the sentinels.
+pub(super) const SENTINEL_USER: Flag<ServerDraft> = Flag {
+    name: "redis-sentinel-user",
+    variable: "WSLOOP_REDIS_SENTINEL_USER",
+    takes: Text("NAME", |draft, text| put(&mut draft.sentinels.user, Ok(Some(text.to_owned())))),
+    default: Words("their default user"),
+    help: "User to be for the sentinels of a `redis+sentinel://` Redis; that of the URL is for Redis",
+};
+
+/// What to tell them.
+pub(super) const SENTINEL_PASSWORD: Flag<ServerDraft> = Flag {
+    name: "redis-sentinel-password",
+    variable: "WSLOOP_REDIS_SENTINEL_PASSWORD",
+    takes: Text("FILE", |draft, text| put(&mut draft.sentinels.password, password(text).map(Some))),
+    default: Words("none"),
+    help: "File with the password for the sentinels",
 };
 
 /// Whom it is believed from.
@@ -76,7 +95,7 @@ impl RedisTlsDraft {
     /// How that Redis is asked, if it is by TLS.
     pub(crate) fn finish(self, redis: Option<&RedisSettings>) -> Result<Option<ClientTls>, Wrong> {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
-        if !matches!(redis, Some(RedisSettings { target: Target::Tls { .. }, .. })) {
+        if !redis.is_some_and(|redis| redis.address.is_tls()) {
             let why = "is for TLS, which is spoken with --redis rediss://…";
             return match self {
                 RedisTlsDraft { ca: Some(_), .. } => wrong("redis-ca", why),
@@ -100,6 +119,41 @@ impl RedisTlsDraft {
             AskError::Name(why) => Wrong { flag: "redis-server-name", why },
         })
     }
+}
+
+/// Who to be for sentinels.
+#[derive(Default)]
+pub(crate) struct SentinelsDraft {
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+impl SentinelsDraft {
+    /// Completes a Redis that sentinels watch.
+    pub(crate) fn finish(self, redis: Option<&mut RedisSettings>) -> Result<(), Wrong> {
+        let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
+        let SentinelsDraft { user, password } = self;
+        match redis.map(|redis| &mut redis.address) {
+            _ if user.is_none() && password.is_none() => Ok(()),
+            Some(RedisAddress::Watched(_)) if password.is_none() => {
+                wrong("redis-sentinel-user", "has no password; give --redis-sentinel-password")
+            }
+            Some(RedisAddress::Watched(sentinels)) => {
+                (sentinels.user, sentinels.password) = (user, password);
+                Ok(())
+            }
+            _ if password.is_some() => wrong("redis-sentinel-password", NO_SENTINELS),
+            _ => wrong("redis-sentinel-user", NO_SENTINELS),
+        }
+    }
+}
+
+const NO_SENTINELS: &str = "is for sentinels, which are named with --redis redis+sentinel://…";
+
+/// The password in a file.
+pub(crate) fn password(path: &str) -> Result<String, String> {
+    String::from_utf8(sources::password(path)?)
+        .map_err(|_| format!("{}: the password is not UTF-8", quoted(path)))
 }
 
 /// A PEM file.

@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, BrokerEvent, Notice, Receipt, Status};
+use crate::broker::{Ask, BrokerEvent, Notice, Receipt, Redis, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -44,6 +44,8 @@ pub(super) enum Loss<'a> {
     Demoted(&'a str),
     /// Redis is a replica, and there may be a master.
     Left,
+    /// Redis is elsewhere now, as the sentinels say.
+    Moved,
 }
 
 /// How long it is until a channel is asked for again that guards security and was denied.
@@ -200,8 +202,17 @@ impl Server {
         }
     }
 
+    /// Redis, as long as its time matters: a server that ends does not dial again.
+    pub(super) fn timed_redis(&mut self) -> Option<&mut Redis> {
+        match self.broker_link {
+            None if self.ending.has_begun() => None,
+            _ => self.broker.redis(),
+        }
+    }
+
     pub(super) fn dial_broker(&mut self) {
-        let Some(target) = self.broker.redis().map(|redis| redis.target().clone()) else { return };
+        let target = self.broker.redis().and_then(|redis| redis.target().cloned());
+        let Some(target) = target else { return };
         self.table.dial(Party::Redis, target);
         self.cx.metrics.broker_dials_total += 1;
     }
@@ -236,12 +247,12 @@ impl Server {
         self.table.close(link);
         let Some(redis) = self.broker.redis() else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
-        let target = redis.target().clone();
+        let place = redis.dialed();
         (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
         self.canary.begin(None);
         let was_up = std::mem::take(&mut self.cx.metrics.broker_up) == 1;
         self.cx.metrics.broker_lost_total += u64::from(was_up);
-        self.said.lost(&loss, &target, was_up, lost.owed);
+        self.said.lost(&loss, &place, was_up, lost.owed);
         let down = self.broker.status() == Status::Down;
         for (Receipt { conn: link, number }, outcome) in lost.receipts {
             self.on_conn(link, |conn, cx| conn.on_published(link, number, outcome, cx));
@@ -255,9 +266,14 @@ impl Server {
             }
         }
         if down {
-            for link in self.table.conns(|conn| conn.is_pending()) {
-                self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
-            }
+            self.refuse_pending();
+        }
+    }
+
+    /// The broker is down: whoever waits for it is told.
+    pub(super) fn refuse_pending(&mut self) {
+        for link in self.table.conns(|conn| conn.is_pending()) {
+            self.on_conn(link, |conn, cx| conn.on_no_broker(link, true, cx));
         }
     }
 

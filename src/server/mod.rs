@@ -37,6 +37,7 @@ mod posting;
 mod relay;
 mod routing;
 mod said;
+mod sentinels;
 mod strangers;
 mod table;
 mod topics;
@@ -47,7 +48,7 @@ use std::sync::Arc;
 
 use crate::access::ask::Application;
 use crate::access::control;
-use crate::broker::{Broker, HistoryRules, Redis, RedisDue, Status, Uses};
+use crate::broker::{Broker, HistoryRules, RedisDue, Status, Uses};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::fanout::trail::Trails;
@@ -206,6 +207,7 @@ impl Server {
         if let Some(application) = &mut self.application {
             application.tick(now_ms);
         }
+        self.tick_sentinels();
         match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
             Some(RedisDue::Dial) => self.dial_broker(),
             Some(RedisDue::GiveUp) => {
@@ -303,6 +305,7 @@ impl Server {
             .chain(self.rare_ms())
             .chain(self.room_ms())
             .chain(self.handlers_ms())
+            .chain(self.sentinels_ms())
             .chain(broker)
             .chain(application)
             .chain(at_once)
@@ -346,7 +349,8 @@ impl Server {
                 Party::Client(_) => clients += 1,
                 Party::Guest(_) => guests.0 += 1,
                 Party::Uplink(_) => guests.1 += 1,
-                Party::Redis | Party::App(_) | Party::Handler(_) | Party::Gone(_) => {}
+                Party::Redis | Party::Sentinel(_) | Party::App(_) => {}
+                Party::Handler(_) | Party::Gone(_) => {}
             }
             let idle = slot.lines == 0 && !slot.blocked;
             let waits = matches!(slot.party, Party::Browser(_) | Party::Client(_));
@@ -419,6 +423,10 @@ impl Server {
             Some(Party::Redis) => {
                 self.on_broker_lost(Loss::HungUp(failure.unwrap_or("it hung up")))
             }
+            Some(Party::Sentinel(at)) => {
+                let at = *at;
+                self.on_sentinels(|watch, now_ms| watch.hung_up(at, failure, now_ms));
+            }
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.hung_up(at, failure, now_ms));
@@ -430,14 +438,6 @@ impl Server {
                 self.handler_lost(at, failure.unwrap_or("it hung up"));
             }
             Some(Party::Gone(_)) | None => {}
-        }
-    }
-
-    /// Redis, as long as its time matters: a server that ends does not dial again.
-    fn timed_redis(&mut self) -> Option<&mut Redis> {
-        match self.broker_link {
-            None if self.ending.has_begun() => None,
-            _ => self.broker.redis(),
         }
     }
 

@@ -14,7 +14,7 @@ impl Server {
         match self.table.peek(link).map(|slot| &slot.party) {
             Some(Party::Redis) if self.broker.has_kept() => Wish::GoOn,
             Some(Party::Client(client)) => client.wish(),
-            Some(Party::Redis | Party::App(_)) => Wish::Read,
+            Some(Party::Redis | Party::Sentinel(_) | Party::App(_)) => Wish::Read,
             Some(Party::Handler(at)) => self.handler_wish(*at),
             Some(Party::Guest(at)) => self.proxy.guest_wish(*at),
             Some(Party::Uplink(at)) => self.proxy.uplink_wish(*at),
@@ -27,6 +27,9 @@ impl Server {
     pub(super) fn slices_of_another<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
         match self.table.peek(link).map(|slot| &slot.party) {
             Some(Party::Redis) => fill(into, self.broker.unsent()),
+            Some(Party::Sentinel(at)) => {
+                fill(into, self.peek_watch().map_or(&[], |watch| watch.unsent(*at)))
+            }
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
@@ -44,6 +47,10 @@ impl Server {
         let Some(slot) = self.table.get(link) else { return };
         let sent = match &mut slot.party {
             Party::Redis => self.broker.advance(n),
+            Party::Sentinel(at) => {
+                let watch = self.broker.redis().and_then(|redis| redis.watch());
+                watch.is_none_or(|watch| watch.advance(*at, n))
+            }
             Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
             Party::Handler(at) => {
                 let at = *at;
@@ -72,6 +79,10 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         match self.party(link) {
             Some(Party::Redis) => self.broker_received(bytes),
+            Some(Party::Sentinel(at)) => {
+                let at = *at;
+                self.on_sentinels(|watch, now_ms| watch.received(at, bytes, now_ms));
+            }
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.received(at, bytes, now_ms));

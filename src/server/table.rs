@@ -23,6 +23,8 @@ pub(super) enum Party {
     Browser(Conn),
     /// The broker's server.
     Redis,
+    /// The sentinel of that number, which says where that is.
+    Sentinel(usize),
     /// The application, over that one of its links.
     App(usize),
     /// The application of an endpoint, under that number.
@@ -282,7 +284,7 @@ impl Slot {
     /// The line for something that goes to so many receivers.
     pub(super) fn line(&self, receivers: usize) -> Line {
         match self.party {
-            Party::Redis | Party::App(_) | Party::Handler(_) => Line::First,
+            Party::Redis | Party::Sentinel(_) | Party::App(_) | Party::Handler(_) => Line::First,
             _ => Line::of(receivers),
         }
     }
@@ -299,6 +301,7 @@ impl Slot {
             Party::Client(client) => usize::from(!client.unsent().is_empty()),
             // The server knows, and has them stand only when something waits.
             Party::Redis
+            | Party::Sentinel(_)
             | Party::App(_)
             | Party::Handler(_)
             | Party::Guest(_)

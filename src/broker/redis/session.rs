@@ -484,8 +484,8 @@ fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
     BrokerEvent::Broken { reason: what.to_string() }
 }
 
-const SENTINEL: &str = "it is a Sentinel, which has no messages and which wsloop does not follow; \
-    give the address of the master that it watches";
+const SENTINEL: &str = "it is a Sentinel, which has no messages; to follow it, give \
+    redis+sentinel://HOST:PORT/NAME, with the name under which it watches the master";
 const NOT_ALL_SLOTS: &str = "it is a node of a cluster that does not have all slots, so that it \
     knows only some of the stored messages; wsloop needs a single Redis, or a cluster of which one \
     node has all slots and CLUSTER NODES says so";
