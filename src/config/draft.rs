@@ -219,8 +219,7 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
-        self.sentinels.finish(self.redis.as_mut())?;
-        let redis = self.redis_tls.finish(self.redis.as_ref())?;
+        let redis = self.redis_tls.finish_for(self.sentinels, self.redis.as_mut())?;
         let db = self.redis.as_ref().map_or(0, |redis| redis.db);
         warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, self.redis.is_some())?;

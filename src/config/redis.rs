@@ -27,7 +27,8 @@ pub(super) const SENTINEL_USER: Flag<ServerDraft> = Flag {
     variable: "WSLOOP_REDIS_SENTINEL_USER",
     takes: Text("NAME", |draft, text| put(&mut draft.sentinels.user, Ok(Some(text.to_owned())))),
     default: Words("their default user"),
-    help: "User to be for the sentinels of a `redis+sentinel://` Redis; that of the URL is for Redis",
+    help: "User to be for the sentinels of a `redis+sentinel://` Redis; the one in the URL is for \
+           Redis",
 };
 
 /// What to tell them.
@@ -92,6 +93,16 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
+    /// Completes a Redis: who to be for its sentinels, and how it is asked if it is by TLS.
+    pub(super) fn finish_for(
+        self,
+        sentinels: SentinelsDraft,
+        mut redis: Option<&mut RedisSettings>,
+    ) -> Result<Option<ClientTls>, Wrong> {
+        sentinels.finish(redis.as_deref_mut())?;
+        self.finish(redis.as_deref())
+    }
+
     /// How that Redis is asked, if it is by TLS.
     pub(crate) fn finish(self, redis: Option<&RedisSettings>) -> Result<Option<ClientTls>, Wrong> {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });

@@ -16,8 +16,9 @@ use crate::link::authority;
 
 const FORM: &str = "write redis://[user:password@]host[:port][/db], rediss:// for TLS, or \
      redis+unix:///path/of/socket?db=0";
-const SENTINEL_FORM: &str = "write redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db], \
-     where NAME is what the sentinels call the Redis that they watch, or rediss+sentinel:// for TLS";
+const SENTINEL_FORM: &str = "write redis+sentinel://[user:password@]host[:port],host[:port]/NAME \
+     or …/NAME/db, where NAME is what the sentinels call the Redis that they watch, or \
+     rediss+sentinel:// for TLS";
 const DEFAULT_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// Sentinels in one URL.

@@ -94,8 +94,8 @@ impl Said {
                 );
             }
             SentinelNotice::Useless { at, reason, last: true } => tracing::warn!(
-                "the sentinel at {at} cannot be used: {reason}; no other says where Redis is, so it \
-                 is taken to be where it was; dialing until one can"
+                "the sentinel at {at} is of no use: {reason}; no other says where Redis is, so it \
+                 is taken to be where it was; dialing until one does"
             ),
         }
     }

@@ -15,6 +15,7 @@
 //!   once, and so is a replica.
 
 mod asking;
+mod commands;
 mod errors;
 mod following;
 mod health;
@@ -26,10 +27,7 @@ mod session;
 mod window;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use super::history::look::Look;
-use super::history::reading::Reading;
 use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, PublishOutcome, Receipt};
 use super::{RedisAddress, RedisSettings, Status, Uses, Watch};
 use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
@@ -42,8 +40,6 @@ pub(super) use kind::is_sentinel;
 use later::{Later, Publication};
 use session::{Awaited, Session};
 
-/// Names in one SUBSCRIBE command.
-const SUBSCRIBE_BATCH: usize = 512;
 /// How often a server is asked for its role, whom publishing would not tell.
 const ROLE_MS: u64 = 5_000;
 /// A replica is left again after so long, to look for a master.
@@ -326,47 +322,6 @@ impl Redis {
         !matches!(self.state, State::Up { .. }) || !waits
     }
 
-    pub(super) fn settle(&mut self, conn: LinkId) -> bool {
-        let waits = matches!(self.state, State::Up { .. }) && !self.later.is_empty();
-        if waits {
-            self.settling.push(conn);
-        }
-        waits || self.session.settle(conn)
-    }
-
-    pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
-        for batch in channels.chunks(SUBSCRIBE_BATCH) {
-            let mut command: Vec<&[u8]> = vec![b"SUBSCRIBE"];
-            command.extend(batch.iter().map(|channel| channel.as_bytes()));
-            let wanted = batch.iter().map(|channel| (channel.clone(), true)).collect();
-            self.session.command(&command, Awaited::Subscribe(wanted), now_ms);
-        }
-    }
-
-    pub(super) fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
-        if !matches!(self.state, State::Up { .. }) {
-            return;
-        }
-        if !confirmed {
-            // The confirmation under way must not be taken for that of a later subscription.
-            self.session.unwant(&channel);
-        }
-        let command = [b"UNSUBSCRIBE", channel.as_bytes()];
-        self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
-    }
-
-    pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
-        self.session.ask(ask, name, now_ms);
-    }
-
-    pub(super) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
-        self.session.read(ask, channel, reading, now_ms);
-    }
-
-    pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
-        self.session.look(ask, channel, look, now_ms);
-    }
-
     /// Whether there is something to say that nothing more need arrive for.
     pub(super) fn has_more(&self) -> bool {
         self.health.has_more() || !self.given_up.is_empty()
@@ -375,11 +330,6 @@ impl Redis {
     /// Whether one more ask would be made at once.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.state, State::Up { .. }) && self.session.has_room()
-    }
-
-    /// Publishes what is to come back on this channel, to show that messages pass. It must be up.
-    pub fn canary(&mut self, channel: &str, payload: &[u8], now_ms: u64) {
-        self.session.canary(channel, payload, now_ms);
     }
 
     pub(super) fn publish(
@@ -483,9 +433,6 @@ impl Redis {
         self.inside.clear();
         let left_ms = self.left_ms.filter(|_| self.watch.is_none());
         let left_lately = left_ms.is_some_and(|at_ms| now_ms < at_ms + REPLICA_MS);
-        if event == BrokerEvent::Up && self.watch.is_some() && self.session.is_replica() {
-            return Some(BrokerEvent::Demoted { reason: "HELLO says so".into() });
-        }
         if event == BrokerEvent::Up {
             (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
             self.role_ms = now_ms + ROLE_MS;
@@ -511,7 +458,8 @@ fn role_notice(publishes: bool, session: &Session) -> Notice {
 /// A link on which nothing is awaited.
 fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
     let max_message = uses.max_message.min(settings.window.saturating_mul(4));
-    Session::new(Uses { max_message, ..uses }, settings.window)
+    let must_be_master = matches!(settings.address, RedisAddress::Watched(_));
+    Session::new(Uses { max_message, ..uses }, settings.window, must_be_master)
 }
 
 fn new_decoder(uses: Uses) -> Decoder {

@@ -19,7 +19,9 @@ fn greet(watch: &mut Watch, at: usize, now_ms: u64) {
     watch.dialing(at, link(at));
     watch.connected(at, now_ms);
     take(watch, at);
-    watch.received(at, b"%1\r\n+mode\r\n+sentinel\r\n>3\r\n+subscribe\r\n+x\r\n:1\r\n", now_ms);
+    let hello = "%1\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n";
+    let heard = ">3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n";
+    watch.received(at, format!("{hello}{heard}").as_bytes(), now_ms);
 }
 
 /// What it was asked.
@@ -147,7 +149,7 @@ fn one_epoch_with_two_names_does_not_make_it_move_to_and_fro() {
 fn what_is_announced_is_asked_about_at_once() {
     let mut watch = told(&[(1, 4), (1, 4)]);
     let push = |text: &str| {
-        format!(">3\r\n+message\r\n$14\r\n+switch-master\r\n${}\r\n{text}\r\n", text.len())
+        format!(">3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n${}\r\n{text}\r\n", text.len())
     };
     tell(&mut watch, 0, &push("other 10.0.0.1 1 10.0.0.1 2"), 10);
     watch.tick(10);
