@@ -21,8 +21,9 @@ pub enum BrokerKind {
         /// Bytes that stored messages and their names may take together.
         store_limit: usize,
     },
-    /// A Redis server (6.0 or later) or one that speaks its protocol.
-    Redis(RedisSettings),
+    /// Redis servers (6.0 or later) or ones that speak its protocol: one, or several among which
+    /// channels are spread in this order. There must be one at least.
+    Redis(Vec<RedisSettings>),
 }
 
 impl BrokerSettings {
@@ -30,7 +31,9 @@ impl BrokerSettings {
     pub(crate) fn patience_ms(&self) -> u64 {
         match &self.kind {
             BrokerKind::Local { .. } => LOCAL_PATIENCE_MS,
-            BrokerKind::Redis(redis) => redis.timeout_ms,
+            BrokerKind::Redis(all) => {
+                all.iter().map(|redis| redis.timeout_ms).max().unwrap_or(LOCAL_PATIENCE_MS)
+            }
         }
     }
 }

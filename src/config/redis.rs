@@ -4,21 +4,26 @@ use super::draft::ServerDraft;
 use super::redis_url;
 use super::sources;
 use super::table::Absent::Words;
-use super::table::Takes::Text;
+use super::table::Takes::{Repeated, Text};
 use super::table::{Flag, Wrong, put};
 use super::values::quoted;
-use crate::broker::{RedisAddress, RedisSettings};
+use crate::broker::spread::MOST_NODES;
+use crate::broker::{RedisAddress, RedisSettings, Sentinels};
 use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
-/// Where it is.
+/// Where it is, or where they are.
 pub(super) const URL: Flag<ServerDraft> = Flag {
     name: "redis",
     variable: "WSLOOP_REDIS",
-    takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
+    takes: Repeated("URL", |draft, text| {
+        redis_url::each(text).try_for_each(|url| add(&mut draft.redis, url))
+    }),
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
            TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or, where sentinels say \
-           which it is, `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`",
+           which it is, `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`. Given \
+           several times, or as several URLs with a space between, channels are spread over all \
+           of them in this order, and sessions are at the first; at most 64",
 };
 
 /// Who to be for the sentinels.
@@ -93,20 +98,23 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
-    /// Completes a Redis: who to be for its sentinels, and how it is asked if it is by TLS.
+    /// Completes these Redis: who to be for their sentinels, and how those are asked that are by TLS.
     pub(super) fn finish_for(
         self,
         sentinels: SentinelsDraft,
-        mut redis: Option<&mut RedisSettings>,
+        redis: &mut [RedisSettings],
     ) -> Result<Option<ClientTls>, Wrong> {
-        sentinels.finish(redis.as_deref_mut())?;
-        self.finish(redis.as_deref())
+        sentinels.finish(redis)?;
+        self.finish(&*redis)
     }
 
-    /// How that Redis is asked, if it is by TLS.
-    pub(crate) fn finish(self, redis: Option<&RedisSettings>) -> Result<Option<ClientTls>, Wrong> {
+    /// How those of these Redis are asked that are by TLS, if any is.
+    pub(crate) fn finish<'r>(
+        self,
+        redis: impl IntoIterator<Item = &'r RedisSettings>,
+    ) -> Result<Option<ClientTls>, Wrong> {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
-        if !redis.is_some_and(|redis| redis.address.is_tls()) {
+        if !redis.into_iter().any(|redis| redis.address.is_tls()) {
             let why = "is for TLS, which is spoken with --redis rediss://…";
             return match self {
                 RedisTlsDraft { ca: Some(_), .. } => wrong("redis-ca", why),
@@ -140,22 +148,32 @@ pub(crate) struct SentinelsDraft {
 }
 
 impl SentinelsDraft {
-    /// Completes a Redis that sentinels watch.
-    pub(crate) fn finish(self, redis: Option<&mut RedisSettings>) -> Result<(), Wrong> {
+    /// Completes those Redis that sentinels watch.
+    pub(crate) fn finish(self, redis: &mut [RedisSettings]) -> Result<(), Wrong> {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
-        let SentinelsDraft { user, password } = self;
-        match redis.map(|redis| &mut redis.address) {
-            _ if user.is_none() && password.is_none() => Ok(()),
-            Some(RedisAddress::Watched(_)) if password.is_none() => {
-                wrong("redis-sentinel-user", "has no password; give --redis-sentinel-password")
+        let watched = redis.iter_mut().filter_map(|redis| match &mut redis.address {
+            RedisAddress::Watched(sentinels) => Some(sentinels),
+            RedisAddress::Fixed(_) => None,
+        });
+        let watched: Vec<&mut Sentinels> = watched.collect();
+        match (&self.user, &self.password) {
+            (None, None) => return Ok(()),
+            (Some(_), _) if watched.is_empty() => {
+                return wrong("redis-sentinel-user", NO_SENTINELS);
             }
-            Some(RedisAddress::Watched(sentinels)) => {
-                (sentinels.user, sentinels.password) = (user, password);
-                Ok(())
+            (_, Some(_)) if watched.is_empty() => {
+                return wrong("redis-sentinel-password", NO_SENTINELS);
             }
-            _ if password.is_some() => wrong("redis-sentinel-password", NO_SENTINELS),
-            _ => wrong("redis-sentinel-user", NO_SENTINELS),
+            (Some(_), None) => {
+                let why = "has no password; give --redis-sentinel-password";
+                return wrong("redis-sentinel-user", why);
+            }
+            (_, Some(_)) => {}
         }
+        for sentinels in watched {
+            (sentinels.user, sentinels.password) = (self.user.clone(), self.password.clone());
+        }
+        Ok(())
     }
 }
 
@@ -165,6 +183,28 @@ const NO_SENTINELS: &str = "is for sentinels, which are named with --redis redis
 pub(crate) fn password(path: &str) -> Result<String, String> {
     String::from_utf8(sources::password(path)?)
         .map_err(|_| format!("{}: the password is not UTF-8", quoted(path)))
+}
+
+/// One Redis more.
+fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String> {
+    let place = match all.len() {
+        0 => String::new(),
+        before => format!("URL {}: ", before + 1),
+    };
+    let redis = redis_url::parse(url).map_err(|why| format!("{place}{why}"))?;
+    if let Some(at) = all.iter().position(|other| other.address == redis.address) {
+        return Err(format!(
+            "{place}{} is URL {} too; give each Redis once, as all databases of one share their \
+             channels",
+            redis.address,
+            at + 1
+        ));
+    }
+    if all.len() == MOST_NODES {
+        return Err(format!("there are more than {MOST_NODES}; give no more"));
+    }
+    all.push(redis);
+    Ok(())
 }
 
 /// A PEM file.

@@ -1,13 +1,18 @@
 //! L1: where Redis is: always at one place, or where its sentinels say.
 
 use super::{Redis, State};
-use crate::broker::Watch;
+use crate::broker::{RedisAddress, Watch};
 use crate::link::Target;
 
 impl Redis {
     /// Where it is to be dialed, if that is known.
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()
+    }
+
+    /// What was said of where it is.
+    pub fn address(&self) -> &RedisAddress {
+        &self.settings.address
     }
 
     /// Where it was dialed last, for people.
