@@ -160,7 +160,7 @@ mod tests {
     use crate::access::channel::Allow;
     use crate::access::permissions::Rules;
     use crate::access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
-    use crate::broker::{self, BrokerKind, RedisSettings};
+    use crate::broker::{self, BrokerKind, RedisAddress, RedisSettings};
     use crate::browser::settings::Refuse;
     use crate::link::Target;
     use crate::proto::ws::deflate::Compression;
@@ -388,7 +388,7 @@ mod tests {
     fn redis_is_the_broker_when_it_is_named() {
         let settings = loaded(&["--redis=redis://h/2", "--redis-buffer-limit=5M"]).settings;
         let redis = RedisSettings {
-            target: Target::Tcp { host: "h".to_owned(), port: 6379 },
+            address: RedisAddress::Fixed(Target::Tcp { host: "h".to_owned(), port: 6379 }),
             user: None,
             password: None,
             db: 2,
@@ -403,7 +403,7 @@ mod tests {
     fn several_redis_keep_their_order_and_are_given_once_each() {
         let targets = |args: &[&str]| match loaded(args).settings.broker.kind {
             BrokerKind::Redis(all) => {
-                all.iter().map(|redis| redis.target.to_string()).collect::<Vec<_>>().join(" ")
+                all.iter().map(|redis| redis.address.to_string()).collect::<Vec<_>>().join(" ")
             }
             BrokerKind::Local { .. } => String::new(),
         };

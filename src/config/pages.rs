@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::broker::{BrokerKind, RedisSettings};
+use crate::broker::{BrokerKind, RedisAddress, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::link::Target;
 use crate::web::{Page, PageContent};
@@ -99,17 +99,16 @@ impl Chat {
         let mut words = vec!["redis-cli".to_owned()];
         let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
         match &self.redis[..] {
-            [RedisSettings { target: Target::Unix(path), .. }] => {
-                option("-s", &path.to_string_lossy());
-            }
-            [RedisSettings { target: Target::Tcp { host, port }, .. }] => {
-                place(host, *port, option);
-            }
-            [RedisSettings { target: Target::Tls { host, port }, .. }] => {
-                place(host, *port, option);
-                words.push("--tls".to_owned());
-            }
-            [_, _, ..] => return String::new(),
+            [RedisSettings { address: RedisAddress::Fixed(target), .. }] => match target {
+                Target::Unix(path) => option("-s", &path.to_string_lossy()),
+                Target::Tcp { host, port } => place(host, *port, option),
+                Target::Tls { host, port } => {
+                    place(host, *port, option);
+                    words.push("--tls".to_owned());
+                }
+            },
+            // Which it is, or where it is now, is not known.
+            [_, ..] => return String::new(),
             [] => {
                 let local = resp.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
                 let Some(address) = local.or(resp.first()) else { return String::new() };

@@ -44,6 +44,8 @@ pub(super) enum Loss<'a> {
     Demoted(&'a str),
     /// Redis is a replica, and there may be a master.
     Left,
+    /// Redis is elsewhere now, as the sentinels say.
+    Moved,
 }
 
 impl Server {
@@ -189,7 +191,7 @@ impl Server {
     }
 
     pub(super) fn dial_broker(&mut self, node: usize) {
-        let target = self.broker.redis(node).map(|redis| redis.target().clone());
+        let target = self.broker.redis(node).and_then(|redis| redis.target().cloned());
         let Some(target) = target else { return };
         self.table.dial(Party::Redis(node), target);
         self.cx.metrics.broker_dials_total += 1;
@@ -229,11 +231,11 @@ impl Server {
         let was_up = self.broker.status_at(node) == Status::Up;
         let Some(redis) = self.broker.redis(node) else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
-        let target = redis.target().clone();
+        let place = redis.dialed();
         self.canary.begin(node, None);
         self.cx.metrics.broker_up = 0;
         self.cx.metrics.broker_lost_total += u64::from(was_up);
-        self.said.at(node).lost(&loss, &target, was_up, lost.owed);
+        self.said.at(node).lost(&loss, &place, was_up, lost.owed);
         let down = self.broker.status_at(node) == Status::Down;
         for (Receipt { conn: link, number }, outcome) in lost.receipts {
             self.on_conn(link, |conn, cx| conn.on_published(link, number, outcome, cx));
@@ -249,10 +251,15 @@ impl Server {
             }
         }
         if down {
-            for link in self.table.conns(|conn| conn.is_pending()) {
-                if self.needs_node(link, node) {
-                    self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
-                }
+            self.refuse_pending(node);
+        }
+    }
+
+    /// A node is down: whoever has no 101 yet and needs it is told.
+    pub(super) fn refuse_pending(&mut self, node: usize) {
+        for link in self.table.conns(|conn| conn.is_pending()) {
+            if self.needs_node(link, node) {
+                self.on_conn(link, |conn, cx| conn.on_no_broker(link, true, cx));
             }
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::stream::Stream;
 use crate::broker::RedisSettings;
+use crate::link::Target;
 use crate::net::ClientTls;
 use crate::proto::resp::{self, Decoder, Item, Reply};
 
@@ -43,13 +44,14 @@ pub(crate) enum Fault {
 impl Link {
     /// Connects and logs in, within `timeout` altogether. Later each exchange may take as long.
     pub(crate) fn dial(
+        target: &Target,
         settings: &RedisSettings,
         tls: Option<&ClientTls>,
         timeout: Duration,
     ) -> Result<Link, Fault> {
         let now = Instant::now();
         let deadline = now + timeout;
-        let stream = Stream::dial(&settings.target, tls, deadline)
+        let stream = Stream::dial(target, tls, deadline)
             .map_err(|error| Fault::Unreachable(error.to_string()))?;
         let mut link = Link { stream, decoder: Decoder::new(MAX_VALUE), timeout, heard: now };
         match link.log_in(settings, deadline) {
@@ -177,6 +179,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("redis://{}", listener.local_addr().expect("an address"));
         let settings = redis_url::parse(&url).expect("a URL");
+        let crate::broker::RedisAddress::Fixed(target) = settings.address.clone() else {
+            panic!("it names no sentinels");
+        };
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut room = [0; 1024];
@@ -190,7 +195,8 @@ mod tests {
             }
             let _ = stream.read(&mut room);
         });
-        let mut link = Link::dial(&settings, None, Duration::from_secs(20)).expect("a server");
+        let mut link =
+            Link::dial(&target, &settings, None, Duration::from_secs(20)).expect("a server");
         assert!(link.is_alive(), "it is trusted when it was heard just now");
         link.heard = link.heard.checked_sub(TRUSTED).expect("the machine is up for longer");
         if answer.is_none() {

@@ -51,10 +51,9 @@ pub use secured::RedisTls;
 
 use crate::access::channel::Audience;
 use crate::broker::history::script;
-use crate::broker::{HistoryRule, HistoryRules, RedisSettings};
+use crate::broker::{HistoryRule, HistoryRules, RedisAddress, RedisSettings};
 use crate::config::redis_url;
 use crate::config::values::LONGEST_EXPIRE_S;
-use crate::link::Target;
 use crate::net::ClientTls;
 use crate::proto::resp::{self, Reply};
 use crate::proto::ws::frame::{MAX_CONTROL, may_be_sent};
@@ -121,6 +120,10 @@ impl Publisher {
     pub fn new(url: &str) -> Result<Publisher, Error> {
         // Time and room are the publisher's own affair.
         let settings = redis_url::parse(url).map_err(Error::Url)?;
+        if let RedisAddress::Watched(_) = settings.address {
+            let why = "the URL names sentinels, which a publisher does not ask; name the Redis";
+            return Err(Error::Url(why.to_owned()));
+        }
         let (prefix, histories) = (String::new(), HistoryRules::default());
         let timeout = TIMEOUT;
         Ok(Publisher { settings, prefix, histories, timeout, tls: None, link: None })
@@ -306,18 +309,21 @@ impl Publisher {
                 }
             }
         }
-        if self.tls.is_none() && matches!(self.settings.target, Target::Tls { .. }) {
+        if self.tls.is_none() && self.settings.address.is_tls() {
             let tls = RedisTls::default().read();
             self.tls = Some(tls.map_err(Fault::Unreachable)?);
         }
-        let mut link = Link::dial(&self.settings, self.tls.as_ref(), self.timeout)?;
+        let RedisAddress::Fixed(target) = &self.settings.address else {
+            return Err(Fault::Unreachable("it is not known where it is".to_owned()));
+        };
+        let mut link = Link::dial(target, &self.settings, self.tls.as_ref(), self.timeout)?;
         link.exchange(commands, replies, on_reply)?;
         self.link = Some(link);
         Ok(())
     }
 
     fn nothing_done(&self, fault: Fault) -> Error {
-        let address = self.settings.target.to_string();
+        let address = self.settings.address.to_string();
         match fault {
             Fault::Unreachable(reason) | Fault::Untaken(reason) => {
                 Error::Unreachable { address, reason }
