@@ -131,7 +131,7 @@ mod tests {
             "user a 5\n0",
             "user a \u{e9}",
             "user a 5\r0",
-            "user a 5\00",
+            "user a 5\0-0",
             &long,
             &longer,
         ] {

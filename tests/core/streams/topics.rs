@@ -391,7 +391,7 @@ fn the_application_is_asked_about_each_topic() {
     ] {
         let (_, question) = world.question();
         assert!(question.contains(&format!("X-Original-URI: {path}\r\n")), "{question}");
-        world.answer(&format!("HTTP/1.1 {answer}"));
+        world.answer(format!("HTTP/1.1 {answer}"));
     }
     let told = world.texts(id);
     assert_eq!(told[1..], ["subscribed user a%20b -", "ok 1", "refused 2 403 no"]);
