@@ -198,10 +198,12 @@ pub(super) fn check(
     Ok(Some(Examined::Asked(Request::plain(head, facility, options, plain, settings))))
 }
 
-/// Whether a stream is for topics that its URL names. Where an application decides about the
+/// Whether a stream is for topics that its URL names, or for none: a page that only publishes is
+/// told at least that the server is there. Where an application decides about the
 /// relay's conns none is.
 fn is_of_topics(head: &Head<'_>, facility: &str, settings: &Settings) -> bool {
-    facility.is_empty() && Listed::is_in(head.query) && deciding::decider(settings).is_none()
+    let may_be = facility.is_empty() && deciding::decider(settings).is_none();
+    may_be && (Listed::is_in(head.query) || Options::read(head.query) == Ok(Options::default()))
 }
 
 /// What is decided about a good request to publish when it is known who asks.

@@ -119,14 +119,14 @@ fn it_says_what_a_websocket_for_all_topics_does() {
 }
 
 #[test]
-fn its_head_is_that_of_a_stream_and_its_welcome_has_no_beat() {
+fn its_head_is_that_of_a_stream_and_its_beat_is_a_comment() {
     let heartbeat = Some(b"hb".to_vec());
     let mut world = World::new(Settings { heartbeat, ..kept(settings()) });
     let id = stream(&mut world, CHAT);
     let response = world.response(id);
     assert_eq!(response.header("Content-Type"), Some("text/event-stream"));
     assert_eq!(response.header("X-Wsloop-Granted"), None);
-    let welcome = "welcome subscriptions=1000 commands=64 names=131072 message=1046528 beat=0";
+    let welcome = "welcome subscriptions=1000 commands=64 names=131072 message=1046528 beat=4";
     assert_eq!(world.texts(id)[0], welcome);
     world.pass(5_000);
     assert_eq!(world.heard(id), [Heard::Ping(Vec::new())], "a comment");
@@ -282,15 +282,31 @@ fn what_is_no_list_of_topics_is_refused_with_the_mend() {
         assert_eq!(world.status(id), Some(400), "{query}");
         assert!(world.response(id).text().contains(text), "{}", world.response(id).text());
     }
-    // Everything else is a stream of the facility of no name, as always.
-    for query in ["", "subscribe-broadcast", "topics=broadcast+foo"] {
+    // Who has options and no topics hears the facility of no name, as always.
+    for query in ["subscribe-broadcast", "&binary&subscribe-broadcast&topics=broadcast+foo"] {
         let id = stream(&mut world, &format!("/ws/?{query}"));
         publish(&mut world, "broadcast:", "hello");
-        assert_eq!(world.texts(id).len(), usize::from(query == "subscribe-broadcast"), "{query}");
+        assert_eq!(world.heard(id).len(), 1, "{query}");
     }
     let id = stream(&mut world, "/ws/foo?subscribe-broadcast&topic=user+foo");
     publish(&mut world, CHANNEL, "hello");
     assert_eq!(world.texts(id), ["hello"]);
+}
+
+#[test]
+fn a_page_that_only_publishes_is_told_that_the_server_is_there() {
+    for (ping_interval_ms, beat) in [(0, 0), (30_000, 30)] {
+        let mut world = World::new(Settings { ping_interval_ms, ..settings() });
+        for query in ["", "&", "since=broadcast+a+1-0&", "_=1"] {
+            let id = stream(&mut world, &format!("/ws/?{query}"));
+            let welcome = world.texts(id);
+            assert!(welcome.len() == 1 && welcome[0].starts_with("welcome "), "{welcome:?}");
+            assert!(welcome[0].ends_with(&format!(" beat={beat}")), "{welcome:?}");
+            world.pass(35_000);
+            assert_eq!(world.heard(id).len(), usize::from(beat > 0), "{query}");
+        }
+        world.shut_down();
+    }
 }
 
 #[test]
