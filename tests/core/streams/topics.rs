@@ -445,3 +445,55 @@ fn when_the_server_ends_it_is_told_and_comes_back() {
     assert!(matches!(world.heard(id).last(), Some(Heard::Close(Some(1001), _))));
     assert!(world.server.is_done());
 }
+
+#[test]
+fn two_audiences_of_one_facility_have_a_position_each() {
+    let mut world = World::new(kept(by_session()));
+    world.redis.set("session:johns-key", br#"{"wsloop:username":"john"}"#);
+    let target = "/ws/?topic=broadcast+chat/42&topic=user+chat/42";
+    let cookie = "Cookie: sessionid=johns-key";
+    let id = world.ask(&asks(target, &[cookie]));
+    keep(&mut world, "user:john:chat/42", &["mine"]);
+    keep(&mut world, CHAT_CHANNEL, &["everybody's"]);
+    let last = last_id(&world, id);
+    world.hang_up(id);
+    keep(&mut world, "user:john:chat/42", &["mine too"]);
+    keep(&mut world, CHAT_CHANNEL, &["everybody's too"]);
+    let id = world.ask(&asks(target, &[cookie, &format!("Last-Event-ID: {last}")]));
+    let mut heard = said(&mut world, id);
+    heard.sort();
+    assert_eq!(heard, ["everybody's too", "mine too"]);
+}
+
+/// The application has not answered about the second topic when the page is cut off.
+#[test]
+fn a_position_that_is_given_is_kept_until_its_topic_is_heard() {
+    let mut world = World::new(Settings { max_commands: 1, ..kept(by_application()) });
+    let given = "broadcast chat/42 0-1 broadcast chat/43 7-0 broadcast chat/44 8-0";
+    let target = "/ws/?topic=broadcast+chat/42&topic=broadcast+chat/43";
+    let cookie = "Cookie: sessionid=johns-key";
+    let id = world.ask(&asks(target, &[cookie, &format!("Last-Event-ID: {given}")]));
+    for _ in 0..2 {
+        world.question();
+        world.answer("HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n");
+    }
+    assert_eq!(said(&mut world, id), ["gap"]);
+    let last = last_id(&world, id);
+    assert!(last.starts_with("broadcast chat/42 @"), "{last}");
+    assert!(last.ends_with(" broadcast chat/43 7-0"), "{last}");
+}
+
+#[test]
+fn each_stream_stands_where_its_own_channels_do() {
+    for mut world in worlds() {
+        let one = stream(&mut world, CHAT);
+        let two = stream(&mut world, &format!("{CHAT}&topic=broadcast+chat/43"));
+        let same = stream(&mut world, CHAT);
+        keep(&mut world, "broadcast:chat/43", &["first"]);
+        keep(&mut world, CHAT_CHANNEL, &["one"]);
+        let ids = [one, two, same].map(|id| last_id(&world, id));
+        assert_eq!(ids.each_ref().map(|id| id.split(' ').count()), [3, 6, 3], "{ids:?}");
+        assert_eq!(ids[0], ids[2]);
+        assert!(ids[1].starts_with(&ids[0]), "{ids:?}");
+    }
+}
