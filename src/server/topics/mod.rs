@@ -210,6 +210,17 @@ impl Topics {
         self.hub.len()
     }
 
+    /// The names of channels that are heard, and how many conns hear each.
+    pub(in crate::server) fn channels(&self) -> impl Iterator<Item = (&str, usize)> {
+        let hub = &self.hub;
+        hub.channels().map(|(id, name)| (&name[..], hub.subscribers(id).len()))
+    }
+
+    /// Channels that a conn hears.
+    pub(in crate::server) fn channels_of(&self, link: LinkId) -> usize {
+        self.hub.channels_of(link.index).len()
+    }
+
     /// The conns that hear a channel of that owner's: the application may have said of a topic that
     /// somebody is in a group of which it said nothing before.
     pub(in crate::server) fn conns_of(&self, owner: &str, table: &mut Table) -> Vec<LinkId> {
