@@ -162,10 +162,11 @@ impl Server {
         let (mut facilities, mut users, mut groups) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut sessions = 0;
-        for (id, name) in self.relay.hub.channels() {
-            let count = self.relay.hub.subscribers(id).len();
+        let relay = &self.relay.hub;
+        let plain = relay.channels().map(|(id, name)| (&name[..], relay.subscribers(id).len()));
+        for (name, count) in plain.chain(self.topics.channels()) {
             let name = match prefix.is_empty() {
-                true => &name[..],
+                true => name,
                 false => name.get(prefix.len() + 1..).unwrap_or_default(),
             };
             let Some((audience, rest)) = name.split_once(':') else { continue };
@@ -184,7 +185,7 @@ impl Server {
         json!({
             "conns": self.cx.metrics.conns,
             "open": self.cx.metrics.conns_open,
-            "channels": self.relay.hub.len(),
+            "channels": self.relay.hub.len() + self.topics.len(),
             "sessions": sessions,
             "facilities": largest(facilities),
             "users": largest(users),
@@ -203,6 +204,7 @@ impl Server {
         slow.truncate(SLOWEST);
         let entry = |(bytes, link): (usize, LinkId)| {
             let channels = self.relay.hub.channels_of(link.index).len();
+            let channels = channels + self.topics.channels_of(link);
             json!({ "conn": link.to_string(), "waiting": bytes, "channels": channels })
         };
         slow.into_iter().map(entry).collect()
