@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT = 15000;
 /** Fills in what the page did not say, and throws where it makes no sense. */
 export function checkOptions(options) {
   const { uri, token = null, tokenIn = 'protocol', explain = true } = options;
-  const { connectTimeout = CONNECT_TIMEOUT, gaps = false } = options;
+  const { connectTimeout = CONNECT_TIMEOUT, gaps = false, streams = true } = options;
   if (!uri) {
     throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
   }
@@ -36,6 +36,7 @@ export function checkOptions(options) {
     explain,
     connectTimeout,
     gaps,
+    streams,
   };
 }
 
@@ -67,9 +68,13 @@ export function withQuery(uri, token) {
 }
 
 /** The rest of the query stays as the page wrote it. */
-function withOption(uri, option) {
+export function withOption(uri, option) {
   return `${uri}${uri.includes('?') ? '&' : '?'}${option}`;
 }
+
+/** What a request has a token in, unless that is null. */
+export const authorization = (token) =>
+  token === null ? {} : { Authorization: `Bearer ${token}` };
 
 export function failure(name, text, status) {
   return Object.assign(new Error(text), { name, ...(status && { status }) });
