@@ -40,8 +40,7 @@
  */
 
 import { explainOnce, isDeveloped } from './explain.mjs';
-import { backOff, checkOptions, checkToken, notSent, withQuery } from './options.mjs';
-import { Probe, drop } from './probe.mjs';
+import { backOff, checkOptions, checkToken, eventOf, notSent, withQuery } from './options.mjs';
 import { Stream } from './stream.mjs';
 import { Topics } from './topics.mjs';
 
@@ -69,10 +68,11 @@ const FORBIDDEN = 4403;
 const SILENCE = 2000;
 /** After so many WebSockets in a row that never opened, a stream is tried. */
 const MAX_BLOCKED = 2;
+/** Time until a stream tries a WebSocket, and the longest that it grows to, in milliseconds. */
+const PROBE_WAIT = 30000;
+const MAX_PROBE_WAIT = 300000;
 /** Offered along with a token by a page that has no sub-protocol of its own. */
 const OWN_PROTOCOL = 'wsloop';
-/** What is spoken where there are topics. */
-const TOPICS_PROTOCOL = 'wsloop.1';
 
 const WINDOW_EVENTS = ['online', 'pagehide', 'pageshow'];
 
@@ -80,6 +80,16 @@ const CONNECTING = 0;
 const OPEN = 1;
 const CLOSING = 2;
 const CLOSED = 3;
+
+/** After this, nothing of a socket is heard any more. */
+function drop(socket) {
+  if (socket !== null) {
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
+    if (socket.readyState < CLOSING) {
+      socket.close(1000);
+    }
+  }
+}
 
 /**
  * `new WSLoop(uri, options)` or `new WSLoop({ uri, ... })`. The first attempt begins at once.
@@ -105,8 +115,10 @@ export class WSLoop extends EventTarget {
   #silenceTimer = null;
   /** How many WebSockets in a row never opened. */
   #blocked = 0;
-  /** Finds a WebSocket that may take the place of a stream. */
-  #probe;
+  /** A WebSocket that may take the place of a stream. */
+  #probe = null;
+  #probeTimer = null;
+  #probeWait = PROBE_WAIT;
   /** `websocket` or `stream`. */
   #transport = null;
   /** What the last attempt said of who this is; null is nothing. */
@@ -132,11 +144,6 @@ export class WSLoop extends EventTarget {
         asBlob: binaryType === 'blob',
       })
       : null;
-    this.#probe = new Probe(() => this.#openWebSocket(), (socket, event) => {
-      this.#dropSocket();
-      this.#take(socket);
-      this.#onMessage(event);
-    });
     this.#connect();
     for (const type of WINDOW_EVENTS) {
       globalThis.addEventListener?.(type, this.#onWindow);
@@ -298,7 +305,7 @@ export class WSLoop extends EventTarget {
   #openWebSocket() {
     const { protocols, binaryType } = this.#options;
     const { address, bearer } = this.#request();
-    const offered = [(this.#topics === null ? protocols : TOPICS_PROTOCOL) ?? []].flat();
+    const offered = [...protocols];
     if (bearer !== null) {
       // Browsers fail a connection whose server chooses none of what was offered, and the server
       // never chooses the token: there has to be another one.
@@ -343,7 +350,7 @@ export class WSLoop extends EventTarget {
   /** There is a connection; where there are topics, perhaps one in place of another. */
   #onOpen() {
     clearTimeout(this.#closeTimer);
-    const transport = this.#socket instanceof Stream ? 'stream' : 'websocket';
+    const { transport = 'websocket' } = this.#socket;
     const isOther = transport !== this.#transport;
     const isFirst = this.#state !== 'open';
     if (!isOther && !isFirst) {
@@ -355,16 +362,16 @@ export class WSLoop extends EventTarget {
       this.#startHeartbeat();
     }
     if (transport === 'stream') {
-      this.#probe.later();
+      this.#probeLater();
     } else {
       this.#blocked = 0;
-      this.#probe.reset();
+      this.#probeWait = PROBE_WAIT;
     }
     if (isFirst) {
       this.#begin();
     }
     if (isOther) {
-      this.dispatchEvent(Object.assign(new Event('transport'), { transport }));
+      this.dispatchEvent(eventOf('transport', { transport }));
     }
   }
 
@@ -373,13 +380,34 @@ export class WSLoop extends EventTarget {
     if (this.#options.explain === true && this.#topics === null) {
       this.#silenceTimer = setTimeout(() => this.#explain('info'), SILENCE);
     }
-    const isGap = this.#wasOpen && this.#options.gaps && this.#topics === null;
+    const isGap = this.#wasOpen && this.#options.gaps;
     this.#wasOpen = true;
     const socket = this.#socket;
     this.#become('open', new Event('open'));
     if (isGap && this.#state === 'open' && this.#socket === socket) {
       this.dispatchEvent(new Event('gap'));
     }
+  }
+
+  /** A stream tries a WebSocket after half of what is due to the whole, which doubles. */
+  #probeLater() {
+    clearTimeout(this.#probeTimer);
+    const wait = (this.#probeWait * (1 + Math.random())) / 2;
+    this.#probeTimer = setTimeout(() => this.#tryWebSocket(), wait);
+    this.#probeWait = Math.min(this.#probeWait * 2, MAX_PROBE_WAIT);
+  }
+
+  #tryWebSocket() {
+    drop(this.#probe);
+    this.#probeLater();
+    const socket = this.#openWebSocket();
+    this.#probe = socket;
+    socket.onmessage = (event) => {
+      this.#probe = null;
+      this.#dropSocket();
+      this.#take(socket);
+      this.#onMessage(event);
+    };
   }
 
   #onMessage({ data, origin }) {
@@ -409,23 +437,19 @@ export class WSLoop extends EventTarget {
     } else if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
       this.#explain('warn');
     }
-    if (neverOpened && this.#topics !== null && this.#options.streams) {
+    if (neverOpened && this.#options.streams) {
       this.#blocked = code === 1006 ? (this.#blocked + 1) % (MAX_BLOCKED + 1) : 0;
     }
     this.#dropSocket();
-    if (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY) {
-      this.#attempt = Math.min(this.#attempt, 1);
-    }
     const isRestart = code === RESTART && this.#openedAt !== null;
-    if (isRestart) {
+    if (isRestart || (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY)) {
       this.#attempt = Math.min(this.#attempt, 1);
     }
     const isLast = code === UNAUTHORIZED && typeof this.#options.token !== 'function';
     this.#openedAt = null;
     const willReconnect = this.#wanted && !isLast && code !== FORBIDDEN;
     const reconnectIn = willReconnect ? this.#wait(isRestart) : null;
-    const event = new Event('close');
-    Object.assign(event, { code, reason, wasClean, willReconnect, reconnectIn });
+    const event = eventOf('close', { code, reason, wasClean, willReconnect, reconnectIn });
     this.#become(willReconnect ? 'waiting' : 'closed', event);
   }
 
@@ -478,9 +502,10 @@ export class WSLoop extends EventTarget {
     clearInterval(this.#heartbeatTimer);
     clearTimeout(this.#closeTimer);
     clearTimeout(this.#silenceTimer);
-    this.#probe.stop();
+    clearTimeout(this.#probeTimer);
+    drop(this.#probe);
     drop(this.#socket);
-    this.#socket = null;
+    this.#socket = this.#probe = null;
   }
 
   /** Returns the wait in milliseconds. */
@@ -507,7 +532,7 @@ export class WSLoop extends EventTarget {
   #doubt() {
     if (this.#transport === 'stream') {
       this.#socket.restart();
-      this.#probe.now();
+      this.#tryWebSocket();
     } else if (this.#options.heartbeat_msg || this.#topics !== null) {
       this.#missed = MAX_MISSED - 1;
       this.#startHeartbeat();
@@ -545,7 +570,7 @@ export class WSLoop extends EventTarget {
       this.dispatchEvent(event);
     }
     if (this.#state === state) {
-      this.dispatchEvent(Object.assign(new Event('state'), { state }));
+      this.dispatchEvent(eventOf('state', { state }));
     }
   }
 }

@@ -18,17 +18,17 @@
  *   sent.
  */
 
-import { authorization, withOption } from './options.mjs';
+import { authorization } from './options.mjs';
 
 export class Stream {
+  transport = 'stream';
   readyState = 0;
   #topics;
-  #address;
-  #options;
+  #base;
+  #query;
+  #headers;
   #current = new AbortController();
-  /** The topics in the URL of the stream. */
-  #names = [];
-  /** Of those without an answer, the number of the command that asks; 0 before there is one. */
+  /** Of the topics in the URL without an answer, the number of the command; 0 before there is one. */
   #asked = new Map();
   /** The last publish. */
   #published = Promise.resolve();
@@ -38,10 +38,9 @@ export class Stream {
    * `bearer` a token or null.
    */
   constructor(topics, { address, bearer }) {
-    const headers = authorization(bearer);
     this.#topics = topics;
-    this.#address = address.replace('ws', 'http');
-    this.#options = { cache: 'no-store', credentials: 'include', headers };
+    [this.#base, this.#query = ''] = address.replace('ws', 'http').split('?');
+    this.#headers = authorization(bearer);
     this.restart();
   }
 
@@ -50,7 +49,7 @@ export class Stream {
     const [verb, number, audience, facility] = header.split(' ');
     const name = `${audience} ${facility}`;
     if (verb === 'publish') {
-      const publish = () => this.#publish(Number(number), audience, facility, data);
+      const publish = () => this.#publish(number, audience, facility, data);
       this.#published = this.#published.then(publish);
     } else if (verb === 'subscribe' && this.#asked.has(name)) {
       this.#asked.set(name, number);
@@ -62,10 +61,10 @@ export class Stream {
     }
   }
 
-  close(code, reason = '') {
+  close(code, reason, wasClean = true) {
     this.readyState = 3;
     this.#current.abort();
-    queueMicrotask(() => this.onclose?.({ code, reason, wasClean: true }));
+    queueMicrotask(() => this.onclose?.({ code, reason, wasClean }));
   }
 
   /** Puts another stream in place of this one. */
@@ -78,106 +77,91 @@ export class Stream {
   }
 
   async #listen(signal) {
-    let end = { code: 1006, reason: 'the stream has ended', wasClean: false };
     try {
-      for await (const { event, data } of this.#events(signal)) {
-        if (signal.aborted) {
-          return;
+      const options = new URLSearchParams();
+      const since = [];
+      for (const { name, positions } of this.#topics.wanted()) {
+        this.#asked.set(name, 0);
+        options.append('topic', name);
+        for (const [channel, position] of positions) {
+          since.push(channel, name.split(' ')[1], position);
         }
-        if (event === 'close') {
-          const [code] = data.split(' ', 1);
-          end = { code: Number(code), reason: data.slice(code.length + 1), wasClean: true };
-          break;
-        }
-        this.onmessage({ data: this.#frame(event, data) });
       }
-    } catch (error) {
-      end.reason = String(error);
-    }
-    if (!signal.aborted) {
-      this.readyState = 3;
-      this.#current.abort();
-      this.onclose(end);
-    }
-  }
-
-  /** Opens a stream and gives its events; of a comment, one without data. */
-  async *#events(signal) {
-    const topics = this.#topics.wanted();
-    this.#names = topics.map(({ name }) => name);
-    this.#asked = new Map(this.#names.map((name) => [name, 0]));
-    const query = new URLSearchParams(this.#names.map((name) => ['topic', name]));
-    const since = topics.flatMap(({ name, positions }) =>
-      [...positions].flatMap(([channel, position]) => [channel, name.split(' ')[1], position]));
-    if (since.length > 0) {
-      query.set('since', since.join(' '));
-    }
-    const headers = { ...this.#options.headers, Accept: 'text/event-stream' };
-    const options = { ...this.#options, headers, signal };
-    const { status, body } = await fetch(withOption(this.#address, query), options);
-    if (status !== 200) {
-      throw new Error(`status ${status}`);
-    }
-    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-    let text = '';
-    for (let part; !(part = await reader.read()).done;) {
-      const events = (text + part.value).split('\n\n');
-      text = events.pop();
-      for (const lines of events) {
-        const fields = {};
-        for (const line of lines.split('\n')) {
-          const [name] = line.split(':', 1);
-          const value = line.slice(name.length + 2);
-          fields[name] = name in fields ? `${fields[name]}\n${value}` : value;
+      if (since.length > 0) {
+        options.append('since', since.join(' '));
+      }
+      const headers = { ...this.#headers, Accept: 'text/event-stream' };
+      const { status, body } = await this.#fetch(`?${options}`, { headers, signal });
+      if (status !== 200) {
+        throw new Error(`status ${status}`);
+      }
+      const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = '';
+      for (let part; !(part = await reader.read()).done;) {
+        const events = (text + part.value).split('\n\n');
+        text = events.pop();
+        for (const event of events) {
+          // Its data are its last lines.
+          const [head, ...lines] = `\n${event}`.split('\ndata: ');
+          if (!signal.aborted) {
+            this.#hear(head.split('\nevent: ')[1], lines.join('\n'), options.getAll('topic'));
+          }
         }
-        yield { data: '', ...fields };
+      }
+      throw new Error('the stream has ended');
+    } catch ({ message }) {
+      if (!signal.aborted) {
+        this.close(1006, message, false);
       }
     }
   }
 
-  /** What the server says, as it would be said over a WebSocket. */
-  #frame(event, data) {
-    if (event === 'text' || event === 'binary') {
-      const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
-      return event === 'text' ? new TextDecoder().decode(bytes) : bytes.buffer;
-    }
+  /** Passes on what the server says, as it would be said over a WebSocket. */
+  #hear(type, data, names) {
     const [verb, place] = data.split(' ', 2);
-    if (verb === 'welcome') {
+    if (type === 'close') {
+      this.close(Number(verb), data.slice(verb.length + 1));
+    } else if (type === 'text' || type === 'binary') {
+      const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
+      data = type === 'text' ? new TextDecoder().decode(bytes) : bytes.buffer;
+    } else if (verb === 'welcome') {
       this.readyState = 1;
       // There are no commands that the server could count.
-      return `${data} commands=Infinity`;
-    }
-    if (verb === 'ok' || verb === 'refused') {
-      const name = this.#names[place - 1];
-      const number = this.#asked.get(name);
+      data += ' commands=Infinity';
+    } else if (verb === 'ok' || verb === 'refused') {
+      const name = names[place - 1];
+      data = data.replace(place, this.#asked.get(name));
       this.#asked.delete(name);
-      return data.replace(place, number);
     }
-    return data;
+    this.onmessage({ data });
   }
 
-  async #publish(number, audience, facility, data) {
+  async #publish(number, audience, facility, body) {
     if (!this.#topics.awaits(number)) {
       return;
     }
     let answer = `dropped ${number}`;
     try {
-      const path = encodeURIComponent(decodeURIComponent(facility)).replaceAll('%2F', '/');
-      const [base, query] = this.#address.split('?');
-      const address = withOption(`${base}${path}?publish-${audience}`, query ?? '');
-      const options = { ...this.#options, method: 'POST', body: data };
-      const response = await fetch(address, options);
-      const text = await response.text();
+      // The rest of what means something in URLs is encoded in the command, or by the browser.
+      const path = facility.replace(/[?#\\]/g, encodeURIComponent);
+      const options = { method: 'POST', body, headers: this.#headers };
+      const response = await this.#fetch(`${path}?publish-${audience}`, options);
       const { status } = response;
+      const text = await response.text();
       if (status === 202) {
         answer = `ok ${number}`;
       } else if (status < 500 || text.includes('again later')) {
-        // Where the server says nothing of that, nobody knows.
+        // What else the server says of a failure is that nobody knows.
         answer = `refused ${number} ${status} ${text}`;
       }
     } catch {
-      // The answer was lost, or the request.
+      // The request was lost, or the answer.
     }
     this.#topics.receive(answer);
+  }
+
+  #fetch(path, options) {
+    const address = `${this.#base}${path}&${this.#query}`;
+    return fetch(address, { ...options, cache: 'no-store', credentials: 'include' });
   }
 }

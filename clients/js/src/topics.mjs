@@ -17,7 +17,7 @@
  * - Of a publish that was sent, the page hears what became of it, or that nobody knows.
  */
 
-import { backOff, failure, notSent } from './options.mjs';
+import { backOff, eventOf, failure, notSent } from './options.mjs';
 
 const AUDIENCES = ['broadcast', 'user', 'session', 'group'];
 /** What the server does not say of itself. */
@@ -49,7 +49,7 @@ class Subscription extends EventTarget {
 function become(subscription, state, error = null) {
   if (subscription.state !== state) {
     Object.assign(subscription, { state, error });
-    subscription.dispatchEvent(Object.assign(new Event('state'), { state, error }));
+    subscription.dispatchEvent(eventOf('state', { state, error }));
   }
 }
 
@@ -138,7 +138,7 @@ export class Topics {
 
   /** Whether the answer to that command is awaited. */
   awaits(number) {
-    return this.#underWay.has(number);
+    return this.#underWay.has(Number(number));
   }
 
   /** The connection is lost; after `isLast` there is no other. */
@@ -296,7 +296,7 @@ export class Topics {
     if (data !== undefined) {
       const isText = typeof data === 'string';
       message = isText ? `${header}\n${data}` : new Blob([`${header}\n`, data]);
-      if ((message.size ?? new Blob([message]).size) > this.#limits.message) {
+      if (new Blob([message]).size > this.#limits.message) {
         done(failure('RefusedError', 'the message is too large', 413));
         return;
       }
