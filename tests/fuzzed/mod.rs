@@ -16,3 +16,4 @@ pub mod resp_client;
 pub mod server;
 pub mod session;
 pub mod token;
+pub mod vector;
