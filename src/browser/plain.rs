@@ -198,10 +198,13 @@ pub(super) fn check(
     Ok(Some(Examined::Asked(Request::plain(head, facility, options, plain, settings))))
 }
 
-/// Whether a stream is for topics that its URL names. Where an application decides about the
-/// relay's conns none is.
+/// Whether a stream is for topics that its URL names, which may be none: a page that only publishes
+/// is connected by it. Where an application decides about the relay's conns none is.
 fn is_of_topics(head: &Head<'_>, facility: &str, settings: &Settings) -> bool {
-    facility.is_empty() && Listed::is_in(head.query) && deciding::decider(settings).is_none()
+    let asks_nothing = || Options::read(head.query) == Ok(Options::default());
+    facility.is_empty()
+        && (Listed::is_in(head.query) || asks_nothing())
+        && deciding::decider(settings).is_none()
 }
 
 /// What is decided about a good request to publish when it is known who asks.

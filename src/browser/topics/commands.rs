@@ -62,19 +62,20 @@ impl Conn {
         }
     }
 
-    /// It is open: if it speaks `wsloop.1`, it is told so, and its limits. A stream hears no beats,
-    /// and subscribes to what its URL names.
+    /// It is open: if it speaks `wsloop.1`, it is told so, and its limits. What a stream has in
+    /// the place of beats are comments. It subscribes to what its URL names.
     pub(in crate::browser) fn welcome(&mut self, link: LinkId, cx: &mut Context) {
         if self.has_topics() && !self.is_placed() {
-            let (settings, beats) = (&cx.settings, !self.is_stream());
-            let beat_ticks =
-                cx.pace.idle.filter(|_| beats).map_or(0, |(ticks, _)| u64::from(ticks));
+            let settings = &cx.settings;
+            let beat = cx.pace.idle.map(|(ticks, _)| ticks);
+            let beat = if self.is_stream() { beat.or(cx.pace.ping) } else { beat };
+            let beat_ms = beat.map_or(0, u64::from) * TICK_MS;
             let limits = [
                 ("subscriptions", settings.max_subscriptions as u64),
                 ("commands", settings.max_commands as u64),
                 ("names", settings.max_names_size as u64),
                 ("message", largest_payload(settings) as u64),
-                ("beat", (beat_ticks * TICK_MS).div_ceil(1000)),
+                ("beat", beat_ms.div_ceil(1000)),
             ];
             self.say(&TopicHeader::Welcome(&limits), cx);
             self.subscribe_listed(link, cx);

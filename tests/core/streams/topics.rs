@@ -119,14 +119,14 @@ fn it_says_what_a_websocket_for_all_topics_does() {
 }
 
 #[test]
-fn its_head_is_that_of_a_stream_and_its_welcome_has_no_beat() {
+fn its_head_is_that_of_a_stream_and_its_welcome_says_when_comments_come() {
     let heartbeat = Some(b"hb".to_vec());
     let mut world = World::new(Settings { heartbeat, ..kept(settings()) });
     let id = stream(&mut world, CHAT);
     let response = world.response(id);
     assert_eq!(response.header("Content-Type"), Some("text/event-stream"));
     assert_eq!(response.header("X-Wsloop-Granted"), None);
-    let welcome = "welcome subscriptions=1000 commands=64 names=131072 message=1046528 beat=0";
+    let welcome = "welcome subscriptions=1000 commands=64 names=131072 message=1046528 beat=4";
     assert_eq!(world.texts(id)[0], welcome);
     world.pass(5_000);
     assert_eq!(world.heard(id), [Heard::Ping(Vec::new())], "a comment");
@@ -136,6 +136,19 @@ fn its_head_is_that_of_a_stream_and_its_welcome_has_no_beat() {
     world.run();
     assert_eq!(world.status(bare), Some(200));
     assert_eq!((world.metrics().streams, world.metrics().commands_total), (1, 1));
+}
+
+#[test]
+fn a_stream_without_a_topic_is_welcome_and_kept_alive() {
+    let mut world = World::new(Settings { ping_interval_ms: 30_000, ..kept(settings()) });
+    for target in ["/ws/", "/ws/?", "/ws/?&", "/ws/?since=broadcast+chat/42+1-0"] {
+        let id = stream(&mut world, target);
+        let texts = world.texts(id);
+        assert!(matches!(&texts[..], [text] if text.ends_with(" beat=30")), "{target}: {texts:?}");
+        world.pass(31_000);
+        assert_eq!(world.heard(id), [Heard::Ping(Vec::new())], "{target}");
+    }
+    assert_eq!(world.metrics().streams, 4);
 }
 
 #[test]
@@ -282,12 +295,10 @@ fn what_is_no_list_of_topics_is_refused_with_the_mend() {
         assert_eq!(world.status(id), Some(400), "{query}");
         assert!(world.response(id).text().contains(text), "{}", world.response(id).text());
     }
-    // Everything else is a stream of the facility of no name, as always.
-    for query in ["", "subscribe-broadcast", "topics=broadcast+foo"] {
-        let id = stream(&mut world, &format!("/ws/?{query}"));
-        publish(&mut world, "broadcast:", "hello");
-        assert_eq!(world.texts(id).len(), usize::from(query == "subscribe-broadcast"), "{query}");
-    }
+    // With an option it is a stream of the facility of no name, as always.
+    let id = stream(&mut world, "/ws/?subscribe-broadcast");
+    publish(&mut world, "broadcast:", "hello");
+    assert_eq!(world.texts(id), ["hello"]);
     let id = stream(&mut world, "/ws/foo?subscribe-broadcast&topic=user+foo");
     publish(&mut world, CHANNEL, "hello");
     assert_eq!(world.texts(id), ["hello"]);
