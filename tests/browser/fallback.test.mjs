@@ -26,7 +26,7 @@ function publishSteadily(channel) {
     const words = ['PUBLISH', channel, String(publisher.last)];
     const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
     socket.write(`*3\r\n${parts.join('')}`);
-  }, 20);
+  }, 50);
   publisher.stop = () => {
     clearInterval(timer);
     socket.end();
@@ -50,9 +50,13 @@ const subscribe = (tab, ...facilities) =>
 const toldOf = (tab, facility) => tab.evaluate((it) => told[it], facility);
 const numbers = (to) => Array.from({ length: to }, (_, at) => String(at + 1));
 const fresh = (kind = 'chat') => `${kind}/${randomUUID()}`;
-const isOn = (tab, wanted) =>
+/** Waits until it has that transport. With `hurry`, no attempt waits. */
+const isOn = (tab, wanted, hurry = false) =>
   eventually(`it is on a ${wanted}`, () =>
-    tab.evaluate((it) => loop.state === 'open' && loop.transport === it, wanted));
+    tab.evaluate(
+      (it, now) => (now && loop.reconnect(), loop.state === 'open' && loop.transport === it),
+      wanted, hurry,
+    ));
 /** To the page, the network was away. */
 const goOnline = (tab) => tab.evaluate(() => void dispatchEvent(new Event('online')));
 
@@ -124,11 +128,13 @@ for (const launch of [chromium, firefox]) {
         await sleep(200);
         site.mode = 'refuse';
         site.cut();
-        await isOn(tab, 'stream');
+        await eventually('it notices', () => tab.evaluate(() => loop.state !== 'open'));
+        await isOn(tab, 'stream', true);
         await sleep(200);
         // Streams are lost as well, and topics come and go.
         site.cut();
-        await isOn(tab, 'stream');
+        await eventually('it notices', () => tab.evaluate(() => loop.state !== 'open'));
+        await isOn(tab, 'stream', true);
         await subscribe(tab, fresh());
         await sleep(200);
         site.mode = 'pass';
@@ -140,6 +146,19 @@ for (const launch of [chromium, firefox]) {
       publisher.stop();
       await expectTold(facility, numbers(publisher.last));
       assert.ok(publisher.last > 50, `${publisher.last} messages`);
+    });
+
+    test('a page without a topic publishes', async () => {
+      const facility = fresh();
+      await open('refuse', []);
+      await isOn(tab, 'stream', true);
+      await tab.evaluate((it) => loop.publish(it, 'before it listens'), facility);
+      await subscribe(tab, facility);
+      await eventually('it is heard', () =>
+        tab.evaluate((it) => loop.subscribe(it).state === 'open', facility));
+      await tab.evaluate((it) => loop.publish(it, 'after'), facility);
+      await eventually('it has come', async () =>
+        (await toldOf(tab, facility)).at(-1) === 'after');
     });
 
     test('after some 30 s it comes back by itself', async () => {
