@@ -67,15 +67,14 @@ impl Conn {
     pub(in crate::browser) fn welcome(&mut self, link: LinkId, cx: &mut Context) {
         if self.has_topics() && !self.is_placed() {
             let settings = &cx.settings;
-            let beat = cx.pace.idle.map(|(ticks, _)| ticks);
-            let beat = if self.is_stream() { beat.or(cx.pace.ping) } else { beat };
-            let beat_ms = beat.map_or(0, u64::from) * TICK_MS;
+            let ping = cx.pace.ping.filter(|_| self.is_stream());
+            let beat = cx.pace.idle.map(|(ticks, _)| ticks).or(ping).map_or(0, u64::from);
             let limits = [
                 ("subscriptions", settings.max_subscriptions as u64),
                 ("commands", settings.max_commands as u64),
                 ("names", settings.max_names_size as u64),
                 ("message", largest_payload(settings) as u64),
-                ("beat", beat_ms.div_ceil(1000)),
+                ("beat", (beat * TICK_MS).div_ceil(1000)),
             ];
             self.say(&TopicHeader::Welcome(&limits), cx);
             self.subscribe_listed(link, cx);
