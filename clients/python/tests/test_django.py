@@ -1,6 +1,7 @@
 """The Django app: login, logout, templates, the view that wsloop asks, and settings."""
 
 import json
+import tempfile
 
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.auth.signals import user_logged_in
@@ -363,8 +364,7 @@ class Flags(TestCase):
     def test_a_redis_with_a_password_is_no_flag(self):
         given = {"host": "h", "password": "p@ss/w:rd", "username": "u"}
         made = self.flags(WS4REDIS_CONNECTION=given)
-        url = "redis://u:p%40ss%2Fw%3Ard@h:6379/0"
-        self.assertEqual(made.environment, {"WSLOOP_REDIS": url})
+        self.assertEqual(made.secret_redis, "redis://u:p%40ss%2Fw%3Ard@h:6379/0")
         self.assertNotIn("redis", made.flags)
 
     def test_every_way_to_write_a_redis(self):
@@ -389,21 +389,21 @@ class Flags(TestCase):
         url = "redis+sentinel://h:26379,k:1/a%20b/2"
         for given in (url, arguments):
             made = self.flags(WSLOOP_REDIS=given)
-            self.assertEqual((made.flags["redis"], made.environment), (url, {}))
+            self.assertEqual((made.flags["redis"], made.secrets), (url, {}))
         urls = ["redis://h:1", "rediss+sentinel://h/main?max_connections=3"]
-        made = self.flags(
-            WSLOOP_REDIS=urls,
-            WSLOOP_REDIS_SENTINEL_USER="u",
-            WSLOOP_REDIS_SENTINEL_PASSWORD="secret",
-        )
-        several = "redis://h:1 rediss+sentinel://h:26379/main/0"
-        self.assertEqual(made.flags["redis"], several)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"secret\n")
+            file.flush()
+            made = self.flags(
+                WSLOOP_REDIS=urls,
+                WSLOOP_REDIS_SENTINEL_USER="u",
+                WSLOOP_REDIS_SENTINEL_PASSWORD=file.name,
+            )
+        self.assertEqual(made.flags["redis"], "redis://h:1 rediss+sentinel://h:26379/main/0")
         self.assertEqual(made.flags["redis-sentinel-user"], "u")
-        self.assertNotIn("redis-sentinel-password", made.flags)
-        self.assertEqual(made.environment, {"WSLOOP_REDIS_SENTINEL_PASSWORD": "secret"})
+        self.assertEqual(made.secrets, {"redis-sentinel-password": [b"secret"]})
         made = self.flags(WSLOOP_REDIS="redis+sentinel://u:p@[::1],h:7/main")
-        url = "redis+sentinel://u:p@[::1]:26379,h:7/main/0"
-        self.assertEqual(made.environment, {"WSLOOP_REDIS": url})
+        self.assertEqual(made.secret_redis, "redis+sentinel://u:p@[::1]:26379,h:7/main/0")
         self.assertNotIn("redis", made.flags)
 
     def test_a_callback_is_asked_and_decides(self):

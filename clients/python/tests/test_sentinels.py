@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import tempfile
 import threading
 import time
 import unittest
@@ -14,6 +15,7 @@ import redis
 
 from wsloop import RedisPublisher, aio
 from wsloop._places import Sentinels, place_of
+from wsloop._settings import Settings
 from wsloop._watch import State, Watch, is_master, state_of
 
 from .sentinels import NAME, Group
@@ -178,8 +180,21 @@ class Words(unittest.TestCase):
         publisher = aio.RedisPublisher(facility="f", broadcast=True, redis=url)
         return asyncio.run(publisher.publish_message("a"))
 
+    def file(self, text):
+        file = tempfile.NamedTemporaryFile("w", prefix="wsloop-secret-")
+        self.addCleanup(file.close)
+        file.write(text)
+        file.flush()
+        return file.name
+
+    def test_a_file_that_is_none_is_told(self):
+        with mock.patch.dict("os.environ", {"WSLOOP_REDIS_SENTINEL_PASSWORD": "/nowhere"}):
+            with self.assertRaisesRegex(ValueError, "_PASSWORD is a file .*/nowhere"):
+                self.publish(self.group.url)
+            self.assertEqual(Settings.find(redis="redis://h").redis, "redis://h")
+
     def test_they_have_a_password_of_their_own(self):
-        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": "of sentinels"}
+        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": self.file("of sentinels\n")}
         arguments = {
             "sentinels": [("127.0.0.1", each.port) for each in self.group.sentinels],
             "service_name": NAME,
@@ -192,7 +207,7 @@ class Words(unittest.TestCase):
             self.assertEqual(publish(arguments), (1, 0))
             # What is refused is refused at once.
             began = time.monotonic()
-            wrong = {**environment, "WSLOOP_REDIS_SENTINEL_PASSWORD": "wrong"}
+            wrong = {"WSLOOP_REDIS_SENTINEL_PASSWORD": self.file("wrong")}
             for each in (wrong, {}):
                 with mock.patch.dict("os.environ", each):
                     with self.assertRaisesRegex(redis.RedisError, "no sentinel says where 'main'"):
@@ -208,7 +223,7 @@ class Words(unittest.TestCase):
         silent = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(silent.close)
         hosts = f"{away},{plain},127.0.0.1:{silent.getsockname()[1]},{self.group.hosts}"
-        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": "of sentinels"}
+        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": self.file("of sentinels")}
         for publish in (self.publish, self.publish_async):
             with mock.patch.dict("os.environ", environment):
                 self.assertEqual(publish(f"redis+sentinel://{hosts}/{NAME}"), (1, 0))
@@ -289,7 +304,7 @@ class Urls(unittest.TestCase):
         self.assertTrue(place.sentinels[1].startswith("redis://[::1]:7/?socket_timeout="))
         self.assertNotIn("p%40", repr(place))
         url = "VALKEYS+sentinel://h/main?ssl_ca_certs=/ca&max_connections=3"
-        place = place_of(url, "r", ("john", "a b"))
+        place = place_of(url, "r", lambda: ("john", "a b"))
         self.assertTrue(place.master.startswith("rediss://sentinel.invalid:1/0?ssl_ca"))
         start = "rediss://john:a%20b@h:26379/?ssl_ca_certs=%2Fca&socket_timeout="
         self.assertTrue(place.sentinels[0].startswith(start), place.sentinels)

@@ -11,12 +11,16 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 #: A URL, redis-py's keyword arguments, a client of redis-py, or a list of these.
 Connection = Union[str, "dict[str, Any]", "list[Any]", "tuple[Any, ...]", Any]
+
+#: Says who we are to sentinels: user and password, each of which may be empty.
+Login = Callable[[], "tuple[str, str]"]
 
 #: Where a Redis Sentinel answers when nothing else is said.
 SENTINEL_PORT = 26379
@@ -60,10 +64,14 @@ class Sentinels:
 Place = Union[str, "dict[str, Any]", Sentinels, "tuple[Any, ...]", Any]
 
 
-def place_of(redis: Connection, name: str, login: tuple[str, str] = ("", "")) -> Place:
+def _nobody() -> tuple[str, str]:
+    return "", ""
+
+
+def place_of(redis: Connection, name: str, login: Login = _nobody) -> Place:
     """Where Redis is, as far as it can be seen from here; several are a tuple.
 
-    ``login`` is for the sentinels, where there are some.
+    ``login`` says who we are to sentinels, and is asked where there are some.
     """
     several = _several(redis)
     places = [_one(each, name, login) for each in several]
@@ -102,7 +110,7 @@ def _several(redis: Connection) -> list[Any]:
     return list(redis) if isinstance(redis, (list, tuple)) else [redis]
 
 
-def _one(redis: Any, name: str, login: tuple[str, str]) -> Any:
+def _one(redis: Any, name: str, login: Login) -> Any:
     if isinstance(redis, dict):
         return _sentinels_of_arguments(redis, name, login) if "sentinels" in redis else redis
     if not isinstance(redis, str):
@@ -110,8 +118,9 @@ def _one(redis: Any, name: str, login: tuple[str, str]) -> Any:
             return redis
         kind = type(redis).__name__
         raise TypeError(f"{name} is a URL, redis-py's arguments or its client, not {kind}")
+    who = login() if is_sentinel_url(redis) else _nobody()
     try:
-        found = _sentinels_of_url(redis, login) if is_sentinel_url(redis) else _url(redis)
+        found = _sentinels_of_url(redis, who) if is_sentinel_url(redis) else _url(redis)
     except ValueError:
         found = None
     if found is None:
@@ -157,7 +166,7 @@ def _sentinels_of_url(url: str, login: tuple[str, str]) -> Optional[Sentinels]:
 
 
 def _sentinels_of_arguments(
-    arguments: dict[str, Any], name: str, login: tuple[str, str]
+    arguments: dict[str, Any], name: str, login: Login
 ) -> Sentinels:
     """redis-py's words: ``sentinels``, ``service_name`` and ``sentinel_kwargs``."""
     master = {**arguments}
@@ -180,7 +189,7 @@ def _sentinels_of_arguments(
     words = ("username", "password")
     if own is None:
         own = {key: value for key, value in master.items() if key.startswith("ssl")}
-        own.update(zip(words, (each or None for each in login)))
+        own.update(zip(words, (each or None for each in login())))
     user, password = (str(own.get(each) or "") for each in words)
     own = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT, **own}
     sentinels = tuple({**own, "host": host, "port": port} for host, port in addresses)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ._channels import checked_prefix
@@ -55,7 +57,7 @@ class Settings:
         if redis is None:
             name, redis = found("REDIS", "CONNECTION", DEFAULT_REDIS)
             redis = redis or f"redis://{resp()}"
-        place = place_of(redis, name, _sentinel_login())
+        place = place_of(redis, name, _sentinel_login)
         name = "prefix"
         if prefix is None:
             name, prefix = found("PREFIX", "PREFIX", "")
@@ -142,9 +144,16 @@ def _django() -> Any:
 
 def _sentinel_login() -> tuple[str, str]:
     """Who sentinels are to take us for, which is not what their Redis wants to know."""
-    names = ("REDIS_SENTINEL_USER", "REDIS_SENTINEL_PASSWORD")
-    user, password = (setting(name, name, "") for name in names)
-    return str(user or ""), str(password or "")
+    user = setting("REDIS_SENTINEL_USER", "REDIS_SENTINEL_USER", "")
+    name, path = found("REDIS_SENTINEL_PASSWORD", "REDIS_SENTINEL_PASSWORD", "")
+    if not path:
+        return "", ""
+    try:
+        password = Path(path).read_text("utf-8")
+    except (OSError, TypeError, ValueError) as why:
+        raise ValueError(f"{name} is a file with the password for sentinels: {why}") from why
+    # As for the server, one line end is none of it.
+    return str(user or ""), re.sub(r"\r?\n\Z", "", password)
 
 
 def _from_text(value: Any) -> Any:

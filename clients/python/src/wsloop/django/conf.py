@@ -20,7 +20,7 @@ from .._settings import Settings, redis_setting, resp, setting
 
 # Settings of this package that are no flags of the server.
 _OURS = {"ALLOWED_CHANNELS", "BINARY", "EXPIRE", "GROUPS", "HEARTBEAT", "PREFIX", "PROCESS_REQUEST"}
-_OURS |= {"REDIS", "REDIS_SENTINEL_PASSWORD", "RESP", "URI", "URL_PREFIX"}
+_OURS |= {"REDIS", "REDIS_SENTINEL_PASSWORD", "REDIS_SENTINEL_USER", "RESP", "URI", "URL_PREFIX"}
 
 _JSON = "django.contrib.sessions.serializers.JSONSerializer"
 _SESSIONS_IN_CACHE = "django.contrib.sessions.backends.cache"
@@ -46,9 +46,8 @@ class Command:
     flags: dict[str, str] = field(default_factory=dict)
     #: Flag to the secrets that files are to hold, one each.
     secrets: dict[str, list[bytes]] = field(default_factory=dict)
-    #: Variable of the environment to what must not be seen among the flags: Redis's URL, when it has
-    #: a password, and the password of sentinels.
-    environment: dict[str, str] = field(default_factory=dict)
+    #: Redis's URL, or several, when it has a password and must not be seen among the flags.
+    secret_redis: Optional[str] = None
     #: What the operator should know.
     notes: list[str] = field(default_factory=list)
 
@@ -105,7 +104,7 @@ def _where_redis_is(made: Command, found: Settings) -> None:
     places = each_of(found.redis)
     urls = [redis_url(each) for each in places]
     if any(urlsplit(url).password for url in urls):
-        made.environment["WSLOOP_REDIS"] = " ".join(urls)
+        made.secret_redis = " ".join(urls)
     else:
         made.flags["redis"] = " ".join(urls)
     logins = {each.login for each in places if isinstance(each, Sentinels)}
@@ -115,7 +114,7 @@ def _where_redis_is(made: Command, found: Settings) -> None:
         if user:
             made.flags["redis-sentinel-user"] = user
         if password:
-            made.environment["WSLOOP_REDIS_SENTINEL_PASSWORD"] = password
+            made.secrets["redis-sentinel-password"] = [password.encode()]
 
 
 def redis_url(redis: Any) -> str:

@@ -33,11 +33,6 @@ Address = tuple[str, int]
 
 # How long what was asked to end may take, in seconds; wsloop waits 10 s for its browsers.
 END_TIMEOUT = 12
-# Where a printed command has the secrets of its environment.
-_FILES = {
-    "WSLOOP_REDIS": "redis-url",
-    "WSLOOP_REDIS_SENTINEL_PASSWORD": "redis-sentinel-password",
-}
 
 
 class Command(BaseCommand):
@@ -94,8 +89,7 @@ class Command(BaseCommand):
             if options["print"]:
                 self._print(line, made, folder)
                 return
-            hidden = "".join(f"{name}=… " for name in made.environment)
-            self.stdout.write(hidden + shlex.join(line))
+            self.stdout.write(("WSLOOP_REDIS=… " if made.secret_redis else "") + shlex.join(line))
             self.stdout.flush()
             runserver = _runserver(options, pages) if front_address else []
             status = self._run(line, made, front_address, pages, runserver)
@@ -105,10 +99,10 @@ class Command(BaseCommand):
     def _print(self, line: list[str], made: Flags, folder: Path) -> None:
         """Prints the command alone, and beside it where its secrets are."""
         shown = shlex.join(line)
-        for name, secret in made.environment.items():
-            path = _write(folder / _FILES[name], secret.encode())
-            shown = f'{name}="$(cat {shlex.quote(str(path))})" {shown}'
-        if made.secrets or made.environment:
+        if made.secret_redis:
+            path = _write(folder / "redis-url", made.secret_redis.encode())
+            shown = f'WSLOOP_REDIS="$(cat {shlex.quote(str(path))})" {shown}'
+        if made.secrets or made.secret_redis:
             self.stderr.write(
                 f"The secrets are in {folder}, for this user alone, and stay there; "
                 "--secrets FOLDER puts them elsewhere."
@@ -126,7 +120,8 @@ class Command(BaseCommand):
         # One is for this command; the other is in the settings or was not meant for this project.
         not_for_it = ("WSLOOP_BINARY", "WSLOOP_REDIS")
         environment = {name: each for name, each in os.environ.items() if name not in not_for_it}
-        environment.update(made.environment)
+        if made.secret_redis:
+            environment["WSLOOP_REDIS"] = made.secret_redis
         signal.signal(signal.SIGTERM, _end)
         children = []
         try:
@@ -197,11 +192,7 @@ def _end_all(children: list["subprocess.Popen[bytes]"]) -> None:
 
 def _all_flags(made: Flags) -> dict[str, str]:
     """The flags, those included whose values are not for everyone to see."""
-    prefix = "WSLOOP_"
-    secret = {
-        name[len(prefix) :].lower().replace("_", "-"): value
-        for name, value in made.environment.items()
-    }
+    secret = {"redis": made.secret_redis} if made.secret_redis else {}
     return {**made.flags, **secret}
 
 
