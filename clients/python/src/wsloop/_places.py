@@ -26,6 +26,8 @@ Login = Callable[[], "tuple[str, str]"]
 SENTINEL_PORT = 26379
 #: Most Redis that channels are spread over, as for the server.
 MOST_REDIS = 64
+#: Most sentinels of one Redis, as for the server.
+MOST_SENTINELS = 16
 #: Longest that one sentinel is waited for, in seconds. There are others.
 SENTINEL_TIMEOUT = 1
 
@@ -148,7 +150,7 @@ def _sentinels_of_url(url: str, login: tuple[str, str]) -> Optional[Sentinels]:
     userinfo, at, hosts = authority.rpartition("@")
     name, _, db = path.partition("/")
     addresses = tuple(_address(each) for each in hosts.split(","))
-    if not name or not (db == "" or db.isdecimal()) or len(set(addresses)) < len(addresses):
+    if not name or not (db == "" or db.isdecimal()) or not _are_sentinels(addresses):
         return None
     if at and ":" not in userinfo:
         return None
@@ -182,8 +184,8 @@ def _sentinels_of_arguments(
         )
     except (ValueError, TypeError, LookupError):
         raise ValueError(wrong) from None
-    if not addresses or len(set(addresses)) < len(addresses):
-        raise ValueError(f"{wrong}, each once")
+    if not addresses or not _are_sentinels(addresses):
+        raise ValueError(f"{wrong}, each once, and {MOST_SENTINELS} at most")
     if not isinstance(called, str) or not called:
         raise ValueError(f"{name} has sentinels and no service_name, which is what they call Redis")
     words = ("username", "password")
@@ -194,6 +196,10 @@ def _sentinels_of_arguments(
     own = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT, **own}
     sentinels = tuple({**own, "host": host, "port": port} for host, port in addresses)
     return Sentinels(called, master, sentinels, addresses, (user, password))
+
+
+def _are_sentinels(addresses: tuple[tuple[str, int], ...]) -> bool:
+    return len(set(addresses)) == len(addresses) <= MOST_SENTINELS
 
 
 def _address(text: str) -> tuple[str, int]:
