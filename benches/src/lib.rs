@@ -306,7 +306,7 @@ pub fn text_of(seed: u64, bytes: usize) -> String {
 }
 
 fn redis_kind() -> BrokerKind {
-    BrokerKind::Redis(RedisSettings {
+    BrokerKind::Redis(vec![RedisSettings {
         target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
         user: None,
         password: None,
@@ -314,7 +314,7 @@ fn redis_kind() -> BrokerKind {
         timeout_ms: 5_000,
         buffer_limit: 16 << 20,
         window: 4 << 20,
-    })
+    }])
 }
 
 /// wsloop's defaults, with room for as many conns as are wanted.

@@ -4,20 +4,25 @@ use super::draft::ServerDraft;
 use super::redis_url;
 use super::sources;
 use super::table::Absent::Words;
-use super::table::Takes::Text;
+use super::table::Takes::{Repeated, Text};
 use super::table::{Flag, Wrong, put};
 use crate::broker::RedisSettings;
+use crate::broker::spread::MOST_NODES;
 use crate::link::Target;
 use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
-/// Where it is.
+/// Where it is, or where they are.
 pub(super) const URL: Flag<ServerDraft> = Flag {
     name: "redis",
     variable: "WSLOOP_REDIS",
-    takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
+    takes: Repeated("URL", |draft, text| {
+        redis_url::each(text).try_for_each(|url| add(&mut draft.redis, url))
+    }),
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
-           TLS (or `valkey://`, `valkeys://`), or `redis+unix:///path?db=N`",
+           TLS (or `valkey://`, `valkeys://`), or `redis+unix:///path?db=N`. Given several times, \
+           or as several URLs with a space between, channels are spread over all of them in this \
+           order, and sessions are at the first; at most 64",
 };
 
 /// Whom it is believed from.
@@ -73,10 +78,14 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
-    /// How that Redis is asked, if it is by TLS.
-    pub(crate) fn finish(self, redis: Option<&RedisSettings>) -> Result<Option<ClientTls>, Wrong> {
+    /// How those of these Redis are asked that are by TLS, if any is.
+    pub(crate) fn finish<'r>(
+        self,
+        redis: impl IntoIterator<Item = &'r RedisSettings>,
+    ) -> Result<Option<ClientTls>, Wrong> {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
-        if !matches!(redis, Some(RedisSettings { target: Target::Tls { .. }, .. })) {
+        let mut targets = redis.into_iter().map(|redis| &redis.target);
+        if !targets.any(|target| matches!(target, Target::Tls { .. })) {
             let why = "is for TLS, which is spoken with --redis rediss://…";
             return match self {
                 RedisTlsDraft { ca: Some(_), .. } => wrong("redis-ca", why),
@@ -100,6 +109,28 @@ impl RedisTlsDraft {
             AskError::Name(why) => Wrong { flag: "redis-server-name", why },
         })
     }
+}
+
+/// One Redis more.
+fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String> {
+    let place = match all.len() {
+        0 => String::new(),
+        before => format!("URL {}: ", before + 1),
+    };
+    let redis = redis_url::parse(url).map_err(|why| format!("{place}{why}"))?;
+    if let Some(at) = all.iter().position(|other| other.target == redis.target) {
+        return Err(format!(
+            "{place}{} is URL {} too; give each Redis once, as all databases of one share their \
+             channels",
+            redis.target,
+            at + 1
+        ));
+    }
+    if all.len() == MOST_NODES {
+        return Err(format!("there are more than {MOST_NODES}; give no more"));
+    }
+    all.push(redis);
+    Ok(())
 }
 
 /// A PEM file.

@@ -16,6 +16,23 @@ const FORM: &str = "write redis://[user:password@]host[:port][/db], rediss:// fo
      redis+unix:///path/of/socket?db=0";
 const DEFAULT_PORT: u16 = 6379;
 
+/// Each URL of a text that may have several, with white space or commas between: one begins where a
+/// scheme does. A comma or a space elsewhere belongs to the URL.
+pub(crate) fn each(text: &str) -> impl Iterator<Item = &str> {
+    let is_between = |c: char| c == ',' || c.is_whitespace();
+    let scheme = |end: usize| {
+        let before = text[..end].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '+');
+        before.ends_with(is_between).then_some(before.len())
+    };
+    let begins: Vec<usize> = text.match_indices("://").filter_map(|(at, _)| scheme(at)).collect();
+    let ends = begins.clone().into_iter().map(Some).chain([None]);
+    let begins = [0].into_iter().chain(begins);
+    begins.zip(ends).map(move |(begin, end)| match end {
+        Some(end) => text[begin..end].trim_end_matches(is_between),
+        None => &text[begin..],
+    })
+}
+
 /// Reads a URL. It says nothing about time and room, which the caller fills in.
 pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
     if url.is_empty() {
@@ -178,6 +195,22 @@ mod tests {
                 window: 0,
             };
             assert_eq!(parse(url), Ok(expected), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_text_has_the_urls_that_begin_in_it() {
+        for (text, urls) in [
+            ("", &[""][..]),
+            ("redis://a", &["redis://a"]),
+            ("redis://a redis+unix:///b?db=1", &["redis://a", "redis+unix:///b?db=1"]),
+            ("redis://:p@a, valkey://b,redis://c", &["redis://:p@a", "valkey://b", "redis://c"]),
+            ("redis://a,b:1/c\n redis://d", &["redis://a,b:1/c", "redis://d"]),
+            ("redis://:p://x@a", &["redis://:p://x@a"]),
+            ("redis://:p q@a", &["redis://:p q@a"]),
+            (" redis://a", &["", "redis://a"]),
+        ] {
+            assert_eq!(each(text).collect::<Vec<_>>(), urls, "{text:?}");
         }
     }
 

@@ -115,7 +115,7 @@ impl Server {
             (
                 "redis_buffer_bytes",
                 "Bytes of commands that wait for Redis.",
-                self.broker.unsent().len(),
+                self.broker.unsent_bytes(),
             ),
             ("store_bytes", "Bytes of stored messages in the embedded broker.", stored),
             ("history_bytes", "Bytes of histories in the embedded broker.", histories),

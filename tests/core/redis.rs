@@ -7,6 +7,7 @@ mod kinds;
 mod link;
 mod mending;
 mod recording;
+mod several;
 
 use crate::world::*;
 use wsloop::proto::ws::frame::Opcode;

@@ -42,8 +42,18 @@ pub fn with_redis() -> Settings {
         buffer_limit: 16 << 20,
         window: 4 << 20,
     };
-    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(redis) };
+    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(vec![redis]) };
     Settings { broker, ..settings() }
+}
+
+/// The same with so many Redis.
+pub fn with_several(count: u16) -> Settings {
+    let mut settings = with_redis();
+    let first = redis_of(&mut settings).clone();
+    let target = |at| Target::Tcp { host: "localhost".to_string(), port: 6379 + at };
+    let redis = |at| RedisSettings { target: target(at), ..first.clone() };
+    settings.broker.kind = BrokerKind::Redis((0..count).map(redis).collect());
+    settings
 }
 
 /// Where the application is asked.
@@ -102,7 +112,7 @@ pub fn by_application() -> Settings {
 /// The settings of Redis among them.
 pub fn redis_of(settings: &mut Settings) -> &mut RedisSettings {
     match &mut settings.broker.kind {
-        BrokerKind::Redis(redis) => redis,
+        BrokerKind::Redis(all) => &mut all[0],
         BrokerKind::Local { .. } => panic!("these are not for Redis"),
     }
 }
