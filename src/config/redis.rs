@@ -112,7 +112,7 @@ impl RedisTlsDraft {
 }
 
 /// One Redis more.
-fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String> {
+pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String> {
     let place = match all.len() {
         0 => String::new(),
         before => format!("URL {}: ", before + 1),

@@ -169,16 +169,20 @@ class Publishing(unittest.TestCase):
 class Places(unittest.TestCase):
     def test_several_are_a_list_or_words(self):
         expected = ("redis://a", "redis://b:1/2")
-        for given in (list(expected), expected, "redis://a  redis://b:1/2\n"):
+        one_text = ("redis://a  redis://b:1/2\n", "redis://a,redis://b:1/2")
+        for given in (list(expected), expected, *one_text):
             self.assertEqual(place_of(given, "r"), expected)
         for one in (["redis://a"], "redis://a"):
             self.assertEqual(Settings.find(redis=one).redis, "redis://a")
-        both = place_of("redis://a redis+sentinel://h,k/main", "r")
-        self.assertEqual(both[1].name, "main")
+        first, second = place_of("redis+sentinel://h,k/main,redis+sentinel://h,k/b", "r")
+        self.assertEqual((first.name, second.name), ("main", "b"))
 
     def test_what_is_wrong_is_said_without_the_password(self):
         for given, words in [
-            (["redis://:hush@a", "redis://:hush@a"], "the same Redis twice"),
+            (["redis://:hush@a", "redis://:hush@a:6379/1"], "the same Redis twice"),
+            (["redis://:hush@a", {"host": "a", "db": 1}], "the same Redis twice"),
+            (["unix:///a?db=1", {"unix_socket_path": "/a"}], "the same Redis twice"),
+            ("redis+sentinel://:hush@h,k/a redis+sentinel://k,h/a", "the same Redis twice"),
             ([f"redis://:hush@h:{port}" for port in range(1, 66)], "65 Redis, more than 64"),
             (["redis://a", "hush"], "no URL of a Redis"),
             ([], "no Redis"),

@@ -22,7 +22,8 @@ Connection = Union[str, "dict[str, Any]", "list[Any]", "tuple[Any, ...]", Any]
 #: Says who we are to sentinels: user and password, each of which may be empty.
 Login = Callable[[], "tuple[str, str]"]
 
-#: Where a Redis Sentinel answers when nothing else is said.
+#: Where a Redis and a Redis Sentinel answer when nothing else is said.
+REDIS_PORT = 6379
 SENTINEL_PORT = 26379
 #: Most Redis that channels are spread over, as for the server.
 MOST_REDIS = 64
@@ -43,6 +44,8 @@ _SPELLINGS = (
     ("valkey+sentinel:", "redis+sentinel:"),
     ("valkeys+sentinel:", "rediss+sentinel:"),
 )
+# A comma elsewhere is part of a URL, as between sentinels.
+_BETWEEN = re.compile(r"[\s,]+(?=[a-zA-Z0-9+]+://)")
 _SENTINEL = re.compile(r"(rediss?)\+sentinel://", re.IGNORECASE)
 
 
@@ -83,8 +86,9 @@ def place_of(redis: Connection, name: str, login: Login = _nobody) -> Place:
         raise ValueError(f"{name} names no Redis")
     if len(places) > MOST_REDIS:
         raise ValueError(f"{name} names {len(places)} Redis, more than {MOST_REDIS}")
-    if any(place == other for at, place in enumerate(places) for other in places[:at]):
-        raise ValueError(f"{name} names the same Redis twice")
+    where = [_where(place) for place in places]
+    if any(place == other for at, place in enumerate(where) for other in where[:at]):
+        raise ValueError(f"{name} names the same Redis twice; all databases of one share channels")
     return tuple(places)
 
 
@@ -108,8 +112,21 @@ def is_sentinel_url(url: str) -> bool:
 
 def _several(redis: Connection) -> list[Any]:
     if isinstance(redis, str):
-        return redis.split() or [redis]
+        return _BETWEEN.split(redis.strip())
     return list(redis) if isinstance(redis, (list, tuple)) else [redis]
+
+
+def _where(place: Any) -> Any:
+    """Which Redis this is, whoever we are there."""
+    if isinstance(place, Sentinels):
+        return place.name, frozenset(place.addresses)
+    if isinstance(place, str):
+        parts = urlsplit(as_redis_py(place))
+        return parts.path if parts.scheme == "unix" else (parts.hostname, parts.port or REDIS_PORT)
+    if isinstance(place, dict):
+        path, port = place.get("unix_socket_path"), place.get("port")
+        return path or (place.get("host") or "localhost", int(port or REDIS_PORT))
+    return id(place)
 
 
 def _one(redis: Any, name: str, login: Login) -> Any:

@@ -1,0 +1,132 @@
+//! The publisher and a Redis that sentinels watch.
+
+use super::*;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::support::eventually;
+use crate::support::sentinels::{NAME, SentinelServer, Sentinels};
+
+/// How long it may fail after the sentinels have decided.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Publishes numbers until told to end, and says of each when it was accepted.
+fn publishing(url: String) -> (mpsc::Sender<()>, Receiver<Instant>, JoinHandle<()>) {
+    let (end, ended) = mpsc::channel();
+    let (sender, accepted) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let mut publisher = Publisher::new(&url).expect("a URL").timeout(Duration::from_secs(2));
+        for number in 0.. {
+            if send(&mut publisher, &format!("{number}")).is_ok() && sender.send(Instant::now()).is_err() {
+                return;
+            }
+            if ended.recv_timeout(Duration::from_millis(10)) != Err(mpsc::RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    });
+    (end, accepted, thread)
+}
+
+/// The master goes by `fate`; how long after the decision the publisher went on.
+fn fails_over(fate: fn(&mut Sentinels)) {
+    let mut sentinels = Sentinels::start();
+    let before = sentinels.sentinels[2].master();
+    // The replica hears what the master publishes, and everything once it is the master.
+    let mut listening = sentinels.redis[1].0.connect();
+    listening.command(&["SUBSCRIBE", "broadcast:f"]);
+    let (end, accepted, thread) = publishing(sentinels.url());
+    for _ in 0..10 {
+        accepted.recv_timeout(PATIENCE).expect("it publishes");
+    }
+    fate(&mut sentinels);
+    sentinels.decided(2, before);
+    let decided = Instant::now();
+    let first = eventually("it publishes again", || accepted.try_iter().find(|at| *at > decided));
+    assert!(first - decided < AT_ONCE, "{:?}", first - decided);
+    for _ in 0..10 {
+        accepted.recv_timeout(PATIENCE).expect("it goes on");
+    }
+    end.send(()).expect("it runs");
+    thread.join().expect("it ends");
+    sentinels.redis[0].0.process().signal("CONT");
+    let mut publisher = Publisher::new(&sentinels.url()).expect("a URL");
+    assert_eq!(send(&mut publisher, "the end"), Ok(1));
+    let mut heard = BTreeSet::new();
+    loop {
+        let Value::Array(parts) = listening.value() else { panic!("no message") };
+        let Some(Value::Bulk(text)) = parts.last() else { panic!("{parts:?}") };
+        let text = String::from_utf8_lossy(text).into_owned();
+        if text == "the end" {
+            break;
+        }
+        assert!(heard.insert(text.clone()), "{text} was published twice");
+    }
+    assert!(heard.len() > 20, "{heard:?}");
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn it_goes_on_when_the_master_is_killed() {
+    fails_over(|sentinels| sentinels.redis[0].0.kill());
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn it_goes_on_when_the_master_hangs() {
+    fails_over(|sentinels| sentinels.redis[0].0.process().signal("STOP"));
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn it_goes_on_when_the_master_is_another_by_order() {
+    fails_over(|sentinels| {
+        sentinels.sentinels[0].connect().ok(&["SENTINEL", "FAILOVER", NAME]);
+    });
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn sentinels_have_a_login_of_their_own_and_their_refusal_is_final() {
+    let (redis, port) = RedisServer::start_on_tcp();
+    let sentinel = SentinelServer::start(port, 1, "requirepass of-sentinels");
+    let gone = free_port();
+    let url = format!("redis+sentinel://127.0.0.1:{gone},127.0.0.1:{}/{NAME}", sentinel.port);
+    let publisher = |url: &str| Publisher::new(url).expect("a URL").timeout(PATIENCE);
+    let mut app = redis.connect();
+    app.command(&["SUBSCRIBE", "broadcast:f"]);
+    let mut known = publisher(&url).sentinel_login(None, "of-sentinels");
+    assert_eq!(send(&mut known, "a"), Ok(1));
+    // None of these is waited for.
+    let one = format!("redis+sentinel://127.0.0.1:{}/{NAME}", sentinel.port);
+    let began = Instant::now();
+    for (mut publisher, words) in [
+        (publisher(&one), "NOAUTH"),
+        (publisher(&one).sentinel_login(None, "wrong"), "WRONGPASS"),
+        (
+            publisher(&one.replace(NAME, "other")).sentinel_login(None, "of-sentinels"),
+            "No such master",
+        ),
+        (publisher(&format!("redis+sentinel://127.0.0.1:{port}/{NAME}")), "unknown command"),
+    ] {
+        let why = send(&mut publisher, "never").expect_err(words).to_string();
+        assert!(why.contains(words), "{why}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let mut nobody = Publisher::new(&format!("redis+sentinel://127.0.0.1:{gone}/{NAME}"))
+        .expect("a URL")
+        .timeout(SHORT);
+    let why = send(&mut nobody, "never").expect_err("nobody is there").to_string();
+    assert!(why.contains("no sentinel says where it is"), "{why}");
+
+    let folder = crate::support::Folder::new();
+    let file = folder.join("password");
+    std::fs::write(&file, "of-sentinels\n").expect("a file");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_wsloop"));
+    program.args(["publish", "f", "by command", "--broadcast", "--redis", &url]);
+    program.arg("--redis-sentinel-password").arg(&file);
+    let output = program.output().expect("the program");
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
+    assert!(output.status.success() && said.ends_with("heard by 1 subscriber\n"), "{said}");
+}
