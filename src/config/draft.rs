@@ -221,7 +221,7 @@ impl ServerDraft {
         let db = self.redis.iter().map(|redis| redis.db).find(|db| *db != 0).unwrap_or(0);
         warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, !self.redis.is_empty())?;
-        let with_limits = |redis| RedisSettings {
+        let with_limits = |redis: RedisSettings| RedisSettings {
             timeout_ms: self.redis_timeout_ms,
             buffer_limit: self.redis_buffer_limit,
             window: self.redis_window,

@@ -31,7 +31,7 @@ metrics! {
     gauge handshakes_pending "Conns that have not yet had their 101."
     gauge channels "Channels that somebody hears."
     gauge subscriptions "Facilities that conns of wsloop.1 hear, each audience by itself."
-    gauge broker_up "1 when the broker answers."
+    gauge broker_up "1 when the broker answers; of several Redis, all."
     gauge control_heard "1 when the application's disconnects are heard, see wsloop:control."
     gauge memory_bytes "Bytes that wait for peers or have come in part, see --memory-limit."
     gauge resp_clients "Redis clients of the embedded broker."

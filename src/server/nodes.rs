@@ -83,8 +83,8 @@ impl Server {
 
     /// When one of them has something to do.
     pub(super) fn nodes_ms(&mut self) -> Option<u64> {
-        let at_ms = |node| self.timed_redis(node).map(|redis| redis.deadline_ms());
-        (0..self.broker.nodes()).filter_map(at_ms).min()
+        let nodes = 0..self.broker.nodes();
+        nodes.filter_map(|node| self.timed_redis(node).map(|redis| redis.deadline_ms())).min()
     }
 
     /// The Redis of a node, as long as its time matters: a server that ends does not dial again.

@@ -63,20 +63,29 @@ class Group:
     """All of them."""
 
     def __init__(self, password: str = "", sentinel_password: str = "") -> None:
-        self.nodes = [Redis(password=password), Redis(password=password)]
-        for node in self.nodes:
-            node.client.config_set("masterauth", password)
+        self.nodes: list[Redis] = []
+        self.sentinels: list[Sentinel] = []
+        try:
+            self._start(password, sentinel_password)
+        except BaseException:
+            self.close()
+            raise
+        login = f":{password}@" if password else ""
+        self.hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
+        self.url = f"redis+sentinel://{login}{self.hosts}/{NAME}"
+
+    def _start(self, password: str, sentinel_password: str) -> None:
+        for _ in range(2):
+            self.nodes.append(Redis(password=password))
+            self.nodes[-1].client.config_set("masterauth", password)
         self.nodes[1].client.replicaof("127.0.0.1", self.nodes[0].port)
         link = lambda: self.nodes[1].client.info("replication")["master_link_status"] == "up"
         eventually("there is a replica", link)
         lines = f"sentinel auth-pass {NAME} {password}\n" if password else ""
         lines += f"requirepass {sentinel_password}\n" if sentinel_password else ""
-        master = self.nodes[0].port
-        self.sentinels = [Sentinel(master, lines, sentinel_password) for _ in range(3)]
+        for _ in range(3):
+            self.sentinels.append(Sentinel(self.nodes[0].port, lines, sentinel_password))
         eventually("sentinels know each other", self.is_settled, 30)
-        login = f":{password}@" if password else ""
-        self.hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
-        self.url = f"redis+sentinel://{login}{self.hosts}/{NAME}"
 
     def is_settled(self) -> bool:
         return all(each.knows_all() for each in self.sentinels)

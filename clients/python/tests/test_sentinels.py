@@ -85,7 +85,7 @@ class _Noted:
 class Failover(unittest.TestCase):
     def setUp(self):
         super().setUp()
-        self.group = Group(password="of redis")
+        self.group = Group(password="of-redis")
         self.addCleanup(self.group.close)
 
     def switched(self, away_from) -> float:
@@ -170,7 +170,7 @@ class Words(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.group = Group(sentinel_password="of sentinels")
+        cls.group = Group(sentinel_password="of-sentinels")
         cls.addClassCleanup(cls.group.close)
 
     def publish(self, url, **more):
@@ -194,11 +194,11 @@ class Words(unittest.TestCase):
             self.assertEqual(Settings.find(redis="redis://h").redis, "redis://h")
 
     def test_they_have_a_password_of_their_own(self):
-        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": self.file("of sentinels\n")}
+        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": self.file("of-sentinels\n")}
         arguments = {
             "sentinels": [("127.0.0.1", each.port) for each in self.group.sentinels],
             "service_name": NAME,
-            "sentinel_kwargs": {"password": "of sentinels"},
+            "sentinel_kwargs": {"password": "of-sentinels"},
         }
         for publish in (self.publish, self.publish_async):
             for url in (self.group.url, f"{self.group.url}/0?max_connections=3"):
@@ -223,7 +223,7 @@ class Words(unittest.TestCase):
         silent = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(silent.close)
         hosts = f"{away},{plain},127.0.0.1:{silent.getsockname()[1]},{self.group.hosts}"
-        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": self.file("of sentinels")}
+        environment = {"WSLOOP_REDIS_SENTINEL_PASSWORD": self.file("of-sentinels")}
         for publish in (self.publish, self.publish_async):
             with mock.patch.dict("os.environ", environment):
                 self.assertEqual(publish(f"redis+sentinel://{hosts}/{NAME}"), (1, 0))

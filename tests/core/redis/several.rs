@@ -152,6 +152,8 @@ fn a_close_waits_for_what_was_published_at_each() {
         }
         for id in speakers {
             world.say(id, "last words");
+        }
+        for id in speakers {
             world.send_frame(id, Opcode::Close, &1000u16.to_be_bytes());
         }
         let closed = |world: &mut World, id: BrowserId| {
@@ -213,4 +215,81 @@ fn an_outage_is_mended_from_the_history_of_its_own_redis() {
     let texts = world.texts(id);
     assert!(texts.len() == 1 && texts[0].ends_with("\nc"), "{texts:?}");
     assert_eq!(world.metrics().broker_up, 1);
+}
+
+/// Numbers that look drawn, from a seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, most: u64) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) % most) as usize
+    }
+}
+
+/// Three Redis come and go, and whoever hears a channel has each of its messages once and in order,
+/// or is told that some are missing.
+#[test]
+fn whatever_goes_and_comes_each_message_is_heard_once_in_order_or_named_as_a_gap() {
+    let rules = vec![HistoryRule::parse("*=1000/600").expect("a rule")];
+    let history = HistoryRules { prefix: String::new(), rules };
+    let (mut heard_at_all, mut outages) = (0, 0);
+    for seed in 0..60 {
+        let mut draw = Draw(seed);
+        let mut world = World::new(Settings { history: history.clone(), ..with_several(3) });
+        let page = world.ask(&upgrade("/ws/", &["Sec-WebSocket-Protocol: wsloop.1"]));
+        let facilities: Vec<String> = (0..6).map(|at| format!("f{at}")).collect();
+        for (at, facility) in facilities.iter().enumerate() {
+            world.say(page, &format!("subscribe {at} broadcast {facility}"));
+        }
+        let plain: Vec<BrowserId> = facilities.iter().map(|f| world.open(&hears(f))).collect();
+        let node_of = |world: &mut World, facility: &String| {
+            let name = format!("broadcast:{facility}");
+            (0..3).find(|node| world.node(*node).subscribed().contains(&name)).expect("it is heard")
+        };
+        let nodes: Vec<usize> = facilities.iter().map(|f| node_of(&mut world, f)).collect();
+        world.texts(page);
+        let mut published = vec![0; facilities.len()];
+        for _ in 0..80 {
+            match draw.below(10) {
+                0 => {
+                    world.kill_node(draw.below(3));
+                    outages += 1;
+                }
+                1 => world.revive_node(draw.below(3)),
+                2 => world.pass(200),
+                _ => {
+                    let at = draw.below(facilities.len() as u64);
+                    let channel = format!("broadcast:{}", facilities[at]);
+                    world.node(nodes[at]).publish_kept(&channel, published[at].to_string(), 1000);
+                    published[at] += 1;
+                    world.run();
+                }
+            }
+        }
+        (0..3).for_each(|node| world.revive_node(node));
+        assert_eq!(world.metrics().broker_up, 1, "seed {seed}");
+        let told = world.texts(page);
+        for (at, facility) in facilities.iter().enumerate() {
+            let mut next = 0;
+            for text in &told {
+                let (head, payload) = text.split_once('\n').unwrap_or((text, ""));
+                if head.starts_with(&format!("gap broadcast {facility} ")) {
+                    next = usize::MAX;
+                } else if head.starts_with(&format!("message broadcast {facility} ")) {
+                    for number in payload.split('\n').map(|number| number.parse().unwrap()) {
+                        let fits = number == next || next == usize::MAX;
+                        assert!(fits, "seed {seed}, {facility}: {number} for {next}: {told:?}");
+                        next = number + 1;
+                        heard_at_all += 1;
+                    }
+                }
+            }
+            assert!(next == published[at] || next == usize::MAX, "seed {seed}, {facility}");
+            let heard = world.texts(plain[at]);
+            let numbers: Vec<usize> = heard.iter().filter_map(|text| text.parse().ok()).collect();
+            assert!(numbers.is_sorted_by(|one, other| one < other), "seed {seed}: {heard:?}");
+        }
+    }
+    assert!(heard_at_all > 10_000 && outages > 200, "{heard_at_all}, {outages}");
 }
