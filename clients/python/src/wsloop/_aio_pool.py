@@ -20,6 +20,7 @@ import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 
 from ._exchange import (
     LONGEST_WAIT,
@@ -221,7 +222,7 @@ class Followed(Pool):
             try:
                 await connection.send_command("ROLE")
                 role = await _answer(connection)
-                if not is_master(role) and not isinstance(role, redis.NoPermissionError):
+                if not is_master(role) and not isinstance(role, NoPermissionError):
                     why = f"{host}:{port} is no master; nothing was published"
                     raise redis.ConnectionError(why)
             except BaseException:

@@ -24,6 +24,7 @@ from typing import Any, Optional, Protocol, Union
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from ._exchange import (
@@ -179,7 +180,7 @@ class Followed(Pool):
             connection.connect()
             connection.send_command("ROLE")
             role = _answer(connection)
-            if not is_master(role) and not isinstance(role, redis.NoPermissionError):
+            if not is_master(role) and not isinstance(role, NoPermissionError):
                 raise redis.ConnectionError(f"{host}:{port} is no master; nothing was published")
         except BaseException:
             connection.disconnect()
