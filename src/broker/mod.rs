@@ -22,88 +22,26 @@ pub(crate) mod history;
 mod local;
 mod nodes;
 mod redis;
+mod sentinel;
+mod settings;
 pub(crate) mod spread;
 pub(crate) mod store;
 
 use std::sync::Arc;
 
-pub use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
+pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
 pub(crate) use local::Local;
 pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use redis::{Redis, RedisDue};
+pub use sentinel::Watch;
+pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
+pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
 
-use crate::link::{LinkId, Now, Target};
+use crate::link::{LinkId, Now};
 use history::look::Look;
 use history::reading::Reading;
-use spread::Spread;
 pub use history::{HistoryRule, HistoryRules, HistorySize};
-
-/// What a broker is to be, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerSettings {
-    /// Seconds a published message stays stored for conns that come later; 0 stores nothing.
-    pub expire_s: u64,
-    /// Which broker.
-    pub kind: BrokerKind,
-}
-
-/// Which broker, with what only that one needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BrokerKind {
-    /// In this process.
-    Local {
-        /// Bytes that stored messages and their names may take together.
-        store_limit: usize,
-    },
-    /// Redis servers (6.0 or later) or ones that speak its protocol: one, or several among which
-    /// channels are spread in this order. There must be one at least.
-    Redis(Vec<RedisSettings>),
-}
-
-impl BrokerSettings {
-    /// How long an answer may take.
-    pub(crate) fn patience_ms(&self) -> u64 {
-        match &self.kind {
-            BrokerKind::Local { .. } => LOCAL_PATIENCE_MS,
-            BrokerKind::Redis(all) => {
-                all.iter().map(|redis| redis.timeout_ms).max().unwrap_or(LOCAL_PATIENCE_MS)
-            }
-        }
-    }
-}
-
-/// The embedded broker answers as soon as a turn has room for it.
-const LOCAL_PATIENCE_MS: u64 = 5_000;
-
-/// How to reach a Redis and who to be there.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisSettings {
-    /// Where it listens.
-    pub target: Target,
-    /// ACL user; `None` is Redis's `default`.
-    pub user: Option<String>,
-    /// Password, when one is needed.
-    pub password: Option<String>,
-    /// Database number of the stored messages (pub/sub ignores it).
-    pub db: u32,
-    /// Milliseconds after which a dial, or a silence where an answer is due, is a failure.
-    pub timeout_ms: u64,
-    /// Bytes of commands that may wait for Redis; past it, publishes are refused.
-    pub buffer_limit: usize,
-    /// Bytes of answers that Redis is expected to owe us at one time; four times as many at most.
-    pub window: usize,
-}
-
-/// What a broker is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uses {
-    /// Messages of more bytes are skipped.
-    pub max_message: usize,
-    /// Sessions of more bytes are not read.
-    pub max_session: usize,
-    /// Somebody may publish.
-    pub publishes: bool,
-}
+use spread::Spread;
 
 /// Whether the broker, or a node of it, can be asked anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,6 +263,14 @@ impl Broker {
         }
     }
 
+    /// The same, to be looked at.
+    pub(crate) fn peek_redis(&self, node: usize) -> Option<&Redis> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(nodes) => Some(nodes.get(node)),
+        }
+    }
+
     /// The embedded broker, if that is what it is: for RESP clients, which only that one has.
     pub fn local(&mut self) -> Option<&mut Local> {
         match self {
@@ -429,12 +375,5 @@ impl Broker {
             Broker::Local(local) => local.history_evicted(),
             Broker::Redis(_) => 0,
         }
-    }
-}
-
-impl std::fmt::Debug for RedisSettings {
-    /// Leaves the password out.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redis at {} as {:?}, database {}", self.target, self.user, self.db)
     }
 }

@@ -27,9 +27,8 @@ impl Nodes {
     /// Nodes of these settings, in their order.
     pub(super) fn new(settings: Vec<RedisSettings>, expire_s: u64, uses: Uses, seed: u64) -> Nodes {
         assert!(!settings.is_empty(), "a broker that is Redis needs the settings of one");
-        let redis = |(at, settings)| {
-            Redis::new(settings, expire_s, uses, seed.wrapping_add(at as u64))
-        };
+        let redis =
+            |(at, settings)| Redis::new(settings, expire_s, uses, seed.wrapping_add(at as u64));
         let all: Vec<Redis> = settings.into_iter().enumerate().map(redis).collect();
         Nodes { spread: Spread::over(all.len()), all, settling: Vec::new() }
     }

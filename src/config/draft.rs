@@ -16,7 +16,7 @@ use super::endpoints::{self, DialedEndpoint};
 use super::file::File;
 use super::logs::LogFormat;
 use super::pages::Chat;
-use super::redis::RedisTlsDraft;
+use super::redis::{RedisTlsDraft, SentinelsDraft};
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
@@ -64,6 +64,7 @@ pub(super) struct ServerDraft {
     pub upstream: Option<Upstream>,
     pub redis: Vec<RedisSettings>,
     pub redis_tls: RedisTlsDraft,
+    pub sentinels: SentinelsDraft,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
     pub redis_window: usize,
@@ -96,6 +97,7 @@ impl ServerDraft {
             upstream: None,
             redis: Vec::new(),
             redis_tls: RedisTlsDraft::default(),
+            sentinels: SentinelsDraft::default(),
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
             redis_window: 0,
@@ -217,19 +219,16 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
-        let redis = self.redis_tls.finish(&self.redis)?;
+        let (timeout_ms, buffer_limit) = (self.redis_timeout_ms, self.redis_buffer_limit);
+        let window = self.redis_window;
+        let limits = |redis| RedisSettings { timeout_ms, buffer_limit, window, ..redis };
+        let redis = self.redis_tls.finish_for(self.sentinels, &mut self.redis)?;
         let db = self.redis.iter().map(|redis| redis.db).find(|db| *db != 0).unwrap_or(0);
         warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, !self.redis.is_empty())?;
-        let with_limits = |redis: RedisSettings| RedisSettings {
-            timeout_ms: self.redis_timeout_ms,
-            buffer_limit: self.redis_buffer_limit,
-            window: self.redis_window,
-            ..redis
-        };
         self.settings.broker.kind = match self.redis.is_empty() {
             true => BrokerKind::Local { store_limit: self.store_limit },
-            false => BrokerKind::Redis(self.redis.into_iter().map(with_limits).collect()),
+            false => BrokerKind::Redis(self.redis.into_iter().map(limits).collect()),
         };
         let timeout_ms = self.settings.handshake_timeout_ms;
         let sources = self.sources.finish(given, self.settings.max_handshakes, timeout_ms)?;

@@ -160,7 +160,7 @@ mod tests {
     use crate::access::channel::Allow;
     use crate::access::permissions::Rules;
     use crate::access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
-    use crate::broker::{self, BrokerKind, RedisSettings};
+    use crate::broker::{self, BrokerKind, RedisAddress, RedisSettings};
     use crate::browser::settings::Refuse;
     use crate::link::Target;
     use crate::proto::ws::deflate::Compression;
@@ -388,7 +388,7 @@ mod tests {
     fn redis_is_the_broker_when_it_is_named() {
         let settings = loaded(&["--redis=redis://h/2", "--redis-buffer-limit=5M"]).settings;
         let redis = RedisSettings {
-            target: Target::Tcp { host: "h".to_owned(), port: 6379 },
+            address: RedisAddress::Fixed(Target::Tcp { host: "h".to_owned(), port: 6379 }),
             user: None,
             password: None,
             db: 2,
@@ -411,14 +411,18 @@ mod tests {
         assert_eq!(several, "b:6379 a:1 /s");
         assert_eq!(targets(&["--redis=redis://b redis://a:1,unix:///s"]), several);
         for (args, words) in [
-            (&["--redis=redis://a", "--redis=redis://u:hush@a/1"][..], "URL 2: a:6379 is URL 1 too"),
+            (
+                &["--redis=redis://a", "--redis=redis://u:hush@a/1"][..],
+                "URL 2: a:6379 is URL 1 too",
+            ),
             (&["--redis=redis://a", "--redis=hush"], "URL 2: the URL has no scheme"),
             (&["--redis=redis://a redis://b", "--redis="], "URL 3: the URL is empty"),
         ] {
             let line = wrong(args);
             assert!(line.contains(words) && !line.contains("hush"), "{line}");
         }
-        let many = |count| (0..count).map(|n| format!("redis://h{n}")).collect::<Vec<_>>().join(" ");
+        let many =
+            |count| (0..count).map(|n| format!("redis://h{n}")).collect::<Vec<_>>().join(" ");
         assert!(!targets(&[&format!("--redis={}", many(64))]).is_empty());
         assert!(wrong(&[&format!("--redis={}", many(65))]).contains("more than 64"));
     }

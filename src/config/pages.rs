@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::broker::{BrokerKind, RedisSettings};
+use crate::broker::{BrokerKind, RedisAddress, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::link::Target;
 use crate::web::{Page, PageContent};
@@ -93,22 +93,22 @@ impl Chat {
     }
 
     /// The beginning of a command line for the broker, ready for a shell. It is empty where nothing
-    /// answers, or several Redis do. A page is for everybody to read, so redis-cli asks for the password.
+    /// answers, or several Redis do. A page is for everybody to read, so redis-cli asks for the
+    /// password.
     fn redis_cli(&self, resp: &[SocketAddr]) -> String {
         let mut words = vec!["redis-cli".to_owned()];
         let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
         match &self.redis[..] {
-            [RedisSettings { target: Target::Unix(path), .. }] => {
-                option("-s", &path.to_string_lossy());
-            }
-            [RedisSettings { target: Target::Tcp { host, port }, .. }] => {
-                place(host, *port, option);
-            }
-            [RedisSettings { target: Target::Tls { host, port }, .. }] => {
-                place(host, *port, option);
-                words.push("--tls".to_owned());
-            }
-            [_, _, ..] => return String::new(),
+            [RedisSettings { address: RedisAddress::Fixed(target), .. }] => match target {
+                Target::Unix(path) => option("-s", &path.to_string_lossy()),
+                Target::Tcp { host, port } => place(host, *port, option),
+                Target::Tls { host, port } => {
+                    place(host, *port, option);
+                    words.push("--tls".to_owned());
+                }
+            },
+            // Which it is, or where it is now, is not known.
+            [_, ..] => return String::new(),
             [] => {
                 let local = resp.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
                 let Some(address) = local.or(resp.first()) else { return String::new() };

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use super::stored::Held;
 use crate::broker::HistoryRules;
-use crate::broker::spread::Spread;
 use crate::broker::history::reading::{Place, Reading, Since};
+use crate::broker::spread::Spread;
 
 /// Most hashes in a trail after which the broker is asked for the place anew.
 const LONG: usize = 256;

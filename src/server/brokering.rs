@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, BrokerEvent, FIRST, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, FIRST, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -44,6 +44,8 @@ pub(super) enum Loss<'a> {
     Demoted(&'a str),
     /// Redis is a replica, and there may be a master.
     Left,
+    /// Redis is elsewhere now, as the sentinels say.
+    Moved,
 }
 
 impl Server {
@@ -132,12 +134,7 @@ impl Server {
                 self.said.at(node).no_answer(ask, &reason, &mut cx.metrics);
                 touched.extend(answered(ask, Err(()), (relay, topics), table, cx));
             }
-            BrokerEvent::Settled { conn: link } => {
-                if self.broker.has_settled(link) {
-                    table.conn(link).into_iter().for_each(|conn| conn.settled());
-                    touched.push(link);
-                }
-            }
+            BrokerEvent::Settled { conn } => touched.extend(settled(conn, &mut self.broker, table)),
             BrokerEvent::Published { receipt: Receipt { conn: link, number }, outcome } => {
                 let conn = table.conn(link).into_iter();
                 conn.for_each(|conn| conn.on_published(link, number, outcome, cx));
@@ -194,7 +191,7 @@ impl Server {
     }
 
     pub(super) fn dial_broker(&mut self, node: usize) {
-        let target = self.broker.redis(node).map(|redis| redis.target().clone());
+        let target = self.broker.redis(node).and_then(|redis| redis.target().cloned());
         let Some(target) = target else { return };
         self.table.dial(Party::Redis(node), target);
         self.cx.metrics.broker_dials_total += 1;
@@ -234,11 +231,11 @@ impl Server {
         let was_up = self.broker.status_at(node) == Status::Up;
         let Some(redis) = self.broker.redis(node) else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
-        let target = redis.target().clone();
+        let place = redis.dialed();
         self.canary.begin(node, None);
         self.cx.metrics.broker_up = 0;
         self.cx.metrics.broker_lost_total += u64::from(was_up);
-        self.said.at(node).lost(&loss, &target, was_up, lost.owed);
+        self.said.at(node).lost(&loss, &place, was_up, lost.owed);
         let down = self.broker.status_at(node) == Status::Down;
         for (Receipt { conn: link, number }, outcome) in lost.receipts {
             self.on_conn(link, |conn, cx| conn.on_published(link, number, outcome, cx));
@@ -254,10 +251,15 @@ impl Server {
             }
         }
         if down {
-            for link in self.table.conns(|conn| conn.is_pending()) {
-                if self.needs_node(link, node) {
-                    self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
-                }
+            self.refuse_pending(node);
+        }
+    }
+
+    /// A node is down: whoever has no 101 yet and needs it is told.
+    pub(super) fn refuse_pending(&mut self, node: usize) {
+        for link in self.table.conns(|conn| conn.is_pending()) {
+            if self.needs_node(link, node) {
+                self.on_conn(link, |conn, cx| conn.on_no_broker(link, true, cx));
             }
         }
     }
@@ -321,6 +323,13 @@ impl Server {
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
         }
     }
+}
+
+/// A node has answered what it was asked when a conn was to be told of that: the conn, if all have.
+fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkId> {
+    let is_settled = broker.has_settled(link);
+    table.conn(link).filter(|_| is_settled)?.settled();
+    Some(link)
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Server;
 use super::table::{Party, Table};
-use crate::broker::{Broker, FIRST};
 use crate::broker::client::{self, Heard, PubSub, RespClient, Step};
 use crate::broker::history::Offset;
+use crate::broker::{Broker, FIRST};
 use crate::browser::Context;
 use crate::link::{LinkId, Now, Output, Peer, SaidOnce, Wish};
 

@@ -146,6 +146,7 @@ impl Server {
             Party::Client(client) => client.held_bytes(),
             Party::Guest(at) => self.proxy.guest_held(*at),
             Party::Redis(_)
+            | Party::Sentinel(..)
             | Party::App(_)
             | Party::Handler(_)
             | Party::Uplink(_)

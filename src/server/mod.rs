@@ -38,6 +38,7 @@ mod posting;
 mod relay;
 mod routing;
 mod said;
+mod sentinels;
 mod strangers;
 mod table;
 mod topics;
@@ -205,6 +206,7 @@ impl Server {
         if let Some(application) = &mut self.application {
             application.tick(now_ms);
         }
+        self.tick_sentinels();
         self.tick_nodes();
         self.tick_handlers();
         self.retry_control();
@@ -295,6 +297,7 @@ impl Server {
             .chain(self.rare_ms())
             .chain(self.room_ms())
             .chain(self.handlers_ms())
+            .chain(self.sentinels_ms())
             .chain(broker)
             .chain(application)
             .chain(at_once)
@@ -338,7 +341,8 @@ impl Server {
                 Party::Client(_) => clients += 1,
                 Party::Guest(_) => guests.0 += 1,
                 Party::Uplink(_) => guests.1 += 1,
-                Party::Redis(_) | Party::App(_) | Party::Handler(_) | Party::Gone(_) => {}
+                Party::Redis(_) | Party::Sentinel(..) | Party::App(_) => {}
+                Party::Handler(_) | Party::Gone(_) => {}
             }
             let idle = slot.lines == 0 && !slot.blocked;
             let waits = matches!(slot.party, Party::Browser(_) | Party::Client(_));
@@ -411,6 +415,10 @@ impl Server {
             Some(Party::Redis(node)) => {
                 let node = *node;
                 self.on_broker_lost(node, Loss::HungUp(failure.unwrap_or("it hung up")));
+            }
+            Some(Party::Sentinel(node, at)) => {
+                let (node, at) = (*node, *at);
+                self.on_sentinels(node, |watch, now_ms| watch.hung_up(at, failure, now_ms));
             }
             Some(Party::App(at)) => {
                 let at = *at;

@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// The Redis of a node, as long as its time matters: a server that ends does not dial again.
-    fn timed_redis(&mut self, node: usize) -> Option<&mut Redis> {
+    pub(super) fn timed_redis(&mut self, node: usize) -> Option<&mut Redis> {
         match self.nodes.link(node) {
             None if self.ending.has_begun() => None,
             _ => self.broker.redis(node),

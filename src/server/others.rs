@@ -14,7 +14,7 @@ impl Server {
         match self.table.peek(link).map(|slot| &slot.party) {
             Some(Party::Redis(node)) if self.broker.has_kept(*node) => Wish::GoOn,
             Some(Party::Client(client)) => client.wish(),
-            Some(Party::Redis(_) | Party::App(_)) => Wish::Read,
+            Some(Party::Redis(_) | Party::Sentinel(..) | Party::App(_)) => Wish::Read,
             Some(Party::Handler(at)) => self.handler_wish(*at),
             Some(Party::Guest(at)) => self.proxy.guest_wish(*at),
             Some(Party::Uplink(at)) => self.proxy.uplink_wish(*at),
@@ -27,6 +27,9 @@ impl Server {
     pub(super) fn slices_of_another<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
         match self.table.peek(link).map(|slot| &slot.party) {
             Some(Party::Redis(node)) => fill(into, self.broker.unsent(*node)),
+            Some(Party::Sentinel(node, at)) => {
+                fill(into, self.peek_watch(*node).map_or(&[], |watch| watch.unsent(*at)))
+            }
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
@@ -44,6 +47,10 @@ impl Server {
         let Some(slot) = self.table.get(link) else { return };
         let sent = match &mut slot.party {
             Party::Redis(node) => self.broker.advance(*node, n),
+            Party::Sentinel(node, at) => {
+                let watch = self.broker.redis(*node).and_then(|redis| redis.watch());
+                watch.is_none_or(|watch| watch.advance(*at, n))
+            }
             Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
             Party::Handler(at) => {
                 let at = *at;
@@ -74,6 +81,10 @@ impl Server {
             Some(Party::Redis(node)) => {
                 let node = *node;
                 self.broker_received(node, bytes);
+            }
+            Some(Party::Sentinel(node, at)) => {
+                let (node, at) = (*node, *at);
+                self.on_sentinels(node, |watch, now_ms| watch.received(at, bytes, now_ms));
             }
             Some(Party::App(at)) => {
                 let at = *at;

@@ -71,12 +71,7 @@ struct Arrived {
 }
 
 impl Relay {
-    pub(super) fn new(
-        keys: RandomState,
-        spread: Spread,
-        patience_ms: u64,
-        trails: Trails,
-    ) -> Self {
+    pub(super) fn new(keys: RandomState, spread: Spread, patience_ms: u64, trails: Trails) -> Self {
         Relay {
             fingerprints: Fingerprints::new(&keys),
             hub: Hub::new(keys.clone(), channel::owner_of),

@@ -2,8 +2,8 @@
 
 use super::brokering::Loss;
 use crate::access::channel;
-use crate::broker::{Ask, Broker, Notice, PublishError};
-use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely, Target};
+use crate::broker::{Ask, Broker, Notice, PublishError, SentinelNotice};
+use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely};
 
 /// Bytes of answers for which Redis may have cut a link: less than any limit that is in use.
 const MUCH: usize = 1 << 20;
@@ -45,7 +45,7 @@ impl Said {
     pub(super) fn new(broker: &mut Broker) -> Said {
         let nodes = broker.nodes();
         let name = |node| match broker.redis(node).filter(|_| nodes > 1) {
-            Some(redis) => format!("Redis at {}", redis.target()),
+            Some(redis) => format!("Redis at {}", redis.address()),
             None => "Redis".to_owned(),
         };
         Said {
@@ -130,13 +130,21 @@ impl SaidOfNode {
     }
 
     /// Redis's link is lost, or could not be made; so many bytes of answers were expected.
-    pub(super) fn lost(&mut self, loss: &Loss<'_>, target: &Target, was_up: bool, owed: usize) {
+    pub(super) fn lost(&mut self, loss: &Loss<'_>, target: &str, was_up: bool, owed: usize) {
         match loss {
             Loss::Ill(reason) if self.ill.first() => tracing::warn!(
                 "Redis at {target} is in no state to answer: {reason}; browsers stay; dialing \
                  until it is (said once)"
             ),
-            Loss::Ill(_) | Loss::Left => {}
+            Loss::Ill(_) | Loss::Left | Loss::Moved => {}
+            Loss::Demoted(reason) if !was_up => {
+                if self.unreachable.first() {
+                    tracing::warn!(
+                        "Redis at {target} is a replica ({reason}), and no sentinel says that the \
+                         master is elsewhere; dialing until one does (said once)"
+                    );
+                }
+            }
             Loss::Demoted(reason) => tracing::warn!(
                 "Redis at {target} has become a replica ({reason}); browsers stay; dialing for the \
                  master"
@@ -155,6 +163,26 @@ impl SaidOfNode {
                 );
             }
             Loss::HungUp(_) | Loss::Broken(_) => {}
+        }
+    }
+
+    /// What the sentinels say, or that they say nothing.
+    pub(super) fn sentinel(&self, notice: &SentinelNotice) {
+        match notice {
+            SentinelNotice::Found { at, epoch, by } => {
+                tracing::info!(
+                    "{} is at {at}, says the sentinel at {by} (epoch {epoch})",
+                    self.name
+                )
+            }
+            SentinelNotice::Useful { at } => tracing::info!("the sentinel at {at} answers"),
+            SentinelNotice::Useless { at, reason, last: false } => {
+                tracing::warn!("the sentinel at {at} is of no use: {reason}; dialing until it is");
+            }
+            SentinelNotice::Useless { at, reason, last: true } => tracing::warn!(
+                "the sentinel at {at} is of no use: {reason}; no other says where Redis is, so it \
+                 is taken to be where it was; dialing until one does"
+            ),
         }
     }
 

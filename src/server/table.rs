@@ -23,6 +23,8 @@ pub(super) enum Party {
     Browser(Conn),
     /// The Redis of that node of the broker.
     Redis(usize),
+    /// Of the sentinels of that node, which say where its Redis is, the one of that number.
+    Sentinel(usize, usize),
     /// The application, over that one of its links.
     App(usize),
     /// The application of an endpoint, under that number.
@@ -282,7 +284,9 @@ impl Slot {
     /// The line for something that goes to so many receivers.
     pub(super) fn line(&self, receivers: usize) -> Line {
         match self.party {
-            Party::Redis(_) | Party::App(_) | Party::Handler(_) => Line::First,
+            Party::Redis(_) | Party::Sentinel(..) | Party::App(_) | Party::Handler(_) => {
+                Line::First
+            }
             _ => Line::of(receivers),
         }
     }
@@ -299,6 +303,7 @@ impl Slot {
             Party::Client(client) => usize::from(!client.unsent().is_empty()),
             // The server knows, and has them stand only when something waits.
             Party::Redis(_)
+            | Party::Sentinel(..)
             | Party::App(_)
             | Party::Handler(_)
             | Party::Guest(_)

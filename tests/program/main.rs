@@ -32,6 +32,7 @@ mod regressions;
 mod reload;
 mod resp_port;
 mod restarts;
+mod sentinel;
 mod sockets;
 mod streams;
 mod stress;

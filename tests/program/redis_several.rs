@@ -129,7 +129,7 @@ fn a_topic_whose_redis_was_killed_has_a_gap_and_no_other_has() {
     let mut page = Client::open(server.address(), &request).expect("a 101");
     assert!(page.text().starts_with("welcome "));
     for (node, facility) in AT.iter().enumerate() {
-        page.send(&format!("subscribe {node} broadcast {facility}"));
+        page.send(&format!("subscribe {} broadcast {facility}", node + 1));
     }
     let mut said = Vec::new();
     while said.iter().filter(|text: &&String| text.starts_with("ok ")).count() < 3 {

@@ -136,7 +136,8 @@ pub struct RedisClient {
 }
 
 impl RedisClient {
-    fn new(stream: UnixStream) -> RedisClient {
+    /// At the end of that stream.
+    pub fn new(stream: UnixStream) -> RedisClient {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         RedisClient { stream: BufReader::new(stream) }
     }

@@ -33,8 +33,8 @@ pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use calls::{AppTold, Call, Told};
 pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
-use nodes::Node;
 pub use handler::{FakeHandlers, HandlerHeard, HandlerLink};
+use nodes::Node;
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
 pub use settings::{

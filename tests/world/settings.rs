@@ -1,8 +1,8 @@
 //! The settings that most tests begin with.
 
 use wsloop::{
-    Allow, AskSettings, BrokerKind, BrokerSettings, Entries, Format, RedisSettings, Sessions,
-    Settings, Sources, Target,
+    Allow, AskSettings, BrokerKind, BrokerSettings, Entries, Format, RedisAddress, RedisSettings,
+    Sessions, Settings, Sources, Target,
 };
 
 /// Seconds that stored messages live in [`settings`].
@@ -34,7 +34,7 @@ pub fn settings() -> Settings {
 /// The same with Redis.
 pub fn with_redis() -> Settings {
     let redis = RedisSettings {
-        target: Target::Tcp { host: "localhost".to_string(), port: 6379 },
+        address: RedisAddress::Fixed(Target::Tcp { host: "localhost".to_string(), port: 6379 }),
         user: None,
         password: None,
         db: 0,
@@ -51,7 +51,8 @@ pub fn with_several(count: u16) -> Settings {
     let mut settings = with_redis();
     let first = redis_of(&mut settings).clone();
     let target = |at| Target::Tcp { host: "localhost".to_string(), port: 6379 + at };
-    let redis = |at| RedisSettings { target: target(at), ..first.clone() };
+    let address = |at| RedisAddress::Fixed(target(at));
+    let redis = |at| RedisSettings { address: address(at), ..first.clone() };
     settings.broker.kind = BrokerKind::Redis((0..count).map(redis).collect());
     settings
 }

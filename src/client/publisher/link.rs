@@ -215,7 +215,8 @@ mod tests {
             }
             let _ = stream.read(&mut room);
         });
-        let mut link = Link::dial(&target, &settings, None, Duration::from_secs(20)).expect("a server");
+        let mut link =
+            Link::dial(&target, &settings, None, Duration::from_secs(20)).expect("a server");
         assert!(link.is_alive(), "it is trusted when it was heard just now");
         link.heard = link.heard.checked_sub(TRUSTED).expect("the machine is up for longer");
         if answer.is_none() {

@@ -51,7 +51,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use error::Error;
-pub use recipients::Recipients;
+pub(crate) use recipients::Recipients;
 pub use secured::RedisTls;
 
 use crate::access::channel::Audience;

@@ -40,10 +40,6 @@ impl Node {
         Node { settings, guide, link: None }
     }
 
-    pub(super) fn settings(&self) -> &RedisSettings {
-        &self.settings
-    }
-
     /// Its sentinels are to take us for somebody.
     pub(super) fn sentinel_login(&mut self, user: Option<&str>, password: &str) {
         if let RedisAddress::Watched(sentinels) = &mut self.settings.address {

@@ -121,7 +121,8 @@ impl Guide {
         match &self.found {
             Some(found) => Ok(found.clone()),
             None if is_down => {
-                let fault = Fault::Unreachable(format!("the sentinels have no master for {name} now"));
+                let fault =
+                    Fault::Unreachable(format!("the sentinels have no master for {name} now"));
                 Err(Missed { fault, is_final: false })
             }
             None => {
@@ -258,7 +259,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_whatever_else_is_in_it() {
-        let map = b"%5\r\n$4\r\nname\r\n$2\r\nip\r\n$2\r\nip\r\n$1\r\nh\r\n$4\r\nport\r\n$1\r\n7\r\n\
+        let map =
+            b"%5\r\n$4\r\nname\r\n$2\r\nip\r\n$2\r\nip\r\n$1\r\nh\r\n$4\r\nport\r\n$1\r\n7\r\n\
                     $5\r\nflags\r\n$6\r\nmaster\r\n$12\r\nconfig-epoch\r\n$1\r\n3\r\n";
         assert_eq!(view(map), Some(said(3, true, 7)));
         let array = [b"*10\r\n", &map[4..]].concat();

@@ -14,7 +14,7 @@ use crate::access::channel::Audience;
 use crate::broker::{HistoryRule, RedisSettings};
 use crate::client::publisher::{Expire, Publisher};
 use crate::client::url;
-use crate::config::redis::{self, RedisTlsDraft};
+use crate::config::redis::{self, RedisTlsDraft, SentinelsDraft};
 use crate::config::redis_url;
 use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Repeated, Text, WholeSeconds};
@@ -27,6 +27,7 @@ use crate::proto::ws::frame::may_be_sent;
 struct TaskDraft {
     redis: Vec<RedisSettings>,
     redis_tls: RedisTlsDraft,
+    sentinels: SentinelsDraft,
     prefix: String,
     json: bool,
     broadcast: bool,
@@ -58,6 +59,24 @@ static REDIS: Rows = &[
                `rediss://` by TLS, `redis+unix:///path?db=N`, or, where sentinels say which it is, \
                `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`; several in \
                the server's order; the default is the embedded broker's",
+    },
+    Flag {
+        name: "redis-sentinel-user",
+        variable: "WSLOOP_REDIS_SENTINEL_USER",
+        takes: Text("NAME", |draft, text| {
+            put(&mut draft.sentinels.user, Ok(Some(text.to_owned())))
+        }),
+        default: Words("their default user"),
+        help: redis::SENTINEL_USER_HELP,
+    },
+    Flag {
+        name: "redis-sentinel-password",
+        variable: "WSLOOP_REDIS_SENTINEL_PASSWORD",
+        takes: Text("FILE", |draft, text| {
+            put(&mut draft.sentinels.password, redis::password(text).map(Some))
+        }),
+        default: Words("none"),
+        help: redis::SENTINEL_PASSWORD_HELP,
     },
     Flag {
         name: "redis-ca",
@@ -362,6 +381,7 @@ impl TaskDraft {
     }
 
     fn publisher(&mut self) -> Result<Publisher, Wrong> {
+        std::mem::take(&mut self.sentinels).finish(&mut self.redis)?;
         let tls = std::mem::take(&mut self.redis_tls).finish(&self.redis)?;
         let publisher = Publisher::through(std::mem::take(&mut self.redis));
         let publisher = publisher.prefix(std::mem::take(&mut self.prefix));

@@ -47,8 +47,7 @@ fn each_message_goes_where_its_channel_is_and_the_server_hears_it() {
     let mut publisher = over(&urls);
     for (n, socket) in sockets.iter_mut().enumerate() {
         let text = format!("for {n}");
-        let published =
-            publisher.to(format!("f/{n}")).broadcast().publish(&text, Expire::Default);
+        let published = publisher.to(format!("f/{n}")).broadcast().publish(&text, Expire::Default);
         assert_eq!(published, Ok(Published { channels: 1, receivers: 1 }));
         socket.expect(&[text.as_str()]);
         let stored = publisher.to(format!("f/{n}")).broadcast().fetch();
