@@ -5,6 +5,8 @@ use super::*;
 use std::process::Command;
 
 const USERS: usize = 30;
+/// Some at each of three.
+const FACILITIES: [&str; 8] = ["chat", "news", "game", "board", "orders", "staff", "lobby", "desk"];
 
 /// Three of them, and their URLs.
 fn three() -> (Vec<RedisServer>, Vec<String>) {
@@ -40,17 +42,19 @@ fn names(redis: &RedisServer) -> Vec<String> {
 #[ignore = "needs redis-server"]
 fn each_message_goes_where_its_channel_is_and_the_server_hears_it() {
     let (all, urls) = three();
-    let args: Vec<&str> = urls.iter().flat_map(|url| ["--redis", url]).collect();
+    // It hears whom to disconnect where it can tell people apart.
+    let mut args = vec!["--session-key", "session:{}"];
+    args.extend(urls.iter().flat_map(|url| ["--redis", url]));
     let server = Wsloop::start(&args);
-    let mut sockets: Vec<_> =
-        (0..8).map(|n| server.connect(&format!("f/{n}?subscribe-broadcast"))).collect();
+    let mut sockets =
+        FACILITIES.map(|to| (to, server.connect(&format!("{to}?subscribe-broadcast"))));
     let mut publisher = over(&urls);
-    for (n, socket) in sockets.iter_mut().enumerate() {
-        let text = format!("for {n}");
-        let published = publisher.to(format!("f/{n}")).broadcast().publish(&text, Expire::Default);
+    for (facility, socket) in &mut sockets {
+        let text = format!("for {facility}");
+        let published = publisher.to(*facility).broadcast().publish(&text, Expire::Default);
         assert_eq!(published, Ok(Published { channels: 1, receivers: 1 }));
         socket.expect(&[text.as_str()]);
-        let stored = publisher.to(format!("f/{n}")).broadcast().fetch();
+        let stored = publisher.to(*facility).broadcast().fetch();
         assert_eq!(stored, Ok(Some(text.into_bytes())));
     }
     let there: Vec<usize> = all.iter().map(|redis| names(redis).len()).collect();
@@ -64,13 +68,12 @@ fn each_message_goes_where_its_channel_is_and_the_server_hears_it() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).expect("UTF-8"))
     };
-    for (n, socket) in sockets.iter_mut().enumerate() {
-        let facility = format!("f/{n}");
-        let (code, said) = program("publish", &[&facility, "by command", "--broadcast"]);
+    for (facility, socket) in &mut sockets {
+        let (code, said) = program("publish", &[facility, "by command", "--broadcast"]);
         assert_eq!(code, Some(0), "{said}");
         assert!(said.ends_with("heard by 1 subscriber\n"), "{said}");
         socket.expect(&["by command"]);
-        let (code, said) = program("fetch", &[&facility, "--broadcast"]);
+        let (code, said) = program("fetch", &[facility, "--broadcast"]);
         assert_eq!((code, said.trim()), (Some(0), "by command"));
     }
     assert_eq!(publisher.disconnect(Audience::User, "john", 4403, ""), Ok(1));
