@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import redis
@@ -63,7 +64,7 @@ class Watch:
         self._left_alone[at] = now + LEFT_ALONE
 
     def concluded(
-        self, answers: list[State], failures: list[tuple[int, Exception]], now: float
+        self, answers: Sequence[State], failures: Sequence[tuple[int, Exception]], now: float
     ) -> Address:
         """Where the master is by these answers, or an error that says why that is not known."""
         self._due = now + LOOK_EVERY
@@ -80,7 +81,7 @@ class Watch:
         if address is not None and self.known == address:
             self.known = None
 
-    def _not_known(self, is_down: bool, failures: list[tuple[int, Exception]]) -> Exception:
+    def _not_known(self, is_down: bool, failures: Sequence[tuple[int, Exception]]) -> Exception:
         name = self._place.name
         if is_down:
             why = f"the sentinels have no master for {name!r} now"
