@@ -403,7 +403,7 @@ mod tests {
     fn several_redis_keep_their_order_and_are_given_once_each() {
         let targets = |args: &[&str]| match loaded(args).settings.broker.kind {
             BrokerKind::Redis(all) => {
-                all.iter().map(|redis| redis.target.to_string()).collect::<Vec<_>>().join(" ")
+                all.iter().map(|redis| redis.address.to_string()).collect::<Vec<_>>().join(" ")
             }
             BrokerKind::Local { .. } => String::new(),
         };

@@ -21,9 +21,9 @@ pub(super) const URL: Flag<ServerDraft> = Flag {
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
            TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or, where sentinels say \
-           which it is, `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`. Given \
-           several times, or as several URLs with a space between, channels are spread over all \
-           of them in this order, and sessions are at the first; at most 64",
+           which it is, `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`. \
+           Given several times, or as several URLs with a space between, channels are spread over \
+           all of them in this order, and sessions are at the first; at most 64",
 };
 
 /// Who to be for the sentinels.
@@ -100,7 +100,8 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
-    /// Completes these Redis: who to be for their sentinels, and how those are asked that are by TLS.
+    /// Completes these Redis: who to be for their sentinels, and how those are asked by TLS that
+    /// are.
     pub(super) fn finish_for(
         self,
         sentinels: SentinelsDraft,

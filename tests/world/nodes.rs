@@ -1,6 +1,6 @@
 //! The Redis besides the first, where channels are spread over several.
 
-use wsloop::{BrokerKind, Settings, Target};
+use wsloop::{BrokerKind, RedisAddress, RedisSettings, Settings, Target};
 
 use super::contract::{Cause, Input, LinkId};
 use super::redis::{FakeRedis, Reach};
@@ -20,13 +20,13 @@ pub(super) fn besides_the_first(settings: &Settings) -> Vec<Node> {
         BrokerKind::Redis(all) => &all[1..],
         BrokerKind::Local { .. } => &[],
     };
-    let node = |target: &Target| Node {
-        redis: FakeRedis::new(),
-        target: target.clone(),
-        link: None,
-        news: None,
+    let node = |redis: &RedisSettings| {
+        let RedisAddress::Fixed(target) = redis.address.clone() else {
+            panic!("no sentinels are in this world");
+        };
+        Node { redis: FakeRedis::new(), target, link: None, news: None }
     };
-    all.iter().map(|redis| node(&redis.target)).collect()
+    all.iter().map(node).collect()
 }
 
 impl Node {
