@@ -136,6 +136,8 @@ class Failover(unittest.TestCase):
             accepted = len(each.accepted)
             eventually("it goes on", lambda: len(each.accepted) > accepted + 10)
             each.end()
+            # What is under way at the switch may fail; the next waits for the next master.
+            self.assertLess(len(each.failed), 5)
             entries = master.client.xrange(f"wsloop:history:{{broadcast:{each.kind}}}")
             kept = [entry[b"message"].decode() for _, entry in entries]
             self.assertGreater(len(kept), 10)
