@@ -85,6 +85,54 @@ fn it_goes_on_when_the_master_is_another_by_order() {
     });
 }
 
+/// Answers as a sentinel would whose master is at the same address as itself.
+fn sentinel(guest: &mut Guest) {
+    guest.greet();
+    guest.expect(&["SENTINEL MASTER main"]);
+    let port = guest.0.get_ref().local_addr().expect("an address").port();
+    let at = format!("+ip\r\n+127.0.0.1\r\n+port\r\n+{port}\r\n");
+    guest.say(&format!("%4\r\n{at}+flags\r\n+master\r\n+config-epoch\r\n+1\r\n"));
+}
+
+fn role(guest: &mut Guest, answer: &str) {
+    guest.greet();
+    guest.expect(&["ROLE"]);
+    guest.say(answer);
+}
+
+#[test]
+fn what_is_no_master_gets_nothing_and_what_is_one_no_longer_is_left() {
+    let fake = Fake::playing(vec![
+        sentinel,
+        |guest| {
+            role(guest, "*1\r\n$5\r\nslave\r\n");
+            guest.expect_end();
+        },
+        sentinel,
+        |guest| {
+            role(guest, "*1\r\n$6\r\nmaster\r\n");
+            guest.publish("a", 1);
+            guest.publish("b", 2);
+            guest.expect(&["PUBLISH broadcast:f c", "SET broadcast:f c EX 3600"]);
+            guest.say(":1\r\n-READONLY You can't write against a read only replica.\r\n");
+            guest.expect_end();
+        },
+        sentinel,
+        |guest| {
+            role(guest, "-NOPERM User default has no permissions to run the 'role' command\r\n");
+            guest.publish("d", 3);
+        },
+    ]);
+    let url = format!("{}/main", fake.url.replace("redis:", "redis+sentinel:"));
+    let mut publisher = Publisher::new(&url).expect("a URL").timeout(PATIENCE);
+    assert_eq!(send(&mut publisher, "a"), Ok(1));
+    assert_eq!(send(&mut publisher, "b"), Ok(2));
+    let refused = publisher.to("f").broadcast().publish("c", Expire::Default);
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    assert_eq!(send(&mut publisher, "d"), Ok(3));
+    fake.finish();
+}
+
 #[test]
 #[ignore = "needs redis-server"]
 fn sentinels_have_a_login_of_their_own_and_their_refusal_is_final() {
