@@ -401,7 +401,17 @@ class Flags(TestCase):
             )
         self.assertEqual(made.flags["redis"], "redis://h:1 rediss+sentinel://h:26379/main/0")
         self.assertEqual(made.flags["redis-sentinel-user"], "u")
+        self.assertEqual(made.flags["redis-sentinel-password"], file.name)
+        self.assertEqual(made.secrets, {})
+        arguments["sentinel_kwargs"] = {"username": "u", "password": "secret"}
+        made = self.flags(WSLOOP_REDIS=arguments)
+        self.assertEqual(made.flags["redis-sentinel-user"], "u")
         self.assertEqual(made.secrets, {"redis-sentinel-password": [b"secret"]})
+        arguments["service_name"] = "other"
+        arguments.pop("sentinel_kwargs")
+        two = [arguments, {**arguments, "service_name": "b", "sentinel_kwargs": {"password": "p"}}]
+        with self.assertRaises(conf.Misconfigured):
+            self.flags(WSLOOP_REDIS=two)
         made = self.flags(WSLOOP_REDIS="redis+sentinel://u:p@[::1],h:7/main")
         self.assertEqual(made.secret_redis, "redis+sentinel://u:p@[::1]:26379,h:7/main/0")
         self.assertNotIn("redis", made.flags)

@@ -20,7 +20,7 @@ from .._settings import Settings, redis_setting, resp, setting
 
 # Settings of this package that are no flags of the server.
 _OURS = {"ALLOWED_CHANNELS", "BINARY", "EXPIRE", "GROUPS", "HEARTBEAT", "PREFIX", "PROCESS_REQUEST"}
-_OURS |= {"REDIS", "REDIS_SENTINEL_PASSWORD", "REDIS_SENTINEL_USER", "RESP", "URI", "URL_PREFIX"}
+_OURS |= {"REDIS", "RESP", "URI", "URL_PREFIX"}
 
 _JSON = "django.contrib.sessions.serializers.JSONSerializer"
 _SESSIONS_IN_CACHE = "django.contrib.sessions.backends.cache"
@@ -110,6 +110,9 @@ def _where_redis_is(made: Command, found: Settings) -> None:
     logins = {each.login for each in places if isinstance(each, Sentinels)}
     if len(logins) > 1:
         raise Misconfigured("WSLOOP_REDIS has sentinels with different passwords")
+    if hasattr(settings, "WSLOOP_REDIS_SENTINEL_PASSWORD"):
+        # The file is the server's to read as well.
+        return
     for user, password in logins:
         if user:
             made.flags["redis-sentinel-user"] = user
