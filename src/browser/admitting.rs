@@ -43,6 +43,10 @@ pub fn admit(
         let text = "Only who is logged in may connect here (see --require-login): log in first.";
         return Decision::Refuse(request.refuse(403, &[], text, settings));
     }
+    if let (Some(Special::Topics), Some(plain)) = (request.special, &request.plain) {
+        let topics = Topics::of(identity.clone(), refused.to_vec(), narrowed_by);
+        return plain.of_topics(request.is_bare(), topics, cx);
+    }
     match (request.special, &request.agreed) {
         (Some(Special::Echo), Some(agreed)) => return Decision::Open(agreed.echo()),
         (Some(Special::Endpoint(endpoint)), Some(agreed)) => {
@@ -115,12 +119,18 @@ fn open(
         let pending = deciding::asked(endpoint, request, identity, grant, agreed);
         return Decision::Open(Pending { events, ..pending });
     }
+    let listed = request.plain.as_ref().and_then(|plain| plain.listed.as_deref());
+    let topics = listed.map(|listed| Topics::of_channels(&grant.subscribe, listed, settings));
+    let topics = match topics.transpose() {
+        Ok(topics) => topics.flatten(),
+        Err(text) => return Decision::Refuse(request.refuse(413, &[], &text, settings)),
+    };
     cx.metrics.options_denied_total += u64::from(grant.denied.len());
     if !grant.denied.is_empty() || grant.granted.is_silent() {
         let (prefix, said) = (&settings.url_prefix, &mut cx.said.silent);
         explain::warn_of_silence(&request, &grant, prefix, said, cx.now);
     }
-    let (to, request, wanted, topics) = (Addressee::Broker, None, None, None);
+    let (to, request, wanted) = (Addressee::Broker, None, None);
     let pending =
         Pending { grant, accepted, agreement, events, overflow, to, request, wanted, topics };
     Decision::Open(pending)

@@ -115,6 +115,12 @@ impl Request {
         Request { facility, options, special, origin, bare, told, agreed, plain }
     }
 
+    /// A stream of topics.
+    pub(super) fn of_topics(head: &Head<'_>, plain: Plain) -> Request {
+        let plain = Some(Box::new(plain));
+        Request { plain, ..Request::special(Special::Topics, head, None) }
+    }
+
     /// It comes from there.
     pub(super) fn came_from(mut self, address: Option<IpAddr>) -> Request {
         self.told.iter_mut().for_each(|told| told.address = address);
@@ -155,10 +161,11 @@ impl Request {
 
     /// Bytes that it takes besides itself.
     pub(super) fn held_bytes(&self) -> usize {
-        self.facility.capacity() + self.origin.as_ref().map_or(0, String::capacity)
+        let plain = self.plain.as_ref().map_or(0, |plain| plain.held_bytes());
+        self.facility.capacity() + self.origin.as_ref().map_or(0, String::capacity) + plain
     }
 
-    /// Whether it is for a WebSocket that speaks `wsloop.1`.
+    /// Whether it is for topics, each of which is decided about by itself.
     pub(super) fn is_for_topics(&self) -> bool {
         self.special == Some(Special::Topics)
     }

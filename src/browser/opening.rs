@@ -146,7 +146,10 @@ impl Conn {
             Life::Asking(asking) if asking.asked == Some(Source::Application(number)) => {
                 asking.asked_ms
             }
-            _ => return self.on_topic_verdict(link, number, verdict, cx),
+            _ => {
+                self.on_topic_verdict(link, number, verdict, cx);
+                return self.subscribe_listed(link, cx);
+            }
         };
         let outcome = match &verdict {
             Verdict::Granted(_) => AskOutcome::Known,
@@ -198,6 +201,10 @@ impl Conn {
         cx.queued(1);
         tracing::trace!("{link} joins {} channels", subscribe.len());
         self.life = Life::Joining(joining);
+        if self.is_placed() {
+            self.join_placed(link, subscribe, cx);
+            return Some((Vec::new(), 0));
+        }
         Some((subscribe, live as usize))
     }
 
@@ -262,7 +269,7 @@ impl Conn {
         }
         cx.message_rates.begin(link);
         cx.metrics.conns_open += 1;
-        self.welcome(cx);
+        self.welcome(link, cx);
     }
 
     /// The broker will not let the conn hear one of its channels.

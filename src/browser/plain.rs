@@ -11,9 +11,11 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use super::deciding;
-use super::handshake::{self, Decision, Examined, Request};
+use super::endpoint::Addressee;
+use super::handshake::{self, Decision, Examined, Pending, Request};
 use super::refusal::{self, GRANTED, Refusal, refuse};
 use super::settings::Settings;
+use super::topics::{Listed, Topics};
 use crate::access::channel::{Audience, Grant, Options};
 use crate::access::identity::Identity;
 use crate::access::rates::Publisher;
@@ -42,6 +44,8 @@ pub(super) struct Plain {
     overflow: Overflow,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// What a stream names, and where its page stands.
+    pub listed: Option<Box<Listed>>,
 }
 
 /// Which pages may read an answer.
@@ -110,6 +114,32 @@ impl Plain {
         Frame::from(http::open_response_head(200, &headers))
     }
 
+    /// What is decided about a stream of topics when it is known who asks.
+    pub(super) fn of_topics(&self, bare: bool, topics: Box<Topics>, cx: &mut Context) -> Decision {
+        let accepted = self.head(None);
+        if bare {
+            cx.metrics.requests_total += 1;
+            return Decision::Answer(accepted);
+        }
+        let listed = self.listed.as_deref().cloned().unwrap_or_default();
+        Decision::Open(Pending {
+            grant: Grant::default(),
+            accepted,
+            agreement: None,
+            events: true,
+            overflow: self.overflow,
+            to: Addressee::Topics,
+            request: None,
+            wanted: None,
+            topics: Some(topics.listed(listed)),
+        })
+    }
+
+    /// Bytes that it takes besides itself.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.readers.held_bytes() + self.listed.as_ref().map_or(0, |listed| listed.held_bytes())
+    }
+
     /// What is done when its stream is read too slowly.
     pub(super) fn overflow(&self) -> Overflow {
         self.overflow
@@ -147,11 +177,33 @@ pub(super) fn check(
         cx.metrics.origins_refused_total += 1;
         return Err(refuse(403, &[], text.to_owned(), None, &cx.settings));
     }
-    let options = handshake::options(facility, head.query, settings)
-        .map_err(|(status, text)| refuse(status, &readers.headers(), text, None, settings))?;
+    let refused = |(status, text): (u16, String)| {
+        Err(refuse(status, &readers.headers(), text, None, settings))
+    };
+    if wants == Wants::Stream && is_of_topics(head, facility, settings) {
+        let listed = match Listed::read(head, settings) {
+            Ok(listed) => Some(Box::new(listed)),
+            Err(text) => return refused((400, text)),
+        };
+        let plain = Plain { wants, readers, overflow: Overflow::Close, address: None, listed };
+        return Ok(Some(Examined::Asked(Request::of_topics(head, plain))));
+    }
+    let options = match handshake::options(facility, head.query, settings) {
+        Ok(options) => options,
+        Err(why) => return refused(why),
+    };
     let overflow = settings.overflows.of(facility);
-    let plain = Plain { wants, readers, overflow, address: None };
+    let listed = (!settings.history.is_empty()).then(|| Box::new(Listed::since(head)));
+    let plain = Plain { wants, readers, overflow, address: None, listed };
     Ok(Some(Examined::Asked(Request::plain(head, facility, options, plain, settings))))
+}
+
+/// Whether a stream is for topics that its URL names, or for none: a page that only publishes is
+/// told at least that the server is there. Where an application decides about the
+/// relay's conns none is.
+fn is_of_topics(head: &Head<'_>, facility: &str, settings: &Settings) -> bool {
+    let may_be = facility.is_empty() && deciding::decider(settings).is_none();
+    may_be && (Listed::is_in(head.query) || Options::read(head.query) == Ok(Options::default()))
 }
 
 /// What is decided about a good request to publish when it is known who asks.

@@ -16,7 +16,7 @@ pub(super) enum Special {
     Endpoint(u8),
     /// The metrics.
     Metrics,
-    /// One WebSocket for all topics, which speaks `wsloop.1`.
+    /// One WebSocket for all topics, which speaks `wsloop.1`, or one stream for some.
     Topics,
 }
 

@@ -64,12 +64,13 @@ enum Entry {
     Own(Box<Own>),
 }
 
-/// A message that nobody else gets, and its frame's header.
+/// What nobody else gets as it is.
 #[derive(Debug)]
-struct Own {
-    head: [u8; MAX_HEADER],
-    head_len: usize,
-    payload: Vec<u8>,
+enum Own {
+    /// A message behind its frame's header.
+    Message { head: [u8; MAX_HEADER], head_len: usize, payload: Vec<u8> },
+    /// An event that others get too, behind a line of it that may be another for each.
+    Event { line: Frame, event: Frame },
 }
 
 impl Outbox {
@@ -126,7 +127,22 @@ impl Outbox {
     /// Puts a message last in line, as a frame of its own.
     pub(crate) fn push_own(&mut self, opcode: Opcode, payload: Vec<u8>) {
         let (head, head_len) = frame::head(opcode, payload.len(), None);
-        self.push_entry(Entry::Own(Box::new(Own { head, head_len, payload })), None);
+        let own = Own::Message { head, head_len, payload };
+        self.push_entry(Entry::Own(Box::new(own)), None);
+    }
+
+    /// Puts a server-sent event last in line, under a label, that begins with a line of this
+    /// outbox's own. The two are one: neither goes without the other.
+    pub(crate) fn push_event(&mut self, line: Frame, event: Frame, label: Option<Label>) {
+        self.push_entry(Entry::Own(Box::new(Own::Event { line, event })), label);
+    }
+
+    /// Puts such an event last in line in place of those of its label that are not started, and
+    /// returns how many those were.
+    pub(crate) fn replace_event(&mut self, line: Frame, event: Frame, label: Label) -> usize {
+        let dropped = self.give_up_label(label);
+        self.push_event(line, event, Some(label));
+        dropped
     }
 
     /// Puts a frame last in line, under a label.
@@ -152,12 +168,16 @@ impl Outbox {
     /// Puts a frame last in line in place of those of its label that are not started, and returns
     /// how many those were.
     pub(crate) fn replace(&mut self, frame: Frame, label: Label) -> usize {
-        let dropped = self.give_up(|frame, other| match other == Some(label) {
-            true => None,
-            false => Some(frame),
-        });
+        let dropped = self.give_up_label(label);
         self.push_labelled(frame, Some(label));
         dropped
+    }
+
+    fn give_up_label(&mut self, label: Label) -> usize {
+        self.give_up(|frame, other| match other == Some(label) {
+            true => None,
+            false => Some(frame),
+        })
     }
 
     /// Keeps of each label only the last frame, besides one that is started, and all that have no
@@ -263,11 +283,20 @@ fn share(frame: &Frame) -> usize {
     (frame.len() + FRAME_COST) / Arc::strong_count(frame)
 }
 
+impl Own {
+    fn parts(&self) -> [&[u8]; 2] {
+        match self {
+            Own::Message { head, head_len, payload } => [&head[..*head_len], payload],
+            Own::Event { line, event } => [line, event],
+        }
+    }
+}
+
 impl Entry {
     fn len(&self) -> usize {
         match self {
             Entry::Shared(run) => run.len(),
-            Entry::Own(own) => own.head_len + own.payload.len(),
+            Entry::Own(own) => own.parts().iter().map(|part| part.len()).sum(),
         }
     }
 
@@ -282,7 +311,10 @@ impl Entry {
     fn share(&self) -> usize {
         match self {
             Entry::Shared(run) => share(run),
-            Entry::Own(own) => own.payload.capacity() + FRAME_COST,
+            Entry::Own(own) => match &**own {
+                Own::Message { payload, .. } => payload.capacity() + FRAME_COST,
+                Own::Event { line, event } => share(line) + share(event),
+            },
         }
     }
 
@@ -291,8 +323,8 @@ impl Entry {
         match self {
             Entry::Shared(run) => [&run[sent..], &[]],
             Entry::Own(own) => {
-                let head = &own.head[sent.min(own.head_len)..own.head_len];
-                [head, &own.payload[sent.saturating_sub(own.head_len)..]]
+                let [first, second] = own.parts();
+                [&first[sent.min(first.len())..], &second[sent.saturating_sub(first.len())..]]
             }
         }
     }
@@ -441,6 +473,33 @@ mod tests {
             outbox.advance(sent);
             assert_eq!((outbox.drop_unstarted(), outbox.len()), (dropped, rest), "sent {sent}");
         }
+    }
+
+    #[test]
+    fn an_event_and_its_own_line_go_out_together_or_not_at_all() {
+        let event = || frame("data: a\n\n");
+        let push = |outbox: &mut Outbox, id: &str| {
+            outbox.push_event(frame(&format!("id: {id}\n")), event(), Some(7));
+        };
+        for sent in 0..=28 {
+            let mut outbox = Outbox::default();
+            push(&mut outbox, "1");
+            push(&mut outbox, "2");
+            let all = waiting(&outbox);
+            assert_eq!(all, "id: 1\ndata: a\n\nid: 2\ndata: a\n\n");
+            outbox.advance(sent);
+            let end = [0, 15, 30][sent.div_ceil(15)];
+            let dropped = outbox.drop_unstarted();
+            assert_eq!((waiting(&outbox), dropped), (all[sent..end].into(), (30 - end) / 15));
+        }
+        let mut outbox = Outbox::default();
+        push(&mut outbox, "1");
+        push(&mut outbox, "2");
+        assert_eq!((outbox.keep_latest(), outbox.frames()), (1, 1));
+        assert_eq!(outbox.replace_event(frame("id: 3\n"), event(), 7), 1);
+        assert_eq!(outbox.replace_event(frame("id: 4\n"), event(), 8), 0);
+        assert_eq!(waiting(&outbox), "id: 3\ndata: a\n\nid: 4\ndata: a\n\n");
+        assert!(outbox.held_bytes() >= 30 + 4 * FRAME_COST);
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub const COMMENT: &[u8] = b":\n\n";
 /// What tells a page that something may be missing of all that it hears.
 pub const GAP: &[u8] = b"event: gap\ndata: *\n\n";
 
+/// What tells a page that something may be missing of one channel.
+pub fn gap(channel: &str) -> Vec<u8> {
+    format!("event: gap\ndata: {channel}\n\n").into_bytes()
+}
+
 /// One message as an event: text as it is, under no name, where that can be.
 pub fn event(payload: &[u8], is_text: bool) -> Vec<u8> {
     let has_cr = || payload.contains(&b'\r');

@@ -78,9 +78,10 @@ impl Canary {
         self.nodes.iter().filter_map(|node| node.next_ms).min()
     }
 
-    fn is_well(&self, now_ms: u64) -> bool {
+    fn is_well(&self, node: usize, now_ms: u64) -> bool {
         let is_new = |heard_ms: u64| now_ms <= heard_ms + GOOD_MS;
-        self.nodes.iter().all(|node| node.denied || node.heard_ms.is_some_and(is_new))
+        let node = self.nodes.get(node);
+        node.is_none_or(|node| node.denied || node.heard_ms.is_some_and(is_new))
     }
 }
 
@@ -103,21 +104,24 @@ impl Server {
     }
 
     /// Why no browser should be sent here, if there is a reason.
-    pub(super) fn unready(&self) -> Vec<&'static str> {
+    pub(super) fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if !self.ending.is_running() {
-            reasons.push("the server is shutting down");
+            reasons.push("the server is shutting down".to_owned());
         }
         if let Broker::Redis(_) = &self.broker {
-            match self.broker.status() {
-                Status::Up if !self.canary.is_well(self.cx.now.mono_ms) => {
-                    reasons.push("no message came back from Redis lately");
+            for node in 0..self.broker.nodes() {
+                let name = self.said.name_of(node);
+                match self.broker.status_at(node) {
+                    Status::Up if !self.canary.is_well(node, self.cx.now.mono_ms) => {
+                        reasons.push(format!("no message came back from {name} lately"));
+                    }
+                    Status::Up => {}
+                    _ => reasons.push(format!("{name} cannot be reached")),
                 }
-                Status::Up => {}
-                _ => reasons.push("Redis cannot be reached"),
             }
             if self.control.is_some() && self.cx.metrics.control_heard == 0 {
-                reasons.push("disconnects of the application are not heard");
+                reasons.push("disconnects of the application are not heard".to_owned());
             }
         }
         reasons

@@ -182,7 +182,7 @@ impl Server {
         self.cx.metrics.questions_total += 1;
         match application.ask(link, question, self.cx.now.mono_ms) {
             Ok(number) => conn.on_topic_asked(command, number),
-            Err(_) => self.on_conn(link, |conn, cx| conn.on_topic_unasked(command, cx)),
+            Err(_) => self.on_conn(link, |conn, cx| conn.on_topic_unasked(link, command, cx)),
         }
     }
 

@@ -65,6 +65,11 @@ impl Said {
         &mut self.nodes[node]
     }
 
+    /// What a node is called: Redis, and where, if there are several.
+    pub(super) fn name_of(&self, node: usize) -> &str {
+        &self.nodes[node].name
+    }
+
     /// A node is up, with so many channels to be heard.
     pub(super) fn up(&mut self, node: usize, channels: usize) {
         self.nodes[node].up(channels);

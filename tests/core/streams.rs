@@ -1,8 +1,10 @@
 //! The core without sockets: plain HTTP where WebSockets are. Streams hear, and POST publishes.
 
 mod hearing;
+mod histories;
 mod origins;
 mod posting;
+mod topics;
 
 use crate::world::*;
 

@@ -17,3 +17,4 @@ pub mod sentinel;
 pub mod server;
 pub mod session;
 pub mod token;
+pub mod vector;

@@ -1,5 +1,5 @@
-//! Links that drop: who speaks `wsloop.1` comes back, and has then all that was published, once and
-//! in order, or knows that it has not.
+//! Links that drop: who speaks `wsloop.1`, or hears the same by a stream, comes back, and has then
+//! all that was published, once and in order, or knows that it has not.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, Event, upgrade};
 use crate::support::redis::{RedisServer, Value};
+use crate::support::stream::EventStream;
 use crate::support::{PATIENCE, Wsloop, eventually};
 use wsloop::proto::ws::frame::Opcode;
 use wsloop::{Expire, Publisher, PublisherError};
@@ -42,8 +43,37 @@ enum Told {
     Gap,
 }
 
+/// The link of a page.
+enum Link {
+    Socket(Client),
+    Stream(EventStream),
+}
+
+impl Link {
+    fn next_within(&mut self, time: Duration) -> Option<Event> {
+        match self {
+            Link::Socket(client) => client.next_within(time),
+            Link::Stream(stream) => {
+                let (name, data) = stream.next_within(time)?;
+                assert_eq!(name, "", "{:?}", String::from_utf8_lossy(&data));
+                Some(Event::Text(String::from_utf8(data).expect("text")))
+            }
+        }
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        if let Link::Socket(client) = self {
+            client.frame(true, Opcode::Pong, payload);
+        }
+    }
+}
+
 /// A page whose link drops.
 struct Listener {
+    /// It hears by a stream.
+    streams: bool,
+    /// What its stream told it last.
+    last_id: String,
     /// Whom it may connect to.
     servers: Vec<SocketAddr>,
     dice: Dice,
@@ -66,7 +96,7 @@ impl Listener {
                     // Redis is away: a page asks again later, on this link or another.
                     Some(Event::Text(text)) if text.starts_with("refused 1 503 ") => break,
                     Some(Event::Text(text)) => self.hear(&text),
-                    Some(Event::Ping(payload)) => client.frame(true, Opcode::Pong, &payload),
+                    Some(Event::Ping(payload)) => client.pong(&payload),
                     None => break,
                     Some(event) => panic!("the server ended it: {event:?}"),
                 }
@@ -79,13 +109,17 @@ impl Listener {
         }
     }
 
-    fn connect(&mut self) -> Client {
+    fn connect(&mut self) -> Link {
         let server = self.servers[self.dice.roll(self.servers.len() as u64) as usize];
+        if self.streams {
+            let target = format!("/ws/?topic=broadcast+{FACILITY}");
+            return Link::Stream(EventStream::open(server, &target, &self.last_id));
+        }
         let request = upgrade("", server, "Sec-WebSocket-Protocol: wsloop.1\r\n");
         let mut client = Client::open(server, &request).expect("a WebSocket");
         let since = self.position.as_ref().map(|position| format!(" broadcast {position}"));
         client.send(&format!("subscribe 1 broadcast {FACILITY}{}", since.unwrap_or_default()));
-        client
+        Link::Socket(client)
     }
 
     fn hear(&mut self, text: &str) {
@@ -107,8 +141,11 @@ impl Listener {
     }
 
     /// The link is cut, or carries nothing for a while before it is.
-    fn lose(&mut self, client: Client) {
+    fn lose(&mut self, client: Link) {
         self.drops += 1;
+        if let Link::Stream(stream) = &client {
+            self.last_id = stream.last_id.clone();
+        }
         let down = self.dice.time(DOWN);
         match self.dice.roll(3) {
             0 => thread::sleep(down),
@@ -131,6 +168,8 @@ fn listeners(
     let deadline = Instant::now() + lasting + 2 * PATIENCE;
     let threads = (0..count).map(|number| {
         let listener = Listener {
+            streams: number % 2 == 1,
+            last_id: String::new(),
             servers: servers.iter().map(|server| server.address()).collect(),
             dice: Dice(number as u64),
             position: None,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::admin::ask;
 use crate::support::client::{Client, Event, upgrade};
 use crate::support::redis::{RedisServer, Value};
+use crate::support::sentinels::Sentinels;
 use crate::support::{Wsloop, eventually};
 
 /// Facilities whose broadcast is at that one of three Redis.
@@ -104,7 +105,13 @@ fn one_that_is_killed_stops_nobody_who_hears_the_others() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(longest < Duration::from_millis(500), "{longest:?}");
-    readiness(&server, 503, "Redis cannot be reached");
+    let place = all[1].socket().display().to_string();
+    readiness(&server, 503, &format!("not ready: Redis at {place} cannot be reached; "));
+    let figures = ask(server.admin(), "/metrics", "").body;
+    for (redis, up) in all.iter().zip([1, 0, 1]) {
+        let line = format!("\nwsloop_redis_up{{redis=\"{}\"}} {up}\n", redis.socket().display());
+        assert!(figures.contains(&line), "{figures}");
+    }
     assert_eq!(server.try_connect(&path(1)).map(|_| ()).expect_err("a 503").status, 503);
     server.connect(&path(0)).close();
     all[1].revive(|app| app.ok(&["SET", &channel(1), "stored meanwhile"]));
@@ -149,4 +156,34 @@ fn a_topic_whose_redis_was_killed_has_a_gap_and_no_other_has() {
     assert!(gap.starts_with(&format!("gap broadcast {} ", AT[1])), "{gap}");
     all[1].connect().publish(&channel(1), "again");
     assert_eq!(page.text(), format!("message broadcast {} -\nagain", AT[1]));
+}
+
+/// One of two is found by sentinels, which decide for another when its master is killed.
+#[test]
+#[ignore = "needs redis-server"]
+fn one_that_is_found_by_sentinels_moves_and_the_other_stays() {
+    let (mut watched, fixed) = (Sentinels::start(), RedisServer::start());
+    let urls = format!("{} {}", watched.url(), fixed.url());
+    let server = Wsloop::start(&[&ARGS[..], &["--redis", &urls]].concat());
+    server.expect_metric("broker_up", |up| up == 1);
+    // Of two the first has news, and the second chat.
+    let mut news = server.connect("news?subscribe-broadcast");
+    let mut chat = server.connect("chat?subscribe-broadcast");
+    let (before, mut app) = (watched.sentinels[0].master(), fixed.connect());
+    assert_eq!(watched.at(before).connect().publish("broadcast:news", "before"), 1);
+    news.expect(&["before"]);
+    watched.redis[0].0.kill();
+    let mut number = 0;
+    let after = eventually("the sentinels decide", || {
+        number += 1;
+        assert_eq!(app.publish("broadcast:chat", number.to_string()), 1);
+        chat.expect(&[&number.to_string()]);
+        Some(watched.sentinels[0].master()).filter(|port| *port != before)
+    });
+    server.expect_metric("broker_up", |up| up == 1);
+    assert_eq!(watched.at(after).connect().publish("broadcast:news", "after"), 1);
+    news.expect(&["after"]);
+    assert_eq!(app.publish("broadcast:chat", "last"), 1);
+    chat.expect(&["last"]);
+    assert!(number > 1 && server.metric("conns_open") >= 2);
 }

@@ -1,5 +1,7 @@
 //! Streams of server-sent events and POST over real sockets, and through curl.
 
+mod topics;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};

@@ -1,6 +1,6 @@
-//! Pages that speak `wsloop.1`, in disorder drawn from seeds: they subscribe, publish, read slowly,
-//! go and come back with the positions that they have, while others publish and Redis is cut,
-//! stops, or forgets what it had; or with the embedded broker.
+//! Pages that speak `wsloop.1` or hear the same by a stream, in disorder drawn from seeds: they
+//! subscribe, publish, read slowly, go and come back with the positions that they have, while
+//! others publish and Redis is cut, stops, or forgets what it had; or with the embedded broker.
 //!
 //! What is checked: of a channel with a history each page hears what was recorded from where it
 //! stands, each once and in the order of the history, or is told of a gap, and of a gap only where
@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use wsloop::{Allow, Cause, HistoryRule, HistoryRules, Settings};
 
 use super::server::sim::Dice;
-use super::server::world::{BrowserId, Heard, RespClientId, World, settings, upgrade, with_redis};
+use super::server::world::{
+    BrowserId, Heard, RespClientId, World, request, settings, upgrade, with_redis,
+};
 
 const CHANNELS: [&str; 2] = ["kept/a", "kept/b"];
 /// Most messages of a history, and the seconds for which it is kept.
@@ -34,6 +36,8 @@ struct Stand {
 #[derive(Debug)]
 struct Page {
     browser: BrowserId,
+    /// It hears by a stream, and says nothing.
+    streams: bool,
     number: usize,
     heard: BTreeMap<&'static str, Stand>,
     /// What it publishes, by the numbers of its commands.
@@ -145,12 +149,19 @@ impl Game<'_, '_> {
     fn come(&mut self) {
         let gone = |page: &Page, world: &World| world.browsers[page.browser].ended;
         let back = self.pages.iter().position(|page| gone(page, &self.world));
+        let streams = match back {
+            Some(at) => self.pages[at].streams,
+            None => self.dice.once_in(3),
+        };
+        if streams {
+            return self.come_by_stream(back);
+        }
         let head = upgrade("/ws/", &["Sec-WebSocket-Protocol: wsloop.1"]);
         let browser = self.world.ask(&head);
         let Some(at) = back else {
             self.say(|| format!("{} comes", self.pages.len()));
             let (heard, said, wished) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-            self.pages.push(Page { browser, number: 0, heard, said, wished });
+            self.pages.push(Page { browser, streams, number: 0, heard, said, wished });
             return;
         };
         self.say(|| format!("{at} comes back"));
@@ -160,9 +171,38 @@ impl Game<'_, '_> {
         again.into_iter().for_each(|name| self.wish(at, name));
     }
 
+    /// The same for a page that names all channels in its URL, and gives the last id that it has.
+    fn come_by_stream(&mut self, back: Option<usize>) {
+        let last = back.map(|at| self.world.browsers[self.pages[at].browser].last_id.clone());
+        let last = last.unwrap_or_default();
+        let topics = CHANNELS.map(|name| format!("topic=broadcast+{name}")).join("&");
+        let header = format!("Last-Event-ID: {last}");
+        let headers = ["Host: example.com", "Accept: text/event-stream", &header];
+        let headers = if last.is_empty() { &headers[..2] } else { &headers[..] };
+        let browser = self.world.ask(&request("GET", &format!("/ws/?{topics}"), headers));
+        if self.world.browsers[browser].last_id.is_empty() {
+            self.world.browsers[browser].last_id = last.clone();
+        }
+        let at = back.unwrap_or(self.pages.len());
+        self.say(|| format!("{at} comes by a stream behind {last:?}"));
+        let wished = (1..).zip(CHANNELS).collect();
+        match back {
+            Some(at) => (self.pages[at].browser, self.pages[at].wished) = (browser, wished),
+            None => {
+                let heard = CHANNELS.map(|name| (name, Stand::default())).into();
+                let (streams, said) = (true, BTreeMap::new());
+                self.pages.push(Page { browser, streams, number: 0, heard, said, wished });
+            }
+        }
+    }
+
     /// A page says that it wants to hear a channel, and from where on.
     fn wish(&mut self, at: usize, name: &'static str) {
         let page = &mut self.pages[at];
+        if page.streams {
+            // It comes again.
+            return self.world.vanish(page.browser);
+        }
         page.number += 1;
         page.wished.insert(page.number, name);
         let position = &page.heard[name].position;
@@ -206,7 +246,7 @@ impl Game<'_, '_> {
         let Some(at) = self.any_page() else { return };
         let (name, text) = (self.dice.pick(&CHANNELS), self.text());
         let page = &mut self.pages[at];
-        if self.world.browsers[page.browser].ended {
+        if page.streams || self.world.browsers[page.browser].ended {
             return;
         }
         page.number += 1;

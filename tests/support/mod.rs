@@ -13,6 +13,7 @@ pub mod client;
 pub mod redis;
 pub mod scenarios;
 pub mod sentinels;
+pub mod stream;
 pub mod tls;
 
 use std::fmt::Debug;

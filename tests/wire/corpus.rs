@@ -97,3 +97,8 @@ fn token() {
 fn resp_client() {
     replay("resp_client", fuzzed::resp_client::check);
 }
+
+#[test]
+fn vector() {
+    replay("vector", fuzzed::vector::check);
+}

@@ -72,6 +72,8 @@ pub struct Browser {
     /// When the server shut its writing side, and when it closed.
     pub finished_ms: Option<u64>,
     pub closed_ms: Option<u64>,
+    /// The id of the last event that had one.
+    pub last_id: String,
     /// Bytes taken.
     pub taken: usize,
     /// What there has been for it, when the server is watched.
@@ -107,6 +109,7 @@ impl Browser {
             heard: Vec::new(),
             finished_ms: None,
             closed_ms: None,
+            last_id: String::new(),
             taken: 0,
             seen: Seen::Nothing,
             queued: 0,
@@ -192,7 +195,7 @@ impl Browser {
     }
 
     fn read_events(&mut self, now_ms: u64) {
-        for heard in take_events(&mut self.unread) {
+        for heard in take_events(&mut self.unread, &mut self.last_id) {
             assert!(!self.close_heard, "an event after the last");
             self.close_heard = matches!(heard, Heard::Close(..));
             // A comment does what pings and heartbeats do for others.

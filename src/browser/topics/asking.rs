@@ -247,7 +247,7 @@ impl Conn {
     }
 
     /// It cannot be asked: too many questions wait already.
-    pub(crate) fn on_topic_unasked(&mut self, command: u64, cx: &mut Context) {
+    pub(crate) fn on_topic_unasked(&mut self, link: LinkId, command: u64, cx: &mut Context) {
         let Some(topics) = self.topics() else { return };
         let Some(UnderWay { number, wants: Wants::Ask(asked), .. }) =
             topics.commands.remove(&command)
@@ -256,6 +256,7 @@ impl Conn {
         };
         cx.metrics.questions_failed_total += 1;
         self.refuse_asked(number, *asked, 503, &Failure::Busy.to_string(), cx);
+        self.subscribe_listed(link, cx);
     }
 
     /// The application's answer to a question about a topic.

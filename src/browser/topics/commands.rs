@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::asking::{Act, Grantee};
 use super::{Publications, Publishing, Subscription, Topic, Topics, Unfit, Unheard, Wants};
-use super::{largest_payload, words_of};
+use super::{badness, largest_payload, words_of};
 use crate::access::channel::{self, Allow, Audience, Direction, Options};
 use crate::broker::PublishOutcome;
 use crate::browser::conn::{Conn, Life, Publication};
@@ -17,6 +17,7 @@ use crate::browser::handshake::MAX_FACILITY_BYTES;
 use crate::browser::names;
 use crate::link::LinkId;
 use crate::link::timers::TICK_MS;
+use crate::proto::sse;
 use crate::proto::topics::{NO_COMMAND, TopicCommand, TopicHeader, Verb};
 use crate::proto::ws::frame::{self, Opcode};
 
@@ -40,9 +41,13 @@ impl Conn {
         }
     }
 
-    /// Whether it speaks `wsloop.1`.
+    /// Whether it speaks `wsloop.1`, or hears channels with positions all the same.
     pub(crate) fn has_topics(&self) -> bool {
-        let Life::Open(member) = &self.life else { return false };
+        let member = match &self.life {
+            Life::Open(member) => member,
+            Life::Joining(joining) => &joining.member,
+            _ => return false,
+        };
         matches!(member.publications, Publications::Topics(_))
     }
 
@@ -57,20 +62,23 @@ impl Conn {
         }
     }
 
-    /// It is open: if it speaks `wsloop.1`, it is told so, and its limits.
-    pub(in crate::browser) fn welcome(&mut self, cx: &mut Context) {
-        if self.has_topics() {
-            let settings = &cx.settings;
-            let beat_ticks = cx.pace.idle.map_or(0, |(ticks, _)| u64::from(ticks));
-            let limits = [
-                ("subscriptions", settings.max_subscriptions as u64),
-                ("commands", settings.max_commands as u64),
-                ("names", settings.max_names_size as u64),
-                ("message", largest_payload(settings) as u64),
-                ("beat", (beat_ticks * TICK_MS).div_ceil(1000)),
-            ];
-            self.say(&TopicHeader::Welcome(&limits), cx);
+    /// It is open: if it speaks `wsloop.1`, it is told so, and its limits. A stream, which hears
+    /// comments in the place of beats, subscribes to what its URL names.
+    pub(in crate::browser) fn welcome(&mut self, link: LinkId, cx: &mut Context) {
+        if !self.has_topics() || self.is_placed() {
+            return;
         }
+        let (settings, beats) = (&cx.settings, cx.pace.idle.map(|(ticks, _)| ticks));
+        let beat = if self.is_stream() { cx.pace.comments() } else { beats };
+        let limits = [
+            ("subscriptions", settings.max_subscriptions as u64),
+            ("commands", settings.max_commands as u64),
+            ("names", settings.max_names_size as u64),
+            ("message", largest_payload(settings) as u64),
+            ("beat", beat.map_or(0, |ticks| (u64::from(ticks) * TICK_MS).div_ceil(1000))),
+        ];
+        self.say(&TopicHeader::Welcome(&limits), cx);
+        self.subscribe_listed(link, cx);
     }
 
     /// It has heard nothing for a while.
@@ -127,6 +135,9 @@ impl Conn {
         outcome: Result<(), Unheard>,
         cx: &mut Context,
     ) {
+        if self.is_pending() {
+            return self.on_joined_channel(link, outcome, cx);
+        }
         let Some(topics) = self.topics() else { return };
         let note = |wants: &mut Wants| {
             if let (Wants::Hear(_, unheard), Err(why)) = (wants, outcome) {
@@ -150,6 +161,7 @@ impl Conn {
                 self.refuse_command(done.number, 503, why, cx);
             }
         }
+        self.subscribe_listed(link, cx);
     }
 
     /// What became of something that it has said under that number, on one channel.
@@ -205,7 +217,10 @@ impl Conn {
         member.spoken = cx.now.tick();
         member.pongs = member.pongs.saturating_add((text.len() + frame::MAX_HEADER) as u32);
         cx.queued(1);
-        frame::append(Opcode::Text, text.as_bytes(), &mut cx.replies);
+        match member.is_stream() {
+            false => frame::append(Opcode::Text, text.as_bytes(), &mut cx.replies),
+            true => cx.replies.extend(sse::event(text.as_bytes(), true)),
+        }
     }
 
     pub(super) fn topics(&mut self) -> Option<&mut Topics> {
@@ -244,7 +259,7 @@ impl Topics {
         }
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         link: LinkId,
         number: u64,
@@ -294,6 +309,7 @@ impl Topics {
                 format!("the names of its channels are {names} bytes, and too many with the rest"),
             ));
         }
+        self.begin_listed(&topic, &channels, cx)?;
         self.names += names;
         cx.took(names + super::ENTRY_BYTES);
         cx.metrics.subscriptions += 1;
@@ -444,7 +460,7 @@ impl Topics {
 const BROKER_AWAY: &str = "the message broker cannot do this at the moment; try again later";
 
 /// The topic that these words name.
-fn topic(audience: &str, facility: &str) -> Result<Topic, Unfit> {
+pub(super) fn topic(audience: &str, facility: &str) -> Result<Topic, Unfit> {
     let Some(audience) = Audience::of_word(audience) else {
         return Err(Unfit::new(400, "an audience is broadcast, user, session or group"));
     };
@@ -480,15 +496,5 @@ fn nobody(audience: Audience) -> &'static str {
         Audience::Group => "nothing says that you are in a group",
         Audience::Session => "nothing says which session this is",
         Audience::User | Audience::Broadcast => "nothing says which user you are",
-    }
-}
-
-/// How much worse than the best that is.
-pub(in crate::browser) fn badness(outcome: PublishOutcome) -> u8 {
-    match outcome {
-        PublishOutcome::Accepted => 0,
-        PublishOutcome::Failed => 1,
-        PublishOutcome::Denied => 2,
-        PublishOutcome::Dropped => 3,
     }
 }

@@ -10,12 +10,13 @@
 //! * everything that a client can make grow has a limit, of which `welcome` tells it.
 //!
 //! `commands` does what a client wants; `asking` is about applications that are asked about each
-//! topic.
+//! topic; `listed` about streams, whose URL names their topics.
 
 mod asking;
 mod commands;
+mod listed;
 
-pub(super) use commands::badness;
+pub(super) use listed::Listed;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ use crate::access::identity::{Identity, Refused};
 use crate::broker::PublishOutcome;
 use crate::link::LinkId;
 use asking::Asked;
+use listed::Listing;
 
 /// What a header takes at most that has a payload behind it, with the longest facility.
 const HEADER_BYTES: usize = 2 << 10;
@@ -113,6 +115,8 @@ pub(crate) struct Topics {
     question: Option<Box<[u8]>>,
     /// Channels that the application has let it publish to.
     spoken: BTreeMap<Topic, Vec<String>>,
+    /// What a stream has whose URL names its topics.
+    listing: Option<Box<Listing>>,
 }
 
 /// A facility, for one audience.
@@ -186,6 +190,16 @@ pub(crate) fn words_of(channel: &str, prefix: &str) -> (String, String) {
     }
 }
 
+/// How much worse than the best that is.
+pub(super) fn badness(outcome: PublishOutcome) -> u8 {
+    match outcome {
+        PublishOutcome::Accepted => 0,
+        PublishOutcome::Failed => 1,
+        PublishOutcome::Denied => 2,
+        PublishOutcome::Dropped => 3,
+    }
+}
+
 /// Bytes of the largest payload that is published for such a conn.
 fn largest_payload(settings: &Settings) -> usize {
     let most = settings.max_message_size;
@@ -211,7 +225,8 @@ impl Topics {
         // What the application has granted is kept by its names, of which there may be no more.
         let kept = if self.question.is_some() { self.names } else { 0 };
         let names = facilities + groups + kept;
-        size_of::<Topics>() + entries * ENTRY_BYTES + names + question + self.asked_bytes()
+        let asked = self.asked_bytes() + self.listed_bytes();
+        size_of::<Topics>() + entries * ENTRY_BYTES + names + question + asked
     }
 
     /// Begins a command that has so many channels; its own number.

@@ -148,7 +148,7 @@ fn number(word: &str) -> Result<u64, CommandError> {
     number.filter(|number| *number > 0).ok_or(CommandError::Number)
 }
 
-fn decoded(word: &str) -> Result<Cow<'_, str>, CommandError> {
+pub(super) fn decoded(word: &str) -> Result<Cow<'_, str>, CommandError> {
     let escaped = |(at, _): (usize, &str)| {
         let digits = word.as_bytes().get(at + 1..at + 3);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

@@ -46,6 +46,16 @@ impl TopicHeader<'_> {
     }
 }
 
+/// Where a message of the server says that a channel stands: the two words of the channel, and the
+/// position, if it says one.
+pub fn stands(message: &[u8]) -> Option<(&str, &str)> {
+    let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
+    let (verb, rest) = std::str::from_utf8(&message[..end]).ok()?.split_once(' ')?;
+    let (pair, position) = rest.rsplit_once(' ')?;
+    let says = matches!(verb, "subscribed" | "message" | "gap") && position != super::NOWHERE;
+    says.then_some((pair, position))
+}
+
 impl Display for TopicHeader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |f: &mut fmt::Formatter<'_>, verb, channel, facility, position| {
@@ -80,7 +90,7 @@ impl Display for TopicHeader<'_> {
 }
 
 /// A word as it is written.
-fn word(text: &str) -> impl Display {
+pub(super) fn word(text: &str) -> impl Display {
     utf8_percent_encode(text, ESCAPED)
 }
 
@@ -106,7 +116,12 @@ mod tests {
         ] {
             let mut out = Vec::new();
             header.append(&mut out);
+            let says = matches!(line.split(' ').nth(3), Some("1-2" | "@5.x"));
+            assert_eq!(stands(&out).is_some(), says, "{line}");
             assert_eq!(String::from_utf8(out).expect("text"), line);
         }
+        let message = b"message group:a%20b 50%25 5-0\nuser a 6-0";
+        assert_eq!(stands(message), Some(("group:a%20b 50%25", "5-0")));
+        assert_eq!(stands(b"gap broadcast a 1-0"), Some(("broadcast a", "1-0")));
     }
 }

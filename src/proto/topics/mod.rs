@@ -13,14 +13,19 @@
 
 mod command;
 mod header;
+mod vector;
 
 pub use command::{CommandError, TopicCommand, Verb};
-pub use header::TopicHeader;
+pub use header::{TopicHeader, stands};
+pub use vector::{Vector, pair};
 
 /// The name of the sub-protocol.
 pub const WSLOOP_1: &str = "wsloop.1";
 /// Bytes of a position at most.
 pub const MAX_POSITION: usize = 64;
+/// Bytes of the positions of all channels of a stream, at most: with the rest of a request they are
+/// to fit into its head.
+pub const MAX_VECTOR: usize = 8 << 10;
 /// The largest number of a command: what every script can count to exactly.
 pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 /// The close code of what is no command.

@@ -3,12 +3,12 @@
 
 use std::iter;
 
+use super::saying::Saying;
 use super::{Floor, Topics};
 use crate::broker::history::Offset;
 use crate::broker::history::look::Looked;
 use crate::broker::history::position::Position;
 use crate::browser::Context;
-use crate::fanout::encoded::Run;
 use crate::fanout::hub::ChannelId;
 use crate::fanout::line::Placed;
 use crate::proto::topics::{NOWHERE, TopicHeader};
@@ -65,10 +65,17 @@ impl Topics {
             topic.arriving.iter().chain(joining).map(|one| one.link.index).collect();
         let hears =
             |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
-        let conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
-        let (receivers, mut run) = (conns.len(), Run::new(text, iter::empty()));
-        let conns = conns.into_iter();
-        hand_out(conns, receivers, channel, &mut run, None, &mut self.slow, table, cx);
+        let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
+        let (receivers, mut saying) = (conns.len(), Saying::new(text));
+        let streams = match topic.streams.is_empty() {
+            true => Vec::new(),
+            false => conns.extract_if(.., |index| topic.streams.contains(index)).collect(),
+        };
+        let (conns, slow) = (conns.into_iter(), &mut self.slow);
+        hand_out(conns, receivers, channel, &mut saying.run, None, slow, table, cx);
+        for index in streams {
+            saying.hand_event(channel, index, receivers, slow, table, cx);
+        }
         cx.metrics.compressions_total = cx.encoder.compressions();
         receivers
     }
@@ -78,11 +85,20 @@ impl Topics {
         &mut self,
         channel: ChannelId,
         to: u32,
-        run: &mut Run<'_>,
+        saying: &mut Saying<'_>,
         table: &mut Table,
         cx: &mut Context,
     ) {
-        hand_out(iter::once(to), 1, channel, run, None, &mut self.slow, table, cx);
+        let slow = &mut self.slow;
+        match self.hub.peek(channel).streams.contains(&to) {
+            true => {
+                cx.queued_bytes(saying.run.payloads().map(<[u8]>::len).sum());
+                saying.hand_event(channel, to, 1, slow, table, cx);
+            }
+            false => {
+                hand_out(iter::once(to), 1, channel, &mut saying.run, None, slow, table, cx);
+            }
+        }
         cx.metrics.compressions_total = cx.encoder.compressions();
     }
 

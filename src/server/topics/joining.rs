@@ -1,6 +1,8 @@
 //! L2: how conns come to hear a channel: what they wait for, and what they are told first.
 //!
 //! Its rules:
+//! * a page that is cut off before it has the stored message asks for all of that again: an event
+//!   says where its channel stands when nothing more is due;
 //! * on a channel without a history what is live is held for those who wait for the stored message,
 //!   which is dropped where it is one of these: whoever publishes it may store it later;
 //! * whoever waits longer than the broker may take to answer hears nothing and is told so.
@@ -9,16 +11,16 @@ use std::iter;
 use std::sync::Arc;
 
 use super::handing::{placed_text, subscribed, text_of};
+use super::saying::Saying;
 use super::{Arriving, Floor, Topic, Topics};
 use crate::broker::history::Offset;
 use crate::broker::history::look::{Look, Looked};
 use crate::broker::history::position::Position;
 use crate::browser::Context;
 use crate::browser::topics::Unheard;
-use crate::fanout::encoded::Run;
 use crate::fanout::hub::ChannelId;
 use crate::link::LinkId;
-use crate::proto::topics::{NOWHERE, TopicHeader};
+use crate::proto::topics::{self, NOWHERE, TopicHeader};
 use crate::server::Server;
 use crate::server::table::Table;
 
@@ -136,40 +138,43 @@ impl Topics {
         let message =
             |(offset, payload): &(Offset, &[u8])| placed_text(&words, Some(*offset), payload);
         let messages: Vec<Vec<u8>> = looked.entries.iter().map(message).collect();
-        let new = |text| Run::new(text, iter::empty());
-        let (mut fresh, mut gap) = (new(&fresh), new(&gap));
-        let mut stored = stored.as_deref().map(new);
-        let mut messages: Vec<Run<'_>> = messages.iter().map(|text| new(text)).collect();
+        let stands = topics::stands(&fresh);
+        let (mut fresh, mut gap) = (Saying::new(&fresh), Saying::new(&gap));
+        let mut stored = stored.as_deref().map(Saying::new);
+        stored.iter_mut().for_each(|saying| saying.stands = Some(stands));
+        let mut messages: Vec<Saying<'_>> = messages.iter().map(|text| Saying::new(text)).collect();
         let held: Vec<Vec<u8>> = held.iter().map(|it| placed_text(&words, None, it)).collect();
-        let mut held: Vec<Run<'_>> = held.iter().map(|text| new(text)).collect();
+        let mut held: Vec<Saying<'_>> = held.iter().map(|text| Saying::new(text)).collect();
         for one in joining {
             let to = one.link.index;
             let missed = size.zip(one.position()).and_then(|(size, at)| looked.since(at, size));
             let goes_on = one.since.as_deref().filter(|_| missed.is_none_or(|all| !all.is_empty()));
+            let more = missed.is_none() && stored.is_some();
             match goes_on.map(|since| subscribed(&words, since)) {
-                Some(text) => {
-                    let mut run = Run::new(&text, iter::empty());
-                    self.hand(channel, to, &mut run, table, cx);
+                Some(text) => self.hand(channel, to, &mut Saying::new(&text), table, cx),
+                None => {
+                    fresh.stands = more.then_some(None);
+                    self.hand(channel, to, &mut fresh, table, cx);
                 }
-                None => self.hand(channel, to, &mut fresh, table, cx),
             }
             if let Some(missed) = missed {
                 cx.metrics.resumed_total += 1;
                 cx.metrics.recovered_total += missed.len() as u64;
                 let begin = messages.len() - missed.len();
-                for (run, (_, payload)) in messages[begin..].iter_mut().zip(missed) {
+                for (saying, (_, payload)) in messages[begin..].iter_mut().zip(missed) {
                     if !payload.is_empty() {
-                        self.hand(channel, to, run, table, cx);
+                        self.hand(channel, to, saying, table, cx);
                     }
                 }
                 continue;
             }
             if one.since.is_some() {
                 cx.metrics.gaps_total += 1;
+                gap.stands = more.then_some(None);
                 self.hand(channel, to, &mut gap, table, cx);
             }
             let behind = stored.iter_mut().chain(&mut held);
-            behind.for_each(|run| self.hand(channel, to, run, table, cx));
+            behind.for_each(|saying| self.hand(channel, to, saying, table, cx));
         }
     }
 

@@ -1,4 +1,4 @@
-//! L2: who hears channels with positions: conns that speak `wsloop.1`.
+//! L2: who hears channels with positions: conns that speak `wsloop.1`, and streams of topics.
 //!
 //! It knows the line of each channel (`fanout::line`), who hears it and who is about to, and puts
 //! into outboxes. It does not know commands. Its rules:
@@ -12,12 +12,14 @@
 //! * a message is encoded once for all who hear it.
 //!
 //! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`. `joining` is
-//! about those who begin to hear a channel, `handing` about what goes out.
+//! about those who begin to hear a channel, `handing` about what goes out, and `saying` about its
+//! forms.
 
 mod handing;
 mod joining;
+mod saying;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::RandomState;
 use std::sync::Arc;
 
@@ -29,7 +31,7 @@ use crate::broker::history::look::Look;
 use crate::broker::spread::Spread;
 use crate::broker::{Ask, Delivery, HistorySize, Status};
 use crate::browser::topics::{Unheard, words_of};
-use crate::browser::{Context, Hear};
+use crate::browser::{Conn, Context, Hear};
 use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::line::{Line, Placed};
 use crate::link::LinkId;
@@ -78,6 +80,8 @@ struct Topic {
     mending: Mending,
     /// Who hears only what is behind some place, until the line has passed that.
     floors: BTreeMap<u32, Floor>,
+    /// Who hears it by a stream, which says with each event where its channels stand.
+    streams: BTreeSet<u32>,
 }
 
 /// A conn that is about to hear a channel.
@@ -112,9 +116,8 @@ struct Floor {
 impl Server {
     /// A conn is to hear a channel.
     pub(in crate::server) fn hear_topic(&mut self, link: LinkId, hear: Hear) {
-        if self.table.peek_conn(link).is_none_or(|conn| !conn.has_topics()) {
-            return;
-        }
+        let conn = self.table.peek_conn(link).filter(|conn| conn.has_topics());
+        let Some(is_stream) = conn.map(Conn::is_stream) else { return };
         let status = self.broker.status_of(&hear.channel);
         if status == Status::Down {
             let (number, why) = (hear.number, Err(Unheard::Unavailable));
@@ -132,9 +135,10 @@ impl Server {
             );
         }
         let words = words_of(&hear.channel, &settings.prefix);
-        let new = self.topics.hear(link, hear, size, words, self.cx.now.mono_ms);
+        let now_ms = self.cx.now.mono_ms;
+        let new = self.topics.hear((link, is_stream), hear, size, words, now_ms);
         if let Some(name) = new.filter(|_| status == Status::Up) {
-            self.broker.subscribe(name, self.cx.now.mono_ms);
+            self.broker.subscribe(name, now_ms);
         }
         self.note_channels();
     }
@@ -213,6 +217,17 @@ impl Topics {
     /// Channels that are heard.
     pub(in crate::server) fn len(&self) -> usize {
         self.hub.len()
+    }
+
+    /// The names of channels that are heard, and how many conns hear each.
+    pub(in crate::server) fn channels(&self) -> impl Iterator<Item = (&str, usize)> {
+        let hub = &self.hub;
+        hub.channels().map(|(id, name)| (&name[..], hub.subscribers(id).len()))
+    }
+
+    /// Channels that a conn hears.
+    pub(in crate::server) fn channels_of(&self, link: LinkId) -> usize {
+        self.hub.channels_of(link.index).len()
     }
 
     /// The conns that hear a channel of that owner's: the application may have said of a topic that
@@ -364,6 +379,9 @@ impl Topics {
             let hears: Vec<u32> = self.hub.subscribers(channel).collect();
             let topic = self.hub.peek(channel);
             assert!(topic.floors.keys().all(|index| hears.contains(index)));
+            let is_stream = |index: &u32| table.conn_at(*index).is_some_and(Conn::is_stream);
+            let streams = hears.iter().copied().filter(is_stream);
+            assert!(topic.streams.iter().copied().eq(streams.collect::<BTreeSet<_>>()));
             let joining = topic.joining.iter().flat_map(|(_, all)| all);
             assert!(
                 topic.arriving.iter().chain(joining).all(|one| hears.contains(&one.link.index))
@@ -375,7 +393,7 @@ impl Topics {
     /// Lets a conn be about to hear a channel; its name if it is new.
     fn hear(
         &mut self,
-        link: LinkId,
+        (link, is_stream): (LinkId, bool),
         hear: Hear,
         size: Option<HistorySize>,
         words: (String, String),
@@ -390,6 +408,9 @@ impl Topics {
                 (state.size, state.words) = (size, words.clone());
             }
             state.arriving.push(Arriving { link, number, since: since.clone() });
+            if is_stream {
+                state.streams.insert(link.index);
+            }
             wishes.push_back((now_ms, link, name.clone()));
             joined = Some(channel);
             Waits::default()
@@ -452,6 +473,7 @@ impl Topic {
         self.arriving.retain(|one| one.link != link);
         self.joining.iter_mut().for_each(|(_, all)| all.retain(|one| one.link != link));
         self.floors.remove(&link.index);
+        self.streams.remove(&link.index);
     }
 
     /// Forgets floors that the line has passed.

@@ -1,0 +1,132 @@
+//! L2: something that is said of a channel with positions: as a message of `wsloop.1`, encoded once
+//! for all who hear it, or as an event that also says where the channels of its stream stand. The
+//! stream of one facility is told what is published without the header.
+//!
+//! It knows forms. Its rules:
+//! * what an event says, and where its channels stand behind it, go out together or not at all;
+//! * the event is shared by all; so is the line about the channels, while it is the same for one
+//!   stream as for the last.
+
+use std::iter;
+
+use crate::browser::{self, Context};
+use crate::fanout::encoded::Run;
+use crate::fanout::hub::ChannelId;
+use crate::fanout::overflow::Overflow;
+use crate::link::{Frame, LinkId};
+use crate::proto::{sse, topics};
+use crate::server::lines::Line;
+use crate::server::table::{Party, Table};
+
+/// The end of an event.
+const NOTHING: &[u8] = b"\n";
+
+/// A message of the server, and its frames so far.
+#[derive(Debug)]
+pub(super) struct Saying<'a> {
+    pub run: Run<'a>,
+    text: &'a [u8],
+    /// Where a channel stands behind this, by its two words, if that is not what it says.
+    pub stands: Option<Option<(&'a str, &'a str)>>,
+    /// The line for the last stream.
+    line: Option<Frame>,
+    /// What the stream of one facility is told of it.
+    bare: Option<Bare<'a>>,
+}
+
+/// What the stream of one facility is told.
+#[derive(Debug)]
+enum Bare<'a> {
+    /// This event.
+    Event(Frame),
+    /// What is published.
+    Payload(Run<'a>),
+}
+
+impl<'a> Saying<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        let run = Run::new(text, iter::empty());
+        Saying { run, text, stands: None, line: None, bare: None }
+    }
+
+    /// Hands it to the stream of that place, one of so many receivers of a channel.
+    pub(super) fn hand_event(
+        &mut self,
+        channel: ChannelId,
+        index: u32,
+        receivers: usize,
+        slow: &mut Vec<LinkId>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let Some((link, slot, lines)) = table.at_and_lines(index) else { return };
+        let Party::Browser(conn) = &mut slot.party else { return };
+        let Some((outbox, member, goes_out)) = conn.receiver() else { return };
+        member.spoken = cx.now.tick();
+        let (event, label) = match member.is_placed() {
+            false => (self.run.frames(&mut cx.encoder, index, member.form), None),
+            true => match self.bare() {
+                Bare::Event(event) => (event.clone(), None),
+                Bare::Payload(run) => {
+                    let latest = member.overflow == Overflow::Latest;
+                    let event = run.frames(&mut cx.encoder, index, member.form);
+                    (event, latest.then_some(channel))
+                }
+            },
+        };
+        let stands = self.stands.unwrap_or_else(|| topics::stands(self.text));
+        let line = stands.and_then(|(pair, position)| member.id_behind(pair, position));
+        let line = line.map(|line| self.line_of(&line));
+        cx.queued_bytes(line.as_ref().map_or(0, |line| line.len()));
+        let dropped = match (line, label) {
+            // An event that says nothing but where its channel stands.
+            (None, _) if event[..] == *NOTHING => return,
+            (Some(line), Some(label)) if member.skips => outbox.replace_event(line, event, label),
+            (None, Some(label)) if member.skips => outbox.replace(event, label),
+            (line, label) => {
+                match line {
+                    Some(line) => outbox.push_event(line, event, label),
+                    None => outbox.push_labelled(event, label),
+                }
+                0
+            }
+        };
+        browser::supersede(link, dropped, cx);
+        cx.metrics.messages_out_total += 1;
+        cx.queued(1);
+        if slot.blocked {
+            if conn.is_over(cx.settings.outbox_limit) {
+                conn.overflowed(link, cx);
+                slow.push(link);
+            }
+        } else if goes_out {
+            slot.enter(index, Line::of(receivers), lines);
+        }
+    }
+
+    /// The line of a stream's own, shared with the last stream if it is the same.
+    fn line_of(&mut self, line: &str) -> Frame {
+        let last = self.line.take().filter(|last| **last == *line.as_bytes());
+        self.line.insert(last.unwrap_or_else(|| Frame::from(line.as_bytes()))).clone()
+    }
+
+    fn bare(&mut self) -> &mut Bare<'a> {
+        let text = self.text;
+        self.bare.get_or_insert_with(|| Bare::of(text))
+    }
+}
+
+impl<'a> Bare<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        let feed = text.iter().position(|byte| *byte == b'\n');
+        let payload = feed.map_or(&b""[..], |at| &text[at + 1..]);
+        if !payload.is_empty() {
+            return Bare::Payload(Run::new(payload, iter::empty()));
+        }
+        let gap = text.strip_prefix(b"gap ").and_then(|text| std::str::from_utf8(text).ok());
+        Bare::Event(match gap.and_then(|text| text.rsplit_once(' ')) {
+            Some((pair, _)) => Frame::from(sse::gap(pair)),
+            None => Frame::from(NOTHING),
+        })
+    }
+}
