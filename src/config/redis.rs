@@ -32,8 +32,7 @@ pub(super) const SENTINEL_USER: Flag<ServerDraft> = Flag {
     variable: "WSLOOP_REDIS_SENTINEL_USER",
     takes: Text("NAME", |draft, text| put(&mut draft.sentinels.user, Ok(Some(text.to_owned())))),
     default: Words("their default user"),
-    help: "User to be for the sentinels of a `redis+sentinel://` Redis; the one in the URL is for \
-           Redis",
+    help: SENTINEL_USER_HELP,
 };
 
 /// What to tell them.
@@ -42,7 +41,7 @@ pub(super) const SENTINEL_PASSWORD: Flag<ServerDraft> = Flag {
     variable: "WSLOOP_REDIS_SENTINEL_PASSWORD",
     takes: Text("FILE", |draft, text| put(&mut draft.sentinels.password, password(text).map(Some))),
     default: Words("none"),
-    help: "File with the password for the sentinels",
+    help: SENTINEL_PASSWORD_HELP,
 };
 
 /// Whom it is believed from.
@@ -82,6 +81,9 @@ pub(super) const NAME: Flag<ServerDraft> = Flag {
 };
 
 /// What they say of themselves, wherever there are such flags.
+pub(crate) const SENTINEL_USER_HELP: &str =
+    "User to be for the sentinels of a `redis+sentinel://` Redis; the one in the URL is for Redis";
+pub(crate) const SENTINEL_PASSWORD_HELP: &str = "File with the password for the sentinels";
 pub(crate) const CA_HELP: &str =
     "PEM file with the authority that has signed the certificate of a `rediss://` Redis";
 pub(crate) const CERT_HELP: &str = "PEM file with the certificate to show to it, if it wants one";
@@ -187,7 +189,7 @@ pub(crate) fn password(path: &str) -> Result<String, String> {
 }
 
 /// One Redis more.
-fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String> {
+pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String> {
     let place = match all.len() {
         0 => String::new(),
         before => format!("URL {}: ", before + 1),

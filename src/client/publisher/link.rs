@@ -15,6 +15,8 @@ use crate::proto::resp::{self, Decoder, Item, Reply};
 
 /// The largest value that a Redis keeps unless it is told otherwise, in bytes.
 const MAX_VALUE: usize = 512 << 20;
+/// Bytes of an answer that is looked into.
+const INSIDE_BYTES: usize = 16 << 10;
 /// After so long a silence a link is asked whether it is still there: what stands between may have
 /// forgotten it without telling either end.
 const TRUSTED: Duration = Duration::from_secs(10);
@@ -74,9 +76,30 @@ impl Link {
         &mut self,
         commands: &[u8],
         replies: usize,
-        on_reply: impl FnMut(usize, Reply<'_>),
+        mut on_reply: impl FnMut(usize, Reply<'_>),
     ) -> Result<(), Fault> {
-        self.exchange_until(commands, replies, on_reply, Instant::now() + self.timeout)
+        let deadline = Instant::now() + self.timeout;
+        self.exchange_until(commands, replies, |at, reply, _| on_reply(at, reply), deadline)
+    }
+
+    /// Sends one command: its reply as it came, or the server's error. Of a long reply there is
+    /// only the beginning.
+    pub(crate) fn answer(
+        &mut self,
+        command: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Result<Vec<u8>, String>, Fault> {
+        let mut bytes = Vec::new();
+        resp::command(&mut bytes, command);
+        let mut answer = Ok(Vec::new());
+        let on_reply = |_, reply: Reply<'_>, raw: &[u8]| {
+            answer = match reply {
+                Reply::Error(why) => Err(why.to_owned()),
+                _ => Ok(raw.to_vec()),
+            };
+        };
+        self.exchange_until(&bytes, 1, on_reply, deadline)?;
+        Ok(answer)
     }
 
     /// `HELLO 3`, or what came before it when the server is so old.
@@ -106,23 +129,14 @@ impl Link {
 
     /// Sends one command: done, or the server's error.
     fn ask(&mut self, command: &[&[u8]], deadline: Instant) -> Result<Result<(), String>, Fault> {
-        let mut bytes = Vec::new();
-        resp::command(&mut bytes, command);
-        let mut answer = Ok(());
-        let on_reply = |_, reply: Reply<'_>| {
-            if let Reply::Error(why) = reply {
-                answer = Err(why.to_owned());
-            }
-        };
-        self.exchange_until(&bytes, 1, on_reply, deadline)?;
-        Ok(answer)
+        Ok(self.answer(command, deadline)?.map(|_| ()))
     }
 
     fn exchange_until(
         &mut self,
         commands: &[u8],
         replies: usize,
-        mut on_reply: impl FnMut(usize, Reply<'_>),
+        mut on_reply: impl FnMut(usize, Reply<'_>, &[u8]),
         deadline: Instant,
     ) -> Result<(), Fault> {
         let mut sent = 0;
@@ -134,6 +148,7 @@ impl Link {
         }
         let mut room = [0; 16 << 10];
         let mut answered = 0;
+        let mut raw = Vec::new();
         while answered < replies {
             let read = self.stream.read(&mut room, deadline);
             let mut input = match read.map_err(|error| Fault::Lost(error.to_string()))? {
@@ -141,18 +156,23 @@ impl Link {
                 n => &room[..n],
             };
             loop {
-                match self.decoder.next(&mut input) {
+                let before = input;
+                let item = self.decoder.next(&mut input);
+                let taken = &before[..before.len() - input.len()];
+                raw.extend_from_slice(&taken[..taken.len().min(INSIDE_BYTES - raw.len())]);
+                match item {
                     Ok(None) => break,
                     Ok(Some(Item::Push(_))) => {}
                     Ok(Some(Item::Reply(_))) if answered == replies => {
                         return Err(Fault::Lost("there is an answer too many".to_owned()));
                     }
                     Ok(Some(Item::Reply(reply))) => {
-                        on_reply(answered, reply);
+                        on_reply(answered, reply, &raw);
                         answered += 1;
                     }
                     Err(error) => return Err(Fault::Lost(error.to_string())),
                 }
+                raw.clear();
             }
         }
         self.heard = Instant::now();
