@@ -172,5 +172,5 @@ fn what_becomes_of_a_conn_is_a_matter_of_its_own_redis() {
         refused += crowd.refused;
         losses += crowd.losses.iter().sum::<usize>();
     }
-    assert!(heard > 2_000 && refused > 40 && losses > 80, "{heard}, {refused}, {losses}");
+    assert!(heard > 1_500 && refused > 200 && losses > 200, "{heard}, {refused}, {losses}");
 }
