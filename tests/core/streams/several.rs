@@ -26,6 +26,9 @@ fn an_outage_of_one_is_mended_and_the_topics_of_the_other_go_on() {
     assert_eq!(said(&mut world, id), [""; 0]);
     world.revive_node(1);
     assert_eq!(said(&mut world, id), ["four"]);
+    keep_at(&mut world, 0, "five");
+    keep_at(&mut world, 1, "six");
+    assert_eq!(said(&mut world, id), ["five", "six"]);
 }
 
 /// Its place in the channel that cannot be heard is kept for when it can.
