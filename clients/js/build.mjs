@@ -3,8 +3,8 @@
  * the same names as globals. `node build.mjs`
  *
  * Each is one file without comments and with short names, so that a page has one small request.
- * esbuild does that, of the version that tests/browser/package-lock.json says:
- * `npm ci --prefix tests/browser`.
+ * esbuild does that, and terser finds what it leaves, of the versions that
+ * tests/browser/package-lock.json says: `npm ci --prefix tests/browser`.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -12,17 +12,21 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-const ABOUT = '// wsloop, a WebSocket that comes back. MIT OR Apache-2.0. Made from src/ by build.mjs.';
+const ABOUT = '// wsloop. MIT OR Apache-2.0. Made from src/ by build.mjs.';
 
 /** The texts that the files should have, by their names. */
 export function build() {
-  const { buildSync } = createRequire(new URL('../../tests/browser/', import.meta.url))('esbuild');
+  const need = createRequire(new URL('../../tests/browser/', import.meta.url));
+  const { buildSync } = need('esbuild');
+  const { minify_sync: shorten } = need('terser');
   const made = (format, entry) => {
     const { outputFiles } = buildSync({
       ...{ stdin: { contents: entry, resolveDir: HERE }, bundle: true, write: false },
-      ...{ format, minify: true, target: 'es2022', banner: { js: ABOUT } },
+      ...{ format, minify: true, target: 'es2022' },
     });
-    return outputFiles[0].text;
+    const compress = { ecma: 2020, passes: 3 };
+    const { code } = shorten(outputFiles[0].text, { toplevel: true, compress });
+    return `${ABOUT}\n${code}\n`;
   };
   return {
     'wsloop.mjs': made('esm', "export * from './src/index.mjs'"),

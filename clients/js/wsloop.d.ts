@@ -19,12 +19,21 @@ export interface WSLoopStateEvent extends Event {
   readonly state: WSLoopState;
 }
 
+/** What a connection is: `stream` is server-sent events, with a POST for each publish. */
+export type WSLoopTransport = 'websocket' | 'stream';
+
+export interface WSLoopTransportEvent extends Event {
+  readonly transport: WSLoopTransport;
+}
+
 export interface WSLoopEventMap {
   connecting: Event;
   open: Event;
   message: MessageEvent<WSLoopMessage>;
   close: WSLoopCloseEvent;
   state: WSLoopStateEvent;
+  /** The connection is of another kind than the one before, which may happen while it is `open`. */
+  transport: WSLoopTransportEvent;
   gap: Event;
 }
 
@@ -151,6 +160,11 @@ export interface WSLoopOptions {
    * its path ends in a slash and it has no query, as `/ws/`.
    */
   topics?: boolean;
+  /**
+   * Whether there may be a stream where two WebSockets in a row never opened; only with topics.
+   * Default true.
+   */
+  streams?: boolean;
   /** What binary messages arrive as. Default `arraybuffer`. */
   binaryType?: 'arraybuffer' | 'blob';
 }
@@ -166,6 +180,8 @@ export class WSLoop extends EventTarget {
   constructor(options: WSLoopOptions & { uri: string | URL });
 
   readonly state: WSLoopState;
+  /** What the connection is, or was last; null before the first. */
+  readonly transport: WSLoopTransport | null;
 
   /**
    * Throws an `InvalidStateError` unless the connection is open: nothing is queued. Where there are

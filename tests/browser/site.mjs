@@ -8,7 +8,7 @@
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer, get } from 'node:http';
+import { createServer, request as ask } from 'node:http';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
@@ -49,14 +49,25 @@ export async function startSite(backend, { host = '127.0.0.1', port = 0, folders
   const { hostname, port: backendPort } = new URL(backend);
   const sockets = new Set();
   const passing = new Set();
+  const streams = new Set();
   const site = {
-    /** `pass`, `hold` (say nothing), `shut` (accept, and close with 1011) or `cut`. */
+    /** `pass`, `hold` (say nothing), `shut` (accept, and close with 1011), `refuse` (403) or `cut`. */
     mode: 'pass',
-    /** What plain GETs below /ws/ are answered with; the server's own answer unless it is set. */
-    answer(response, { url, headers }) {
-      get(new URL(url, backend), { headers }, (answer) => {
+    /** What plain requests below /ws/ are answered with; the server's own answer unless it is set. */
+    answer(response, request) {
+      const { url, method, headers } = request;
+      const behind = ask(new URL(url, backend), { method, headers }, (answer) => {
         response.writeHead(answer.statusCode, answer.headers);
         answer.pipe(response);
+        if (answer.headers['content-type'] === 'text/event-stream') {
+          streams.add(response);
+        }
+      });
+      request.pipe(behind);
+      behind.on('error', () => response.destroy());
+      response.on('close', () => {
+        streams.delete(response);
+        behind.destroy();
       });
     },
     /** How many asked for a WebSocket. */
@@ -64,12 +75,16 @@ export async function startSite(backend, { host = '127.0.0.1', port = 0, folders
     get connected() {
       return sockets.size;
     },
+    get streams() {
+      return streams.size;
+    },
     /** From now on nothing goes through the connections that there are, and none ends. */
     freeze() {
       passing.forEach((pass) => pass.freeze());
     },
     cut() {
       sockets.forEach((socket) => socket.destroy());
+      streams.forEach((response) => response.destroy());
     },
     async end() {
       site.cut();
@@ -104,6 +119,9 @@ export async function startSite(backend, { host = '127.0.0.1', port = 0, folders
     }
     if (site.mode === 'shut') {
       socket.end(accepted(request.headers['sec-websocket-key']) + CLOSE_1011, 'latin1');
+    }
+    if (site.mode === 'refuse') {
+      socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
     }
     if (site.mode !== 'pass') {
       // Only who reads hears of the end, and it is half of one only.

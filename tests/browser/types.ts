@@ -55,7 +55,11 @@ for (const loop of loops) {
   loop.close(4000, 'bye');
 }
 
-const topics = new WSLoop('/ws/', { token: 'abc' });
+const topics = new WSLoop('/ws/', { token: 'abc', streams: false });
+topics.addEventListener('transport', ({ transport }) => {
+  const now: 'websocket' | 'stream' = transport;
+  console.log(now, topics.transport === null);
+});
 const chat: WSLoopSubscription = topics.subscribe('chat/42');
 const mine = topics.subscribe('news', { audience: 'user' });
 for (const subscription of [chat, mine]) {
@@ -77,6 +81,8 @@ topics
 
 // @ts-expect-error: there is no such audience.
 topics.subscribe('news', { audience: 'everybody' });
+// @ts-expect-error: there is a choice of two.
+new WSLoop('/ws/', { streams: 'always' });
 // @ts-expect-error: a state is not assigned.
 chat.state = 'open';
 // @ts-expect-error: there has to be an address.

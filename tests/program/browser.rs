@@ -86,6 +86,15 @@ fn many_topics_on_one_websocket() {
 
 #[test]
 #[ignore = "needs chromium, firefox-esr and node"]
+fn pages_whose_websockets_do_not_get_through() {
+    let history = ["--history", "chat/*=1000/300", "--allow", "all", "--resp", "127.0.0.1:0"];
+    let server = Wsloop::start(&history);
+    let port = server.resp_address().port().to_string();
+    browse("fallback.test.mjs", &server, &[("WSLOOP_RESP_PORT", &port)]);
+}
+
+#[test]
+#[ignore = "needs chromium, firefox-esr and node"]
 fn closes_that_the_server_begins_are_clean() {
     let folder = Folder::new();
     let secret = folder.join("secret");

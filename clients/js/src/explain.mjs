@@ -2,6 +2,8 @@
  * Words for whoever develops a page, on the console: why a WebSocket was refused, or hears nothing.
  */
 
+import { authorization } from './options.mjs';
+
 /** Longest answer that goes to the console, in bytes. */
 const MAX_EXPLANATION = 2048;
 /** How long the server may take for it, in milliseconds. */
@@ -21,7 +23,7 @@ const questions = new Map();
  * Asks for what the server answers to the same request without an upgrade: browsers show no page
  * the answer to a WebSocket's. No token goes to the console.
  */
-export async function explainOnce(uri, address, token, level) {
+export async function explainOnce(uri, { address, bearer }, level) {
   const shown = uri.replace(/([?&]token=)[^&]*/, '$1…');
   const asked = questions.get(uri) ?? 0;
   if (asked >= MAX_QUESTIONS) {
@@ -33,7 +35,7 @@ export async function explainOnce(uri, address, token, level) {
     const answer = await fetch(address.replace('ws', 'http'), {
       cache: 'no-store',
       credentials: 'include',
-      headers: token === null ? {} : { Authorization: `Bearer ${token}` },
+      headers: authorization(bearer),
       signal: AbortSignal.timeout(EXPLANATION_WAIT),
     });
     await explainWith(answer, shown, level);

@@ -31,16 +31,25 @@
  * - Where there are topics, every message of the server is a heartbeat, and a server that is silent
  *   for 4 to 8 s is asked for one. After 12 to 16 s of silence the connection is given up at once:
  *   nobody would answer a close handshake.
+ * - Scripts cannot see why a WebSocket never opened. When that happens twice in a row, and there are
+ *   topics, the next attempt is a stream. One that never opened either says nothing against
+ *   WebSockets, which have the next two attempts.
+ * - While there is a stream a WebSocket is tried now and then, and when the browser is online again.
+ *   When it is open the stream is closed first, and then the WebSocket goes on where that was: so
+ *   nothing comes twice. The state is `open` all the time.
  */
 
 import { explainOnce, isDeveloped } from './explain.mjs';
-import { backOff, checkOptions, checkToken, notSent, withQuery } from './options.mjs';
+import { backOff, checkOptions, checkToken, eventOf, notSent, withQuery } from './options.mjs';
+import { Stream } from './stream.mjs';
 import { Topics } from './topics.mjs';
 
 /** Time between two heartbeats, in milliseconds. */
 const HEARTBEAT_INTERVAL = 5000;
 /** The same where there are topics. */
 const TOPICS_HEARTBEAT_INTERVAL = 4000;
+/** The same on a stream, whose server makes itself heard every 30 s. */
+const STREAM_HEARTBEAT_INTERVAL = 30000;
 /** So many heartbeats may go unanswered. */
 const MAX_MISSED = 3;
 /** After so many milliseconds, an open connection has worked. */
@@ -57,10 +66,13 @@ const UNAUTHORIZED = 4401;
 const FORBIDDEN = 4403;
 /** So many milliseconds after an `open` without a message, it may be that nothing is granted. */
 const SILENCE = 2000;
+/** After so many WebSockets in a row that never opened, a stream is tried. */
+const MAX_BLOCKED = 2;
+/** Time until a stream tries a WebSocket, and the longest that it grows to, in milliseconds. */
+const PROBE_WAIT = 30000;
+const MAX_PROBE_WAIT = 300000;
 /** Offered along with a token by a page that has no sub-protocol of its own. */
 const OWN_PROTOCOL = 'wsloop';
-/** What is spoken where there are topics. */
-const TOPICS_PROTOCOL = 'wsloop.1';
 
 const WINDOW_EVENTS = ['online', 'pagehide', 'pageshow'];
 
@@ -69,12 +81,22 @@ const OPEN = 1;
 const CLOSING = 2;
 const CLOSED = 3;
 
+/** After this, nothing of a socket is heard any more. */
+function drop(socket) {
+  if (socket !== null) {
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
+    if (socket.readyState < CLOSING) {
+      socket.close(1000);
+    }
+  }
+}
+
 /**
  * `new WSLoop(uri, options)` or `new WSLoop({ uri, ... })`. The first attempt begins at once.
  *
  * Events: `connecting`, `open`, `message` (`data`), `close` (`code`, `reason`, `wasClean`,
- * `willReconnect`, `reconnectIn` in milliseconds or null), `state` (`state`) and, with the option
- * `gaps`, `gap`. The first `connecting` is over before a listener can be added; the option of that
+ * `willReconnect`, `reconnectIn` in milliseconds or null), `state` (`state`), `transport`
+ * (`transport`) when it is another and, with the option `gaps`, `gap`. The first `connecting` is over before a listener can be added; the option of that
  * name hears it. Messages and gaps of topics are events of what `subscribe` gives.
  */
 export class WSLoop extends EventTarget {
@@ -91,6 +113,14 @@ export class WSLoop extends EventTarget {
   #closeTimer = null;
   #waitTimer = null;
   #silenceTimer = null;
+  /** How many WebSockets in a row never opened. */
+  #blocked = 0;
+  /** A WebSocket that may take the place of a stream. */
+  #probe = null;
+  #probeTimer = null;
+  #probeWait = PROBE_WAIT;
+  /** `websocket` or `stream`. */
+  #transport = null;
   /** What the last attempt said of who this is; null is nothing. */
   #token = null;
   /** What the messages are about; null when the URI says that. */
@@ -108,7 +138,7 @@ export class WSLoop extends EventTarget {
     const { topics, binaryType } = this.#options;
     this.#topics = topics
       ? new Topics({
-        send: (data) => this.#socket.send(data),
+        send: (...command) => this.#socket.send(...command),
         opened: () => this.#onOpen(),
         warn: (text) => this.#warn(text),
         asBlob: binaryType === 'blob',
@@ -123,6 +153,11 @@ export class WSLoop extends EventTarget {
   /** `connecting`, `open`, `closing`, `waiting` (for the next attempt) or `closed` (for good). */
   get state() {
     return this.#state;
+  }
+
+  /** `websocket` or `stream`, whichever it is or was last; null before the first. */
+  get transport() {
+    return this.#transport;
   }
 
   /** Sends text or binary data; throws an `InvalidStateError` unless the connection is open. */
@@ -259,20 +294,39 @@ export class WSLoop extends EventTarget {
     }
   }
 
-  /** Opens a WebSocket, with a token unless that is null. */
+  /** Begins an attempt, with a token unless that is null. */
   #dial(token) {
-    const { uri, tokenIn, binaryType } = this.#options;
-    const protocols = this.#topics === null ? this.#options.protocols : TOPICS_PROTOCOL;
     this.#token = token;
-    const address = token !== null && tokenIn === 'query' ? withQuery(uri, token) : uri;
-    const offered = [protocols ?? []].flat();
-    if (token !== null && tokenIn === 'protocol') {
+    const isStream = this.#blocked === MAX_BLOCKED;
+    this.#take(isStream ? new Stream(this.#topics, this.#request()) : this.#openWebSocket());
+    this.#expectClose('no answer', this.#options.connectTimeout);
+  }
+
+  #openWebSocket() {
+    const { protocols, binaryType } = this.#options;
+    const { address, bearer } = this.#request();
+    const offered = [...protocols];
+    if (bearer !== null) {
       // Browsers fail a connection whose server chooses none of what was offered, and the server
       // never chooses the token: there has to be another one.
-      offered.push(...(offered.length === 0 ? [OWN_PROTOCOL] : []), `bearer.${token}`);
+      offered.push(...(offered.length === 0 ? [OWN_PROTOCOL] : []), `bearer.${bearer}`);
     }
     const socket = new WebSocket(address, offered);
     socket.binaryType = (this.#topics === null && binaryType) || 'arraybuffer';
+    return socket;
+  }
+
+  /** Where to, and the token that is not in there. */
+  #request() {
+    const { uri, tokenIn } = this.#options;
+    const isInQuery = tokenIn === 'query' && this.#token !== null;
+    return isInQuery
+      ? { address: withQuery(uri, this.#token), bearer: null }
+      : { address: uri, bearer: this.#token };
+  }
+
+  /** The connection is this from now on. */
+  #take(socket) {
     // Where there are topics, the server's first message opens it.
     socket.onopen = () => this.#topics ?? this.#onOpen();
     socket.onmessage = (event) => this.#onMessage(event);
@@ -280,7 +334,6 @@ export class WSLoop extends EventTarget {
     // Browsers send `close` right after `error`; Node 22 does not when the handshake failed.
     socket.onerror = () => this.#expectClose('connection failed');
     this.#socket = socket;
-    this.#expectClose('no answer', this.#options.connectTimeout);
   }
 
   /** The next attempt: when the wait is over, or the browser is online again. */
@@ -294,23 +347,67 @@ export class WSLoop extends EventTarget {
     }
   }
 
+  /** There is a connection; where there are topics, perhaps one in place of another. */
   #onOpen() {
     clearTimeout(this.#closeTimer);
-    this.#openedAt = performance.now();
+    const { transport = 'websocket' } = this.#socket;
+    const isOther = transport !== this.#transport;
+    const isFirst = this.#state !== 'open';
+    if (!isOther && !isFirst) {
+      return;
+    }
+    this.#transport = transport;
     this.#missed = 0;
     if (this.#options.heartbeat_msg || this.#topics !== null) {
       this.#startHeartbeat();
     }
+    if (transport === 'stream') {
+      this.#probeLater();
+    } else {
+      this.#blocked = 0;
+      this.#probeWait = PROBE_WAIT;
+    }
+    if (isFirst) {
+      this.#begin();
+    }
+    if (isOther) {
+      this.dispatchEvent(eventOf('transport', { transport }));
+    }
+  }
+
+  #begin() {
+    this.#openedAt = performance.now();
     if (this.#options.explain === true && this.#topics === null) {
       this.#silenceTimer = setTimeout(() => this.#explain('info'), SILENCE);
     }
-    const isGap = this.#wasOpen;
+    const isGap = this.#wasOpen && this.#options.gaps;
     this.#wasOpen = true;
     const socket = this.#socket;
     this.#become('open', new Event('open'));
-    if (isGap && this.#options.gaps && this.#topics === null && this.#state === 'open' && this.#socket === socket) {
+    if (isGap && this.#state === 'open' && this.#socket === socket) {
       this.dispatchEvent(new Event('gap'));
     }
+  }
+
+  /** A stream tries a WebSocket after half of what is due to the whole, which doubles. */
+  #probeLater() {
+    clearTimeout(this.#probeTimer);
+    const wait = (this.#probeWait * (1 + Math.random())) / 2;
+    this.#probeTimer = setTimeout(() => this.#tryWebSocket(), wait);
+    this.#probeWait = Math.min(this.#probeWait * 2, MAX_PROBE_WAIT);
+  }
+
+  #tryWebSocket() {
+    drop(this.#probe);
+    this.#probeLater();
+    const socket = this.#openWebSocket();
+    this.#probe = socket;
+    socket.onmessage = (event) => {
+      this.#probe = null;
+      this.#dropSocket();
+      this.#take(socket);
+      this.#onMessage(event);
+    };
   }
 
   #onMessage({ data, origin }) {
@@ -340,20 +437,19 @@ export class WSLoop extends EventTarget {
     } else if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
       this.#explain('warn');
     }
-    this.#dropSocket();
-    if (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY) {
-      this.#attempt = Math.min(this.#attempt, 1);
+    if (neverOpened && this.#options.streams) {
+      this.#blocked = code === 1006 ? (this.#blocked + 1) % (MAX_BLOCKED + 1) : 0;
     }
+    this.#dropSocket();
     const isRestart = code === RESTART && this.#openedAt !== null;
-    if (isRestart) {
+    if (isRestart || (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY)) {
       this.#attempt = Math.min(this.#attempt, 1);
     }
     const isLast = code === UNAUTHORIZED && typeof this.#options.token !== 'function';
     this.#openedAt = null;
     const willReconnect = this.#wanted && !isLast && code !== FORBIDDEN;
     const reconnectIn = willReconnect ? this.#wait(isRestart) : null;
-    const event = new Event('close');
-    Object.assign(event, { code, reason, wasClean, willReconnect, reconnectIn });
+    const event = eventOf('close', { code, reason, wasClean, willReconnect, reconnectIn });
     this.#become(willReconnect ? 'waiting' : 'closed', event);
   }
 
@@ -364,7 +460,10 @@ export class WSLoop extends EventTarget {
 
   #startHeartbeat() {
     clearInterval(this.#heartbeatTimer);
-    const interval = this.#topics === null ? HEARTBEAT_INTERVAL : TOPICS_HEARTBEAT_INTERVAL;
+    let interval = this.#topics === null ? HEARTBEAT_INTERVAL : TOPICS_HEARTBEAT_INTERVAL;
+    if (this.#transport === 'stream') {
+      interval = Math.max(STREAM_HEARTBEAT_INTERVAL, this.#topics.beat * 1000);
+    }
     this.#heartbeatTimer = setInterval(() => this.#heartbeat(), interval);
   }
 
@@ -399,19 +498,14 @@ export class WSLoop extends EventTarget {
     this.#closeTimer = setTimeout(() => this.#lose(reason), wait);
   }
 
-  /** After this, nothing of the old socket is heard any more. */
   #dropSocket() {
     clearInterval(this.#heartbeatTimer);
     clearTimeout(this.#closeTimer);
     clearTimeout(this.#silenceTimer);
-    if (this.#socket !== null) {
-      this.#socket.onopen = this.#socket.onmessage = null;
-      this.#socket.onclose = this.#socket.onerror = null;
-      if (this.#socket.readyState < CLOSING) {
-        this.#socket.close(1000);
-      }
-      this.#socket = null;
-    }
+    clearTimeout(this.#probeTimer);
+    drop(this.#probe);
+    drop(this.#socket);
+    this.#socket = this.#probe = null;
   }
 
   /** Returns the wait in milliseconds. */
@@ -429,14 +523,17 @@ export class WSLoop extends EventTarget {
       this.#doubt();
     } else if (isBack || (type === 'online' && this.#state === 'waiting')) {
       // What failed before says nothing now.
-      this.#attempt = 0;
+      this.#attempt = this.#blocked = 0;
       this.reconnect();
     }
   };
 
   /** A connection may have died with the network that it went over, and browsers do not notice. */
   #doubt() {
-    if (this.#options.heartbeat_msg || this.#topics !== null) {
+    if (this.#transport === 'stream') {
+      this.#socket.restart();
+      this.#tryWebSocket();
+    } else if (this.#options.heartbeat_msg || this.#topics !== null) {
       this.#missed = MAX_MISSED - 1;
       this.#startHeartbeat();
       this.#heartbeat();
@@ -455,11 +552,8 @@ export class WSLoop extends EventTarget {
 
   /** Has the server say what it makes of the URI, for whoever develops the page. */
   #explain(level) {
-    const { uri, explain, tokenIn } = this.#options;
-    if (explain !== false && isDeveloped()) {
-      const inQuery = this.#token !== null && tokenIn === 'query';
-      const address = inQuery ? withQuery(uri, this.#token) : uri;
-      explainOnce(uri, address, inQuery ? null : this.#token, level);
+    if (this.#options.explain !== false && isDeveloped()) {
+      explainOnce(this.#options.uri, this.#request(), level);
     }
   }
 
@@ -476,7 +570,7 @@ export class WSLoop extends EventTarget {
       this.dispatchEvent(event);
     }
     if (this.#state === state) {
-      this.dispatchEvent(Object.assign(new Event('state'), { state }));
+      this.dispatchEvent(eventOf('state', { state }));
     }
   }
 }

@@ -6,13 +6,15 @@
 const MAX_DELAY = 30000;
 /** How long an attempt may take unless the page says otherwise, in milliseconds. */
 const CONNECT_TIMEOUT = 15000;
+/** What is spoken where there are topics. */
+const TOPICS_PROTOCOL = 'wsloop.1';
 
 /** Fills in what the page did not say, and throws where it makes no sense. */
 export function checkOptions(options) {
   const { uri, token = null, tokenIn = 'protocol', explain = true } = options;
-  const { connectTimeout = CONNECT_TIMEOUT, gaps = false } = options;
+  const { connectTimeout = CONNECT_TIMEOUT, gaps = false, streams = true } = options;
   if (!uri) {
-    throw new Error('WSLoop needs the URI of a WebSocket: new WSLoop({uri: "wss://…"})');
+    throw new Error('WSLoop needs the URI of a WebSocket');
   }
   if (typeof token !== 'function') {
     checkToken(token);
@@ -22,7 +24,7 @@ export function checkOptions(options) {
   }
   // Browsers count a timer's milliseconds in 31 bits.
   if (!(connectTimeout > 0 && connectTimeout < 2 ** 31)) {
-    throw new TypeError('connectTimeout is a number of milliseconds, as 15000');
+    throw new TypeError('connectTimeout is a number of milliseconds');
   }
   const address = addressOf(String(uri));
   // A facility behind the prefix would be a WebSocket for that alone, and a query its options.
@@ -35,7 +37,10 @@ export function checkOptions(options) {
     tokenIn,
     explain,
     connectTimeout,
-    gaps,
+    // What only one of the two kinds has.
+    gaps: gaps && !topics,
+    streams: streams && topics,
+    protocols: [(topics ? TOPICS_PROTOCOL : options.protocols) ?? []].flat(),
   };
 }
 
@@ -67,9 +72,15 @@ export function withQuery(uri, token) {
 }
 
 /** The rest of the query stays as the page wrote it. */
-function withOption(uri, option) {
+export function withOption(uri, option) {
   return `${uri}${uri.includes('?') ? '&' : '?'}${option}`;
 }
+
+/** What a request has a token in, unless that is null. */
+export const authorization = (token) =>
+  token === null ? {} : { Authorization: `Bearer ${token}` };
+
+export const eventOf = (type, values) => Object.assign(new Event(type), values);
 
 export function failure(name, text, status) {
   return Object.assign(new Error(text), { name, ...(status && { status }) });

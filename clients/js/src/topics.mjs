@@ -8,7 +8,7 @@
  * Rules:
  * - There are never more commands under way than the server says; the others wait in their order.
  * - A topic goes through connections: each new one is asked for it behind the last position of every
- *   channel. A channel that has no position is asked for with `-`, which the server answers with a
+ *   channel, whether the one before was lost or is replaced. A channel that has no position is asked for with `-`, which the server answers with a
  *   gap.
  * - A topic that is left is asked for again only when the server has said that it is left. What comes
  *   for it until then is for nobody.
@@ -17,11 +17,11 @@
  * - Of a publish that was sent, the page hears what became of it, or that nobody knows.
  */
 
-import { backOff, failure, notSent } from './options.mjs';
+import { backOff, eventOf, failure, notSent } from './options.mjs';
 
 const AUDIENCES = ['broadcast', 'user', 'session', 'group'];
 /** What the server does not say of itself. */
-const LIMITS = { commands: 1, message: Infinity };
+const LIMITS = { commands: 1, message: Infinity, beat: 0 };
 
 /**
  * What `subscribe` gives. Events: `message` (`data`, `audience`, `group`, `position`, `stored`), `gap`
@@ -49,7 +49,7 @@ class Subscription extends EventTarget {
 function become(subscription, state, error = null) {
   if (subscription.state !== state) {
     Object.assign(subscription, { state, error });
-    subscription.dispatchEvent(Object.assign(new Event('state'), { state, error }));
+    subscription.dispatchEvent(eventOf('state', { state, error }));
   }
 }
 
@@ -78,11 +78,11 @@ export class Topics {
   #number = 0;
   /** What is not sent yet. */
   #waiting = [];
-  /** By their numbers, what hears the answer. */
+  /** By their numbers, the commands without an answer. */
   #underWay = new Map();
 
   /**
-   * `send` takes a message, `opened` is called at the server's `welcome`, and `warn` is told what the
+   * `send` takes a message, and also its header and its payload; `opened` is called at the server's `welcome`, and `warn` is told what the
    * server says about refusals.
    */
   constructor({ send, opened, warn, asBlob }) {
@@ -122,7 +122,23 @@ export class Topics {
 
   ping() {
     this.#number += 1;
-    this.#send(`ping ${this.#number}`);
+    const ping = `ping ${this.#number}`;
+    this.#send(ping, ping);
+  }
+
+  /** What is to be heard: the name of each topic, and how far each of its channels has been. */
+  wanted() {
+    return [...this.#topics.values()];
+  }
+
+  /** After so many seconds of silence the server says something; 0 is never. */
+  get beat() {
+    return this.#limits.beat;
+  }
+
+  /** Whether the answer to that command is awaited. */
+  awaits(number) {
+    return this.#underWay.has(Number(number));
   }
 
   /** The connection is lost; after `isLast` there is no other. */
@@ -135,7 +151,7 @@ export class Topics {
     this.#underWay = new Map();
     this.#waiting = [];
     const unknown = failure('DroppedError', 'the connection was lost before the answer came');
-    sent.forEach((done) => done(unknown));
+    sent.forEach(({ done }) => done(unknown));
     waiting.forEach(({ done }) => done(notSent('lost')));
     const topics = [...this.#topics.values()];
     if (isLast) {
@@ -171,6 +187,8 @@ export class Topics {
 
   #onWelcome(words) {
     this.#limits = { ...LIMITS, ...Object.fromEntries(words.map((word) => word.split('='))) };
+    // Nobody answers the subscriptions of a connection that this one replaces.
+    this.#underWay.forEach(({ data }, number) => data ?? this.#underWay.delete(number));
     for (const topic of this.#topics.values()) {
       this.#join(topic);
     }
@@ -178,9 +196,9 @@ export class Topics {
   }
 
   #onAnswer([number], error) {
-    const done = this.#underWay.get(Number(number));
+    const command = this.#underWay.get(Number(number));
     this.#underWay.delete(Number(number));
-    done?.(error);
+    command?.done(error);
     this.#flush();
   }
 
@@ -210,6 +228,7 @@ export class Topics {
 
   /** Asks for a topic, if there is a connection. */
   #join(topic) {
+    clearTimeout(topic.timer);
     this.#become(topic, 'connecting');
     if (this.#limits !== null) {
       const asked = {};
@@ -272,24 +291,25 @@ export class Topics {
   /** `done` is told null or what went wrong, once. */
   #command(verb, words, done, data) {
     this.#number += 1;
-    let message = `${verb} ${this.#number} ${words}`;
+    const header = `${verb} ${this.#number} ${words}`;
+    let message = header;
     if (data !== undefined) {
       const isText = typeof data === 'string';
-      message = isText ? `${message}\n${data}` : new Blob([`${message}\n`, data]);
-      if ((message.size ?? new Blob([message]).size) > this.#limits.message) {
+      message = isText ? `${header}\n${data}` : new Blob([`${header}\n`, data]);
+      if (new Blob([message]).size > this.#limits.message) {
         done(failure('RefusedError', 'the message is too large', 413));
         return;
       }
     }
-    this.#waiting.push({ number: this.#number, message, done });
+    this.#waiting.push({ number: this.#number, message, header, data, done });
     this.#flush();
   }
 
   #flush() {
     while (this.#waiting.length > 0 && this.#underWay.size < this.#limits.commands) {
-      const { number, message, done } = this.#waiting.shift();
-      this.#underWay.set(number, done);
-      this.#send(message);
+      const command = this.#waiting.shift();
+      this.#underWay.set(command.number, command);
+      this.#send(command.message, command.header, command.data);
     }
   }
 }

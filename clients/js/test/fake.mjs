@@ -74,6 +74,76 @@ export class FakeWebSocket {
   }
 }
 
+/** A request of `fetch` whose answer the test gives. */
+export class FakeRequest {
+  /** Every request since the last `install`, oldest first. */
+  static all = [];
+
+  constructor(url, { method = 'GET', headers, body, signal }) {
+    Object.assign(this, { url, method, headers, body, signal });
+    FakeRequest.all.push(this);
+    this.answered = new Promise((accept, fail) => Object.assign(this, { accept, fail }));
+    signal?.addEventListener('abort', () => this.fail(signal.reason));
+  }
+
+  static get last() {
+    return FakeRequest.all.at(-1);
+  }
+
+  /** The streams that are asked for or open. */
+  static get streams() {
+    return FakeRequest.all.filter(({ signal }) => signal && !signal.aborted);
+  }
+
+  respond(status, text = '') {
+    this.accept(new Response(text, { status }));
+  }
+}
+
+/** The far end of a stream of events, which takes and says what that of a WebSocket would. */
+export class FakeStream {
+  constructor(request = FakeRequest.last) {
+    this.request = request;
+  }
+
+  accept() {
+    const { signal } = this.request;
+    let isOpen = !signal.aborted;
+    const start = (controller) => {
+      // Nobody is told that the other end is gone.
+      this.writeBytes = (bytes) => isOpen && controller.enqueue(bytes);
+      this.end = () => {
+        if (isOpen) {
+          isOpen = false;
+          controller.close();
+        }
+      };
+      signal.addEventListener('abort', () => {
+        if (isOpen) {
+          isOpen = false;
+          controller.error(signal.reason);
+        }
+      });
+    };
+    this.request.accept(new Response(new ReadableStream({ start })));
+  }
+
+  write(text) {
+    this.writeBytes(new TextEncoder().encode(text));
+  }
+
+  /** As the server writes messages. */
+  receive(data) {
+    const isText = typeof data === 'string';
+    if (isText && !data.includes('\r')) {
+      this.write(`${data.split('\n').map((line) => `data: ${line}\n`).join('')}\n`);
+    } else {
+      const base64 = Buffer.from(data).toString('base64');
+      this.write(`event: ${isText ? 'text' : 'binary'}\ndata: ${base64}\n\n`);
+    }
+  }
+}
+
 /** Timers in order of time; one that a callback sets counts from the time of that callback. */
 const clock = {
   now: 0,
@@ -117,6 +187,7 @@ const die = { value: 0.5 };
 /** What a test runs on instead of the real things. */
 export const fakes = {
   WebSocket: FakeWebSocket,
+  fetch: (url, options) => new FakeRequest(url, options).answered,
   performance: { now: () => clock.now },
   setTimeout: (callback, delay) => clock.set(callback, delay, null),
   setInterval: (callback, delay) => clock.set(callback, delay, delay),
@@ -128,6 +199,7 @@ export const fakes = {
 export function install(t) {
   const originals = Object.keys(fakes).map((name) => [name, globalThis[name]]);
   FakeWebSocket.all = [];
+  FakeRequest.all = [];
   clock.timers.clear();
   die.value = 0.5;
   t.mock.method(Math, 'random', () => die.value);

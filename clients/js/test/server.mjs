@@ -1,9 +1,10 @@
 /**
- * The server's side of `wsloop.1` for tests of the client, on the far end of a fake WebSocket: it
- * hears what the client asks for, keeps the histories of channels, and says what follows from both.
+ * The server's side of `wsloop.1` for tests of the client, on the far end of a fake WebSocket or
+ * stream: it hears what the client asks for, keeps the histories of channels, and says what follows
+ * from both.
  */
 
-import { FakeWebSocket } from './fake.mjs';
+import { FakeStream, FakeWebSocket } from './fake.mjs';
 
 const encode = (text) => text.replace(/[\0- %\x7f]/g, encodeURIComponent);
 
@@ -24,14 +25,29 @@ export class Server {
   limits = 'commands=4 message=1000 beat=4 later=1';
   #position = 0;
 
-  /** Accepts the client's WebSocket, and says who it is. */
-  accept() {
-    this.socket = FakeWebSocket.last;
+  /** Accepts the client's WebSocket, or the far end of something else, and says who it is. */
+  accept(socket = FakeWebSocket.last) {
+    this.socket = socket;
     this.heard = [];
     this.listening.clear();
     this.socket.send = (data) => this.#take(data);
     this.socket.accept();
     this.say(`welcome ${this.limits}`);
+  }
+
+  /** Accepts the client's stream: its URL subscribes. */
+  acceptStream(request) {
+    const stream = new FakeStream(request);
+    this.accept(stream);
+    const { searchParams } = new URL(stream.request.url);
+    const since = (searchParams.get('since') ?? '').match(/\S+ \S+ \S+/g) ?? [];
+    for (const [index, topic] of searchParams.getAll('topic').entries()) {
+      const known = since
+        .map((words) => words.split(' '))
+        .filter(([channel, facility]) => topic === `${channel.split(':')[0]} ${facility}`)
+        .flatMap(([channel, , position]) => [channel, position]);
+      stream.send(['subscribe', index + 1, topic, ...known].join(' '));
+    }
   }
 
   say(text) {

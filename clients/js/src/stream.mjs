@@ -1,0 +1,167 @@
+/**
+ * All topics of a page without a WebSocket: one stream of server-sent events, and a POST for each
+ * publish.
+ *
+ * To the rest of the client it is a WebSocket that speaks `wsloop.1`. It knows HTTP and how events
+ * are written; it does not know what frames mean, but `welcome` and the answers to subscriptions.
+ *
+ * Rules:
+ * - The stream's URL says what is heard. When that changes there is another stream in place of the
+ *   first, once for all changes of a task, behind the last position of each channel. It begins with
+ *   a `welcome`, as a new connection does, so every topic is asked for again.
+ * - The server names a topic by its place in the URL; the command that asked for it gets its answer.
+ * - After `close()`, and when another stream is wanted, nothing of the old one is heard, whatever has
+ *   arrived already: the positions say what comes again.
+ * - It is read by `fetch`, not by an `EventSource`: so a token is in no URL, comments show that the
+ *   server is there, and nothing comes back by itself.
+ * - Publishes go out one after the other, in their order. One that nobody waits for any more is not
+ *   sent.
+ */
+
+import { authorization } from './options.mjs';
+
+export class Stream {
+  transport = 'stream';
+  readyState = 0;
+  #topics;
+  #base;
+  #query;
+  #headers;
+  #current = new AbortController();
+  /** Of the topics in the URL without an answer, the number of the command; 0 before there is one. */
+  #asked = new Map();
+  /** The last publish. */
+  #published = Promise.resolve();
+
+  /**
+   * `topics` says what is to be heard and takes frames, `address` is the URL for all topics, and
+   * `bearer` a token or null.
+   */
+  constructor(topics, { address, bearer }) {
+    this.#topics = topics;
+    [this.#base, this.#query = ''] = address.replace('ws', 'http').split('?');
+    this.#headers = authorization(bearer);
+    this.restart();
+  }
+
+  /** Takes a command: the whole message, or its header and its payload. */
+  send(message, header, data) {
+    const [verb, number, audience, facility] = header.split(' ');
+    const name = `${audience} ${facility}`;
+    if (verb === 'publish') {
+      const publish = () => this.#publish(number, audience, facility, data);
+      this.#published = this.#published.then(publish);
+    } else if (verb === 'subscribe' && this.#asked.has(name)) {
+      this.#asked.set(name, number);
+    } else if (verb !== 'ping') {
+      this.restart();
+      if (verb === 'unsubscribe') {
+        this.#topics.receive(`ok ${number}`);
+      }
+    }
+  }
+
+  close(code, reason, wasClean = true) {
+    this.readyState = 3;
+    this.#current.abort();
+    queueMicrotask(() => this.onclose?.({ code, reason, wasClean }));
+  }
+
+  /** Puts another stream in place of this one. */
+  restart() {
+    this.#current.abort();
+    this.#current = new AbortController();
+    this.#asked.clear();
+    const { signal } = this.#current;
+    queueMicrotask(() => signal.aborted || this.#listen(signal));
+  }
+
+  async #listen(signal) {
+    try {
+      const options = new URLSearchParams();
+      const since = [];
+      for (const { name, positions } of this.#topics.wanted()) {
+        this.#asked.set(name, 0);
+        options.append('topic', name);
+        for (const [channel, position] of positions) {
+          since.push(channel, name.split(' ')[1], position);
+        }
+      }
+      if (since.length > 0) {
+        options.append('since', since.join(' '));
+      }
+      const headers = { ...this.#headers, Accept: 'text/event-stream' };
+      const { status, body } = await this.#fetch(`?${options}`, { headers, signal });
+      if (status !== 200) {
+        throw new Error(`status ${status}`);
+      }
+      const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = '';
+      for (let part; !(part = await reader.read()).done;) {
+        const events = (text + part.value).split('\n\n');
+        text = events.pop();
+        for (const event of events) {
+          // Its data are its last lines.
+          const [head, ...lines] = `\n${event}`.split('\ndata: ');
+          if (!signal.aborted) {
+            this.#hear(head.split('\nevent: ')[1], lines.join('\n'), options.getAll('topic'));
+          }
+        }
+      }
+      throw new Error('the stream has ended');
+    } catch ({ message }) {
+      if (!signal.aborted) {
+        this.close(1006, message, false);
+      }
+    }
+  }
+
+  /** Passes on what the server says, as it would be said over a WebSocket. */
+  #hear(type, data, names) {
+    const [verb, place] = data.split(' ', 2);
+    if (type === 'close') {
+      this.close(Number(verb), data.slice(verb.length + 1));
+    } else if (type === 'text' || type === 'binary') {
+      const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
+      data = type === 'text' ? new TextDecoder().decode(bytes) : bytes.buffer;
+    } else if (verb === 'welcome') {
+      this.readyState = 1;
+      // There are no commands that the server could count.
+      data += ' commands=Infinity';
+    } else if (verb === 'ok' || verb === 'refused') {
+      const name = names[place - 1];
+      data = data.replace(place, this.#asked.get(name));
+      this.#asked.delete(name);
+    }
+    this.onmessage({ data });
+  }
+
+  async #publish(number, audience, facility, body) {
+    if (!this.#topics.awaits(number)) {
+      return;
+    }
+    let answer = `dropped ${number}`;
+    try {
+      // The rest of what means something in URLs is encoded in the command, or by the browser.
+      const path = facility.replace(/[?#\\]/g, encodeURIComponent);
+      const options = { method: 'POST', body, headers: this.#headers };
+      const response = await this.#fetch(`${path}?publish-${audience}`, options);
+      const { status } = response;
+      const text = await response.text();
+      if (status === 202) {
+        answer = `ok ${number}`;
+      } else if (status < 500 || text.includes('again later')) {
+        // What else the server says of a failure is that nobody knows.
+        answer = `refused ${number} ${status} ${text}`;
+      }
+    } catch {
+      // The request was lost, or the answer.
+    }
+    this.#topics.receive(answer);
+  }
+
+  #fetch(path, options) {
+    const address = `${this.#base}${path}&${this.#query}`;
+    return fetch(address, { ...options, cache: 'no-store', credentials: 'include' });
+  }
+}
