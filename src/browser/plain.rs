@@ -198,13 +198,12 @@ pub(super) fn check(
     Ok(Some(Examined::Asked(Request::plain(head, facility, options, plain, settings))))
 }
 
-/// Whether a stream is for topics that its URL names, which may be none: a page that only publishes
-/// is connected by it. Where an application decides about the relay's conns none is.
+/// Whether a stream is for topics that its URL names, or for none: a page that only publishes is
+/// told at least that the server is there. Where an application decides about the
+/// relay's conns none is.
 fn is_of_topics(head: &Head<'_>, facility: &str, settings: &Settings) -> bool {
-    let asks_nothing = || Options::read(head.query) == Ok(Options::default());
-    facility.is_empty()
-        && (Listed::is_in(head.query) || asks_nothing())
-        && deciding::decider(settings).is_none()
+    let may_be = facility.is_empty() && deciding::decider(settings).is_none();
+    may_be && (Listed::is_in(head.query) || Options::read(head.query) == Ok(Options::default()))
 }
 
 /// What is decided about a good request to publish when it is known who asks.

@@ -60,8 +60,14 @@ impl Member {
 
     /// When it is to be kept in use.
     pub(super) fn comment_due(&self, pace: &Pace) -> Option<Tick> {
-        let idle = pace.idle.map(|(every, _)| every);
-        let every = pace.ping.into_iter().chain(idle).min()?;
-        Some(self.spoken + every)
+        Some(self.spoken + pace.comments()?)
+    }
+}
+
+impl Pace {
+    /// The time after which a stream that has heard nothing is sent a comment.
+    pub(super) fn comments(&self) -> Option<Tick> {
+        let idle = self.idle.map(|(every, _)| every);
+        self.ping.into_iter().chain(idle).min()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::table::Party;
 use crate::access::channel::Audience;
-use crate::broker::Broker;
+use crate::broker::{Broker, Status};
 use crate::link::figures::{about, line};
 use crate::link::{Frame, LinkId};
 use crate::web::admin::{self, Inspect};
@@ -115,7 +115,7 @@ impl Server {
             (
                 "redis_buffer_bytes",
                 "Bytes of commands that wait for Redis.",
-                self.broker.unsent().len(),
+                self.broker.unsent_bytes(),
             ),
             ("store_bytes", "Bytes of stored messages in the embedded broker.", stored),
             ("history_bytes", "Bytes of histories in the embedded broker.", histories),
@@ -123,6 +123,15 @@ impl Server {
         ] {
             about(&mut text, name, "gauge", help);
             line(&mut text, &format!("wsloop_{name}"), &value);
+        }
+        if self.broker.nodes() > 1 {
+            about(&mut text, "redis_up", "gauge", "1 when that Redis answers, of several.");
+            for node in 0..self.broker.nodes() {
+                let name = self.said.name_of(node).trim_start_matches("Redis at ");
+                let name = name.replace('\\', r"\\").replace('"', "\\\"");
+                let is_up = usize::from(self.broker.status_at(node) == Status::Up);
+                line(&mut text, &format!("wsloop_redis_up{{redis=\"{name}\"}}"), &is_up);
+            }
         }
         about(&mut text, "build_info", "gauge", "What was built.");
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("BUILT_COMMIT"));
@@ -153,10 +162,11 @@ impl Server {
         let (mut facilities, mut users, mut groups) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut sessions = 0;
-        for (id, name) in self.relay.hub.channels() {
-            let count = self.relay.hub.subscribers(id).len();
+        let relay = &self.relay.hub;
+        let plain = relay.channels().map(|(id, name)| (&name[..], relay.subscribers(id).len()));
+        for (name, count) in plain.chain(self.topics.channels()) {
             let name = match prefix.is_empty() {
-                true => &name[..],
+                true => name,
                 false => name.get(prefix.len() + 1..).unwrap_or_default(),
             };
             let Some((audience, rest)) = name.split_once(':') else { continue };
@@ -175,7 +185,7 @@ impl Server {
         json!({
             "conns": self.cx.metrics.conns,
             "open": self.cx.metrics.conns_open,
-            "channels": self.relay.hub.len(),
+            "channels": self.relay.hub.len() + self.topics.len(),
             "sessions": sessions,
             "facilities": largest(facilities),
             "users": largest(users),
@@ -194,6 +204,7 @@ impl Server {
         slow.truncate(SLOWEST);
         let entry = |(bytes, link): (usize, LinkId)| {
             let channels = self.relay.hub.channels_of(link.index).len();
+            let channels = channels + self.topics.channels_of(link);
             json!({ "conn": link.to_string(), "waiting": bytes, "channels": channels })
         };
         slow.into_iter().map(entry).collect()

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::keys;
 use crate::support::client::{Response, tcp};
 use crate::support::redis::RedisServer;
+use crate::support::stream::EventStream;
 use crate::support::{Folder, Wsloop, eventually};
 
 const LOOPBACK: [&str; 2] = ["--admin", "127.0.0.1:0"];
@@ -110,13 +111,15 @@ fn who_listens_is_told_and_no_session() {
     let _more = server.connect("room?subscribe-broadcast");
     let path = keys::by(keys::OLD).replace("subscribe-user", "subscribe-user&subscribe-session");
     let _john = server.connect(&path);
+    let mut stream = EventStream::open(server.address(), "/ws/?topic=broadcast+room", "");
+    while stream.text() != "ok 1" {}
     let answer = ask(admin, "/conns", "");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let told: Value = serde_json::from_str(&answer.body).expect("JSON");
     let one = |name: &str, count: u32| json!({ "name": name, "subscriptions": count });
-    assert_eq!(told["facilities"], json!([one("room", 2), one("news", 1)]), "{told}");
+    assert_eq!(told["facilities"], json!([one("room", 3), one("news", 1)]), "{told}");
     assert_eq!(told["users"], json!([one("john", 1)]));
-    assert_eq!((&told["open"], &told["groups"]), (&json!(3), &json!([])));
+    assert_eq!((&told["open"], &told["groups"]), (&json!(4), &json!([])));
 }
 
 #[test]

@@ -62,23 +62,23 @@ impl Conn {
         }
     }
 
-    /// It is open: if it speaks `wsloop.1`, it is told so, and its limits. What a stream has in
-    /// the place of beats are comments. It subscribes to what its URL names.
+    /// It is open: if it speaks `wsloop.1`, it is told so, and its limits. A stream, which hears
+    /// comments in the place of beats, subscribes to what its URL names.
     pub(in crate::browser) fn welcome(&mut self, link: LinkId, cx: &mut Context) {
-        if self.has_topics() && !self.is_placed() {
-            let settings = &cx.settings;
-            let ping = cx.pace.ping.filter(|_| self.is_stream());
-            let beat = cx.pace.idle.map(|(ticks, _)| ticks).or(ping).map_or(0, u64::from);
-            let limits = [
-                ("subscriptions", settings.max_subscriptions as u64),
-                ("commands", settings.max_commands as u64),
-                ("names", settings.max_names_size as u64),
-                ("message", largest_payload(settings) as u64),
-                ("beat", (beat * TICK_MS).div_ceil(1000)),
-            ];
-            self.say(&TopicHeader::Welcome(&limits), cx);
-            self.subscribe_listed(link, cx);
+        if !self.has_topics() || self.is_placed() {
+            return;
         }
+        let (settings, beats) = (&cx.settings, cx.pace.idle.map(|(ticks, _)| ticks));
+        let beat = if self.is_stream() { cx.pace.comments() } else { beats };
+        let limits = [
+            ("subscriptions", settings.max_subscriptions as u64),
+            ("commands", settings.max_commands as u64),
+            ("names", settings.max_names_size as u64),
+            ("message", largest_payload(settings) as u64),
+            ("beat", beat.map_or(0, |ticks| (u64::from(ticks) * TICK_MS).div_ceil(1000))),
+        ];
+        self.say(&TopicHeader::Welcome(&limits), cx);
+        self.subscribe_listed(link, cx);
     }
 
     /// It has heard nothing for a while.

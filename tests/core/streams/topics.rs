@@ -119,7 +119,7 @@ fn it_says_what_a_websocket_for_all_topics_does() {
 }
 
 #[test]
-fn its_head_is_that_of_a_stream_and_its_welcome_says_when_comments_come() {
+fn its_head_is_that_of_a_stream_and_its_beat_is_a_comment() {
     let heartbeat = Some(b"hb".to_vec());
     let mut world = World::new(Settings { heartbeat, ..kept(settings()) });
     let id = stream(&mut world, CHAT);
@@ -136,19 +136,6 @@ fn its_head_is_that_of_a_stream_and_its_welcome_says_when_comments_come() {
     world.run();
     assert_eq!(world.status(bare), Some(200));
     assert_eq!((world.metrics().streams, world.metrics().commands_total), (1, 1));
-}
-
-#[test]
-fn a_stream_without_a_topic_is_welcome_and_kept_alive() {
-    let mut world = World::new(Settings { ping_interval_ms: 30_000, ..kept(settings()) });
-    for target in ["/ws/", "/ws/?", "/ws/?&", "/ws/?since=broadcast+chat/42+1-0"] {
-        let id = stream(&mut world, target);
-        let texts = world.texts(id);
-        assert!(matches!(&texts[..], [text] if text.ends_with(" beat=30")), "{target}: {texts:?}");
-        world.pass(31_000);
-        assert_eq!(world.heard(id), [Heard::Ping(Vec::new())], "{target}");
-    }
-    assert_eq!(world.metrics().streams, 4);
 }
 
 #[test]
@@ -295,13 +282,31 @@ fn what_is_no_list_of_topics_is_refused_with_the_mend() {
         assert_eq!(world.status(id), Some(400), "{query}");
         assert!(world.response(id).text().contains(text), "{}", world.response(id).text());
     }
-    // With an option it is a stream of the facility of no name, as always.
-    let id = stream(&mut world, "/ws/?subscribe-broadcast");
-    publish(&mut world, "broadcast:", "hello");
-    assert_eq!(world.texts(id), ["hello"]);
+    // Who has options and no topics hears the facility of no name, as always.
+    for query in ["subscribe-broadcast", "&binary&subscribe-broadcast&topics=broadcast+foo"] {
+        let id = stream(&mut world, &format!("/ws/?{query}"));
+        publish(&mut world, "broadcast:", "hello");
+        assert_eq!(world.heard(id).len(), 1, "{query}");
+    }
     let id = stream(&mut world, "/ws/foo?subscribe-broadcast&topic=user+foo");
     publish(&mut world, CHANNEL, "hello");
     assert_eq!(world.texts(id), ["hello"]);
+}
+
+#[test]
+fn a_page_that_only_publishes_is_told_that_the_server_is_there() {
+    for (ping_interval_ms, beat) in [(0, 0), (30_000, 30)] {
+        let mut world = World::new(Settings { ping_interval_ms, ..settings() });
+        for query in ["", "&", "since=broadcast+a+1-0&", "_=1"] {
+            let id = stream(&mut world, &format!("/ws/?{query}"));
+            let welcome = world.texts(id);
+            assert!(welcome.len() == 1 && welcome[0].starts_with("welcome "), "{welcome:?}");
+            assert!(welcome[0].ends_with(&format!(" beat={beat}")), "{welcome:?}");
+            world.pass(35_000);
+            assert_eq!(world.heard(id).len(), usize::from(beat > 0), "{query}");
+        }
+        world.shut_down();
+    }
 }
 
 #[test]
@@ -439,4 +444,56 @@ fn when_the_server_ends_it_is_told_and_comes_back() {
     world.pass(1_000);
     assert!(matches!(world.heard(id).last(), Some(Heard::Close(Some(1001), _))));
     assert!(world.server.is_done());
+}
+
+#[test]
+fn two_audiences_of_one_facility_have_a_position_each() {
+    let mut world = World::new(kept(by_session()));
+    world.redis.set("session:johns-key", br#"{"wsloop:username":"john"}"#);
+    let target = "/ws/?topic=broadcast+chat/42&topic=user+chat/42";
+    let cookie = "Cookie: sessionid=johns-key";
+    let id = world.ask(&asks(target, &[cookie]));
+    keep(&mut world, "user:john:chat/42", &["mine"]);
+    keep(&mut world, CHAT_CHANNEL, &["everybody's"]);
+    let last = last_id(&world, id);
+    world.hang_up(id);
+    keep(&mut world, "user:john:chat/42", &["mine too"]);
+    keep(&mut world, CHAT_CHANNEL, &["everybody's too"]);
+    let id = world.ask(&asks(target, &[cookie, &format!("Last-Event-ID: {last}")]));
+    let mut heard = said(&mut world, id);
+    heard.sort();
+    assert_eq!(heard, ["everybody's too", "mine too"]);
+}
+
+/// The application has not answered about the second topic when the page is cut off.
+#[test]
+fn a_position_that_is_given_is_kept_until_its_topic_is_heard() {
+    let mut world = World::new(Settings { max_commands: 1, ..kept(by_application()) });
+    let given = "broadcast chat/42 0-1 broadcast chat/43 7-0 broadcast chat/44 8-0";
+    let target = "/ws/?topic=broadcast+chat/42&topic=broadcast+chat/43";
+    let cookie = "Cookie: sessionid=johns-key";
+    let id = world.ask(&asks(target, &[cookie, &format!("Last-Event-ID: {given}")]));
+    for _ in 0..2 {
+        world.question();
+        world.answer("HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\n\r\n");
+    }
+    assert_eq!(said(&mut world, id), ["gap"]);
+    let last = last_id(&world, id);
+    assert!(last.starts_with("broadcast chat/42 @"), "{last}");
+    assert!(last.ends_with(" broadcast chat/43 7-0"), "{last}");
+}
+
+#[test]
+fn each_stream_stands_where_its_own_channels_do() {
+    for mut world in worlds() {
+        let one = stream(&mut world, CHAT);
+        let two = stream(&mut world, &format!("{CHAT}&topic=broadcast+chat/43"));
+        let same = stream(&mut world, CHAT);
+        keep(&mut world, "broadcast:chat/43", &["first"]);
+        keep(&mut world, CHAT_CHANNEL, &["one"]);
+        let ids = [one, two, same].map(|id| last_id(&world, id));
+        assert_eq!(ids.each_ref().map(|id| id.split(' ').count()), [3, 6, 3], "{ids:?}");
+        assert_eq!(ids[0], ids[2]);
+        assert!(ids[1].starts_with(&ids[0]), "{ids:?}");
+    }
 }

@@ -7,7 +7,7 @@ use super::curl;
 use crate::support::client::{Response, tcp};
 use crate::support::redis::RedisServer;
 use crate::support::stream::EventStream;
-use crate::support::{Wsloop, eventually};
+use crate::support::{PATIENCE, Wsloop, eventually};
 
 const TARGET: &str = "/ws/?topic=broadcast+chat/1&topic=broadcast+news";
 const ARGS: [&str; 4] = ["--allow", "all", "--history", "chat/*=5/300"];
@@ -76,7 +76,7 @@ fn go(server: &Wsloop) {
     post(address, "chat/1", b"\xff\0");
     post(address, "chat/1", b"a\rb");
     for (name, payload) in [("binary", &b"\xff\0"[..]), ("text", b"a\rb")] {
-        let (known, data) = john.next_within(crate::support::PATIENCE).expect("an event");
+        let (known, data) = john.next_within(PATIENCE).expect("an event");
         assert!(data.starts_with(b"message broadcast chat/1 ") && data.ends_with(payload));
         assert_eq!(known, name);
     }
@@ -107,6 +107,44 @@ fn whoever_was_cut_off_goes_on_with_redis() {
     go(&server);
     eventually("the last to be gone", || (server.metric("subscriptions") == 0).then_some(()));
     assert_eq!(redis.connect().channels(), [""; 0]);
+}
+
+/// The stream of one facility goes on as well, through either of two processes.
+fn go_on(servers: &[&Wsloop; 2]) {
+    let target = "/ws/chat/1?subscribe-broadcast";
+    let mut stream = EventStream::open(servers[0].address(), target, "");
+    post(servers[0].address(), "chat/1", b"one");
+    assert_eq!(stream.text(), "one");
+    let last = stream.last_id.clone();
+    drop(stream);
+    post(servers[1].address(), "chat/1", b"two");
+    post(servers[0].address(), "chat/1", b"three");
+    let mut stream = EventStream::open(servers[1].address(), target, &last);
+    assert_eq!([stream.text(), stream.text()], ["two", "three"]);
+    post(servers[0].address(), "chat/1", b"four");
+    assert_eq!(stream.text(), "four");
+    for n in 0..6 {
+        post(servers[1].address(), "chat/1", n.to_string().as_bytes());
+    }
+    let mut stream = EventStream::open(servers[0].address(), target, &last);
+    let (name, data) = stream.next_within(PATIENCE).expect("an event");
+    assert_eq!((&*name, &*data), ("gap", &b"broadcast chat/1"[..]));
+    assert_eq!(stream.text(), "5", "what is stored");
+}
+
+#[test]
+fn a_stream_of_one_facility_goes_on_with_the_embedded_broker() {
+    let server = Wsloop::start(&[&ARGS[..], &["--resp", "off"]].concat());
+    go_on(&[&server, &server]);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_stream_of_one_facility_goes_on_with_redis_through_either_of_two() {
+    let redis = RedisServer::start();
+    let servers = [0, 1].map(|_| Wsloop::start(&[&ARGS[..], &["--redis", &redis.url()]].concat()));
+    servers.iter().for_each(|server| server.expect_metric("broker_up", |up| up == 1));
+    go_on(&[&servers[0], &servers[1]]);
 }
 
 #[test]
