@@ -2,6 +2,7 @@
 //! stay.
 
 use std::fs;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -325,4 +326,10 @@ fn sentinels_and_redis_are_reached_by_tls() {
     let mut browser = server.connect("room?subscribe-broadcast");
     assert_eq!(redis.connect().publish("broadcast:room", "hush"), 1);
     browser.expect(&["hush"]);
+    let mut publisher = Command::new(env!("CARGO_BIN_EXE_wsloop"));
+    publisher.args(["publish", "room", "by command", "--broadcast", "--redis", &url]);
+    publisher.args(["--redis-ca", &root, "--redis-server-name", "127.0.0.1"]);
+    let output = publisher.output().expect("the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    browser.expect(&["by command"]);
 }

@@ -1,5 +1,5 @@
-//! A crowd that comes, speaks and leaves while three Redis go, hesitate and come back, as drawn from
-//! a seed. What is expected of each conn follows from its own Redis alone.
+//! A crowd that comes, speaks and leaves while three Redis go, hesitate and come back, as drawn
+//! from a seed. What is expected of each conn follows from its own Redis alone.
 
 use super::super::world::*;
 use super::several::Draw;
