@@ -2,6 +2,7 @@
 
 mod blip;
 mod conditions;
+mod crowd;
 mod gaps;
 mod kinds;
 mod link;

@@ -47,6 +47,8 @@ enum Told {
 enum Link {
     Socket(Client),
     Stream(EventStream),
+    /// A stream of one facility.
+    Plain(EventStream),
 }
 
 impl Link {
@@ -58,6 +60,17 @@ impl Link {
                 assert_eq!(name, "", "{:?}", String::from_utf8_lossy(&data));
                 Some(Event::Text(String::from_utf8(data).expect("text")))
             }
+            // As the others are told.
+            Link::Plain(stream) => {
+                let (name, data) = stream.next_within(time)?;
+                let data = String::from_utf8(data).expect("text");
+                let at = &stream.last_id;
+                Some(Event::Text(match &*name {
+                    "gap" => format!("gap {data} {}", at.rsplit(' ').next().expect("a word")),
+                    "" => format!("message {at}\n{data}"),
+                    other => panic!("not expected: {other}"),
+                }))
+            }
         }
     }
 
@@ -68,10 +81,16 @@ impl Link {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Socket,
+    Stream,
+    Plain,
+}
+
 /// A page whose link drops.
 struct Listener {
-    /// It hears by a stream.
-    streams: bool,
+    kind: Kind,
     /// What its stream told it last.
     last_id: String,
     /// Whom it may connect to.
@@ -89,7 +108,10 @@ impl Listener {
     /// Listens until it has heard this number.
     fn listen(mut self, last: u64, deadline: Instant) -> Listener {
         loop {
-            let mut client = self.connect();
+            let Some(mut client) = self.connect() else {
+                thread::sleep(DOWN / 10);
+                continue;
+            };
             let until = Instant::now() + self.dice.time(UP);
             while let Some(left) = until.checked_duration_since(Instant::now()) {
                 match client.next_within(left) {
@@ -109,17 +131,37 @@ impl Listener {
         }
     }
 
-    fn connect(&mut self) -> Link {
+    /// Connects, unless Redis is away.
+    fn connect(&mut self) -> Option<Link> {
         let server = self.servers[self.dice.roll(self.servers.len() as u64) as usize];
-        if self.streams {
-            let target = format!("/ws/?topic=broadcast+{FACILITY}");
-            return Link::Stream(EventStream::open(server, &target, &self.last_id));
+        match self.kind {
+            Kind::Socket => {}
+            Kind::Stream => {
+                let target = format!("/ws/?topic=broadcast+{FACILITY}");
+                return Some(Link::Stream(EventStream::open(server, &target, &self.last_id)));
+            }
+            Kind::Plain => {
+                let target = format!("/ws/{FACILITY}?subscribe-broadcast");
+                let stream = EventStream::ask(server, &target, &self.last_id);
+                match stream.head.status {
+                    200 if self.position.is_none() => {
+                        self.subscribed.fetch_add(1, Ordering::SeqCst);
+                        self.position = Some(String::new());
+                    }
+                    200 => {}
+                    status => {
+                        assert_eq!(status, 503);
+                        return None;
+                    }
+                }
+                return Some(Link::Plain(stream));
+            }
         }
         let request = upgrade("", server, "Sec-WebSocket-Protocol: wsloop.1\r\n");
         let mut client = Client::open(server, &request).expect("a WebSocket");
         let since = self.position.as_ref().map(|position| format!(" broadcast {position}"));
         client.send(&format!("subscribe 1 broadcast {FACILITY}{}", since.unwrap_or_default()));
-        Link::Socket(client)
+        Some(Link::Socket(client))
     }
 
     fn hear(&mut self, text: &str) {
@@ -143,7 +185,7 @@ impl Listener {
     /// The link is cut, or carries nothing for a while before it is.
     fn lose(&mut self, client: Link) {
         self.drops += 1;
-        if let Link::Stream(stream) = &client {
+        if let Link::Stream(stream) | Link::Plain(stream) = &client {
             self.last_id = stream.last_id.clone();
         }
         let down = self.dice.time(DOWN);
@@ -168,7 +210,7 @@ fn listeners(
     let deadline = Instant::now() + lasting + 2 * PATIENCE;
     let threads = (0..count).map(|number| {
         let listener = Listener {
-            streams: number % 2 == 1,
+            kind: [Kind::Socket, Kind::Stream, Kind::Plain][number % 3],
             last_id: String::new(),
             servers: servers.iter().map(|server| server.address()).collect(),
             dice: Dice(number as u64),

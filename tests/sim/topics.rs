@@ -29,6 +29,8 @@ struct Stand {
     position: String,
     /// The place in the log behind which it stands, once that is known.
     next: Option<usize>,
+    /// It has heard a message with a position.
+    told: bool,
     /// What it has heard without a position.
     plain: BTreeSet<String>,
 }
@@ -187,7 +189,17 @@ impl Game<'_, '_> {
         self.say(|| format!("{at} comes by a stream behind {last:?}"));
         let wished = (1..).zip(CHANNELS).collect();
         match back {
-            Some(at) => (self.pages[at].browser, self.pages[at].wished) = (browser, wished),
+            Some(at) => {
+                let page = &mut self.pages[at];
+                (page.browser, page.wished) = (browser, wished);
+                // Of what its id does not name it has heard nothing, not even what was stored.
+                let is_new = |name: &&str| !last.contains(&format!(" {name} "));
+                for name in CHANNELS.into_iter().filter(is_new) {
+                    let before = page.heard.insert(name, Stand::default());
+                    let is_told = before.is_some_and(|stand| stand.told);
+                    assert!(!is_told, "{at} stands nowhere on {name}: {last}");
+                }
+            }
             None => {
                 let heard = CHANNELS.map(|name| (name, Stand::default())).into();
                 let (streams, said) = (true, BTreeMap::new());
@@ -393,7 +405,7 @@ impl Game<'_, '_> {
             heard.next.is_none_or(|next| next == place),
             "{at} hears {text}: {heard:?}, {log:?}"
         );
-        heard.next = Some(place + 1);
+        (heard.next, heard.told) = (Some(place + 1), true);
         heard.position = position.to_owned();
         let known = self.places.insert(format!("{name} {position}"), place + 1);
         assert!(known.is_none_or(|known| known == place + 1), "{position} is of two messages");

@@ -24,7 +24,15 @@ pub type PageEvent = (String, Vec<u8>);
 
 impl EventStream {
     /// One that goes on behind this id, if there is one.
+    #[track_caller]
     pub fn open(address: SocketAddr, target: &str, last_id: &str) -> EventStream {
+        let stream = EventStream::ask(address, target, last_id);
+        assert_eq!(stream.head.status, 200, "{target}: {}", stream.head.body);
+        stream
+    }
+
+    /// The same, whatever the answer is.
+    pub fn ask(address: SocketAddr, target: &str, last_id: &str) -> EventStream {
         let mut tcp = tcp(address);
         let last = match last_id {
             "" => String::new(),
@@ -35,7 +43,6 @@ impl EventStream {
         );
         tcp.write_all(request.as_bytes()).expect("it is taken");
         let (head, unread) = Response::read_head(&mut tcp);
-        assert_eq!(head.status, 200, "{target}: {}", head.body);
         EventStream { tcp, head, unread, last_id: last_id.to_owned() }
     }
 

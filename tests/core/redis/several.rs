@@ -218,10 +218,10 @@ fn an_outage_is_mended_from_the_history_of_its_own_redis() {
 }
 
 /// Numbers that look drawn, from a seed.
-struct Draw(u64);
+pub(super) struct Draw(pub(super) u64);
 
 impl Draw {
-    fn below(&mut self, most: u64) -> usize {
+    pub(super) fn below(&mut self, most: u64) -> usize {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((self.0 >> 33) % most) as usize
     }

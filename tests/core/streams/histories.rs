@@ -170,3 +170,31 @@ fn who_skips_stands_where_it_was_told_last() {
         assert!(world.metrics().superseded_total > 100);
     }
 }
+
+#[test]
+fn whoever_is_disconnected_is_told_so_whatever_its_stream_hears() {
+    let mut world = World::new(kept(by_session()));
+    world.redis.set("session:johns-key", br#"{"wsloop:username":"john"}"#);
+    let targets = [
+        "/ws/chat/42?subscribe-broadcast",
+        "/ws/chat/42?subscribe-broadcast&subscribe-user",
+        "/ws/?topic=broadcast+chat/42",
+        "/ws/?topic=user+chat/42",
+        "/ws/",
+    ];
+    let johns = targets.map(|target| world.ask(&asks(target, &["Cookie: sessionid=johns-key"])));
+    let nobodys = targets.map(|target| world.ask(&asks(target, &[])));
+    for id in johns.into_iter().chain(nobodys) {
+        world.heard(id);
+    }
+    let message = r#"{"disconnect": {"user": "john"}, "code": 4403, "reason": "logged out"}"#;
+    world.redis.publish("wsloop:control", message, 0, world.now_ms);
+    world.run();
+    for (id, target) in johns.into_iter().zip(targets) {
+        assert_eq!(world.heard(id), [Heard::Close(Some(4403), "logged out".into())], "{target}");
+    }
+    keep(&mut world, CHAT_CHANNEL, &["hello"]);
+    assert_eq!(nobodys.map(|id| world.heard(id).len()), [1, 1, 1, 0, 0]);
+    assert_eq!(world.metrics().disconnected_total, 5);
+    world.server.check_invariants();
+}
