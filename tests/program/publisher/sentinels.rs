@@ -11,8 +11,8 @@ use crate::support::sentinels::{NAME, SentinelServer, Sentinels};
 /// How long it may fail after the sentinels have decided.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Publishes numbers until told to end, and says of each when it was accepted.
-fn publishing(url: String) -> (mpsc::Sender<()>, Receiver<Instant>, JoinHandle<()>) {
+/// Publishes numbers until told to end, and says which was accepted when.
+fn publishing(url: String) -> (mpsc::Sender<()>, Receiver<(Instant, String)>, JoinHandle<()>) {
     let (end, ended) = mpsc::channel();
     let (sender, accepted) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -20,9 +20,8 @@ fn publishing(url: String) -> (mpsc::Sender<()>, Receiver<Instant>, JoinHandle<(
         // What was published is in the history, be it twice.
         let mut publisher = publisher.history("f=9999/60").expect("a rule");
         for number in 0.. {
-            if send(&mut publisher, &format!("{number}")).is_ok()
-                && sender.send(Instant::now()).is_err()
-            {
+            let text = format!("{number}");
+            if send(&mut publisher, &text).is_ok() && sender.send((Instant::now(), text)).is_err() {
                 return;
             }
             if ended.recv_timeout(Duration::from_millis(10)) != Err(mpsc::RecvTimeoutError::Timeout)
@@ -34,7 +33,23 @@ fn publishing(url: String) -> (mpsc::Sender<()>, Receiver<Instant>, JoinHandle<(
     (end, accepted, thread)
 }
 
-/// The master goes by `fate`; how long after the decision the publisher went on.
+/// What is in the history there, each once.
+fn kept(redis: &RedisServer) -> BTreeSet<String> {
+    let stream = "wsloop:history:{broadcast:f}";
+    let entries = redis.connect().command(&["XRANGE", stream, "-", "+"]);
+    let Value::Array(entries) = entries else { panic!("{entries:?}") };
+    let mut kept = BTreeSet::new();
+    for entry in &entries {
+        let Value::Array(entry) = entry else { panic!("{entry:?}") };
+        let Value::Array(fields) = &entry[1] else { panic!("{entry:?}") };
+        let Value::Bulk(text) = &fields[1] else { panic!("{fields:?}") };
+        let text = String::from_utf8_lossy(text).into_owned();
+        assert!(kept.insert(text.clone()), "{text} was published twice");
+    }
+    kept
+}
+
+/// The master goes by `fate`; what is published is soon at the next.
 fn fails_over(fate: fn(&mut Sentinels)) {
     let mut sentinels = Sentinels::start();
     let before = sentinels.sentinels[2].master();
@@ -45,24 +60,20 @@ fn fails_over(fate: fn(&mut Sentinels)) {
     fate(&mut sentinels);
     sentinels.decided(2, before);
     let decided = Instant::now();
-    let first = eventually("it publishes again", || accepted.try_iter().find(|at| *at > decided));
+    let next = &sentinels.redis[1].0;
+    let mut since = Vec::new();
+    let first = eventually("it publishes to the next master", || {
+        since.extend(accepted.try_iter().filter(|(at, _)| *at > decided));
+        let there = kept(next);
+        since.iter().find(|(_, text)| there.contains(text)).map(|(at, _)| *at)
+    });
     assert!(first - decided < AT_ONCE, "{:?}", first - decided);
-    for _ in 0..10 {
-        accepted.recv_timeout(PATIENCE).expect("it goes on");
-    }
+    let last: Vec<String> =
+        (0..10).map(|_| accepted.recv_timeout(PATIENCE).expect("it goes on").1).collect();
     end.send(()).expect("it runs");
     thread.join().expect("it ends");
-    let stream = "wsloop:history:{broadcast:f}";
-    let entries = sentinels.redis[1].0.connect().command(&["XRANGE", stream, "-", "+"]);
-    let Value::Array(entries) = entries else { panic!("{entries:?}") };
-    let mut kept = BTreeSet::new();
-    for entry in &entries {
-        let Value::Array(entry) = entry else { panic!("{entry:?}") };
-        let Value::Array(fields) = &entry[1] else { panic!("{entry:?}") };
-        let Value::Bulk(text) = &fields[1] else { panic!("{fields:?}") };
-        assert!(kept.insert(text), "{} was published twice", String::from_utf8_lossy(text));
-    }
-    assert!(kept.len() > 10, "{}", kept.len());
+    let there = kept(next);
+    assert!(last.iter().all(|text| there.contains(text)), "{last:?} of {there:?}");
 }
 
 #[test]
