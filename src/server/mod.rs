@@ -139,7 +139,7 @@ impl Server {
             relay: Relay::new(keys, broker.spread(), patience_ms, trails),
             cx,
             wheel: Wheel::default(),
-            nodes: Nodes::new(broker.nodes()),
+            nodes: Nodes::new(&broker),
             said: Said::new(&mut broker),
             broker,
             application,

@@ -3,9 +3,11 @@
 //!
 //! The application may speak to us at any node, so that its channel is subscribed to at each.
 
+use std::ops::Range;
+
 use super::Server;
 use super::brokering::Loss;
-use crate::broker::{Redis, RedisDue};
+use crate::broker::{Broker, Redis, RedisDue};
 use crate::link::{LinkId, Metrics};
 
 /// How long it is until a channel is asked for again that guards security and was denied.
@@ -13,7 +15,13 @@ const CONTROL_RETRY_MS: u64 = 5_000;
 
 /// The nodes of the broker, in their order.
 #[derive(Debug)]
-pub(super) struct Nodes(Box<[Node]>);
+pub(super) struct Nodes {
+    all: Box<[Node]>,
+    /// When the application's channel is asked for again somewhere.
+    control_retry_ms: Option<u64>,
+    /// Sentinels say of one where it is.
+    pub(super) is_watched: bool,
+}
 
 /// One of them.
 #[derive(Debug, Default)]
@@ -25,43 +33,66 @@ struct Node {
 }
 
 impl Nodes {
-    /// So many, of which none has a link.
-    pub(super) fn new(nodes: usize) -> Nodes {
-        Nodes((0..nodes).map(|_| Node::default()).collect())
+    /// Those of that broker, of which none has a link; the embedded broker has none that would need
+    /// one.
+    pub(super) fn new(broker: &Broker) -> Nodes {
+        let nodes = match broker {
+            Broker::Local(_) => 0,
+            Broker::Redis(_) => broker.nodes(),
+        };
+        let watch = |node| broker.peek_redis(node)?.peek_watch();
+        Nodes {
+            all: (0..nodes).map(|_| Node::default()).collect(),
+            control_retry_ms: None,
+            is_watched: (0..nodes).any(|node| watch(node).is_some()),
+        }
+    }
+
+    /// Their numbers.
+    #[inline]
+    pub(super) fn all(&self) -> Range<usize> {
+        0..self.all.len()
     }
 
     /// The link of one.
     #[inline]
     pub(super) fn link(&self, node: usize) -> Option<LinkId> {
-        self.0[node].link
+        self.all[node].link
     }
 
     /// One has a link.
     pub(super) fn dialing(&mut self, node: usize, link: LinkId) {
-        self.0[node].link = Some(link);
+        self.all[node].link = Some(link);
     }
 
     /// One has its link no more, and nothing is heard there.
     pub(super) fn lost(&mut self, node: usize, metrics: &mut Metrics) -> Option<LinkId> {
-        let Node { link, .. } = std::mem::take(&mut self.0[node]);
+        let Node { link, .. } = std::mem::take(&mut self.all[node]);
+        self.note_retries();
         metrics.control_heard = 0;
         link
     }
 
     /// The application is heard at one.
     pub(super) fn heard_control(&mut self, node: usize, metrics: &mut Metrics) {
-        self.0[node].hears_control = true;
-        metrics.control_heard = u64::from(self.0.iter().all(|node| node.hears_control));
+        self.all[node].hears_control = true;
+        metrics.control_heard = u64::from(self.all.iter().all(|node| node.hears_control));
     }
 
     /// It is not, and is asked for again later.
     pub(super) fn denied_control(&mut self, node: usize, now_ms: u64) {
-        self.0[node].control_retry_ms = Some(now_ms + CONTROL_RETRY_MS);
+        self.all[node].control_retry_ms = Some(now_ms + CONTROL_RETRY_MS);
+        self.note_retries();
     }
 
     /// When it is asked for again somewhere.
+    #[inline]
     pub(super) fn control_retry_ms(&self) -> Option<u64> {
-        self.0.iter().filter_map(|node| node.control_retry_ms).min()
+        self.control_retry_ms
+    }
+
+    fn note_retries(&mut self) {
+        self.control_retry_ms = self.all.iter().filter_map(|node| node.control_retry_ms).min();
     }
 }
 
@@ -69,7 +100,7 @@ impl Server {
     /// Lets time pass for each node whose time matters.
     pub(super) fn tick_nodes(&mut self) {
         let now_ms = self.cx.now.mono_ms;
-        for node in 0..self.broker.nodes() {
+        for node in self.nodes.all() {
             match self.timed_redis(node).and_then(|redis| redis.tick(now_ms)) {
                 Some(RedisDue::Dial) => self.dial_broker(node),
                 Some(RedisDue::GiveUp) => {
@@ -83,7 +114,7 @@ impl Server {
 
     /// When one of them has something to do.
     pub(super) fn nodes_ms(&mut self) -> Option<u64> {
-        let nodes = 0..self.broker.nodes();
+        let nodes = self.nodes.all();
         nodes.filter_map(|node| self.timed_redis(node).map(|redis| redis.deadline_ms())).min()
     }
 
@@ -101,19 +132,20 @@ impl Server {
         if self.nodes.control_retry_ms().is_none_or(|at_ms| at_ms > now_ms) {
             return;
         }
-        for node in 0..self.broker.nodes() {
-            let retry_ms = &mut self.nodes.0[node].control_retry_ms;
+        for node in self.nodes.all() {
+            let retry_ms = &mut self.nodes.all[node].control_retry_ms;
             if let Some(name) = self.control.clone()
                 && retry_ms.take_if(|at_ms| *at_ms <= now_ms).is_some()
             {
                 self.broker.subscribe_at(node, vec![name], now_ms);
             }
         }
+        self.nodes.note_retries();
     }
 
     /// What waits for each node is to be sent.
     pub(super) fn flush_nodes(&mut self) {
-        for node in 0..self.broker.nodes() {
+        for node in self.nodes.all() {
             if let Some(link) = self.nodes.link(node)
                 && !self.broker.unsent(node).is_empty()
             {

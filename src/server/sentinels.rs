@@ -29,7 +29,7 @@ impl Server {
             self.cx.metrics.broker_found_total += u64::from(moved);
             self.said.at(node).sentinel(&notice);
         }
-        let nodes = 0..self.broker.nodes();
+        let nodes = self.nodes.all();
         let useful = nodes.filter_map(|node| self.peek_watch(node)).map(Watch::useful);
         self.cx.metrics.sentinels_up = useful.sum::<usize>() as u64;
         if self.broker.redis(node).is_some_and(|redis| redis.follow(now_ms)) {
@@ -42,7 +42,10 @@ impl Server {
 
     /// Lets time pass for them. A server that ends without Redis looks for it no more.
     pub(super) fn tick_sentinels(&mut self) {
-        for node in 0..self.broker.nodes() {
+        if !self.nodes.is_watched {
+            return;
+        }
+        for node in self.nodes.all() {
             if self.sentinels_of_ms(node).is_some_and(|at_ms| at_ms <= self.cx.now.mono_ms) {
                 self.on_sentinels(node, Watch::tick);
             }
@@ -51,7 +54,10 @@ impl Server {
 
     /// When [`Server::tick_sentinels`] has something to do.
     pub(super) fn sentinels_ms(&mut self) -> Option<u64> {
-        (0..self.broker.nodes()).filter_map(|node| self.sentinels_of_ms(node)).min()
+        if !self.nodes.is_watched {
+            return None;
+        }
+        self.nodes.all().filter_map(|node| self.sentinels_of_ms(node)).min()
     }
 
     fn sentinels_of_ms(&mut self, node: usize) -> Option<u64> {
