@@ -26,7 +26,7 @@ pub mod access {
 }
 
 pub mod broker {
-    pub use crate::broker::{Broker, BrokerSettings, Uses};
+    pub use crate::broker::{Broker, BrokerSettings, Uses, Watch};
 
     pub mod history {
         pub use crate::broker::history::Offset;

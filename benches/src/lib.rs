@@ -14,8 +14,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use wsloop::internals::browser::Order;
 use wsloop::proto::ws::frame::{self, Opcode};
 use wsloop::{
-    Allow, BrokerKind, BrokerSettings, ConnId, Endpoint, Input, LinkId, Now, Output, RedisSettings,
-    Server, Settings, SocketEvent, Target, Wish,
+    Allow, BrokerKind, BrokerSettings, ConnId, Endpoint, Input, LinkId, Now, Output, RedisAddress,
+    RedisSettings, Server, Settings, SocketEvent, Target, Wish,
 };
 
 /// Where every browser comes from.
@@ -306,15 +306,15 @@ pub fn text_of(seed: u64, bytes: usize) -> String {
 }
 
 fn redis_kind() -> BrokerKind {
-    BrokerKind::Redis(RedisSettings {
-        target: Target::Tcp { host: "localhost".to_owned(), port: 6379 },
+    BrokerKind::Redis(vec![RedisSettings {
+        address: RedisAddress::Fixed(Target::Tcp { host: "localhost".to_owned(), port: 6379 }),
         user: None,
         password: None,
         db: 0,
         timeout_ms: 5_000,
         buffer_limit: 16 << 20,
         window: 4 << 20,
-    })
+    }])
 }
 
 /// wsloop's defaults, with room for as many conns as are wanted.

@@ -1,99 +1,49 @@
-//! L1: where messages come from: `Redis`, or `Local` (in this process, the default).
+//! L1: where messages come from: Redis, one or several, or `Local` (in this process, the default).
 //!
 //! The rest of the code cannot tell which it has: it subscribes, publishes and fetches, and takes
 //! [`BrokerEvent`]s. A broker knows channels by name, and conns by their links, which it gives back
 //! and never looks at. Its rules:
-//! * an answer carries its ask, once. When the broker goes down, what it has not answered is given
-//!   back unanswered;
-//! * asks of one kind are answered in the order in which they were made;
+//! * it has nodes: each Redis is one, and `Local` is one that is always up. What is about a channel
+//!   is at one node, and what a node says is about its own channels alone;
+//! * an answer carries its ask, once. When a node goes down, what it has not answered is given back
+//!   unanswered;
+//! * a node answers asks of one kind in the order in which they were made;
 //! * the delivery of a conn's own publish names that conn in `except`, exactly once.
 //!
 //! A RESP client is a Redis client of the embedded broker: an application that publishes, or
 //! somebody who looks around. `client` is about one of them, `store` about what they and the conns
-//! have stored, `glob` about their patterns, `history` about channels whose last messages are kept.
+//! have stored, `glob` about their patterns, `history` about channels whose last messages are kept,
+//! `nodes` and `spread` about several Redis.
 
 pub(crate) mod client;
+mod event;
 mod glob;
 pub(crate) mod history;
 mod local;
+mod nodes;
 mod redis;
+mod sentinel;
+mod settings;
+pub(crate) mod spread;
 pub(crate) mod store;
 
 use std::sync::Arc;
 
+pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
 pub(crate) use local::Local;
+pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use redis::{Redis, RedisDue};
+pub use sentinel::Watch;
+pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
+pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
 
-use crate::link::{LinkId, Now, Target};
+use crate::link::{LinkId, Now};
 use history::look::Look;
 use history::reading::Reading;
 pub use history::{HistoryRule, HistoryRules, HistorySize};
+use spread::Spread;
 
-/// What a broker is to be, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerSettings {
-    /// Seconds a published message stays stored for conns that come later; 0 stores nothing.
-    pub expire_s: u64,
-    /// Which broker.
-    pub kind: BrokerKind,
-}
-
-/// Which broker, with what only that one needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BrokerKind {
-    /// In this process.
-    Local {
-        /// Bytes that stored messages and their names may take together.
-        store_limit: usize,
-    },
-    /// A Redis server (6.0 or later) or one that speaks its protocol.
-    Redis(RedisSettings),
-}
-
-impl BrokerSettings {
-    /// How long an answer may take.
-    pub(crate) fn patience_ms(&self) -> u64 {
-        match &self.kind {
-            BrokerKind::Local { .. } => LOCAL_PATIENCE_MS,
-            BrokerKind::Redis(redis) => redis.timeout_ms,
-        }
-    }
-}
-
-/// The embedded broker answers as soon as a turn has room for it.
-const LOCAL_PATIENCE_MS: u64 = 5_000;
-
-/// How to reach a Redis and who to be there.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisSettings {
-    /// Where it listens.
-    pub target: Target,
-    /// ACL user; `None` is Redis's `default`.
-    pub user: Option<String>,
-    /// Password, when one is needed.
-    pub password: Option<String>,
-    /// Database number of the stored messages (pub/sub ignores it).
-    pub db: u32,
-    /// Milliseconds after which a dial, or a silence where an answer is due, is a failure.
-    pub timeout_ms: u64,
-    /// Bytes of commands that may wait for Redis; past it, publishes are refused.
-    pub buffer_limit: usize,
-    /// Bytes of answers that Redis is expected to owe us at one time; four times as many at most.
-    pub window: usize,
-}
-
-/// What a broker is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uses {
-    /// Messages of more bytes are skipped.
-    pub max_message: usize,
-    /// Sessions of more bytes are not read.
-    pub max_session: usize,
-    /// Somebody may publish.
-    pub publishes: bool,
-}
-
-/// Whether the broker can be asked anything.
+/// Whether the broker, or a node of it, can be asked anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It answers.
@@ -104,168 +54,15 @@ pub enum Status {
     Down,
 }
 
-/// What the broker has to say.
-#[derive(Debug, PartialEq, Eq)]
-pub enum BrokerEvent<'a> {
-    /// A message arrived.
-    Delivery(Delivery<'a>),
-    /// A message arrived from a RESP client, and the RESP clients have been told of it.
-    Announced(Delivery<'a>),
-    /// From now on the channel's messages arrive.
-    Subscribed {
-        /// Its name.
-        channel: &'a [u8],
-    },
-    /// These channels are asked for once more, each by itself: what is stored is to be asked for
-    /// behind that.
-    AskedAgain {
-        /// Their names.
-        channels: Vec<Arc<str>>,
-    },
-    /// The broker will not let us hear the channel.
-    Denied {
-        /// Its name.
-        channel: Arc<str>,
-        /// Why, in the broker's words.
-        reason: String,
-    },
-    /// An ask is answered.
-    Answer {
-        /// The ask.
-        ask: Ask,
-        /// What is stored, if anything is.
-        payload: Option<&'a [u8]>,
-    },
-    /// An ask is answered with nothing of use: an error, or a value larger than allowed.
-    NoAnswer {
-        /// The ask.
-        ask: Ask,
-        /// What is wrong.
-        reason: String,
-    },
-    /// What a conn had published when [`Broker::settle`] was called is answered.
-    Settled {
-        /// The conn.
-        conn: LinkId,
-    },
-    /// It is known what became of a publish that was to be told of.
-    Published {
-        /// Whose it was.
-        receipt: Receipt,
-        /// What became of it.
-        outcome: PublishOutcome,
-    },
-    /// A message was larger than allowed and has been skipped; [`Broker::skipped_channel`] tells of
-    /// which channel.
-    Skipped,
-    /// The broker is up, and knows of no subscription and no fetch.
-    Up,
-    /// The link is of no more use; the owner closes it and says so with `lost`.
-    Broken {
-        /// What was wrong.
-        reason: String,
-    },
-    /// The same, because the server is in no state to answer.
-    Ill {
-        /// In its words.
-        reason: String,
-    },
-    /// The same, because the server is a replica now.
-    Demoted {
-        /// How that is known.
-        reason: String,
-    },
-    /// Something to be counted or said.
-    Notice(Notice),
-    /// Nothing that concerns the owner.
-    Quiet,
-}
-
-/// What whoever runs the server wants to know about the broker.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// A publish, the storing of its message, or an unsubscription is not allowed.
-    Refused {
-        /// Why, in the broker's words.
-        reason: String,
-    },
-    /// A message was not published.
-    Unpublished {
-        /// Why, in the broker's words.
-        reason: String,
-    },
-    /// A message was published and not stored.
-    Unstored {
-        /// Why, in the broker's words.
-        reason: String,
-    },
-    /// A message was published and is not in its channel's history.
-    Unrecorded {
-        /// Why, in the broker's words.
-        reason: String,
-    },
-    /// The server answers, after it was in no state to.
-    Well,
-    /// It stores messages, after it did not.
-    Stores,
-    /// It records messages, after it did not.
-    Records,
-    /// What browsers publish goes to a replica.
-    Replica,
-    /// It does so no more: that has become a master.
-    Master,
-    /// What shows that messages pass may not be published.
-    CanaryDenied,
-    /// So many messages waited too long for a link.
-    GivenUp(u64),
-}
-
-/// Who asked for something that is stored. The broker gives it back with the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// The fetch of that number, for a channel's stored message.
-    Stored(u64),
-    /// A conn, for the session of who asks.
-    Session(LinkId),
-    /// The question of that number, for where a channel's history ends.
-    Place(u64),
-    /// What came into a channel's history since a place, beside the fetch of that number.
-    Missed(u64),
-    /// The question of that number, about a channel that is heard with positions.
-    Topic(u64),
-}
-
-/// Who is to be told what becomes of a publish. The broker gives it back, once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The conn that publishes.
-    pub conn: LinkId,
-    /// Which of its publishes that is.
-    pub number: u64,
-}
-
-/// What became of a publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// The broker has taken it.
-    Accepted,
-    /// The broker does not let us publish there.
-    Denied,
-    /// The broker could not: it is full, or a replica that must not, or in no state to.
-    Failed,
-    /// The link was lost before the broker answered, or did not come back in time.
-    Dropped,
-}
-
-/// One message arriving for one channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery<'a> {
-    /// The channel's name.
-    pub channel: &'a [u8],
-    /// The message, as it was published.
-    pub payload: &'a [u8],
-    /// The conn that published it and shall not have it back.
-    pub except: Option<LinkId>,
+impl Status {
+    /// The worse of two.
+    pub(crate) fn worse(self, other: Status) -> Status {
+        match (self, other) {
+            (Status::Down, _) | (_, Status::Down) => Status::Down,
+            (Status::Dialing, _) | (_, Status::Dialing) => Status::Dialing,
+            (Status::Up, Status::Up) => Status::Up,
+        }
+    }
 }
 
 /// Why a message was not published.
@@ -282,8 +79,8 @@ pub enum PublishError {
 pub enum Broker {
     /// In this process.
     Local(Box<Local>),
-    /// A Redis server.
-    Redis(Box<Redis>),
+    /// Redis servers.
+    Redis(Box<Nodes>),
 }
 
 impl Broker {
@@ -294,10 +91,24 @@ impl Broker {
                 let local = Local::new(settings.expire_s, store_limit).with_epoch(seed as u32);
                 Broker::Local(Box::new(local))
             }
-            BrokerKind::Redis(redis) => {
-                let expire_s = settings.expire_s;
-                Broker::Redis(Box::new(Redis::new(redis, expire_s, uses, seed)))
+            BrokerKind::Redis(all) => {
+                Broker::Redis(Box::new(Nodes::new(all, settings.expire_s, uses, seed)))
             }
+        }
+    }
+
+    /// How many nodes it has.
+    #[inline]
+    pub(crate) fn nodes(&self) -> usize {
+        self.spread().nodes()
+    }
+
+    /// How channels are spread over them.
+    #[inline]
+    pub(crate) fn spread(&self) -> Spread {
+        match self {
+            Broker::Local(_) => Spread::over(1),
+            Broker::Redis(nodes) => nodes.spread(),
         }
     }
 
@@ -307,23 +118,54 @@ impl Broker {
         match self {
             _ if rules.is_empty() => {}
             Broker::Local(local) => local.keep_histories(rules, limit),
-            Broker::Redis(redis) => redis.keep_histories(rules),
+            Broker::Redis(nodes) => nodes.keep_histories(&rules),
         }
     }
 
-    /// Whether it can be asked anything.
+    /// Whether all of it can be asked anything.
     pub fn status(&self) -> Status {
         match self {
             Broker::Local(_) => Status::Up,
-            Broker::Redis(redis) => redis.status(),
+            Broker::Redis(nodes) => nodes.status(),
         }
     }
 
-    /// Asks for the messages of these channels. It must be up.
-    pub fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
+    /// Whether a node can be asked anything.
+    pub(crate) fn status_at(&self, node: usize) -> Status {
+        match self {
+            Broker::Local(_) => Status::Up,
+            Broker::Redis(nodes) => nodes.get(node).status(),
+        }
+    }
+
+    /// Whether the node that has a channel can be asked anything.
+    pub(crate) fn status_of(&self, channel: &str) -> Status {
+        self.status_at(self.spread().node_of(channel))
+    }
+
+    /// The same for all nodes that have one of these.
+    pub(crate) fn status_of_all<'n>(&self, channels: impl IntoIterator<Item = &'n str>) -> Status {
+        match self {
+            Broker::Local(_) => Status::Up,
+            Broker::Redis(nodes) if nodes.spread().nodes() == 1 => nodes.status(),
+            Broker::Redis(_) => {
+                let statuses = channels.into_iter().map(|channel| self.status_of(channel));
+                statuses.fold(Status::Up, Status::worse)
+            }
+        }
+    }
+
+    /// Asks for the messages of a channel. The node that has it must be up.
+    pub fn subscribe(&mut self, channel: Arc<str>, now_ms: u64) {
+        let node = self.spread().node_of(&channel);
+        self.subscribe_at(node, vec![channel], now_ms);
+    }
+
+    /// Asks a node for the messages of these channels. It must be up.
+    pub(crate) fn subscribe_at(&mut self, node: usize, channels: Vec<Arc<str>>, now_ms: u64) {
         match self {
             Broker::Local(local) => local.subscribe(channels),
-            Broker::Redis(redis) => redis.subscribe(channels, now_ms),
+            Broker::Redis(nodes) => nodes.get_mut(node).subscribe(channels, now_ms),
         }
     }
 
@@ -332,39 +174,47 @@ impl Broker {
     pub fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
         match self {
             Broker::Local(_) => {}
-            Broker::Redis(redis) => redis.unsubscribe(channel, confirmed, now_ms),
+            Broker::Redis(nodes) => nodes.of(&channel).unsubscribe(channel, confirmed, now_ms),
         }
     }
 
-    /// Asks for what is stored under a name. It must be up.
-    pub fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
+    /// Asks for what is stored of a channel. The node that has it must be up.
+    pub fn ask(&mut self, ask: Ask, channel: &str, now_ms: u64) {
+        match self {
+            Broker::Local(local) => local.ask(ask, channel, now_ms),
+            Broker::Redis(nodes) => nodes.of(channel).ask(ask, channel, now_ms),
+        }
+    }
+
+    /// Asks for what is stored under a name that is no channel's. The first node must be up.
+    pub(crate) fn ask_first(&mut self, ask: Ask, name: &str, now_ms: u64) {
         match self {
             Broker::Local(local) => local.ask(ask, name, now_ms),
-            Broker::Redis(redis) => redis.ask(ask, name, now_ms),
+            Broker::Redis(nodes) => nodes.get_mut(FIRST).ask(ask, name, now_ms),
         }
     }
 
-    /// Asks what is in the history of a channel, which only a Redis may have to be asked. It must
-    /// be up.
+    /// Asks what is in the history of a channel, which only a Redis may have to be asked. The node
+    /// that has it must be up.
     pub(crate) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
-        if let Broker::Redis(redis) = self {
-            redis.read(ask, channel, reading, now_ms);
+        if let Broker::Redis(nodes) = self {
+            nodes.of(channel).read(ask, channel, reading, now_ms);
         }
     }
 
-    /// Looks at the history of a channel. It must be up.
+    /// Looks at the history of a channel. The node that has it must be up.
     pub(crate) fn look(&mut self, ask: Ask, channel: &str, look: Look, limit: usize, now: Now) {
         match self {
             Broker::Local(local) => local.look(ask, channel, look, limit, now),
-            Broker::Redis(redis) => redis.look(ask, channel, look, now.mono_ms),
+            Broker::Redis(nodes) => nodes.of(channel).look(ask, channel, look, now.mono_ms),
         }
     }
 
-    /// Whether it is to be asked for more stored messages now.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether a node is to be asked for more stored messages now.
+    pub(crate) fn has_room(&self, node: usize) -> bool {
         match self {
             Broker::Local(_) => true,
-            Broker::Redis(redis) => redis.has_room(),
+            Broker::Redis(nodes) => nodes.get(node).has_room(),
         }
     }
 
@@ -384,29 +234,40 @@ impl Broker {
                 receipt.into_iter().for_each(|receipt| local.accepted(receipt));
                 Ok(())
             }
-            Broker::Redis(redis) => redis.publish(channel, payload, (except, receipt), now.mono_ms),
+            Broker::Redis(nodes) => {
+                nodes.of(channel).publish(channel, payload, (except, receipt), now.mono_ms)
+            }
         }
     }
 
-    /// Takes what arrived from the front of `input` until there is something to say; `None` when
-    /// all is taken. Call it until then, with an empty input as well.
+    /// Takes what arrived from a node from the front of `input` until there is something to say;
+    /// `None` when all is taken. Call it until then, with an empty input as well.
     #[inline]
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
+        node: usize,
         input: &mut &'i [u8],
         now_ms: u64,
     ) -> Option<BrokerEvent<'a>> {
         match self {
             Broker::Local(local) => local.next(),
-            Broker::Redis(redis) => redis.next(input, now_ms),
+            Broker::Redis(nodes) => nodes.get_mut(node).next(input, now_ms),
         }
     }
 
-    /// The Redis, if that is what it is: for the link, which only Redis has.
-    pub fn redis(&mut self) -> Option<&mut Redis> {
+    /// The Redis of that node, if it is one: for the link, which only Redis has.
+    pub fn redis(&mut self, node: usize) -> Option<&mut Redis> {
         match self {
             Broker::Local(_) => None,
-            Broker::Redis(redis) => Some(redis),
+            Broker::Redis(nodes) => Some(nodes.get_mut(node)),
+        }
+    }
+
+    /// The same, to be looked at.
+    pub(crate) fn peek_redis(&self, node: usize) -> Option<&Redis> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(nodes) => Some(nodes.get(node)),
         }
     }
 
@@ -422,47 +283,81 @@ impl Broker {
     pub fn settle(&mut self, conn: LinkId) -> bool {
         match self {
             Broker::Local(_) => false,
-            Broker::Redis(redis) => redis.settle(conn),
+            Broker::Redis(nodes) => nodes.settle(conn),
         }
     }
 
-    /// Whether there is something to say that nothing more need arrive for.
-    pub fn has_more(&self) -> bool {
+    /// A node has answered what it was asked when a conn was to be told of that, or has gone:
+    /// whether no other has yet to.
+    pub(crate) fn has_settled(&mut self, conn: LinkId) -> bool {
         match self {
-            Broker::Local(local) => local.has_more(),
-            Broker::Redis(redis) => redis.has_more(),
+            Broker::Local(_) => true,
+            Broker::Redis(nodes) => nodes.has_settled(conn),
         }
     }
 
-    /// The commands that wait to be sent.
-    pub fn unsent(&self) -> &[u8] {
+    /// Whether every command that was sent is answered.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self {
+            Broker::Local(_) => true,
+            Broker::Redis(nodes) => nodes.all().all(Redis::is_settled),
+        }
+    }
+
+    /// A node that has something to say that nothing more need arrive for.
+    pub(crate) fn with_more(&self) -> Option<usize> {
+        match self {
+            Broker::Local(local) => local.has_more().then_some(FIRST),
+            Broker::Redis(nodes) => nodes.all().position(Redis::has_more),
+        }
+    }
+
+    /// Whether there is one.
+    pub fn has_more(&self) -> bool {
+        self.with_more().is_some()
+    }
+
+    /// The commands that wait to be sent to a node.
+    pub(crate) fn unsent(&self, node: usize) -> &[u8] {
         match self {
             Broker::Local(_) => &[],
-            Broker::Redis(redis) => redis.unsent(),
+            Broker::Redis(nodes) => nodes.get(node).unsent(),
         }
     }
 
-    /// The first `n` bytes of those are sent; true when that was all.
-    pub fn advance(&mut self, n: usize) -> bool {
-        if let Broker::Redis(redis) = self {
-            redis.advance(n);
+    /// Bytes of all that waits to be sent.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        match self {
+            Broker::Local(_) => 0,
+            Broker::Redis(nodes) => nodes.all().map(|redis| redis.unsent().len()).sum(),
         }
-        self.unsent().is_empty()
     }
 
-    /// Whether bytes were kept that a turn had no time for.
-    pub fn has_kept(&self) -> bool {
+    /// The first `n` bytes for a node are sent; true when that was all.
+    pub(crate) fn advance(&mut self, node: usize, n: usize) -> bool {
+        match self {
+            Broker::Local(_) => true,
+            Broker::Redis(nodes) => {
+                let redis = nodes.get_mut(node);
+                redis.advance(n);
+                redis.unsent().is_empty()
+            }
+        }
+    }
+
+    /// Whether bytes of a node were kept that a turn had no time for.
+    pub(crate) fn has_kept(&self, node: usize) -> bool {
         match self {
             Broker::Local(_) => false,
-            Broker::Redis(redis) => redis.has_kept(),
+            Broker::Redis(nodes) => nodes.get(node).has_kept(),
         }
     }
 
-    /// The channel of the message that was skipped last, if it is known.
-    pub fn skipped_channel(&self) -> Option<&str> {
+    /// The channel of the message of a node that was skipped last, if it is known.
+    pub(crate) fn skipped_channel(&self, node: usize) -> Option<&str> {
         match self {
             Broker::Local(_) => None,
-            Broker::Redis(redis) => redis.skipped_channel(),
+            Broker::Redis(nodes) => nodes.get(node).skipped_channel(),
         }
     }
 
@@ -480,12 +375,5 @@ impl Broker {
             Broker::Local(local) => local.history_evicted(),
             Broker::Redis(_) => 0,
         }
-    }
-}
-
-impl std::fmt::Debug for RedisSettings {
-    /// Leaves the password out.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redis at {} as {:?}, database {}", self.target, self.user, self.db)
     }
 }

@@ -19,6 +19,7 @@ mod held;
 mod host;
 mod life;
 mod names;
+mod needs;
 mod opening;
 pub(crate) mod orders;
 mod plain;

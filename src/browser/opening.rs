@@ -442,17 +442,6 @@ impl Conn {
         }
     }
 
-    /// Whether a conn that waits to join needs the broker for it.
-    pub(crate) fn needs_broker(&self) -> bool {
-        match &self.life {
-            Life::Waiting(waiting) => {
-                let publications = waiting.joining.member.publications.fixed();
-                !waiting.subscribe.is_empty() || !publications.is_empty()
-            }
-            _ => false,
-        }
-    }
-
     /// Keeps what a conn sends behind its head until its 101 has gone out.
     pub(super) fn keep_early(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context) {
         let begun = match &mut self.life {

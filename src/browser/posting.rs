@@ -192,6 +192,16 @@ impl Conn {
         matches!(&self.life, Life::Posting(posting) if posting.stage == Stage::Broker)
     }
 
+    /// The channels that its message goes to, while that waits for the broker.
+    pub(super) fn posted_channels(&self) -> &[String] {
+        match &self.life {
+            Life::Posting(posting) if posting.stage == Stage::Broker => {
+                &posting.publishing.channels
+            }
+            _ => &[],
+        }
+    }
+
     /// Takes the message, and the channels that it goes to, when the broker is there.
     pub(crate) fn take_message(&mut self) -> Option<(Vec<String>, Vec<u8>)> {
         let Life::Posting(posting) = &mut self.life else { return None };

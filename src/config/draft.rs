@@ -16,7 +16,7 @@ use super::endpoints::{self, DialedEndpoint};
 use super::file::File;
 use super::logs::LogFormat;
 use super::pages::Chat;
-use super::redis::RedisTlsDraft;
+use super::redis::{RedisTlsDraft, SentinelsDraft};
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
@@ -26,7 +26,7 @@ use super::{Config, Resp, front, keeping, machine, pages, running, values};
 /// Descriptors that are nobody's: standard streams, epoll, the waker, signals, and room for what
 /// looking up names and libraries open.
 const OWN_DESCRIPTORS: usize = 24;
-/// Sockets to Redis: one, and while it is replaced another.
+/// Sockets to each Redis: one, and while it is replaced another.
 const REDIS_DESCRIPTORS: usize = 2;
 /// Links to one upstream that are closed and not gone yet.
 const CLOSING: usize = 16;
@@ -62,8 +62,9 @@ pub(super) struct ServerDraft {
     pub endpoints: Vec<DialedEndpoint>,
     pub endpoints_keep: bool,
     pub upstream: Option<Upstream>,
-    pub redis: Option<RedisSettings>,
+    pub redis: Vec<RedisSettings>,
     pub redis_tls: RedisTlsDraft,
+    pub sentinels: SentinelsDraft,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
     pub redis_window: usize,
@@ -94,8 +95,9 @@ impl ServerDraft {
             endpoints: Vec::new(),
             endpoints_keep: false,
             upstream: None,
-            redis: None,
+            redis: Vec::new(),
             redis_tls: RedisTlsDraft::default(),
+            sentinels: SentinelsDraft::default(),
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
             redis_window: 0,
@@ -112,10 +114,10 @@ impl ServerDraft {
 
     /// All that can be open besides conns, so that accepting them never uses the descriptors up.
     fn reserved_descriptors(&self) -> usize {
-        let resp = match (&self.redis, &self.resp) {
-            (Some(_), _) => REDIS_DESCRIPTORS,
-            (None, Some(None)) => 0,
-            (None, _) => ADDRESSES + self.settings.max_resp_clients + server::SURPLUS_CLIENTS,
+        let resp = match (self.redis.len(), &self.resp) {
+            (1.., _) => REDIS_DESCRIPTORS * self.redis.len(),
+            (0, Some(None)) => 0,
+            (0, _) => ADDRESSES + self.settings.max_resp_clients + server::SURPLUS_CLIENTS,
         };
         let application = match &self.sources.auth_url {
             // One that is closed may be there until the turn ends.
@@ -163,7 +165,7 @@ impl ServerDraft {
     /// it may have `descriptors` open.
     fn limit(&mut self, descriptors: usize, notes: &mut Vec<String>) -> Result<usize, Wrong> {
         let is_measured = self.settings.metrics_path.is_some();
-        let (workers, note) = self.workers.finish(self.redis.is_some(), is_measured)?;
+        let (workers, note) = self.workers.finish(!self.redis.is_empty(), is_measured)?;
         notes.extend(note);
         self.settings.max_resp_clients = (descriptors / 8).clamp(8, RESP_CLIENTS);
         let reserved = self.reserved_descriptors();
@@ -200,7 +202,7 @@ impl ServerDraft {
     ) -> Result<Config, Wrong> {
         let (mut warnings, mut notes) = (Vec::new(), Vec::new());
         let has_sources = self.sources.has_any(given);
-        let is_open = self.redis.is_none() && !self.settings.require_login && !has_sources;
+        let is_open = self.redis.is_empty() && !self.settings.require_login && !has_sources;
         let demo = self.is_demo(is_open, file)?;
         endpoints::finish(&mut self, &file.endpoints)?;
         let hidden = self.sources.auth_url.as_ref().map(|(_, _, path)| path.as_str());
@@ -217,18 +219,16 @@ impl ServerDraft {
         own_paths(&self.settings)?;
         self.settings.admin = running::admin(self.admin.as_ref(), self.admin_token.take())?;
         somebody_announces(&self.settings)?;
-        let redis = self.redis_tls.finish(self.redis.as_ref())?;
-        let db = self.redis.as_ref().map_or(0, |redis| redis.db);
+        let (timeout_ms, buffer_limit) = (self.redis_timeout_ms, self.redis_buffer_limit);
+        let window = self.redis_window;
+        let limits = |redis| RedisSettings { timeout_ms, buffer_limit, window, ..redis };
+        let redis = self.redis_tls.finish_for(self.sentinels, &mut self.redis)?;
+        let db = self.redis.iter().map(|redis| redis.db).find(|db| *db != 0).unwrap_or(0);
         warnings.extend(shared_channels(db, &self.settings.prefix));
-        let resp = resp(self.resp, self.redis.is_some())?;
-        self.settings.broker.kind = match self.redis {
-            Some(redis) => BrokerKind::Redis(RedisSettings {
-                timeout_ms: self.redis_timeout_ms,
-                buffer_limit: self.redis_buffer_limit,
-                window: self.redis_window,
-                ..redis
-            }),
-            None => BrokerKind::Local { store_limit: self.store_limit },
+        let resp = resp(self.resp, !self.redis.is_empty())?;
+        self.settings.broker.kind = match self.redis.is_empty() {
+            true => BrokerKind::Local { store_limit: self.store_limit },
+            false => BrokerKind::Redis(self.redis.into_iter().map(limits).collect()),
         };
         let timeout_ms = self.settings.handshake_timeout_ms;
         let sources = self.sources.finish(given, self.settings.max_handshakes, timeout_ms)?;

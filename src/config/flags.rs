@@ -67,6 +67,8 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     front::WAITING,
     front::KEEP_ALIVE,
     redis::URL,
+    redis::SENTINEL_USER,
+    redis::SENTINEL_PASSWORD,
     redis::CA,
     redis::CERT,
     redis::KEY,

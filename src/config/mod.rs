@@ -160,7 +160,7 @@ mod tests {
     use crate::access::channel::Allow;
     use crate::access::permissions::Rules;
     use crate::access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
-    use crate::broker::{self, BrokerKind, RedisSettings};
+    use crate::broker::{self, BrokerKind, RedisAddress, RedisSettings};
     use crate::browser::settings::Refuse;
     use crate::link::Target;
     use crate::proto::ws::deflate::Compression;
@@ -388,7 +388,7 @@ mod tests {
     fn redis_is_the_broker_when_it_is_named() {
         let settings = loaded(&["--redis=redis://h/2", "--redis-buffer-limit=5M"]).settings;
         let redis = RedisSettings {
-            target: Target::Tcp { host: "h".to_owned(), port: 6379 },
+            address: RedisAddress::Fixed(Target::Tcp { host: "h".to_owned(), port: 6379 }),
             user: None,
             password: None,
             db: 2,
@@ -396,7 +396,35 @@ mod tests {
             buffer_limit: 5 << 20,
             window: 4 << 20,
         };
-        assert_eq!(settings.broker.kind, BrokerKind::Redis(redis));
+        assert_eq!(settings.broker.kind, BrokerKind::Redis(vec![redis]));
+    }
+
+    #[test]
+    fn several_redis_keep_their_order_and_are_given_once_each() {
+        let targets = |args: &[&str]| match loaded(args).settings.broker.kind {
+            BrokerKind::Redis(all) => {
+                all.iter().map(|redis| redis.address.to_string()).collect::<Vec<_>>().join(" ")
+            }
+            BrokerKind::Local { .. } => String::new(),
+        };
+        let several = targets(&["--redis=redis://b", "--redis=redis://a:1", "--redis=unix:///s"]);
+        assert_eq!(several, "b:6379 a:1 /s");
+        assert_eq!(targets(&["--redis=redis://b redis://a:1,unix:///s"]), several);
+        for (args, words) in [
+            (
+                &["--redis=redis://a", "--redis=redis://u:hush@a/1"][..],
+                "URL 2: a:6379 is URL 1 too",
+            ),
+            (&["--redis=redis://a", "--redis=hush"], "URL 2: the URL has no scheme"),
+            (&["--redis=redis://a redis://b", "--redis="], "URL 3: the URL is empty"),
+        ] {
+            let line = wrong(args);
+            assert!(line.contains(words) && !line.contains("hush"), "{line}");
+        }
+        let many =
+            |count| (0..count).map(|n| format!("redis://h{n}")).collect::<Vec<_>>().join(" ");
+        assert!(!targets(&[&format!("--redis={}", many(64))]).is_empty());
+        assert!(wrong(&[&format!("--redis={}", many(65))]).contains("more than 64"));
     }
 
     #[test]
@@ -489,8 +517,8 @@ mod tests {
         );
         let redis = loaded(&["--redis=redis://h", "--max-message-size=32MiB"]);
         assert!(matches!(
-            redis.settings.broker.kind,
-            BrokerKind::Redis(RedisSettings { buffer_limit, .. }) if buffer_limit == 128 << 20
+            &redis.settings.broker.kind,
+            BrokerKind::Redis(all) if all[0].buffer_limit == 128 << 20
         ));
         assert_eq!(
             redis.notes,

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::broker::{BrokerKind, RedisSettings};
+use crate::broker::{BrokerKind, RedisAddress, RedisSettings};
 use crate::browser::settings::Settings;
 use crate::link::Target;
 use crate::web::{Page, PageContent};
@@ -34,8 +34,8 @@ pub(super) struct Chat {
     url_prefix: String,
     heartbeat: String,
     prefix: String,
-    /// `None` is the embedded broker.
-    redis: Option<RedisSettings>,
+    /// None is the embedded broker.
+    redis: Vec<RedisSettings>,
 }
 
 /// What plain GET requests are answered with. The embedded broker answers Redis clients at `resp`.
@@ -71,8 +71,8 @@ impl Chat {
             heartbeat: String::from_utf8_lossy(heartbeat).into_owned(),
             prefix: settings.prefix.clone(),
             redis: match &settings.broker.kind {
-                BrokerKind::Redis(redis) => Some(redis.clone()),
-                BrokerKind::Local { .. } => None,
+                BrokerKind::Redis(redis) => redis.clone(),
+                BrokerKind::Local { .. } => Vec::new(),
             },
         }
     }
@@ -93,28 +93,29 @@ impl Chat {
     }
 
     /// The beginning of a command line for the broker, ready for a shell. It is empty where nothing
-    /// answers. A page is for everybody to read, so redis-cli asks for the password.
+    /// answers, or several Redis do. A page is for everybody to read, so redis-cli asks for the
+    /// password.
     fn redis_cli(&self, resp: &[SocketAddr]) -> String {
         let mut words = vec!["redis-cli".to_owned()];
         let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
-        match &self.redis {
-            Some(RedisSettings { target: Target::Unix(path), .. }) => {
-                option("-s", &path.to_string_lossy());
-            }
-            Some(RedisSettings { target: Target::Tcp { host, port }, .. }) => {
-                place(host, *port, option);
-            }
-            Some(RedisSettings { target: Target::Tls { host, port }, .. }) => {
-                place(host, *port, option);
-                words.push("--tls".to_owned());
-            }
-            None => {
+        match &self.redis[..] {
+            [RedisSettings { address: RedisAddress::Fixed(target), .. }] => match target {
+                Target::Unix(path) => option("-s", &path.to_string_lossy()),
+                Target::Tcp { host, port } => place(host, *port, option),
+                Target::Tls { host, port } => {
+                    place(host, *port, option);
+                    words.push("--tls".to_owned());
+                }
+            },
+            // Which it is, or where it is now, is not known.
+            [_, ..] => return String::new(),
+            [] => {
                 let local = resp.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
                 let Some(address) = local.or(resp.first()) else { return String::new() };
                 place(&address.ip().to_string(), address.port(), option);
             }
         }
-        if let Some(RedisSettings { user, password, .. }) = &self.redis {
+        if let [RedisSettings { user, password, .. }] = &self.redis[..] {
             if let Some(user) = user {
                 words.extend(["--user".to_owned(), quoted(user)]);
             }
@@ -212,7 +213,7 @@ mod tests {
             ("redis://it's:hush@h", r"redis-cli -h h --user 'it'\''s' --askpass"),
             ("unix:///run/a%20b.sock?db=2", "redis-cli -s '/run/a b.sock'"),
         ] {
-            let chat = Chat { redis: Some(redis(url)), ..told() };
+            let chat = Chat { redis: vec![redis(url)], ..told() };
             assert_eq!(chat.redis_cli(&[]), expected, "{url}");
         }
         for (resp, expected) in [

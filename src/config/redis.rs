@@ -4,20 +4,44 @@ use super::draft::ServerDraft;
 use super::redis_url;
 use super::sources;
 use super::table::Absent::Words;
-use super::table::Takes::Text;
+use super::table::Takes::{Repeated, Text};
 use super::table::{Flag, Wrong, put};
-use crate::broker::RedisSettings;
-use crate::link::Target;
+use super::values::quoted;
+use crate::broker::spread::MOST_NODES;
+use crate::broker::{RedisAddress, RedisSettings, Sentinels};
 use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
-/// Where it is.
+/// Where it is, or where they are.
 pub(super) const URL: Flag<ServerDraft> = Flag {
     name: "redis",
     variable: "WSLOOP_REDIS",
-    takes: Text("URL", |draft, text| put(&mut draft.redis, redis_url::parse(text))),
+    takes: Repeated("URL", |draft, text| {
+        redis_url::each(text).try_for_each(|url| add(&mut draft.redis, url))
+    }),
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
-           TLS (or `valkey://`, `valkeys://`), or `redis+unix:///path?db=N`",
+           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or, where sentinels say \
+           which it is, `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`. \
+           Given several times, or as several URLs with a space between, channels are spread over \
+           all of them in this order, and sessions are at the first; at most 64",
+};
+
+/// Who to be for the sentinels.
+pub(super) const SENTINEL_USER: Flag<ServerDraft> = Flag {
+    name: "redis-sentinel-user",
+    variable: "WSLOOP_REDIS_SENTINEL_USER",
+    takes: Text("NAME", |draft, text| put(&mut draft.sentinels.user, Ok(Some(text.to_owned())))),
+    default: Words("their default user"),
+    help: SENTINEL_USER_HELP,
+};
+
+/// What to tell them.
+pub(super) const SENTINEL_PASSWORD: Flag<ServerDraft> = Flag {
+    name: "redis-sentinel-password",
+    variable: "WSLOOP_REDIS_SENTINEL_PASSWORD",
+    takes: Text("FILE", |draft, text| put(&mut draft.sentinels.password, password(text).map(Some))),
+    default: Words("none"),
+    help: SENTINEL_PASSWORD_HELP,
 };
 
 /// Whom it is believed from.
@@ -57,6 +81,9 @@ pub(super) const NAME: Flag<ServerDraft> = Flag {
 };
 
 /// What they say of themselves, wherever there are such flags.
+pub(crate) const SENTINEL_USER_HELP: &str =
+    "User to be for the sentinels of a `redis+sentinel://` Redis; the one in the URL is for Redis";
+pub(crate) const SENTINEL_PASSWORD_HELP: &str = "File with the password for the sentinels";
 pub(crate) const CA_HELP: &str =
     "PEM file with the authority that has signed the certificate of a `rediss://` Redis";
 pub(crate) const CERT_HELP: &str = "PEM file with the certificate to show to it, if it wants one";
@@ -73,10 +100,24 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
-    /// How that Redis is asked, if it is by TLS.
-    pub(crate) fn finish(self, redis: Option<&RedisSettings>) -> Result<Option<ClientTls>, Wrong> {
+    /// Completes these Redis: who to be for their sentinels, and how those are asked by TLS that
+    /// are.
+    pub(super) fn finish_for(
+        self,
+        sentinels: SentinelsDraft,
+        redis: &mut [RedisSettings],
+    ) -> Result<Option<ClientTls>, Wrong> {
+        sentinels.finish(redis)?;
+        self.finish(&*redis)
+    }
+
+    /// How those of these Redis are asked that are by TLS, if any is.
+    pub(crate) fn finish<'r>(
+        self,
+        redis: impl IntoIterator<Item = &'r RedisSettings>,
+    ) -> Result<Option<ClientTls>, Wrong> {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
-        if !matches!(redis, Some(RedisSettings { target: Target::Tls { .. }, .. })) {
+        if !redis.into_iter().any(|redis| redis.address.is_tls()) {
             let why = "is for TLS, which is spoken with --redis rediss://…";
             return match self {
                 RedisTlsDraft { ca: Some(_), .. } => wrong("redis-ca", why),
@@ -100,6 +141,73 @@ impl RedisTlsDraft {
             AskError::Name(why) => Wrong { flag: "redis-server-name", why },
         })
     }
+}
+
+/// Who to be for sentinels.
+#[derive(Default)]
+pub(crate) struct SentinelsDraft {
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+impl SentinelsDraft {
+    /// Completes those Redis that sentinels watch.
+    pub(crate) fn finish(self, redis: &mut [RedisSettings]) -> Result<(), Wrong> {
+        let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
+        let watched = redis.iter_mut().filter_map(|redis| match &mut redis.address {
+            RedisAddress::Watched(sentinels) => Some(sentinels),
+            RedisAddress::Fixed(_) => None,
+        });
+        let watched: Vec<&mut Sentinels> = watched.collect();
+        match (&self.user, &self.password) {
+            (None, None) => return Ok(()),
+            (Some(_), _) if watched.is_empty() => {
+                return wrong("redis-sentinel-user", NO_SENTINELS);
+            }
+            (_, Some(_)) if watched.is_empty() => {
+                return wrong("redis-sentinel-password", NO_SENTINELS);
+            }
+            (Some(_), None) => {
+                let why = "has no password; give --redis-sentinel-password";
+                return wrong("redis-sentinel-user", why);
+            }
+            (_, Some(_)) => {}
+        }
+        for sentinels in watched {
+            (sentinels.user, sentinels.password) = (self.user.clone(), self.password.clone());
+        }
+        Ok(())
+    }
+}
+
+const NO_SENTINELS: &str = "is for sentinels, which are named with --redis redis+sentinel://…";
+
+/// The password in a file.
+pub(crate) fn password(path: &str) -> Result<String, String> {
+    String::from_utf8(sources::password(path)?)
+        .map_err(|_| format!("{}: the password is not UTF-8", quoted(path)))
+}
+
+/// One Redis more.
+pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String> {
+    let place = match all.len() {
+        0 => String::new(),
+        before => format!("URL {}: ", before + 1),
+    };
+    let redis = redis_url::parse(url).map_err(|why| format!("{place}{why}"))?;
+    if let Some(at) = all.iter().position(|other| other.address == redis.address) {
+        return Err(format!(
+            "{place}{} is URL {} too; give each Redis once, as all databases of one share their \
+             channels",
+            redis.address,
+            at + 1
+        ));
+    }
+    if all.len() == MOST_NODES {
+        return Err(format!("there are more than {MOST_NODES}; give no more"));
+    }
+    all.push(redis);
+    Ok(())
 }
 
 /// A PEM file.

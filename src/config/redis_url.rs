@@ -3,18 +3,43 @@
 //! `redis://[user:password@]host[:port][/db]`, `rediss://` for the same by TLS, `valkey://` and
 //! `valkeys://` for both, and
 //! `redis+unix://[user:password@]/path[?db=N]` (`unix://` for short), with percent escapes in user,
-//! password and path. What is wrong is said without repeating any part of the URL that may be a
+//! password and path. `redis+sentinel://[user:password@]host[:port],host[:port]/name[/db]` is the
+//! Redis that these sentinels watch under that name, `rediss+sentinel://` all of it by TLS. What is
+//! wrong is said without repeating any part of the URL that may be a
 //! password, which is every part.
 
 use percent_encoding::percent_decode_str;
 
-use crate::broker::RedisSettings;
+use crate::broker::{RedisAddress, RedisSettings, Sentinels};
 use crate::link::Target;
 use crate::link::authority;
 
 const FORM: &str = "write redis://[user:password@]host[:port][/db], rediss:// for TLS, or \
      redis+unix:///path/of/socket?db=0";
+const SENTINEL_FORM: &str = "write redis+sentinel://[user:password@]host[:port],host[:port]/NAME \
+     or …/NAME/db, where NAME is what the sentinels call the Redis that they watch, or \
+     rediss+sentinel:// for TLS";
 const DEFAULT_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+/// Sentinels in one URL.
+const MAX_SENTINELS: usize = 16;
+
+/// Each URL of a text that may have several, with white space or commas between: one begins where a
+/// scheme does. A comma or a space elsewhere belongs to the URL.
+pub(crate) fn each(text: &str) -> impl Iterator<Item = &str> {
+    let is_between = |c: char| c == ',' || c.is_whitespace();
+    let scheme = |end: usize| {
+        let before = text[..end].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '+');
+        before.ends_with(is_between).then_some(before.len())
+    };
+    let begins: Vec<usize> = text.match_indices("://").filter_map(|(at, _)| scheme(at)).collect();
+    let ends = begins.clone().into_iter().map(Some).chain([None]);
+    let begins = [0].into_iter().chain(begins);
+    begins.zip(ends).map(move |(begin, end)| match end {
+        Some(end) => text[begin..end].trim_end_matches(is_between),
+        None => &text[begin..],
+    })
+}
 
 /// Reads a URL. It says nothing about time and room, which the caller fills in.
 pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
@@ -44,6 +69,10 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         None => (None, authority),
     };
     let (user, password) = userinfo.map_or(Ok((None, None)), credentials)?;
+    if let Some(is_tls) = sentinel_scheme(&scheme) {
+        let (address, db) = watched(host, path, query, is_tls)?;
+        return Ok(settings(address, user, password, db));
+    }
     let (target, db) = match scheme.as_str() {
         "redis" | "valkey" | "rediss" | "valkeys" if query.is_some() => {
             return Err(format!("the URL has a query, which only redis+unix takes; {FORM}"));
@@ -58,11 +87,62 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         "unix" | "redis+unix" => (unix_target(path)?, query_database(query)?),
         _ => {
             return Err(format!(
-                "the URL's scheme is none of redis, rediss and redis+unix; {FORM}"
+                "the URL's scheme is none of redis, rediss, redis+unix and redis+sentinel; {FORM}"
             ));
         }
     };
-    Ok(RedisSettings { target, user, password, db, timeout_ms: 0, buffer_limit: 0, window: 0 })
+    Ok(settings(RedisAddress::Fixed(target), user, password, db))
+}
+
+fn settings(
+    address: RedisAddress,
+    user: Option<String>,
+    password: Option<String>,
+    db: u32,
+) -> RedisSettings {
+    RedisSettings { address, user, password, db, timeout_ms: 0, buffer_limit: 0, window: 0 }
+}
+
+/// Whether a scheme is for sentinels, and then if it is by TLS.
+fn sentinel_scheme(scheme: &str) -> Option<bool> {
+    match scheme {
+        "redis+sentinel" | "valkey+sentinel" => Some(false),
+        "rediss+sentinel" | "valkeys+sentinel" => Some(true),
+        _ => None,
+    }
+}
+
+/// The sentinels, the name of what they watch, and the database there.
+fn watched(
+    hosts: &str,
+    path: &str,
+    query: Option<&str>,
+    is_tls: bool,
+) -> Result<(RedisAddress, u32), String> {
+    if query.is_some() {
+        return Err(format!("the URL has a query, which only redis+unix takes; {SENTINEL_FORM}"));
+    }
+    let target = |host| {
+        let target = authority::tcp(host, SENTINEL_PORT);
+        let target = target.map_err(|why| format!("of the sentinels, {why}; {SENTINEL_FORM}"))?;
+        Ok(if is_tls { secured(target) } else { target })
+    };
+    let targets = hosts.split(',').map(target).collect::<Result<Vec<Target>, String>>()?;
+    if targets.len() > MAX_SENTINELS {
+        return Err(format!("the URL names {} sentinels, over {MAX_SENTINELS}", targets.len()));
+    }
+    if (1..targets.len()).any(|at| targets[..at].contains(&targets[at])) {
+        return Err(format!("the URL names a sentinel twice; {SENTINEL_FORM}"));
+    }
+    let path = path.strip_prefix('/').unwrap_or_default();
+    let (name, db) = path.split_once('/').unwrap_or((path, ""));
+    let name = decoded(name)?;
+    if name.is_empty() {
+        return Err(format!("the URL has no name of what the sentinels watch; {SENTINEL_FORM}"));
+    }
+    let (user, password) = (None, None);
+    let sentinels = Sentinels { name, targets, user, password };
+    Ok((RedisAddress::Watched(sentinels), database(db)?))
 }
 
 /// `user:password`, `:password` for the default user; a nameless empty password is none.
@@ -169,7 +249,7 @@ mod tests {
         ];
         for (url, target, user, password, db) in cases {
             let expected = RedisSettings {
-                target,
+                address: RedisAddress::Fixed(target),
                 user: user.map(str::to_owned),
                 password: password.map(str::to_owned),
                 db,
@@ -182,13 +262,56 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_are_named_with_what_they_watch() {
+        let tcp = |host: &str, port| Target::Tcp { host: host.to_owned(), port };
+        let tls = |host: &str, port| Target::Tls { host: host.to_owned(), port };
+        for (url, targets, name, user, db) in [
+            ("redis+sentinel://h/n", vec![tcp("h", 26379)], "n", None, 0),
+            (
+                "redis+sentinel://u:p@a:1,[::1]/m%20x/3",
+                vec![tcp("a", 1), tcp("::1", 26379)],
+                "m x",
+                Some("u"),
+                3,
+            ),
+            ("Rediss+Sentinel://a,b/n/", vec![tls("a", 26379), tls("b", 26379)], "n", None, 0),
+        ] {
+            let name = name.to_owned();
+            let sentinels = Sentinels { name, targets, user: None, password: None };
+            let password = user.map(|_| "p".to_owned());
+            let address = RedisAddress::Watched(sentinels);
+            let expected = settings(address, user.map(str::to_owned), password, db);
+            assert_eq!(parse(url), Ok(expected), "{url}");
+        }
+        let many: Vec<String> = (0..17).map(|at| format!("h{at}")).collect();
+        let why = parse(&format!("redis+sentinel://{}/n", many.join(","))).expect_err("17");
+        assert!(why.contains("over 16"), "{why}");
+    }
+
+    #[test]
+    fn a_text_has_the_urls_that_begin_in_it() {
+        for (text, urls) in [
+            ("", &[""][..]),
+            ("redis://a", &["redis://a"]),
+            ("redis://a redis+unix:///b?db=1", &["redis://a", "redis+unix:///b?db=1"]),
+            ("redis://:p@a, valkey://b,redis://c", &["redis://:p@a", "valkey://b", "redis://c"]),
+            ("redis://a,b:1/c\n redis://d", &["redis://a,b:1/c", "redis://d"]),
+            ("redis://:p://x@a", &["redis://:p://x@a"]),
+            ("redis://:p q@a", &["redis://:p q@a"]),
+            (" redis://a", &["", "redis://a"]),
+        ] {
+            assert_eq!(each(text).collect::<Vec<_>>(), urls, "{text:?}");
+        }
+    }
+
+    #[test]
     fn urls_that_make_none_say_why_and_nothing_of_themselves() {
         let cases = [
             ("", "leave it out"),
             ("hush", "no scheme"),
             ("hush:6379", "no scheme"),
-            ("http://hush", "none of redis, rediss and redis+unix"),
-            ("redis+socket:///hush", "none of redis, rediss and redis+unix"),
+            ("http://hush", "none of redis, rediss, redis+unix and redis+sentinel"),
+            ("redis+socket:///hush", "none of redis, rediss, redis+unix and redis+sentinel"),
             ("rediss://hush@h", "no colon before the @"),
             ("rediss:///hush", "the host is missing"),
             ("valkeys://h:6380/0?ssl_cert_reqs=hush", "a query, which only redis+unix takes"),
@@ -219,6 +342,13 @@ mod tests {
             ("redis+unix:///hush%00", "names none"),
             ("redis+unix:///s?hush=1", "else than db=N"),
             ("redis+unix:///s?db=x", "database"),
+            ("redis+sentinel://h", "no name of what the sentinels watch"),
+            ("redis+sentinel://h/", "no name of what the sentinels watch"),
+            ("redis+sentinel://u:hush@h,/n", "host is missing"),
+            ("redis+sentinel://h,h:26379/n", "a sentinel twice"),
+            ("redis+sentinel://h:hush/n", "no number up to 65535"),
+            ("redis+sentinel://h/n/hush", "database"),
+            ("redis+sentinel://h/n?db=1", "only redis+unix takes"),
         ];
         for (url, words) in cases {
             let why = parse(url).expect_err(url);

@@ -1,13 +1,13 @@
 //! L1: the stored messages that are asked for, and what waits for the answers.
 //!
 //! It knows channels by id, conns by link and messages by their bytes. A fetch is one question for
-//! a channel's stored message; its number comes back with its answer, and fetches are asked and
-//! answered in the order of their numbers. Its rules:
+//! a channel's stored message; its number comes back with its answer, and fetches of channels of
+//! one node of the broker are asked and answered in the order of their numbers. Its rules:
 //! * while a conn waits for a fetch of a channel, the channel's live messages are held for it: the
 //!   stored message goes out before them, unless it is one of them;
 //! * what is held is held once for all who wait, and goes when there is no answer in time;
 //! * a conn's stored messages come in the order of its channels, which is that of `Audience` in
-//!   `access/channel`;
+//!   `access/channel`; between those of two nodes there is none;
 //! * a conn that arrives during a fetch shares it, unless a message was delivered after the broker
 //!   was asked;
 //! * after an outage every conn of a channel waits for its stored message. It gets the message only
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::hub::ChannelId;
+use crate::broker::spread::Spread;
 use crate::link::LinkId;
 
 /// What a held message takes besides its bytes.
@@ -91,13 +92,16 @@ impl From<Vec<Held>> for Released {
 }
 
 /// The fetches that are not answered yet, by their numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fetches {
     waiting: BTreeMap<u64, Fetch>,
     /// The number of the last fetch made; the first is 1.
     made: u64,
-    /// The number of the last fetch that the broker was asked for.
+    /// The number of the last fetch that any node of the broker was asked for.
     asked: u64,
+    /// The number up to which each node was asked for its own.
+    asked_of: Box<[u64]>,
+    spread: Spread,
     /// What the last channel waited with that waited for nothing more, for the next.
     spare: Option<Box<Hold>>,
 }
@@ -109,6 +113,8 @@ pub(crate) struct Fetch {
     pub channel: ChannelId,
     /// Its name: the id may have come to name another.
     pub name: Arc<str>,
+    /// The node of the broker that has it.
+    node: usize,
     /// It is for everyone who hears the channel, after an outage.
     pub catch_up: Option<CatchUp>,
     /// Those that have had no stored message of the channel.
@@ -292,6 +298,12 @@ impl CatchUp {
 }
 
 impl Fetches {
+    /// None, of channels that are spread so.
+    pub(crate) fn new(spread: Spread) -> Fetches {
+        let asked_of = vec![0; spread.nodes()].into();
+        Fetches { waiting: BTreeMap::new(), made: 0, asked: 0, asked_of, spread, spare: None }
+    }
+
     /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
     /// `after`. Returns the fetch it waits for.
     pub(crate) fn wait(
@@ -367,16 +379,18 @@ impl Fetches {
     /// Whether the broker is yet to be asked for one.
     #[inline]
     pub(crate) fn has_to_ask(&self) -> bool {
-        self.asked < self.made
+        self.asked_of.iter().any(|asked| *asked < self.made)
     }
 
-    /// The next fetch that the broker is to be asked for, with the channel's id and name.
-    pub(crate) fn next_to_ask(&mut self) -> Option<(u64, ChannelId, Arc<str>)> {
-        let Some((number, fetch)) = self.waiting.range(self.asked + 1..).next() else {
-            self.asked = self.made;
+    /// The next fetch that a node of the broker is to be asked for, with the channel's id and name.
+    pub(crate) fn next_to_ask(&mut self, node: usize) -> Option<(u64, ChannelId, Arc<str>)> {
+        let mut behind = self.waiting.range(self.asked_of[node] + 1..);
+        let Some((number, fetch)) = behind.find(|(_, fetch)| fetch.node == node) else {
+            self.asked_of[node] = self.made;
             return None;
         };
-        self.asked = *number;
+        self.asked_of[node] = *number;
+        self.asked = self.asked.max(*number);
         Some((*number, fetch.channel, fetch.name.clone()))
     }
 
@@ -404,10 +418,13 @@ impl Fetches {
         Some(GivenUp { waiters, everyone, rest })
     }
 
-    /// Takes the fetches that a broker which went away has not answered.
-    pub(crate) fn forgotten(&mut self) -> BTreeMap<u64, Fetch> {
-        self.asked = self.made;
-        std::mem::take(&mut self.waiting)
+    /// Takes the fetches that a node which went away has not answered.
+    pub(crate) fn forgotten(&mut self, node: usize) -> BTreeMap<u64, Fetch> {
+        (self.asked, self.asked_of[node]) = (self.made, self.made);
+        let all = std::mem::take(&mut self.waiting);
+        let (forgotten, rest) = all.into_iter().partition(|(_, fetch)| fetch.node == node);
+        self.waiting = rest;
+        forgotten
     }
 
     /// Takes the fetches of a channel that come too early to be of use.
@@ -424,7 +441,8 @@ impl Fetches {
         waiters: Vec<Waiter>,
     ) -> u64 {
         self.made += 1;
-        self.waiting.insert(self.made, Fetch { channel, name, catch_up, waiters });
+        let node = self.spread.node_of(&name);
+        self.waiting.insert(self.made, Fetch { channel, name, node, catch_up, waiters });
         self.made
     }
 }
@@ -435,6 +453,11 @@ mod tests {
 
     fn conn(index: u32) -> LinkId {
         LinkId { index, generation: index }
+    }
+
+    /// Fetches of a broker of one node.
+    fn alone() -> Fetches {
+        Fetches::new(Spread::over(1))
     }
 
     /// Delivers a message that is its own hash, and holds it if somebody waits.
@@ -458,7 +481,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_for_the_fetch_of_its_number_whatever_came_before() {
-        let (mut fetches, mut a, mut b) = <(Fetches, ChannelState, ChannelState)>::default();
+        let (mut fetches, mut a, mut b) = (alone(), Default::default(), Default::default());
         let names: [Arc<str>; 2] = [Arc::from("a"), Arc::from("b")];
         assert_eq!(fetches.wait(conn(1), 0, &names[0], &mut a, 0), 1);
         assert_eq!(fetches.wait(conn(2), 1, &names[1], &mut b, 0), 2);
@@ -471,14 +494,14 @@ mod tests {
 
     #[test]
     fn live_messages_are_held_for_who_waits_from_when_it_came() {
-        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let (mut fetches, mut state) = (alone(), ChannelState::default());
         let name = Arc::from("c");
         deliver(&mut state, 9, 0, &fetches);
         let first = fetches.wait(conn(1), 0, &name, &mut state, 0);
         deliver(&mut state, 1, 0, &fetches);
         assert_eq!(fetches.wait(conn(2), 0, &name, &mut state, 0), first, "it is not asked yet");
-        assert_eq!(fetches.next_to_ask().map(|(number, ..)| number), Some(first));
-        assert!(fetches.next_to_ask().is_none());
+        assert_eq!(fetches.next_to_ask(0).map(|(number, ..)| number), Some(first));
+        assert!(fetches.next_to_ask(0).is_none());
         deliver(&mut state, 2, 0, &fetches);
         let second = fetches.wait(conn(3), 0, &name, &mut state, 0);
         assert_ne!(second, first, "the answer may be older than what was delivered");
@@ -492,7 +515,7 @@ mod tests {
 
     #[test]
     fn a_conns_fetches_keep_the_order_of_its_channels() {
-        let mut fetches = Fetches::default();
+        let mut fetches = alone();
         let (mut a, mut b) = Default::default();
         let names: [Arc<str>; 2] = [Arc::from("a"), Arc::from("b")];
         fetches.wait(conn(1), 1, &names[1], &mut b, 0);
@@ -503,7 +526,7 @@ mod tests {
 
     #[test]
     fn who_has_waited_too_long_is_given_up_and_who_came_later_waits_on() {
-        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let (mut fetches, mut state) = (alone(), ChannelState::default());
         let name = Arc::from("c");
         let first = fetches.wait(conn(1), 0, &name, &mut state, 0);
         assert_eq!(state.held_until(100), None, "nothing is held");
@@ -524,7 +547,7 @@ mod tests {
 
     #[test]
     fn after_an_outage_only_news_goes_to_everyone() {
-        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let (mut fetches, mut state) = (alone(), ChannelState::default());
         deliver(&mut state, 1, 0, &fetches);
         state.saw_stored(2);
         fetches.catch_up(0, Arc::from("c"), &mut state);
@@ -539,12 +562,12 @@ mod tests {
 
     #[test]
     fn what_is_held_for_everyone_when_the_broker_goes_again_is_held_on() {
-        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let (mut fetches, mut state) = (alone(), ChannelState::default());
         let name: Arc<str> = Arc::from("c");
         deliver(&mut state, 1, 0, &fetches);
         fetches.catch_up(0, name.clone(), &mut state);
         deliver(&mut state, 2, 0, &fetches);
-        let forgotten = fetches.forgotten();
+        let forgotten = fetches.forgotten(0);
         fetches.catch_up(0, name, &mut state);
         forgotten.into_values().for_each(|fetch| fetches.wait_again(fetch, &mut state));
         let catch_up = fetches.take(2).and_then(|fetch| fetch.catch_up).expect("for everyone");
@@ -555,14 +578,14 @@ mod tests {
 
     #[test]
     fn who_waited_when_the_broker_went_waits_for_the_next_fetch() {
-        let (mut fetches, mut state) = (Fetches::default(), ChannelState::default());
+        let (mut fetches, mut state) = (alone(), ChannelState::default());
         let name: Arc<str> = Arc::from("c");
         fetches.wait(conn(1), 0, &name, &mut state, 0);
         deliver(&mut state, 1, 0, &fetches);
-        let forgotten = fetches.forgotten();
+        let forgotten = fetches.forgotten(0);
         fetches.catch_up(0, name, &mut state);
         forgotten.into_values().for_each(|fetch| fetches.wait_again(fetch, &mut state));
-        assert_eq!(fetches.next_to_ask().map(|(number, ..)| number), Some(2));
+        assert_eq!(fetches.next_to_ask(0).map(|(number, ..)| number), Some(2));
         deliver(&mut state, 2, 0, &fetches);
         assert_eq!(over(&mut fetches, &mut state, 2), [(1, vec![1, 2])]);
     }

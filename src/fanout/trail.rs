@@ -19,6 +19,7 @@ use std::sync::Arc;
 use super::stored::Held;
 use crate::broker::HistoryRules;
 use crate::broker::history::reading::{Place, Reading, Since};
+use crate::broker::spread::Spread;
 
 /// Most hashes in a trail after which the broker is asked for the place anew.
 const LONG: usize = 256;
@@ -37,8 +38,9 @@ pub(crate) struct Trails {
     asked: u64,
     /// The channels that those are about which are not answered.
     questions: BTreeMap<u64, Arc<str>>,
-    /// The channels whose place is to be asked for.
-    to_ask: VecDeque<Arc<str>>,
+    /// The channels of each node of the broker whose place is to be asked for.
+    to_ask: Box<[VecDeque<Arc<str>>]>,
+    spread: Spread,
     /// When it is looked whether places are to be asked for anew: they are of no use when the
     /// history has expired.
     due: BTreeSet<(u64, Arc<str>)>,
@@ -70,14 +72,15 @@ enum Mending {
 }
 
 impl Trails {
-    /// Trails for channels that these rules fit.
-    pub(crate) fn new(rules: HistoryRules, keys: RandomState) -> Self {
+    /// Trails for channels that these rules fit, and that are spread so.
+    pub(crate) fn new(rules: HistoryRules, spread: Spread, keys: RandomState) -> Self {
         Trails {
             rules,
             trails: HashMap::with_hasher(keys),
             asked: 0,
             questions: BTreeMap::new(),
-            to_ask: VecDeque::new(),
+            to_ask: vec![VecDeque::new(); spread.nodes()].into(),
+            spread,
             due: BTreeSet::new(),
         }
     }
@@ -107,9 +110,16 @@ impl Trails {
         }
     }
 
-    /// The broker has gone, and what was asked is not answered.
-    pub(crate) fn forget_questions(&mut self) {
-        (self.questions, self.to_ask) = (BTreeMap::new(), VecDeque::new());
+    /// A node of the broker has gone, and what it was asked is not answered.
+    pub(crate) fn forget_questions(&mut self, node: usize) {
+        let spread = self.spread;
+        self.questions.retain(|_, name| spread.node_of(name) != node);
+        self.to_ask[node] = VecDeque::new();
+    }
+
+    /// Has the place of a channel asked for.
+    fn ask_for(&mut self, name: Arc<str>) {
+        self.to_ask[self.spread.node_of(&name)].push_back(name);
     }
 
     /// Notes that a message of that hash has come to those who hear the channel, or waits behind
@@ -127,7 +137,7 @@ impl Trails {
         if length >= TOO_LONG {
             trail.give_up();
         } else if trail.is_long(length) {
-            self.to_ask.push_back(name.clone());
+            self.ask_for(name.clone());
         }
     }
 
@@ -135,19 +145,20 @@ impl Trails {
     pub(crate) fn confirmed(&mut self, name: &Arc<str>) {
         let Some(trail) = self.trails.get(name) else { return };
         if trail.reading.since.is_none() && trail.mending.is_none() {
-            self.to_ask.push_back(name.clone());
+            self.ask_for(name.clone());
         }
     }
 
     /// Whether [`Trails::next_to_ask`] may have one.
     pub(crate) fn has_to_ask(&self) -> bool {
-        !self.to_ask.is_empty()
+        self.to_ask.iter().any(|names| !names.is_empty())
     }
 
-    /// The next channel whose place the broker is to be asked for, with the number of the question.
-    pub(crate) fn next_to_ask(&mut self) -> Option<(u64, Arc<str>, Reading)> {
+    /// The next channel whose place a node of the broker is to be asked for, with the number of the
+    /// question.
+    pub(crate) fn next_to_ask(&mut self, node: usize) -> Option<(u64, Arc<str>, Reading)> {
         loop {
-            let name = self.to_ask.pop_front()?;
+            let name = self.to_ask[node].pop_front()?;
             if let Some(trail) = self.trails.get_mut(&name).filter(|trail| trail.mending.is_none())
             {
                 self.asked += 1;
@@ -195,7 +206,7 @@ impl Trails {
             }
             trail.due_ms = None;
             if trail.asked == 0 && trail.mending.is_none() {
-                self.to_ask.push_back(name);
+                self.ask_for(name);
             }
         }
     }
@@ -227,7 +238,7 @@ impl Trails {
         let Some(trail) = self.trails.get_mut(name).filter(is_asked) else { return };
         let Some(Since { messages: Some(messages), end }) = since else {
             trail.give_up();
-            return self.to_ask.push_back(name.clone());
+            return self.ask_for(name.clone());
         };
         let mut known = trail.delivered.iter();
         let was_delivered = |message: &&[u8]| {
@@ -245,7 +256,7 @@ impl Trails {
         match trail.mending.take()? {
             Mending::Asked(_) => {
                 trail.give_up();
-                self.to_ask.push_back(name.clone());
+                self.ask_for(name.clone());
                 None
             }
             Mending::Found { messages, end, since } => {
@@ -253,7 +264,7 @@ impl Trails {
                 let (before, behind) = held.split_at(held.len().saturating_sub(since.len()));
                 (trail.reading.since, trail.delivered) = (Some(end), since);
                 // It is not known how long the place will be of use.
-                self.to_ask.push_back(name.clone());
+                self.ask_for(name.clone());
                 Some([merge(messages, before), behind.to_vec()].concat())
             }
         }
@@ -265,7 +276,7 @@ impl Trails {
             && trail.mending.is_some()
         {
             trail.give_up();
-            self.to_ask.push_back(name.clone());
+            self.ask_for(name.clone());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! L2: acts on what the broker says: answers, deliveries, the state of its link, and the
-//! application's orders on `wsloop:control` (`on_control`).
+//! L2: acts on what the nodes of the broker say: answers, deliveries, the state of their links, and
+//! the application's orders on `wsloop:control` (`on_control`).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, BrokerEvent, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, FIRST, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -32,7 +32,7 @@ enum Why {
     Demoted,
 }
 
-/// What has become of the broker's link.
+/// What has become of the link of a node.
 pub(super) enum Loss<'a> {
     /// Redis has ended it, or the network has.
     HungUp(&'a str),
@@ -44,45 +44,45 @@ pub(super) enum Loss<'a> {
     Demoted(&'a str),
     /// Redis is a replica, and there may be a master.
     Left,
+    /// Redis is elsewhere now, as the sentinels say.
+    Moved,
 }
 
-/// How long it is until a channel is asked for again that guards security and was denied.
-const CONTROL_RETRY_MS: u64 = 5_000;
-
 impl Server {
-    /// Bytes from the broker, or none when it goes on with those that were kept. Those behind what
+    /// Bytes from a node, or none when it goes on with those that were kept. Those behind what
     /// fills a turn are kept for the next.
-    pub(super) fn broker_received(&mut self, bytes: &[u8]) {
-        let mut kept = self.broker.redis().map(|redis| redis.take_kept()).unwrap_or_default();
+    pub(super) fn broker_received(&mut self, node: usize, bytes: &[u8]) {
+        let mut kept = self.broker.redis(node).map(|redis| redis.take_kept()).unwrap_or_default();
         let mut input = bytes;
         if !kept.is_empty() {
             kept.extend_from_slice(bytes);
             input = &kept;
         }
-        self.broker_events(&mut input);
-        if let Some(redis) = self.broker.redis().filter(|_| !input.is_empty()) {
+        self.broker_events(node, &mut input);
+        if let Some(redis) = self.broker.redis(node).filter(|_| !input.is_empty()) {
             redis.keep(input);
         }
     }
 
-    /// Takes what the broker has to say, until that is all or a turn is full.
-    pub(super) fn broker_events(&mut self, input: &mut &[u8]) {
+    /// Takes what a node has to say, until that is all or a turn is full.
+    pub(super) fn broker_events(&mut self, node: usize, input: &mut &[u8]) {
         while !self.cx.is_full()
-            && let Some(rest) = self.next_event(input)
+            && let Some(rest) = self.next_event(node, input)
         {
             match rest {
                 Rest::Nothing => {}
                 Rest::After(links) => links.into_iter().for_each(|link| self.after(link)),
                 Rest::Control(message) => self.on_control(&message),
-                Rest::Up => self.on_broker_up(),
+                Rest::Up => self.on_broker_up(node),
                 Rest::FetchAgain(channels) => self.fetch_again(&channels),
                 Rest::Lost(why, reason) => {
                     *input = &[];
-                    self.on_broker_lost(match why {
+                    let loss = match why {
                         Why::Broken => Loss::Broken(&reason),
                         Why::Ill => Loss::Ill(&reason),
                         Why::Demoted => Loss::Demoted(&reason),
-                    });
+                    };
+                    self.on_broker_lost(node, loss);
                 }
             }
             self.route_effects();
@@ -99,8 +99,8 @@ impl Server {
         }
     }
 
-    fn next_event(&mut self, input: &mut &[u8]) -> Option<Rest> {
-        let event = self.broker.next(input, self.cx.now.mono_ms)?;
+    fn next_event(&mut self, node: usize, input: &mut &[u8]) -> Option<Rest> {
+        let event = self.broker.next(node, input, self.cx.now.mono_ms)?;
         let (relay, table, cx) = (&mut self.relay, &mut self.table, &mut self.cx);
         let control = self.control.as_ref().map(|name| name.as_bytes());
         if let BrokerEvent::Delivery(delivery) = &event {
@@ -110,7 +110,7 @@ impl Server {
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
-            if self.canary.heard(delivery.channel, cx.now.mono_ms) {
+            if self.canary.heard(node, delivery.channel, cx.now.mono_ms) {
                 return Some(Rest::Nothing);
             }
             if !self.topics.is_empty() {
@@ -131,32 +131,32 @@ impl Server {
                 touched.extend(answered(ask, Ok(payload), (relay, topics), table, cx));
             }
             BrokerEvent::NoAnswer { ask, reason } => {
-                self.said.no_answer(ask, &reason, &mut cx.metrics);
+                self.said.at(node).no_answer(ask, &reason, &mut cx.metrics);
                 touched.extend(answered(ask, Err(()), (relay, topics), table, cx));
             }
-            BrokerEvent::Settled { conn: link } => {
-                table.conn(link).into_iter().for_each(|conn| conn.settled());
-                touched.push(link);
-            }
+            BrokerEvent::Settled { conn } => touched.extend(settled(conn, &mut self.broker, table)),
             BrokerEvent::Published { receipt: Receipt { conn: link, number }, outcome } => {
                 let conn = table.conn(link).into_iter();
                 conn.for_each(|conn| conn.on_published(link, number, outcome, cx));
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
-                self.said.subscribed(control == Some(channel), &mut cx.metrics);
+                if control == Some(channel) {
+                    self.nodes.heard_control(node, &mut cx.metrics);
+                    self.said.at(node).hears_control();
+                }
                 topics.on_subscribed(channel);
                 touched.extend(relay.on_subscribed(channel, table, cx))
             }
             BrokerEvent::Denied { channel, reason } => {
-                return Some(Rest::After(self.on_denied(&channel, &reason)));
+                return Some(Rest::After(self.on_denied(node, &channel, &reason)));
             }
             BrokerEvent::Skipped => {
-                let channel = self.broker.skipped_channel();
-                self.said.skipped(channel, cx.now.mono_ms, &mut cx.metrics);
+                let channel = self.broker.skipped_channel(node);
+                self.said.at(node).skipped(channel, cx.now.mono_ms, &mut cx.metrics);
             }
-            BrokerEvent::Notice(Notice::CanaryDenied) => self.canary.denied(),
-            BrokerEvent::Notice(notice) => self.said.notice(notice, &mut cx.metrics),
+            BrokerEvent::Notice(Notice::CanaryDenied) => self.canary.denied(node),
+            BrokerEvent::Notice(notice) => self.said.notice(node, notice, &mut cx.metrics),
             BrokerEvent::Up => return Some(Rest::Up),
             BrokerEvent::AskedAgain { channels } => return Some(Rest::FetchAgain(channels)),
             BrokerEvent::Broken { reason } => return Some(Rest::Lost(Why::Broken, reason)),
@@ -170,17 +170,17 @@ impl Server {
     }
 
     /// A channel is not to be heard: one of our own, or one of conns, which are returned.
-    fn on_denied(&mut self, channel: &Arc<str>, reason: &str) -> Vec<LinkId> {
+    fn on_denied(&mut self, node: usize, channel: &Arc<str>, reason: &str) -> Vec<LinkId> {
         if self.control.as_ref() == Some(channel) {
-            self.said.control_denied(channel, reason, &mut self.cx.metrics);
-            self.control_retry_ms = Some(self.cx.now.mono_ms + CONTROL_RETRY_MS);
+            self.said.at(node).control_denied(channel, reason, &mut self.cx.metrics);
+            self.nodes.denied_control(node, self.cx.now.mono_ms);
             return Vec::new();
         }
         if self.canary.channel() == Some(channel) {
-            self.canary.denied();
+            self.canary.denied(node);
             return Vec::new();
         }
-        self.said.denied(channel, reason, &mut self.cx.metrics);
+        self.said.at(node).denied(channel, reason, &mut self.cx.metrics);
         let mut touched = self.relay.on_denied(channel, &mut self.table, &mut self.cx);
         for link in self.topics.on_denied(channel, &mut self.table, &mut self.cx) {
             self.on_conn(link, |conn, cx| conn.on_denied(link, cx));
@@ -190,32 +190,25 @@ impl Server {
         touched
     }
 
-    /// Asks again to hear the application, as it was denied.
-    pub(super) fn retry_control(&mut self) {
-        let now_ms = self.cx.now.mono_ms;
-        if let Some(name) = self.control.clone()
-            && self.control_retry_ms.take_if(|at_ms| *at_ms <= now_ms).is_some()
-        {
-            self.broker.subscribe(vec![name], now_ms);
-        }
-    }
-
-    pub(super) fn dial_broker(&mut self) {
-        let Some(target) = self.broker.redis().map(|redis| redis.target().clone()) else { return };
-        self.table.dial(Party::Redis, target);
+    pub(super) fn dial_broker(&mut self, node: usize) {
+        let target = self.broker.redis(node).and_then(|redis| redis.target().cloned());
+        let Some(target) = target else { return };
+        self.table.dial(Party::Redis(node), target);
         self.cx.metrics.broker_dials_total += 1;
     }
 
-    /// The hub is the truth: what it knows of is subscribed to and fetched again.
-    fn on_broker_up(&mut self) {
-        self.said.up(self.relay.hub.len() + self.topics.len());
-        self.cx.metrics.broker_up = 1;
-        let mut names = self.topics.catch_up();
+    /// The hub is the truth: what it knows of is subscribed to and fetched again, where that is.
+    fn on_broker_up(&mut self, node: usize) {
+        self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
+        let mut names = self.topics.catch_up(node);
+        let topics = names.len();
         names.retain(|name| self.relay.hub.find(name.as_bytes()).is_none());
-        names.extend(self.relay.catch_up(&mut self.table));
+        let heard = self.relay.catch_up(node, &mut self.table);
+        self.said.up(node, heard.len() + topics);
+        names.extend(heard);
         names.extend(self.control.iter().chain(self.canary.channel()).cloned());
-        self.canary.begin(Some(self.cx.now.mono_ms));
-        self.broker.subscribe(names, self.cx.now.mono_ms);
+        self.canary.begin(node, Some(self.cx.now.mono_ms));
+        self.broker.subscribe_at(node, names, self.cx.now.mono_ms);
         self.ask_for_stored();
         for link in self.table.conns(|conn| conn.is_pending()) {
             self.on_conn(link, |conn, cx| conn.on_broker_up(link, cx));
@@ -230,24 +223,27 @@ impl Server {
         self.ask_for_stored();
     }
 
-    /// Browsers stay; who has no 101 yet waits for the dial that follows, or is refused.
-    pub(super) fn on_broker_lost(&mut self, loss: Loss<'_>) {
-        let Some(link) = self.broker_link.take() else { return };
+    /// Browsers stay; who has no 101 yet and needs that node waits for the dial that follows, or is
+    /// refused.
+    pub(super) fn on_broker_lost(&mut self, node: usize, loss: Loss<'_>) {
+        let Some(link) = self.nodes.lost(node, &mut self.cx.metrics) else { return };
         self.table.close(link);
-        let Some(redis) = self.broker.redis() else { return };
+        let was_up = self.broker.status_at(node) == Status::Up;
+        let Some(redis) = self.broker.redis(node) else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
-        let target = redis.target().clone();
-        (self.control_retry_ms, self.cx.metrics.control_heard) = (None, 0);
-        self.canary.begin(None);
-        let was_up = std::mem::take(&mut self.cx.metrics.broker_up) == 1;
+        let place = redis.dialed();
+        self.canary.begin(node, None);
+        self.cx.metrics.broker_up = 0;
         self.cx.metrics.broker_lost_total += u64::from(was_up);
-        self.said.lost(&loss, &target, was_up, lost.owed);
-        let down = self.broker.status() == Status::Down;
+        self.said.at(node).lost(&loss, &place, was_up, lost.owed);
+        let down = self.broker.status_at(node) == Status::Down;
         for (Receipt { conn: link, number }, outcome) in lost.receipts {
             self.on_conn(link, |conn, cx| conn.on_published(link, number, outcome, cx));
         }
         for conn in lost.settled {
-            self.on_conn(conn, |conn, _| conn.settled());
+            if self.broker.has_settled(conn) {
+                self.on_conn(conn, |conn, _| conn.settled());
+            }
         }
         for ask in lost.asks {
             if let Ask::Session(link) = ask {
@@ -255,10 +251,29 @@ impl Server {
             }
         }
         if down {
-            for link in self.table.conns(|conn| conn.is_pending()) {
-                self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
+            self.refuse_pending(node);
+        }
+    }
+
+    /// A node is down: whoever has no 101 yet and needs it is told.
+    pub(super) fn refuse_pending(&mut self, node: usize) {
+        for link in self.table.conns(|conn| conn.is_pending()) {
+            if self.needs_node(link, node) {
+                self.on_conn(link, |conn, cx| conn.on_no_broker(link, true, cx));
             }
         }
+    }
+
+    /// Whether a handshake that is under way, or a message that is posted, needs that node.
+    fn needs_node(&self, link: LinkId, node: usize) -> bool {
+        let Some(conn) = self.table.peek_conn(link) else { return false };
+        let spread = self.broker.spread();
+        if spread.nodes() == 1 || conn.is_asking() {
+            return node == FIRST;
+        }
+        let hub = &self.relay.hub;
+        conn.needed_channels().any(|channel| spread.node_of(channel) == node)
+            || hub.channels_of(link.index).any(|channel| spread.node_of(hub.name(channel)) == node)
     }
 
     pub(super) fn note_evictions(&mut self) {
@@ -308,6 +323,13 @@ impl Server {
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
         }
     }
+}
+
+/// A node has answered what it was asked when a conn was to be told of that: the conn, if all have.
+fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkId> {
+    let is_settled = broker.has_settled(link);
+    table.conn(link).filter(|_| is_settled)?.settled();
+    Some(link)
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.

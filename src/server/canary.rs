@@ -1,5 +1,5 @@
-//! L2: a message of our own that goes through Redis and comes back, to show that messages pass: a
-//! link that is up and delivers nothing is of no use.
+//! L2: a message of our own that goes through each Redis and comes back, to show that messages
+//! pass: a link that is up and delivers nothing is of no use.
 //!
 //! There is one only where somebody asks whether the server is ready. Where Redis does not let us
 //! publish or hear it, a link that answers has to do.
@@ -20,17 +20,24 @@ pub(super) struct Canary {
     /// Its channel; none where nobody asks.
     channel: Option<Arc<str>>,
     number: u64,
+    nodes: Box<[Passing]>,
+}
+
+/// What is known of it at one node.
+#[derive(Clone, Debug, Default)]
+struct Passing {
     next_ms: Option<u64>,
     heard_ms: Option<u64>,
     denied: bool,
 }
 
 impl Canary {
-    /// One on a channel that nobody else has.
-    pub(super) fn new(prefix: &str, seed: u64) -> Canary {
+    /// One on a channel that nobody else has, at so many nodes.
+    pub(super) fn new(prefix: &str, seed: u64, nodes: usize) -> Canary {
         let colon = if prefix.is_empty() { "" } else { ":" };
         let channel = format!("{prefix}{colon}wsloop:canary:{seed:016x}");
-        Canary { channel: Some(channel.into()), ..Canary::default() }
+        let nodes = vec![Passing::default(); nodes].into();
+        Canary { channel: Some(channel.into()), number: 0, nodes }
     }
 
     /// Its channel, if it is sent.
@@ -38,19 +45,19 @@ impl Canary {
         self.channel.as_ref()
     }
 
-    /// A message has come on that channel: whether it is this one, come back.
+    /// A message has come from a node on that channel: whether it is this one, come back.
     #[inline]
-    pub(super) fn heard(&mut self, channel: &[u8], now_ms: u64) -> bool {
+    pub(super) fn heard(&mut self, node: usize, channel: &[u8], now_ms: u64) -> bool {
         let is_it = self.channel.as_ref().is_some_and(|own| own.as_bytes() == channel);
         if is_it {
-            self.heard_ms = Some(now_ms);
+            self.nodes[node].heard_ms = Some(now_ms);
         }
         is_it
     }
 
-    /// Redis does not let it pass.
-    pub(super) fn denied(&mut self) {
-        if !std::mem::replace(&mut self.denied, true) {
+    /// A node does not let it pass.
+    pub(super) fn denied(&mut self, node: usize) {
+        if !std::mem::replace(&mut self.nodes[node].denied, true) {
             tracing::warn!(
                 "Redis does not let wsloop publish or hear {:?}, so that readiness can only say \
                  that Redis answers; see ACL SETUSER (said once)",
@@ -59,20 +66,22 @@ impl Canary {
         }
     }
 
-    /// The broker is up, or is not.
-    pub(super) fn begin(&mut self, up_ms: Option<u64>) {
-        (self.heard_ms, self.denied) = (None, false);
-        self.next_ms = up_ms.filter(|_| self.channel.is_some());
+    /// A node is up, or is not.
+    pub(super) fn begin(&mut self, node: usize, up_ms: Option<u64>) {
+        if self.channel.is_some() {
+            self.nodes[node] = Passing { next_ms: up_ms, heard_ms: None, denied: false };
+        }
     }
 
     /// When one is to be sent.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.next_ms
+        self.nodes.iter().filter_map(|node| node.next_ms).min()
     }
 
-    fn is_well(&self, now_ms: u64) -> bool {
+    fn is_well(&self, node: usize, now_ms: u64) -> bool {
         let is_new = |heard_ms: u64| now_ms <= heard_ms + GOOD_MS;
-        self.channel.is_none() || self.denied || self.heard_ms.is_some_and(is_new)
+        let node = self.nodes.get(node);
+        node.is_none_or(|node| node.denied || node.heard_ms.is_some_and(is_new))
     }
 }
 
@@ -80,33 +89,39 @@ impl Server {
     /// Sends the canary when it is due.
     pub(super) fn send_canary(&mut self) {
         let now_ms = self.cx.now.mono_ms;
-        let Broker::Redis(redis) = &mut self.broker else { return };
-        if let Some(channel) = &self.canary.channel
-            && self.canary.next_ms.take_if(|at_ms| *at_ms <= now_ms).is_some()
-            && !self.canary.denied
-        {
-            self.canary.number += 1;
-            redis.canary(channel, self.canary.number.to_string().as_bytes(), now_ms);
-            self.canary.next_ms = Some(now_ms + EVERY_MS);
+        let Canary { channel, number, nodes } = &mut self.canary;
+        let Some(channel) = channel else { return };
+        for (at, node) in nodes.iter_mut().enumerate() {
+            if node.next_ms.take_if(|at_ms| *at_ms <= now_ms).is_some()
+                && !node.denied
+                && let Some(redis) = self.broker.redis(at)
+            {
+                *number += 1;
+                redis.canary(channel, number.to_string().as_bytes(), now_ms);
+                node.next_ms = Some(now_ms + EVERY_MS);
+            }
         }
     }
 
     /// Why no browser should be sent here, if there is a reason.
-    pub(super) fn unready(&self) -> Vec<&'static str> {
+    pub(super) fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if !self.ending.is_running() {
-            reasons.push("the server is shutting down");
+            reasons.push("the server is shutting down".to_owned());
         }
         if let Broker::Redis(_) = &self.broker {
-            match self.broker.status() {
-                Status::Up if !self.canary.is_well(self.cx.now.mono_ms) => {
-                    reasons.push("no message came back from Redis lately");
+            for node in 0..self.broker.nodes() {
+                let name = self.said.name_of(node);
+                match self.broker.status_at(node) {
+                    Status::Up if !self.canary.is_well(node, self.cx.now.mono_ms) => {
+                        reasons.push(format!("no message came back from {name} lately"));
+                    }
+                    Status::Up => {}
+                    _ => reasons.push(format!("{name} cannot be reached")),
                 }
-                Status::Up => {}
-                _ => reasons.push("Redis cannot be reached"),
             }
             if self.control.is_some() && self.cx.metrics.control_heard == 0 {
-                reasons.push("disconnects of the application are not heard");
+                reasons.push("disconnects of the application are not heard".to_owned());
             }
         }
         reasons

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Server;
 use super::table::{Party, Table};
-use crate::broker::Broker;
 use crate::broker::client::{self, Heard, PubSub, RespClient, Step};
 use crate::broker::history::Offset;
+use crate::broker::{Broker, FIRST};
 use crate::browser::Context;
 use crate::link::{LinkId, Now, Output, Peer, SaidOnce, Wish};
 
@@ -176,7 +176,7 @@ impl Server {
     /// Does what a RESP client asks, until there is no more of it or the turn is full. A
     /// transaction is done as a whole. What others have published before is delivered before.
     fn run_commands(&mut self, link: LinkId, input: &mut &[u8]) {
-        self.broker_events(&mut &[][..]);
+        self.broker_events(FIRST, &mut &[][..]);
         if self.broker.has_more() {
             return;
         }

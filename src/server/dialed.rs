@@ -1,4 +1,4 @@
-//! L2: links that are dialed: Redis's, and those to applications.
+//! L2: links that are dialed: Redis's, its sentinels', and those to applications.
 
 use super::Server;
 use super::table::Party;
@@ -7,7 +7,8 @@ use crate::link::LinkId;
 impl Server {
     /// Whether a link is read before those of browsers, however much there is to read.
     pub(crate) fn comes_first(&self, link: LinkId) -> bool {
-        matches!(self.table.peek(link).map(|slot| &slot.party), Some(Party::Redis | Party::App(_)))
+        let party = self.table.peek(link).map(|slot| &slot.party);
+        matches!(party, Some(Party::Redis(_) | Party::Sentinel(..) | Party::App(_)))
     }
 
     /// Whether what a link's peer has said matters still when it takes no more: an application may
@@ -20,8 +21,13 @@ impl Server {
     pub(super) fn on_connected(&mut self, link: LinkId) {
         let now_ms = self.cx.now.mono_ms;
         match self.party(link) {
-            Some(Party::Redis) => {
-                self.broker.redis().into_iter().for_each(|redis| redis.connected(now_ms));
+            Some(Party::Redis(node)) => {
+                let node = *node;
+                self.broker.redis(node).into_iter().for_each(|redis| redis.connected(now_ms));
+            }
+            Some(Party::Sentinel(node, at)) => {
+                let (node, at) = (*node, *at);
+                self.on_sentinels(node, |watch, now_ms| watch.connected(at, now_ms));
             }
             Some(Party::App(at)) => {
                 let at = *at;
@@ -46,7 +52,14 @@ impl Server {
     pub(super) fn on_dialing(&mut self, link: LinkId) {
         let now_ms = self.cx.now.mono_ms;
         match self.party(link) {
-            Some(Party::Redis) => self.broker_link = Some(link),
+            Some(Party::Redis(node)) => {
+                let node = *node;
+                self.nodes.dialing(node, link);
+            }
+            Some(Party::Sentinel(node, at)) => {
+                let (node, at) = (*node, *at);
+                self.on_sentinels(node, |watch, _| watch.dialing(at, link));
+            }
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.dialing(at, link, now_ms));
@@ -69,8 +82,14 @@ impl Server {
     pub(super) fn on_lookup(&mut self, link: LinkId, begins: bool) {
         let now_ms = self.cx.now.mono_ms;
         match self.party(link) {
-            Some(Party::Redis) => {
-                self.broker.redis().into_iter().for_each(|redis| redis.on_lookup(begins, now_ms));
+            Some(Party::Redis(node)) => {
+                let node = *node;
+                let redis = self.broker.redis(node).into_iter();
+                redis.for_each(|redis| redis.on_lookup(begins, now_ms));
+            }
+            Some(Party::Sentinel(node, at)) => {
+                let (node, at) = (*node, *at);
+                self.on_sentinels(node, |watch, now_ms| watch.on_lookup(at, begins, now_ms));
             }
             Some(Party::App(at)) => {
                 let at = *at;

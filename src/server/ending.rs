@@ -110,7 +110,7 @@ impl Server {
             Stage::Draining(_) => false,
             Stage::Ending { at_ms } => at_ms <= self.cx.now.mono_ms,
         };
-        let settled = self.broker.redis().is_none_or(|redis| redis.is_settled());
+        let settled = self.broker.is_settled();
         self.conns() == 0 && (settled && self.has_told_handlers() || over)
     }
 
@@ -118,10 +118,11 @@ impl Server {
     #[inline]
     pub(super) fn rare_ms(&self) -> Option<u64> {
         let canary = self.canary.deadline_ms();
-        if self.ending.is_running() && self.control_retry_ms.is_none() {
+        let retry = self.nodes.control_retry_ms();
+        if self.ending.is_running() && retry.is_none() {
             return canary;
         }
-        let all = [canary, self.control_retry_ms, self.ending.deadline_ms()];
+        let all = [canary, retry, self.ending.deadline_ms()];
         all.into_iter().flatten().min()
     }
 

@@ -1,5 +1,5 @@
-//! Who is told that Redis was away: conns that asked to be, once an outage, as soon as all that
-//! they hear is confirmed again.
+//! Who is told that Redis was away: conns that asked to be, once an outage of a node, as soon as
+//! all that they hear of it is confirmed again.
 //!
 //! It knows which conns are to be told and how many of their channels are missing; not what is
 //! published. What they are told is an empty message: none that is published is empty, so that
@@ -10,6 +10,7 @@ use std::hash::RandomState;
 
 use super::handout::Packet;
 use super::table::Table;
+use crate::broker::spread::Spread;
 use crate::browser::{Conn, Context};
 use crate::fanout::hub::{ChannelId, Hub};
 use crate::fanout::stored::{ChannelState, Released};
@@ -18,23 +19,29 @@ use crate::link::LinkId;
 /// The conns that are to be told.
 #[derive(Debug)]
 pub(super) struct Gaps {
-    /// Channels of each that are yet to be confirmed; it has at least one.
-    missing: HashMap<LinkId, usize, RandomState>,
+    /// Channels of each that are yet to be confirmed, by the node that has them; it has at least
+    /// one.
+    missing: Box<[HashMap<LinkId, usize, RandomState>]>,
+    spread: Spread,
 }
 
 impl Gaps {
-    pub(super) fn new(keys: RandomState) -> Self {
-        Gaps { missing: HashMap::with_hasher(keys) }
+    pub(super) fn new(spread: Spread, keys: RandomState) -> Self {
+        let missing = vec![HashMap::with_hasher(keys); spread.nodes()];
+        Gaps { missing: missing.into(), spread }
     }
 
-    /// The broker is up again and has confirmed nothing. Whoever is open was so before the outage;
-    /// who was not told of the last one is told of both at once.
-    pub(super) fn begin(&mut self, hub: &Hub<ChannelState>, table: &Table) {
-        self.missing.clear();
+    /// A node of the broker is up again and has confirmed nothing. Whoever is open was so before
+    /// the outage; who was not told of the last one is told of both at once.
+    pub(super) fn begin(&mut self, node: usize, hub: &Hub<ChannelState>, table: &Table) {
+        let missing = &mut self.missing[node];
+        missing.clear();
         for link in table.conns(Conn::asks_for_gaps) {
-            let channels = hub.channels_of(link.index).len();
+            let channels = hub.channels_of(link.index);
+            let own = |channel: &ChannelId| self.spread.node_of(hub.name(*channel)) == node;
+            let channels = channels.filter(own).count();
             if channels > 0 {
-                self.missing.insert(link, channels);
+                missing.insert(link, channels);
             }
         }
     }
@@ -48,21 +55,22 @@ impl Gaps {
         table: &mut Table,
         cx: &mut Context,
     ) {
-        if self.missing.is_empty() {
+        if self.missing.iter().all(HashMap::is_empty) {
             return;
         }
+        let missing = &mut self.missing[self.spread.node_of(hub.name(channel))];
         let mut told = Vec::new();
         for index in hub.subscribers(channel) {
             let Some((link, _)) = table.at(index) else { continue };
-            let Some(missing) = self.missing.get_mut(&link) else { continue };
-            *missing -= 1;
-            if *missing == 0 {
-                self.missing.remove(&link);
+            let Some(left) = missing.get_mut(&link) else { continue };
+            *left -= 1;
+            if *left == 0 {
+                missing.remove(&link);
                 told.push(index);
             }
         }
-        if self.missing.is_empty() {
-            self.missing.shrink_to_fit();
+        if missing.is_empty() {
+            missing.shrink_to_fit();
         }
         let nothing = Released::default();
         let mut packet = Packet::new(channel, Some(b""), &nothing);
@@ -74,8 +82,8 @@ impl Gaps {
 
     /// A conn hears nothing more.
     pub(super) fn forget(&mut self, link: LinkId) {
-        if !self.missing.is_empty() {
-            self.missing.remove(&link);
+        for missing in self.missing.iter_mut().filter(|missing| !missing.is_empty()) {
+            missing.remove(&link);
         }
     }
 }

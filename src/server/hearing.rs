@@ -19,8 +19,8 @@ impl Server {
         self.deliver_arrived();
         self.note_hearing(link, channel, true);
         let new = self.relay.hear_also(link, channel);
-        if let Some(name) = new.filter(|_| self.broker.status() == Status::Up) {
-            self.broker.subscribe(vec![name], self.cx.now.mono_ms);
+        if let Some(name) = new.filter(|name| self.broker.status_of(name) == Status::Up) {
+            self.broker.subscribe(name, self.cx.now.mono_ms);
         }
         self.ask_for_stored();
         self.note_channels();

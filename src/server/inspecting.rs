@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::table::Party;
 use crate::access::channel::Audience;
-use crate::broker::Broker;
+use crate::broker::{Broker, Status};
 use crate::link::figures::{about, line};
 use crate::link::{Frame, LinkId};
 use crate::web::admin::{self, Inspect};
@@ -115,7 +115,7 @@ impl Server {
             (
                 "redis_buffer_bytes",
                 "Bytes of commands that wait for Redis.",
-                self.broker.unsent().len(),
+                self.broker.unsent_bytes(),
             ),
             ("store_bytes", "Bytes of stored messages in the embedded broker.", stored),
             ("history_bytes", "Bytes of histories in the embedded broker.", histories),
@@ -123,6 +123,15 @@ impl Server {
         ] {
             about(&mut text, name, "gauge", help);
             line(&mut text, &format!("wsloop_{name}"), &value);
+        }
+        if self.broker.nodes() > 1 {
+            about(&mut text, "redis_up", "gauge", "1 when that Redis answers, of several.");
+            for node in 0..self.broker.nodes() {
+                let name = self.said.name_of(node).trim_start_matches("Redis at ");
+                let name = name.replace('\\', r"\\").replace('"', "\\\"");
+                let is_up = usize::from(self.broker.status_at(node) == Status::Up);
+                line(&mut text, &format!("wsloop_redis_up{{redis=\"{name}\"}}"), &is_up);
+            }
         }
         about(&mut text, "build_info", "gauge", "What was built.");
         let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("BUILT_COMMIT"));

@@ -145,7 +145,8 @@ impl Server {
             }
             Party::Client(client) => client.held_bytes(),
             Party::Guest(at) => self.proxy.guest_held(*at),
-            Party::Redis
+            Party::Redis(_)
+            | Party::Sentinel(..)
             | Party::App(_)
             | Party::Handler(_)
             | Party::Uplink(_)
@@ -160,7 +161,7 @@ impl Server {
         let handlers = self.handlers.iter().map(Handler::held_bytes).sum::<usize>();
         self.relay.held_bytes()
             + self.topics.held_bytes()
-            + self.broker.unsent().len()
+            + self.broker.unsent_bytes()
             + questions
             + endpoints
             + handlers

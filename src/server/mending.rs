@@ -20,11 +20,11 @@ use crate::fanout::stored::Released;
 use crate::link::LinkId;
 
 impl Server {
-    /// Asks for the places of trails, as many as the broker has room for.
-    pub(super) fn ask_for_places(&mut self) {
+    /// Asks for the places of trails, as many as a node of the broker has room for.
+    pub(super) fn ask_for_places(&mut self, node: usize) {
         while self.relay.trails.has_to_ask()
-            && self.broker.has_room()
-            && let Some((number, name, reading)) = self.relay.trails.next_to_ask()
+            && self.broker.has_room(node)
+            && let Some((number, name, reading)) = self.relay.trails.next_to_ask(node)
         {
             self.broker.read(Ask::Place(number), &name, reading, self.cx.now.mono_ms);
         }
@@ -39,15 +39,18 @@ impl Server {
 }
 
 impl Relay {
-    /// The broker has come up and knows nothing: the channels to be subscribed to. Everybody waits
-    /// for what may have been stored meanwhile.
-    pub(super) fn catch_up(&mut self, table: &mut Table) -> Vec<Arc<str>> {
-        self.gaps.begin(&self.hub, table);
-        self.trails.forget_questions();
-        let forgotten = self.fetches.forgotten();
+    /// A node of the broker has come up and knows nothing: the channels to be subscribed to.
+    /// Everybody waits for what may have been stored meanwhile.
+    pub(super) fn catch_up(&mut self, node: usize, table: &mut Table) -> Vec<Arc<str>> {
+        self.gaps.begin(node, &self.hub, table);
+        self.trails.forget_questions(node);
+        let forgotten = self.fetches.forgotten(node);
         let mut names = Vec::new();
         for channel in self.in_the_order_of_conns() {
             let name = self.hub.name(channel).clone();
+            if self.spread.node_of(&name) != node {
+                continue;
+            }
             let own = self.hub.hold_all(channel);
             let state = self.hub.state(channel);
             state.confirmed = false;

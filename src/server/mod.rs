@@ -9,11 +9,11 @@
 //!
 //! `accepting` is about who comes, `table` about links, `others` about those of others than
 //! browsers, `dialed` about those that are dialed, `routing` about what conns want, `brokering` and
-//! `said` about what the broker says, `relay` and `handout` about who hears it, `gaps` about
-//! outages, `clients` about RESP clients, `guests` about requests that go on to an application,
-//! `endpoints`, `following` and `hearing` about conns of the application itself, `handlers` about
-//! applications in other processes,
-//! `memory` about what all of them hold, `ending` about the end.
+//! `said` about what the broker says, `nodes` about its links, `relay` and `handout` about who
+//! hears it, `gaps` about outages, `clients` about RESP clients, `guests` about requests that go on
+//! to an application, `endpoints`, `following` and `hearing` about conns of the application itself,
+//! `handlers` about applications in other processes, `memory` about what all of them hold, `ending`
+//! about the end.
 
 mod accepting;
 mod brokering;
@@ -32,11 +32,13 @@ mod inspecting;
 mod lines;
 mod memory;
 mod mending;
+mod nodes;
 mod others;
 mod posting;
 mod relay;
 mod routing;
 mod said;
+mod sentinels;
 mod strangers;
 mod table;
 mod topics;
@@ -47,7 +49,7 @@ use std::sync::Arc;
 
 use crate::access::ask::Application;
 use crate::access::control;
-use crate::broker::{Broker, HistoryRules, Redis, RedisDue, Status, Uses};
+use crate::broker::{Broker, HistoryRules, Status, Uses};
 use crate::browser::settings::Settings;
 use crate::browser::{Conn, Context};
 use crate::fanout::trail::Trails;
@@ -65,6 +67,7 @@ use endpoints::Slow;
 use following::Following;
 pub(crate) use inspecting::{OPERATORS, ProcessFigures};
 use memory::Memory;
+use nodes::Nodes;
 use relay::Relay;
 use said::Said;
 use strangers::Strangers;
@@ -81,7 +84,7 @@ pub struct Server {
     cx: Context,
     wheel: Wheel,
     broker: Broker,
-    broker_link: Option<LinkId>,
+    nodes: Nodes,
     /// The application, if it is asked about handshakes.
     application: Option<Application>,
     clients: Clients,
@@ -95,8 +98,6 @@ pub struct Server {
     following: Following,
     /// The channel on which the application speaks to us.
     control: Option<Arc<str>>,
-    /// When it is asked for again, after it was denied.
-    control_retry_ms: Option<u64>,
     ending: Ending,
     canary: Canary,
     process: ProcessFigures,
@@ -118,7 +119,7 @@ impl Server {
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
         let patience_ms = settings.broker.patience_ms();
         let canary = match settings.is_watched() {
-            true => Canary::new(&settings.prefix, seed),
+            true => Canary::new(&settings.prefix, seed, broker.nodes()),
             false => Canary::default(),
         };
         let requests = settings.endpoints.iter().map(|endpoint| endpoint.requests.as_ref());
@@ -128,18 +129,19 @@ impl Server {
             Broker::Local(_) => HistoryRules::default(),
             Broker::Redis(_) => settings.history.clone(),
         };
-        let trails = Trails::new(rules, keys.clone());
+        let trails = Trails::new(rules, broker.spread(), keys.clone());
         let handlers = handlers::handlers(&settings, seed);
         let mut cx = Context::new(settings);
         cx.metrics.broker_up = u64::from(broker.status() == Status::Up);
         let mut server = Server {
             table: Table::default(),
-            topics: Topics::new(keys.clone(), patience_ms),
-            relay: Relay::new(keys, patience_ms, trails),
+            topics: Topics::new(keys.clone(), broker.spread(), patience_ms),
+            relay: Relay::new(keys, broker.spread(), patience_ms, trails),
             cx,
             wheel: Wheel::default(),
+            nodes: Nodes::new(broker.nodes()),
+            said: Said::new(&mut broker),
             broker,
-            broker_link: None,
             application,
             clients: Clients::default(),
             handlers,
@@ -149,11 +151,9 @@ impl Server {
             slow: Slow::default(),
             following: Following::default(),
             control,
-            control_retry_ms: None,
             ending: Ending::new(seed),
             canary,
             process: ProcessFigures::default(),
-            said: Said::default(),
         };
         server.begin_handlers();
         server
@@ -206,14 +206,8 @@ impl Server {
         if let Some(application) = &mut self.application {
             application.tick(now_ms);
         }
-        match self.timed_redis().and_then(|redis| redis.tick(now_ms)) {
-            Some(RedisDue::Dial) => self.dial_broker(),
-            Some(RedisDue::GiveUp) => {
-                self.on_broker_lost(Loss::Broken("it did not answer in time"))
-            }
-            Some(RedisDue::Leave) => self.on_broker_lost(Loss::Left),
-            None => {}
-        }
+        self.tick_sentinels();
+        self.tick_nodes();
         self.tick_handlers();
         self.retry_control();
         self.send_canary();
@@ -291,7 +285,7 @@ impl Server {
     /// When [`Server::tick`] has something to do, whatever happens before.
     pub fn next_deadline_ms(&mut self) -> Option<u64> {
         let wake = self.wheel.next().map(|tick| u64::from(tick) * timers::TICK_MS);
-        let broker = self.timed_redis().map(|redis| redis.deadline_ms());
+        let broker = self.nodes_ms();
         let at_once = self.table.has_outputs() || self.broker.has_more();
         let at_once = at_once.then_some(self.cx.now.mono_ms);
         let application = self.application.as_ref().and_then(Application::deadline_ms);
@@ -303,6 +297,7 @@ impl Server {
             .chain(self.rare_ms())
             .chain(self.room_ms())
             .chain(self.handlers_ms())
+            .chain(self.sentinels_ms())
             .chain(broker)
             .chain(application)
             .chain(at_once)
@@ -346,7 +341,8 @@ impl Server {
                 Party::Client(_) => clients += 1,
                 Party::Guest(_) => guests.0 += 1,
                 Party::Uplink(_) => guests.1 += 1,
-                Party::Redis | Party::App(_) | Party::Handler(_) | Party::Gone(_) => {}
+                Party::Redis(_) | Party::Sentinel(..) | Party::App(_) => {}
+                Party::Handler(_) | Party::Gone(_) => {}
             }
             let idle = slot.lines == 0 && !slot.blocked;
             let waits = matches!(slot.party, Party::Browser(_) | Party::Client(_));
@@ -416,8 +412,13 @@ impl Server {
             Some(Party::Browser(_)) => {
                 self.on_conn(link, |conn, cx| conn.hung_up(link, &cause, cx));
             }
-            Some(Party::Redis) => {
-                self.on_broker_lost(Loss::HungUp(failure.unwrap_or("it hung up")))
+            Some(Party::Redis(node)) => {
+                let node = *node;
+                self.on_broker_lost(node, Loss::HungUp(failure.unwrap_or("it hung up")));
+            }
+            Some(Party::Sentinel(node, at)) => {
+                let (node, at) = (*node, *at);
+                self.on_sentinels(node, |watch, now_ms| watch.hung_up(at, failure, now_ms));
             }
             Some(Party::App(at)) => {
                 let at = *at;
@@ -430,14 +431,6 @@ impl Server {
                 self.handler_lost(at, failure.unwrap_or("it hung up"));
             }
             Some(Party::Gone(_)) | None => {}
-        }
-    }
-
-    /// Redis, as long as its time matters: a server that ends does not dial again.
-    fn timed_redis(&mut self) -> Option<&mut Redis> {
-        match self.broker_link {
-            None if self.ending.has_begun() => None,
-            _ => self.broker.redis(),
         }
     }
 

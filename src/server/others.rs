@@ -12,9 +12,9 @@ impl Server {
     #[inline(never)]
     pub(super) fn wish_of_another(&self, link: LinkId) -> Wish {
         match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Redis) if self.broker.has_kept() => Wish::GoOn,
+            Some(Party::Redis(node)) if self.broker.has_kept(*node) => Wish::GoOn,
             Some(Party::Client(client)) => client.wish(),
-            Some(Party::Redis | Party::App(_)) => Wish::Read,
+            Some(Party::Redis(_) | Party::Sentinel(..) | Party::App(_)) => Wish::Read,
             Some(Party::Handler(at)) => self.handler_wish(*at),
             Some(Party::Guest(at)) => self.proxy.guest_wish(*at),
             Some(Party::Uplink(at)) => self.proxy.uplink_wish(*at),
@@ -26,7 +26,10 @@ impl Server {
     #[inline(never)]
     pub(super) fn slices_of_another<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
         match self.table.peek(link).map(|slot| &slot.party) {
-            Some(Party::Redis) => fill(into, self.broker.unsent()),
+            Some(Party::Redis(node)) => fill(into, self.broker.unsent(*node)),
+            Some(Party::Sentinel(node, at)) => {
+                fill(into, self.peek_watch(*node).map_or(&[], |watch| watch.unsent(*at)))
+            }
             Some(Party::App(at)) => {
                 fill(into, self.application.as_ref().map_or(&[], |app| app.unsent(*at)))
             }
@@ -43,7 +46,11 @@ impl Server {
     pub(super) fn advance_another(&mut self, link: LinkId, n: usize) {
         let Some(slot) = self.table.get(link) else { return };
         let sent = match &mut slot.party {
-            Party::Redis => self.broker.advance(n),
+            Party::Redis(node) => self.broker.advance(*node, n),
+            Party::Sentinel(node, at) => {
+                let watch = self.broker.redis(*node).and_then(|redis| redis.watch());
+                watch.is_none_or(|watch| watch.advance(*at, n))
+            }
             Party::App(at) => self.application.as_mut().is_none_or(|app| app.advance(*at, n)),
             Party::Handler(at) => {
                 let at = *at;
@@ -71,7 +78,14 @@ impl Server {
     pub(super) fn another_received(&mut self, link: LinkId, bytes: &mut [u8]) {
         let now_ms = self.cx.now.mono_ms;
         match self.party(link) {
-            Some(Party::Redis) => self.broker_received(bytes),
+            Some(Party::Redis(node)) => {
+                let node = *node;
+                self.broker_received(node, bytes);
+            }
+            Some(Party::Sentinel(node, at)) => {
+                let (node, at) = (*node, *at);
+                self.on_sentinels(node, |watch, now_ms| watch.received(at, bytes, now_ms));
+            }
             Some(Party::App(at)) => {
                 let at = *at;
                 self.application.iter_mut().for_each(|app| app.received(at, bytes, now_ms));

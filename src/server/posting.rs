@@ -9,7 +9,8 @@ impl Server {
     /// Publishes the message of a conn whose request is that; it waits while the broker is dialed.
     #[inline(never)]
     pub(super) fn publish_post(&mut self, link: LinkId) {
-        match self.broker.status() {
+        let Some(conn) = self.table.peek_conn(link) else { return };
+        match self.broker.status_of_all(conn.needed_channels()) {
             Status::Up => {}
             status => {
                 let down = status == Status::Down;

@@ -17,6 +17,7 @@ use super::handout::{Packet, hand_out};
 use super::table::{Party, Table};
 use crate::access::channel;
 use crate::broker::Delivery;
+use crate::broker::spread::Spread;
 use crate::browser::{Conn, Context};
 use crate::fanout::encoded::Run;
 use crate::fanout::fingerprint::Fingerprints;
@@ -43,6 +44,8 @@ pub(super) struct Relay {
     pub owners: Hub<()>,
     pub gaps: Gaps,
     pub(super) trails: Trails,
+    /// How channels are spread over the nodes of the broker.
+    pub(super) spread: Spread,
     pub(super) fetches: Fetches,
     /// Bytes that are held on all channels.
     pub(super) held: usize,
@@ -68,14 +71,15 @@ struct Arrived {
 }
 
 impl Relay {
-    pub(super) fn new(keys: RandomState, patience_ms: u64, trails: Trails) -> Self {
+    pub(super) fn new(keys: RandomState, spread: Spread, patience_ms: u64, trails: Trails) -> Self {
         Relay {
             fingerprints: Fingerprints::new(&keys),
             hub: Hub::new(keys.clone(), channel::owner_of),
             owners: Hub::new(keys.clone(), |_| None),
-            gaps: Gaps::new(keys),
+            gaps: Gaps::new(spread, keys),
             trails,
-            fetches: Fetches::default(),
+            fetches: Fetches::new(spread),
+            spread,
             held: 0,
             patience_ms,
             due: BTreeSet::new(),
@@ -121,9 +125,9 @@ impl Relay {
         self.fetches.has_to_ask()
     }
 
-    /// The next fetch to ask the broker for, with the name of its channel.
-    pub(super) fn next_to_ask(&mut self) -> Option<(u64, Arc<str>)> {
-        while let Some((number, channel, name)) = self.fetches.next_to_ask() {
+    /// The next fetch to ask a node of the broker for, with the name of its channel.
+    pub(super) fn next_to_ask(&mut self, node: usize) -> Option<(u64, Arc<str>)> {
+        while let Some((number, channel, name)) = self.fetches.next_to_ask(node) {
             if self.is_current(channel, &name) {
                 return Some((number, name));
             }

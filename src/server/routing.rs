@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Server;
 use super::table::Party;
 use crate::access::ask::Errand;
-use crate::broker::{Ask, PublishOutcome, Receipt, Status};
+use crate::broker::{Ask, FIRST, PublishOutcome, Receipt, Status};
 use crate::browser::topics::Publishing;
 use crate::browser::{Effect, Kept, Left, Said, Source};
 use crate::fanout::hub::Waits;
@@ -21,8 +21,8 @@ impl Server {
             self.ask_about_topics();
             if self.cx.is_full() {
                 break;
-            } else if self.broker.has_more() {
-                self.broker_events(&mut &[][..]);
+            } else if let Some(node) = self.broker.with_more() {
+                self.broker_events(node, &mut &[][..]);
             } else if let Some(link) = self.cx.next_postponed() {
                 self.go_on(link);
             } else {
@@ -36,9 +36,7 @@ impl Server {
         self.run_errands();
         self.run_upstream_errands();
         self.fill_handlers();
-        if let Some(link) = self.broker_link.filter(|_| !self.broker.unsent().is_empty()) {
-            self.table.stand(link, 1);
-        }
+        self.flush_nodes();
     }
 
     /// Routes what conns want, and the application's answers to them.
@@ -156,8 +154,8 @@ impl Server {
     }
 
     fn ask_session(&mut self, link: LinkId, name: &str) {
-        match self.broker.status() {
-            Status::Up => self.broker.ask(Ask::Session(link), name, self.cx.now.mono_ms),
+        match self.broker.status_at(FIRST) {
+            Status::Up => self.broker.ask_first(Ask::Session(link), name, self.cx.now.mono_ms),
             status => {
                 let down = status == Status::Down;
                 self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
@@ -205,7 +203,7 @@ impl Server {
             return;
         }
         let Some(conn) = self.table.conn(link) else { return };
-        match self.broker.status() {
+        match self.broker.status_of_all(conn.needed_channels()) {
             Status::Up => {}
             _ if !conn.needs_broker() => {}
             status => {
@@ -221,25 +219,32 @@ impl Server {
                     "channel {new:?} has no history, as its name has a brace in it (said once)"
                 );
             }
-            self.broker.subscribe(vec![new], now_ms);
+            self.broker.subscribe(new, now_ms);
         });
         self.ask_for_stored();
         self.note_channels();
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));
     }
 
-    /// Asks for stored messages that somebody waits for, as many as the broker has room for.
+    /// Asks for stored messages that somebody waits for, as many as each node of the broker has
+    /// room for.
     #[inline]
     pub(super) fn ask_for_stored(&mut self) {
+        if self.relay.has_to_ask() || self.relay.trails.has_to_ask() {
+            (0..self.broker.nodes()).for_each(|node| self.ask_node_for_stored(node));
+        }
+    }
+
+    fn ask_node_for_stored(&mut self, node: usize) {
         while self.relay.has_to_ask()
-            && self.broker.has_room()
-            && let Some((fetch, name)) = self.relay.next_to_ask()
+            && self.broker.has_room(node)
+            && let Some((fetch, name)) = self.relay.next_to_ask(node)
         {
             self.ask_for_missed(fetch, &name);
             self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
         }
         if self.relay.trails.has_to_ask() {
-            self.ask_for_places();
+            self.ask_for_places(node);
         }
     }
 

@@ -2,28 +2,17 @@
 
 use super::brokering::Loss;
 use crate::access::channel;
-use crate::broker::{Ask, Notice, PublishError};
-use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely, Target};
+use crate::broker::{Ask, Broker, Notice, PublishError, SentinelNotice};
+use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely};
 
 /// Bytes of answers for which Redis may have cut a link: less than any limit that is in use.
 const MUCH: usize = 1 << 20;
 
 /// Lines of the log that are said once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Said {
-    unreachable: SaidOnce,
-    ill: SaidOnce,
-    replica: SaidOnce,
-    unstored: SaidOnce,
-    unrecorded: SaidOnce,
-    unread: SaidOnce,
-    unheard: SaidOnce,
+    nodes: Box<[SaidOfNode]>,
     dropped: SaidOnce,
-    refused: SaidOnce,
-    denied: SaidOnce,
-    skipped: SaidRarely,
-    stored: SaidOnce,
-    session: SaidOnce,
     pub evicted: SaidOnce,
     pub strangers: SaidOnce,
     pub unrouted: SaidOnce,
@@ -32,26 +21,135 @@ pub(super) struct Said {
     pub control: SaidOnce,
 }
 
-/// What the broker could not do: counted, and said once.
+/// Those that are said once of each node of the broker.
+#[derive(Debug)]
+pub(super) struct SaidOfNode {
+    /// What it is called.
+    name: String,
+    unreachable: SaidOnce,
+    ill: SaidOnce,
+    replica: SaidOnce,
+    unstored: SaidOnce,
+    unrecorded: SaidOnce,
+    unread: SaidOnce,
+    unheard: SaidOnce,
+    refused: SaidOnce,
+    denied: SaidOnce,
+    skipped: SaidRarely,
+    stored: SaidOnce,
+    session: SaidOnce,
+}
+
 impl Said {
-    /// Redis is up, with so many channels to be heard.
-    pub(super) fn up(&mut self, channels: usize) {
-        if !self.ill.is_said() && !self.replica.is_said() {
-            tracing::info!("Redis is up, {channels} channels");
+    /// Nothing so far of the nodes of that broker.
+    pub(super) fn new(broker: &mut Broker) -> Said {
+        let nodes = broker.nodes();
+        let name = |node| match broker.redis(node).filter(|_| nodes > 1) {
+            Some(redis) => format!("Redis at {}", redis.address()),
+            None => "Redis".to_owned(),
+        };
+        Said {
+            nodes: (0..nodes).map(name).map(SaidOfNode::new).collect(),
+            dropped: SaidOnce::default(),
+            evicted: SaidOnce::default(),
+            strangers: SaidOnce::default(),
+            unrouted: SaidOnce::default(),
+            braces: SaidOnce::default(),
+            forgotten: SaidOnce::default(),
+            control: SaidOnce::default(),
         }
-        for said in [&mut self.unreachable, &mut self.dropped, &mut self.refused] {
+    }
+
+    /// What is said of one node.
+    pub(super) fn at(&mut self, node: usize) -> &mut SaidOfNode {
+        &mut self.nodes[node]
+    }
+
+    /// What a node is called: Redis, and where, if there are several.
+    pub(super) fn name_of(&self, node: usize) -> &str {
+        &self.nodes[node].name
+    }
+
+    /// A node is up, with so many channels to be heard.
+    pub(super) fn up(&mut self, node: usize, channels: usize) {
+        self.nodes[node].up(channels);
+        self.dropped.ended();
+    }
+
+    /// A node has something to be counted or said.
+    pub(super) fn notice(&mut self, node: usize, notice: Notice, metrics: &mut Metrics) {
+        let said = &mut self.nodes[node];
+        match notice {
+            Notice::GivenUp(messages) => {
+                metrics.publishes_dropped_total += messages;
+                let why = format!("{} cannot be reached", said.name);
+                self.dropped(&why);
+            }
+            notice => said.notice(notice, metrics),
+        }
+    }
+
+    /// Messages from browsers are dropped.
+    fn dropped(&mut self, why: &str) {
+        if self.dropped.first() {
+            tracing::warn!("messages from browsers are dropped: {why} (said once; then counted)");
+        }
+    }
+
+    /// A message was not published.
+    pub(super) fn undelivered(&mut self, error: PublishError) {
+        self.dropped(match error {
+            PublishError::Down => "Redis cannot be reached",
+            PublishError::Full => "Redis takes them too slowly, see --redis-buffer-limit",
+        });
+    }
+}
+
+/// What a node could not do: counted, and said once.
+impl SaidOfNode {
+    fn new(name: String) -> SaidOfNode {
+        SaidOfNode {
+            name,
+            unreachable: SaidOnce::default(),
+            ill: SaidOnce::default(),
+            replica: SaidOnce::default(),
+            unstored: SaidOnce::default(),
+            unrecorded: SaidOnce::default(),
+            unread: SaidOnce::default(),
+            unheard: SaidOnce::default(),
+            refused: SaidOnce::default(),
+            denied: SaidOnce::default(),
+            skipped: SaidRarely::default(),
+            stored: SaidOnce::default(),
+            session: SaidOnce::default(),
+        }
+    }
+
+    fn up(&mut self, channels: usize) {
+        if !self.ill.is_said() && !self.replica.is_said() {
+            tracing::info!("{} is up, {channels} channels", self.name);
+        }
+        for said in [&mut self.unreachable, &mut self.refused] {
             said.ended();
         }
     }
 
     /// Redis's link is lost, or could not be made; so many bytes of answers were expected.
-    pub(super) fn lost(&mut self, loss: &Loss<'_>, target: &Target, was_up: bool, owed: usize) {
+    pub(super) fn lost(&mut self, loss: &Loss<'_>, target: &str, was_up: bool, owed: usize) {
         match loss {
             Loss::Ill(reason) if self.ill.first() => tracing::warn!(
                 "Redis at {target} is in no state to answer: {reason}; browsers stay; dialing \
                  until it is (said once)"
             ),
-            Loss::Ill(_) | Loss::Left => {}
+            Loss::Ill(_) | Loss::Left | Loss::Moved => {}
+            Loss::Demoted(reason) if !was_up => {
+                if self.unreachable.first() {
+                    tracing::warn!(
+                        "Redis at {target} is a replica ({reason}), and no sentinel says that the \
+                         master is elsewhere; dialing until one does (said once)"
+                    );
+                }
+            }
             Loss::Demoted(reason) => tracing::warn!(
                 "Redis at {target} has become a replica ({reason}); browsers stay; dialing for the \
                  master"
@@ -73,14 +171,40 @@ impl Said {
         }
     }
 
-    pub(super) fn notice(&mut self, notice: Notice, metrics: &mut Metrics) {
+    /// What the sentinels say, or that they say nothing.
+    pub(super) fn sentinel(&self, notice: &SentinelNotice) {
         match notice {
-            Notice::Refused { reason } => self.refused(&reason, metrics),
+            SentinelNotice::Found { at, epoch, by } => {
+                tracing::info!(
+                    "{} is at {at}, says the sentinel at {by} (epoch {epoch})",
+                    self.name
+                )
+            }
+            SentinelNotice::Useful { at } => tracing::info!("the sentinel at {at} answers"),
+            SentinelNotice::Useless { at, reason, last: false } => {
+                tracing::warn!("the sentinel at {at} is of no use: {reason}; dialing until it is");
+            }
+            SentinelNotice::Useless { at, reason, last: true } => tracing::warn!(
+                "the sentinel at {at} is of no use: {reason}; no other says where Redis is, so it \
+                 is taken to be where it was; dialing until one does"
+            ),
+        }
+    }
+
+    fn notice(&mut self, notice: Notice, metrics: &mut Metrics) {
+        let name = &self.name;
+        match notice {
+            Notice::Refused { reason } => {
+                metrics.broker_errors_total += 1;
+                if self.refused.first() {
+                    tracing::error!("{name} refused a command: {reason} (said once)");
+                }
+            }
             Notice::Unpublished { reason } => {
                 metrics.broker_errors_total += 1;
                 if self.ill.first() {
                     tracing::warn!(
-                        "Redis does not take what browsers publish: {reason} (said once; then \
+                        "{name} does not take what browsers publish: {reason} (said once; then \
                          counted)"
                     );
                 }
@@ -89,7 +213,7 @@ impl Said {
                 metrics.broker_errors_total += 1;
                 if self.unstored.first() {
                     tracing::warn!(
-                        "Redis does not store what browsers publish, so that who comes later does \
+                        "{name} does not store what browsers publish, so that who comes later does \
                          not have it: {reason} (said once; then counted)"
                     );
                 }
@@ -98,49 +222,31 @@ impl Said {
                 metrics.broker_errors_total += 1;
                 if self.unrecorded.first() {
                     tracing::warn!(
-                        "Redis publishes what browsers say and does not keep it in the history of \
+                        "{name} publishes what browsers say and does not keep it in the history of \
                          its channel: {reason} (said once; then counted)"
                     );
                 }
             }
-            Notice::Well if self.ill.ended() => tracing::info!("Redis answers again"),
+            Notice::Well if self.ill.ended() => tracing::info!("{name} answers again"),
             Notice::Stores if self.unstored.ended() => {
-                tracing::info!("Redis stores again what browsers publish");
+                tracing::info!("{name} stores again what browsers publish");
             }
             Notice::Records if self.unrecorded.ended() => {
-                tracing::info!("Redis keeps histories again");
+                tracing::info!("{name} keeps histories again");
             }
             Notice::Replica if self.replica.first() => tracing::warn!(
-                "Redis is a replica: what browsers publish is heard only here and is not stored; \
+                "{name} is a replica: what browsers publish is heard only here and is not stored; \
                  looking for the master every 30 s (said once)"
             ),
-            Notice::Master if self.replica.ended() => tracing::info!("Redis is a master again"),
+            Notice::Master if self.replica.ended() => tracing::info!("{name} is a master again"),
             Notice::Well
             | Notice::Stores
             | Notice::Records
             | Notice::Replica
             | Notice::Master
-            | Notice::CanaryDenied => {}
-            Notice::GivenUp(messages) => {
-                metrics.publishes_dropped_total += messages;
-                self.dropped("Redis cannot be reached");
-            }
+            | Notice::CanaryDenied
+            | Notice::GivenUp(_) => {}
         }
-    }
-
-    /// Messages from browsers are dropped.
-    fn dropped(&mut self, why: &str) {
-        if self.dropped.first() {
-            tracing::warn!("messages from browsers are dropped: {why} (said once; then counted)");
-        }
-    }
-
-    /// A message was not published.
-    pub(super) fn undelivered(&mut self, error: PublishError) {
-        self.dropped(match error {
-            PublishError::Down => "Redis cannot be reached",
-            PublishError::Full => "Redis takes them too slowly, see --redis-buffer-limit",
-        });
     }
 
     pub(super) fn no_answer(&mut self, ask: Ask, reason: &str, metrics: &mut Metrics) {
@@ -179,16 +285,16 @@ impl Said {
         metrics.broker_errors_total += 1;
         if self.unheard.first() {
             tracing::error!(
-                "Redis does not let wsloop hear {channel:?}, so that nobody is disconnected who \
-                 logs out: {reason}; see ACL SETUSER (asked again every 5 s; said once)"
+                "{} does not let wsloop hear {channel:?}, so that nobody is disconnected who \
+                 logs out: {reason}; see ACL SETUSER (asked again every 5 s; said once)",
+                self.name
             );
         }
     }
 
-    /// A channel is heard: perhaps the application's own.
-    pub(super) fn subscribed(&mut self, control: bool, metrics: &mut Metrics) {
-        metrics.control_heard |= u64::from(control);
-        if control && self.unheard.ended() {
+    /// The application's own channel is heard.
+    pub(super) fn hears_control(&mut self) {
+        if self.unheard.ended() {
             tracing::info!("disconnects of the application are heard");
         }
     }
@@ -199,8 +305,9 @@ impl Said {
             // A session's key is not for the log.
             let shown = if channel.contains("session:") { "a session's channel" } else { channel };
             tracing::error!(
-                "Redis does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said once; \
-                 then counted)"
+                "{} does not let wsloop hear {shown:?}: {reason}; see ACL SETUSER (said once; \
+                 then counted)",
+                self.name
             );
         }
     }
@@ -215,15 +322,9 @@ impl Said {
             None => String::new(),
         };
         tracing::warn!(
-            "a message{of} from Redis was skipped: it is larger than --max-message-size{}",
+            "a message{of} from {} was skipped: it is larger than --max-message-size{}",
+            self.name,
             LeftOut(left_out)
         );
-    }
-
-    fn refused(&mut self, reason: &str, metrics: &mut Metrics) {
-        metrics.broker_errors_total += 1;
-        if self.refused.first() {
-            tracing::error!("Redis refused a command: {reason} (said once)");
-        }
     }
 }

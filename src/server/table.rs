@@ -21,8 +21,10 @@ use crate::link::{LinkId, Output, Target};
 pub(super) enum Party {
     /// A browser.
     Browser(Conn),
-    /// The broker's server.
-    Redis,
+    /// The Redis of that node of the broker.
+    Redis(usize),
+    /// Of the sentinels of that node, which say where its Redis is, the one of that number.
+    Sentinel(usize, usize),
     /// The application, over that one of its links.
     App(usize),
     /// The application of an endpoint, under that number.
@@ -282,7 +284,9 @@ impl Slot {
     /// The line for something that goes to so many receivers.
     pub(super) fn line(&self, receivers: usize) -> Line {
         match self.party {
-            Party::Redis | Party::App(_) | Party::Handler(_) => Line::First,
+            Party::Redis(_) | Party::Sentinel(..) | Party::App(_) | Party::Handler(_) => {
+                Line::First
+            }
             _ => Line::of(receivers),
         }
     }
@@ -298,7 +302,8 @@ impl Slot {
             Party::Browser(conn) => conn.unsent_frames(),
             Party::Client(client) => usize::from(!client.unsent().is_empty()),
             // The server knows, and has them stand only when something waits.
-            Party::Redis
+            Party::Redis(_)
+            | Party::Sentinel(..)
             | Party::App(_)
             | Party::Handler(_)
             | Party::Guest(_)
@@ -365,7 +370,7 @@ mod tests {
     fn a_dialed_link_is_named_when_its_dial_is_put_out() {
         let (mut table, links) = table(1);
         table.close(links[0]);
-        table.dial(Party::Redis, Target::Unix("/redis.sock".into()));
+        table.dial(Party::Redis(0), Target::Unix("/redis.sock".into()));
         assert_eq!(table.next(), Some(Next::Output(Output::Close(links[0]))));
         table.free(links[0]);
         let Some(Next::Output(Output::Dial(link, _))) = table.next() else { panic!("no dial") };

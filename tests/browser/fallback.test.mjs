@@ -2,19 +2,31 @@
  * Pages behind a proxy that lets no WebSocket through, in real browsers: they hear and publish by
  * streams and POST, come back to a WebSocket when one gets through, and miss nothing in either switch.
  *
- * WSLOOP_URL        base URL of the server
- * WSLOOP_RESP_PORT  where it answers Redis clients, which publish here
+ * WSLOOP_URL          base URL of the server
+ * WSLOOP_RESP_PORT    where it answers Redis clients, which publish here
+ * WSLOOP_TOKEN_KEY    path of the file that it has as --token-key-file; an HS256 secret and a newline
+ * WSLOOP_FRIEND_PORT  the port of 127.0.0.1 whose pages --allowed-origins names
  */
 
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { createHmac, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 
 import { chromium, eventually, firefox, sleep } from './browsers.mjs';
 import { startSite } from './site.mjs';
 
-const { WSLOOP_URL, WSLOOP_RESP_PORT } = process.env;
+const { WSLOOP_URL, WSLOOP_RESP_PORT, WSLOOP_TOKEN_KEY, WSLOOP_FRIEND_PORT } = process.env;
+
+/** A token of that user's, for ten minutes. */
+function tokenOf(user) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const claims = { sub: user, exp: Math.floor(Date.now() / 1000) + 600 };
+  const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`;
+  const secret = readFileSync(WSLOOP_TOKEN_KEY, 'utf8').trimEnd();
+  return `${body}.${createHmac('sha256', secret).update(body).digest('base64url')}`;
+}
 
 /** Publishes, at a steady pace, until it is stopped; `last` is the number of the last message. */
 function publishSteadily(channel) {
@@ -82,10 +94,10 @@ for (const launch of [chromium, firefox]) {
       await site.end();
     });
 
-    /** A page that hears these, behind a proxy in that mode. */
-    const open = async (mode, facilities, options = {}) => {
+    /** A page that hears these, behind a proxy in that mode; of the server's origin or another. */
+    const open = async (mode, facilities, options = {}, from = site) => {
       site.mode = mode;
-      tab = await browser.open(site.page(['/ws/', options]));
+      tab = await browser.open(from.page([`${site.url}/ws/`, options]));
       await subscribe(tab, ...facilities);
     };
     const expectTold = async (facility, texts) => {
@@ -160,6 +172,27 @@ for (const launch of [chromium, firefox]) {
       await eventually('it has come', async () =>
         (await toldOf(tab, facility)).at(-1) === 'after');
     });
+
+    for (const tokenIn of ['protocol', 'query']) {
+      test(`a page of another origin has a token (${tokenIn})`, async () => {
+        const friend = await startSite(WSLOOP_URL, { port: Number(WSLOOP_FRIEND_PORT) });
+        try {
+          await open('refuse', [], { token: tokenOf('john'), tokenIn }, friend);
+          await isOn(tab, 'stream', true);
+          const heard = await tab.evaluate(async (facility) => {
+            const mine = loop.subscribe(facility, { audience: 'user' });
+            const came = new Promise((done) => mine.addEventListener('message', ({ data }) => done(data)));
+            await new Promise((done) =>
+              mine.addEventListener('state', ({ state }) => state === 'connecting' || done()));
+            await loop.publish(facility, 'to myself', { audience: 'user' });
+            return came;
+          }, fresh());
+          assert.equal(heard, 'to myself');
+        } finally {
+          await friend.end();
+        }
+      });
+    }
 
     test('after some 30 s it comes back by itself', async () => {
       const facility = fresh();

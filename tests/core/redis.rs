@@ -2,11 +2,13 @@
 
 mod blip;
 mod conditions;
+mod crowd;
 mod gaps;
 mod kinds;
 mod link;
 mod mending;
 mod recording;
+mod several;
 
 use crate::world::*;
 use wsloop::proto::ws::frame::Opcode;

@@ -4,6 +4,7 @@ mod hearing;
 mod histories;
 mod origins;
 mod posting;
+mod several;
 mod topics;
 
 use crate::world::*;

@@ -139,7 +139,7 @@ fn id(heading: &str) -> String {
 #[test]
 fn metrics_that_are_named_exist() {
     // Nobody is there, and figures are told all the same: a master's are those of one, and more.
-    let redis = ["--workers", "2", "--redis", "redis://127.0.0.1:1"];
+    let redis = ["--workers", "2", "--redis", "redis://127.0.0.1:1 redis://127.0.0.1:2"];
     let server = Wsloop::start(&[&redis[..], &["--admin", "127.0.0.1:0"]].concat());
     let admin = server.admin();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n");

@@ -13,6 +13,7 @@ pub mod http_head;
 pub mod proxied;
 pub mod resp;
 pub mod resp_client;
+pub mod sentinel;
 pub mod server;
 pub mod session;
 pub mod token;

@@ -67,7 +67,7 @@ fn answers(stream: &[u8], piece: usize) -> Vec<u8> {
         }
         assert!(input.is_empty(), "bytes are left behind");
         take(&mut client, &mut sent);
-        while broker.next(&mut &[][..], 1000).is_some() {}
+        while broker.next(0, &mut &[][..], 1000).is_some() {}
         let local = broker.local().expect("the embedded one");
         assert!(local.store(1000).bytes() <= STORE_LIMIT);
         assert!(local.history_bytes() <= HISTORY_LIMIT);

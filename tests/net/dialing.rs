@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wsloop::Target;
+use wsloop::{RedisAddress, Target};
 
 use crate::turns::{Loop, RedisEnd};
 use crate::world::{redis_of, with_redis};
@@ -24,7 +24,8 @@ fn listed(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// A loop that is to dial Redis at that name.
 fn dialing(name: &str, port: u16, redis: Option<RedisEnd>) -> Loop {
     let mut settings = with_redis();
-    redis_of(&mut settings).target = Target::Tcp { host: name.to_owned(), port };
+    let target = Target::Tcp { host: name.to_owned(), port };
+    redis_of(&mut settings).address = RedisAddress::Fixed(target);
     let mut lp = Loop { redis, ..Loop::new(settings) };
     lp.reactor.look_up_with(listed);
     lp
@@ -89,7 +90,8 @@ fn a_name_that_is_looked_up_slowly_keeps_nobody_waiting_and_costs_no_dial() {
     let redis = RedisEnd::at("127.0.0.1", 0);
     let mut settings = with_redis();
     let of_redis = redis_of(&mut settings);
-    of_redis.target = Target::Tcp { host: "redis".to_owned(), port: redis.port() };
+    let target = Target::Tcp { host: "redis".to_owned(), port: redis.port() };
+    of_redis.address = RedisAddress::Fixed(target);
     of_redis.timeout_ms = 300;
     let mut lp = Loop { redis: Some(redis), ..Loop::new(settings) };
     lp.reactor.look_up_with(held);

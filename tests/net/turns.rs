@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use wsloop::proto::ws::frame::Opcode;
-use wsloop::{Metrics, Reactor, Server, Settings, Target};
+use wsloop::{Metrics, Reactor, RedisAddress, Server, Settings, Target};
 
 use crate::support::PATIENCE;
 use crate::support::client::{Client, Event, frame_bytes, upgrade};
@@ -38,8 +38,8 @@ impl Loop {
     pub fn with_redis(change: impl FnOnce(&mut Settings)) -> Loop {
         let end = RedisEnd::at("127.0.0.1", 0);
         let mut settings = with_redis();
-        redis_of(&mut settings).target =
-            Target::Tcp { host: "127.0.0.1".to_owned(), port: end.port() };
+        let target = Target::Tcp { host: "127.0.0.1".to_owned(), port: end.port() };
+        redis_of(&mut settings).address = RedisAddress::Fixed(target);
         change(&mut settings);
         let mut lp = Loop { redis: Some(end), ..Loop::new(settings) };
         lp.until("Redis is up", |lp| lp.metrics().broker_up == 1);

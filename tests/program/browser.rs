@@ -87,10 +87,18 @@ fn many_topics_on_one_websocket() {
 #[test]
 #[ignore = "needs chromium, firefox-esr and node"]
 fn pages_whose_websockets_do_not_get_through() {
+    let folder = Folder::new();
+    let secret = folder.join("secret");
+    fs::write(&secret, "a secret of more than thirty-two bytes\n").expect("a file");
+    let secret = secret.to_str().expect("text");
+    let port = free_port().to_string();
+    let friend = format!("http://127.0.0.1:{port}");
     let history = ["--history", "chat/*=1000/300", "--allow", "all", "--resp", "127.0.0.1:0"];
-    let server = Wsloop::start(&history);
-    let port = server.resp_address().port().to_string();
-    browse("fallback.test.mjs", &server, &[("WSLOOP_RESP_PORT", &port)]);
+    let access = ["--token-key-file", secret, "--allowed-origins", &friend];
+    let server = Wsloop::start(&[&history[..], &access].concat());
+    let resp = server.resp_address().port().to_string();
+    let more = [("WSLOOP_RESP_PORT", &*resp), ("WSLOOP_FRIEND_PORT", &port)];
+    browse("fallback.test.mjs", &server, &[&more[..], &[("WSLOOP_TOKEN_KEY", secret)]].concat());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The publisher against a real Redis, and against servers that do what no Redis should.
 
 mod redis;
+mod sentinels;
+mod several;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -12,6 +12,7 @@ pub mod browser;
 pub mod client;
 pub mod redis;
 pub mod scenarios;
+pub mod sentinels;
 pub mod stream;
 pub mod tls;
 

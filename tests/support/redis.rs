@@ -136,7 +136,8 @@ pub struct RedisClient {
 }
 
 impl RedisClient {
-    fn new(stream: UnixStream) -> RedisClient {
+    /// At the end of that stream.
+    pub fn new(stream: UnixStream) -> RedisClient {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         RedisClient { stream: BufReader::new(stream) }
     }
@@ -214,8 +215,9 @@ impl RedisClient {
         names
     }
 
+    /// The next answer, or message.
     #[track_caller]
-    fn value(&mut self) -> Value {
+    pub fn value(&mut self) -> Value {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("Redis answers");
         let line = line.strip_suffix("\r\n").expect("a whole line");

@@ -64,6 +64,11 @@ fn http_head() {
 }
 
 #[test]
+fn sentinel() {
+    replay("sentinel", fuzzed::sentinel::check);
+}
+
+#[test]
 fn server() {
     replay("server", fuzzed::server::check);
 }

@@ -17,6 +17,7 @@ pub mod resp_client;
 mod calls;
 mod contract;
 mod hear;
+mod nodes;
 mod people;
 mod settings;
 mod setup;
@@ -33,11 +34,12 @@ pub use calls::{AppTold, Call, Told};
 pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
 pub use handler::{FakeHandlers, HandlerHeard, HandlerLink};
+use nodes::Node;
 pub use redis::{Arrival, FakeRedis, Reach};
 pub use resp_client::{RespClient, RespClientId};
 pub use settings::{
     AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
-    by_session, on_kept_links, redis_of, sessions, settings, with_redis,
+    by_session, on_kept_links, redis_of, sessions, settings, with_redis, with_several,
 };
 pub use setup::{Packing, Setup, token};
 
@@ -60,6 +62,7 @@ pub struct World {
     pub browsers: Vec<Browser>,
     pub resp_clients: Vec<RespClient>,
     pub redis: FakeRedis,
+    nodes: Vec<Node>,
     pub app: FakeApp,
     pub handlers: FakeHandlers,
     /// Knob: the time of day, less what has passed since the beginning.
@@ -96,6 +99,7 @@ enum Party {
     Browser(BrowserId),
     RespClient(RespClientId),
     Redis,
+    Node(usize),
     App,
     Handler,
 }
@@ -125,6 +129,7 @@ impl World {
     fn begin(settings: Settings, redis: FakeRedis, calls: Option<Vec<Call>>) -> Self {
         let pings = settings.ping_interval_ms > 0;
         let mut world = World {
+            nodes: nodes::besides_the_first(&settings),
             server: contract::server(settings),
             now_ms: BEGIN_MS,
             browsers: Vec::new(),
@@ -232,6 +237,7 @@ impl World {
     pub fn turn(&mut self) -> bool {
         self.hear_those_who_go_on();
         self.hear_redis();
+        self.hear_nodes();
         self.hear_app();
         self.hear_handlers();
         for id in 0..self.browsers.len() {
@@ -245,6 +251,9 @@ impl World {
         let cut = self.put_out();
         self.latest_ms = self.latest_ms.max(self.now_ms);
         self.redis.work(self.latest_ms);
+        for node in &mut self.nodes {
+            node.redis.work(self.latest_ms);
+        }
         self.server.check_invariants();
         let kept = self.app.links.iter().any(|link| link.dead && !link.closed);
         assert!(!kept || cut, "a link to the application is kept that has ended");
@@ -258,6 +267,7 @@ impl World {
     fn is_busy(&self) -> bool {
         self.redis_news.is_some()
             || self.redis.has_to_speak()
+            || self.nodes.iter().any(Node::has_to_speak)
             || self.app.has_to_speak()
             || self.handlers.has_to_speak()
             || !self.leftovers.is_empty()
@@ -281,7 +291,10 @@ impl World {
                     self.insert(link, Party::Handler);
                     self.handlers.dialed(link, path.display().to_string());
                 }
-                Output::Dial(link, _) => self.dial(link),
+                Output::Dial(link, target) => match self.node_at(&target) {
+                    Some(at) => self.dial_node(at, link),
+                    None => self.dial(link),
+                },
                 Output::Flush(link) => {
                     self.flush(link);
                     flushes -= 1;
@@ -338,6 +351,10 @@ impl World {
                     self.peeked = self.peeked.saturating_sub(taken);
                     taken
                 }
+                Party::Node(at) => {
+                    self.nodes[at].redis.receive(&given);
+                    given.len()
+                }
                 Party::Browser(id) => {
                     let browser = &mut self.browsers[id];
                     // A socket that is new takes something.
@@ -355,10 +372,8 @@ impl World {
             if taken < given.len() {
                 self.handle(Input::Blocked { link });
                 return self.note(match party {
-                    Party::Redis | Party::App | Party::Handler | Party::RespClient(_) => {
-                        Told::Other
-                    }
                     Party::Browser(id) => Told::Blocked(id),
+                    _ => Told::Other,
                 });
             }
         }
@@ -381,6 +396,7 @@ impl World {
                 self.note_loss();
             }
             Party::Redis => {}
+            Party::Node(at) => self.close_node(at, link),
             Party::Handler => self.handlers.closed(link),
             Party::App => {
                 self.app.closed(link, self.latest_ms());

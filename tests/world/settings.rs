@@ -1,8 +1,8 @@
 //! The settings that most tests begin with.
 
 use wsloop::{
-    Allow, AskSettings, BrokerKind, BrokerSettings, Entries, Format, RedisSettings, Sessions,
-    Settings, Sources, Target,
+    Allow, AskSettings, BrokerKind, BrokerSettings, Entries, Format, RedisAddress, RedisSettings,
+    Sessions, Settings, Sources, Target,
 };
 
 /// Seconds that stored messages live in [`settings`].
@@ -34,7 +34,7 @@ pub fn settings() -> Settings {
 /// The same with Redis.
 pub fn with_redis() -> Settings {
     let redis = RedisSettings {
-        target: Target::Tcp { host: "localhost".to_string(), port: 6379 },
+        address: RedisAddress::Fixed(Target::Tcp { host: "localhost".to_string(), port: 6379 }),
         user: None,
         password: None,
         db: 0,
@@ -42,8 +42,19 @@ pub fn with_redis() -> Settings {
         buffer_limit: 16 << 20,
         window: 4 << 20,
     };
-    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(redis) };
+    let broker = BrokerSettings { expire_s: EXPIRE_S, kind: BrokerKind::Redis(vec![redis]) };
     Settings { broker, ..settings() }
+}
+
+/// The same with so many Redis.
+pub fn with_several(count: u16) -> Settings {
+    let mut settings = with_redis();
+    let first = redis_of(&mut settings).clone();
+    let target = |at| Target::Tcp { host: "localhost".to_string(), port: 6379 + at };
+    let address = |at| RedisAddress::Fixed(target(at));
+    let redis = |at| RedisSettings { address: address(at), ..first.clone() };
+    settings.broker.kind = BrokerKind::Redis((0..count).map(redis).collect());
+    settings
 }
 
 /// Where the application is asked.
@@ -102,7 +113,7 @@ pub fn by_application() -> Settings {
 /// The settings of Redis among them.
 pub fn redis_of(settings: &mut Settings) -> &mut RedisSettings {
     match &mut settings.broker.kind {
-        BrokerKind::Redis(redis) => redis,
+        BrokerKind::Redis(all) => &mut all[0],
         BrokerKind::Local { .. } => panic!("these are not for Redis"),
     }
 }

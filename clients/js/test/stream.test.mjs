@@ -116,16 +116,17 @@ test('one that opened in between counts, and so does every other kind of end', a
 
 test('who does not want streams, and who has one facility or ws4redis, gets none', async (t) => {
   install(t);
-  for (const [uri, options] of [
+  for (const [index, [uri, options]] of [
     [URI, { streams: false }],
     ['ws://host/ws/chat?subscribe-broadcast', {}],
-  ]) {
+  ].entries()) {
     const loop = new WSLoop(uri, options);
     for (let n = 0; n < 6; n += 1) {
       FakeWebSocket.last.end();
       await next(loop);
     }
     assert.deepEqual([FakeRequest.all, loop.transport], [[], null]);
+    assert.equal(FakeWebSocket.all.length, 7 * (index + 1));
     loop.close();
   }
 });
@@ -134,19 +135,25 @@ test('a stream that never opens is followed by WebSockets', async (t) => {
   install(t);
   const loop = new WSLoop(URI);
   const seen = record(loop);
+  const reasons = [];
+  loop.addEventListener('close', ({ reason }) => reasons.push(reason));
   loop.subscribe('chat');
-  for (const [n, fail] of [
-    () => FakeRequest.last.respond(403, 'no'),
-    () => FakeRequest.last.respond(502, 'no'),
-    () => FakeRequest.last.fail(new TypeError('Failed to fetch')),
-    () => FakeRequest.last.respond(200, '<h1>Welcome to our hotel</h1>\n\n'),
-    () => tick(15000),
+  for (const [n, [fail, why]] of [
+    [() => FakeRequest.last.respond(403, 'no'), 'status 403'],
+    [() => FakeRequest.last.respond(502, 'no'), 'status 502'],
+    [() => FakeRequest.last.fail(new TypeError('Failed to fetch')), 'Failed to fetch'],
+    [
+      () => FakeRequest.last.respond(200, '<h1>Welcome to our hotel</h1>\n\n'),
+      'the stream has ended',
+    ],
+    [() => tick(15000), 'no answer'],
   ].entries()) {
     await block(loop);
     seen.length = 0;
     fail();
     await settle();
     assert.deepEqual(seen.slice(0, 2), ['close 1006', 'state waiting']);
+    assert.equal(reasons.at(-1), why);
     await next(loop);
     assert.equal(FakeWebSocket.all.length, 2 * n + 3);
     assert.deepEqual(FakeRequest.streams.filter(({ signal }) => !signal.aborted), []);
@@ -190,13 +197,20 @@ test('a refusal of the server is that of its topic, and what may change is asked
   assert.deepEqual([first.state, second.state, third.state], ['open', 'refused', 'connecting']);
   assert.deepEqual([second.error.status, second.error.message], [403, 'not for you: 2 or 3']);
   assert.equal(FakeRequest.all.length, 1);
-  server.answer = () => null;
   tick(1000);
   await settle();
   assert.equal(FakeRequest.all.length, 2);
   server.acceptStream();
   await settle();
+  server.answer = () => null;
+  loop.subscribe('d');
+  await settle();
+  server.acceptStream();
+  await settle();
   assert.deepEqual([first.state, second.state, third.state], ['open', 'open', 'open']);
+  tick(10000);
+  await settle();
+  assert.equal(FakeRequest.all.length, 3, 'it need not be asked again');
 });
 
 test('another topic is another stream, one for all that change, behind what was heard', async (t) => {
@@ -232,14 +246,25 @@ test('another topic is another stream, one for all that change, behind what was 
 
 test('of a stream that is replaced nothing is heard that has come already', async (t) => {
   const { loop, server, subscriptions: [chat] } = await streaming(t);
-  const told = follow(chat);
-  chat.addEventListener('message', () => loop.subscribe('more'), { once: true });
+  const [told, again] = [follow(chat), []];
+  chat.addEventListener('message', () => {
+    chat.unsubscribe();
+    again.push(...[loop.subscribe('chat')].map(follow));
+  });
+  // They arrive together.
+  const { socket } = server;
+  const sent = [];
+  socket.write = (text) => sent.push(text);
   server.publish('broadcast', 'one');
   server.publish('broadcast', 'two');
+  socket.writeBytes(new TextEncoder().encode(sent.join('')));
   await settle();
   server.acceptStream();
   await settle();
-  assert.deepEqual(told, ['broadcast: one', 'connecting', 'broadcast: two', 'open']);
+  assert.deepEqual([told, again], [
+    ['broadcast: one', 'closed'],
+    [['broadcast stored: two', 'open']],
+  ]);
 });
 
 test('what is subscribed while a stream is being opened is heard', async (t) => {
@@ -257,6 +282,27 @@ test('what is subscribed while a stream is being opened is heard', async (t) => 
   server.acceptStream();
   await settle();
   assert.deepEqual([second.state, FakeRequest.all.length], ['open', 2]);
+});
+
+test('what is left before the server answers can be subscribed again', async (t) => {
+  const { loop, server } = await streaming(t, { facilities: [] });
+  const slow = loop.subscribe('slow');
+  await settle();
+  server.answer = () => '';
+  server.acceptStream();
+  await settle();
+  slow.unsubscribe();
+  server.answer = () => null;
+  const { length } = FakeRequest.all;
+  const more = loop.subscribe('more');
+  await settle();
+  server.acceptStream();
+  await settle();
+  const again = loop.subscribe('slow');
+  await settle();
+  server.acceptStream();
+  await settle();
+  assert.deepEqual([more.state, again.state, FakeRequest.all.length], ['open', 'open', length + 2]);
 });
 
 test('without a topic there is a stream as well', async (t) => {
@@ -373,8 +419,23 @@ test('it comes back to a WebSocket, and nothing is missed or comes twice', async
   posts()[0].respond(202);
   await settle();
   assert.equal(pending.now, true);
-  tick(600000);
+  tick(10000);
   assert.equal(FakeWebSocket.all.length, 3);
+  server.socket.end();
+  await next(loop);
+  await block(loop);
+  server.acceptStream();
+  await settle();
+  tick(20000);
+  // Another stream does not put it off.
+  loop.subscribe('more');
+  await settle();
+  server.acceptStream();
+  await settle();
+  tick(2499);
+  assert.equal(FakeWebSocket.all.length, 5);
+  tick(1);
+  assert.equal(FakeWebSocket.all.length, 6, 'as at first');
 });
 
 test('the switch leaves no command open that nobody answers', async (t) => {

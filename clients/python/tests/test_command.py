@@ -146,6 +146,15 @@ class Command(RedisTestCase):
             self.assertIn(f"--session-secret-file={file.name}", line)
             self.assertEqual(errors, "")
 
+    def test_of_several_redis_each_is_a_flag(self):
+        several = ["redis+sentinel://h,k/main", "redis://h"]
+        printing = self.start(
+            "--print", binary=BINARY, WSLOOP_REDIS=several, environment={"HOME": "/dev/null"}
+        )
+        line, errors = printing.communicate(timeout=20)
+        expected = "--redis=redis+sentinel://h:26379,k:26379/main/0 --redis=redis://h "
+        self.assertIn(expected, line, errors)
+
     def test_where_no_secret_can_be_kept_is_one_line(self):
         printing = self.start(
             "--print", binary=BINARY, SESSION_ENGINE="redis_sessions.session", SESSION_REDIS={},

@@ -1,6 +1,7 @@
 """The Django app: login, logout, templates, the view that wsloop asks, and settings."""
 
 import json
+import tempfile
 
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.auth.signals import user_logged_in
@@ -382,6 +383,38 @@ class Flags(TestCase):
             self.assertEqual(conf.redis_url(given), url)
         with self.assertRaises(conf.Misconfigured):
             conf.redis_url(object())
+
+    def test_sentinels_and_several_redis(self):
+        arguments = {"sentinels": ["h", "k:1"], "service_name": "a b", "db": 2}
+        url = "redis+sentinel://h:26379,k:1/a%20b/2"
+        for given in (url, arguments):
+            made = self.flags(WSLOOP_REDIS=given)
+            self.assertEqual((made.flags["redis"], made.secrets), (url, {}))
+        urls = ["redis://h:1", "rediss+sentinel://h/main?max_connections=3"]
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"secret\n")
+            file.flush()
+            made = self.flags(
+                WSLOOP_REDIS=urls,
+                WSLOOP_REDIS_SENTINEL_USER="u",
+                WSLOOP_REDIS_SENTINEL_PASSWORD=file.name,
+            )
+        self.assertEqual(made.flags["redis"], "redis://h:1 rediss+sentinel://h:26379/main/0")
+        self.assertEqual(made.flags["redis-sentinel-user"], "u")
+        self.assertEqual(made.flags["redis-sentinel-password"], file.name)
+        self.assertEqual(made.secrets, {})
+        arguments["sentinel_kwargs"] = {"username": "u", "password": "secret"}
+        made = self.flags(WSLOOP_REDIS=arguments)
+        self.assertEqual(made.flags["redis-sentinel-user"], "u")
+        self.assertEqual(made.secrets, {"redis-sentinel-password": [b"secret"]})
+        arguments["service_name"] = "other"
+        arguments.pop("sentinel_kwargs")
+        two = [arguments, {**arguments, "service_name": "b", "sentinel_kwargs": {"password": "p"}}]
+        with self.assertRaises(conf.Misconfigured):
+            self.flags(WSLOOP_REDIS=two)
+        made = self.flags(WSLOOP_REDIS="redis+sentinel://u:p@[::1],h:7/main")
+        self.assertEqual(made.secret_redis, "redis+sentinel://u:p@[::1]:26379,h:7/main/0")
+        self.assertNotIn("redis", made.flags)
 
     def test_a_callback_is_asked_and_decides(self):
         flags = self.flags(

@@ -452,7 +452,7 @@ class Publishing(RedisTestCase):
         with self.assertRaises(ValueError) as told:
             RedisPublisher(facility="fac", broadcast=True, redis="redsi://:hush@127.0.0.1")
         self.assertNotIn("hush", str(told.exception))
-        for wrong in [7, b"redis://127.0.0.1", ["redis://127.0.0.1"]]:
+        for wrong in [7, b"redis://127.0.0.1", ["redis://127.0.0.1", 7]]:
             with self.assertRaises(TypeError):
                 RedisPublisher(facility="fac", broadcast=True, redis=wrong)
         with self.assertRaises(TypeError):

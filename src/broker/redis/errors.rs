@@ -38,12 +38,12 @@ pub(super) fn is_unknown(reason: &str) -> bool {
 }
 
 /// An unknown command is quoted with its arguments: a password, or what somebody wrote.
-pub(super) fn unquoted(reason: &str) -> String {
+pub(in crate::broker) fn unquoted(reason: &str) -> String {
     reason.split(", with args beginning").next().unwrap_or(reason).to_string()
 }
 
 /// What is said of a greeting that is answered with an error, and how to mend it.
-pub(super) fn greeting_refused(reason: &str) -> String {
+pub(in crate::broker) fn greeting_refused(reason: &str) -> String {
     let mend = match reason.split(' ').next() {
         Some("NOAUTH") => "; give the password in the URL: redis://:PASSWORD@HOST",
         Some("WRONGPASS") => "; mend the user or the password in the URL",

@@ -39,6 +39,11 @@ pub(super) fn of_hello(answer: &[u8]) -> Kind {
     }
 }
 
+/// Whether the one that gave this answer to HELLO watches over others.
+pub(in crate::broker) fn is_sentinel(answer: &[u8]) -> bool {
+    of_hello(answer).sentinel
+}
+
 /// What the answer to ROLE says.
 pub(super) fn of_role(answer: &[u8]) -> Option<Role> {
     scalars(answer).next().and_then(role)

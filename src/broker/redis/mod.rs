@@ -5,15 +5,19 @@
 //! waits. `session` is about what is awaited on one link, `asking` and `window` about what is asked
 //! for on it, `kind` about what kind of server answers, `errors` and `health` about what its errors
 //! mean, `later` about what is to be published on the next link, `receipts` about what became of
-//! publishes. Its rules:
+//! publishes, `following` about where it is. Its rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile;
 //! * what may have been sent is not sent again;
 //! * a master that has become a replica is left, if somebody may publish; a replica that is found
-//!   instead is left again only after a while, as the next dial may find no other.
+//!   instead is left again only after a while, as the next dial may find no other;
+//! * where sentinels say where it is, nothing else is dialed, a link to anywhere else is left at
+//!   once, and so is a replica.
 
 mod asking;
+mod commands;
 mod errors;
+mod following;
 mod health;
 mod kind;
 mod later;
@@ -23,22 +27,19 @@ mod session;
 mod window;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use super::history::look::Look;
-use super::history::reading::Reading;
 use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, PublishOutcome, Receipt};
-use super::{RedisSettings, Status, Uses};
+use super::{RedisAddress, RedisSettings, Status, Uses, Watch};
 use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use asking::READ_HEAD;
 use errors::Ill;
+pub(super) use errors::{greeting_refused, unquoted};
 use health::Health;
+pub(super) use kind::is_sentinel;
 use later::{Later, Publication};
 use session::{Awaited, Session};
 
-/// Names in one SUBSCRIBE command.
-const SUBSCRIBE_BATCH: usize = 512;
 /// How often a server is asked for its role, whom publishing would not tell.
 const ROLE_MS: u64 = 5_000;
 /// A replica is left again after so long, to look for a master.
@@ -50,6 +51,12 @@ const INSIDE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Redis {
     settings: RedisSettings,
+    /// Where it is, as far as that is known.
+    target: Option<Target>,
+    /// Who says where it is.
+    watch: Option<Box<Watch>>,
+    /// Where it was dialed last.
+    dialed: Option<Target>,
     expire_s: u64,
     uses: Uses,
     histories: HistoryRules,
@@ -113,7 +120,17 @@ pub enum RedisDue {
 
 impl Redis {
     pub(super) fn new(settings: RedisSettings, expire_s: u64, uses: Uses, seed: u64) -> Self {
+        let (target, watch) = match &settings.address {
+            RedisAddress::Fixed(target) => (Some(target.clone()), None),
+            RedisAddress::Watched(sentinels) => {
+                let watch = Watch::new(sentinels, settings.timeout_ms, seed);
+                (None, Some(Box::new(watch)))
+            }
+        };
         Redis {
+            target,
+            watch,
+            dialed: None,
             expire_s,
             uses,
             histories: HistoryRules::default(),
@@ -143,14 +160,9 @@ impl Redis {
     pub(super) fn status(&self) -> Status {
         match self.state {
             State::Up { .. } => Status::Up,
-            _ if self.failed => Status::Down,
+            _ if self.failed || self.is_nowhere() => Status::Down,
             _ => Status::Dialing,
         }
-    }
-
-    /// Where it is to be dialed.
-    pub fn target(&self) -> &Target {
-        &self.settings.target
     }
 
     /// Lets time pass: pings an idle link, and says when to dial or to give up.
@@ -170,8 +182,9 @@ impl Redis {
             self.session.command(&[b"ROLE"], Awaited::Role, now_ms);
         }
         match self.state {
-            State::Resting { until_ms } if until_ms <= now_ms => {
+            State::Resting { .. } if self.answer_ms() <= now_ms => {
                 self.state = State::Dialing { since_ms: now_ms };
+                self.dialed = self.target.clone();
                 Some(RedisDue::Dial)
             }
             State::LookingUp { .. } | State::Dialing { .. } | State::Greeting { .. }
@@ -199,6 +212,7 @@ impl Redis {
     /// When a dial is due, or something must have arrived.
     fn answer_ms(&self) -> u64 {
         match self.state {
+            State::Resting { .. } if self.target.is_none() => u64::MAX,
             State::Resting { until_ms } => until_ms,
             State::LookingUp { since_ms } => since_ms + LOOKUP_MS,
             State::Dialing { since_ms } | State::Greeting { since_ms } => {
@@ -220,7 +234,8 @@ impl Redis {
     /// When the server is asked for its role: where nothing is stored nobody says READONLY.
     fn ask_role_ms(&self) -> Option<u64> {
         let State::Up { .. } = self.state else { return None };
-        let matters = self.uses.publishes && (self.expire_s == 0 || self.session.is_replica());
+        let unsure = self.expire_s == 0 || self.session.is_replica();
+        let matters = self.watch.is_some() || (self.uses.publishes && unsure);
         (matters && self.session.may_ask_role).then_some(self.role_ms)
     }
 
@@ -258,8 +273,9 @@ impl Redis {
             State::Up { since_ms } => Some(now_ms.saturating_sub(since_ms)),
             _ => None,
         };
-        self.failed = up_ms.is_none();
-        let pause_ms = self.backoff.pause_ms(up_ms);
+        let moved = self.has_moved();
+        self.failed = up_ms.is_none() && !moved;
+        let pause_ms = if moved { 0 } else { self.backoff.pause_ms(up_ms) };
         self.state = State::Resting { until_ms: now_ms + pause_ms };
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
         self.decoder = new_decoder(self.uses);
@@ -306,47 +322,6 @@ impl Redis {
         !matches!(self.state, State::Up { .. }) || !waits
     }
 
-    pub(super) fn settle(&mut self, conn: LinkId) -> bool {
-        let waits = matches!(self.state, State::Up { .. }) && !self.later.is_empty();
-        if waits {
-            self.settling.push(conn);
-        }
-        waits || self.session.settle(conn)
-    }
-
-    pub(super) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
-        for batch in channels.chunks(SUBSCRIBE_BATCH) {
-            let mut command: Vec<&[u8]> = vec![b"SUBSCRIBE"];
-            command.extend(batch.iter().map(|channel| channel.as_bytes()));
-            let wanted = batch.iter().map(|channel| (channel.clone(), true)).collect();
-            self.session.command(&command, Awaited::Subscribe(wanted), now_ms);
-        }
-    }
-
-    pub(super) fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
-        if !matches!(self.state, State::Up { .. }) {
-            return;
-        }
-        if !confirmed {
-            // The confirmation under way must not be taken for that of a later subscription.
-            self.session.unwant(&channel);
-        }
-        let command = [b"UNSUBSCRIBE", channel.as_bytes()];
-        self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
-    }
-
-    pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
-        self.session.ask(ask, name, now_ms);
-    }
-
-    pub(super) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
-        self.session.read(ask, channel, reading, now_ms);
-    }
-
-    pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
-        self.session.look(ask, channel, look, now_ms);
-    }
-
     /// Whether there is something to say that nothing more need arrive for.
     pub(super) fn has_more(&self) -> bool {
         self.health.has_more() || !self.given_up.is_empty()
@@ -355,11 +330,6 @@ impl Redis {
     /// Whether one more ask would be made at once.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.state, State::Up { .. }) && self.session.has_room()
-    }
-
-    /// Publishes what is to come back on this channel, to show that messages pass. It must be up.
-    pub fn canary(&mut self, channel: &str, payload: &[u8], now_ms: u64) {
-        self.session.canary(channel, payload, now_ms);
     }
 
     pub(super) fn publish(
@@ -461,7 +431,8 @@ impl Redis {
             Err(error) => (BrokerEvent::Broken { reason: error.to_string() }, &[][..]),
         };
         self.inside.clear();
-        let left_lately = self.left_ms.is_some_and(|at_ms| now_ms < at_ms + REPLICA_MS);
+        let left_ms = self.left_ms.filter(|_| self.watch.is_none());
+        let left_lately = left_ms.is_some_and(|at_ms| now_ms < at_ms + REPLICA_MS);
         if event == BrokerEvent::Up {
             (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
             self.role_ms = now_ms + ROLE_MS;
@@ -487,7 +458,8 @@ fn role_notice(publishes: bool, session: &Session) -> Notice {
 /// A link on which nothing is awaited.
 fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
     let max_message = uses.max_message.min(settings.window.saturating_mul(4));
-    Session::new(Uses { max_message, ..uses }, settings.window)
+    let must_be_master = matches!(settings.address, RedisAddress::Watched(_));
+    Session::new(Uses { max_message, ..uses }, settings.window, must_be_master)
 }
 
 fn new_decoder(uses: Uses) -> Decoder {
@@ -502,7 +474,7 @@ mod tests {
     /// What is left to do of a greeting that is answered with an error.
     fn refused(error: &str) -> String {
         let settings = RedisSettings {
-            target: Target::Unix("/redis.sock".into()),
+            address: RedisAddress::Fixed(Target::Unix("/redis.sock".into())),
             user: None,
             password: Some("sesame".to_string()),
             db: 0,

@@ -44,7 +44,7 @@ mod tests {
     use super::super::Redis;
     use super::super::later::PATIENCE_MS;
     use super::*;
-    use crate::broker::{BrokerEvent, RedisSettings, Uses};
+    use crate::broker::{BrokerEvent, RedisAddress, RedisSettings, Uses};
     use crate::link::{LinkId, Target};
 
     const CONN: LinkId = LinkId { index: 7, generation: 1 };
@@ -52,7 +52,7 @@ mod tests {
     /// A Redis that is up at the beginning of time.
     fn up() -> Redis {
         let settings = RedisSettings {
-            target: Target::Unix("/redis.sock".into()),
+            address: RedisAddress::Fixed(Target::Unix("/redis.sock".into())),
             user: None,
             password: None,
             db: 0,

@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub(super) unsent: VecDeque<Unsent>,
     /// What kind of server it is.
     pub(super) kind: Kind,
+    /// A replica is of no use.
+    must_be_master: bool,
     /// What ROLE says may be had.
     pub(super) may_ask_role: bool,
     pub(super) awaited: VecDeque<Awaited>,
@@ -116,7 +118,7 @@ struct Own {
 impl Session {
     /// A link on which nothing is awaited, and on which `window` bytes of answers are to be
     /// expected at one time.
-    pub(super) fn new(uses: Uses, window: usize) -> Self {
+    pub(super) fn new(uses: Uses, window: usize, must_be_master: bool) -> Self {
         let largest = uses.max_message.max(uses.max_session);
         Session {
             out: Vec::new(),
@@ -124,6 +126,7 @@ impl Session {
             gone: 0,
             unsent: VecDeque::new(),
             kind: Kind::default(),
+            must_be_master,
             may_ask_role: true,
             awaited: VecDeque::new(),
             oldest: 0,
@@ -270,7 +273,13 @@ impl Session {
     }
 
     fn greeted<'a>(&self) -> BrokerEvent<'a> {
-        if self.awaited.is_empty() { BrokerEvent::Up } else { BrokerEvent::Quiet }
+        match self.awaited.is_empty() {
+            true if self.must_be_master && self.is_replica() => {
+                BrokerEvent::Demoted { reason: "HELLO says so".into() }
+            }
+            true => BrokerEvent::Up,
+            false => BrokerEvent::Quiet,
+        }
     }
 
     fn on_role<'a>(&mut self, role: Option<Role>) -> BrokerEvent<'a> {
@@ -484,8 +493,8 @@ fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
     BrokerEvent::Broken { reason: what.to_string() }
 }
 
-const SENTINEL: &str = "it is a Sentinel, which has no messages and which wsloop does not follow; \
-    give the address of the master that it watches";
+const SENTINEL: &str = "it is a Sentinel, which has no messages; to follow it, give \
+    redis+sentinel://HOST:PORT/NAME, with the name under which it watches the master";
 const NOT_ALL_SLOTS: &str = "it is a node of a cluster that does not have all slots, so that it \
     knows only some of the stored messages; wsloop needs a single Redis, or a cluster of which one \
     node has all slots and CLUSTER NODES says so";

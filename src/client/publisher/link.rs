@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::stream::Stream;
 use crate::broker::RedisSettings;
+use crate::link::Target;
 use crate::net::ClientTls;
 use crate::proto::resp::{self, Decoder, Item, Reply};
 
 /// The largest value that a Redis keeps unless it is told otherwise, in bytes.
 const MAX_VALUE: usize = 512 << 20;
+/// Bytes of an answer that is looked into.
+const INSIDE_BYTES: usize = 16 << 10;
 /// After so long a silence a link is asked whether it is still there: what stands between may have
 /// forgotten it without telling either end.
 const TRUSTED: Duration = Duration::from_secs(10);
@@ -43,13 +46,14 @@ pub(crate) enum Fault {
 impl Link {
     /// Connects and logs in, within `timeout` altogether. Later each exchange may take as long.
     pub(crate) fn dial(
+        target: &Target,
         settings: &RedisSettings,
         tls: Option<&ClientTls>,
         timeout: Duration,
     ) -> Result<Link, Fault> {
         let now = Instant::now();
         let deadline = now + timeout;
-        let stream = Stream::dial(&settings.target, tls, deadline)
+        let stream = Stream::dial(target, tls, deadline)
             .map_err(|error| Fault::Unreachable(error.to_string()))?;
         let mut link = Link { stream, decoder: Decoder::new(MAX_VALUE), timeout, heard: now };
         match link.log_in(settings, deadline) {
@@ -72,9 +76,30 @@ impl Link {
         &mut self,
         commands: &[u8],
         replies: usize,
-        on_reply: impl FnMut(usize, Reply<'_>),
+        mut on_reply: impl FnMut(usize, Reply<'_>),
     ) -> Result<(), Fault> {
-        self.exchange_until(commands, replies, on_reply, Instant::now() + self.timeout)
+        let deadline = Instant::now() + self.timeout;
+        self.exchange_until(commands, replies, |at, reply, _| on_reply(at, reply), deadline)
+    }
+
+    /// Sends one command: its reply as it came, or the server's error. Of a long reply there is
+    /// only the beginning.
+    pub(crate) fn answer(
+        &mut self,
+        command: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Result<Vec<u8>, String>, Fault> {
+        let mut bytes = Vec::new();
+        resp::command(&mut bytes, command);
+        let mut answer = Ok(Vec::new());
+        let on_reply = |_, reply: Reply<'_>, raw: &[u8]| {
+            answer = match reply {
+                Reply::Error(why) => Err(why.to_owned()),
+                _ => Ok(raw.to_vec()),
+            };
+        };
+        self.exchange_until(&bytes, 1, on_reply, deadline)?;
+        Ok(answer)
     }
 
     /// `HELLO 3`, or what came before it when the server is so old.
@@ -104,23 +129,14 @@ impl Link {
 
     /// Sends one command: done, or the server's error.
     fn ask(&mut self, command: &[&[u8]], deadline: Instant) -> Result<Result<(), String>, Fault> {
-        let mut bytes = Vec::new();
-        resp::command(&mut bytes, command);
-        let mut answer = Ok(());
-        let on_reply = |_, reply: Reply<'_>| {
-            if let Reply::Error(why) = reply {
-                answer = Err(why.to_owned());
-            }
-        };
-        self.exchange_until(&bytes, 1, on_reply, deadline)?;
-        Ok(answer)
+        Ok(self.answer(command, deadline)?.map(|_| ()))
     }
 
     fn exchange_until(
         &mut self,
         commands: &[u8],
         replies: usize,
-        mut on_reply: impl FnMut(usize, Reply<'_>),
+        mut on_reply: impl FnMut(usize, Reply<'_>, &[u8]),
         deadline: Instant,
     ) -> Result<(), Fault> {
         let mut sent = 0;
@@ -132,6 +148,7 @@ impl Link {
         }
         let mut room = [0; 16 << 10];
         let mut answered = 0;
+        let mut raw = Vec::new();
         while answered < replies {
             let read = self.stream.read(&mut room, deadline);
             let mut input = match read.map_err(|error| Fault::Lost(error.to_string()))? {
@@ -139,18 +156,23 @@ impl Link {
                 n => &room[..n],
             };
             loop {
-                match self.decoder.next(&mut input) {
+                let before = input;
+                let item = self.decoder.next(&mut input);
+                let taken = &before[..before.len() - input.len()];
+                raw.extend_from_slice(&taken[..taken.len().min(INSIDE_BYTES - raw.len())]);
+                match item {
                     Ok(None) => break,
                     Ok(Some(Item::Push(_))) => {}
                     Ok(Some(Item::Reply(_))) if answered == replies => {
                         return Err(Fault::Lost("there is an answer too many".to_owned()));
                     }
                     Ok(Some(Item::Reply(reply))) => {
-                        on_reply(answered, reply);
+                        on_reply(answered, reply, &raw);
                         answered += 1;
                     }
                     Err(error) => return Err(Fault::Lost(error.to_string())),
                 }
+                raw.clear();
             }
         }
         self.heard = Instant::now();
@@ -177,6 +199,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("redis://{}", listener.local_addr().expect("an address"));
         let settings = redis_url::parse(&url).expect("a URL");
+        let crate::broker::RedisAddress::Fixed(target) = settings.address.clone() else {
+            panic!("it names no sentinels");
+        };
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut room = [0; 1024];
@@ -190,7 +215,8 @@ mod tests {
             }
             let _ = stream.read(&mut room);
         });
-        let mut link = Link::dial(&settings, None, Duration::from_secs(20)).expect("a server");
+        let mut link =
+            Link::dial(&target, &settings, None, Duration::from_secs(20)).expect("a server");
         assert!(link.is_alive(), "it is trusted when it was heard just now");
         link.heard = link.heard.checked_sub(TRUSTED).expect("the machine is up for longer");
         if answer.is_none() {

@@ -41,24 +41,29 @@
 
 mod error;
 pub(crate) mod link;
+mod node;
+mod recipients;
 mod secured;
+mod sentinels;
 pub(crate) mod stream;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use error::Error;
+pub(crate) use recipients::Recipients;
 pub use secured::RedisTls;
 
 use crate::access::channel::Audience;
 use crate::broker::history::script;
+use crate::broker::spread::Spread;
 use crate::broker::{HistoryRule, HistoryRules, RedisSettings};
-use crate::config::redis_url;
-use crate::config::values::LONGEST_EXPIRE_S;
-use crate::link::Target;
+use crate::config::redis;
 use crate::net::ClientTls;
 use crate::proto::resp::{self, Reply};
 use crate::proto::ws::frame::{MAX_CONTROL, may_be_sent};
-use link::{Fault, Link};
+use link::Fault;
+use node::{Exchange, Node};
 
 /// What is done with a message besides sending it to those who are there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,17 +90,17 @@ pub struct Published {
 
 /// Publishes to browsers through a Redis, or through the embedded broker of a wsloop.
 ///
-/// It holds one connection, which it makes when it is first needed and makes again when it is
-/// gone. Threads share one behind a mutex, or have one each.
+/// It holds one connection to each Redis and each sentinel, which it makes when it is first needed
+/// and makes again when it is gone. Threads share one behind a mutex, or have one each.
 #[derive(Debug)]
 pub struct Publisher {
-    settings: RedisSettings,
+    nodes: Vec<Node>,
+    spread: Spread,
     prefix: String,
     histories: HistoryRules,
     timeout: Duration,
     /// How it is asked by TLS, once that is known.
     tls: Option<ClientTls>,
-    link: Option<Link>,
 }
 
 /// Default of [`Publisher::timeout`].
@@ -109,21 +114,44 @@ const BATCH_BYTES: usize = 256 << 10;
 const BATCH_CHANNELS: usize = 512;
 /// Stored messages that are asked for at once.
 const FETCH_BATCH: usize = 64;
-/// Longest facility that a server takes, in bytes.
-const MAX_FACILITY_BYTES: usize = 512;
 /// Longest reason, in bytes: what a close frame has room for besides its code.
 const MAX_REASON_BYTES: usize = MAX_CONTROL - 2;
 
 impl Publisher {
     /// A publisher through the Redis at `url`: `redis://[user:password@]host[:port][/db]`,
-    /// `rediss://` for the same by TLS, or `redis+unix://[user:password@]/path[?db=N]`. It connects
-    /// when it is first used.
+    /// `rediss://` for the same by TLS, `redis+unix://[user:password@]/path[?db=N]`, or
+    /// `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]` for the master that
+    /// these sentinels name. It connects when it is first used.
     pub fn new(url: &str) -> Result<Publisher, Error> {
+        Publisher::over(&[url])
+    }
+
+    /// A publisher over several Redis, 64 at most, in the order in which the server was given them
+    /// with `--redis`. What is published goes to the Redis of its channel. When one fails, the
+    /// others get what is for them, and then the error is returned.
+    pub fn over(urls: &[&str]) -> Result<Publisher, Error> {
+        let mut all = Vec::new();
+        urls.iter().try_for_each(|url| redis::add(&mut all, url)).map_err(Error::Url)?;
+        match all.is_empty() {
+            true => Err(Error::Url("there is no URL; give one at least".to_owned())),
+            false => Ok(Publisher::through(all)),
+        }
+    }
+
+    /// The same with what was read already, which is one Redis at least.
+    pub(crate) fn through(all: Vec<RedisSettings>) -> Publisher {
+        let spread = Spread::over(all.len());
         // Time and room are the publisher's own affair.
-        let settings = redis_url::parse(url).map_err(Error::Url)?;
+        let nodes = all.into_iter().map(Node::new).collect();
         let (prefix, histories) = (String::new(), HistoryRules::default());
-        let timeout = TIMEOUT;
-        Ok(Publisher { settings, prefix, histories, timeout, tls: None, link: None })
+        Publisher { nodes, spread, prefix, histories, timeout: TIMEOUT, tls: None }
+    }
+
+    /// With a login for the sentinels of `redis+sentinel://`; that of the URL is for Redis. They
+    /// want none by default.
+    pub fn sentinel_login(mut self, user: Option<&str>, password: &str) -> Publisher {
+        self.nodes.iter_mut().for_each(|node| node.sentinel_login(user, password));
+        self
     }
 
     /// With what a `rediss://` Redis is to be asked with, besides what is said by default: it is
@@ -162,19 +190,9 @@ impl Publisher {
         self
     }
 
-    /// The Redis that it publishes through.
-    pub(crate) fn redis(&self) -> &RedisSettings {
-        &self.settings
-    }
-
     /// Begins a publish or a fetch: say to whom, then do it.
     pub fn to(&mut self, facility: impl Into<String>) -> Recipients<'_> {
-        Recipients {
-            publisher: self,
-            facility: facility.into(),
-            broadcast: false,
-            whos: Vec::new(),
-        }
+        Recipients::of(self, facility.into())
     }
 
     /// Closes the conns of one user, group or session in every process of this prefix, with a
@@ -198,9 +216,20 @@ impl Publisher {
             "disconnect": { word(audience): name }, "code": code, "reason": reason,
         });
         let message = message.to_string();
-        let channel = self.name("wsloop:control");
-        let published = self.publish(&[channel], message.as_bytes(), 0)?;
-        Ok(published.receivers)
+        let channels = [self.name("wsloop:control")];
+        // The server hears it from every Redis, and it does no harm twice: one will do.
+        let mut failure = None;
+        for at in 0..self.nodes.len() {
+            let mut published = Published::default();
+            match self.publish_at(at, &channels, message.as_bytes(), 0, &mut published) {
+                Ok(()) => return Ok(published.receivers),
+                Err(refused @ Error::Refused { .. }) => return Err(refused),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        Err(failure.expect("there is one Redis at least"))
     }
 
     fn publish(
@@ -210,6 +239,42 @@ impl Publisher {
         expire_s: u64,
     ) -> Result<Published, Error> {
         let mut published = Published::default();
+        let mut failure = None;
+        for (at, channels) in self.shares(channels) {
+            if let Err(error) = self.publish_at(at, &channels, message, expire_s, &mut published) {
+                failure.get_or_insert(error);
+            }
+        }
+        match failure {
+            None => Ok(published),
+            Some(error @ (Error::Unreachable { .. } | Error::Login { .. }))
+                if published.channels > 0 =>
+            {
+                Err(Error::MaybePublished(error.to_string()))
+            }
+            Some(error) => Err(error),
+        }
+    }
+
+    /// The channels of each Redis.
+    fn shares(&self, channels: &[String]) -> BTreeMap<usize, Vec<String>> {
+        let mut shares = BTreeMap::<usize, Vec<String>>::new();
+        for channel in channels {
+            shares.entry(self.spread.node_of(channel)).or_default().push(channel.clone());
+        }
+        shares
+    }
+
+    /// Publishes at one Redis, and counts what is done.
+    fn publish_at(
+        &mut self,
+        at: usize,
+        channels: &[String],
+        message: &[u8],
+        expire_s: u64,
+        published: &mut Published,
+    ) -> Result<(), Error> {
+        let before = published.channels;
         let expire = expire_s.to_string();
         let per_channel = if expire_s > 0 { 2 } else { 1 };
         let batch = BATCH_BYTES / (per_channel * message.len()).max(1);
@@ -241,42 +306,48 @@ impl Publisher {
                 };
                 refused.get_or_insert((at / per_channel, why));
             };
-            let done = self.exchange(&commands, channels.len() * per_channel, false, on_reply);
-            done.map_err(|fault| match (fault, published.channels) {
-                (Fault::Lost(why), _) => Error::MaybePublished(why),
-                (fault, 0) => self.nothing_done(fault),
-                (fault, _) => Error::MaybePublished(self.nothing_done(fault).to_string()),
+            let replies = channels.len() * per_channel;
+            let done = self.exchange(at, &commands, replies, false, on_reply);
+            let node = &self.nodes[at];
+            done.map_err(|fault| match fault {
+                Fault::Lost(why) => Error::MaybePublished(why),
+                fault if published.channels == before => node.nothing_done(fault),
+                fault => Error::MaybePublished(node.nothing_done(fault).to_string()),
             })?;
             if let Some((at, reason)) = refused {
                 return Err(Error::Refused { channel: channels[at].clone(), reason });
             }
             published.channels += channels.len();
         }
-        Ok(published)
+        Ok(())
     }
 
     /// The first stored message that is not empty.
     fn fetch(&mut self, channels: &[String]) -> Result<Option<Vec<u8>>, Error> {
         for channels in channels.chunks(FETCH_BATCH) {
-            let mut commands = Vec::new();
-            for channel in channels {
-                resp::command(&mut commands, &[b"GET", channel.as_bytes()]);
-            }
-            let mut stored = vec![Ok(Vec::new()); channels.len()];
-            let on_reply = |at: usize, reply: Reply<'_>| {
-                stored[at] = match reply {
-                    Reply::Bulk(message) => Ok(message.to_vec()),
-                    Reply::Null => Ok(Vec::new()),
-                    reply => Err(not_expected(reply)),
+            let mut stored = BTreeMap::new();
+            for (node, channels) in self.shares(channels) {
+                let mut commands = Vec::new();
+                for channel in &channels {
+                    resp::command(&mut commands, &[b"GET", channel.as_bytes()]);
+                }
+                let on_reply = |at: usize, reply: Reply<'_>| {
+                    let message = match reply {
+                        Reply::Bulk(message) => Ok(message.to_vec()),
+                        Reply::Null => Ok(Vec::new()),
+                        reply => Err(not_expected(reply)),
+                    };
+                    stored.insert(channels[at].clone(), message);
                 };
-            };
-            let done = self.exchange(&commands, channels.len(), true, on_reply);
-            done.map_err(|fault| self.nothing_done(fault))?;
-            for (channel, stored) in channels.iter().zip(stored) {
-                match stored {
-                    Ok(message) if message.is_empty() => {}
-                    Ok(message) => return Ok(Some(message)),
-                    Err(reason) => {
+                let done = self.exchange(node, &commands, channels.len(), true, on_reply);
+                done.map_err(|fault| self.nodes[node].nothing_done(fault))?;
+            }
+            for channel in channels {
+                match stored.remove(channel) {
+                    None => {}
+                    Some(Ok(message)) if message.is_empty() => {}
+                    Some(Ok(message)) => return Ok(Some(message)),
+                    Some(Err(reason)) => {
                         return Err(Error::Refused { channel: channel.clone(), reason });
                     }
                 }
@@ -285,46 +356,16 @@ impl Publisher {
         Ok(None)
     }
 
-    /// Sends commands on the kept link if it is alive, or else on a new one. Those that are
-    /// `repeatable` are sent again when the kept one fails.
     fn exchange(
         &mut self,
+        at: usize,
         commands: &[u8],
         replies: usize,
         repeatable: bool,
-        mut on_reply: impl FnMut(usize, Reply<'_>),
+        on_reply: impl FnMut(usize, Reply<'_>),
     ) -> Result<(), Fault> {
-        if let Some(mut link) = self.link.take()
-            && link.is_alive()
-        {
-            match link.exchange(commands, replies, &mut on_reply) {
-                Err(Fault::Untaken(_)) => {}
-                Err(Fault::Lost(_)) if repeatable => {}
-                done => {
-                    self.link = done.is_ok().then_some(link);
-                    return done;
-                }
-            }
-        }
-        if self.tls.is_none() && matches!(self.settings.target, Target::Tls { .. }) {
-            let tls = RedisTls::default().read();
-            self.tls = Some(tls.map_err(Fault::Unreachable)?);
-        }
-        let mut link = Link::dial(&self.settings, self.tls.as_ref(), self.timeout)?;
-        link.exchange(commands, replies, on_reply)?;
-        self.link = Some(link);
-        Ok(())
-    }
-
-    fn nothing_done(&self, fault: Fault) -> Error {
-        let address = self.settings.target.to_string();
-        match fault {
-            Fault::Unreachable(reason) | Fault::Untaken(reason) => {
-                Error::Unreachable { address, reason }
-            }
-            Fault::Login(reason) => Error::Login { address, reason },
-            Fault::Lost(reason) => Error::Unanswered(reason),
-        }
+        let exchange = Exchange { commands, replies, repeatable, timeout: self.timeout };
+        self.nodes[at].exchange(&exchange, &mut self.tls, on_reply)
     }
 
     fn name(&self, rest: &str) -> String {
@@ -340,105 +381,6 @@ impl Publisher {
             true => Err(Error::Prefix(self.prefix.clone())),
             false => Ok(()),
         }
-    }
-}
-
-/// To whom a facility's message goes, or whose stored message is wanted; made by
-/// [`Publisher::to`]. Each name counts once, however often it is given.
-#[derive(Debug)]
-#[must_use = "it does nothing until `publish` or `fetch`"]
-pub struct Recipients<'a> {
-    publisher: &'a mut Publisher,
-    facility: String,
-    broadcast: bool,
-    whos: Vec<(Audience, String)>,
-}
-
-impl Recipients<'_> {
-    /// Everybody who subscribed to the facility.
-    pub fn broadcast(mut self) -> Self {
-        self.broadcast = true;
-        self
-    }
-
-    /// These users too, on all their devices.
-    pub fn users<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
-        self.add(Audience::User, names)
-    }
-
-    /// The members of these groups too.
-    pub fn groups<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
-        self.add(Audience::Group, names)
-    }
-
-    /// The sessions with these keys too.
-    pub fn sessions<N: Into<String>>(self, keys: impl IntoIterator<Item = N>) -> Self {
-        self.add(Audience::Session, keys)
-    }
-
-    /// Sends the message to all of them: a PUBLISH to each channel and, if it is to be stored, a
-    /// SET after it. Text must be UTF-8 to reach browsers as text; an empty message reaches nobody,
-    /// and what is stored is then as good as nothing.
-    ///
-    /// When Redis refuses one of the commands, others may have been carried out. What could not be
-    /// added to a channel's history is published all the same; the reason then begins with
-    /// `UNKEPT`.
-    pub fn publish(self, message: impl AsRef<[u8]>, expire: Expire) -> Result<Published, Error> {
-        let expire_s = match expire {
-            Expire::Default => EXPIRE_S,
-            Expire::Seconds(seconds) if seconds > LONGEST_EXPIRE_S => {
-                return Err(Error::Expire(seconds));
-            }
-            Expire::Seconds(seconds) => seconds,
-            Expire::Unstored => 0,
-        };
-        let order = [Audience::Broadcast, Audience::Group, Audience::User, Audience::Session];
-        let channels = self.channels(order)?;
-        self.publisher.publish(&channels, message.as_ref(), expire_s)
-    }
-
-    /// The stored message of the first of them that has one: sessions are asked first, then users,
-    /// groups and broadcast, and among themselves in the order in which they were given.
-    pub fn fetch(self) -> Result<Option<Vec<u8>>, Error> {
-        let order = [Audience::Session, Audience::User, Audience::Group, Audience::Broadcast];
-        let channels = self.channels(order)?;
-        self.publisher.fetch(&channels)
-    }
-
-    fn add<N: Into<String>>(
-        mut self,
-        audience: Audience,
-        names: impl IntoIterator<Item = N>,
-    ) -> Self {
-        self.whos.extend(names.into_iter().map(|name| (audience, name.into())));
-        self
-    }
-
-    /// The names of the channels, each once.
-    fn channels(&self, order: [Audience; 4]) -> Result<Vec<String>, Error> {
-        let Recipients { publisher, facility, broadcast, whos } = self;
-        publisher.check_prefix()?;
-        if facility.len() > MAX_FACILITY_BYTES || facility.contains(':') && !whos.is_empty() {
-            return Err(Error::Facility(facility.clone()));
-        }
-        if let Some((audience, name)) = whos.iter().find(|(_, n)| n.is_empty() || n.contains(':')) {
-            return Err(Error::Name { audience: *audience, name: name.clone() });
-        }
-        let mut channels = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
-        for audience in order {
-            if audience == Audience::Broadcast && *broadcast {
-                channels.push(publisher.name(&format!("broadcast:{facility}")));
-            }
-            let whos = whos.iter().filter(|(of, _)| *of == audience).map(|(_, name)| name);
-            for who in whos {
-                let name = publisher.name(&format!("{}:{who}:{facility}", word(audience)));
-                if seen.insert(name.clone()) {
-                    channels.push(name);
-                }
-            }
-        }
-        if channels.is_empty() { Err(Error::NoAudience) } else { Ok(channels) }
     }
 }
 

@@ -140,11 +140,7 @@ impl Board {
     fn inspect(&self, what: Inspect) -> Frame {
         match what {
             Inspect::Answer(answer) => answer,
-            Inspect::Ready { bare } => {
-                let reasons = self.unready();
-                let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
-                admin::ready(&reasons, bare)
-            }
+            Inspect::Ready { bare } => admin::ready(&self.unready(), bare),
             Inspect::Metrics { bare } => {
                 admin::document("text/plain; version=0.0.4; charset=utf-8", &self.figures(), bare)
             }

@@ -28,6 +28,7 @@ use super::table::Table;
 use crate::access::channel;
 use crate::broker::history::Offset;
 use crate::broker::history::look::Look;
+use crate::broker::spread::Spread;
 use crate::broker::{Ask, Delivery, HistorySize, Status};
 use crate::browser::topics::{Unheard, words_of};
 use crate::browser::{Conn, Context, Hear};
@@ -44,8 +45,9 @@ pub(in crate::server) struct Topics {
     hub: Hub<Topic>,
     /// Questions that are not answered, with the channel that each is about.
     asked: BTreeMap<u64, (ChannelId, Arc<str>)>,
-    /// Questions that are to be asked.
-    to_ask: VecDeque<(u64, Arc<str>, Option<Look>)>,
+    /// Questions that each node of the broker is to be asked.
+    to_ask: Box<[Questions]>,
+    spread: Spread,
     questions: u64,
     /// Wishes in the order in which they came, with the channels that they are for.
     wishes: VecDeque<(u64, LinkId, Arc<str>)>,
@@ -53,6 +55,9 @@ pub(in crate::server) struct Topics {
     patience_ms: u64,
     slow: Vec<LinkId>,
 }
+
+/// Questions by their numbers, about these channels: what is stored, or a look at the history.
+type Questions = VecDeque<(u64, Arc<str>, Option<Look>)>;
 
 /// A channel that is heard.
 #[derive(Debug, Default)]
@@ -113,7 +118,8 @@ impl Server {
     pub(in crate::server) fn hear_topic(&mut self, link: LinkId, hear: Hear) {
         let conn = self.table.peek_conn(link).filter(|conn| conn.has_topics());
         let Some(is_stream) = conn.map(Conn::is_stream) else { return };
-        if self.broker.status() == Status::Down {
+        let status = self.broker.status_of(&hear.channel);
+        if status == Status::Down {
             let (number, why) = (hear.number, Err(Unheard::Unavailable));
             return self.on_conn(link, |conn, cx| {
                 conn.on_heard(link, number, &hear.channel, why, cx);
@@ -131,8 +137,8 @@ impl Server {
         let words = words_of(&hear.channel, &settings.prefix);
         let now_ms = self.cx.now.mono_ms;
         let new = self.topics.hear((link, is_stream), hear, size, words, now_ms);
-        if let Some(name) = new.filter(|_| self.broker.status() == Status::Up) {
-            self.broker.subscribe(vec![name], self.cx.now.mono_ms);
+        if let Some(name) = new.filter(|_| status == Status::Up) {
+            self.broker.subscribe(name, now_ms);
         }
         self.note_channels();
     }
@@ -161,21 +167,23 @@ impl Server {
         }
     }
 
-    /// Asks what is to be asked, as much as the broker has room for.
+    /// Asks what is to be asked, as much as each node of the broker has room for.
     pub(in crate::server) fn ask_about_topics(&mut self) {
         let limit = self.cx.settings.max_message_size;
-        while !self.topics.to_ask.is_empty()
-            && self.broker.status() == Status::Up
-            && self.broker.has_room()
-            && let Some((number, name, look)) = self.topics.to_ask.pop_front()
-        {
-            if !self.topics.asked.contains_key(&number) {
-                continue;
-            }
-            let ask = Ask::Topic(number);
-            match look {
-                Some(look) => self.broker.look(ask, &name, look, limit, self.cx.now),
-                None => self.broker.ask(ask, &name, self.cx.now.mono_ms),
+        for node in 0..self.topics.to_ask.len() {
+            while !self.topics.to_ask[node].is_empty()
+                && self.broker.status_at(node) == Status::Up
+                && self.broker.has_room(node)
+                && let Some((number, name, look)) = self.topics.to_ask[node].pop_front()
+            {
+                if !self.topics.asked.contains_key(&number) {
+                    continue;
+                }
+                let ask = Ask::Topic(number);
+                match look {
+                    Some(look) => self.broker.look(ask, &name, look, limit, self.cx.now),
+                    None => self.broker.ask(ask, &name, self.cx.now.mono_ms),
+                }
             }
         }
     }
@@ -187,11 +195,12 @@ impl Server {
 }
 
 impl Topics {
-    pub(in crate::server) fn new(keys: RandomState, patience_ms: u64) -> Self {
+    pub(in crate::server) fn new(keys: RandomState, spread: Spread, patience_ms: u64) -> Self {
         Topics {
             hub: Hub::new(keys, channel::owner_of),
             asked: BTreeMap::new(),
-            to_ask: VecDeque::new(),
+            to_ask: vec![VecDeque::new(); spread.nodes()].into(),
+            spread,
             questions: 0,
             wishes: VecDeque::new(),
             patience_ms,
@@ -306,10 +315,13 @@ impl Topics {
         self.let_in(channel);
     }
 
-    /// The broker has come up and knows nothing: the channels to be subscribed to.
-    pub(in crate::server) fn catch_up(&mut self) -> Vec<Arc<str>> {
-        (self.asked, self.to_ask) = (BTreeMap::new(), VecDeque::new());
-        let channels: Vec<_> = self.hub.channels().map(|(id, name)| (id, name.clone())).collect();
+    /// A node of the broker has come up and knows nothing: the channels to be subscribed to.
+    pub(in crate::server) fn catch_up(&mut self, node: usize) -> Vec<Arc<str>> {
+        let spread = self.spread;
+        self.asked.retain(|_, (_, name)| spread.node_of(name) != node);
+        self.to_ask[node] = VecDeque::new();
+        let own = self.hub.channels().filter(|(_, name)| spread.node_of(name) == node);
+        let channels: Vec<_> = own.map(|(id, name)| (id, name.clone())).collect();
         for (channel, _) in &channels {
             let hears = self.hub.subscribers(*channel).len();
             let topic = self.hub.state(*channel);
@@ -444,7 +456,8 @@ impl Topics {
         let name = self.hub.name(channel).clone();
         let look = look(self.hub.state(channel));
         self.asked.insert(self.questions, (channel, name.clone()));
-        self.to_ask.push_back((self.questions, name, look));
+        let node = self.spread.node_of(&name);
+        self.to_ask[node].push_back((self.questions, name, look));
         self.questions
     }
 }

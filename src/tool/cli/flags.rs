@@ -11,10 +11,11 @@ use clap::{Arg, ArgGroup, ArgMatches};
 
 use super::{Listen, Task, To};
 use crate::access::channel::Audience;
-use crate::broker::HistoryRule;
-use crate::client::publisher::{Error, Expire, Publisher};
+use crate::broker::{HistoryRule, RedisSettings};
+use crate::client::publisher::{Expire, Publisher};
 use crate::client::url;
-use crate::config::redis::{self, RedisTlsDraft};
+use crate::config::redis::{self, RedisTlsDraft, SentinelsDraft};
+use crate::config::redis_url;
 use crate::config::table::Absent::{Nothing, Value, Words};
 use crate::config::table::Takes::{Bare, Repeated, Text, WholeSeconds};
 use crate::config::table::{Flag, Given, Wrong, put};
@@ -24,8 +25,9 @@ use crate::proto::ws::frame::may_be_sent;
 /// The values of the flags of all these commands.
 #[derive(Default)]
 struct TaskDraft {
-    publisher: Option<Publisher>,
+    redis: Vec<RedisSettings>,
     redis_tls: RedisTlsDraft,
+    sentinels: SentinelsDraft,
     prefix: String,
     json: bool,
     broadcast: bool,
@@ -49,11 +51,32 @@ static REDIS: Rows = &[
     Flag {
         name: "redis",
         variable: "WSLOOP_REDIS",
-        takes: Text("URL", |draft, text| put(&mut draft.publisher, publisher(text))),
+        takes: Repeated("URL", |draft, text| {
+            redis_url::each(text).try_for_each(|url| redis::add(&mut draft.redis, url))
+        }),
         default: Value("redis://127.0.0.1:6380"),
         help: "Redis that the server relays from: `redis://[user:password@]host[:port][/db]`, \
-               `rediss://` by TLS, or `redis+unix:///path?db=N`; the default is the embedded \
-               broker's",
+               `rediss://` by TLS, `redis+unix:///path?db=N`, or, where sentinels say which it is, \
+               `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`; several in \
+               the server's order; the default is the embedded broker's",
+    },
+    Flag {
+        name: "redis-sentinel-user",
+        variable: "WSLOOP_REDIS_SENTINEL_USER",
+        takes: Text("NAME", |draft, text| {
+            put(&mut draft.sentinels.user, Ok(Some(text.to_owned())))
+        }),
+        default: Words("their default user"),
+        help: redis::SENTINEL_USER_HELP,
+    },
+    Flag {
+        name: "redis-sentinel-password",
+        variable: "WSLOOP_REDIS_SENTINEL_PASSWORD",
+        takes: Text("FILE", |draft, text| {
+            put(&mut draft.sentinels.password, redis::password(text).map(Some))
+        }),
+        default: Words("none"),
+        help: redis::SENTINEL_PASSWORD_HELP,
     },
     Flag {
         name: "redis-ca",
@@ -358,8 +381,9 @@ impl TaskDraft {
     }
 
     fn publisher(&mut self) -> Result<Publisher, Wrong> {
-        let publisher = self.publisher.take().expect("it has a default");
-        let tls = std::mem::take(&mut self.redis_tls).finish(Some(publisher.redis()))?;
+        std::mem::take(&mut self.sentinels).finish(&mut self.redis)?;
+        let tls = std::mem::take(&mut self.redis_tls).finish(&self.redis)?;
+        let publisher = Publisher::through(std::mem::take(&mut self.redis));
         let publisher = publisher.prefix(std::mem::take(&mut self.prefix));
         let publisher =
             publisher.history(&self.histories.join(",")).expect("they were read before");
@@ -380,13 +404,6 @@ impl TaskDraft {
 fn add(names: &mut Vec<String>, name: &str) -> Result<(), String> {
     names.push(name.to_owned());
     Ok(())
-}
-
-fn publisher(url: &str) -> Result<Publisher, String> {
-    Publisher::new(url).map_err(|error| match error {
-        Error::Url(why) => why,
-        error => error.to_string(),
-    })
 }
 
 fn code(text: &str) -> Result<u16, String> {

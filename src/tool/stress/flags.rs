@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 
 use super::{LEAST_SIZE, Mode, Plan, Probe, Way};
-use crate::broker::RedisSettings;
+use crate::broker::{RedisAddress, RedisSettings};
 use crate::client::url::{NUMBER, Url, url};
 use crate::config::redis_url;
 use crate::config::table::Absent::{Nothing, Value, Words};
@@ -297,8 +297,11 @@ fn fits(given: &Given, mode: Mode) -> Result<(), Wrong> {
 /// A Redis that is not asked by TLS.
 fn redis(url: &str) -> Result<RedisSettings, String> {
     match redis_url::parse(url)? {
-        RedisSettings { target: Target::Tls { .. }, .. } => {
+        RedisSettings { address: RedisAddress::Fixed(Target::Tls { .. }), .. } => {
             Err("is asked by TLS, which this command does not speak; give redis://".to_owned())
+        }
+        RedisSettings { address: RedisAddress::Watched(_), .. } => {
+            Err("names sentinels, which this command does not ask; give redis://".to_owned())
         }
         redis => Ok(redis),
     }

@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::broker::RedisSettings;
+use crate::broker::{RedisAddress, RedisSettings};
 use crate::link::Target;
 use crate::proto::resp::command;
 use crate::proto::ws::client::{self, key};
@@ -122,7 +122,11 @@ impl Pool {
     ) -> Result<usize, StressError> {
         let failed = |error| StressError::Unreachable { what: "Redis".to_owned(), error };
         let client = self.links.client(task, self.now_ns());
-        let socket = match &redis.target {
+        let RedisAddress::Fixed(target) = &redis.address else {
+            let error = io::ErrorKind::Unsupported.into();
+            return Err(failed(error));
+        };
+        let socket = match target {
             Target::Unix(path) => SockAddr::unix(path).and_then(|path| {
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
                 socket.connect(&path)?;

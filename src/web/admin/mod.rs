@@ -107,7 +107,7 @@ pub(crate) fn asked(
 }
 
 /// The answer to who asks whether the server is ready; it is, where there is no reason against it.
-pub(crate) fn ready(reasons: &[&str], bare: bool) -> Frame {
+pub(crate) fn ready(reasons: &[String], bare: bool) -> Frame {
     let never = ("Cache-Control", "no-store");
     Frame::from(match reasons {
         [] => text_response(200, &[never], "ready", bare),

@@ -9,8 +9,13 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 /// Gauges that are as low as the lowest, because all workers have to be so.
-const LOWEST: [&str; 4] =
-    ["wsloop_broker_up", "wsloop_control_heard", "wsloop_ready", "process_start_time_seconds"];
+const LOWEST: [&str; 5] = [
+    "wsloop_broker_up",
+    "wsloop_redis_up",
+    "wsloop_control_heard",
+    "wsloop_ready",
+    "process_start_time_seconds",
+];
 /// A gauge that says the same everywhere.
 const SAME: &str = "wsloop_build_info";
 

@@ -75,7 +75,7 @@ pub(super) fn resume(world: &mut World, target: &str, last: &str) -> BrowserId {
 }
 
 /// What of it are messages, by what they say, and gaps.
-fn said(world: &mut World, id: BrowserId) -> Vec<String> {
+pub(super) fn said(world: &mut World, id: BrowserId) -> Vec<String> {
     let mut said = Vec::new();
     for text in world.texts(id) {
         let (header, payload) = text.split_once('\n').unwrap_or((&text, ""));

@@ -14,19 +14,45 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from functools import partial
 from inspect import iscoroutinefunction, ismethod
-from typing import Any, Union
+from typing import Any, Optional, Protocol, Union
 
 import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 
-from ._exchange import LONGEST_WAIT, Command, all_in_use, framed, most_connections, outcome
-from ._settings import Connection, arguments
+from ._exchange import (
+    LONGEST_WAIT,
+    Command,
+    all_in_use,
+    framed,
+    most_connections,
+    outcome,
+    shared_out,
+)
+from ._places import Place, Sentinels, each_of
+from ._settings import arguments
+from ._watch import (
+    PAUSE,
+    Address,
+    Watch,
+    is_master,
+    may_pass,
+    state_of,
+    tells_of_a_replica,
+)
 
 # The loop's attribute with what is open in it. Anything that is kept elsewhere, by whatever kind of
 # dictionary, keeps the loop alive, for connections refer to it.
 _OPEN = "_wsloop_open"
+
+
+class Exchanging(Protocol):
+    """What takes commands somewhere."""
+
+    async def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
+        """The answers to these commands, which are sent together."""
 
 
 class Turns:
@@ -94,12 +120,12 @@ class Pool:
                 await connection.send_packed_command(connection.pack_commands(sent))
                 answers = [await _answer(connection) for _ in sent]
             except BaseException:
-                await _end(connection)
+                await self._fail(connection)
                 raise
             if self._closed:
                 await _end(connection)
             else:
-                self._kept.append(connection)
+                await self._keep(connection, answers)
         finally:
             self._turns.give_back()
         return outcome(answers, transaction)
@@ -111,18 +137,137 @@ class Pool:
             await _end(self._kept.pop())
 
     async def _connected(self) -> Any:
+        return await self._kept_one() or await self._opened(self._make())
+
+    async def _kept_one(self, address: Optional[Address] = None) -> Any:
+        """One that is kept and has not ended, at this address if there is one."""
         while self._kept:
             connection = self._kept.pop()
-            if not _has_ended(connection):
+            is_there = address is None or (connection.host, connection.port) == address
+            if is_there and not _has_ended(connection):
                 return connection
             await _end(connection)
-        connection = self._make()
+        return None
+
+    async def _opened(self, connection: Any) -> Any:
         try:
             await connection.connect()
         except BaseException:
             await _end(connection)
             raise
         return connection
+
+    async def _keep(self, connection: Any, answers: list[Any]) -> None:
+        self._kept.append(connection)
+
+    async def _fail(self, connection: Any) -> None:
+        await _end(connection)
+
+
+class Followed(Pool):
+    """The connections to the master that sentinels name. Nothing is sent before it is found."""
+
+    def __init__(self, place: Sentinels) -> None:
+        super().__init__(place.master)
+        self._sentinels = [Pool(each) for each in place.sentinels]
+        self._watch = Watch(place)
+        self._looking = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Closes what is open, and what is in use when it no longer is."""
+        await super().close()
+        for sentinel in self._sentinels:
+            await sentinel.close()
+
+    async def _connected(self) -> Any:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LONGEST_WAIT
+        while True:
+            try:
+                address = await self._found()
+                return await self._kept_one(address) or await self._dialed(address)
+            except (redis.RedisError, OSError) as why:
+                if not may_pass(why) or loop.time() >= end:
+                    raise
+            await asyncio.sleep(PAUSE)
+
+    async def _found(self) -> Address:
+        loop = asyncio.get_running_loop()
+        known = self._watch.known
+        # Whoever knows where it was does not wait for another who is asking.
+        if known and (self._looking.locked() or not self._watch.is_due(loop.time())):
+            return known
+        async with self._looking:
+            known = self._watch.known
+            if known and not self._watch.is_due(loop.time()):
+                return known
+            return await self._asked()
+
+    async def _asked(self) -> Address:
+        loop = asyncio.get_running_loop()
+        answers, failures = [], []
+        for at in self._watch.to_ask(loop.time()):
+            try:
+                [reply] = await self._sentinels[at].exchange([self._watch.question()])
+                answers.append(state_of(reply))
+            except (redis.RedisError, OSError) as why:
+                failures.append((at, why))
+                self._watch.is_silent(at, loop.time())
+        return self._watch.concluded(answers, failures, loop.time())
+
+    async def _dialed(self, address: Address) -> Any:
+        host, port = address
+        try:
+            connection = await self._opened(self._make(host=host, port=port))
+            try:
+                await connection.send_command("ROLE")
+                role = await _answer(connection)
+                if not is_master(role) and not isinstance(role, NoPermissionError):
+                    why = f"{host}:{port} is no master; nothing was published"
+                    raise redis.ConnectionError(why)
+            except BaseException:
+                await _end(connection)
+                raise
+        except BaseException:
+            self._watch.doubt(address)
+            raise
+        return connection
+
+    async def _keep(self, connection: Any, answers: list[Any]) -> None:
+        if tells_of_a_replica(answers):
+            await _end(connection)
+            self._watch.doubt((connection.host, connection.port))
+        else:
+            await super()._keep(connection, answers)
+
+    async def _fail(self, connection: Any) -> None:
+        await super()._fail(connection)
+        self._watch.doubt()
+
+
+class Several:
+    """Several Redis: each command goes to the one that its channel is at."""
+
+    def __init__(self, pools: list[Exchanging]) -> None:
+        self._pools = pools
+
+    async def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
+        """The answers to these commands. A Redis that fails keeps nothing from the others."""
+        answers: list[Any] = [None] * len(commands)
+
+        async def one(at: int, places: list[int]) -> None:
+            theirs = [commands[place] for place in places]
+            for place, answer in zip(places, await self._pools[at].exchange(theirs, transaction)):
+                answers[place] = answer
+
+        shares = shared_out(commands, len(self._pools))
+        done = await asyncio.gather(
+            *(one(at, places) for at, places in shares.items()), return_exceptions=True
+        )
+        for failure in done:
+            if failure is not None:
+                raise failure
+        return answers
 
 
 class Foreign:
@@ -159,9 +304,11 @@ class _Open:
             self.pools.clear()
 
 
-async def pool(place: Connection) -> Union[Pool, Foreign]:
+async def pool(place: Place) -> Exchanging:
     """The connections of this event loop to this place."""
-    if not isinstance(place, (str, dict)):
+    if isinstance(place, tuple):
+        return Several([await pool(each) for each in place])
+    if not isinstance(place, (str, dict, Sentinels)):
         return Foreign(place)
     loop = asyncio.get_running_loop()
     opened = getattr(loop, _OPEN, None)
@@ -173,9 +320,18 @@ async def pool(place: Connection) -> Union[Pool, Foreign]:
     for known_place, known in opened.pools:
         if known_place == place:
             return known
-    made = Pool(place)
+    made = Followed(place) if isinstance(place, Sentinels) else Pool(place)
     opened.pools.append((copy.copy(place), made))
     return made
+
+
+async def told(place: Place, command: Command) -> Any:
+    """The answer of the first of several Redis that is there. The command may be done twice."""
+    *others, last = [await pool(each) for each in each_of(place)]
+    for each in others:
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            return (await each.exchange([command]))[0]
+    return (await last.exchange([command]))[0]
 
 
 async def close() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Optional, Union
 from urllib.parse import parse_qs, urlsplit
 
 import redis
+from redis.crc import key_slot
 
 from ._channels import owner
 from ._history import recording
@@ -62,6 +63,25 @@ def published(commands: list[Command], replies: list[Any]) -> Published:
     """Counts the answers to these commands."""
     counts = [reply for (word, *_), reply in zip(commands, replies) if word != "SETEX"]
     return Published(len(counts), sum(counts))
+
+
+def shared_out(commands: list[Command], redis_count: int) -> dict[int, list[int]]:
+    """Which commands each of several Redis gets, by their places. It is in the book's page.
+
+    A channel is at the Redis whose number is the slot of its name in a Redis Cluster modulo the
+    number of Redis; its stored message and its history are with it.
+    """
+    shares: dict[int, list[int]] = {}
+    for place, (word, *rest) in enumerate(commands):
+        # EVAL has the script, the number of keys and the history's name before it.
+        channel = rest[3] if word == "EVAL" else rest[0]
+        shares.setdefault(key_slot(channel.encode()) % redis_count, []).append(place)
+    return shares
+
+
+def fetching(names: tuple[str, ...]) -> list[Command]:
+    """The commands that fetch what is stored at these names."""
+    return [("GET", name) for name in names]
 
 
 def first(values: list[Optional[bytes]]) -> Optional[bytes]:

@@ -1,4 +1,5 @@
-"""Connections to Redis for programs that may block.
+"""Connections to Redis for programs that may block: to one, to the master that sentinels name, or to
+several.
 
 Rules:
 - A process has a bounded number of connections to each Redis. Who comes when all are in use waits,
@@ -12,19 +13,47 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import threading
+import time
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, Union
+from typing import Any, Optional, Protocol, Union
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
-from ._exchange import LONGEST_WAIT, Command, all_in_use, framed, most_connections, outcome
-from ._settings import Connection, arguments
+from ._exchange import (
+    LONGEST_WAIT,
+    Command,
+    all_in_use,
+    framed,
+    most_connections,
+    outcome,
+    shared_out,
+)
+from ._places import Place, Sentinels, each_of
+from ._settings import arguments
+from ._watch import (
+    PAUSE,
+    Address,
+    Watch,
+    is_master,
+    may_pass,
+    state_of,
+    tells_of_a_replica,
+)
+
+
+class Exchanging(Protocol):
+    """What takes commands somewhere."""
+
+    def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
+        """The answers to these commands, which are sent together."""
 
 
 class Pool:
@@ -56,25 +85,141 @@ class Pool:
                 connection.send_packed_command(connection.pack_commands(sent))
                 answers = [_answer(connection) for _ in sent]
             except BaseException:
-                connection.disconnect()
+                self._end(connection)
                 raise
-            self._kept.append(connection)
+            self._keep(connection, answers)
         finally:
             self._turns.release()
         return outcome(answers, transaction)
 
     def _connected(self) -> Any:
+        connection = self._kept_one()
+        if connection is None:
+            connection = self._make()
+            connection.connect()
+        return connection
+
+    def _kept_one(self, address: Optional[Address] = None) -> Any:
+        """One that is kept and has not ended, at this address if there is one."""
         while True:
             try:
                 connection = self._kept.pop()
             except IndexError:
-                break
-            if not _has_ended(connection):
+                return None
+            is_there = address is None or (connection.host, connection.port) == address
+            if is_there and not _has_ended(connection):
                 return connection
             connection.disconnect()
-        connection = self._make()
-        connection.connect()
+
+    def _keep(self, connection: Any, answers: list[Any]) -> None:
+        self._kept.append(connection)
+
+    def _end(self, connection: Any) -> None:
+        connection.disconnect()
+
+
+class Followed(Pool):
+    """The connections to the master that sentinels name. Nothing is sent before it is found."""
+
+    def __init__(self, place: Sentinels) -> None:
+        self._place = place
+        self._sentinels = [Pool(each) for each in place.sentinels]
+        super().__init__(place.master)
+
+    def forget(self) -> None:
+        """Begins anew, without closing anything."""
+        super().forget()
+        self._watch = Watch(self._place)
+        self._looking = threading.Lock()
+        for sentinel in self._sentinels:
+            sentinel.forget()
+
+    def _connected(self) -> Any:
+        end = time.monotonic() + LONGEST_WAIT
+        while True:
+            try:
+                address = self._found()
+                return self._kept_one(address) or self._dialed(address)
+            except (redis.RedisError, OSError) as why:
+                if not may_pass(why) or time.monotonic() >= end:
+                    raise
+            time.sleep(PAUSE)
+
+    def _found(self) -> Address:
+        known = self._watch.known
+        if known and not self._watch.is_due(time.monotonic()):
+            return known
+        # Whoever knows where it was does not wait for another who is asking.
+        if not self._looking.acquire(timeout=0 if known else LONGEST_WAIT):
+            if known:
+                return known
+            raise redis.ConnectionError("the sentinels are slow; nothing was published")
+        try:
+            known = self._watch.known
+            if known and not self._watch.is_due(time.monotonic()):
+                return known
+            return self._asked()
+        finally:
+            self._looking.release()
+
+    def _asked(self) -> Address:
+        answers, failures = [], []
+        for at in self._watch.to_ask(time.monotonic()):
+            try:
+                [reply] = self._sentinels[at].exchange([self._watch.question()])
+                answers.append(state_of(reply))
+            except (redis.RedisError, OSError) as why:
+                failures.append((at, why))
+                self._watch.is_silent(at, time.monotonic())
+        return self._watch.concluded(answers, failures, time.monotonic())
+
+    def _dialed(self, address: Address) -> Any:
+        host, port = address
+        connection = self._make(host=host, port=port)
+        try:
+            connection.connect()
+            connection.send_command("ROLE")
+            role = _answer(connection)
+            if not is_master(role) and not isinstance(role, NoPermissionError):
+                raise redis.ConnectionError(f"{host}:{port} is no master; nothing was published")
+        except BaseException:
+            connection.disconnect()
+            self._watch.doubt(address)
+            raise
         return connection
+
+    def _keep(self, connection: Any, answers: list[Any]) -> None:
+        if tells_of_a_replica(answers):
+            connection.disconnect()
+            self._watch.doubt((connection.host, connection.port))
+        else:
+            super()._keep(connection, answers)
+
+    def _end(self, connection: Any) -> None:
+        super()._end(connection)
+        self._watch.doubt()
+
+
+class Several:
+    """Several Redis: each command goes to the one that its channel is at."""
+
+    def __init__(self, pools: list[Exchanging]) -> None:
+        self._pools = pools
+
+    def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
+        """The answers to these commands. A Redis that fails keeps nothing from the others."""
+        answers: list[Any] = [None] * len(commands)
+        failures: list[Exception] = []
+        for at, places in shared_out(commands, len(self._pools)).items():
+            try:
+                theirs = [commands[place] for place in places]
+                for place, answer in zip(places, self._pools[at].exchange(theirs, transaction)):
+                    answers[place] = answer
+            except Exception as why:
+                failures.append(why)
+        if failures:
+            raise failures[0]
+        return answers
 
 
 class Foreign:
@@ -94,17 +239,28 @@ class Foreign:
         return answers
 
 
-def pool(place: Connection) -> Union[Pool, Foreign]:
+def pool(place: Place) -> Exchanging:
     """The connections to this place, as long as the process lives."""
-    if not isinstance(place, (str, dict)):
+    if isinstance(place, tuple):
+        return Several([pool(each) for each in place])
+    if not isinstance(place, (str, dict, Sentinels)):
         return Foreign(place)
     with _lock:
         for known_place, known in _pools:
             if known_place == place:
                 return known
-        made = Pool(place)
+        made = Followed(place) if isinstance(place, Sentinels) else Pool(place)
         _pools.append((copy.copy(place), made))
         return made
+
+
+def told(place: Place, command: Command) -> Any:
+    """The answer of the first of several Redis that is there. The command may be done twice."""
+    *others, last = map(pool, each_of(place))
+    for each in others:
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            return each.exchange([command])[0]
+    return last.exchange([command])[0]
 
 
 def _answer(connection: Any) -> Any:
@@ -124,7 +280,7 @@ def _has_ended(connection: Any) -> bool:
 
 
 # A list, since redis-py's arguments need not be hashable, and there is rarely more than one.
-_pools: list[tuple[Union[str, dict[str, Any]], Pool]] = []
+_pools: list[tuple[Union[str, dict[str, Any], Sentinels], Pool]] = []
 _lock = threading.Lock()
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import sys
 from dataclasses import dataclass
-from typing import Any, Union
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any
 
 from ._channels import checked_prefix
 from ._history import Rule, Rules, rules_of
-
-#: A URL, redis-py's keyword arguments, or a client of redis-py.
-Connection = Union[str, "dict[str, Any]", Any]
+from ._places import Connection, Place, as_redis_py, place_of
 
 #: Where ws4redis looks for Redis when nothing else is said.
 DEFAULT_REDIS = "redis://127.0.0.1:6379"
@@ -36,7 +35,7 @@ _ABSENT = object()
 class Settings:
     """What a publisher needs to know."""
 
-    redis: Connection
+    redis: Place
     prefix: str
     expire: int
     heartbeat: bytes
@@ -58,7 +57,7 @@ class Settings:
         if redis is None:
             name, redis = found("REDIS", "CONNECTION", DEFAULT_REDIS)
             redis = redis or f"redis://{resp()}"
-        check_place(redis, name)
+        place = place_of(redis, name, _sentinel_login)
         name = "prefix"
         if prefix is None:
             name, prefix = found("PREFIX", "PREFIX", "")
@@ -76,7 +75,7 @@ class Settings:
         name = "history"
         if history is None:
             name, history = found("HISTORY", "HISTORY", None)
-        return cls(redis, prefix, expire, heartbeat, rules_of(history, name))
+        return cls(place, prefix, expire, heartbeat, rules_of(history, name))
 
 
 def whole_seconds(seconds: Any, name: str) -> int:
@@ -90,29 +89,6 @@ def whole_seconds(seconds: Any, name: str) -> int:
     if whole > LONGEST_EXPIRE:
         raise ValueError(f"{name} is {whole} seconds, which is more than 100 years")
     return whole
-
-
-def check_place(redis: Connection, name: str) -> None:
-    """Whether this can be where Redis is, as far as it can be seen from here."""
-    if isinstance(redis, dict):
-        return
-    if not isinstance(redis, str):
-        if hasattr(redis, "pipeline"):
-            return
-        kind = type(redis).__name__
-        raise TypeError(f"{name} is a URL, redis-py's arguments or its client, not {kind}")
-    # It may have a password in it, which is not for a message.
-    how = "redis://[user:password@]host[:port][/db], or redis+unix:///path?db=N"
-    try:
-        parts = urlsplit(_as_redis_py(redis))
-        if parts.scheme == "unix":
-            is_one = bool(parts.path)
-        else:
-            is_one = parts.scheme in ("redis", "rediss") and _is_db(parts.path) and parts.port != 0
-    except ValueError:
-        is_one = False
-    if not is_one:
-        raise ValueError(f"{name} is no URL of a Redis; write it such as {how}")
 
 
 def redis_setting() -> Connection:
@@ -149,7 +125,7 @@ def arguments(redis: str | dict[str, Any], retry: Any) -> tuple[str | None, dict
     """
     usual = {**_TIMEOUTS, "retry": retry}
     if isinstance(redis, str):
-        url = _as_redis_py(redis)
+        url = as_redis_py(redis)
         if url.startswith("unix:"):
             # Older versions of redis-py refuse it there.
             del usual["socket_connect_timeout"]
@@ -166,17 +142,18 @@ def _django() -> Any:
     return conf.settings if usable else None
 
 
-def _as_redis_py(url: str) -> str:
-    # wsloop's own spellings.
-    for ours, theirs in (("redis+unix:", "unix:"), ("valkey:", "redis:"), ("valkeys:", "rediss:")):
-        if url.startswith(ours):
-            return theirs + url[len(ours) :]
-    return url
-
-
-def _is_db(path: str) -> bool:
-    # redis-py takes what is no number for database 0.
-    return path in ("", "/") or path[1:].isdecimal()
+def _sentinel_login() -> tuple[str, str]:
+    """Who sentinels are to take us for, which is not what their Redis wants to know."""
+    user = setting("REDIS_SENTINEL_USER", "REDIS_SENTINEL_USER", "")
+    name, path = found("REDIS_SENTINEL_PASSWORD", "REDIS_SENTINEL_PASSWORD", "")
+    if not path:
+        return "", ""
+    try:
+        password = Path(path).read_text("utf-8")
+    except (OSError, TypeError, ValueError) as why:
+        raise ValueError(f"{name} is a file with the password for sentinels: {why}") from why
+    # As for the server, one line end is none of it.
+    return str(user or ""), re.sub(r"\r?\n\Z", "", password)
 
 
 def _from_text(value: Any) -> Any:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Optional, Union
 
-from ._aio_pool import close, pool
+from ._aio_pool import close, pool, told
 from ._channels import CONTROL, SELF, Who, channels, named, stored_at
-from ._exchange import Published, disconnecting, first, published, publishing
+from ._exchange import Published, disconnecting, fetching, first, published, publishing
 from ._history import Rules
 from ._message import Publishable, RedisMessage
 from ._names import HasName, HasUsername
-from ._settings import Connection, Settings
+from ._places import Connection
+from ._settings import Settings
 
 __all__ = ["SELF", "Published", "RedisMessage", "RedisPublisher", "close", "disconnect"]
 
@@ -73,8 +74,7 @@ class RedisPublisher:
         if not names:
             return None
         connections = await pool(self._settings.redis)
-        [values] = await connections.exchange([("MGET", *names)])
-        return first(values)
+        return first(await connections.exchange(fetching(names)))
 
 
 async def disconnect(
@@ -90,10 +90,8 @@ async def disconnect(
     """Closes the sockets of one user, session or group; returns how many processes were told."""
     settings = Settings.find(redis, prefix)
     order = disconnecting(user, session, group, code, reason)
-    connections = await pool(settings.redis)
     channel = named(settings.prefix, CONTROL)
-    [told] = await connections.exchange([("PUBLISH", channel, order)])
-    return int(told)
+    return int(await told(settings.redis, ("PUBLISH", channel, order)))
 
 
 async def _in_thread(ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any, Optional, Union
 
 from ._channels import CONTROL, Who, channels, named, stored_at
-from ._exchange import Published, disconnecting, first, published, publishing
+from ._exchange import Published, disconnecting, fetching, first, published, publishing
 from ._history import Rules
 from ._message import Publishable
 from ._names import HasName, HasUsername
-from ._pool import pool
-from ._settings import Connection, Settings
+from ._pool import pool, told
+from ._places import Connection
+from ._settings import Settings
 
 
 class RedisPublisher:
@@ -73,8 +74,7 @@ class RedisPublisher:
         names = stored_at(self._settings.prefix, request, facility, audience)
         if not names:
             return None
-        [values] = self._pool.exchange([("MGET", *names)])
-        return first(values)
+        return first(self._pool.exchange(fetching(names)))
 
 
 def disconnect(
@@ -95,5 +95,4 @@ def disconnect(
     settings = Settings.find(redis, prefix)
     order = disconnecting(user, session, group, code, reason)
     channel = named(settings.prefix, CONTROL)
-    [told] = pool(settings.redis).exchange([("PUBLISH", channel, order)])
-    return int(told)
+    return int(told(settings.redis, ("PUBLISH", channel, order)))

@@ -15,6 +15,7 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django.urls import NoReverseMatch, reverse
 
 from .._channels import SESSION_GROUPS, SESSION_USER
+from .._places import Sentinels, each_of
 from .._settings import Settings, redis_setting, resp, setting
 
 # Settings of this package that are no flags of the server.
@@ -45,7 +46,7 @@ class Command:
     flags: dict[str, str] = field(default_factory=dict)
     #: Flag to the secrets that files are to hold, one each.
     secrets: dict[str, list[bytes]] = field(default_factory=dict)
-    #: Redis's URL, when it has a password and must not be seen among the flags.
+    #: Redis's URL, or several, when it has a password and must not be seen among the flags.
     secret_redis: Optional[str] = None
     #: What the operator should know.
     notes: list[str] = field(default_factory=list)
@@ -79,11 +80,7 @@ def command(django_address: str) -> Command:
     made = Command(flags={"url-prefix": url_prefix()})
     flags = made.flags
     if redis_setting():
-        url = redis_url(found.redis)
-        if urlsplit(url).password:
-            made.secret_redis = url
-        else:
-            flags["redis"] = url
+        _where_redis_is(made, found)
     else:
         flags["resp"] = resp()
     if found.prefix:
@@ -103,8 +100,30 @@ def command(django_address: str) -> Command:
     return made
 
 
+def _where_redis_is(made: Command, found: Settings) -> None:
+    places = each_of(found.redis)
+    urls = [redis_url(each) for each in places]
+    if any(urlsplit(url).password for url in urls):
+        made.secret_redis = " ".join(urls)
+    else:
+        made.flags["redis"] = " ".join(urls)
+    logins = {each.login for each in places if isinstance(each, Sentinels)}
+    if len(logins) > 1:
+        raise Misconfigured("WSLOOP_REDIS has sentinels with different passwords")
+    if hasattr(settings, "WSLOOP_REDIS_SENTINEL_PASSWORD"):
+        # The file is the server's to read as well.
+        return
+    for user, password in logins:
+        if user:
+            made.flags["redis-sentinel-user"] = user
+        if password:
+            made.secrets["redis-sentinel-password"] = [password.encode()]
+
+
 def redis_url(redis: Any) -> str:
-    """The URL of what is a URL or redis-py's arguments."""
+    """The URL of what is a URL, redis-py's arguments or behind sentinels."""
+    if isinstance(redis, Sentinels):
+        return _sentinel_url(redis)
     if isinstance(redis, str):
         return _as_server(f"redis+{redis}" if redis.startswith("unix:") else redis)
     if not isinstance(redis, dict):
@@ -118,6 +137,14 @@ def redis_url(redis: Any) -> str:
     host = str(redis.get("host") or "localhost")
     host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{login}{host}:{redis.get('port') or 6379}/{db}"
+
+
+def _sentinel_url(place: Sentinels) -> str:
+    parts = urlsplit(redis_url(place.master))
+    login, at, _ = parts.netloc.rpartition("@")
+    shown = ((f"[{host}]" if ":" in host else host, port) for host, port in place.addresses)
+    hosts = ",".join(f"{host}:{port}" for host, port in shown)
+    return f"{parts.scheme}+sentinel://{login}{at}{hosts}/{quote(place.name, safe='')}{parts.path}"
 
 
 def _as_server(url: str) -> str:
@@ -143,7 +170,7 @@ def sessions_in_redis() -> Optional[SessionsInRedis]:
 
 def _identities(made: Command, found: Settings, django_address: str) -> None:
     sessions = None if _callback() else sessions_in_redis()
-    if sessions is not None and _place(sessions.redis) == _place(found.redis):
+    if sessions is not None and _place(sessions.redis) == _place(each_of(found.redis)[0]):
         for flag, value in {
             "session-cookie": settings.SESSION_COOKIE_NAME,
             "session-key": sessions.key,

@@ -217,12 +217,17 @@ def _state_folder() -> Path:
 
 def _line(made: Flags, folder: Path) -> list[str]:
     """The command line, its secrets written into the folder."""
-    flags = list(made.flags.items())
+    # Of several Redis each is a flag; a URL has no white space.
+    flags = [(flag, each) for flag, value in made.flags.items() for each in _values(flag, value)]
     for flag, secrets in made.secrets.items():
         for number, secret in enumerate(secrets, start=1):
             name = flag if number == 1 else f"{flag}-{number}"
             flags.append((flag, str(_write(folder / name, secret))))
     return [_binary(), *(f"--{flag}={value}" for flag, value in flags)]
+
+
+def _values(flag: str, value: str) -> list[str]:
+    return value.split() if flag == "redis" else [value]
 
 
 def _write(path: Path, secret: bytes) -> Path:

@@ -1,0 +1,98 @@
+//! L1: one Redis or several, among which channels are spread.
+//!
+//! It knows which of them has a channel, and nothing of links. Its rules:
+//! * what is stored of a channel, its history, its messages, and what is published on it are at one
+//!   node; sessions are at the first;
+//! * each node has an order of its own; there is none between two of them.
+
+use super::redis::Redis;
+use super::spread::Spread;
+use super::{HistoryRules, RedisSettings, Status, Uses};
+use crate::link::LinkId;
+
+/// The node that has what is no channel's.
+pub(crate) const FIRST: usize = 0;
+
+/// Redis servers, one at least.
+#[derive(Debug)]
+pub struct Nodes {
+    all: Vec<Redis>,
+    spread: Spread,
+    /// Conns that are to be told when nodes have answered what they were asked, and how many have
+    /// not.
+    settling: Vec<(LinkId, usize)>,
+}
+
+impl Nodes {
+    /// Nodes of these settings, in their order.
+    pub(super) fn new(settings: Vec<RedisSettings>, expire_s: u64, uses: Uses, seed: u64) -> Nodes {
+        assert!(!settings.is_empty(), "a broker that is Redis needs the settings of one");
+        let redis =
+            |(at, settings)| Redis::new(settings, expire_s, uses, seed.wrapping_add(at as u64));
+        let all: Vec<Redis> = settings.into_iter().enumerate().map(redis).collect();
+        Nodes { spread: Spread::over(all.len()), all, settling: Vec::new() }
+    }
+
+    /// Has what browsers publish on channels that these rules fit recorded.
+    pub(super) fn keep_histories(&mut self, rules: &HistoryRules) {
+        self.all.iter_mut().for_each(|redis| redis.keep_histories(rules.clone()));
+    }
+
+    /// How channels are spread.
+    pub(super) fn spread(&self) -> Spread {
+        self.spread
+    }
+
+    /// One of them.
+    #[inline]
+    pub(super) fn get(&self, node: usize) -> &Redis {
+        &self.all[node]
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn get_mut(&mut self, node: usize) -> &mut Redis {
+        &mut self.all[node]
+    }
+
+    /// The one that has the channel.
+    pub(super) fn of(&mut self, channel: &str) -> &mut Redis {
+        &mut self.all[self.spread.node_of(channel)]
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Redis> {
+        self.all.iter()
+    }
+
+    /// The least that any of them is.
+    pub(super) fn status(&self) -> Status {
+        let statuses = self.all.iter().map(Redis::status);
+        statuses.reduce(Status::worse).unwrap_or(Status::Down)
+    }
+
+    /// Asks to be told when all that was asked so far is answered; false when it is.
+    pub(super) fn settle(&mut self, conn: LinkId) -> bool {
+        let mut waits = 0;
+        for redis in &mut self.all {
+            waits += usize::from(redis.settle(conn));
+        }
+        if waits > 1 {
+            self.settling.push((conn, waits));
+        }
+        waits > 0
+    }
+
+    /// A node has answered what it was asked when a conn was to be told of that: whether all have.
+    pub(super) fn has_settled(&mut self, conn: LinkId) -> bool {
+        let Some(at) = self.settling.iter().position(|(other, _)| *other == conn) else {
+            return true;
+        };
+        self.settling[at].1 -= 1;
+        let is_last = self.settling[at].1 == 0;
+        if is_last {
+            self.settling.swap_remove(at);
+        }
+        is_last
+    }
+}

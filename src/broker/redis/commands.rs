@@ -1,0 +1,72 @@
+//! L1: what the owner wants of Redis, as commands on its link.
+
+use std::sync::Arc;
+
+use super::session::Awaited;
+use super::{Redis, State};
+use crate::broker::Ask;
+use crate::broker::history::look::Look;
+use crate::broker::history::reading::Reading;
+use crate::link::LinkId;
+
+/// Names in one SUBSCRIBE command.
+const SUBSCRIBE_BATCH: usize = 512;
+
+impl Redis {
+    pub(in crate::broker) fn settle(&mut self, conn: LinkId) -> bool {
+        let waits = matches!(self.state, State::Up { .. }) && !self.later.is_empty();
+        if waits {
+            self.settling.push(conn);
+        }
+        waits || self.session.settle(conn)
+    }
+
+    pub(in crate::broker) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
+        for batch in channels.chunks(SUBSCRIBE_BATCH) {
+            let mut command: Vec<&[u8]> = vec![b"SUBSCRIBE"];
+            command.extend(batch.iter().map(|channel| channel.as_bytes()));
+            let wanted = batch.iter().map(|channel| (channel.clone(), true)).collect();
+            self.session.command(&command, Awaited::Subscribe(wanted), now_ms);
+        }
+    }
+
+    pub(in crate::broker) fn unsubscribe(
+        &mut self,
+        channel: Arc<str>,
+        confirmed: bool,
+        now_ms: u64,
+    ) {
+        if !matches!(self.state, State::Up { .. }) {
+            return;
+        }
+        if !confirmed {
+            // The confirmation under way must not be taken for that of a later subscription.
+            self.session.unwant(&channel);
+        }
+        let command = [b"UNSUBSCRIBE", channel.as_bytes()];
+        self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
+    }
+
+    pub(in crate::broker) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
+        self.session.ask(ask, name, now_ms);
+    }
+
+    pub(in crate::broker) fn read(
+        &mut self,
+        ask: Ask,
+        channel: &str,
+        reading: Reading,
+        now_ms: u64,
+    ) {
+        self.session.read(ask, channel, reading, now_ms);
+    }
+
+    pub(in crate::broker) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
+        self.session.look(ask, channel, look, now_ms);
+    }
+
+    /// Publishes what is to come back on this channel, to show that messages pass. It must be up.
+    pub fn canary(&mut self, channel: &str, payload: &[u8], now_ms: u64) {
+        self.session.canary(channel, payload, now_ms);
+    }
+}
