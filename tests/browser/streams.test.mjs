@@ -2,7 +2,8 @@
  * Streams of server-sent events and POST from pages in real browsers: of the server's own origin,
  * of one that is allowed, and of a hostile one.
  *
- * WSLOOP_URL          base URL of the server, at 127.0.0.1, whose sessions are JSON at session:KEY
+ * WSLOOP_URL          base URL of the server, at 127.0.0.1, whose sessions are JSON at session:KEY, and
+ *                     which keeps the last messages of kept/*
  * WSLOOP_RESP_PORT    where it takes Redis commands
  * WSLOOP_FRIEND_PORT  the port of 127.0.0.1 whose pages --allowed-origins names
  */
@@ -124,6 +125,42 @@ for (const launch of [chromium, firefox]) {
       assert.equal(await post(tab, at('publish-broadcast'), 'to all'), 202);
       assert.deepEqual(await hear(tab, 'message', 2), ['to myself', 'to all']);
     });
+
+    for (const [what, query, payloads] of [
+      ['facility', (facility) => `${facility}?subscribe-broadcast`, (all) => all],
+      [
+        'topic',
+        (facility) => `?topic=broadcast+${facility}`,
+        (all) => all.filter((text) => text.startsWith('message ')).map((text) => text.split('\n')[1]),
+      ],
+    ]) {
+      test(`a stream of a ${what} that is cut off goes on behind what was heard last`, async () => {
+        const tab = await open(`${WSLOOP_URL}/chat/`);
+        await tab.evaluate(() => { document.cookie = 'sessionid=johns-key; path=/'; });
+        const facility = `kept/${room}`;
+        const say = (text) => redis('PUBLISH', `broadcast:${facility}`, text);
+        const hears = (...texts) => eventually(`${texts}`, async () => {
+          const all = (await tab.evaluate(() => heard)).filter(([type]) => type === 'message');
+          const said = payloads(all.map(([, data]) => data));
+          assert.deepEqual(said, texts.slice(0, said.length));
+          return said.length === texts.length;
+        });
+        await listen(tab, `${WSLOOP_URL}/ws/${query(facility)}`);
+        await hear(tab, 'open');
+        const has = async (data) => (await hear(tab, 'message')).includes(data);
+        if (what === 'topic') {
+          await eventually('it hears', () => has('ok 1'));
+        }
+        await say('one');
+        await hears('one');
+        await redis('PUBLISH', 'wsloop:control', JSON.stringify({ disconnect: { user: 'john' } }));
+        await hear(tab, 'error');
+        await say('two');
+        await hear(tab, 'open', 2);
+        await say('three');
+        await hears('one', 'two', 'three');
+      });
+    }
 
     test('a hostile page hears nothing and publishes nothing', async () => {
       const own = await open(`${WSLOOP_URL}/chat/`);

@@ -124,7 +124,8 @@ fn streams_and_posts_of_pages() {
     let friend = format!("http://127.0.0.1:{port}");
     let sessions = ["--session-key", "session:{}", "--session-format", "json"];
     let args = ["--allow", "all", "--resp", "127.0.0.1:0", "--allowed-origins", &friend, "--demo"];
-    let server = Wsloop::start(&[&args[..], &sessions].concat());
+    let history = ["--history", "kept/*=100/300"];
+    let server = Wsloop::start(&[&args[..], &sessions, &history].concat());
     let resp = server.resp_address().port().to_string();
     let more = [("WSLOOP_FRIEND_PORT", &*port), ("WSLOOP_RESP_PORT", &*resp)];
     browse("streams.test.mjs", &server, &more);
