@@ -256,6 +256,21 @@ class Answers(unittest.TestCase):
                     watch.concluded(answers, [], 0)
             self.assertEqual(watch.known, found)
 
+    def test_what_is_older_counts_only_where_most_say_it(self):
+        old, new = State(5, True, ("a", 1)), State(6, True, ("b", 2))
+        watch = self.watch()
+        self.assertEqual(watch.concluded([old, new, new], [], 0), new.address)
+        # Those that know the new one do not answer.
+        self.assertEqual(watch.concluded([old], [], 1), new.address)
+        watch.doubt(new.address)
+        with self.assertRaisesRegex(redis.ConnectionError, "have no master for 'main' now"):
+            watch.concluded([old], [], 2)
+        self.assertEqual(watch.concluded([new], [], 3), new.address)
+        # Two of three were set up anew.
+        reset = State(0, True, ("c", 3))
+        self.assertEqual(watch.concluded([reset, reset], [], 4), reset.address)
+        self.assertEqual(watch.concluded([old], [], 5), old.address)
+
     def test_they_are_asked_once_a_second_and_who_is_silent_more_rarely(self):
         watch = self.watch()
         self.assertTrue(watch.is_due(100))

@@ -6,6 +6,8 @@ Rules:
 - All sentinels are asked, and the newest of their answers counts, so that one that was cut off
   together with an old master misleads nobody.
 - A master that the sentinels hold for dead is not gone to, even if it still takes connections.
+- What is older than what was followed before counts only where most of the sentinels say it: they
+  were set up anew. Whoever reaches only one that was cut off stays where it was.
 - When no sentinel answers, Redis stays where it was.
 """
 
@@ -43,6 +45,7 @@ class Watch:
         self._place = place
         self._left_alone = [0.0] * len(place.sentinels)
         self._due = 0.0
+        self._epoch = 0
         #: Where the master is.
         self.known: Optional[Address] = None
 
@@ -70,7 +73,10 @@ class Watch:
         self._due = now + LOOK_EVERY
         if answers:
             newest = max(answers)
-            self.known = newest.address if newest.is_up else None
+            same = sum(each._replace(is_up=newest.is_up) == newest for each in answers)
+            if newest.epoch >= self._epoch or same * 2 > len(self._left_alone):
+                self._epoch = newest.epoch
+                self.known = newest.address if newest.is_up else None
         if self.known is None:
             raise self._not_known(bool(answers), failures)
         return self.known
