@@ -9,6 +9,7 @@ use super::table::{Flag, Wrong, put};
 use super::values::quoted;
 use crate::broker::spread::MOST_NODES;
 use crate::broker::{RedisAddress, RedisSettings, Sentinels};
+use crate::link::Target;
 use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
 /// Where it is, or where they are.
@@ -195,7 +196,7 @@ pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String>
         before => format!("URL {}: ", before + 1),
     };
     let redis = redis_url::parse(url).map_err(|why| format!("{place}{why}"))?;
-    if let Some(at) = all.iter().position(|other| other.address == redis.address) {
+    if let Some(at) = all.iter().position(|other| place_of(other) == place_of(&redis)) {
         return Err(format!(
             "{place}{} is URL {} too; give each Redis once, as all databases of one share their \
              channels",
@@ -208,6 +209,21 @@ pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String>
     }
     all.push(redis);
     Ok(())
+}
+
+/// Where a Redis is, however that is written.
+fn place_of(redis: &RedisSettings) -> (Option<&str>, Vec<String>) {
+    let (name, targets) = match &redis.address {
+        RedisAddress::Fixed(target) => (None, std::slice::from_ref(target)),
+        RedisAddress::Watched(sentinels) => (Some(sentinels.name.as_str()), &sentinels.targets[..]),
+    };
+    let place = |target: &Target| match target {
+        Target::Unix(path) => path.display().to_string(),
+        Target::Tcp { .. } | Target::Tls { .. } => target.to_string().to_ascii_lowercase(),
+    };
+    let mut places: Vec<String> = targets.iter().map(place).collect();
+    places.sort();
+    (name, places)
 }
 
 /// A PEM file.

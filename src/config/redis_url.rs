@@ -27,6 +27,8 @@ const MAX_SENTINELS: usize = 16;
 /// Each URL of a text that may have several, with white space or commas between: one begins where a
 /// scheme does. A comma or a space elsewhere belongs to the URL.
 pub(crate) fn each(text: &str) -> impl Iterator<Item = &str> {
+    // A file with variables may have a line end behind it.
+    let text = text.trim();
     let is_between = |c: char| c == ',' || c.is_whitespace();
     let scheme = |end: usize| {
         let before = text[..end].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '+');
@@ -78,9 +80,9 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
             return Err(format!("the URL has a query, which only redis+unix takes; {FORM}"));
         }
         "rediss" | "valkeys" => {
-            (secured(tcp_target(host)?), database(path.trim_start_matches('/'))?)
+            (secured(tcp_target(host)?), database(path.trim_start_matches('/'), FORM)?)
         }
-        "redis" | "valkey" => (tcp_target(host)?, database(path.trim_start_matches('/'))?),
+        "redis" | "valkey" => (tcp_target(host)?, database(path.trim_start_matches('/'), FORM)?),
         "unix" | "redis+unix" if !host.is_empty() => {
             return Err(format!("the path of the socket must begin with a slash; {FORM}"));
         }
@@ -137,12 +139,15 @@ fn watched(
     let path = path.strip_prefix('/').unwrap_or_default();
     let (name, db) = path.split_once('/').unwrap_or((path, ""));
     let name = decoded(name)?;
+    if name.contains(char::is_control) {
+        return Err("the name of what the sentinels watch has a control character".to_owned());
+    }
     if name.is_empty() {
         return Err(format!("the URL has no name of what the sentinels watch; {SENTINEL_FORM}"));
     }
     let (user, password) = (None, None);
     let sentinels = Sentinels { name, targets, user, password };
-    Ok((RedisAddress::Watched(sentinels), database(db)?))
+    Ok((RedisAddress::Watched(sentinels), database(db, SENTINEL_FORM)?))
 }
 
 /// `user:password`, `:password` for the default user; a nameless empty password is none.
@@ -179,20 +184,20 @@ fn query_database(query: Option<&str>) -> Result<u32, String> {
     match query.unwrap_or_default() {
         "" => Ok(0),
         query => match query.strip_prefix("db=") {
-            Some(number) => database(number),
+            Some(number) => database(number, FORM),
             None => Err(format!("the URL's query is something else than db=N; {FORM}")),
         },
     }
 }
 
-fn database(number: &str) -> Result<u32, String> {
+fn database(number: &str, form: &str) -> Result<u32, String> {
     if number.is_empty() {
         return Ok(0);
     }
     let number = Some(number).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     number
         .and_then(|number| number.parse().ok())
-        .ok_or_else(|| format!("the URL's database is no number such as 0; {FORM}"))
+        .ok_or_else(|| format!("the URL's database is no number such as 0; {form}"))
 }
 
 fn decoded(text: &str) -> Result<String, String> {
@@ -298,7 +303,7 @@ mod tests {
             ("redis://a,b:1/c\n redis://d", &["redis://a,b:1/c", "redis://d"]),
             ("redis://:p://x@a", &["redis://:p://x@a"]),
             ("redis://:p q@a", &["redis://:p q@a"]),
-            (" redis://a", &["", "redis://a"]),
+            (" redis://a\n", &["redis://a"]),
         ] {
             assert_eq!(each(text).collect::<Vec<_>>(), urls, "{text:?}");
         }
@@ -347,7 +352,8 @@ mod tests {
             ("redis+sentinel://u:hush@h,/n", "host is missing"),
             ("redis+sentinel://h,h:26379/n", "a sentinel twice"),
             ("redis+sentinel://h:hush/n", "no number up to 65535"),
-            ("redis+sentinel://h/n/hush", "database"),
+            ("redis+sentinel://h/n/hush", "NAME/db"),
+            ("redis+sentinel://h/hush%0a", "control character"),
             ("redis+sentinel://h/n?db=1", "only redis+unix takes"),
         ];
         for (url, words) in cases {

@@ -232,6 +232,9 @@ impl Server {
         let Some(redis) = self.broker.redis(node) else { return };
         let lost = redis.lost(self.cx.now.mono_ms);
         let place = redis.dialed();
+        if matches!(loss, Loss::Demoted(_)) {
+            redis.refute();
+        }
         self.canary.begin(node, None);
         self.cx.metrics.broker_up = 0;
         self.cx.metrics.broker_lost_total += u64::from(was_up);

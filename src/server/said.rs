@@ -36,6 +36,7 @@ pub(super) struct SaidOfNode {
     refused: SaidOnce,
     denied: SaidOnce,
     skipped: SaidRarely,
+    sentinels: SaidRarely,
     stored: SaidOnce,
     session: SaidOnce,
 }
@@ -120,6 +121,7 @@ impl SaidOfNode {
             refused: SaidOnce::default(),
             denied: SaidOnce::default(),
             skipped: SaidRarely::default(),
+            sentinels: SaidRarely::default(),
             stored: SaidOnce::default(),
             session: SaidOnce::default(),
         }
@@ -145,8 +147,8 @@ impl SaidOfNode {
             Loss::Demoted(reason) if !was_up => {
                 if self.unreachable.first() {
                     tracing::warn!(
-                        "Redis at {target} is a replica ({reason}), and no sentinel says that the \
-                         master is elsewhere; dialing until one does (said once)"
+                        "Redis at {target} is a replica ({reason}), though the sentinels say that \
+                         it is the master; dialing what they say until that is one (said once)"
                     );
                 }
             }
@@ -172,7 +174,11 @@ impl SaidOfNode {
     }
 
     /// What the sentinels say, or that they say nothing.
-    pub(super) fn sentinel(&self, notice: &SentinelNotice) {
+    pub(super) fn sentinel(&mut self, notice: &SentinelNotice, mono_ms: u64) {
+        let is_found = matches!(notice, SentinelNotice::Found { .. });
+        if !is_found && self.sentinels.may(mono_ms).is_none() {
+            return;
+        }
         match notice {
             SentinelNotice::Found { at, epoch, by } => {
                 tracing::info!(
@@ -185,8 +191,8 @@ impl SaidOfNode {
                 tracing::warn!("the sentinel at {at} is of no use: {reason}; dialing until it is");
             }
             SentinelNotice::Useless { at, reason, last: true } => tracing::warn!(
-                "the sentinel at {at} is of no use: {reason}; no other says where Redis is, so it \
-                 is taken to be where it was; dialing until one does"
+                "the sentinel at {at} is of no use: {reason}; nor is any other, so that Redis is \
+                 taken to be where it was, if that was known; dialing until one is"
             ),
         }
     }

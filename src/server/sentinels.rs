@@ -27,7 +27,7 @@ impl Server {
         while let Some(notice) = watch.next_notice() {
             let moved = matches!(notice, SentinelNotice::Found { .. });
             self.cx.metrics.broker_found_total += u64::from(moved);
-            self.said.at(node).sentinel(&notice);
+            self.said.at(node).sentinel(&notice, now_ms);
         }
         let nodes = self.nodes.all();
         let useful = nodes.filter_map(|node| self.peek_watch(node)).map(Watch::useful);

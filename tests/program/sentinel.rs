@@ -289,7 +289,7 @@ fn redis_stays_where_it_was_while_no_sentinel_answers() {
     let mut browser = server.connect("room?subscribe-broadcast");
     sentinel.kill();
     server.expect_metric("sentinels_up", |up| up == 0);
-    server.expect_log(&["no other says where Redis is"]);
+    server.expect_log(&["nor is any other"]);
     assert_eq!(redis.connect().publish("broadcast:room", "still"), 1);
     browser.expect(&["still"]);
     assert!(sentinel.revive());

@@ -45,6 +45,14 @@ impl Redis {
         self.has_moved()
     }
 
+    /// It is a replica there. Perhaps other sentinels know better; the next dial waits all the same.
+    pub fn refute(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.refute();
+            self.target = watch.target().or(self.target.take());
+        }
+    }
+
     /// Whether it is elsewhere than it was dialed.
     pub(super) fn has_moved(&self) -> bool {
         !matches!(self.state, State::Resting { .. }) && self.dialed != self.target

@@ -274,7 +274,8 @@ impl Redis {
             _ => None,
         };
         let moved = self.has_moved();
-        self.failed = up_ms.is_none() && !moved;
+        // One that greets and does nothing else is no better than one that is not there.
+        self.failed = (up_ms.is_none() || self.health.has(Ill::All)) && !moved;
         let pause_ms = if moved { 0 } else { self.backoff.pause_ms(up_ms) };
         self.state = State::Resting { until_ms: now_ms + pause_ms };
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);

@@ -197,12 +197,29 @@ impl Watch {
         self.sentinels[at].advance(n)
     }
 
+    /// Redis is a replica where they say. Nobody may have said otherwise yet; where another of the
+    /// same epoch does, that counts now: sentinels that were set up anew begin with one epoch.
+    pub(super) fn refute(&mut self) {
+        let Some(decided) = &self.decided else { return };
+        let other = |view: &&View| view.epoch == decided.epoch && *view != decided;
+        let mut sentinels = self.sentinels.iter();
+        let by = sentinels.find(|sentinel| sentinel.view().is_some_and(|view| other(&view)));
+        let Some((view, by)) = by.and_then(|by| Some((by.view()?.clone(), by.target().clone())))
+        else {
+            return;
+        };
+        let epoch = view.epoch;
+        self.decided = Some(view);
+        let found = self.target().map(|at| SentinelNotice::Found { at, epoch, by });
+        self.notices.extend(found);
+    }
+
     fn lost(&mut self, at: usize, reason: &str, now_ms: u64) {
         let link = self.sentinels[at].link();
         self.errands.extend(link.map(SentinelErrand::Close));
         if self.sentinels[at].lost(reason, now_ms) {
             let (at, reason) = (self.sentinels[at].target().clone(), reason.to_owned());
-            let last = self.useful() == 0;
+            let last = self.is_dark();
             self.notices.push_back(SentinelNotice::Useless { at, reason, last });
         }
     }

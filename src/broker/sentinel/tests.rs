@@ -146,6 +146,22 @@ fn one_epoch_with_two_names_does_not_make_it_move_to_and_fro() {
 }
 
 #[test]
+fn of_two_addresses_of_one_epoch_the_one_that_is_a_replica_is_left() {
+    let mut watch = told(&[(1, 0), (2, 0), (1, 0)]);
+    for expected in [2, 1, 2] {
+        watch.refute();
+        assert_eq!(port(&watch), Some(expected));
+        assert!(matches!(watch.next_notice(), Some(SentinelNotice::Found { .. })));
+        watch.tick(100_000);
+        tell(&mut watch, 0, &says(1, 0), 0);
+        assert_eq!(port(&watch), Some(expected), "until that is a replica, too");
+    }
+    let mut watch = told(&[(1, 3), (2, 2)]);
+    watch.refute();
+    assert_eq!(port(&watch), Some(1), "what is older is no better");
+}
+
+#[test]
 fn what_is_announced_is_asked_about_at_once() {
     let mut watch = told(&[(1, 4), (1, 4)]);
     let push = |text: &str| {

@@ -2,7 +2,8 @@
 //!
 //! It knows links to the sentinels and what they said last, and not Redis itself. Its rules:
 //! - All sentinels are asked, and the newest of their answers counts, so that one that was cut off
-//!   together with an old master misleads nobody.
+//!   together with an old master misleads nobody. What is older than what was followed before
+//!   counts only where most of them say it.
 //! - A master that the sentinels hold for dead is not gone to, even if it still takes connections.
 //! - When no sentinel answers, Redis stays where it was.
 //! - One that does not answer is left alone for a while, as long as others do.
@@ -29,6 +30,8 @@ pub(super) struct Guide {
     /// To each of them.
     links: Vec<Asked>,
     found: Option<Target>,
+    /// The epoch of what was followed last.
+    epoch: u64,
     /// When they are to be asked again.
     due: Option<Instant>,
 }
@@ -60,7 +63,7 @@ struct View {
 impl Guide {
     pub(super) fn new(sentinels: &Sentinels) -> Guide {
         let links = sentinels.targets.iter().map(|_| Asked::default()).collect();
-        Guide { sentinels: sentinels.clone(), links, found: None, due: None }
+        Guide { sentinels: sentinels.clone(), links, found: None, epoch: 0, due: None }
     }
 
     /// Where the master is: as was said a moment ago, or as the sentinels say now.
@@ -110,7 +113,15 @@ impl Guide {
         faults: Vec<(Target, Fault)>,
     ) -> Result<Target, Missed> {
         let is_down = !views.is_empty();
-        if let Some(View { is_up, host, port, .. }) = views.into_iter().max() {
+        let newest = views.iter().max().cloned();
+        // What is older counts only where most say it: they were set up anew.
+        let counts = |newest: &View| {
+            let same = |view: &&View| View { is_up: newest.is_up, ..(*view).clone() } == *newest;
+            newest.epoch >= self.epoch
+                || views.iter().filter(same).count() * 2 > self.sentinels.targets.len()
+        };
+        if let Some(View { epoch, is_up, host, port }) = newest.filter(counts) {
+            self.epoch = epoch;
             let found = match self.sentinels.is_tls() {
                 true => Target::Tls { host, port },
                 false => Target::Tcp { host, port },
@@ -255,6 +266,21 @@ mod tests {
         let missed = guide.conclude(Vec::new(), vec![away()]).expect_err("it is forgotten");
         let why = "no sentinel says where it is: s:1: away".to_owned();
         assert_eq!(missed.fault, Fault::Unreachable(why));
+    }
+
+    #[test]
+    fn what_is_older_counts_only_where_most_say_it() {
+        let mut guide = guide();
+        let sentinels = guide.sentinels.targets.len();
+        let port = |target: Result<Target, Missed>| match target {
+            Ok(Target::Tcp { port, .. }) => port,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(port(guide.conclude(vec![said(6, true, 2)], Vec::new())), 2);
+        assert_eq!(port(guide.conclude(vec![said(5, true, 1)], Vec::new())), 2, "one of several");
+        let all = (0..sentinels).map(|_| said(5, true, 1)).collect();
+        assert_eq!(port(guide.conclude(all, Vec::new())), 1);
+        assert_eq!(port(guide.conclude(vec![said(5, true, 3)], Vec::new())), 3, "as old as that");
     }
 
     #[test]
