@@ -14,6 +14,10 @@ import { fileURLToPath } from 'node:url';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const ABOUT = '// wsloop. MIT OR Apache-2.0. Made from src/ by build.mjs.';
 
+/** Properties of what no page gets hold of, which have short names too. */
+const INTERNAL = ['address', 'asBlob', 'asked', 'awaits', 'bearer', 'header', 'opened', 'positions',
+  'receive', 'restart', 'subscriptions', 'wanted'];
+
 /** The texts that the files should have, by their names. */
 export function build() {
   const need = createRequire(new URL('../../tests/browser/', import.meta.url));
@@ -23,6 +27,7 @@ export function build() {
     const { outputFiles } = buildSync({
       ...{ stdin: { contents: entry, resolveDir: HERE }, bundle: true, write: false },
       ...{ format, minify: true, target: 'es2022' },
+      mangleProps: new RegExp(`^(${INTERNAL.join('|')})$`),
     });
     const compress = { ecma: 2020, passes: 3 };
     const { code } = shorten(outputFiles[0].text, { toplevel: true, compress });

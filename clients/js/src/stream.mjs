@@ -140,6 +140,11 @@ export class Stream {
     if (!this.#topics.awaits(number)) {
       return;
     }
+    if (/(^|\/)\.\.?(\/|$)/.test(facility)) {
+      // Browsers would make another URL of it.
+      this.#topics.receive(`refused ${number} 400 no facility has . or .. in a URL`);
+      return;
+    }
     let answer = `dropped ${number}`;
     try {
       // The rest of what means something in URLs is encoded in the command, or by the browser.

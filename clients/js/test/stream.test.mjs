@@ -349,6 +349,23 @@ test('a publish is a POST, one after the other, and the page hears what became o
   assert.equal(bytes.url, 'http://host/ws/chat?publish-broadcast&');
 });
 
+test('a publish goes to the URL of its facility, or nowhere', async (t) => {
+  const { loop } = await streaming(t);
+  for (const facility of ['.', '..', '../metrics', 'a/../b', 'a/./b', 'a/..', '/..', '../../x?y']) {
+    const it = outcome(loop.publish(facility, 'x'));
+    await settle();
+    assert.deepEqual([it.now, posts()], [['RefusedError', 400], []], facility);
+  }
+  for (const facility of ['...', '.a', 'a.', 'a/..b', '%2e%2e/b', '..\\b', '.\t.', '..?', '/a']) {
+    outcome(loop.publish(facility, 'x'));
+    await settle();
+    const { pathname } = new URL(posts().at(-1).url);
+    assert.equal(decodeURIComponent(pathname), `/ws/${facility}`);
+    posts().at(-1).respond(202);
+    await settle();
+  }
+});
+
 test('what waits behind another publish when the stream is lost is not sent', async (t) => {
   const { loop, server } = await streaming(t);
   const [first, second] = ['1', '2'].map((text) => outcome(loop.publish('chat', text)));
