@@ -15,8 +15,8 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const ABOUT = '// wsloop. MIT OR Apache-2.0. Made from src/ by build.mjs.';
 
 /** Properties of what no page gets hold of, which have short names too. */
-const INTERNAL = ['address', 'asBlob', 'asked', 'awaits', 'bearer', 'header', 'opened', 'positions',
-  'receive', 'restart', 'subscriptions', 'wanted'];
+const INTERNAL = ['address', 'asBlob', 'asked', 'attempt', 'awaits', 'bearer', 'header', 'lost',
+  'number', 'opened', 'positions', 'receive', 'restart', 'subscriptions', 'wanted'];
 
 /** The texts that the files should have, by their names. */
 export function build() {

@@ -13,7 +13,8 @@
  * - A topic that is left is asked for again only when the server has said that it is left. What comes
  *   for it until then is for nobody.
  * - A subscription that is refused is asked for again on the next connection: then the page may be
- *   somebody else. One that cannot be answered now (429, 503) is asked for again after a wait.
+ *   somebody else. One that cannot be answered now (429, 503) is asked for again after a wait, which
+ *   is the same for all such: where each topic is part of one request, that is one for all.
  * - Of a publish that was sent, the page hears what became of it, or that nobody knows.
  */
 
@@ -80,6 +81,8 @@ export class Topics {
   #waiting = [];
   /** By their numbers, the commands without an answer. */
   #underWay = new Map();
+  /** Until what cannot be answered now is asked for again. */
+  #retryTimer = null;
 
   /**
    * `send` takes a message, and also its header and its payload; `opened` is called at the server's `welcome`, and `warn` is told what the
@@ -157,8 +160,8 @@ export class Topics {
     if (isLast) {
       this.#topics.clear();
     }
+    this.#stopRetry();
     for (const topic of topics) {
-      clearTimeout(topic.timer);
       this.#become(topic, isLast ? 'closed' : 'connecting');
     }
   }
@@ -189,6 +192,7 @@ export class Topics {
     this.#limits = { ...LIMITS, ...Object.fromEntries(words.map((word) => word.split('='))) };
     // Nobody answers the subscriptions of a connection that this one replaces.
     this.#underWay.forEach(({ data }, number) => data ?? this.#underWay.delete(number));
+    this.#stopRetry();
     for (const topic of this.#topics.values()) {
       this.#join(topic);
     }
@@ -228,7 +232,6 @@ export class Topics {
 
   /** Asks for a topic, if there is a connection. */
   #join(topic) {
-    clearTimeout(topic.timer);
     this.#become(topic, 'connecting');
     if (this.#limits !== null) {
       const asked = {};
@@ -248,11 +251,27 @@ export class Topics {
       this.#become(topic, 'open');
     } else if (error.status === 429 || error.status >= 500) {
       topic.attempt += 1;
-      topic.timer = setTimeout(() => this.#join(topic), backOff(topic.attempt));
+      topic.asked = null;
+      this.#retryTimer ??= setTimeout(() => this.#retry(), backOff(topic.attempt));
     } else {
       this.#warn(`${topic.name}: ${error.status} ${error.message}`);
       this.#become(topic, 'refused', error);
     }
+  }
+
+  /** Asks for every topic that waits for that. */
+  #retry() {
+    this.#stopRetry();
+    for (const topic of this.wanted()) {
+      if (topic.state === 'connecting' && !topic.asked) {
+        this.#join(topic);
+      }
+    }
+  }
+
+  #stopRetry() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
   }
 
   #leave(topic, subscription) {
@@ -263,7 +282,6 @@ export class Topics {
     if (topic.subscriptions.size > 0 || topic.state === 'leaving') {
       return;
     }
-    clearTimeout(topic.timer);
     topic.asked = null;
     topic.state = 'leaving';
     const left = () => {

@@ -213,6 +213,39 @@ test('a refusal of the server is that of its topic, and what may change is asked
   assert.equal(FakeRequest.all.length, 3, 'it need not be asked again');
 });
 
+test('all that may change is asked again by one request, ever more seldom', async (t) => {
+  install(t);
+  const loop = new WSLoop(URI, { explain: false });
+  const facilities = Array.from({ length: 60 }, (_, n) => `chat${n}`);
+  const subscriptions = facilities.map((facility) => loop.subscribe(facility));
+  const server = new Server();
+  server.answer = (header) => `refused ${header.split(' ')[1]} 503 Redis is away`;
+  await block(loop);
+  let rolled = 0.9;
+  Math.random = () => (rolled = (rolled + 0.37) % 1);
+  let answered = 0;
+  const pass = async (seconds) => {
+    for (let n = 0; n < seconds * 10; n += 1) {
+      if (FakeRequest.all.length > answered) {
+        answered = FakeRequest.all.length;
+        server.acceptStream();
+        await settle();
+      }
+      FakeWebSocket.live.forEach((it) => it.end());
+      tick(100);
+      await settle();
+    }
+  };
+  await pass(120);
+  assert.ok(answered > 4 && answered < 14, `${answered} requests`);
+  server.answer = () => null;
+  await pass(31);
+  assert.deepEqual(subscriptions.filter(({ state }) => state !== 'open'), []);
+  const { length } = FakeRequest.all;
+  await pass(60);
+  assert.equal(FakeRequest.all.length, length);
+});
+
 test('another topic is another stream, one for all that change, behind what was heard', async (t) => {
   const { loop, server, subscriptions: [chat] } = await streaming(t);
   const told = follow(chat);
