@@ -16,7 +16,11 @@ const ABOUT = '// wsloop. MIT OR Apache-2.0. Made from src/ by build.mjs.';
 
 /** Properties of what no page gets hold of, which have short names too. */
 const INTERNAL = ['address', 'asBlob', 'asked', 'attempt', 'awaits', 'bearer', 'header', 'lost',
-  'number', 'opened', 'positions', 'receive', 'restart', 'subscriptions', 'wanted'];
+  'number', 'omitted', 'opened', 'positions', 'receive', 'restart', 'room', 'subscriptions',
+  'wanted'];
+
+/** Names by which a classic script has less to say than by all that there are. */
+const CLASSIC = "import { WSLoop, WS4Redis } from './src/index.mjs'";
 
 /** The texts that the files should have, by their names. */
 export function build() {
@@ -35,7 +39,7 @@ export function build() {
   };
   return {
     'wsloop.mjs': made('esm', "export * from './src/index.mjs'"),
-    'wsloop.js': made('iife', "import * as all from './src/index.mjs'; Object.assign(globalThis, all)"),
+    'wsloop.js': made('iife', `${CLASSIC}; Object.assign(globalThis, { WSLoop, WS4Redis })`),
   };
 }
 

@@ -9,6 +9,8 @@
  * - The stream's URL says what is heard. When that changes there is another stream in place of the
  *   first, once for all changes of a task, behind the last position of each channel. It begins with
  *   a `welcome`, as a new connection does, so every topic is asked for again.
+ * - Where a URL is too long for the server, half of the positions are left out, and no more have room
+ *   from then on. A channel whose position is left out has a gap.
  * - The server names a topic by its place in the URL; the command that asked for it gets its answer.
  * - After `close()`, and when another stream is wanted, nothing of the old one is heard, whatever has
  *   arrived already: the positions say what comes again.
@@ -19,6 +21,9 @@
  */
 
 import { authorization } from './options.mjs';
+
+/** What a server says to a URL that is too long. */
+const TOO_LARGE = [414, 431];
 
 export class Stream {
   transport = 'stream';
@@ -79,19 +84,31 @@ export class Stream {
   async #listen(signal) {
     try {
       const options = new URLSearchParams();
-      const since = [];
-      for (const { name, positions } of this.#topics.wanted()) {
+      let since = '';
+      for (const topic of this.#topics.wanted()) {
+        const { name } = topic;
         this.#asked.set(name, 0);
         options.append('topic', name);
-        for (const [channel, position] of positions) {
-          since.push(channel, name.split(' ')[1], position);
+        topic.omitted = new Set();
+        for (const [channel, position] of topic.positions) {
+          const more = `${since} ${channel} ${name.split(' ')[1]} ${position}`;
+          if (more.length > this.#topics.room) {
+            topic.omitted.add(channel);
+          } else {
+            since = more;
+          }
         }
       }
-      if (since.length > 0) {
-        options.append('since', since.join(' '));
+      if (since) {
+        options.append('since', since.slice(1));
       }
       const headers = { ...this.#headers, Accept: 'text/event-stream' };
       const { status, body } = await this.#fetch(`?${options}`, { headers, signal });
+      if (since && TOO_LARGE.includes(status)) {
+        this.#topics.room = since.length / 2;
+        this.restart();
+        return;
+      }
       if (status !== 200) {
         throw new Error(`status ${status}`);
       }
@@ -142,7 +159,7 @@ export class Stream {
     }
     if (/(^|\/)\.\.?(\/|$)/.test(facility)) {
       // Browsers would make another URL of it.
-      this.#topics.receive(`refused ${number} 400 no facility has . or .. in a URL`);
+      this.#topics.receive(`refused ${number} 400 no . or .. in a URL`);
       return;
     }
     let answer = `dropped ${number}`;

@@ -69,6 +69,8 @@ function nameOf(audience, facility) {
 }
 
 export class Topics {
+  /** So many characters of positions have room in a URL. */
+  room = Infinity;
   #send;
   #opened;
   #warn;
@@ -216,9 +218,11 @@ export class Topics {
     if (isPosition || !topic.positions.has(channel)) {
       topic.positions.set(channel, position);
     }
+    // The first that is said of a channel is that it is subscribed.
+    const isGap = topic.omitted?.delete(channel) || verb === 'gap';
     const stored = verb === 'stored';
     for (const subscription of [...topic.subscriptions]) {
-      let event = verb === 'gap' && new Event('gap');
+      let event = isGap && new Event('gap');
       if (stored || verb === 'message') {
         const data = this.#asBlob && typeof payload !== 'string' ? new Blob([payload]) : payload;
         event = new MessageEvent('message', { data });

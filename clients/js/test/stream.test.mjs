@@ -277,6 +277,61 @@ test('another topic is another stream, one for all that change, behind what was 
   assert.deepEqual([loop.state, again.state, FakeRequest.streams.length], ['open', 'open', 1]);
 });
 
+test('where not all positions have room in a URL, the others are gaps', async (t) => {
+  const facilities = Array.from({ length: 16 }, (_, n) => `chat${n}`);
+  for (const status of [414, 431]) {
+    const { loop, server, subscriptions } = await streaming(t, { facilities });
+    facilities.forEach((facility) => server.publish('broadcast', 'one', facility));
+    await settle();
+    const told = subscriptions.map(follow);
+    const since = () => new URL(FakeRequest.last.url).searchParams.get('since') ?? '';
+    loop.subscribe('more');
+    await settle();
+    const whole = since();
+    facilities.forEach((facility) => server.publish('broadcast', 'two', facility));
+    const { length } = FakeRequest.all;
+    FakeRequest.last.respond(status);
+    await settle();
+    assert.ok(since().length > whole.length / 3 && since().length <= whole.length / 2);
+    assert.equal(queryOf(FakeRequest.last).length, 18, 'all topics');
+    FakeRequest.last.respond(status);
+    await settle();
+    const count = since().split('broadcast').length - 1;
+    assert.ok(count > 2 && count < 6, `${count} have room`);
+    server.acceptStream();
+    await settle();
+    assert.deepEqual([FakeRequest.all.length, loop.state], [length + 2, 'open']);
+    for (const [n, it] of told.entries()) {
+      const expected = n < count
+        ? ['connecting', 'broadcast: two', 'open']
+        : ['connecting', 'gap broadcast', 'broadcast stored: two', 'open'];
+      assert.deepEqual(it, expected);
+      it.length = 0;
+    }
+    loop.subscribe('other');
+    await settle();
+    const next = since().split('broadcast').length - 1;
+    assert.ok(next > 1 && next <= count, 'no more are tried');
+    loop.close();
+    await settle();
+  }
+});
+
+test('a URL that is too long without any position is a stream that failed', async (t) => {
+  const { loop, server } = await streaming(t);
+  server.publish('broadcast', 'one');
+  await settle();
+  loop.subscribe('more');
+  await settle();
+  for (let n = 0; n < 2; n += 1) {
+    assert.equal(loop.state, 'open');
+    FakeRequest.last.respond(431);
+    await settle();
+  }
+  assert.equal(loop.state, 'waiting');
+  assert.equal(new URL(FakeRequest.last.url).searchParams.get('since'), null);
+});
+
 test('of a stream that is replaced nothing is heard that has come already', async (t) => {
   const { loop, server, subscriptions: [chat] } = await streaming(t);
   const [told, again] = [follow(chat), []];
