@@ -32,8 +32,8 @@
  *   for 4 to 8 s is asked for one. After 12 to 16 s of silence the connection is given up at once:
  *   nobody would answer a close handshake.
  * - Scripts cannot see why a WebSocket never opened. When that happens twice in a row, and there are
- *   topics, the next attempt is a stream. One that never opened either says nothing against
- *   WebSockets, which have the next two attempts.
+ *   topics, the next attempt is a stream. When two of those in a row never open either, nothing is
+ *   said against WebSockets, which have the next two attempts; one alone may be a server that restarts.
  * - While there is a stream a WebSocket is tried now and then, and when the browser is online again.
  *   When it is open the stream is closed first, and then the WebSocket goes on where that was: so
  *   nothing comes twice. The state is `open` all the time.
@@ -68,6 +68,8 @@ const FORBIDDEN = 4403;
 const SILENCE = 2000;
 /** After so many WebSockets in a row that never opened, a stream is tried. */
 const MAX_BLOCKED = 2;
+/** After so many streams in a row that never opened, WebSockets are tried. */
+const MAX_FAILED = 2;
 /** Time until a stream tries a WebSocket, and the longest that it grows to, in milliseconds. */
 const PROBE_WAIT = 30000;
 const MAX_PROBE_WAIT = 300000;
@@ -113,7 +115,7 @@ export class WSLoop extends EventTarget {
   #closeTimer = null;
   #waitTimer = null;
   #silenceTimer = null;
-  /** How many WebSockets in a row never opened. */
+  /** How many WebSockets in a row never opened, and streams after them. */
   #blocked = 0;
   /** A WebSocket that may take the place of a stream. */
   #probe = null;
@@ -297,7 +299,7 @@ export class WSLoop extends EventTarget {
   /** Begins an attempt, with a token unless that is null. */
   #dial(token) {
     this.#token = token;
-    const isStream = this.#blocked === MAX_BLOCKED;
+    const isStream = this.#blocked >= MAX_BLOCKED;
     this.#take(isStream ? new Stream(this.#topics, this.#request()) : this.#openWebSocket());
     this.#expectClose('no answer', this.#options.connectTimeout);
   }
@@ -362,6 +364,7 @@ export class WSLoop extends EventTarget {
       this.#startHeartbeat();
     }
     if (transport === 'stream') {
+      this.#blocked = MAX_BLOCKED;
       this.#probeLater();
     } else {
       this.#blocked = 0;
@@ -438,7 +441,7 @@ export class WSLoop extends EventTarget {
       this.#explain('warn');
     }
     if (neverOpened && this.#options.streams) {
-      this.#blocked = code === 1006 ? (this.#blocked + 1) % (MAX_BLOCKED + 1) : 0;
+      this.#blocked = code === 1006 ? (this.#blocked + 1) % (MAX_BLOCKED + MAX_FAILED) : 0;
     }
     this.#dropSocket();
     const isRestart = code === RESTART && this.#openedAt !== null;

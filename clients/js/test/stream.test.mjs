@@ -131,7 +131,7 @@ test('who does not want streams, and who has one facility or ws4redis, gets none
   }
 });
 
-test('a stream that never opens is followed by WebSockets', async (t) => {
+test('two streams that never open are followed by WebSockets', async (t) => {
   install(t);
   const loop = new WSLoop(URI);
   const seen = record(loop);
@@ -149,12 +149,15 @@ test('a stream that never opens is followed by WebSockets', async (t) => {
     [() => tick(15000), 'no answer'],
   ].entries()) {
     await block(loop);
-    seen.length = 0;
-    fail();
-    await settle();
-    assert.deepEqual(seen.slice(0, 2), ['close 1006', 'state waiting']);
-    assert.equal(reasons.at(-1), why);
-    await next(loop);
+    for (let time = 1; time <= 2; time += 1) {
+      assert.deepEqual([FakeRequest.all.length, FakeWebSocket.all.length], [2 * n + time, 2 * n + 2]);
+      seen.length = 0;
+      fail();
+      await settle();
+      assert.deepEqual(seen.slice(0, 2), ['close 1006', 'state waiting']);
+      assert.equal(reasons.at(-1), why);
+      await next(loop);
+    }
     assert.equal(FakeWebSocket.all.length, 2 * n + 3);
     assert.deepEqual(FakeRequest.streams.filter(({ signal }) => !signal.aborted), []);
   }
@@ -609,6 +612,21 @@ test('a stream ends as a WebSocket does', async (t) => {
       assert.deepEqual([loop.state, chat.state], ['open', 'open']);
     }
     loop.close();
+  }
+});
+
+test('a stream comes back as a stream when a server that restarts fails once', async (t) => {
+  const { loop, server } = await streaming(t);
+  for (let n = 0; n < 3; n += 1) {
+    server.socket.end();
+    await settle();
+    await next(loop);
+    FakeRequest.last.fail(new TypeError('Failed to fetch'));
+    await settle();
+    await next(loop);
+    server.acceptStream();
+    await settle();
+    assert.deepEqual([loop.state, loop.transport, FakeWebSocket.all.length], ['open', 'stream', 2]);
   }
 });
 
