@@ -32,8 +32,9 @@
  *   for 4 to 8 s is asked for one. After 12 to 16 s of silence the connection is given up at once:
  *   nobody would answer a close handshake.
  * - Scripts cannot see why a WebSocket never opened. When that happens twice in a row, and there are
- *   topics, the next attempt is a stream. When two of those in a row never open either, nothing is
- *   said against WebSockets, which have the next two attempts; one alone may be a server that restarts.
+ *   topics, the next attempt is a stream. When two of those in a row never open either, that
+ *   says nothing against WebSockets, which have the next two attempts. One alone may be a restart of
+ *   the server.
  * - While there is a stream a WebSocket is tried now and then, and when the browser is online again.
  *   When it is open the stream is closed first, and then the WebSocket goes on where that was: so
  *   nothing comes twice. The state is `open` all the time.
