@@ -144,6 +144,33 @@ fn an_outage_is_mended_or_said_to_be_a_gap() {
     assert_eq!(world.texts(id), ["gap broadcast chat/42", "five"]);
 }
 
+/// Where it is cut off makes no difference: what is stored comes behind the gap, or again.
+#[test]
+fn a_stream_that_is_cut_off_in_a_gap_has_what_is_stored_when_it_is_back() {
+    for target in [CHAT, "/ws/?topic=broadcast+chat/42"] {
+        let mut before = 0;
+        for appetite in 0..400 {
+            let mut world = World::new(kept(with_redis()));
+            let id = stream(&mut world, target);
+            keep(&mut world, CHAT_CHANNEL, &["one"]);
+            world.heard(id);
+            world.stall(id, appetite);
+            world.kill_redis();
+            world.redis.histories.forget();
+            world.redis.set(CHAT_CHANNEL, "five");
+            world.revive_redis();
+            let (heard, last) = (world.texts(id), last_id(&world, id));
+            world.hang_up(id);
+            let again = resume(&mut world, target, &last);
+            let has_it = |texts: &[String]| texts.iter().any(|text| text.ends_with("five"));
+            let (was, is) = (has_it(&heard), has_it(&world.texts(again)));
+            assert!(was != is, "{target} {appetite}: {heard:?}");
+            before += usize::from(was);
+        }
+        assert!((1..400).contains(&before), "{target}");
+    }
+}
+
 #[test]
 fn who_skips_stands_where_it_was_told_last() {
     let overflows = Overflows::parse("latest").expect("a list");
