@@ -26,7 +26,7 @@ use crate::proto::topics::{TopicCommand, Vector, Verb, pair};
 
 /// Bytes of a stream's positions at most, as they are written.
 const VECTOR_BYTES: usize = 4 << 10;
-/// Bytes by which a request may be longer when its page comes back, positions aside.
+/// Bytes that are left for what a page says besides when it comes back.
 const SLACK_BYTES: usize = 512;
 /// Bytes that a position takes, unless somebody chooses ids of entries of his own.
 const POSITION_BYTES: usize = 24;
@@ -148,7 +148,9 @@ impl Listing {
         let pairs: Vec<String> = pairs.collect();
         let given = self.given.take(is_given);
         let needed = pairs.iter().map(|pair| pair.len() + POSITION_BYTES + SPACES).sum::<usize>();
-        if self.reserved + self.given.written_bytes() + needed > self.room {
+        // The slack is for who comes back.
+        let room = self.room + if given.is_empty() { 0 } else { slack(settings) };
+        if self.reserved + self.given.written_bytes() + needed > room {
             let text = "the positions of its channels take too much room: more streams have more";
             return Err(Unfit::new(413, text));
         }
@@ -354,13 +356,19 @@ fn facility_word(facility: &str) -> String {
     pair("", facility).split_off(1)
 }
 
-/// Bytes that the positions may take with which a page asks for the same again.
+/// Bytes that the positions may take with which a page asks for the same again, in the header or in
+/// place of those in the URL.
 fn room(head: &Head<'_>, settings: &Settings) -> usize {
     let lines = head.lines().filter(|(name, _)| !name.eq_ignore_ascii_case("last-event-id"));
     let lines = lines.map(|(name, value)| name.len() + value.len() + ": \r\n".len());
-    let first = head.method.len() + head.target.len() + "  HTTP/1.1\r\n\r\n".len();
-    // Who permits little has not much more of it.
-    let slack = SLACK_BYTES.min(settings.max_head_size / 16);
-    let left = settings.max_head_size.saturating_sub(first + lines.sum::<usize>() + slack);
-    left.min(VECTOR_BYTES)
+    let since = head.query.split('&').filter(|part| part.starts_with("since="));
+    let target = head.target.len() - since.map(str::len).sum::<usize>();
+    let taken = head.method.len() + target + "  HTTP/1.1\r\n\r\n".len() + lines.sum::<usize>();
+    settings.max_head_size.saturating_sub(taken + slack(settings)).min(VECTOR_BYTES)
+}
+
+/// Bytes by which a request may be longer when its page comes back, positions aside. Who permits
+/// little has less of it.
+fn slack(settings: &Settings) -> usize {
+    SLACK_BYTES.min(settings.max_head_size / 16)
 }
