@@ -1,8 +1,8 @@
 //! L2: what goes to those who hear a channel with positions: messages in their places, what was
 //! missed in an outage, and gaps.
 //!
-//! A stream that is cut off between a gap and what is stored behind it asks for both again: an event
-//! says where its channel stands when nothing more is due.
+//! A stream that is cut off between a gap and what is stored behind it asks for both again: an
+//! event says where its channel stands when nothing more is due.
 
 use std::iter;
 
