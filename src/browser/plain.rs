@@ -193,7 +193,7 @@ pub(super) fn check(
         Err(why) => return refused(why),
     };
     let overflow = settings.overflows.of(facility);
-    let listed = (!settings.history.is_empty()).then(|| Box::new(Listed::since(head)));
+    let listed = (!settings.history.is_empty()).then(|| Box::new(Listed::since(head, settings)));
     let plain = Plain { wants, readers, overflow, address: None, listed };
     Ok(Some(Examined::Asked(Request::plain(head, facility, options, plain, settings))))
 }

@@ -292,9 +292,14 @@ impl Game<'_, '_> {
     }
 
     fn note_recorded(&mut self, name: &'static str, text: String) {
-        self.recorded_ms.insert(name, self.world.now_ms);
+        let now_ms = self.world.now_ms;
+        let before_ms = self.recorded_ms.insert(name, now_ms);
         let log = self.log.entry(name).or_default();
         assert!(!log.contains(&text), "{text} is recorded twice");
+        if before_ms.is_some_and(|before_ms| now_ms >= before_ms + KEPT_MS) {
+            // All before it had expired.
+            self.forgotten.insert(name, log.len());
+        }
         log.push(text);
     }
 

@@ -45,7 +45,7 @@ impl Redis {
         self.has_moved()
     }
 
-    /// It is a replica there. Perhaps other sentinels know better; the next dial waits all the same.
+    /// It is a replica there. Other sentinels may know better; the next dial waits all the same.
     pub fn refute(&mut self) {
         if let Some(watch) = &mut self.watch {
             watch.refute();

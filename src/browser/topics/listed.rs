@@ -7,10 +7,11 @@
 //! * no more of them are under way at a time than commands may be;
 //! * a position that the page gives is kept until the channel says another, so that a page that is
 //!   cut off while it comes back loses nothing;
-//! * positions take no more room than fits into a request: a topic past that is refused, so that no
-//!   channel is heard without its position.
+//! * positions take no more room than the request for the stream leaves, as the page says them with
+//!   the same one when it comes back: a topic past that is refused, so that no channel is heard
+//!   without its position.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::commands::topic;
 use super::{Publications, Topic, Topics, Unfit, Unheard, words_of};
@@ -23,8 +24,10 @@ use crate::link::LinkId;
 use crate::proto::http::Head;
 use crate::proto::topics::{TopicCommand, Vector, Verb, pair};
 
-/// Bytes of a stream's positions, as they are written.
+/// Bytes of a stream's positions at most, as they are written.
 const VECTOR_BYTES: usize = 4 << 10;
+/// Bytes that are left for what a page says besides when it comes back.
+const SLACK_BYTES: usize = 512;
 /// Bytes that a position takes, unless somebody chooses ids of entries of his own.
 const POSITION_BYTES: usize = 24;
 /// A space behind each of the two.
@@ -36,6 +39,8 @@ pub(in crate::browser) struct Listed {
     /// Audiences and facilities.
     topics: Vec<(String, String)>,
     since: Vector,
+    /// Bytes that positions may take.
+    room: usize,
 }
 
 /// What a stream of topics has besides what it hears.
@@ -49,6 +54,8 @@ pub(super) struct Listing {
     stand: Vector,
     /// Bytes that positions of channels that are heard may take.
     reserved: usize,
+    /// The most that those and what is given may.
+    room: usize,
     /// It is the stream of one facility, and hears what is published alone.
     is_bare: bool,
 }
@@ -60,14 +67,15 @@ impl Listed {
     }
 
     /// What the request for the stream of a facility says of positions.
-    pub(in crate::browser) fn since(head: &Head<'_>) -> Listed {
+    pub(in crate::browser) fn since(head: &Head<'_>, settings: &Settings) -> Listed {
         let mut since = None;
         for (name, value) in form_urlencoded::parse(head.query.as_bytes()) {
             if name == "since" {
                 since = Vector::parse(&value);
             }
         }
-        Listed { topics: Vec::new(), since: last_event(head, since) }
+        let room = room(head, settings);
+        Listed { topics: Vec::new(), since: last_event(head, since), room }
     }
 
     /// Reads a request, or says what is wrong with it.
@@ -92,7 +100,7 @@ impl Listed {
             );
             return Err(text);
         }
-        Ok(Listed { topics, since: last_event(head, since) })
+        Ok(Listed { topics, since: last_event(head, since), room: room(head, settings) })
     }
 
     /// Bytes that it takes besides itself.
@@ -103,12 +111,17 @@ impl Listed {
 }
 
 impl Listing {
-    fn of(Listed { topics, mut since }: Listed) -> Box<Listing> {
-        let is_listed =
-            |pair: &str| topics.iter().any(|(audience, facility)| is_of(pair, audience, facility));
+    fn of(Listed { topics, mut since, room }: Listed) -> Box<Listing> {
+        // A page may name many of both.
+        let written = topics.iter().map(|(audience, facility)| pair(audience, facility));
+        let written: BTreeSet<String> = written.collect();
+        let is_listed = |pair: &str| {
+            let topic = topic_of(pair).map(|(audience, facility)| format!("{audience} {facility}"));
+            topic.is_some_and(|topic| written.contains(&topic))
+        };
         let given = since.take(is_listed);
         let wanted = (1..).zip(topics).collect();
-        Box::new(Listing { wanted, given, ..Listing::default() })
+        Box::new(Listing { wanted, given, room, ..Listing::default() })
     }
 
     /// Bytes that it takes.
@@ -135,7 +148,9 @@ impl Listing {
         let pairs: Vec<String> = pairs.collect();
         let given = self.given.take(is_given);
         let needed = pairs.iter().map(|pair| pair.len() + POSITION_BYTES + SPACES).sum::<usize>();
-        if self.reserved + self.given.written_bytes() + needed > VECTOR_BYTES {
+        // The slack is for who comes back.
+        let room = self.room + if given.is_empty() { 0 } else { slack(settings) };
+        if self.reserved + self.given.written_bytes() + needed > room {
             let text = "the positions of its channels take too much room: more streams have more";
             return Err(Unfit::new(413, text));
         }
@@ -163,7 +178,7 @@ impl Topics {
         if !channels.iter().any(|channel| settings.history.of(channel).is_some()) {
             return Ok(None);
         }
-        let mut listing = Listing { is_bare: true, ..Listing::default() };
+        let mut listing = Listing { is_bare: true, room: listed.room, ..Listing::default() };
         listing.given = listed.since.clone();
         listing.begin(|_| true, channels, settings).map_err(|unfit| unfit.text)?;
         Ok(Some(Box::new(Topics { listing: Some(Box::new(listing)), ..Topics::default() })))
@@ -178,8 +193,8 @@ impl Topics {
     ) -> Result<(), Unfit> {
         match &mut self.listing {
             Some(listing) => {
-                let audience = topic.audience.word();
-                let is_given = |pair: &str| is_of(pair, audience, &topic.facility);
+                let (audience, facility) = (topic.audience.word(), facility_word(&topic.facility));
+                let is_given = |pair: &str| topic_of(pair) == Some((audience, &facility));
                 listing.begin(is_given, channels, &cx.settings)
             }
             None => Ok(()),
@@ -202,7 +217,8 @@ impl Topics {
     ) -> Result<(), Unfit> {
         let topic = topic(audience, facility)?;
         let given = self.listing.iter().flat_map(|listing| listing.given.iter());
-        let given = given.filter(|(pair, _)| is_of(pair, audience, facility));
+        let word = facility_word(facility);
+        let given = given.filter(|(pair, _)| topic_of(pair) == Some((audience, &word)));
         let given: Vec<(String, String)> = given.map(read_given).collect();
         let given = given.iter().map(|(channel, at)| (channel.as_str().into(), &at[..]));
         self.subscribe(link, number, topic, given.collect(), cx)
@@ -325,16 +341,34 @@ fn read_given((pair, position): (&str, &str)) -> (String, String) {
     (channel.into_owned(), position.to_owned())
 }
 
-/// Whether the two words of a channel are of that topic.
-fn is_of(pair: &str, audience: &str, facility: &str) -> bool {
-    let Some((channel, of)) = pair.split_once(' ') else { return false };
-    let whose = channel.split(':').next().unwrap_or(channel);
-    let has_name = whose.len() < channel.len();
+/// The topic of a channel of that pair of words: its audience, and its facility as it is in a
+/// vector.
+fn topic_of(pair: &str) -> Option<(&str, &str)> {
+    let (channel, facility) = pair.split_once(' ')?;
+    let audience = channel.split(':').next().unwrap_or(channel);
+    let has_name = audience.len() < channel.len();
     let is_group = audience == Audience::Group.word();
-    whose == audience && has_name == is_group && *of == *pair_of(facility)
+    (has_name == is_group).then_some((audience, facility))
 }
 
 /// A facility as it is in a vector.
-fn pair_of(facility: &str) -> String {
+fn facility_word(facility: &str) -> String {
     pair("", facility).split_off(1)
+}
+
+/// Bytes that the positions may take with which a page asks for the same again, in the header or in
+/// place of those in the URL.
+fn room(head: &Head<'_>, settings: &Settings) -> usize {
+    let lines = head.lines().filter(|(name, _)| !name.eq_ignore_ascii_case("last-event-id"));
+    let lines = lines.map(|(name, value)| name.len() + value.len() + ": \r\n".len());
+    let since = head.query.split('&').filter(|part| part.starts_with("since="));
+    let target = head.target.len() - since.map(str::len).sum::<usize>();
+    let taken = head.method.len() + target + "  HTTP/1.1\r\n\r\n".len() + lines.sum::<usize>();
+    settings.max_head_size.saturating_sub(taken + slack(settings)).min(VECTOR_BYTES)
+}
+
+/// Bytes by which a request may be longer when its page comes back, positions aside. Who permits
+/// little has less of it.
+fn slack(settings: &Settings) -> usize {
+    SLACK_BYTES.min(settings.max_head_size / 16)
 }

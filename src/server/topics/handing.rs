@@ -1,5 +1,8 @@
 //! L2: what goes to those who hear a channel with positions: messages in their places, what was
 //! missed in an outage, and gaps.
+//!
+//! A stream that is cut off between a gap and what is stored behind it asks for both again: an
+//! event says where its channel stands when nothing more is due.
 
 use std::iter;
 
@@ -11,7 +14,7 @@ use crate::broker::history::position::Position;
 use crate::browser::Context;
 use crate::fanout::hub::ChannelId;
 use crate::fanout::line::Placed;
-use crate::proto::topics::{NOWHERE, TopicHeader};
+use crate::proto::topics::{self, NOWHERE, TopicHeader};
 use crate::server::handout::hand_out;
 use crate::server::table::Table;
 
@@ -27,7 +30,7 @@ impl Topics {
         for one in placed {
             let topic = self.hub.peek(channel);
             let text = placed_text(&topic.words, one.offset, &one.payload);
-            self.hand_all(channel, &text, |floor| floor.is_below(one), table, cx);
+            self.hand_all(channel, Saying::new(&text), |floor| floor.is_below(one), table, cx);
         }
     }
 
@@ -41,11 +44,16 @@ impl Topics {
         cx: &mut Context,
     ) {
         let words = self.hub.peek(channel).words.clone();
-        let text = text_of(&TopicHeader::Gap(&words.0, &words.1, position), b"");
-        cx.metrics.gaps_total += self.hand_all(channel, &text, |_| true, table, cx) as u64;
-        if let Some(stored) = stored.filter(|stored| !stored.is_empty()) {
+        let gap = text_of(&TopicHeader::Gap(&words.0, &words.1, position), b"");
+        let stored = stored.filter(|stored| !stored.is_empty());
+        let mut saying = Saying::new(&gap);
+        saying.stands = stored.map(|_| None);
+        cx.metrics.gaps_total += self.hand_all(channel, saying, |_| true, table, cx) as u64;
+        if let Some(stored) = stored {
             let text = text_of(&TopicHeader::Stored(&words.0, &words.1), stored);
-            self.hand_all(channel, &text, |_| true, table, cx);
+            let mut saying = Saying::new(&text);
+            saying.stands = Some(topics::stands(&gap));
+            self.hand_all(channel, saying, |_| true, table, cx);
         }
     }
 
@@ -54,7 +62,7 @@ impl Topics {
     fn hand_all(
         &mut self,
         channel: ChannelId,
-        text: &[u8],
+        mut saying: Saying<'_>,
         is_above: impl Fn(&Floor) -> bool,
         table: &mut Table,
         cx: &mut Context,
@@ -66,7 +74,7 @@ impl Topics {
         let hears =
             |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
         let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
-        let (receivers, mut saying) = (conns.len(), Saying::new(text));
+        let receivers = conns.len();
         let streams = match topic.streams.is_empty() {
             true => Vec::new(),
             false => conns.extract_if(.., |index| topic.streams.contains(index)).collect(),

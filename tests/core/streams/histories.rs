@@ -144,6 +144,58 @@ fn an_outage_is_mended_or_said_to_be_a_gap() {
     assert_eq!(world.texts(id), ["gap broadcast chat/42", "five"]);
 }
 
+/// Where it is cut off makes no difference: what is stored comes behind the gap, or again.
+#[test]
+fn a_stream_that_is_cut_off_in_a_gap_has_what_is_stored_when_it_is_back() {
+    for target in [CHAT, "/ws/?topic=broadcast+chat/42"] {
+        let mut before = 0;
+        for appetite in 0..400 {
+            let mut world = World::new(kept(with_redis()));
+            let id = stream(&mut world, target);
+            keep(&mut world, CHAT_CHANNEL, &["one"]);
+            world.heard(id);
+            world.stall(id, appetite);
+            world.kill_redis();
+            world.redis.histories.forget();
+            world.redis.set(CHAT_CHANNEL, "five");
+            world.revive_redis();
+            let (heard, last) = (world.texts(id), last_id(&world, id));
+            world.hang_up(id);
+            let again = resume(&mut world, target, &last);
+            let has_it = |texts: &[String]| texts.iter().any(|text| text.ends_with("five"));
+            let (was, is) = (has_it(&heard), has_it(&world.texts(again)));
+            assert!(was != is, "{target} {appetite}: {heard:?}");
+            before += usize::from(was);
+        }
+        assert!((1..400).contains(&before), "{target}");
+    }
+}
+
+/// Topics with long names leave little room in a request.
+#[test]
+fn a_page_comes_back_with_all_that_a_stream_of_many_topics_has_told_it() {
+    for (count, size, most) in
+        [(40, 8 << 10, 40), (60, 8 << 10, 52), (80, 8 << 10, 36), (10, 1_500, 9)]
+    {
+        let mut world = World::new(Settings { max_head_size: size, ..kept(settings()) });
+        let topic = |n: usize| format!("topic=broadcast+chat%2F{n:036}");
+        let topics: Vec<String> = (0..count).map(topic).collect();
+        let target = format!("/ws/?{}", topics.join("&"));
+        let id = stream(&mut world, &target);
+        let hears = |texts: &[String]| texts.iter().filter(|text| text.starts_with("ok ")).count();
+        let (heard, last) = (hears(&world.texts(id)), last_id(&world, id));
+        assert_eq!(heard, most, "of {count}");
+        let last_line = format!("Last-Event-ID: {last}");
+        let cookie = format!("Cookie: sessionid={}", "a".repeat(32));
+        let url = format!("{target}&since={}", last.replace(' ', "+").replace('/', "%2F"));
+        for (target, more) in [(&target, &[&last_line, &cookie[..]][..]), (&url, &[&cookie[..]])] {
+            let id = world.ask(&asks(target, more));
+            assert_eq!(world.status(id), Some(200), "{heard} of {count}");
+            assert_eq!(hears(&world.texts(id)), heard, "{heard} of {count}");
+        }
+    }
+}
+
 #[test]
 fn who_skips_stands_where_it_was_told_last() {
     let overflows = Overflows::parse("latest").expect("a list");
