@@ -21,10 +21,10 @@ pub(super) const URL: Flag<ServerDraft> = Flag {
     }),
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
-           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or, where sentinels say \
-           which it is, `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`. \
-           Given several times, or as several URLs with a space between, channels are spread over \
-           all of them in this order, and sessions are at the first; at most 64",
+           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or \
+           `redis+sentinel://host,host/NAME[/db]` where sentinels say which it is. Given several \
+           times, or as several URLs with a space between, channels are spread over all of them \
+           in this order, and sessions are at the first; at most 64",
 };
 
 /// Who to be for the sentinels.
