@@ -57,7 +57,7 @@ static REDIS: Rows = &[
         default: Value("redis://127.0.0.1:6380"),
         help: "Redis that the server relays from: `redis://[user:password@]host[:port][/db]`, \
                `rediss://` by TLS, `redis+unix:///path?db=N`, or, where sentinels say which it is, \
-               `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]`; several in \
+               `redis+sentinel://host,host/NAME[/db]`; several in \
                the server's order; the default is the embedded broker's",
     },
     Flag {
