@@ -204,13 +204,24 @@ impl Server {
         }
     }
 
-    /// Who hears what. As with a real Redis, all conns of this process are one client.
+    /// Whether this process hears a channel: as with a real Redis, all its conns are one client,
+    /// those with positions among them.
+    fn hears(&self, channel: &[u8]) -> bool {
+        let control = self.control.as_deref().map(str::as_bytes);
+        self.relay.hub.find(channel).is_some()
+            || self.topics.hears(channel)
+            || control == Some(channel)
+    }
+
+    /// Who hears what.
     fn who_hears(&mut self, question: PubSub) -> Heard {
         let clients = || self.clients.links.iter().filter_map(|link| self.table.peek_client(*link));
         let control = self.control.as_deref();
         match question {
             PubSub::Channels(pattern) => {
                 let conns = self.relay.hub.channels().map(|(_, name)| name.as_bytes());
+                let topics = self.topics.channels().map(|(name, _)| name.as_bytes());
+                let conns = conns.chain(topics);
                 let ours = conns.chain(control.map(str::as_bytes)).map(<[u8]>::to_vec);
                 let theirs = clients().flat_map(|client| client.hearing().0);
                 let all: BTreeSet<Vec<u8>> = ours.chain(theirs.map(|name| name.to_vec())).collect();
@@ -220,13 +231,8 @@ impl Server {
                 })
             }
             PubSub::Receivers(names) => {
-                let receivers = |name: &[u8]| {
-                    let text = std::str::from_utf8(name).ok();
-                    let heard = text.is_some_and(|name| {
-                        self.relay.hub.find(name.as_bytes()).is_some() || control == Some(name)
-                    });
-                    usize::from(heard) + clients().filter(|client| client.hears(name)).count()
-                };
+                let theirs = |name: &[u8]| clients().filter(|client| client.hears(name)).count();
+                let receivers = |name: &[u8]| usize::from(self.hears(name)) + theirs(name);
                 let count = |name: Vec<u8>| (receivers(&name), name);
                 let counts = names.into_iter().map(count);
                 Heard::Receivers(counts.map(|(count, name)| (name, count)).collect())
@@ -269,11 +275,7 @@ impl Server {
         payload: Arc<[u8]>,
         recorded: Option<Offset>,
     ) {
-        // As with a real Redis, all conns of this process are one client.
-        let name = std::str::from_utf8(&channel).ok();
-        let heard = self.relay.hub.find(&channel).is_some();
-        let ours = heard || name.is_some_and(|name| self.control.as_deref() == Some(name));
-        let mut receivers = usize::from(ours);
+        let mut receivers = usize::from(self.hears(&channel));
         for link in &self.clients.links {
             receivers += self.table.client(*link).map_or(0, |client| client.ears(&channel));
         }

@@ -39,6 +39,11 @@ impl Server {
 }
 
 impl Topics {
+    /// Whether a channel is heard.
+    pub(in crate::server) fn hears(&self, channel: &[u8]) -> bool {
+        self.hub.find(channel).is_some()
+    }
+
     /// When [`Server::end_wishes`] has something to do.
     pub(in crate::server) fn deadline_ms(&mut self) -> Option<u64> {
         while let Some((_, link, name)) = self.wishes.front() {

@@ -269,3 +269,20 @@ fn a_crowd_that_comes_at_once_asks_once() {
     assert_eq!(commands.iter().filter(|it| it.contains("GETRANGE")).count(), 1, "{commands:?}");
     assert_eq!(commands.iter().filter(|it| it.contains("SUBSCRIBE")).count(), 1, "{commands:?}");
 }
+
+/// As with a real Redis, whoever publishes is told how many hear it, and all conns are one.
+#[test]
+fn who_publishes_is_told_that_it_is_heard() {
+    let mut world = World::new(settings());
+    let app = world.connect_resp();
+    assert_eq!(world.ask_for(app, "PUBLISH broadcast:foo one"), ":0\n");
+    let id = open(&mut world, &[]);
+    assert_eq!(answer(&mut world, id, "subscribe 1 broadcast foo"), "ok 1");
+    assert_eq!(world.ask_for(app, "PUBLISH broadcast:foo two"), ":1\n");
+    world.open("/ws/foo?subscribe-broadcast");
+    assert_eq!(world.ask_for(app, "PUBLISH broadcast:foo three"), ":1\n");
+    let channels = world.ask_for(app, "PUBSUB CHANNELS");
+    assert_eq!(channels.matches("broadcast:foo").count(), 1, "{channels}");
+    assert!(world.ask_for(app, "PUBSUB NUMSUB broadcast:foo").ends_with(":1\n"));
+    assert_eq!(answer(&mut world, id, "unsubscribe 2 broadcast foo"), "ok 2");
+}
