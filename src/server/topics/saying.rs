@@ -10,7 +10,7 @@
 use std::iter;
 
 use crate::browser::{self, Context};
-use crate::fanout::encoded::Run;
+use crate::fanout::encoded::{Form, Run};
 use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LinkId};
@@ -63,20 +63,11 @@ impl<'a> Saying<'a> {
         let Party::Browser(conn) = &mut slot.party else { return };
         let Some((outbox, member, goes_out)) = conn.receiver() else { return };
         member.spoken = cx.now.tick();
-        let (event, label) = match member.is_placed() {
-            false => (self.run.frames(&mut cx.encoder, index, member.form), None),
-            true => match self.bare() {
-                Bare::Event(event) => (event.clone(), None),
-                Bare::Payload(run) => {
-                    let latest = member.overflow == Overflow::Latest;
-                    let event = run.frames(&mut cx.encoder, index, member.form);
-                    (event, latest.then_some(channel))
-                }
-            },
-        };
-        let stands = self.stands.unwrap_or_else(|| topics::stands(self.text));
-        let line = stands.and_then(|(pair, position)| member.id_behind(pair, position));
-        let line = line.map(|line| self.line_of(&line));
+        let (event, is_latest) = self.event(index, member.is_placed(), member.form, cx);
+        let label = (is_latest && member.overflow == Overflow::Latest).then_some(channel);
+        let stands = self.stands();
+        let ids = stands.and_then(|(pair, position)| member.stands(pair, position));
+        let line = ids.map(|(ids, _)| self.line_of(&format!("id: {ids}\n")));
         cx.queued_bytes(line.as_ref().map_or(0, |line| line.len()));
         let dropped = match (line, label) {
             // An event that says nothing but where its channel stands.
@@ -101,6 +92,29 @@ impl<'a> Saying<'a> {
             }
         } else if goes_out {
             slot.enter(index, Line::of(receivers), lines);
+        }
+    }
+
+    /// Where a channel stands behind it, by its two words, if it says that.
+    pub(super) fn stands(&self) -> Option<(&'a str, &'a str)> {
+        self.stands.unwrap_or_else(|| topics::stands(self.text))
+    }
+
+    /// Its event for the stream of that place, which may be that of one facility, and whether a
+    /// later one may take its place.
+    pub(super) fn event(
+        &mut self,
+        index: u32,
+        is_bare: bool,
+        form: Form,
+        cx: &mut Context,
+    ) -> (Frame, bool) {
+        if !is_bare {
+            return (self.run.frames(&mut cx.encoder, index, form), false);
+        }
+        match self.bare() {
+            Bare::Event(event) => (event.clone(), false),
+            Bare::Payload(run) => (run.frames(&mut cx.encoder, index, form), true),
         }
     }
 
