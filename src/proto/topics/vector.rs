@@ -39,6 +39,11 @@ impl Vector {
     /// Notes where a channel stands, and says between which bytes of it the position is.
     pub fn set(&mut self, pair: &str, position: &str) -> Range<usize> {
         let at = match self.place_of(pair) {
+            Some(place) if place.end == self.0.len() => {
+                self.0.truncate(place.start);
+                self.0.push_str(position);
+                place.start
+            }
             Some(place) => {
                 self.0.replace_range(place.clone(), position);
                 place.start
@@ -95,6 +100,12 @@ impl Vector {
 
     /// Between which bytes the position of a channel is.
     fn place_of(&self, pair: &str) -> Option<Range<usize>> {
+        // Most have one channel.
+        let first = self.0.strip_prefix(pair).and_then(|behind| behind.strip_prefix(' '));
+        if let Some(behind) = first {
+            let at = pair.len() + 1;
+            return Some(at..at + behind.find(' ').unwrap_or(behind.len()));
+        }
         let mut begin = 0;
         self.iter().find_map(|(known, position)| {
             let at = begin + known.len() + 1;

@@ -81,7 +81,10 @@ impl<'s, 'a> Events<'s, 'a> {
             }
             return;
         };
-        outbox.push_labelled(run, is_latest.then_some(channel));
+        match is_latest {
+            true => outbox.push_labelled(run, Some(channel)),
+            false => outbox.push(run),
+        }
         member.spoken = cx.now.tick();
         cx.metrics.messages_out_total += self.messages.len() as u64;
         cx.queued(1);

@@ -108,10 +108,12 @@ impl Topics {
         let absent = topic.absent();
         let hears =
             |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
-        let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
-        let streams = match topic.streams.is_empty() {
-            true => Vec::new(),
-            false => conns.extract_if(.., |index| topic.streams.contains(index)).collect(),
+        let streams = topic.streams.iter().copied().filter(hears).collect();
+        let all = self.hub.subscribers(channel);
+        let conns = match topic.streams.len() {
+            0 => all.filter(hears).collect(),
+            some if some == all.len() => Vec::new(),
+            _ => all.filter(|index| !topic.streams.contains(index)).filter(hears).collect(),
         };
         (conns, streams)
     }
