@@ -98,7 +98,7 @@ impl Topics {
         receivers
     }
 
-    /// WebSockets and streams that hear a channel, but for those whose floor is not below something.
+    /// WebSockets and streams that hear a channel, but for those whose floor is above something.
     fn hearers(
         &self,
         channel: ChannelId,
