@@ -134,6 +134,48 @@ fn an_empty_channel_has_a_position_too() {
     }
 }
 
+/// Time passes, at the broker as well.
+fn pass(world: &mut World, ms: u64) {
+    world.redis.histories.ms += ms;
+    world.pass(ms);
+}
+
+#[test]
+fn a_time_is_good_for_the_seconds_of_the_rule_and_an_entry_while_it_is_there() {
+    for mut world in worlds() {
+        let mut page = Page::open(&mut world);
+        world.hang_up(page.id);
+        let time = page.position.clone();
+        pass(&mut world, 59_000);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &[]);
+        assert!(page.position.starts_with('@') && page.position != time, "{}", page.position);
+        world.hang_up(page.id);
+        let time = page.position.clone();
+        pass(&mut world, 60_000);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &["gap"]);
+        assert!(page.position.starts_with('@') && page.position != time, "{}", page.position);
+        keep(&mut world, &["one"]);
+        page.has_heard(&mut world, &["one"]);
+        world.hang_up(page.id);
+        pass(&mut world, 59_000);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &[]);
+        // The history is forgotten, and what is stored is not.
+        world.say(page.id, "publish 2 broadcast chat/42\nsaid");
+        page.has_heard(&mut world, &["said"]);
+        world.hang_up(page.id);
+        pass(&mut world, 60_500);
+        if is_redis(&world) {
+            world.redis.histories.forget();
+        }
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &["gap", "stored said"]);
+        assert!(page.position.starts_with('@'), "{}", page.position);
+    }
+}
+
 #[test]
 fn what_is_not_there_any_more_is_a_gap_for_who_needs_it_and_for_nobody_else() {
     for mut world in worlds() {
