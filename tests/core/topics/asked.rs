@@ -65,7 +65,7 @@ fn what_the_application_refuses_is_refused_in_its_words() {
     assert_eq!(world.texts(id), ["refused 1 403 not for john!"]);
     world.say(id, "subscribe 2 broadcast staff");
     world.answer("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
-    assert!(world.texts(id)[0].starts_with("refused 2 401"));
+    assert_eq!(world.texts(id), ["refused 2 401 the application refuses it"]);
     // It narrows, and does not widen.
     world.say(id, "subscribe 3 broadcast staff");
     world.answer(
