@@ -18,9 +18,6 @@ use crate::proto::{sse, topics};
 use crate::server::lines::Line;
 use crate::server::table::{Party, Table};
 
-/// The end of an event.
-const NOTHING: &[u8] = b"\n";
-
 /// A message of the server, and its frames so far.
 #[derive(Debug)]
 pub(super) struct Saying<'a> {
@@ -39,6 +36,10 @@ pub(super) struct Saying<'a> {
 enum Bare<'a> {
     /// This event.
     Event(Frame),
+    /// This one, which is nothing without where its channel stands.
+    Begin(Frame),
+    /// Nothing.
+    Nothing,
     /// What is published.
     Payload(Run<'a>),
 }
@@ -63,10 +64,16 @@ impl<'a> Saying<'a> {
         let Party::Browser(conn) = &mut slot.party else { return };
         let Some((outbox, member, goes_out)) = conn.receiver() else { return };
         member.spoken = cx.now.tick();
+        let mut is_begin = false;
         let (event, label) = match member.is_placed() {
             false => (self.run.frames(&mut cx.encoder, index, member.form), None),
             true => match self.bare() {
                 Bare::Event(event) => (event.clone(), None),
+                Bare::Begin(event) => {
+                    is_begin = true;
+                    (event.clone(), None)
+                }
+                Bare::Nothing => return,
                 Bare::Payload(run) => {
                     let latest = member.overflow == Overflow::Latest;
                     let event = run.frames(&mut cx.encoder, index, member.form);
@@ -79,8 +86,7 @@ impl<'a> Saying<'a> {
         let line = line.map(|line| self.line_of(&line));
         cx.queued_bytes(line.as_ref().map_or(0, |line| line.len()));
         let dropped = match (line, label) {
-            // An event that says nothing but where its channel stands.
-            (None, _) if event[..] == *NOTHING => return,
+            (None, _) if is_begin => return,
             (Some(line), Some(label)) if member.skips => outbox.replace_event(line, event, label),
             (None, Some(label)) if member.skips => outbox.replace(event, label),
             (line, label) => {
@@ -123,10 +129,13 @@ impl<'a> Bare<'a> {
         if !payload.is_empty() {
             return Bare::Payload(Run::new(payload, iter::empty()));
         }
-        let gap = text.strip_prefix(b"gap ").and_then(|text| std::str::from_utf8(text).ok());
-        Bare::Event(match gap.and_then(|text| text.rsplit_once(' ')) {
-            Some((pair, _)) => Frame::from(sse::gap(pair)),
-            None => Frame::from(NOTHING),
-        })
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let parts = text.split_once(' ').zip(text.rsplit_once(' '));
+        let pair = parts.map(|((verb, _), (front, _))| (verb, &front[verb.len()..]));
+        match pair.map(|(verb, pair)| (verb, pair.trim_start())) {
+            Some(("gap", pair)) => Bare::Event(Frame::from(sse::gap(pair))),
+            Some(("subscribed", pair)) => Bare::Begin(Frame::from(sse::subscribed(pair))),
+            _ => Bare::Nothing,
+        }
     }
 }

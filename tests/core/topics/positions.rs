@@ -211,7 +211,12 @@ fn what_is_not_there_any_more_is_a_gap_for_who_needs_it_and_for_nobody_else() {
 fn a_plain_publish_is_no_gap_and_a_message_of_a_page_is_kept() {
     let [mut world, _] = worlds();
     let (mut page, mut other) = (Page::open(&mut world), Page::open(&mut world));
+    let third = super::open(&mut world, &[]);
+    world.say(third, "subscribe 1 broadcast chat/42");
+    world.texts(third);
     world.redis.publish(CHANNEL, "plain", 0, 0);
+    world.run();
+    assert_eq!(world.texts(third), ["message broadcast chat/42 -\nplain"]);
     keep(&mut world, &["one"]);
     world.say(page.id, "publish 2 broadcast chat/42\nsaid");
     world.redis.publish(CHANNEL, "plain too", 0, 0);
