@@ -352,6 +352,32 @@ fn a_crowd_that_comes_back_asks_once() {
 }
 
 #[test]
+fn a_crowd_of_channels_is_asked_about_a_window_at_a_time() {
+    const CHANNELS: usize = 100;
+    let rules = vec![HistoryRule::parse("chat/*=20/60").expect("a rule")];
+    let history = HistoryRules { prefix: String::new(), rules };
+    let mut world = World::new(Settings { history, max_commands: CHANNELS, ..with_redis() });
+    let subscribe = |world: &mut World, since: &str| {
+        let id = super::open(world, &[]);
+        for n in 1..=CHANNELS {
+            world.say(id, &format!("subscribe {n} broadcast chat/{n}{since}"));
+        }
+        id
+    };
+    // The channels are heard already: what is left is to look.
+    subscribe(&mut world, "");
+    world.redis.take_commands();
+    world.redis.held = true;
+    let id = subscribe(&mut world, " broadcast @1.dead");
+    let asked = world.redis.take_commands().iter().filter(|line| line.starts_with("EVAL")).count();
+    assert!((1..=64).contains(&asked), "{asked} are under way");
+    world.redis.held = false;
+    world.run();
+    let texts = world.texts(id);
+    assert_eq!(texts.iter().filter(|text| text.starts_with("ok ")).count(), CHANNELS);
+}
+
+#[test]
 fn large_messages_are_recovered_as_far_as_one_answer_goes() {
     for mut world in worlds() {
         let mut page = Page::open(&mut world);
