@@ -1,7 +1,7 @@
 //! L2: what a conn keeps for later, the memory that it has made grow, and what is done about it
 //! where there is too much.
 
-use super::conn::{Begun, Conn, Kept, Life, Member};
+use super::conn::{Begun, Conn, Joining, Kept, Life, Member};
 use super::context::Context;
 use super::effect::Effect;
 use crate::link::LinkId;
@@ -62,14 +62,15 @@ impl Conn {
         let life = match &self.life {
             Life::Head(head) => head.rest.capacity(),
             Life::Asking(asking) => {
-                let question = asking.lookup.question.as_ref().map_or(0, Vec::capacity);
-                asking.begun.held_bytes() + asking.request.held_bytes() + question
+                let questions = [&asking.lookup.question, &asking.question].into_iter().flatten();
+                let questions: usize = questions.map(Vec::capacity).sum();
+                asking.begun.held_bytes() + asking.request.held_bytes() + questions
             }
             Life::Waiting(waiting) => {
                 let names: usize = waiting.subscribe.iter().map(String::capacity).sum();
-                names + waiting.joining.begun.held_bytes()
+                names + waiting.joining.held_bytes()
             }
-            Life::Joining(joining) => joining.begun.held_bytes() + joining.member.held_bytes(),
+            Life::Joining(joining) => joining.held_bytes(),
             Life::Posting(posting) => posting.held_bytes(),
             Life::Open(member) => member.held_bytes(),
             Life::Closing(closing) => closing.speaker().map_or(0, Member::held_bytes),
@@ -96,6 +97,12 @@ impl Member {
     fn held_bytes(&self) -> usize {
         let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes.capacity());
         kept + self.reader.held_bytes() + self.publications.held_bytes()
+    }
+}
+
+impl Joining {
+    fn held_bytes(&self) -> usize {
+        self.begun.held_bytes() + self.member.held_bytes()
     }
 }
 

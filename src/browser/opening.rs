@@ -347,7 +347,10 @@ impl Conn {
             cx.put(link, Effect::AskSession(name));
         } else if let Some(question) = asking.lookup.question.take() {
             asking.asked = Some(Source::Application(0));
-            asking.question = asking.request.is_for_topics().then(|| question.clone());
+            if asking.request.is_for_topics() {
+                cx.took(question.len());
+                asking.question = Some(question.clone());
+            }
             cx.put(link, Effect::AskApplication(question));
         } else {
             self.on_known(link, Known::default(), cx);

@@ -21,6 +21,11 @@ pub fn gap(channel: &str) -> Vec<u8> {
     format!("event: gap\ndata: {channel}\n\n").into_bytes()
 }
 
+/// What tells a page that a channel begins: it has data, as Firefox forgets an id without.
+pub fn subscribed(channel: &str) -> Vec<u8> {
+    format!("event: subscribed\ndata: {channel}\n\n").into_bytes()
+}
+
 /// One message as an event: text as it is, under no name, where that can be.
 pub fn event(payload: &[u8], is_text: bool) -> Vec<u8> {
     let has_cr = || payload.contains(&b'\r');

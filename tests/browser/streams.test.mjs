@@ -4,12 +4,13 @@
  *
  * WSLOOP_URL          base URL of the server, at 127.0.0.1, whose sessions are JSON at session:KEY, and
  *                     which keeps the last messages of kept/*
- * WSLOOP_RESP_PORT    where it takes Redis commands
+ * WSLOOP_RESP_PORT    where Redis is, or where it takes Redis commands itself
  * WSLOOP_FRIEND_PORT  the port of 127.0.0.1 whose pages --allowed-origins names
  */
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
@@ -17,6 +18,7 @@ import { connect } from 'node:net';
 import { chromium, eventually, firefox } from './browsers.mjs';
 
 const { WSLOOP_URL, WSLOOP_RESP_PORT, WSLOOP_FRIEND_PORT } = process.env;
+const script = readFileSync(new URL('../../src/broker/history/publish.lua', import.meta.url), 'utf8');
 
 /** Pages without anything, of an origin of their own; a page of the server's own is its chat. */
 async function startPages(host, port) {
@@ -39,6 +41,10 @@ async function redis(...words) {
   socket.destroy();
   return answer.toString();
 }
+
+/** Publishes a message that is kept, with either broker. */
+const keep = (channel, text) =>
+  redis('EVAL', script, '1', `wsloop:history:{${channel}}`, channel, text, '100', '300000');
 
 /** Opens a stream, and notes what comes. */
 const listen = (tab, url, withCredentials = false) =>
@@ -138,27 +144,34 @@ for (const launch of [chromium, firefox]) {
         const tab = await open(`${WSLOOP_URL}/chat/`);
         await tab.evaluate(() => { document.cookie = 'sessionid=johns-key; path=/'; });
         const facility = `kept/${room}`;
-        const say = (text) => redis('PUBLISH', `broadcast:${facility}`, text);
+        const say = (text) => keep(`broadcast:${facility}`, text);
         const hears = (...texts) => eventually(`${texts}`, async () => {
           const all = (await tab.evaluate(() => heard)).filter(([type]) => type === 'message');
           const said = payloads(all.map(([, data]) => data));
           assert.deepEqual(said, texts.slice(0, said.length));
           return said.length === texts.length;
         });
+        const cut = async () => {
+          await redis('PUBLISH', 'wsloop:control', JSON.stringify({ disconnect: { user: 'john' } }));
+          await hear(tab, 'error', ++cuts);
+        };
+        let cuts = 0;
         await listen(tab, `${WSLOOP_URL}/ws/${query(facility)}`);
         await hear(tab, 'open');
         const has = async (data) => (await hear(tab, 'message')).includes(data);
         if (what === 'topic') {
           await eventually('it hears', () => has('ok 1'));
         }
+        // It has heard nothing, and knows where it stands all the same.
+        await cut();
         await say('one');
         await hears('one');
-        await redis('PUBLISH', 'wsloop:control', JSON.stringify({ disconnect: { user: 'john' } }));
-        await hear(tab, 'error');
+        await cut();
         await say('two');
-        await hear(tab, 'open', 2);
+        await hear(tab, 'open', 3);
         await say('three');
         await hears('one', 'two', 'three');
+        assert.ok(!(await tab.evaluate(() => heard)).some(([type]) => type === 'gap'));
       });
     }
 

@@ -120,13 +120,26 @@ fn closes_that_the_server_begins_are_clean() {
 #[test]
 #[ignore = "needs chromium, firefox-esr and node"]
 fn streams_and_posts_of_pages() {
+    streams(&["--resp", "127.0.0.1:0"], |server| server.resp_address().port());
+}
+
+#[test]
+#[ignore = "needs chromium, firefox-esr, node and redis-server"]
+fn streams_and_posts_of_pages_with_redis() {
+    let (redis, port) = RedisServer::start_on_tcp();
+    streams(&["--redis", &redis.url()], |_| port);
+}
+
+/// What pages do without a WebSocket; the second says where Redis commands are taken.
+fn streams(broker: &[&str], commands: impl Fn(&Wsloop) -> u16) {
     let port = free_port().to_string();
     let friend = format!("http://127.0.0.1:{port}");
     let sessions = ["--session-key", "session:{}", "--session-format", "json"];
-    let args = ["--allow", "all", "--resp", "127.0.0.1:0", "--allowed-origins", &friend, "--demo"];
+    let args = ["--allow", "all", "--allowed-origins", &friend, "--demo"];
     let history = ["--history", "kept/*=100/300"];
-    let server = Wsloop::start(&[&args[..], &sessions, &history].concat());
-    let resp = server.resp_address().port().to_string();
+    let server = Wsloop::start(&[&args[..], &sessions, &history, broker].concat());
+    server.expect_metric("broker_up", |up| up == 1);
+    let resp = commands(&server).to_string();
     let more = [("WSLOOP_FRIEND_PORT", &*port), ("WSLOOP_RESP_PORT", &*resp)];
     browse("streams.test.mjs", &server, &more);
 }

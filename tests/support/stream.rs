@@ -83,12 +83,12 @@ impl EventStream {
     }
 
     fn dispatch(&mut self, event: &str) -> Option<PageEvent> {
-        let (mut name, mut data) = ("", Vec::new());
+        let (mut name, mut data, mut id) = ("", Vec::new(), None);
         for line in event.split('\n') {
             let (field, value) = line.split_once(':').expect("every line has a field");
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
-                "id" => self.last_id = value.to_owned(),
+                "id" => id = Some(value),
                 "event" => name = value,
                 "data" => data.push(value),
                 "" | "retry" => {}
@@ -96,9 +96,15 @@ impl EventStream {
             }
         }
         let text = data.join("\n");
-        (!data.is_empty()).then(|| match name {
-            "text" | "binary" => (name.to_owned(), STANDARD.decode(text).expect("base64")),
-            name => (name.to_owned(), text.into_bytes()),
-        })
+        // Firefox forgets an id without data.
+        if let Some(id) = id.filter(|_| !data.is_empty()) {
+            self.last_id = id.to_owned();
+        }
+        match name {
+            _ if data.is_empty() => None,
+            "subscribed" => None,
+            "text" | "binary" => Some((name.to_owned(), STANDARD.decode(text).expect("base64"))),
+            name => Some((name.to_owned(), text.into_bytes())),
+        }
     }
 }

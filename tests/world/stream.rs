@@ -21,7 +21,7 @@ pub fn take_events(unread: &mut Vec<u8>, last_id: &mut String) -> Vec<Heard> {
 }
 
 fn one(event: &str, last_id: &mut String) -> Option<Heard> {
-    let (mut name, mut data) = ("", Vec::new());
+    let (mut name, mut data, mut id) = ("", Vec::new(), None);
     for line in event.split('\n') {
         let (field, value) = line.split_once(':').expect("every line has a field");
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -29,12 +29,17 @@ fn one(event: &str, last_id: &mut String) -> Option<Heard> {
             "" => return Some(Heard::Ping(Vec::new())),
             "event" => name = value,
             "data" => data.push(value),
-            "id" => *last_id = value.to_owned(),
+            "id" => id = Some(value.to_owned()),
             "retry" => assert!(value.parse::<u64>().is_ok(), "{value}"),
             other => panic!("no field of ours: {other:?}"),
         }
     }
+    // Firefox forgets an id without data.
     if data.is_empty() {
+        return None;
+    }
+    last_id.clone_from(&id.unwrap_or_else(|| last_id.clone()));
+    if name == "subscribed" {
         return None;
     }
     let data = data.join("\n");

@@ -284,7 +284,8 @@ impl Conn {
                 }
             }
             Verdict::Refused { status, text } => {
-                return self.refuse_asked(number, *asked, status, &text, cx);
+                let why = if text.is_empty() { "the application refuses it" } else { &text };
+                return self.refuse_asked(number, *asked, status, why, cx);
             }
             Verdict::Unavailable { .. } => return self.on_no_topic_verdict(number, *asked, cx),
         };

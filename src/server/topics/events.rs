@@ -103,7 +103,8 @@ impl<'s, 'a> Events<'s, 'a> {
         let is_it = |known: &Formed| known.is_bare == is_bare && known.form == form;
         self.formed.iter().position(is_it).unwrap_or_else(|| {
             let messages = self.messages.iter_mut();
-            let events = messages.map(|message| message.event(index, is_bare, form, cx).0);
+            let events = messages.map(|message| message.event(index, is_bare, form, cx));
+            let events = events.map(|event| event.map_or_else(Frame::default, |(event, _)| event));
             let events: Vec<Frame> = events.collect();
             let bytes = events.iter().map(|event| event.len()).sum();
             self.formed.push(Formed { is_bare, form, events, bytes, alone: None });
@@ -127,7 +128,8 @@ impl<'s, 'a> Events<'s, 'a> {
         }
         let out = &mut self.scratch;
         out.clear();
-        for (event, position) in formed.events.iter().zip(&self.positions) {
+        let events = formed.events.iter().zip(&self.positions);
+        for (event, position) in events.filter(|(event, _)| !event.is_empty()) {
             if let Some(position) = position {
                 for part in ["id: ", around.0, position, around.1, "\n"] {
                     out.extend_from_slice(part.as_bytes());

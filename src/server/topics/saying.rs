@@ -18,9 +18,6 @@ use crate::proto::{sse, topics};
 use crate::server::lines::Line;
 use crate::server::table::{Party, Table};
 
-/// The end of an event.
-const NOTHING: &[u8] = b"\n";
-
 /// A message of the server, and its frames so far.
 #[derive(Debug)]
 pub(super) struct Saying<'a> {
@@ -34,11 +31,25 @@ pub(super) struct Saying<'a> {
     bare: Option<Bare<'a>>,
 }
 
+/// What an event is to its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing but where the channel stands.
+    Begin,
+    /// A message whose place a later one may take.
+    Latest,
+    Other,
+}
+
 /// What the stream of one facility is told.
 #[derive(Debug)]
 enum Bare<'a> {
     /// This event.
     Event(Frame),
+    /// This one, which is nothing without where its channel stands.
+    Begin(Frame),
+    /// Nothing.
+    Nothing,
     /// What is published.
     Payload(Run<'a>),
 }
@@ -63,15 +74,17 @@ impl<'a> Saying<'a> {
         let Party::Browser(conn) = &mut slot.party else { return };
         let Some((outbox, member, goes_out)) = conn.receiver() else { return };
         member.spoken = cx.now.tick();
-        let (event, is_latest) = self.event(index, member.is_placed(), member.form, cx);
-        let label = (is_latest && member.overflow == Overflow::Latest).then_some(channel);
+        let Some((event, kind)) = self.event(index, member.is_placed(), member.form, cx) else {
+            return;
+        };
+        let is_latest = kind == Kind::Latest && member.overflow == Overflow::Latest;
+        let label = is_latest.then_some(channel);
         let stands = self.stands();
         let ids = stands.and_then(|(pair, position)| member.stands(pair, position));
         let line = ids.map(|(ids, _)| self.line_of(&format!("id: {ids}\n")));
         cx.queued_bytes(line.as_ref().map_or(0, |line| line.len()));
         let dropped = match (line, label) {
-            // An event that says nothing but where its channel stands.
-            (None, _) if event[..] == *NOTHING => return,
+            (None, _) if kind == Kind::Begin => return,
             (Some(line), Some(label)) if member.skips => outbox.replace_event(line, event, label),
             (None, Some(label)) if member.skips => outbox.replace(event, label),
             (line, label) => {
@@ -100,21 +113,23 @@ impl<'a> Saying<'a> {
         self.stands.unwrap_or_else(|| topics::stands(self.text))
     }
 
-    /// Its event for the stream of that place, which may be that of one facility, and whether a
-    /// later one may take its place.
+    /// Its event for the stream of that place, which may be that of one facility and be told
+    /// nothing of it.
     pub(super) fn event(
         &mut self,
         index: u32,
         is_bare: bool,
         form: Form,
         cx: &mut Context,
-    ) -> (Frame, bool) {
+    ) -> Option<(Frame, Kind)> {
         if !is_bare {
-            return (self.run.frames(&mut cx.encoder, index, form), false);
+            return Some((self.run.frames(&mut cx.encoder, index, form), Kind::Other));
         }
         match self.bare() {
-            Bare::Event(event) => (event.clone(), false),
-            Bare::Payload(run) => (run.frames(&mut cx.encoder, index, form), true),
+            Bare::Event(event) => Some((event.clone(), Kind::Other)),
+            Bare::Begin(event) => Some((event.clone(), Kind::Begin)),
+            Bare::Nothing => None,
+            Bare::Payload(run) => Some((run.frames(&mut cx.encoder, index, form), Kind::Latest)),
         }
     }
 
@@ -137,10 +152,13 @@ impl<'a> Bare<'a> {
         if !payload.is_empty() {
             return Bare::Payload(Run::new(payload, iter::empty()));
         }
-        let gap = text.strip_prefix(b"gap ").and_then(|text| std::str::from_utf8(text).ok());
-        Bare::Event(match gap.and_then(|text| text.rsplit_once(' ')) {
-            Some((pair, _)) => Frame::from(sse::gap(pair)),
-            None => Frame::from(NOTHING),
-        })
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let parts = text.split_once(' ').zip(text.rsplit_once(' '));
+        let pair = parts.map(|((verb, _), (front, _))| (verb, &front[verb.len()..]));
+        match pair.map(|(verb, pair)| (verb, pair.trim_start())) {
+            Some(("gap", pair)) => Bare::Event(Frame::from(sse::gap(pair))),
+            Some(("subscribed", pair)) => Bare::Begin(Frame::from(sse::subscribed(pair))),
+            _ => Bare::Nothing,
+        }
     }
 }

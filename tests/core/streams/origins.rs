@@ -35,6 +35,13 @@ fn a_page_of_an_allowed_origin_may_read_and_of_no_other() {
         // What a browser says of a page that says no origin.
         ("", &["Sec-Fetch-Site: cross-site"], 403, 403, none),
         ("https://other.example", &["Sec-Fetch-Site: cross-site"], 403, 403, none),
+        (
+            "https://other.example",
+            &["Cookie: a=b", "Sec-Fetch-Site: cross-site", OTHER],
+            200,
+            202,
+            of("https://other.example"),
+        ),
         ("*", &["Sec-Fetch-Site: cross-site"], 200, 202, all),
         ("", &["Cookie: a=b"], 200, 403, none),
         ("*", &["Cookie: a=b"], 200, 403, all),

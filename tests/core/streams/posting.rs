@@ -162,6 +162,27 @@ fn who_says_more_than_may_be_said_is_told_so_by_whatever_connection() {
 }
 
 #[test]
+fn whoever_is_logged_in_has_a_rate_of_their_own_wherever_they_are() {
+    let mut world = World::new(Settings { message_rate: 3, ..by_session() });
+    let from = |world: &mut World, address: &str, name: &str| {
+        let session = format!(r#"{{"wsloop:username": "{name}"}}"#);
+        world.redis.set(&format!("session:{name}s-key"), &session);
+        let cookie = format!("Cookie: sessionid={name}s-key");
+        let headers = [&*cookie, "Sec-Fetch-Site: same-origin"];
+        let id = world.accept_from(address);
+        world.send(id, &post("/ws/foo?publish-user", b"hello", &headers));
+        world.run();
+        world.status(id)
+    };
+    for n in 0..3 {
+        assert_eq!(from(&mut world, &format!("192.0.2.{n}"), "john"), Some(202));
+    }
+    assert_eq!(from(&mut world, "192.0.2.9", "john"), Some(429));
+    // Others at an address of John's have theirs.
+    assert_eq!(from(&mut world, "192.0.2.1", "mary"), Some(202));
+}
+
+#[test]
 fn an_answer_waits_for_the_brokers() {
     let mut world = World::new(with_redis());
     let hearer = world.open(HEARS);

@@ -65,7 +65,7 @@ fn what_the_application_refuses_is_refused_in_its_words() {
     assert_eq!(world.texts(id), ["refused 1 403 not for john!"]);
     world.say(id, "subscribe 2 broadcast staff");
     world.answer("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
-    assert!(world.texts(id)[0].starts_with("refused 2 401"));
+    assert_eq!(world.texts(id), ["refused 2 401 the application refuses it"]);
     // It narrows, and does not widen.
     world.say(id, "subscribe 3 broadcast staff");
     world.answer(
@@ -79,13 +79,17 @@ fn what_the_application_refuses_is_refused_in_its_words() {
 
 #[test]
 fn an_answer_about_somebody_else_closes() {
-    for other in [MARY, "HTTP/1.1 204 No Content\r\n\r\n"] {
-        let mut world = world();
-        let id = john(&mut world);
-        world.say(id, "subscribe 1 broadcast foo");
-        world.answer(other);
-        assert_eq!(closed_with(&mut world, id).0, Some(4001));
-        assert_eq!(world.redis.subscribed(), ["wsloop:control"]);
+    let session = "HTTP/1.1 204 No Content\r\nX-Wsloop-User: john\r\nX-Wsloop-Session: b\r\n\r\n";
+    for other in [MARY, "HTTP/1.1 204 No Content\r\n\r\n", session] {
+        for command in ["subscribe 1 broadcast foo", "publish 1 broadcast foo\nhello"] {
+            let mut world = world();
+            let id = john(&mut world);
+            world.say(id, command);
+            world.answer(other);
+            assert_eq!(closed_with(&mut world, id).0, Some(4001));
+            assert_eq!(world.redis.subscribed(), ["wsloop:control"]);
+            assert_eq!(world.redis.take_published(), []);
+        }
     }
 }
 
@@ -182,6 +186,33 @@ fn whoever_closes_leaves_no_question_behind() {
     world.run();
     assert_eq!(world.redis.take_published(), []);
     assert_eq!(world.redis.subscribed(), ["wsloop:control"]);
+}
+
+#[test]
+fn what_its_request_had_is_kept_by_such_a_websocket_alone_and_counted_from_the_first() {
+    const SIZE: usize = 4_000;
+    let cookie = format!("Cookie: sessionid={}", "x".repeat(SIZE));
+    let held = |world: &mut World| {
+        // It is counted when something happens.
+        world.pass(1_000);
+        let other = world.accept();
+        world.send(other, b"x");
+        world.hang_up(other);
+        world.metrics().memory_bytes as usize
+    };
+    let mut world = world();
+    let id = ask(&mut world, "/ws/", &[&cookie]);
+    assert!(held(&mut world) >= SIZE, "{}", held(&mut world));
+    world.answer(JOHN);
+    assert_eq!(world.status(id), Some(101));
+    let kept = held(&mut world);
+    assert!((SIZE..SIZE + 2_000).contains(&kept), "{kept}");
+    world.hang_up(id);
+    assert_eq!(held(&mut world), 0);
+    let plain = world.ask(&upgrade("/ws/foo?subscribe-broadcast", &[&cookie]));
+    world.answer(JOHN);
+    assert_eq!(world.status(plain), Some(101));
+    assert!(held(&mut world) < 100, "{}", held(&mut world));
 }
 
 #[test]

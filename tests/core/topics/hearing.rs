@@ -1,6 +1,7 @@
 //! What is heard, in which order, and when no more.
 
 use super::*;
+use wsloop::{HistoryRule, HistoryRules};
 
 const HEARS: &str = "/ws/chat?subscribe-broadcast";
 const CHANNEL: &str = "broadcast:chat";
@@ -155,6 +156,31 @@ fn a_message_is_compressed_once_for_all() {
         assert_eq!(world.texts(id), [format!("message broadcast chat -\n{text}")]);
     }
     assert_eq!(world.metrics().compressions_total, 1);
+}
+
+#[test]
+fn a_message_with_a_position_is_compressed_once_as_well() {
+    let rules = vec![HistoryRule::parse("chat=20/60").expect("a rule")];
+    let history = HistoryRules { prefix: String::new(), rules };
+    for (base, is_redis) in [(settings(), false), (with_redis(), true)] {
+        let mut world = World::new(Settings { history: history.clone(), ..base });
+        let ids: Vec<BrowserId> = (0..3).map(|_| open(&mut world, &[DEFLATE])).collect();
+        let command = "subscribe 1 broadcast chat broadcast @0.0";
+        ids.iter().for_each(|id| world.say(*id, command));
+        ids.iter().for_each(|id| assert_eq!(world.texts(*id).pop().as_deref(), Some("ok 1")));
+        for text in ["words ".repeat(1000), "more ".repeat(1000)] {
+            match is_redis {
+                true => world.redis.publish_kept(CHANNEL, &text, 20),
+                false => publish(&mut world, false, &text),
+            }
+            world.run();
+            let texts: Vec<_> = ids.iter().map(|id| world.texts(*id)).collect();
+            let (header, payload) = texts[0][0].split_once('\n').expect("a payload");
+            assert!(payload == text && !header.ends_with(" -"), "{header}");
+            assert!(texts.iter().all(|of| *of == texts[0]));
+        }
+        assert_eq!(world.metrics().compressions_total, 2, "with Redis: {is_redis}");
+    }
 }
 
 #[test]

@@ -134,6 +134,48 @@ fn an_empty_channel_has_a_position_too() {
     }
 }
 
+/// Time passes, at the broker as well.
+fn pass(world: &mut World, ms: u64) {
+    world.redis.histories.ms += ms;
+    world.pass(ms);
+}
+
+#[test]
+fn a_time_is_good_for_the_seconds_of_the_rule_and_an_entry_while_it_is_there() {
+    for mut world in worlds() {
+        let mut page = Page::open(&mut world);
+        world.hang_up(page.id);
+        let time = page.position.clone();
+        pass(&mut world, 59_000);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &[]);
+        assert!(page.position.starts_with('@') && page.position != time, "{}", page.position);
+        world.hang_up(page.id);
+        let time = page.position.clone();
+        pass(&mut world, 60_000);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &["gap"]);
+        assert!(page.position.starts_with('@') && page.position != time, "{}", page.position);
+        keep(&mut world, &["one"]);
+        page.has_heard(&mut world, &["one"]);
+        world.hang_up(page.id);
+        pass(&mut world, 59_000);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &[]);
+        // The history is forgotten, and what is stored is not.
+        world.say(page.id, "publish 2 broadcast chat/42\nsaid");
+        page.has_heard(&mut world, &["said"]);
+        world.hang_up(page.id);
+        pass(&mut world, 60_500);
+        if is_redis(&world) {
+            world.redis.histories.forget();
+        }
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &["gap", "stored said"]);
+        assert!(page.position.starts_with('@'), "{}", page.position);
+    }
+}
+
 #[test]
 fn what_is_not_there_any_more_is_a_gap_for_who_needs_it_and_for_nobody_else() {
     for mut world in worlds() {
@@ -169,7 +211,12 @@ fn what_is_not_there_any_more_is_a_gap_for_who_needs_it_and_for_nobody_else() {
 fn a_plain_publish_is_no_gap_and_a_message_of_a_page_is_kept() {
     let [mut world, _] = worlds();
     let (mut page, mut other) = (Page::open(&mut world), Page::open(&mut world));
+    let third = super::open(&mut world, &[]);
+    world.say(third, "subscribe 1 broadcast chat/42");
+    world.texts(third);
     world.redis.publish(CHANNEL, "plain", 0, 0);
+    world.run();
+    assert_eq!(world.texts(third), ["message broadcast chat/42 -\nplain"]);
     keep(&mut world, &["one"]);
     world.say(page.id, "publish 2 broadcast chat/42\nsaid");
     world.redis.publish(CHANNEL, "plain too", 0, 0);
@@ -302,6 +349,32 @@ fn a_crowd_that_comes_back_asks_once() {
     pages.iter_mut().for_each(|page| page.has_heard(&mut world, &["two"]));
     let asked = world.redis.take_commands().iter().filter(|line| line.starts_with("EVAL")).count();
     assert!(asked <= 3, "200 are answered by {asked} looks");
+}
+
+#[test]
+fn a_crowd_of_channels_is_asked_about_a_window_at_a_time() {
+    const CHANNELS: usize = 100;
+    let rules = vec![HistoryRule::parse("chat/*=20/60").expect("a rule")];
+    let history = HistoryRules { prefix: String::new(), rules };
+    let mut world = World::new(Settings { history, max_commands: CHANNELS, ..with_redis() });
+    let subscribe = |world: &mut World, since: &str| {
+        let id = super::open(world, &[]);
+        for n in 1..=CHANNELS {
+            world.say(id, &format!("subscribe {n} broadcast chat/{n}{since}"));
+        }
+        id
+    };
+    // The channels are heard already: what is left is to look.
+    subscribe(&mut world, "");
+    world.redis.take_commands();
+    world.redis.held = true;
+    let id = subscribe(&mut world, " broadcast @1.dead");
+    let asked = world.redis.take_commands().iter().filter(|line| line.starts_with("EVAL")).count();
+    assert!((1..=64).contains(&asked), "{asked} are under way");
+    world.redis.held = false;
+    world.run();
+    let texts = world.texts(id);
+    assert_eq!(texts.iter().filter(|text| text.starts_with("ok ")).count(), CHANNELS);
 }
 
 #[test]
