@@ -127,12 +127,25 @@ impl Reader {
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         let result = self.advance(input, limits, inflater, frames);
         if let Err(error) = result {
-            let stage = Stage::Failed(error, self.skim());
-            self.0 = Some(Box::new(Partial { stage, ..Partial::default() }));
+            self.fail(error);
         } else if self.0.as_ref().is_some_and(|partial| partial.is_empty()) {
             self.0 = None;
         }
         result
+    }
+
+    /// Whether the next byte begins a frame, and no message is under way.
+    #[inline]
+    pub(super) fn is_between(&self) -> bool {
+        self.0.as_deref().is_none_or(Partial::is_between)
+    }
+
+    /// The stream has an error, and means nothing from here on.
+    #[cold]
+    pub(super) fn fail(&mut self, error: ProtocolError) -> ProtocolError {
+        let stage = Stage::Failed(error, self.skim());
+        self.0 = Some(Box::new(Partial { stage, ..Partial::default() }));
+        error
     }
 
     /// Where the stream is, for who judges no more of it: also behind an error.
@@ -405,10 +418,12 @@ impl Partial {
         self.message.as_ref().is_some_and(Assembly::is_filled)
     }
 
+    fn is_between(&self) -> bool {
+        matches!(self.stage, Stage::Head(Head { len: 0, .. })) && self.message.is_none()
+    }
+
     fn is_empty(&self) -> bool {
-        matches!(self.stage, Stage::Head(Head { len: 0, .. }))
-            && self.message.is_none()
-            && self.window.is_none()
+        self.is_between() && self.window.is_none()
     }
 }
 
