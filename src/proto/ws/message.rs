@@ -24,7 +24,7 @@ use std::str;
 
 use super::assembly::Assembly;
 use super::deflate::{self, Inflater, Window};
-use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, may_be_sent, unmask};
+use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, read_close, unmask};
 use super::skim::Skim;
 
 /// Bytes of which less is received together with what comes behind it, and copied: what has come of
@@ -488,23 +488,6 @@ fn take_front<'a>(input: &mut &'a mut [u8], len: usize) -> &'a mut [u8] {
     let (front, rest) = mem::take(input).split_at_mut(len);
     *input = rest;
     front
-}
-
-/// The code and reason of a close frame (RFC 6455 section 5.5.1).
-fn read_close(payload: Cow<'_, [u8]>) -> Result<Option<(u16, Cow<'_, str>)>, ProtocolError> {
-    let code = match *payload {
-        [] => return Ok(None),
-        [_] => return Err(ProtocolError::CloseTooShort),
-        [high, low, ..] => u16::from_be_bytes([high, low]),
-    };
-    if !may_be_sent(code) {
-        return Err(ProtocolError::CloseCodeNotAllowed);
-    }
-    let reason = match payload {
-        Cow::Borrowed(bytes) => str::from_utf8(&bytes[2..]).ok().map(Cow::Borrowed),
-        Cow::Owned(mut bytes) => String::from_utf8(bytes.split_off(2)).ok().map(Cow::Owned),
-    };
-    reason.map(|reason| Some((code, reason))).ok_or(ProtocolError::CloseReasonNotUtf8)
 }
 
 #[cfg(test)]
