@@ -45,6 +45,9 @@ impl Conn {
         cx: &mut Context,
     ) -> Option<Said<'i>> {
         loop {
+            if input.len() > JOINED_MESSAGE && self.echo_whole(link, input, cx) {
+                continue;
+            }
             let (member, last) = match &mut self.life {
                 Life::Open(member) => (member, false),
                 Life::Closing(closing) => match closing.speaker_mut() {
@@ -96,6 +99,39 @@ impl Conn {
                 Err(error) => self.on_broken(link, &error, cx),
             }
         }
+    }
+
+    /// Sends a large message back from where it lies, if what comes next is one and has come whole,
+    /// is not to be compressed, and is to be sent back at all. Whether a frame was taken.
+    #[inline(never)]
+    fn echo_whole(&mut self, link: LinkId, input: &mut &mut [u8], cx: &mut Context) -> bool {
+        let Life::Open(member) = &mut self.life else { return false };
+        let ends_here = cx.frames_left == 0 || cx.is_full();
+        if ends_here || member.to != Addressee::Itself || member.form.window_bits > 0 {
+            return false;
+        }
+        let whole = match member.reader.whole(input, &cx.limits, JOINED_MESSAGE + 1) {
+            Ok(None) => return false,
+            Ok(Some(whole)) => whole,
+            Err(error) => {
+                self.on_broken(link, &error, cx);
+                return true;
+            }
+        };
+        cx.frames_left -= 1;
+        if is_hasty(link, whole.payload(), cx) {
+            self.close_hasty(link, cx);
+            return true;
+        }
+        member.speaks(cx.now.tick());
+        cx.metrics.messages_in_total += 1;
+        cx.metrics.messages_out_total += 1;
+        cx.queued(1);
+        cx.queued_bytes(whole.frame.len());
+        cx.took(whole.frame.len());
+        self.send_replies(cx);
+        self.outbox.push(Frame::from(whole.frame));
+        true
     }
 
     /// A message of an open conn, which goes to whom its messages are for.

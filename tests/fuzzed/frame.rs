@@ -5,8 +5,9 @@ use std::io::{self, Read, Write};
 
 use tungstenite::protocol::{Role as TheirRole, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message};
-use wsloop::proto::ws::frame::{ProtocolError, Role};
+use wsloop::proto::ws::frame::{self, Opcode, ProtocolError, Role};
 use wsloop::proto::ws::message::{Event, Kind, Limits, Reader};
+use wsloop::proto::ws::whole::Whole;
 
 const MAX_MESSAGE: usize = 1000;
 
@@ -15,9 +16,10 @@ const MAX_MESSAGE: usize = 1000;
 pub fn check(data: &[u8]) {
     let Some((&how, rest)) = data.split_first() else { return };
     let stream = if how & 1 == 0 { rest.to_vec() } else { frames(rest) };
-    let whole = ours(&stream, stream.len().max(1));
-    assert_eq!(whole, ours(&stream, usize::from(how >> 1) + 1), "cut");
-    assert_eq!(whole, ours(&stream, 1), "byte by byte");
+    let whole = ours(&stream, stream.len().max(1), false);
+    assert_eq!(whole, ours(&stream, stream.len().max(1), true), "taken whole");
+    assert_eq!(whole, ours(&stream, usize::from(how >> 1) + 1, true), "cut");
+    assert_eq!(whole, ours(&stream, 1, false), "byte by byte");
     compare(&whole, &theirs(&stream));
 }
 
@@ -63,7 +65,7 @@ fn frames(data: &[u8]) -> Vec<u8> {
     stream
 }
 
-fn ours(stream: &[u8], piece: usize) -> Vec<Seen> {
+fn ours(stream: &[u8], piece: usize, takes_whole: bool) -> Vec<Seen> {
     let limits = Limits {
         role: Role::Server,
         max_message: MAX_MESSAGE,
@@ -75,6 +77,11 @@ fn ours(stream: &[u8], piece: usize) -> Vec<Seen> {
     for piece in stream.to_vec().chunks_mut(piece) {
         let mut input = piece;
         loop {
+            // A refusal is given again by what comes next.
+            if takes_whole && let Ok(Some(whole)) = reader.whole(&mut input, &limits, 1) {
+                seen.push(taken_whole(whole));
+                continue;
+            }
             let event = match reader.next(&mut input, &limits) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
@@ -96,6 +103,14 @@ fn ours(stream: &[u8], piece: usize) -> Vec<Seen> {
         }
     }
     seen
+}
+
+/// A message in the frame in which a server sends it.
+fn taken_whole(whole: Whole<'_>) -> Seen {
+    let (payload, text) = (whole.payload(), whole.kind == Kind::Text);
+    let opcode = if text { Opcode::Text } else { Opcode::Binary };
+    assert_eq!(whole.frame, &frame::encode(opcode, payload)[..]);
+    if text { Seen::Text(payload.to_vec()) } else { Seen::Binary(payload.to_vec()) }
 }
 
 /// The stream as a socket that takes every answer.

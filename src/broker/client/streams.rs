@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY};
+
 use super::commands::{self, Command, Wrong};
 use super::keys::{self, Asked};
 use super::{MAX_MANY, OVERHEAD, Step};
@@ -166,7 +168,8 @@ fn is_hash(text: &[u8]) -> bool {
 }
 
 fn hash(script: &[u8]) -> String {
-    sha1_smol::Sha1::from(script).digest().to_string()
+    let hashed = digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, script);
+    hashed.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The channel of a stream.

@@ -11,6 +11,7 @@
 //! - An encoded frame is one allocation and holds one copy of the payload, for any number of
 //!   conns that share it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::iter;
 use std::sync::Arc;
@@ -321,6 +322,25 @@ pub fn encode_masked(opcode: Opcode, payload: &[u8], mask: [u8; 4], out: &mut Ve
     let start = out.len();
     out.extend_from_slice(payload);
     unmask(&mut out[start..], mask, 0);
+}
+
+/// The code and reason of a close frame (RFC 6455 section 5.5.1).
+pub(super) fn read_close(
+    payload: Cow<'_, [u8]>,
+) -> Result<Option<(u16, Cow<'_, str>)>, ProtocolError> {
+    let code = match *payload {
+        [] => return Ok(None),
+        [_] => return Err(ProtocolError::CloseTooShort),
+        [high, low, ..] => u16::from_be_bytes([high, low]),
+    };
+    if !may_be_sent(code) {
+        return Err(ProtocolError::CloseCodeNotAllowed);
+    }
+    let reason = match payload {
+        Cow::Borrowed(bytes) => str::from_utf8(&bytes[2..]).ok().map(Cow::Borrowed),
+        Cow::Owned(mut bytes) => String::from_utf8(bytes.split_off(2)).ok().map(Cow::Owned),
+    };
+    reason.map(|reason| Some((code, reason))).ok_or(ProtocolError::CloseReasonNotUtf8)
 }
 
 /// Whether RFC 6455 section 7.4 and its registry let a close frame carry this code.

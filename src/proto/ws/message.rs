@@ -24,7 +24,7 @@ use std::str;
 
 use super::assembly::Assembly;
 use super::deflate::{self, Inflater, Window};
-use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, may_be_sent, unmask};
+use super::frame::{Header, MAX_HEADER, Opcode, ProtocolError, Role, decode, read_close, unmask};
 use super::skim::Skim;
 
 /// Bytes of which less is received together with what comes behind it, and copied: what has come of
@@ -127,12 +127,25 @@ impl Reader {
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         let result = self.advance(input, limits, inflater, frames);
         if let Err(error) = result {
-            let stage = Stage::Failed(error, self.skim());
-            self.0 = Some(Box::new(Partial { stage, ..Partial::default() }));
+            self.fail(error);
         } else if self.0.as_ref().is_some_and(|partial| partial.is_empty()) {
             self.0 = None;
         }
         result
+    }
+
+    /// Whether the next byte begins a frame, and no message is under way.
+    #[inline]
+    pub(super) fn is_between(&self) -> bool {
+        self.0.as_deref().is_none_or(Partial::is_between)
+    }
+
+    /// The stream has an error, and means nothing from here on.
+    #[cold]
+    pub(super) fn fail(&mut self, error: ProtocolError) -> ProtocolError {
+        let stage = Stage::Failed(error, self.skim());
+        self.0 = Some(Box::new(Partial { stage, ..Partial::default() }));
+        error
     }
 
     /// Where the stream is, for who judges no more of it: also behind an error.
@@ -405,10 +418,12 @@ impl Partial {
         self.message.as_ref().is_some_and(Assembly::is_filled)
     }
 
+    fn is_between(&self) -> bool {
+        matches!(self.stage, Stage::Head(Head { len: 0, .. })) && self.message.is_none()
+    }
+
     fn is_empty(&self) -> bool {
-        matches!(self.stage, Stage::Head(Head { len: 0, .. }))
-            && self.message.is_none()
-            && self.window.is_none()
+        self.is_between() && self.window.is_none()
     }
 }
 
@@ -473,23 +488,6 @@ fn take_front<'a>(input: &mut &'a mut [u8], len: usize) -> &'a mut [u8] {
     let (front, rest) = mem::take(input).split_at_mut(len);
     *input = rest;
     front
-}
-
-/// The code and reason of a close frame (RFC 6455 section 5.5.1).
-fn read_close(payload: Cow<'_, [u8]>) -> Result<Option<(u16, Cow<'_, str>)>, ProtocolError> {
-    let code = match *payload {
-        [] => return Ok(None),
-        [_] => return Err(ProtocolError::CloseTooShort),
-        [high, low, ..] => u16::from_be_bytes([high, low]),
-    };
-    if !may_be_sent(code) {
-        return Err(ProtocolError::CloseCodeNotAllowed);
-    }
-    let reason = match payload {
-        Cow::Borrowed(bytes) => str::from_utf8(&bytes[2..]).ok().map(Cow::Borrowed),
-        Cow::Owned(mut bytes) => String::from_utf8(bytes.split_off(2)).ok().map(Cow::Owned),
-    };
-    reason.map(|reason| Some((code, reason))).ok_or(ProtocolError::CloseReasonNotUtf8)
 }
 
 #[cfg(test)]

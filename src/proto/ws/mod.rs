@@ -8,3 +8,4 @@ pub mod message;
 pub mod origin;
 pub mod skim;
 pub mod upgrade;
+pub mod whole;
