@@ -16,6 +16,7 @@
 //! `nodes` and `spread` about several Redis.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
 mod event;
 mod glob;
 pub(crate) mod history;
@@ -35,7 +36,7 @@ pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use redis::{Redis, RedisDue};
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
-pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
+pub use settings::{BrokerKind, BrokerSettings, Clustered, RedisAddress, RedisSettings, Sentinels, Uses};
 
 use crate::link::{LinkId, Now};
 use history::look::Look;

@@ -23,6 +23,7 @@ pub mod reply;
 pub mod request;
 mod scalars;
 mod scan;
+mod tree;
 
 use std::fmt;
 use std::io::Write;
@@ -31,6 +32,7 @@ use redis_protocol::resp3::decode::complete::decode_range;
 use redis_protocol::resp3::types::RangeFrame;
 
 pub(crate) use scalars::scalars;
+pub(crate) use tree::Tree;
 use scan::Scanner;
 
 /// Most bytes of a line or blob error, and of the kind and the channel in a push.
