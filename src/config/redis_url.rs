@@ -142,7 +142,9 @@ fn clustered(
         return Err(format!("the URL has a query, which only redis+unix takes; {CLUSTER_FORM}"));
     }
     if !matches!(path, "" | "/" | "/0") {
-        return Err(format!("the URL has a path, but a cluster has only database 0; {CLUSTER_FORM}"));
+        return Err(format!(
+            "the URL has a path, but a cluster has only database 0; {CLUSTER_FORM}"
+        ));
     }
     let seeds = targets(hosts, is_tls, DEFAULT_PORT, ("of the cluster", CLUSTER_FORM))?;
     if seeds.len() > MAX_HOSTS {

@@ -48,7 +48,10 @@ impl Shard {
     pub(crate) fn master(&self) -> Option<&Member> {
         let mut masters = self.members.iter().filter(|member| member.is_master);
         let first = masters.next();
-        first.filter(|member| member.is_online).or(masters.find(|member| member.is_online)).or(first)
+        first
+            .filter(|member| member.is_online)
+            .or(masters.find(|member| member.is_online))
+            .or(first)
     }
 }
 

@@ -71,13 +71,17 @@ impl Session {
 
     /// The same of what is in the history of a channel.
     pub(super) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
-        self.asks.push_back(Wanted { what: What::History(reading), ..Wanted::value(ask, channel.into()) });
+        self.asks.push_back(Wanted {
+            what: What::History(reading),
+            ..Wanted::value(ask, channel.into())
+        });
         self.make_asks(now_ms);
     }
 
     /// The same, with the place of each message.
     pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
-        self.asks.push_back(Wanted { what: What::Places(look), ..Wanted::value(ask, channel.into()) });
+        self.asks
+            .push_back(Wanted { what: What::Places(look), ..Wanted::value(ask, channel.into()) });
         self.make_asks(now_ms);
     }
 

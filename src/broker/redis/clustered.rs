@@ -13,7 +13,7 @@ use super::later::Publication;
 use super::session::{Awaited, Session, misfit};
 use super::{Redis, State};
 use crate::broker::cluster::{Map, Said, of_info, of_redirection};
-use crate::broker::{Ask, BrokerEvent, Receipt};
+use crate::broker::{Ask, BrokerEvent};
 use crate::link::Target;
 
 /// How often something is tried before it is given up.
@@ -47,7 +47,7 @@ pub(in crate::broker) struct Redirected {
 }
 
 /// What is to be done.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::broker) enum Again {
     Ask(Wanted),
     Publish(Box<Publication<'static>>),
@@ -73,11 +73,19 @@ impl Again {
         }
     }
 
-    /// Who is to be told that it is given up.
-    pub(in crate::broker) fn who(&self) -> (Option<Ask>, Option<Receipt>) {
+    /// How often it was tried.
+    pub(in crate::broker) fn tries(&self) -> u8 {
         match self {
-            Again::Ask(wanted) => (Some(wanted.ask()), None),
-            Again::Publish(publication) => (None, publication.receipt),
+            Again::Ask(wanted) => wanted.tries(),
+            Again::Publish(publication) => publication.tries,
+        }
+    }
+
+    /// The ask, if it is one.
+    pub(in crate::broker) fn who(&self) -> Option<Ask> {
+        match self {
+            Again::Ask(wanted) => Some(wanted.ask()),
+            Again::Publish(_) => None,
         }
     }
 }
@@ -263,7 +271,12 @@ impl Redis {
     }
 
     /// The master of this node is of that name, and there: whether the link is to be left for that.
-    pub(in crate::broker) fn lead(&mut self, master: &str, at: Option<&Target>, now_ms: u64) -> bool {
+    pub(in crate::broker) fn lead(
+        &mut self,
+        master: &str,
+        at: Option<&Target>,
+        now_ms: u64,
+    ) -> bool {
         let is_linked = self.is_linked();
         let cluster = self.session.cluster.as_mut().filter(|_| is_linked);
         match cluster {

@@ -92,6 +92,8 @@ pub struct Redis {
 pub struct Lost {
     /// Asks that are not answered.
     pub asks: Vec<Ask>,
+    /// What a node of a cluster has not done, to be done elsewhere or later.
+    pub(super) elsewhere: Vec<Again>,
     /// Conns that waited for what they had published to be answered.
     pub settled: Vec<LinkId>,
     /// What became of publishes.
@@ -362,8 +364,16 @@ impl Redis {
         }
         let (channel, payload) = (channel.into(), payload.into());
         let (stored_only, at_ms) = (false, now_ms);
-        let publication =
-            Publication { channel, payload, except, receipt, history, stored_only, at_ms, tries: 0 };
+        let publication = Publication {
+            channel,
+            payload,
+            except,
+            receipt,
+            history,
+            stored_only,
+            at_ms,
+            tries: 0,
+        };
         match self.ready {
             true => self.session.publish(&publication, self.expire_s, now_ms),
             false => self.later.push(publication.into_owned()),
@@ -486,8 +496,7 @@ fn role_notice(publishes: bool, session: &Session) -> Notice {
 fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
     let max_message = uses.max_message.min(settings.window.saturating_mul(4));
     let must_be_master = matches!(settings.address, RedisAddress::Watched(_));
-    let mut session =
-        Session::new(Uses { max_message, ..uses }, settings.window, must_be_master);
+    let mut session = Session::new(Uses { max_message, ..uses }, settings.window, must_be_master);
     session.cluster = matches!(settings.address, RedisAddress::Cluster(_)).then(Box::default);
     session
 }

@@ -99,6 +99,21 @@ pub(super) enum Awaited {
     Canary,
 }
 
+impl Awaited {
+    /// What was asked for, if that is what it is about.
+    fn wanted(self) -> Option<Wanted> {
+        match self {
+            Awaited::Get(Get { ask, name, tries, .. }) => {
+                Some(Wanted::value(ask, name).tried(tries))
+            }
+            Awaited::Read(_, Some(wanted)) => Some(*wanted),
+            // It is made again only by the nodes of a cluster, where what was wanted is kept.
+            Awaited::Read(ask, None) => Some(Wanted::value(ask, Box::default())),
+            _ => None,
+        }
+    }
+}
+
 /// An ask that is under way.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Get {
@@ -407,11 +422,7 @@ impl Session {
         }
     }
 
-    fn on_unpublished<'a>(
-        &mut self,
-        receipt: Option<Receipt>,
-        reason: String,
-    ) -> BrokerEvent<'a> {
+    fn on_unpublished<'a>(&mut self, receipt: Option<Receipt>, reason: String) -> BrokerEvent<'a> {
         self.forget_own(self.oldest);
         match is_denial(&reason) {
             true => {
@@ -486,33 +497,21 @@ impl Session {
 
     /// What is awaited when the link is lost, and what was not sent of it.
     pub(super) fn lost(mut self) -> (Lost, Vec<Publication<'static>>) {
-        let redirected = self.take_redirected();
+        let mut elsewhere = self.take_redirected();
         let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent));
-        let mut unsent: Vec<Publication<'static>> = unsent.collect();
+        let unsent: Vec<Publication<'static>> = unsent.collect();
         let owed = self.window.owed();
         let receipts = self.unanswered(&unsent);
-        let ask = |awaited| match awaited {
-            Awaited::Get(get) => Some(get.ask),
-            Awaited::Read(ask, _) => Some(ask),
-            _ => None,
-        };
-        let made = self.awaited.into_iter().filter_map(ask);
-        let again = self.again.into_iter().map(|(ask, _)| ask);
-        let mut elsewhere = Vec::new();
-        for what in redirected {
-            match what {
-                Again::Ask(wanted) => elsewhere.push(wanted.ask()),
-                Again::Publish(publication) => unsent.push(*publication),
-            }
+        let made = self.awaited.into_iter().filter_map(Awaited::wanted);
+        let again = self.again.into_iter().map(|(ask, name)| Wanted::value(ask, name));
+        let wanted = made.chain(again).chain(self.asks);
+        let mut asks = Vec::new();
+        match self.cluster {
+            Some(_) => elsewhere.extend(wanted.map(Again::Ask)),
+            None => asks.extend(wanted.map(|wanted| wanted.ask())),
         }
-        let waiting = again.chain(self.asks.iter().map(Wanted::ask)).chain(elsewhere);
-        let lost = Lost {
-            asks: made.chain(waiting).collect(),
-            settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
-            receipts,
-            owed,
-        };
-        (lost, unsent)
+        let settled = self.settling.into_iter().map(|(_, conn)| conn).collect();
+        (Lost { asks, elsewhere, settled, receipts, owed }, unsent)
     }
 
     /// Has a conn told when all that was asked so far is answered; false when it is.

@@ -32,8 +32,8 @@ use redis_protocol::resp3::decode::complete::decode_range;
 use redis_protocol::resp3::types::RangeFrame;
 
 pub(crate) use scalars::scalars;
-pub(crate) use tree::Tree;
 use scan::Scanner;
+pub(crate) use tree::Tree;
 
 /// Most bytes of a line or blob error, and of the kind and the channel in a push.
 const MAX_TEXT: usize = 64 * 1024;
