@@ -3,7 +3,8 @@
 //!
 //! Its rules:
 //! * PUBLISH reaches all nodes wherever it is made, so that a channel is heard where it is as long
-//!   as that node is up, whoever has its slot; what is stored of it is asked for where the slot is;
+//!   as that node is up, whoever has its slot, and then at any other that is; what is stored of it
+//!   is asked for where the slot is;
 //! * what belongs elsewhere is done there at once, or, where that node is not up or is not known,
 //!   as soon as it is; it is given up after a number of tries.
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use super::cluster::Cluster;
 use super::nodes::Nodes;
 use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected};
-use super::spread::{Slots, Spread};
+use super::spread::{Slots, Spread, slot_of};
 use super::{Ask, Status};
 
 /// Until something is tried again that nobody could do.
@@ -49,11 +50,6 @@ impl Nodes {
     pub(crate) fn place_of(&self, node: usize) -> String {
         let at = self.cluster().and_then(|cluster| cluster.at(node));
         at.map_or_else(|| self.all[node].address().to_string(), |at| at.to_string())
-    }
-
-    /// How channels are spread over them.
-    pub(crate) fn spread_now(&self) -> Spread {
-        self.spread.clone()
     }
 
     /// Whether any node can be asked.
@@ -166,16 +162,20 @@ impl Nodes {
         let owners = cluster.owners().into();
         let mut slots = Slots { owners, moved: BTreeMap::new() };
         let mut elsewhere: Vec<Vec<Arc<str>>> = vec![Vec::new(); self.all.len()];
+        let is_up = |node: &usize| self.all[*node].status() == Status::Up;
+        let up: Vec<usize> = (0..self.all.len()).filter(is_up).collect();
         for name in heard {
             let (before, owner) = (self.spread.hears(name), slots.owner_of(name));
-            let is_up = |node: usize| self.all[node].status() == Status::Up;
-            if before == owner {
-                continue;
+            let node = match () {
+                () if is_up(&before) => before,
+                () if is_up(&owner) || up.is_empty() => owner,
+                () => up[usize::from(slot_of(name)) % up.len()],
+            };
+            if node != owner {
+                slots.moved.insert(name.clone(), node);
             }
-            if is_up(before) {
-                slots.moved.insert(name.clone(), before);
-            } else if is_up(owner) {
-                elsewhere[owner].push(name.clone());
+            if node != before && is_up(&node) {
+                elsewhere[node].push(name.clone());
             }
         }
         self.spread = Spread::by_slots(self.all.len(), slots);

@@ -45,8 +45,8 @@ impl Server {
         }
     }
 
-    /// The link of a node is lost: what it has not done is done elsewhere, what is heard elsewhere
-    /// than at its owner goes back there, and others are asked where everybody is.
+    /// The link of a node is lost: what it has not done is done elsewhere, what is heard there is
+    /// heard at another, and others are asked where everybody is.
     pub(super) fn after_loss(&mut self, node: usize, mut lost: Lost, loss: &Loss<'_>) {
         let now_ms = self.cx.now.mono_ms;
         let Some(nodes) = self.broker.cluster() else { return };
@@ -54,7 +54,7 @@ impl Server {
         if !matches!(loss, Loss::Moved) {
             nodes.look_elsewhere(node);
         }
-        turned.is_spread |= nodes.spread_now().is_heard_at(node);
+        turned.is_spread = true;
         self.on_turned(turned);
     }
 
