@@ -141,7 +141,7 @@ impl Nodes {
         for (node, redis) in self.all.iter_mut().enumerate() {
             let is_needed = cluster.is_needed(node) || self.spread.is_heard_at(node);
             let (master, at) = match is_needed {
-                true => (cluster.master(node), cluster.at(node)),
+                true => cluster.leader(node),
                 false => ("", None),
             };
             if redis.lead(master, at, now_ms) {
@@ -209,7 +209,7 @@ impl Nodes {
             _ => {
                 // One that has no slots is dialed only when it is to be asked.
                 let Some(cluster) = &self.cluster else { return };
-                let (master, at) = (cluster.master(node), cluster.at(node));
+                let (master, at) = cluster.leader(node);
                 self.all[node].lead(master, at, now_ms);
                 let tries = this.tries + 1;
                 self.park(Redirected { tries, ..this }, turned, now_ms);

@@ -40,6 +40,8 @@ struct Known {
     master: String,
     at: Option<Target>,
     has_slots: bool,
+    /// Most of the cluster says that the master has failed, and there is no other yet.
+    has_failed: bool,
     /// Something is to be asked there although it has no slots.
     is_wanted: bool,
     /// Where else somebody of the shard may listen.
@@ -94,9 +96,11 @@ impl Cluster {
         self.shards[node].at.as_ref()
     }
 
-    /// What the master of a node is called.
-    pub(super) fn master(&self, node: usize) -> &str {
-        &self.shards[node].master
+    /// What the master of a node is called, and where it is; nothing while the cluster takes it to
+    /// have failed, however it answers us.
+    pub(super) fn leader(&self, node: usize) -> (&str, Option<&Target>) {
+        let shard = &self.shards[node];
+        if shard.has_failed { ("", None) } else { (&shard.master, shard.at.as_ref()) }
     }
 
     /// Whether a node is needed: it has slots, or it is not known yet who has.
@@ -235,6 +239,7 @@ impl Known {
         self.members = shard.members.iter().map(|member| member.id.clone()).collect();
         self.has_slots = !shard.slots.is_empty();
         self.at = Some(master.at.clone());
+        self.has_failed = !master.is_online;
         self.master = master.id.clone();
         let others = shard.members.iter().filter(|member| member.id != master.id);
         self.others = others.map(|member| member.at.clone()).collect();
