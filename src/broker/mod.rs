@@ -38,8 +38,8 @@ pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use redis::{Lost, Redis, RedisDue};
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
-pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
-pub(crate) use settings::{Clustered, Sharding};
+pub use settings::{BrokerKind, BrokerSettings, Clustered, RedisAddress, RedisSettings, Sentinels};
+pub use settings::{Sharding, Uses};
 
 use crate::link::{LinkId, Now};
 use history::look::Look;
