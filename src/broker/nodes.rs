@@ -39,8 +39,8 @@ impl Nodes {
     }
 
     /// How channels are spread.
-    pub(super) fn spread(&self) -> Spread {
-        self.spread
+    pub(super) fn spread(&self) -> &Spread {
+        &self.spread
     }
 
     /// One of them.
@@ -55,9 +55,19 @@ impl Nodes {
         &mut self.all[node]
     }
 
-    /// The one that has the channel.
-    pub(super) fn of(&mut self, channel: &str) -> &mut Redis {
-        &mut self.all[self.spread.node_of(channel)]
+    /// The one where the channel is heard.
+    pub(super) fn hears(&mut self, channel: &str) -> &mut Redis {
+        &mut self.all[self.spread.hears(channel)]
+    }
+
+    /// The one that has what is stored under a name that is no channel's.
+    pub(super) fn keeps(&mut self, name: &str) -> &mut Redis {
+        &mut self.all[self.spread.keeps(name)]
+    }
+
+    /// The one where is published on the channel.
+    pub(super) fn writes(&mut self, channel: &str) -> &mut Redis {
+        &mut self.all[self.spread.writes(channel)]
     }
 
     /// All of them, in order.

@@ -300,8 +300,13 @@ impl CatchUp {
 impl Fetches {
     /// None, of channels that are spread so.
     pub(crate) fn new(spread: Spread) -> Fetches {
-        let asked_of = vec![0; spread.nodes()].into();
+        let asked_of = vec![0; spread.most_nodes()].into();
         Fetches { waiting: BTreeMap::new(), made: 0, asked: 0, asked_of, spread, spare: None }
+    }
+
+    /// Channels are spread otherwise from now on. What is asked for stays where it is.
+    pub(crate) fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
     }
 
     /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
@@ -379,7 +384,7 @@ impl Fetches {
     /// Whether the broker is yet to be asked for one.
     #[inline]
     pub(crate) fn has_to_ask(&self) -> bool {
-        self.asked_of.iter().any(|asked| *asked < self.made)
+        self.asked_of[..self.spread.nodes()].iter().any(|asked| *asked < self.made)
     }
 
     /// The next fetch that a node of the broker is to be asked for, with the channel's id and name.
@@ -441,7 +446,7 @@ impl Fetches {
         waiters: Vec<Waiter>,
     ) -> u64 {
         self.made += 1;
-        let node = self.spread.node_of(&name);
+        let node = self.spread.reads(&name);
         self.waiting.insert(self.made, Fetch { channel, name, node, catch_up, waiters });
         self.made
     }

@@ -79,10 +79,15 @@ impl Trails {
             trails: HashMap::with_hasher(keys),
             asked: 0,
             questions: BTreeMap::new(),
-            to_ask: vec![VecDeque::new(); spread.nodes()].into(),
+            to_ask: vec![VecDeque::new(); spread.most_nodes()].into(),
             spread,
             due: BTreeSet::new(),
         }
+    }
+
+    /// Channels are spread otherwise from now on. What is asked for stays where it is.
+    pub(crate) fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
     }
 
     /// Begins a channel's trail; false when the channel has no history.
@@ -112,14 +117,14 @@ impl Trails {
 
     /// A node of the broker has gone, and what it was asked is not answered.
     pub(crate) fn forget_questions(&mut self, node: usize) {
-        let spread = self.spread;
-        self.questions.retain(|_, name| spread.node_of(name) != node);
+        let Trails { questions, spread, .. } = self;
+        questions.retain(|_, name| spread.reads(name) != node);
         self.to_ask[node] = VecDeque::new();
     }
 
     /// Has the place of a channel asked for.
     fn ask_for(&mut self, name: Arc<str>) {
-        self.to_ask[self.spread.node_of(&name)].push_back(name);
+        self.to_ask[self.spread.reads(&name)].push_back(name);
     }
 
     /// Notes that a message of that hash has come to those who hear the channel, or waits behind

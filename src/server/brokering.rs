@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, Broker, BrokerEvent, FIRST, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -271,12 +271,16 @@ impl Server {
     fn needs_node(&self, link: LinkId, node: usize) -> bool {
         let Some(conn) = self.table.peek_conn(link) else { return false };
         let spread = self.broker.spread();
-        if spread.nodes() == 1 || conn.is_asking() {
-            return node == FIRST;
+        if spread.nodes() == 1 {
+            return true;
+        }
+        if let Some(session) = conn.asked_session(&self.cx) {
+            return spread.keeps(&session) == node;
         }
         let hub = &self.relay.hub;
-        conn.needed_channels().any(|channel| spread.node_of(channel) == node)
-            || hub.channels_of(link.index).any(|channel| spread.node_of(hub.name(channel)) == node)
+        let heard = hub.channels_of(link.index).map(|channel| &**hub.name(channel));
+        let mut channels = conn.needed_channels().chain(heard);
+        channels.any(|channel| spread.places(channel).contains(&node))
     }
 
     pub(super) fn note_evictions(&mut self) {

@@ -27,8 +27,13 @@ pub(super) struct Gaps {
 
 impl Gaps {
     pub(super) fn new(spread: Spread, keys: RandomState) -> Self {
-        let missing = vec![HashMap::with_hasher(keys); spread.nodes()];
+        let missing = vec![HashMap::with_hasher(keys); spread.most_nodes()];
         Gaps { missing: missing.into(), spread }
+    }
+
+    /// Channels are spread otherwise from now on.
+    pub(super) fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
     }
 
     /// A node of the broker is up again and has confirmed nothing. Whoever is open was so before
@@ -38,7 +43,7 @@ impl Gaps {
         missing.clear();
         for link in table.conns(Conn::asks_for_gaps) {
             let channels = hub.channels_of(link.index);
-            let own = |channel: &ChannelId| self.spread.node_of(hub.name(*channel)) == node;
+            let own = |channel: &ChannelId| self.spread.hears(hub.name(*channel)) == node;
             let channels = channels.filter(own).count();
             if channels > 0 {
                 missing.insert(link, channels);
@@ -58,7 +63,7 @@ impl Gaps {
         if self.missing.iter().all(HashMap::is_empty) {
             return;
         }
-        let missing = &mut self.missing[self.spread.node_of(hub.name(channel))];
+        let missing = &mut self.missing[self.spread.hears(hub.name(channel))];
         let mut told = Vec::new();
         for index in hub.subscribers(channel) {
             let Some((link, _)) = table.at(index) else { continue };

@@ -26,14 +26,14 @@ impl Server {
             && self.broker.has_room(node)
             && let Some((number, name, reading)) = self.relay.trails.next_to_ask(node)
         {
-            self.broker.read(Ask::Place(number), &name, reading, self.cx.now.mono_ms);
+            self.broker.read(node, Ask::Place(number), &name, reading, self.cx.now.mono_ms);
         }
     }
 
     /// Asks for what came into a channel's history in an outage, beside that fetch.
-    pub(super) fn ask_for_missed(&mut self, fetch: u64, name: &Arc<str>) {
+    pub(super) fn ask_for_missed(&mut self, node: usize, fetch: u64, name: &Arc<str>) {
         if let Some(reading) = self.relay.trails.to_mend(name, fetch) {
-            self.broker.read(Ask::Missed(fetch), name, reading, self.cx.now.mono_ms);
+            self.broker.read(node, Ask::Missed(fetch), name, reading, self.cx.now.mono_ms);
         }
     }
 }
@@ -48,7 +48,7 @@ impl Relay {
         let mut names = Vec::new();
         for channel in self.in_the_order_of_conns() {
             let name = self.hub.name(channel).clone();
-            if self.spread.node_of(&name) != node {
+            if self.spread.hears(&name) != node {
                 continue;
             }
             let own = self.hub.hold_all(channel);

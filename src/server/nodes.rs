@@ -97,6 +97,14 @@ impl Nodes {
 }
 
 impl Server {
+    /// The broker spreads channels otherwise than before.
+    #[allow(dead_code)]
+    pub(super) fn on_spread(&mut self) {
+        let spread = self.broker.spread();
+        self.relay.set_spread(&spread);
+        self.topics.set_spread(spread);
+    }
+
     /// Lets time pass for each node whose time matters.
     pub(super) fn tick_nodes(&mut self) {
         let now_ms = self.cx.now.mono_ms;

@@ -76,9 +76,9 @@ impl Relay {
             fingerprints: Fingerprints::new(&keys),
             hub: Hub::new(keys.clone(), channel::owner_of),
             owners: Hub::new(keys.clone(), |_| None),
-            gaps: Gaps::new(spread, keys),
+            gaps: Gaps::new(spread.clone(), keys),
             trails,
-            fetches: Fetches::new(spread),
+            fetches: Fetches::new(spread.clone()),
             spread,
             held: 0,
             patience_ms,
@@ -87,6 +87,14 @@ impl Relay {
             arrived: Arrived::default(),
             slow: Vec::new(),
         }
+    }
+
+    /// Channels are spread otherwise from now on.
+    pub(super) fn set_spread(&mut self, spread: &Spread) {
+        self.gaps.set_spread(spread.clone());
+        self.fetches.set_spread(spread.clone());
+        self.trails.set_spread(spread.clone());
+        self.spread = spread.clone();
     }
 
     /// Lets a conn hear these channels. Until the broker has confirmed them it does not open, and

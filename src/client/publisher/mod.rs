@@ -260,7 +260,7 @@ impl Publisher {
     fn shares(&self, channels: &[String]) -> BTreeMap<usize, Vec<String>> {
         let mut shares = BTreeMap::<usize, Vec<String>>::new();
         for channel in channels {
-            shares.entry(self.spread.node_of(channel)).or_default().push(channel.clone());
+            shares.entry(self.spread.writes(channel)).or_default().push(channel.clone());
         }
         shares
     }
