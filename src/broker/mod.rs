@@ -16,6 +16,8 @@
 //! `nodes` and `spread` about several Redis.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
+mod clustering;
 mod event;
 mod glob;
 pub(crate) mod history;
@@ -29,12 +31,14 @@ pub(crate) mod store;
 
 use std::sync::Arc;
 
+pub(crate) use clustering::Turned;
 pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
 pub(crate) use local::Local;
 pub(crate) use nodes::{FIRST, Nodes};
-pub(crate) use redis::{Redis, RedisDue};
+pub(crate) use redis::{Lost, Redis, RedisDue};
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
+pub(crate) use settings::Clustered;
 pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
 
 use crate::link::{LinkId, Now};
@@ -112,6 +116,36 @@ impl Broker {
         match self {
             Broker::Local(_) => Spread::over(1),
             Broker::Redis(nodes) => nodes.spread().clone(),
+        }
+    }
+
+    /// Whether it is a cluster, whose nodes and their channels may change.
+    #[inline]
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self, Broker::Redis(nodes) if nodes.cluster().is_some())
+    }
+
+    /// The nodes of the cluster, if that is what it is.
+    pub(crate) fn cluster(&mut self) -> Option<&mut Nodes> {
+        match self {
+            Broker::Redis(nodes) if nodes.cluster().is_some() => Some(nodes),
+            _ => None,
+        }
+    }
+
+    /// When something is due about the cluster.
+    pub(crate) fn cluster_ms(&self) -> Option<u64> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(nodes) => nodes.cluster_ms(),
+        }
+    }
+
+    /// Whether a node matters for whether all of it can be asked.
+    pub(crate) fn counts(&self, node: usize) -> bool {
+        match self {
+            Broker::Local(_) => true,
+            Broker::Redis(nodes) => nodes.counts(node),
         }
     }
 
@@ -347,7 +381,7 @@ impl Broker {
     pub(crate) fn with_more(&self) -> Option<usize> {
         match self {
             Broker::Local(local) => local.has_more().then_some(FIRST),
-            Broker::Redis(nodes) => nodes.all().position(Redis::has_more),
+            Broker::Redis(nodes) => nodes.with_more(),
         }
     }
 

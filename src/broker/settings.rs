@@ -67,6 +67,22 @@ pub enum RedisAddress {
     Fixed(Target),
     /// These say where it is.
     Watched(Sentinels),
+    /// It is a cluster, whose nodes say where they are.
+    Cluster(Clustered),
+}
+
+/// A cluster, and how channels are heard there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clustered {
+    /// Where some of its nodes listen, at least one. All are asked by TLS if these are.
+    pub seeds: Vec<Target>,
+}
+
+impl Clustered {
+    /// Whether its nodes are asked by TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.seeds.first(), Some(Target::Tls { .. }))
+    }
 }
 
 /// The sentinels that watch a Redis, and who to be there.
@@ -95,6 +111,7 @@ impl RedisAddress {
         match self {
             RedisAddress::Fixed(target) => matches!(target, Target::Tls { .. }),
             RedisAddress::Watched(sentinels) => sentinels.is_tls(),
+            RedisAddress::Cluster(cluster) => cluster.is_tls(),
         }
     }
 }
@@ -107,6 +124,10 @@ impl fmt::Display for RedisAddress {
                 let targets: Vec<String> =
                     sentinels.targets.iter().map(Target::to_string).collect();
                 write!(f, "{} by the sentinels at {}", sentinels.name, targets.join(", "))
+            }
+            RedisAddress::Cluster(cluster) => {
+                let seeds: Vec<String> = cluster.seeds.iter().map(Target::to_string).collect();
+                write!(f, "the cluster of {}", seeds.join(", "))
             }
         }
     }

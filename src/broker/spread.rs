@@ -10,8 +10,7 @@
 //! * in a cluster the owner of the slot has it, as the cluster's map says. A channel that is heard
 //!   stays where it is heard when its slot moves, unless the node there says otherwise.
 
-use std::collections::HashMap;
-use std::hash::RandomState;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redis_protocol::redis_keyslot;
@@ -19,7 +18,6 @@ use redis_protocol::redis_keyslot;
 /// Most Redis among which channels are spread.
 pub(crate) const MOST_NODES: usize = 64;
 /// The slots that the names of a cluster are divided into.
-#[allow(dead_code)]
 pub(crate) const SLOTS: usize = 16_384;
 /// The node that has what is no channel's, unless names have slots.
 const FIRST: usize = 0;
@@ -37,7 +35,7 @@ pub(crate) struct Slots {
     /// The node that owns each slot.
     pub(crate) owners: Box<[u8]>,
     /// Channels that are heard at another node than the owner of their slot.
-    pub(crate) moved: HashMap<Arc<str>, usize, RandomState>,
+    pub(crate) moved: BTreeMap<Arc<str>, usize>,
 }
 
 impl Spread {
@@ -47,7 +45,6 @@ impl Spread {
     }
 
     /// Over the nodes of a cluster, of which so many are known.
-    #[allow(dead_code)]
     pub(crate) fn by_slots(nodes: usize, slots: Slots) -> Spread {
         Spread { nodes, slots: Some(Arc::new(slots)) }
     }
@@ -61,6 +58,17 @@ impl Spread {
     /// How many there may come to be.
     pub(crate) fn most_nodes(&self) -> usize {
         if self.slots.is_some() { MOST_NODES } else { self.nodes }
+    }
+
+    /// The node that owns each slot, if names have slots.
+    pub(crate) fn owners(&self) -> Option<&[u8]> {
+        self.slots.as_deref().map(|slots| &*slots.owners)
+    }
+
+    /// Whether a node has channels that are heard there and not at the owner of their slot.
+    pub(crate) fn is_heard_at(&self, node: usize) -> bool {
+        let moved = self.slots.iter().flat_map(|slots| slots.moved.values());
+        moved.copied().any(|other| other == node)
     }
 
     /// The node whose link has the messages of the channel.
@@ -107,7 +115,7 @@ impl Spread {
 }
 
 impl Slots {
-    fn owner_of(&self, name: &str) -> usize {
+    pub(crate) fn owner_of(&self, name: &str) -> usize {
         usize::from(self.owners[usize::from(slot_of(name))])
     }
 }

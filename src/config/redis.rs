@@ -21,8 +21,9 @@ pub(super) const URL: Flag<ServerDraft> = Flag {
     }),
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
-           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or \
-           `redis+sentinel://host,host/NAME[/db]` where sentinels say which it is. Given several \
+           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, \
+           `redis+sentinel://host,host/NAME[/db]` where sentinels say which it is, or \
+           `redis+cluster://host,host` with some nodes of a cluster. Given several \
            times, or as several URLs with a space between, channels are spread over all of them \
            in this order, and sessions are at the first; at most 64",
 };
@@ -157,7 +158,7 @@ impl SentinelsDraft {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
         let watched = redis.iter_mut().filter_map(|redis| match &mut redis.address {
             RedisAddress::Watched(sentinels) => Some(sentinels),
-            RedisAddress::Fixed(_) => None,
+            RedisAddress::Fixed(_) | RedisAddress::Cluster(_) => None,
         });
         let watched: Vec<&mut Sentinels> = watched.collect();
         match (&self.user, &self.password) {
@@ -204,6 +205,13 @@ pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String>
             at + 1
         ));
     }
+    let is_cluster = |redis: &RedisSettings| matches!(redis.address, RedisAddress::Cluster(_));
+    if !all.is_empty() && (is_cluster(&redis) || all.iter().any(is_cluster)) {
+        return Err(format!(
+            "{place}a cluster is beside another Redis; give the cluster alone, as it spreads \
+             channels over its nodes by itself"
+        ));
+    }
     if all.len() == MOST_NODES {
         return Err(format!("there are more than {MOST_NODES}; give no more"));
     }
@@ -216,6 +224,7 @@ fn place_of(redis: &RedisSettings) -> (Option<&str>, Vec<String>) {
     let (name, targets) = match &redis.address {
         RedisAddress::Fixed(target) => (None, std::slice::from_ref(target)),
         RedisAddress::Watched(sentinels) => (Some(sentinels.name.as_str()), &sentinels.targets[..]),
+        RedisAddress::Cluster(cluster) => (None, &cluster.seeds[..]),
     };
     let place = |target: &Target| match target {
         Target::Unix(path) => path.display().to_string(),

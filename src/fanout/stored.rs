@@ -423,11 +423,14 @@ impl Fetches {
         Some(GivenUp { waiters, everyone, rest })
     }
 
-    /// Takes the fetches that a node which went away has not answered.
+    /// Takes the fetches of what is heard at a node which went away. Those of what is heard
+    /// elsewhere are still to be answered.
     pub(crate) fn forgotten(&mut self, node: usize) -> BTreeMap<u64, Fetch> {
-        (self.asked, self.asked_of[node]) = (self.made, self.made);
+        self.asked = self.made;
         let all = std::mem::take(&mut self.waiting);
-        let (forgotten, rest) = all.into_iter().partition(|(_, fetch)| fetch.node == node);
+        let spread = &self.spread;
+        let (forgotten, rest) =
+            all.into_iter().partition(|(_, fetch)| spread.hears(&fetch.name) == node);
         self.waiting = rest;
         forgotten
     }

@@ -115,11 +115,11 @@ impl Trails {
         }
     }
 
-    /// A node of the broker has gone, and what it was asked is not answered.
+    /// A node of the broker has gone, and what was asked about what is heard there is not answered.
     pub(crate) fn forget_questions(&mut self, node: usize) {
-        let Trails { questions, spread, .. } = self;
-        questions.retain(|_, name| spread.reads(name) != node);
-        self.to_ask[node] = VecDeque::new();
+        let Trails { questions, to_ask, spread, .. } = self;
+        questions.retain(|_, name| spread.hears(name) != node);
+        to_ask.iter_mut().for_each(|names| names.retain(|name| spread.hears(name) != node));
     }
 
     /// Has the place of a channel asked for.
@@ -156,7 +156,7 @@ impl Trails {
 
     /// Whether [`Trails::next_to_ask`] may have one.
     pub(crate) fn has_to_ask(&self) -> bool {
-        self.to_ask.iter().any(|names| !names.is_empty())
+        self.to_ask[..self.spread.nodes()].iter().any(|names| !names.is_empty())
     }
 
     /// The next channel whose place a node of the broker is to be asked for, with the number of the

@@ -44,7 +44,7 @@ pub(super) enum Loss<'a> {
     Demoted(&'a str),
     /// Redis is a replica, and there may be a master.
     Left,
-    /// Redis is elsewhere now, as the sentinels say.
+    /// Redis is elsewhere now, as the sentinels or the cluster say.
     Moved,
 }
 
@@ -89,6 +89,9 @@ impl Server {
         }
         self.ask_about_topics();
         self.deliver_arrived();
+        if self.broker.is_cluster() {
+            self.on_cluster_news(node);
+        }
     }
 
     /// Hands out the messages that may have had to wait for others to go with.
@@ -206,7 +209,11 @@ impl Server {
         let heard = self.relay.catch_up(node, &mut self.table);
         self.said.up(node, heard.len() + topics);
         names.extend(heard);
-        names.extend(self.control.iter().chain(self.canary.channel()).cloned());
+        let spread = self.broker.spread();
+        // Wherever it is published in a cluster, all nodes have it.
+        let hears = |name: &&Arc<str>| !self.broker.is_cluster() || spread.hears(name) == node;
+        names.extend(self.control.iter().filter(hears).cloned());
+        names.extend(self.canary.channel().cloned());
         self.canary.begin(node, Some(self.cx.now.mono_ms));
         self.broker.subscribe_at(node, names, self.cx.now.mono_ms);
         self.ask_for_stored();
@@ -230,7 +237,7 @@ impl Server {
         self.table.close(link);
         let was_up = self.broker.status_at(node) == Status::Up;
         let Some(redis) = self.broker.redis(node) else { return };
-        let lost = redis.lost(self.cx.now.mono_ms);
+        let mut lost = redis.lost(self.cx.now.mono_ms);
         let place = redis.dialed();
         if matches!(loss, Loss::Demoted(_)) {
             redis.refute();
@@ -240,18 +247,21 @@ impl Server {
         self.cx.metrics.broker_lost_total += u64::from(was_up);
         self.said.at(node).lost(&loss, &place, was_up, lost.owed);
         let down = self.broker.status_at(node) == Status::Down;
-        for (Receipt { conn: link, number }, outcome) in lost.receipts {
+        for (Receipt { conn: link, number }, outcome) in std::mem::take(&mut lost.receipts) {
             self.on_conn(link, |conn, cx| conn.on_published(link, number, outcome, cx));
         }
-        for conn in lost.settled {
+        for conn in std::mem::take(&mut lost.settled) {
             if self.broker.has_settled(conn) {
                 self.on_conn(conn, |conn, _| conn.settled());
             }
         }
-        for ask in lost.asks {
+        for ask in std::mem::take(&mut lost.asks) {
             if let Ask::Session(link) = ask {
                 self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
             }
+        }
+        if self.broker.is_cluster() {
+            self.after_loss(node, lost, &loss);
         }
         if down {
             self.refuse_pending(node);
@@ -340,7 +350,7 @@ fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkI
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.
-fn answered(
+pub(super) fn answered(
     ask: Ask,
     answer: Result<Option<&[u8]>, ()>,
     (relay, topics): (&mut Relay, &mut Topics),

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::RandomState;
 
 use super::handout::Packet;
-use super::table::Table;
+use super::table::{Party, Table};
 use crate::broker::spread::Spread;
 use crate::browser::{Conn, Context};
 use crate::fanout::hub::{ChannelId, Hub};
@@ -47,6 +47,24 @@ impl Gaps {
             let channels = channels.filter(own).count();
             if channels > 0 {
                 missing.insert(link, channels);
+            }
+        }
+    }
+
+    /// A channel is to be confirmed by a node that was up before.
+    pub(super) fn expect(
+        &mut self,
+        node: usize,
+        channel: ChannelId,
+        hub: &Hub<ChannelState>,
+        table: &mut Table,
+    ) {
+        for index in hub.subscribers(channel) {
+            if let Some((link, slot)) = table.at(index)
+                && let Party::Browser(conn) = &slot.party
+                && conn.asks_for_gaps()
+            {
+                *self.missing[node].entry(link).or_default() += 1;
             }
         }
     }

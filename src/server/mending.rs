@@ -68,6 +68,25 @@ impl Relay {
         names
     }
 
+    /// These channels, as far as they are heard, are to be subscribed to anew at a node that is up:
+    /// those that are. Everybody waits as after an outage.
+    pub(super) fn catch_up_some(
+        &mut self,
+        node: usize,
+        names: &[Arc<str>],
+        table: &mut Table,
+    ) -> Vec<Arc<str>> {
+        let mut heard = Vec::new();
+        for name in names {
+            let Some(channel) = self.hub.find(name.as_bytes()) else { continue };
+            self.hub.state(channel).confirmed = false;
+            self.gaps.expect(node, channel, &self.hub, table);
+            self.catch_up_with(name, table);
+            heard.push(name.clone());
+        }
+        heard
+    }
+
     /// Redis was asked for a channel's messages once more, behind the asks that were made:
     /// everybody waits for what is stored behind that.
     pub(super) fn catch_up_with(&mut self, name: &str, table: &mut Table) {

@@ -17,6 +17,10 @@ const CONTROL_RETRY_MS: u64 = 5_000;
 #[derive(Debug)]
 pub(super) struct Nodes {
     all: Box<[Node]>,
+    /// How many of them there are; those of a cluster may become more.
+    known: usize,
+    /// They are a cluster, which has one channel for the application.
+    is_cluster: bool,
     /// When the application's channel is asked for again somewhere.
     control_retry_ms: Option<u64>,
     /// Sentinels say of one where it is.
@@ -38,20 +42,22 @@ impl Nodes {
     pub(super) fn new(broker: &Broker) -> Nodes {
         let nodes = match broker {
             Broker::Local(_) => 0,
-            Broker::Redis(_) => broker.nodes(),
+            Broker::Redis(_) => broker.spread().most_nodes(),
         };
         let watch = |node| broker.peek_redis(node)?.peek_watch();
         Nodes {
             all: (0..nodes).map(|_| Node::default()).collect(),
             control_retry_ms: None,
-            is_watched: (0..nodes).any(|node| watch(node).is_some()),
+            known: if nodes == 0 { 0 } else { broker.nodes() },
+            is_cluster: broker.is_cluster(),
+            is_watched: (0..broker.nodes()).any(|node| watch(node).is_some()),
         }
     }
 
     /// Their numbers.
     #[inline]
     pub(super) fn all(&self) -> Range<usize> {
-        0..self.all.len()
+        0..self.known
     }
 
     /// The link of one.
@@ -69,14 +75,21 @@ impl Nodes {
     pub(super) fn lost(&mut self, node: usize, metrics: &mut Metrics) -> Option<LinkId> {
         let Node { link, .. } = std::mem::take(&mut self.all[node]);
         self.note_retries();
-        metrics.control_heard = 0;
+        self.note_control(metrics);
         link
     }
 
     /// The application is heard at one.
     pub(super) fn heard_control(&mut self, node: usize, metrics: &mut Metrics) {
         self.all[node].hears_control = true;
-        metrics.control_heard = u64::from(self.all.iter().all(|node| node.hears_control));
+        self.note_control(metrics);
+    }
+
+    fn note_control(&self, metrics: &mut Metrics) {
+        let mut nodes = self.all[..self.known].iter().map(|node| node.hears_control);
+        let is_heard =
+            if self.is_cluster { nodes.any(|hears| hears) } else { nodes.all(|hears| hears) };
+        metrics.control_heard = u64::from(is_heard);
     }
 
     /// It is not, and is asked for again later.
@@ -98,9 +111,9 @@ impl Nodes {
 
 impl Server {
     /// The broker spreads channels otherwise than before.
-    #[allow(dead_code)]
     pub(super) fn on_spread(&mut self) {
         let spread = self.broker.spread();
+        self.nodes.known = spread.nodes();
         self.relay.set_spread(&spread);
         self.topics.set_spread(spread);
     }

@@ -97,6 +97,16 @@ impl Relay {
         self.spread = spread.clone();
     }
 
+    /// The names of all channels.
+    pub(super) fn names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.hub.channels().map(|(_, name)| name.clone())
+    }
+
+    /// Whether anybody hears a channel.
+    pub(super) fn hears(&self, name: &str) -> bool {
+        self.hub.find(name.as_bytes()).is_some()
+    }
+
     /// Lets a conn hear these channels. Until the broker has confirmed them it does not open, and
     /// it waits for the stored message of each, in their order, but for the last so many. The
     /// broker is to be asked for those that are `new`.

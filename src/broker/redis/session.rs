@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::Lost;
 use super::asking::{READ_HEAD, Wanted};
+use super::clustered::{Again, Clustering, unasked};
 use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
@@ -36,6 +37,8 @@ pub(super) struct Session {
     pub(super) unsent: VecDeque<Unsent>,
     /// What kind of server it is.
     pub(super) kind: Kind,
+    /// All that was to be known before anything else is asked is known.
+    pub(super) is_greeted: bool,
     /// A replica is of no use.
     must_be_master: bool,
     /// What ROLE says may be had.
@@ -61,6 +64,8 @@ pub(super) struct Session {
     pub(super) heard_ms: u64,
     /// Since when an answer is due without a byte having arrived.
     pub(super) due_ms: u64,
+    /// What is about the cluster of which the server is a node.
+    pub(super) cluster: Option<Box<Clustering>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -70,19 +75,43 @@ pub(super) enum Awaited {
     Greeting,
     /// Which slots of a cluster the node has.
     Slots,
+    /// What the node is called in the cluster.
+    NodeId,
+    ClusterInfo,
+    /// Who has which slots.
+    Map {
+        by_ranges: bool,
+    },
+    /// The next command is about a slot that is about to be there.
+    Asking,
     Role,
     /// Confirmations that are still to come; a `None` is not wanted any more.
     Subscribe(VecDeque<(Arc<str>, bool)>),
     Unsubscribe(Arc<str>),
     Publish(Option<Receipt>),
     /// A message is recorded and published.
-    Record(Option<Receipt>),
-    Set,
+    Record(Option<Receipt>, Kept),
+    Set(Kept),
     Get(Get),
-    /// What is in a history.
-    Read(Ask),
+    /// What is in a history; what was wanted, where that may belong elsewhere.
+    Read(Ask, Option<Box<Wanted>>),
     Ping,
     Canary,
+}
+
+impl Awaited {
+    /// What was asked for, if that is what it is about.
+    fn wanted(self) -> Option<Wanted> {
+        match self {
+            Awaited::Get(Get { ask, name, tries, .. }) => {
+                Some(Wanted::value(ask, name).tried(tries))
+            }
+            Awaited::Read(_, Some(wanted)) => Some(*wanted),
+            // It is made again only by the nodes of a cluster, where what was wanted is kept.
+            Awaited::Read(ask, None) => Some(Wanted::value(ask, Box::default())),
+            _ => None,
+        }
+    }
 }
 
 /// An ask that is under way.
@@ -92,7 +121,12 @@ pub(super) struct Get {
     pub(super) name: Box<str>,
     /// By GETRANGE, of which no more comes back than is of use.
     pub(super) ranged: bool,
+    /// How often it was tried.
+    pub(super) tries: u8,
 }
+
+/// What was published, where that may belong elsewhere.
+pub(super) type Kept = Option<Box<Publication<'static>>>;
 
 /// Where the commands of a publication begin among all bytes of the link.
 #[derive(Debug)]
@@ -126,6 +160,7 @@ impl Session {
             gone: 0,
             unsent: VecDeque::new(),
             kind: Kind::default(),
+            is_greeted: false,
             must_be_master,
             may_ask_role: true,
             awaited: VecDeque::new(),
@@ -140,6 +175,7 @@ impl Session {
             uses,
             heard_ms: 0,
             due_ms: 0,
+            cluster: None,
         }
     }
 
@@ -225,14 +261,26 @@ impl Session {
             (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
             (Awaited::Get(get), Reply::Null) => self.on_value(get, None),
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
-            (Awaited::Read(ask), Reply::Bulk(text)) => self.on_read(ask, text),
-            (Awaited::Read(ask), _) => self.on_unread(ask, "it answers something else".into()),
-            (Awaited::Publish(receipt) | Awaited::Record(receipt), Reply::Integer(_)) => {
+            (Awaited::Read(ask, _), Reply::Bulk(text)) => self.on_read(ask, text),
+            (Awaited::Read(ask, _), _) => self.on_unread(ask, "it answers something else".into()),
+            (Awaited::Publish(receipt), Reply::Integer(_)) => {
                 self.receive(receipt, PublishOutcome::Accepted);
                 BrokerEvent::Quiet
             }
+            (Awaited::Record(receipt, kept), Reply::Integer(_)) => {
+                self.release(kept.as_deref());
+                self.receive(receipt, PublishOutcome::Accepted);
+                BrokerEvent::Quiet
+            }
+            (Awaited::Set(kept), Reply::Status(_)) => {
+                self.release(kept.as_deref());
+                BrokerEvent::Quiet
+            }
+            (Awaited::NodeId, Reply::Bulk(id)) => self.on_node_id(id),
+            (Awaited::ClusterInfo, Reply::Bulk(text)) => self.on_cluster_info(text),
+            (Awaited::Map { by_ranges }, Reply::Aggregate) => self.on_map(inside, by_ranges),
             (Awaited::Canary, Reply::Integer(_))
-            | (Awaited::Set, Reply::Status(_))
+            | (Awaited::Asking, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),
         }
@@ -246,10 +294,10 @@ impl Session {
     /// What a good reply to the oldest command shows not to be so, or to be so no more.
     pub(super) fn cured(&self) -> &'static [Ill] {
         match self.awaited.front() {
-            Some(Awaited::Get(_) | Awaited::Read(_)) => &[Ill::All, Ill::Keys],
-            Some(Awaited::Set) => &[Ill::All, Ill::Keys, Ill::Storing],
+            Some(Awaited::Get(_) | Awaited::Read(..)) => &[Ill::All, Ill::Keys],
+            Some(Awaited::Set(_)) => &[Ill::All, Ill::Keys, Ill::Storing],
             Some(Awaited::Publish(_)) => &[Ill::All, Ill::Publishing],
-            Some(Awaited::Record(_)) => &[Ill::All, Ill::Publishing, Ill::Recording],
+            Some(Awaited::Record(..)) => &[Ill::All, Ill::Publishing, Ill::Recording],
             Some(Awaited::Ping) => &[Ill::All],
             Some(Awaited::Subscribe(_)) => &[Ill::Subscriptions],
             _ => &[],
@@ -258,7 +306,10 @@ impl Session {
 
     /// Whether it is to be seen what is inside of the next reply.
     pub(super) fn looks_inside(&self) -> bool {
-        matches!(self.awaited.front(), Some(Awaited::Hello | Awaited::Role))
+        let inside = |awaited: &Awaited| {
+            matches!(awaited, Awaited::Hello | Awaited::Role | Awaited::Map { .. })
+        };
+        self.awaited.front().is_some_and(inside)
     }
 
     fn on_hello<'a>(&mut self, kind: Kind) -> BrokerEvent<'a> {
@@ -266,19 +317,26 @@ impl Session {
         if kind.sentinel {
             return misfit(SENTINEL);
         }
+        if self.cluster.is_some() {
+            // Who is whose master is said by the map.
+            self.kind.role = None;
+            return self.greet_cluster(kind.cluster, self.heard_ms);
+        }
         if kind.cluster {
             self.command(&[b"CLUSTER", b"NODES"], Awaited::Slots, self.heard_ms);
         }
         self.greeted()
     }
 
-    fn greeted<'a>(&self) -> BrokerEvent<'a> {
+    fn greeted<'a>(&mut self) -> BrokerEvent<'a> {
         match self.awaited.is_empty() {
             true if self.must_be_master && self.is_replica() => {
                 BrokerEvent::Demoted { reason: "HELLO says so".into() }
             }
-            true => BrokerEvent::Up,
-            false => BrokerEvent::Quiet,
+            is_greeted => {
+                self.is_greeted = is_greeted;
+                BrokerEvent::Quiet
+            }
         }
     }
 
@@ -304,49 +362,90 @@ impl Session {
             }
             // Whatever else it is says nothing about a channel: another dial may do better.
             Awaited::Subscribe(_) => BrokerEvent::Ill { reason },
+            Awaited::Get(get) if self.redirects(&reason) => {
+                self.window.answered(0);
+                let wanted = Wanted::value(get.ask, get.name);
+                self.redirect(Again::Ask(wanted), get.tries, &reason)
+            }
+            Awaited::Read(_, Some(wanted)) if self.redirects(&reason) => {
+                self.window.answered(0);
+                let tries = wanted.tries();
+                self.redirect(Again::Ask(*wanted), tries, &reason)
+            }
+            Awaited::Record(_, Some(kept)) | Awaited::Set(Some(kept))
+                if self.redirects(&reason) =>
+            {
+                self.forget_own(self.oldest);
+                self.release(Some(&kept));
+                let tries = kept.tries;
+                self.redirect(Again::Publish(kept), tries, &reason)
+            }
             // It answers nothing of use yet, and will when it is dialed again.
             Awaited::Get(get) if ill.is_some() => {
                 // It is given back as one that is not answered.
                 self.awaited.push_front(Awaited::Get(get));
                 BrokerEvent::Ill { reason }
             }
-            Awaited::Read(ask) if ill.is_some() => {
-                self.awaited.push_front(Awaited::Read(ask));
+            Awaited::Read(ask, wanted) if ill.is_some() => {
+                self.awaited.push_front(Awaited::Read(ask, wanted));
                 BrokerEvent::Ill { reason }
             }
             Awaited::Get(get) => self.on_get_refused(get, reason),
-            Awaited::Read(ask) => self.on_unread(ask, reason),
-            Awaited::Record(receipt) if let Some(reason) = reason.strip_prefix(UNKEPT) => {
+            Awaited::Read(ask, _) => self.on_unread(ask, reason),
+            Awaited::Record(receipt, kept) if let Some(reason) = reason.strip_prefix(UNKEPT) => {
+                self.release(kept.as_deref());
                 self.receive(receipt, PublishOutcome::Accepted);
                 BrokerEvent::Notice(Notice::Unrecorded { reason: reason.to_string() })
             }
-            Awaited::Publish(receipt) | Awaited::Record(receipt) => {
-                self.forget_own(self.oldest);
-                match is_denial(&reason) {
-                    true => {
-                        self.receive(receipt, PublishOutcome::Denied);
-                        BrokerEvent::Notice(Notice::Refused { reason })
-                    }
-                    false => {
-                        self.receive(receipt, PublishOutcome::Failed);
-                        BrokerEvent::Notice(Notice::Unpublished { reason })
-                    }
-                }
+            Awaited::Record(receipt, kept) => {
+                self.release(kept.as_deref());
+                self.on_unpublished(receipt, reason)
             }
-            Awaited::Set if is_denial(&reason) => BrokerEvent::Notice(Notice::Refused { reason }),
-            Awaited::Set if ill == Some(Ill::Keys) => BrokerEvent::Ill { reason },
-            Awaited::Set if ill.is_some() => BrokerEvent::Notice(Notice::Unpublished { reason }),
-            Awaited::Set if reason.starts_with("READONLY") && !self.is_replica() => {
-                BrokerEvent::Demoted { reason }
+            Awaited::Publish(receipt) => self.on_unpublished(receipt, reason),
+            Awaited::Set(kept) => {
+                self.release(kept.as_deref());
+                self.on_unstored(reason)
             }
-            Awaited::Set => BrokerEvent::Notice(Notice::Unstored { reason }),
             Awaited::Unsubscribe(_) => BrokerEvent::Notice(Notice::Refused { reason }),
             Awaited::Role => {
                 self.may_ask_role = false;
                 BrokerEvent::Quiet
             }
             Awaited::Canary if is_denial(&reason) => BrokerEvent::Notice(Notice::CanaryDenied),
-            Awaited::Ping | Awaited::Canary | Awaited::Slots => BrokerEvent::Quiet,
+            Awaited::NodeId | Awaited::ClusterInfo if ill.is_some() => BrokerEvent::Ill { reason },
+            Awaited::NodeId | Awaited::ClusterInfo => unasked(&reason),
+            Awaited::Map { .. } if ill.is_some() => BrokerEvent::Ill { reason },
+            Awaited::Map { by_ranges } => self.on_unmapped(by_ranges, &reason),
+            Awaited::Ping | Awaited::Canary | Awaited::Slots | Awaited::Asking => {
+                BrokerEvent::Quiet
+            }
+        }
+    }
+
+    fn on_unpublished<'a>(&mut self, receipt: Option<Receipt>, reason: String) -> BrokerEvent<'a> {
+        self.forget_own(self.oldest);
+        match is_denial(&reason) {
+            true => {
+                self.receive(receipt, PublishOutcome::Denied);
+                BrokerEvent::Notice(Notice::Refused { reason })
+            }
+            false => {
+                self.receive(receipt, PublishOutcome::Failed);
+                BrokerEvent::Notice(Notice::Unpublished { reason })
+            }
+        }
+    }
+
+    fn on_unstored<'a>(&self, reason: String) -> BrokerEvent<'a> {
+        let ill = condition(&reason);
+        match ill {
+            _ if is_denial(&reason) => BrokerEvent::Notice(Notice::Refused { reason }),
+            Some(Ill::Keys) => BrokerEvent::Ill { reason },
+            Some(_) => BrokerEvent::Notice(Notice::Unpublished { reason }),
+            None if reason.starts_with("READONLY") && !self.is_replica() => {
+                BrokerEvent::Demoted { reason }
+            }
+            None => BrokerEvent::Notice(Notice::Unstored { reason }),
         }
     }
 
@@ -397,26 +496,22 @@ impl Session {
     }
 
     /// What is awaited when the link is lost, and what was not sent of it.
-    pub(super) fn lost(self) -> (Lost, Vec<Publication<'static>>) {
+    pub(super) fn lost(mut self) -> (Lost, Vec<Publication<'static>>) {
+        let mut elsewhere = self.take_redirected();
         let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent));
         let unsent: Vec<Publication<'static>> = unsent.collect();
         let owed = self.window.owed();
         let receipts = self.unanswered(&unsent);
-        let ask = |awaited| match awaited {
-            Awaited::Get(get) => Some(get.ask),
-            Awaited::Read(ask) => Some(ask),
-            _ => None,
-        };
-        let made = self.awaited.into_iter().filter_map(ask);
-        let again = self.again.into_iter().map(|(ask, _)| ask);
-        let waiting = again.chain(self.asks.iter().map(Wanted::ask));
-        let lost = Lost {
-            asks: made.chain(waiting).collect(),
-            settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
-            receipts,
-            owed,
-        };
-        (lost, unsent)
+        let made = self.awaited.into_iter().filter_map(Awaited::wanted);
+        let again = self.again.into_iter().map(|(ask, name)| Wanted::value(ask, name));
+        let wanted = made.chain(again).chain(self.asks);
+        let mut asks = Vec::new();
+        match self.cluster {
+            Some(_) => elsewhere.extend(wanted.map(Again::Ask)),
+            None => asks.extend(wanted.map(|wanted| wanted.ask())),
+        }
+        let settled = self.settling.into_iter().map(|(_, conn)| conn).collect();
+        (Lost { asks, elsewhere, settled, receipts, owed }, unsent)
     }
 
     /// Has a conn told when all that was asked so far is answered; false when it is.
@@ -489,7 +584,7 @@ fn hash(channel: &[u8], payload: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
+pub(super) fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
     BrokerEvent::Broken { reason: what.to_string() }
 }
 

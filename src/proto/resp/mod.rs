@@ -23,6 +23,7 @@ pub mod reply;
 pub mod request;
 mod scalars;
 mod scan;
+mod tree;
 
 use std::fmt;
 use std::io::Write;
@@ -32,6 +33,7 @@ use redis_protocol::resp3::types::RangeFrame;
 
 pub(crate) use scalars::scalars;
 use scan::Scanner;
+pub(crate) use tree::Tree;
 
 /// Most bytes of a line or blob error, and of the kind and the channel in a push.
 const MAX_TEXT: usize = 64 * 1024;

@@ -205,6 +205,11 @@ impl Topics {
         self.spread = spread;
     }
 
+    /// The names of all channels.
+    pub(in crate::server) fn names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.hub.channels().map(|(_, name)| name.clone())
+    }
+
     /// Whether nobody hears anything.
     #[inline]
     pub(in crate::server) fn is_empty(&self) -> bool {
@@ -314,12 +319,24 @@ impl Topics {
 
     /// A node of the broker has come up and knows nothing: the channels to be subscribed to.
     pub(in crate::server) fn catch_up(&mut self, node: usize) -> Vec<Arc<str>> {
-        let Topics { asked, spread, .. } = self;
-        asked.retain(|_, (_, name)| spread.reads(name) != node);
-        self.to_ask[node] = VecDeque::new();
-        let own = self.hub.channels().filter(|(_, name)| self.spread.hears(name) == node);
-        let channels: Vec<_> = own.map(|(id, name)| (id, name.clone())).collect();
-        for (channel, _) in &channels {
+        let Topics { hub, spread, .. } = self;
+        let own = hub.channels().filter(|(_, name)| spread.hears(name) == node);
+        let names: Vec<_> = own.map(|(_, name)| name.clone()).collect();
+        self.catch_up_with(&names)
+    }
+
+    /// These channels, as far as they are heard, are to be subscribed to anew: those that are.
+    pub(in crate::server) fn catch_up_with(&mut self, names: &[Arc<str>]) -> Vec<Arc<str>> {
+        let ids = names.iter().filter_map(|name| Some((self.hub.find(name.as_bytes())?, name)));
+        let channels: BTreeMap<ChannelId, Arc<str>> =
+            ids.map(|(id, name)| (id, name.clone())).collect();
+        let is_other = |channel: &ChannelId| !channels.contains_key(channel);
+        self.asked.retain(|_, (channel, _)| is_other(channel));
+        let asked = &self.asked;
+        for questions in &mut self.to_ask {
+            questions.retain(|(number, ..)| asked.contains_key(number));
+        }
+        for channel in channels.keys() {
             let hears = self.hub.subscribers(*channel).len();
             let topic = self.hub.state(*channel);
             topic.confirmed = false;
@@ -333,7 +350,7 @@ impl Topics {
                 false => Mending::Done,
             };
         }
-        channels.into_iter().map(|(_, name)| name).collect()
+        channels.into_values().collect()
     }
 
     /// A question is answered; with nothing of use where that is an error.
