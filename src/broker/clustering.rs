@@ -4,7 +4,8 @@
 //! Its rules:
 //! * PUBLISH reaches all nodes wherever it is made, so that a channel is heard where it is as long
 //!   as that node is up, whoever has its slot, and then at any other that is; what is stored of it
-//!   is asked for where the slot is;
+//!   is asked for where the slot is. SPUBLISH reaches the shard of the slot, so that the channel is
+//!   heard there and nowhere else;
 //! * what belongs elsewhere is done there at once, or, where that node is not up or is not known,
 //!   as soon as it is; it is given up after a number of tries.
 
@@ -33,6 +34,8 @@ pub(crate) struct Turned {
     pub(crate) left: Vec<usize>,
     /// Asks that are given up.
     pub(crate) given_up: Vec<Ask>,
+    /// Channels that are to be heard, unless they are by now.
+    pub(crate) hear: Vec<Arc<str>>,
 }
 
 impl Nodes {
@@ -104,7 +107,7 @@ impl Nodes {
             self.follow(&mut turned, now_ms);
         }
         while let Some(redirected) = self.all[node].next_redirected() {
-            self.redirect(redirected, &mut turned, now_ms);
+            self.redirect(node, redirected, &mut turned, now_ms);
         }
         turned
     }
@@ -115,6 +118,10 @@ impl Nodes {
         while self.parked.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
             && let Some((_, redirected)) = self.parked.pop_front()
         {
+            if let Again::Hear(name, _) = redirected.what {
+                turned.hear.push(name);
+                continue;
+            }
             let node = self.spread().reads(redirected.what.name());
             let Redirected { what, tries, .. } = redirected;
             self.bring(node, Redirected { what, to: Elsewhere::Later, tries }, &mut turned, now_ms);
@@ -148,8 +155,19 @@ impl Nodes {
                 turned.left.push(node);
             }
         }
+        // Channels that nobody hears any more may have been heard elsewhere.
+        let is_lingering = |node: usize| !cluster.is_needed(node) && self.spread.is_heard_at(node);
         turned.is_spread = self.spread.nodes() != cluster.nodes()
-            || self.spread.owners() != Some(cluster.owners());
+            || self.spread.owners() != Some(cluster.owners())
+            || (0..self.all.len()).any(is_lingering);
+        for node in 0..self.all.len() {
+            if let Some(cluster) = &mut self.cluster
+                && !cluster.is_needed(node)
+                && !self.spread.is_heard_at(node)
+            {
+                cluster.vacate(node);
+            }
+        }
     }
 
     /// Spreads channels as the cluster has its slots now, of which these are heard: those that are
@@ -157,6 +175,7 @@ impl Nodes {
     pub(crate) fn respread<'n>(
         &mut self,
         heard: impl Iterator<Item = &'n Arc<str>>,
+        now_ms: u64,
     ) -> Vec<(usize, Vec<Arc<str>>)> {
         let Some(cluster) = &self.cluster else { return Vec::new() };
         let owners = cluster.owners().into();
@@ -164,9 +183,12 @@ impl Nodes {
         let mut elsewhere: Vec<Vec<Arc<str>>> = vec![Vec::new(); self.all.len()];
         let is_up = |node: &usize| self.all[*node].status() == Status::Up;
         let up: Vec<usize> = (0..self.all.len()).filter(is_up).collect();
+        let is_sharded = cluster.form().is_sharded();
+        let mut left = Vec::new();
         for name in heard {
             let (before, owner) = (self.spread.hears(name), slots.owner_of(name));
             let node = match () {
+                () if is_sharded => owner,
                 () if is_up(&before) => before,
                 () if is_up(&owner) || up.is_empty() => owner,
                 () => up[usize::from(slot_of(name)) % up.len()],
@@ -177,24 +199,40 @@ impl Nodes {
             if node != before && is_up(&node) {
                 elsewhere[node].push(name.clone());
             }
+            if node != before && is_up(&before) {
+                left.push((before, name.clone()));
+            }
+        }
+        for (node, name) in left {
+            self.all[node].unsubscribe(name, false, now_ms);
         }
         self.spread = Spread::by_slots(self.all.len(), slots);
         let named = elsewhere.into_iter().enumerate();
         named.filter(|(_, names)| !names.is_empty()).collect()
     }
 
-    fn redirect(&mut self, redirected: Redirected, turned: &mut Turned, now_ms: u64) {
+    /// A node has ceased to have the messages of a channel that is heard there.
+    pub(crate) fn on_unheard(&mut self, node: usize, name: Arc<str>, now_ms: u64) {
+        let what = Again::Hear(name, 0);
+        let unheard = Redirected { what, to: Elsewhere::Later, tries: 0 };
+        self.redirect(node, unheard, &mut Turned::default(), now_ms);
+    }
+
+    fn redirect(&mut self, by: usize, redirected: Redirected, turned: &mut Turned, now_ms: u64) {
         let Some(cluster) = &mut self.cluster else { return };
         let node = match &redirected.to {
             Elsewhere::Moved(_, target) | Elsewhere::Asking(target) => cluster.find(target),
             Elsewhere::Later => None,
         };
-        cluster.hurry();
+        cluster.hurry(by, now_ms);
         if let (Elsewhere::Moved(slot, _), Some(node)) = (&redirected.to, node) {
             turned.is_spread |= cluster.found(*slot, node);
         }
         match node {
-            Some(node) if redirected.tries <= TRIES_AT_ONCE => {
+            Some(node)
+                if redirected.tries <= TRIES_AT_ONCE
+                    && !matches!(redirected.what, Again::Hear(..)) =>
+            {
                 self.bring(node, redirected, turned, now_ms);
             }
             _ => self.park(redirected, turned, now_ms),
@@ -221,7 +259,9 @@ impl Nodes {
         self.parked.push_back((now_ms + RETRY_MS, this));
         let is_over = self.parked.len() > MOST_PARKED;
         let tries = self.parked.back().map_or(0, |(_, last)| last.tries);
-        let given_up = match tries > MOST_TRIES {
+        let is_heard = |(_, this): &(u64, Redirected)| matches!(this.what, Again::Hear(..));
+        let may_end = !self.parked.back().is_some_and(is_heard);
+        let given_up = match tries > MOST_TRIES && may_end {
             true => self.parked.pop_back(),
             false if is_over => self.parked.pop_front(),
             false => None,

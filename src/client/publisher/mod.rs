@@ -283,7 +283,7 @@ impl Publisher {
             let mut commands = Vec::new();
             for channel in channels {
                 match self.histories.of(channel) {
-                    Some(size) => script::publish(&mut commands, channel, message, size),
+                    Some(size) => script::publish(&mut commands, channel, message, size, false),
                     None => {
                         resp::command(&mut commands, &[b"PUBLISH", channel.as_bytes(), message]);
                     }
