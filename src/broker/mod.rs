@@ -322,9 +322,15 @@ impl Broker {
                 receipt.into_iter().for_each(|receipt| local.accepted(receipt));
                 Ok(())
             }
-            Broker::Redis(nodes) => {
-                nodes.writes(channel).publish(channel, payload, (except, receipt), now.mono_ms)
-            }
+            Broker::Redis(nodes) => nodes.publish(channel, payload, (except, receipt), now.mono_ms),
+        }
+    }
+
+    /// Tells the nodes where conns' own messages come back that were published at others. This is to
+    /// be done before anything is sent to a node that has said something or taken something on.
+    pub(crate) fn pass_echoes(&mut self, now_ms: u64) {
+        if let Broker::Redis(nodes) = self {
+            nodes.pass_echoes(now_ms);
         }
     }
 

@@ -95,6 +95,7 @@ impl Server {
         if self.broker.is_cluster() {
             self.on_cluster_news(node);
         }
+        self.broker.pass_echoes(self.cx.now.mono_ms);
     }
 
     /// Hands out the messages that may have had to wait for others to go with.

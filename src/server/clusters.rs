@@ -17,6 +17,7 @@ impl Server {
         let Some(nodes) = self.broker.cluster() else { return };
         nodes.tick_cluster(now_ms);
         let turned = nodes.retry(now_ms);
+        self.broker.pass_echoes(now_ms);
         self.on_turned(turned);
     }
 

@@ -4,8 +4,8 @@
 //! no socket and no clock: the owner dials when told to, hands in what arrives and sends what
 //! waits. `session` is about what is awaited on one link, `asking` and `window` about what is asked
 //! for on it, `kind` about what kind of server answers, `errors` and `health` about what its errors
-//! mean, `later` about what is to be published on the next link, `receipts` about what became of
-//! publishes, `following` about where it is. Its rules:
+//! mean, `later` about what is to be published on the next link, `own` about what conns shall not
+//! have back, `receipts` about what became of publishes, `following` about where it is. Its rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile;
 //! * what may have been sent is not sent again;
@@ -22,6 +22,7 @@ mod following;
 mod health;
 mod kind;
 mod later;
+mod own;
 mod receipts;
 mod resume;
 mod session;
@@ -41,6 +42,7 @@ pub(super) use errors::{greeting_refused, unquoted};
 use health::Health;
 pub(super) use kind::is_sentinel;
 use later::{Later, Publication};
+pub(super) use own::Echo;
 use session::{Awaited, Session};
 
 /// How often a server is asked for its role, whom publishing would not tell.
@@ -295,7 +297,8 @@ impl Redis {
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
         self.decoder = new_decoder(self.uses);
         let session = new_session(&self.settings, self.uses);
-        let (mut lost, unsent) = std::mem::replace(&mut self.session, session).lost();
+        let (mut lost, unsent, own) = std::mem::replace(&mut self.session, session).lost();
+        self.session.own = own;
         lost.settled.append(&mut self.settling);
         unsent.into_iter().for_each(|publication| self.later.push(publication));
         lost

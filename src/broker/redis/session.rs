@@ -9,7 +9,6 @@
 //!   PUBLISH or after it, but never after the reply to the command that follows.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use super::Lost;
@@ -18,6 +17,7 @@ use super::clustered::{Again, Clustering, unasked};
 use super::errors::{Ill, condition, greeting_refused, is_denial, is_unknown, unquoted};
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
+use super::own::Own;
 use super::window::Window;
 use crate::broker::history::script::UNKEPT;
 use crate::broker::{
@@ -47,7 +47,7 @@ pub(super) struct Session {
     /// The number of the oldest awaited command; the first on a link has 0.
     oldest: u64,
     /// Own publications whose push is not to reach the conn they came from.
-    own: VecDeque<Own>,
+    pub(super) own: Own,
     /// Conns that are to be told when so many commands are answered.
     settling: VecDeque<(u64, LinkId)>,
     /// What became of publishes, to be told.
@@ -135,6 +135,8 @@ pub(super) type Kept = Option<Box<Publication<'static>>>;
 #[derive(Debug)]
 pub(super) struct Unsent {
     pub(super) publish: u64,
+    /// The number of that command.
+    pub(super) command: u64,
     /// That of SET, or of PUBLISH where nothing is stored.
     pub(super) last: u64,
     pub(super) except: Option<LinkId>,
@@ -143,13 +145,6 @@ pub(super) struct Unsent {
     /// There was no PUBLISH.
     pub(super) stored_only: bool,
     pub(super) at_ms: u64,
-}
-
-#[derive(Debug)]
-struct Own {
-    command: u64,
-    hash: u64,
-    conn: LinkId,
 }
 
 impl Session {
@@ -168,7 +163,7 @@ impl Session {
             may_ask_role: true,
             awaited: VecDeque::new(),
             oldest: 0,
-            own: VecDeque::new(),
+            own: Own::default(),
             settling: VecDeque::new(),
             published: VecDeque::new(),
             window: Window::new(window, largest.saturating_add(READ_HEAD)),
@@ -217,7 +212,7 @@ impl Session {
     pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> BrokerEvent<'a> {
         match push {
             Push::Message { channel, payload } => {
-                let except = self.take_own(channel, payload);
+                let except = self.own.take(channel, payload, self.heard_ms);
                 BrokerEvent::Delivery(Delivery { channel, payload, except })
             }
             Push::Subscribed { channel } => self.on_subscribed(channel),
@@ -399,7 +394,7 @@ impl Session {
             | Awaited::Set(Some(kept))
                 if self.redirects(&reason) =>
             {
-                self.forget_own(self.oldest);
+                self.has_not_published(self.oldest - 1);
                 self.release(Some(&kept));
                 let tries = kept.tries;
                 self.redirect(Again::Publish(kept), tries, &reason)
@@ -452,7 +447,7 @@ impl Session {
     }
 
     fn on_unpublished<'a>(&mut self, receipt: Option<Receipt>, reason: String) -> BrokerEvent<'a> {
-        self.forget_own(self.oldest);
+        self.has_not_published(self.oldest - 1);
         match is_denial(&reason) {
             true => {
                 self.receive(receipt, PublishOutcome::Denied);
@@ -529,10 +524,15 @@ impl Session {
     }
 
     /// What is awaited when the link is lost, and what was not sent of it.
-    pub(super) fn lost(mut self) -> (Lost, Vec<Publication<'static>>) {
+    pub(super) fn lost(mut self) -> (Lost, Vec<Publication<'static>>, Own) {
         let mut elsewhere = self.take_redirected();
         let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent));
         let unsent: Vec<Publication<'static>> = unsent.collect();
+        let sent = self.gone + self.sent as u64;
+        for unsent in self.unsent.iter().filter(|one| one.publish >= sent && !one.stored_only) {
+            self.own.withdraw(unsent.command);
+        }
+        let own = self.own.next(self.oldest + self.awaited.len() as u64);
         let owed = self.window.owed();
         let receipts = self.unanswered(&unsent);
         let made = self.awaited.into_iter().filter_map(Awaited::wanted);
@@ -544,12 +544,12 @@ impl Session {
             None => asks.extend(wanted.map(|wanted| wanted.ask())),
         }
         let settled = self.settling.into_iter().map(|(_, conn)| conn).collect();
-        (Lost { asks, elsewhere, settled, receipts, owed }, unsent)
+        (Lost { asks, elsewhere, settled, receipts, owed }, unsent, own)
     }
 
     /// Has a conn told when all that was asked so far is answered; false when it is.
     pub(super) fn settle(&mut self, conn: LinkId) -> bool {
-        let asked = self.oldest + self.awaited.len() as u64;
+        let asked = self.commands();
         if !self.awaited.is_empty() {
             self.settling.push_back((asked, conn));
         }
@@ -563,9 +563,13 @@ impl Session {
     }
 
     /// Keeps the push of a message that is about to be published from the conn it came from.
-    pub(super) fn withhold(&mut self, channel: &[u8], payload: &[u8], conn: LinkId) {
-        let command = self.oldest + self.awaited.len() as u64;
-        self.own.push_back(Own { command, hash: hash(channel, payload), conn });
+    pub(super) fn withhold(&mut self, channel: &str, payload: &[u8], conn: LinkId) {
+        self.own.withhold(self.commands(), channel, payload, conn);
+    }
+
+    /// Commands that were sent on this link: the number of the next.
+    pub(super) fn commands(&self) -> u64 {
+        self.oldest + self.awaited.len() as u64
     }
 
     /// Wants no confirmation of the channel any more that is under way.
@@ -579,16 +583,6 @@ impl Session {
         }
     }
 
-    /// The conn whose publication this push is, if it is one that is still looked for.
-    fn take_own(&mut self, channel: &[u8], payload: &[u8]) -> Option<LinkId> {
-        if self.own.is_empty() {
-            return None;
-        }
-        let hash = hash(channel, payload);
-        let at = self.own.iter().position(|own| own.hash == hash)?;
-        self.own.remove(at).map(|own| own.conn)
-    }
-
     fn finish(&mut self) {
         self.awaited.pop_front();
         self.finished();
@@ -597,24 +591,9 @@ impl Session {
     /// The oldest command is answered. The push of a publication comes before the answer to the
     /// command after it or not at all, so by then nobody need look for it any more.
     fn finished(&mut self) {
-        self.forget_own(self.oldest);
+        self.own.forget(self.oldest);
         self.oldest += 1;
     }
-
-    /// Looks no more for the pushes of publications older than that command.
-    fn forget_own(&mut self, command: u64) {
-        while self.own.front().is_some_and(|own| own.command < command) {
-            self.own.pop_front();
-        }
-    }
-}
-
-fn hash(channel: &[u8], payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(channel);
-    hasher.write_u8(0);
-    hasher.write(payload);
-    hasher.finish()
 }
 
 pub(super) fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
