@@ -450,17 +450,12 @@ fn in_our_words(frame: &OwnedFrame) -> Item<'_> {
                     BlobString { data: kind, .. },
                     BlobString { data: channel, .. },
                     Number { .. },
-                ] if kind == b"subscribe" || kind == b"ssubscribe" => Push::Subscribed { channel },
-                [
-                    BlobString { data: kind, .. },
-                    BlobString { data: channel, .. },
-                    Number { .. },
-                ] if kind == b"unsubscribe" => Push::Unsubscribed { channel },
-                [
-                    BlobString { data: kind, .. },
-                    BlobString { data: channel, .. },
-                    Number { .. },
-                ] if kind == b"sunsubscribe" => Push::ShardUnsubscribed { channel },
+                ] => match &kind[..] {
+                    b"subscribe" | b"ssubscribe" => Push::Subscribed { channel },
+                    b"unsubscribe" => Push::Unsubscribed { channel },
+                    b"sunsubscribe" => Push::ShardUnsubscribed { channel },
+                    _ => Push::Other,
+                },
                 _ => Push::Other,
             });
         }
