@@ -16,6 +16,8 @@
 //! `nodes` and `spread` about several Redis.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
+mod clustering;
 mod event;
 mod glob;
 pub(crate) mod history;
@@ -29,13 +31,15 @@ pub(crate) mod store;
 
 use std::sync::Arc;
 
+pub(crate) use clustering::Turned;
 pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
 pub(crate) use local::Local;
 pub(crate) use nodes::{FIRST, Nodes};
-pub(crate) use redis::{Redis, RedisDue};
+pub(crate) use redis::{Lost, Redis, RedisDue};
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
-pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
+pub use settings::{BrokerKind, BrokerSettings, Clustered, RedisAddress, RedisSettings, Sentinels};
+pub use settings::{Sharding, Uses};
 
 use crate::link::{LinkId, Now};
 use history::look::Look;
@@ -100,7 +104,10 @@ impl Broker {
     /// How many nodes it has.
     #[inline]
     pub(crate) fn nodes(&self) -> usize {
-        self.spread().nodes()
+        match self {
+            Broker::Local(_) => 1,
+            Broker::Redis(nodes) => nodes.spread().nodes(),
+        }
     }
 
     /// How channels are spread over them.
@@ -108,7 +115,52 @@ impl Broker {
     pub(crate) fn spread(&self) -> Spread {
         match self {
             Broker::Local(_) => Spread::over(1),
-            Broker::Redis(nodes) => nodes.spread(),
+            Broker::Redis(nodes) => nodes.spread().clone(),
+        }
+    }
+
+    /// Whether it is a cluster, whose nodes and their channels may change.
+    #[inline]
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self, Broker::Redis(nodes) if nodes.cluster().is_some())
+    }
+
+    /// The nodes of the cluster, if that is what it is.
+    pub(crate) fn cluster(&mut self) -> Option<&mut Nodes> {
+        match self {
+            Broker::Redis(nodes) if nodes.cluster().is_some() => Some(nodes),
+            _ => None,
+        }
+    }
+
+    /// Whether the same message of a channel may come from several nodes.
+    #[inline]
+    pub(crate) fn may_repeat(&self) -> bool {
+        let Broker::Redis(nodes) = self else { return false };
+        nodes.cluster().is_some_and(|cluster| cluster.form() == Sharding::Both)
+    }
+
+    /// Asks a node for the messages of a channel that all nodes have. It must be up.
+    pub(crate) fn subscribe_plainly_at(&mut self, node: usize, channel: Arc<str>, now_ms: u64) {
+        match self {
+            Broker::Local(local) => local.subscribe(vec![channel]),
+            Broker::Redis(nodes) => nodes.get_mut(node).subscribe_plainly(channel, now_ms),
+        }
+    }
+
+    /// When something is due about the cluster.
+    pub(crate) fn cluster_ms(&self) -> Option<u64> {
+        match self {
+            Broker::Local(_) => None,
+            Broker::Redis(nodes) => nodes.cluster_ms(),
+        }
+    }
+
+    /// Whether a node matters for whether all of it can be asked.
+    pub(crate) fn counts(&self, node: usize) -> bool {
+        match self {
+            Broker::Local(_) => true,
+            Broker::Redis(nodes) => nodes.counts(node),
         }
     }
 
@@ -138,9 +190,29 @@ impl Broker {
         }
     }
 
-    /// Whether the node that has a channel can be asked anything.
+    /// Whether the nodes where a channel is heard and read can be asked anything.
     pub(crate) fn status_of(&self, channel: &str) -> Status {
-        self.status_at(self.spread().node_of(channel))
+        let Broker::Redis(nodes) = self else { return Status::Up };
+        let hears = nodes.spread().hears(channel);
+        let reads = nodes.spread().reads(channel);
+        let status = self.status_at(hears);
+        if reads == hears { status } else { status.worse(self.status_at(reads)) }
+    }
+
+    /// Whether the node where a channel is heard can be asked for its messages.
+    pub(crate) fn can_hear(&self, channel: &str) -> bool {
+        match self {
+            Broker::Local(_) => true,
+            Broker::Redis(nodes) => self.status_at(nodes.spread().hears(channel)) == Status::Up,
+        }
+    }
+
+    /// Whether the node that has what is stored under a name that is no channel's can be asked.
+    pub(crate) fn status_of_name(&self, name: &str) -> Status {
+        match self {
+            Broker::Local(_) => Status::Up,
+            Broker::Redis(nodes) => self.status_at(nodes.spread().keeps(name)),
+        }
     }
 
     /// The same for all nodes that have one of these.
@@ -157,8 +229,10 @@ impl Broker {
 
     /// Asks for the messages of a channel. The node that has it must be up.
     pub fn subscribe(&mut self, channel: Arc<str>, now_ms: u64) {
-        let node = self.spread().node_of(&channel);
-        self.subscribe_at(node, vec![channel], now_ms);
+        match self {
+            Broker::Local(local) => local.subscribe(vec![channel]),
+            Broker::Redis(nodes) => nodes.hears(&channel).subscribe(vec![channel], now_ms),
+        }
     }
 
     /// Asks a node for the messages of these channels. It must be up.
@@ -174,39 +248,53 @@ impl Broker {
     pub fn unsubscribe(&mut self, channel: Arc<str>, confirmed: bool, now_ms: u64) {
         match self {
             Broker::Local(_) => {}
-            Broker::Redis(nodes) => nodes.of(&channel).unsubscribe(channel, confirmed, now_ms),
+            Broker::Redis(nodes) => nodes.hears(&channel).unsubscribe(channel, confirmed, now_ms),
         }
     }
 
-    /// Asks for what is stored of a channel. The node that has it must be up.
-    pub fn ask(&mut self, ask: Ask, channel: &str, now_ms: u64) {
+    /// Asks a node for what is stored of a channel. It must be up.
+    pub fn ask(&mut self, node: usize, ask: Ask, channel: &str, now_ms: u64) {
         match self {
             Broker::Local(local) => local.ask(ask, channel, now_ms),
-            Broker::Redis(nodes) => nodes.of(channel).ask(ask, channel, now_ms),
+            Broker::Redis(nodes) => nodes.get_mut(node).ask(ask, channel, now_ms),
         }
     }
 
-    /// Asks for what is stored under a name that is no channel's. The first node must be up.
-    pub(crate) fn ask_first(&mut self, ask: Ask, name: &str, now_ms: u64) {
+    /// Asks for what is stored under a name that is no channel's. The node that has it must be up.
+    pub(crate) fn ask_name(&mut self, ask: Ask, name: &str, now_ms: u64) {
         match self {
             Broker::Local(local) => local.ask(ask, name, now_ms),
-            Broker::Redis(nodes) => nodes.get_mut(FIRST).ask(ask, name, now_ms),
+            Broker::Redis(nodes) => nodes.keeps(name).ask(ask, name, now_ms),
         }
     }
 
-    /// Asks what is in the history of a channel, which only a Redis may have to be asked. The node
-    /// that has it must be up.
-    pub(crate) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
+    /// Asks a node what is in the history of a channel, which only a Redis may have to be asked. It
+    /// must be up.
+    pub(crate) fn read(
+        &mut self,
+        node: usize,
+        ask: Ask,
+        channel: &str,
+        reading: Reading,
+        now_ms: u64,
+    ) {
         if let Broker::Redis(nodes) = self {
-            nodes.of(channel).read(ask, channel, reading, now_ms);
+            nodes.get_mut(node).read(ask, channel, reading, now_ms);
         }
     }
 
-    /// Looks at the history of a channel. The node that has it must be up.
-    pub(crate) fn look(&mut self, ask: Ask, channel: &str, look: Look, limit: usize, now: Now) {
+    /// Looks at the history of a channel at a node, which must be up.
+    pub(crate) fn look(
+        &mut self,
+        node: usize,
+        ask: Ask,
+        channel: &str,
+        (look, limit): (Look, usize),
+        now: Now,
+    ) {
         match self {
             Broker::Local(local) => local.look(ask, channel, look, limit, now),
-            Broker::Redis(nodes) => nodes.of(channel).look(ask, channel, look, now.mono_ms),
+            Broker::Redis(nodes) => nodes.get_mut(node).look(ask, channel, look, now.mono_ms),
         }
     }
 
@@ -234,9 +322,15 @@ impl Broker {
                 receipt.into_iter().for_each(|receipt| local.accepted(receipt));
                 Ok(())
             }
-            Broker::Redis(nodes) => {
-                nodes.of(channel).publish(channel, payload, (except, receipt), now.mono_ms)
-            }
+            Broker::Redis(nodes) => nodes.publish(channel, payload, (except, receipt), now.mono_ms),
+        }
+    }
+
+    /// Tells the nodes where conns' own messages come back that were published at others. This is
+    /// to be done before anything is sent to a node that has said something or taken something on.
+    pub(crate) fn pass_echoes(&mut self, now_ms: u64) {
+        if let Broker::Redis(nodes) = self {
+            nodes.pass_echoes(now_ms);
         }
     }
 
@@ -308,7 +402,7 @@ impl Broker {
     pub(crate) fn with_more(&self) -> Option<usize> {
         match self {
             Broker::Local(local) => local.has_more().then_some(FIRST),
-            Broker::Redis(nodes) => nodes.all().position(Redis::has_more),
+            Broker::Redis(nodes) => nodes.with_more(),
         }
     }
 

@@ -5,9 +5,12 @@
 //!   node; sessions are at the first;
 //! * each node has an order of its own; there is none between two of them.
 
-use super::redis::Redis;
+use std::collections::VecDeque;
+
+use super::cluster::Cluster;
+use super::redis::{Echo, Redirected, Redis};
 use super::spread::Spread;
-use super::{HistoryRules, RedisSettings, Status, Uses};
+use super::{HistoryRules, PublishError, Receipt, RedisAddress, RedisSettings, Status, Uses};
 use crate::link::LinkId;
 
 /// The node that has what is no channel's.
@@ -16,31 +19,77 @@ pub(crate) const FIRST: usize = 0;
 /// Redis servers, one at least.
 #[derive(Debug)]
 pub struct Nodes {
-    all: Vec<Redis>,
-    spread: Spread,
+    pub(super) all: Vec<Redis>,
+    pub(super) spread: Spread,
+    /// The cluster that they are, if they are one.
+    pub(super) cluster: Option<Box<Cluster>>,
+    /// What belongs elsewhere and is to be tried again, at that time.
+    pub(super) parked: VecDeque<(u64, Redirected)>,
+    pub(super) seed: Seed,
     /// Conns that are to be told when nodes have answered what they were asked, and how many have
     /// not.
     settling: Vec<(LinkId, usize)>,
+}
+
+/// What a node of a cluster is made of.
+#[derive(Debug)]
+pub(super) struct Seed {
+    settings: RedisSettings,
+    expire_s: u64,
+    uses: Uses,
+    seed: u64,
+    histories: HistoryRules,
+}
+
+impl Seed {
+    /// The node of that number.
+    pub(super) fn redis(&self, at: usize) -> Redis {
+        let seed = self.seed.wrapping_add(at as u64);
+        let mut redis = Redis::new(self.settings.clone(), self.expire_s, self.uses, seed);
+        redis.keep_histories(self.histories.clone());
+        redis.tell_echoes();
+        redis
+    }
 }
 
 impl Nodes {
     /// Nodes of these settings, in their order.
     pub(super) fn new(settings: Vec<RedisSettings>, expire_s: u64, uses: Uses, seed: u64) -> Nodes {
         assert!(!settings.is_empty(), "a broker that is Redis needs the settings of one");
+        let cluster = match &settings[0].address {
+            RedisAddress::Cluster(cluster) => Some(Box::new(Cluster::new(cluster))),
+            _ => None,
+        };
+        let kept = settings[0].clone();
         let redis =
             |(at, settings)| Redis::new(settings, expire_s, uses, seed.wrapping_add(at as u64));
-        let all: Vec<Redis> = settings.into_iter().enumerate().map(redis).collect();
-        Nodes { spread: Spread::over(all.len()), all, settling: Vec::new() }
+        let mut all: Vec<Redis> = settings.into_iter().enumerate().map(redis).collect();
+        if cluster.is_some() {
+            all.iter_mut().for_each(Redis::tell_echoes);
+        }
+        let histories = HistoryRules::default();
+        let mut nodes = Nodes {
+            spread: Spread::over(all.len()),
+            all,
+            cluster,
+            parked: VecDeque::new(),
+            seed: Seed { settings: kept, expire_s, uses, seed, histories },
+            settling: Vec::new(),
+        };
+        nodes.respread(std::iter::empty(), 0);
+        nodes.look_elsewhere(0);
+        nodes
     }
 
     /// Has what browsers publish on channels that these rules fit recorded.
     pub(super) fn keep_histories(&mut self, rules: &HistoryRules) {
+        self.seed.histories = rules.clone();
         self.all.iter_mut().for_each(|redis| redis.keep_histories(rules.clone()));
     }
 
     /// How channels are spread.
-    pub(super) fn spread(&self) -> Spread {
-        self.spread
+    pub(super) fn spread(&self) -> &Spread {
+        &self.spread
     }
 
     /// One of them.
@@ -55,9 +104,57 @@ impl Nodes {
         &mut self.all[node]
     }
 
-    /// The one that has the channel.
-    pub(super) fn of(&mut self, channel: &str) -> &mut Redis {
-        &mut self.all[self.spread.node_of(channel)]
+    /// The one where the channel is heard.
+    pub(super) fn hears(&mut self, channel: &str) -> &mut Redis {
+        &mut self.all[self.spread.hears(channel)]
+    }
+
+    /// The one that has what is stored under a name that is no channel's.
+    pub(super) fn keeps(&mut self, name: &str) -> &mut Redis {
+        &mut self.all[self.spread.keeps(name)]
+    }
+
+    /// Publishes a message on a channel where that belongs.
+    pub(super) fn publish(
+        &mut self,
+        channel: &str,
+        payload: &[u8],
+        whose: (Option<LinkId>, Option<Receipt>),
+        now_ms: u64,
+    ) -> Result<(), PublishError> {
+        let node = self.spread.writes(channel);
+        let published = self.all[node].publish(channel, payload, whose, now_ms);
+        self.pass_echoes_of(node, now_ms);
+        published
+    }
+
+    /// Tells the nodes where conns' own messages come back that were published at others.
+    pub(super) fn pass_echoes(&mut self, now_ms: u64) {
+        for node in 0..self.all.len() {
+            self.pass_echoes_of(node, now_ms);
+        }
+    }
+
+    #[inline]
+    fn pass_echoes_of(&mut self, node: usize, now_ms: u64) {
+        if !self.all[node].has_echoes() {
+            return;
+        }
+        for echo in self.all[node].take_echoes() {
+            match &echo {
+                Echo::Sent { channel, .. } => {
+                    let hears = self.spread.hears(channel);
+                    if hears != node {
+                        self.all[hears].expect_echo(node, echo, now_ms);
+                    }
+                }
+                // What is heard may have moved meanwhile.
+                Echo::Withdrawn { .. } => {
+                    let others = self.all.iter_mut().enumerate().filter(|(at, _)| *at != node);
+                    others.for_each(|(_, redis)| redis.expect_echo(node, echo.clone(), now_ms));
+                }
+            }
+        }
     }
 
     /// All of them, in order.
@@ -67,8 +164,14 @@ impl Nodes {
 
     /// The least that any of them is.
     pub(super) fn status(&self) -> Status {
-        let statuses = self.all.iter().map(Redis::status);
+        let counts = (0..self.all.len()).filter(|node| self.counts(*node));
+        let statuses = counts.map(|node| self.all[node].status());
         statuses.reduce(Status::worse).unwrap_or(Status::Down)
+    }
+
+    /// One that has something to say that nothing more need arrive for.
+    pub(super) fn with_more(&self) -> Option<usize> {
+        (0..self.all.len()).find(|node| self.all[*node].has_more() || self.has_news(*node))
     }
 
     /// Asks to be told when all that was asked so far is answered; false when it is.

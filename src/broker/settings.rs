@@ -67,6 +67,44 @@ pub enum RedisAddress {
     Fixed(Target),
     /// These say where it is.
     Watched(Sentinels),
+    /// It is a cluster, whose nodes say where they are.
+    Cluster(Clustered),
+}
+
+/// A cluster, and how channels are heard there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clustered {
+    /// Where some of its nodes listen, at least one. All are asked by TLS if these are.
+    pub seeds: Vec<Target>,
+    /// How channels are heard, and published on.
+    pub form: Sharding,
+}
+
+/// Which of the two forms of pub/sub a cluster has is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharding {
+    /// SUBSCRIBE and PUBLISH: a message goes to all nodes.
+    #[default]
+    Off,
+    /// Channels are heard in both forms and published on by SPUBLISH: for as long as not all who
+    /// publish do so.
+    Both,
+    /// SSUBSCRIBE and SPUBLISH: a message stays at the shard of its channel.
+    On,
+}
+
+impl Sharding {
+    /// Whether messages are published to those who hear the shard.
+    pub(crate) fn is_sharded(self) -> bool {
+        self != Sharding::Off
+    }
+}
+
+impl Clustered {
+    /// Whether its nodes are asked by TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.seeds.first(), Some(Target::Tls { .. }))
+    }
 }
 
 /// The sentinels that watch a Redis, and who to be there.
@@ -95,6 +133,7 @@ impl RedisAddress {
         match self {
             RedisAddress::Fixed(target) => matches!(target, Target::Tls { .. }),
             RedisAddress::Watched(sentinels) => sentinels.is_tls(),
+            RedisAddress::Cluster(cluster) => cluster.is_tls(),
         }
     }
 }
@@ -107,6 +146,10 @@ impl fmt::Display for RedisAddress {
                 let targets: Vec<String> =
                     sentinels.targets.iter().map(Target::to_string).collect();
                 write!(f, "{} by the sentinels at {}", sentinels.name, targets.join(", "))
+            }
+            RedisAddress::Cluster(cluster) => {
+                let seeds: Vec<String> = cluster.seeds.iter().map(Target::to_string).collect();
+                write!(f, "the cluster of {}", seeds.join(", "))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! L2: what a conn whose handshake is under way, or whose message is posted, needs of the broker.
 
+use super::Context;
 use super::conn::{Conn, Life};
 
 impl Conn {
@@ -29,8 +30,10 @@ impl Conn {
         names.chain(self.posted_channels().iter().map(String::as_str))
     }
 
-    /// Whether a conn waits to know who asks.
-    pub(crate) fn is_asking(&self) -> bool {
-        matches!(self.life, Life::Asking(_))
+    /// What the session is stored as that says who asks, if that is awaited.
+    pub(crate) fn asked_session(&self, cx: &Context) -> Option<String> {
+        let Life::Asking(asking) = &self.life else { return None };
+        let sessions = cx.settings.sources.session.as_ref()?;
+        Some(sessions.stored_as(asking.lookup.session.as_ref()?))
     }
 }

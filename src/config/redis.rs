@@ -8,7 +8,7 @@ use super::table::Takes::{Repeated, Text};
 use super::table::{Flag, Wrong, put};
 use super::values::quoted;
 use crate::broker::spread::MOST_NODES;
-use crate::broker::{RedisAddress, RedisSettings, Sentinels};
+use crate::broker::{RedisAddress, RedisSettings, Sentinels, Sharding};
 use crate::link::Target;
 use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
@@ -21,10 +21,23 @@ pub(super) const URL: Flag<ServerDraft> = Flag {
     }),
     default: Words("none, an embedded broker"),
     help: "Redis to relay from and to: `redis://[user:password@]host[:port][/db]`, `rediss://` by \
-           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, or \
-           `redis+sentinel://host,host/NAME[/db]` where sentinels say which it is. Given several \
+           TLS (or `valkey://`, `valkeys://`), `redis+unix:///path?db=N`, \
+           `redis+sentinel://host,host/NAME[/db]` where sentinels say which it is, or \
+           `redis+cluster://host,host` with some nodes of a cluster. Given several \
            times, or as several URLs with a space between, channels are spread over all of them \
            in this order, and sessions are at the first; at most 64",
+};
+
+/// How the channels of a cluster are heard.
+pub(super) const SHARDED: Flag<ServerDraft> = Flag {
+    name: "redis-sharded",
+    variable: "WSLOOP_REDIS_SHARDED",
+    takes: Text("off|both|on", |draft, text| put(&mut draft.redis_sharded, form(text).map(Some))),
+    default: Words("off"),
+    help: "How the channels of a `redis+cluster://` are heard and published on: `off` by SUBSCRIBE \
+           and PUBLISH, whose messages go to all nodes; `on` by SSUBSCRIBE and SPUBLISH, whose \
+           messages stay at one shard, so that all who publish must use SPUBLISH; `both` while \
+           some of them still use PUBLISH",
 };
 
 /// Who to be for the sentinels.
@@ -101,14 +114,24 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
-    /// Completes these Redis: who to be for their sentinels, and how those are asked by TLS that
-    /// are.
+    /// Completes these Redis: who to be for their sentinels, how a cluster is heard, and how those
+    /// are asked by TLS that are.
     pub(super) fn finish_for(
         self,
         sentinels: SentinelsDraft,
+        sharded: Option<Sharding>,
         redis: &mut [RedisSettings],
     ) -> Result<Option<ClientTls>, Wrong> {
         sentinels.finish(redis)?;
+        if let Some(sharded) = sharded {
+            let Some(RedisSettings { address: RedisAddress::Cluster(cluster), .. }) =
+                redis.first_mut()
+            else {
+                let why = "is for a cluster, which is named with --redis redis+cluster://…";
+                return Err(Wrong { flag: "redis-sharded", why: why.to_owned() });
+            };
+            cluster.form = sharded;
+        }
         self.finish(&*redis)
     }
 
@@ -157,7 +180,7 @@ impl SentinelsDraft {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
         let watched = redis.iter_mut().filter_map(|redis| match &mut redis.address {
             RedisAddress::Watched(sentinels) => Some(sentinels),
-            RedisAddress::Fixed(_) => None,
+            RedisAddress::Fixed(_) | RedisAddress::Cluster(_) => None,
         });
         let watched: Vec<&mut Sentinels> = watched.collect();
         match (&self.user, &self.password) {
@@ -178,6 +201,16 @@ impl SentinelsDraft {
             (sentinels.user, sentinels.password) = (self.user.clone(), self.password.clone());
         }
         Ok(())
+    }
+}
+
+/// How the channels of a cluster are heard.
+fn form(text: &str) -> Result<Sharding, String> {
+    match text {
+        "off" => Ok(Sharding::Off),
+        "both" => Ok(Sharding::Both),
+        "on" => Ok(Sharding::On),
+        other => Err(format!("{} is none of off, both and on", quoted(other))),
     }
 }
 
@@ -204,6 +237,13 @@ pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String>
             at + 1
         ));
     }
+    let is_cluster = |redis: &RedisSettings| matches!(redis.address, RedisAddress::Cluster(_));
+    if !all.is_empty() && (is_cluster(&redis) || all.iter().any(is_cluster)) {
+        return Err(format!(
+            "{place}a cluster is beside another Redis; give the cluster alone, as it spreads \
+             channels over its nodes by itself"
+        ));
+    }
     if all.len() == MOST_NODES {
         return Err(format!("there are more than {MOST_NODES}; give no more"));
     }
@@ -216,6 +256,7 @@ fn place_of(redis: &RedisSettings) -> (Option<&str>, Vec<String>) {
     let (name, targets) = match &redis.address {
         RedisAddress::Fixed(target) => (None, std::slice::from_ref(target)),
         RedisAddress::Watched(sentinels) => (Some(sentinels.name.as_str()), &sentinels.targets[..]),
+        RedisAddress::Cluster(cluster) => (None, &cluster.seeds[..]),
     };
     let place = |target: &Target| match target {
         Target::Unix(path) => path.display().to_string(),

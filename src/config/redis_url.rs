@@ -4,13 +4,14 @@
 //! `valkeys://` for both, and
 //! `redis+unix://[user:password@]/path[?db=N]` (`unix://` for short), with percent escapes in user,
 //! password and path. `redis+sentinel://[user:password@]host[:port],host[:port]/name[/db]` is the
-//! Redis that these sentinels watch under that name, `rediss+sentinel://` all of it by TLS. What is
-//! wrong is said without repeating any part of the URL that may be a
-//! password, which is every part.
+//! Redis that these sentinels watch under that name, `rediss+sentinel://` all of it by TLS.
+//! `redis+cluster://[user:password@]host[:port],host[:port]` is the cluster that these nodes are
+//! of, `rediss+cluster://` the same by TLS. What is wrong is said without repeating any part of the
+//! URL that may be a password, which is every part.
 
 use percent_encoding::percent_decode_str;
 
-use crate::broker::{RedisAddress, RedisSettings, Sentinels};
+use crate::broker::{Clustered, RedisAddress, RedisSettings, Sentinels, Sharding};
 use crate::link::Target;
 use crate::link::authority;
 
@@ -21,8 +22,10 @@ const SENTINEL_FORM: &str = "write redis+sentinel://[user:password@]host[:port],
      rediss+sentinel:// for TLS";
 const DEFAULT_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-/// Sentinels in one URL.
-const MAX_SENTINELS: usize = 16;
+/// Sentinels, or nodes of a cluster, in one URL.
+const MAX_HOSTS: usize = 16;
+const CLUSTER_FORM: &str = "write redis+cluster://[user:password@]host[:port],host[:port] with \
+     some of its nodes, or rediss+cluster:// for TLS";
 
 /// Each URL of a text that may have several, with white space or commas between: one begins where a
 /// scheme does. A comma or a space elsewhere belongs to the URL.
@@ -75,6 +78,10 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         let (address, db) = watched(host, path, query, is_tls)?;
         return Ok(settings(address, user, password, db));
     }
+    if let Some(is_tls) = cluster_scheme(&scheme) {
+        let address = clustered(host, path, query, is_tls)?;
+        return Ok(settings(address, user, password, 0));
+    }
     let (target, db) = match scheme.as_str() {
         "redis" | "valkey" | "rediss" | "valkeys" if query.is_some() => {
             return Err(format!("the URL has a query, which only redis+unix takes; {FORM}"));
@@ -89,7 +96,8 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         "unix" | "redis+unix" => (unix_target(path)?, query_database(query)?),
         _ => {
             return Err(format!(
-                "the URL's scheme is none of redis, rediss, redis+unix and redis+sentinel; {FORM}"
+                "the URL's scheme is none of redis, rediss, redis+unix, redis+sentinel and \
+                 redis+cluster; {FORM}"
             ));
         }
     };
@@ -114,6 +122,60 @@ fn sentinel_scheme(scheme: &str) -> Option<bool> {
     }
 }
 
+/// The same for nodes of a cluster.
+fn cluster_scheme(scheme: &str) -> Option<bool> {
+    match scheme {
+        "redis+cluster" | "valkey+cluster" => Some(false),
+        "rediss+cluster" | "valkeys+cluster" => Some(true),
+        _ => None,
+    }
+}
+
+/// The nodes of a cluster.
+fn clustered(
+    hosts: &str,
+    path: &str,
+    query: Option<&str>,
+    is_tls: bool,
+) -> Result<RedisAddress, String> {
+    if query.is_some() {
+        return Err(format!("the URL has a query, which only redis+unix takes; {CLUSTER_FORM}"));
+    }
+    if !matches!(path, "" | "/" | "/0") {
+        return Err(format!(
+            "the URL has a path, but a cluster has only database 0; {CLUSTER_FORM}"
+        ));
+    }
+    let seeds = targets(hosts, is_tls, DEFAULT_PORT, ("of the cluster", CLUSTER_FORM))?;
+    if seeds.len() > MAX_HOSTS {
+        let nodes = seeds.len();
+        return Err(format!("the URL names {nodes} nodes, over {MAX_HOSTS}; a few will do"));
+    }
+    if has_one_twice(&seeds) {
+        return Err(format!("the URL names a node twice; {CLUSTER_FORM}"));
+    }
+    Ok(RedisAddress::Cluster(Clustered { seeds, form: Sharding::Off }))
+}
+
+/// Hosts with a comma between, which are asked by TLS or not.
+fn targets(
+    hosts: &str,
+    is_tls: bool,
+    port: u16,
+    (whose, form): (&str, &str),
+) -> Result<Vec<Target>, String> {
+    let target = |host| {
+        let target = authority::tcp(host, port);
+        let target = target.map_err(|why| format!("{whose}, {why}; {form}"))?;
+        Ok(if is_tls { secured(target) } else { target })
+    };
+    hosts.split(',').map(target).collect()
+}
+
+fn has_one_twice(targets: &[Target]) -> bool {
+    (1..targets.len()).any(|at| targets[..at].contains(&targets[at]))
+}
+
 /// The sentinels, the name of what they watch, and the database there.
 fn watched(
     hosts: &str,
@@ -124,16 +186,11 @@ fn watched(
     if query.is_some() {
         return Err(format!("the URL has a query, which only redis+unix takes; {SENTINEL_FORM}"));
     }
-    let target = |host| {
-        let target = authority::tcp(host, SENTINEL_PORT);
-        let target = target.map_err(|why| format!("of the sentinels, {why}; {SENTINEL_FORM}"))?;
-        Ok(if is_tls { secured(target) } else { target })
-    };
-    let targets = hosts.split(',').map(target).collect::<Result<Vec<Target>, String>>()?;
-    if targets.len() > MAX_SENTINELS {
-        return Err(format!("the URL names {} sentinels, over {MAX_SENTINELS}", targets.len()));
+    let targets = targets(hosts, is_tls, SENTINEL_PORT, ("of the sentinels", SENTINEL_FORM))?;
+    if targets.len() > MAX_HOSTS {
+        return Err(format!("the URL names {} sentinels, over {MAX_HOSTS}", targets.len()));
     }
-    if (1..targets.len()).any(|at| targets[..at].contains(&targets[at])) {
+    if has_one_twice(&targets) {
         return Err(format!("the URL names a sentinel twice; {SENTINEL_FORM}"));
     }
     let path = path.strip_prefix('/').unwrap_or_default();
@@ -294,6 +351,24 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_is_named_by_some_of_its_nodes() {
+        let tcp = |host: &str, port| Target::Tcp { host: host.to_owned(), port };
+        let tls = |host: &str, port| Target::Tls { host: host.to_owned(), port };
+        for (url, seeds, user) in [
+            ("redis+cluster://h", vec![tcp("h", 6379)], None),
+            ("Valkey+Cluster://u:p@a:1,[::1]/0", vec![tcp("a", 1), tcp("::1", 6379)], Some("u")),
+            ("rediss+cluster://a,b:2/", vec![tls("a", 6379), tls("b", 2)], None),
+        ] {
+            let password = user.map(|_| "p".to_owned());
+            let address = RedisAddress::Cluster(Clustered { seeds, form: Sharding::Off });
+            assert_eq!(parse(url), Ok(settings(address, user.map(str::to_owned), password, 0)));
+        }
+        let many: Vec<String> = (0..17).map(|at| format!("h{at}")).collect();
+        let why = parse(&format!("redis+cluster://{}", many.join(","))).expect_err("17");
+        assert!(why.contains("over 16"), "{why}");
+    }
+
+    #[test]
     fn a_text_has_the_urls_that_begin_in_it() {
         for (text, urls) in [
             ("", &[""][..]),
@@ -315,8 +390,8 @@ mod tests {
             ("", "leave it out"),
             ("hush", "no scheme"),
             ("hush:6379", "no scheme"),
-            ("http://hush", "none of redis, rediss, redis+unix and redis+sentinel"),
-            ("redis+socket:///hush", "none of redis, rediss, redis+unix and redis+sentinel"),
+            ("http://hush", "none of redis, rediss, redis+unix, redis+sentinel"),
+            ("redis+socket:///hush", "none of redis, rediss, redis+unix, redis+sentinel"),
             ("rediss://hush@h", "no colon before the @"),
             ("rediss:///hush", "the host is missing"),
             ("valkeys://h:6380/0?ssl_cert_reqs=hush", "a query, which only redis+unix takes"),
@@ -355,6 +430,10 @@ mod tests {
             ("redis+sentinel://h/n/hush", "NAME/db"),
             ("redis+sentinel://h/hush%0a", "control character"),
             ("redis+sentinel://h/n?db=1", "only redis+unix takes"),
+            ("redis+cluster://h/1", "only database 0"),
+            ("redis+cluster://h?db=0", "only redis+unix takes"),
+            ("redis+cluster://u:hush@h,h:6379", "a node twice"),
+            ("redis+cluster://u:hush@,h", "host is missing"),
         ];
         for (url, words) in cases {
             let why = parse(url).expect_err(url);

@@ -300,8 +300,13 @@ impl CatchUp {
 impl Fetches {
     /// None, of channels that are spread so.
     pub(crate) fn new(spread: Spread) -> Fetches {
-        let asked_of = vec![0; spread.nodes()].into();
+        let asked_of = vec![0; spread.most_nodes()].into();
         Fetches { waiting: BTreeMap::new(), made: 0, asked: 0, asked_of, spread, spare: None }
+    }
+
+    /// Channels are spread otherwise from now on. What is asked for stays where it is.
+    pub(crate) fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
     }
 
     /// Lets a conn wait for the channel's stored message, which is to come after that of fetch
@@ -379,7 +384,7 @@ impl Fetches {
     /// Whether the broker is yet to be asked for one.
     #[inline]
     pub(crate) fn has_to_ask(&self) -> bool {
-        self.asked_of.iter().any(|asked| *asked < self.made)
+        self.asked_of[..self.spread.nodes()].iter().any(|asked| *asked < self.made)
     }
 
     /// The next fetch that a node of the broker is to be asked for, with the channel's id and name.
@@ -418,11 +423,14 @@ impl Fetches {
         Some(GivenUp { waiters, everyone, rest })
     }
 
-    /// Takes the fetches that a node which went away has not answered.
+    /// Takes the fetches of what is heard at a node which went away. Those of what is heard
+    /// elsewhere are still to be answered.
     pub(crate) fn forgotten(&mut self, node: usize) -> BTreeMap<u64, Fetch> {
-        (self.asked, self.asked_of[node]) = (self.made, self.made);
+        self.asked = self.made;
         let all = std::mem::take(&mut self.waiting);
-        let (forgotten, rest) = all.into_iter().partition(|(_, fetch)| fetch.node == node);
+        let spread = &self.spread;
+        let (forgotten, rest) =
+            all.into_iter().partition(|(_, fetch)| spread.hears(&fetch.name) == node);
         self.waiting = rest;
         forgotten
     }
@@ -441,7 +449,7 @@ impl Fetches {
         waiters: Vec<Waiter>,
     ) -> u64 {
         self.made += 1;
-        let node = self.spread.node_of(&name);
+        let node = self.spread.reads(&name);
         self.waiting.insert(self.made, Fetch { channel, name, node, catch_up, waiters });
         self.made
     }

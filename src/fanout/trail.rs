@@ -79,10 +79,15 @@ impl Trails {
             trails: HashMap::with_hasher(keys),
             asked: 0,
             questions: BTreeMap::new(),
-            to_ask: vec![VecDeque::new(); spread.nodes()].into(),
+            to_ask: vec![VecDeque::new(); spread.most_nodes()].into(),
             spread,
             due: BTreeSet::new(),
         }
+    }
+
+    /// Channels are spread otherwise from now on. What is asked for stays where it is.
+    pub(crate) fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
     }
 
     /// Begins a channel's trail; false when the channel has no history.
@@ -110,16 +115,16 @@ impl Trails {
         }
     }
 
-    /// A node of the broker has gone, and what it was asked is not answered.
+    /// A node of the broker has gone, and what was asked about what is heard there is not answered.
     pub(crate) fn forget_questions(&mut self, node: usize) {
-        let spread = self.spread;
-        self.questions.retain(|_, name| spread.node_of(name) != node);
-        self.to_ask[node] = VecDeque::new();
+        let Trails { questions, to_ask, spread, .. } = self;
+        questions.retain(|_, name| spread.hears(name) != node);
+        to_ask.iter_mut().for_each(|names| names.retain(|name| spread.hears(name) != node));
     }
 
     /// Has the place of a channel asked for.
     fn ask_for(&mut self, name: Arc<str>) {
-        self.to_ask[self.spread.node_of(&name)].push_back(name);
+        self.to_ask[self.spread.reads(&name)].push_back(name);
     }
 
     /// Notes that a message of that hash has come to those who hear the channel, or waits behind
@@ -151,7 +156,7 @@ impl Trails {
 
     /// Whether [`Trails::next_to_ask`] may have one.
     pub(crate) fn has_to_ask(&self) -> bool {
-        self.to_ask.iter().any(|names| !names.is_empty())
+        self.to_ask[..self.spread.nodes()].iter().any(|names| !names.is_empty())
     }
 
     /// The next channel whose place a node of the broker is to be asked for, with the number of the

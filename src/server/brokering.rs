@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, Broker, BrokerEvent, FIRST, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -20,6 +20,8 @@ enum Rest {
     /// The application has something to say to us.
     Control(Vec<u8>),
     Up,
+    /// A channel is heard at another node now.
+    Unheard(Arc<str>),
     /// What is stored for these channels is to be asked for again.
     FetchAgain(Vec<Arc<str>>),
     Lost(Why, String),
@@ -44,7 +46,7 @@ pub(super) enum Loss<'a> {
     Demoted(&'a str),
     /// Redis is a replica, and there may be a master.
     Left,
-    /// Redis is elsewhere now, as the sentinels say.
+    /// Redis is elsewhere now, as the sentinels or the cluster say.
     Moved,
 }
 
@@ -74,6 +76,7 @@ impl Server {
                 Rest::After(links) => links.into_iter().for_each(|link| self.after(link)),
                 Rest::Control(message) => self.on_control(&message),
                 Rest::Up => self.on_broker_up(node),
+                Rest::Unheard(name) => self.on_unheard(node, name),
                 Rest::FetchAgain(channels) => self.fetch_again(&channels),
                 Rest::Lost(why, reason) => {
                     *input = &[];
@@ -89,6 +92,10 @@ impl Server {
         }
         self.ask_about_topics();
         self.deliver_arrived();
+        if self.broker.is_cluster() {
+            self.on_cluster_news(node);
+        }
+        self.broker.pass_echoes(self.cx.now.mono_ms);
     }
 
     /// Hands out the messages that may have had to wait for others to go with.
@@ -110,7 +117,9 @@ impl Server {
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
-            if self.canary.heard(node, delivery.channel, cx.now.mono_ms) {
+            if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
+                || (self.nodes.may_repeat && relay.is_repeated(node, delivery.channel))
+            {
                 return Some(Rest::Nothing);
             }
             if !self.topics.is_empty() {
@@ -125,6 +134,10 @@ impl Server {
             return Some(Rest::Nothing);
         }
         relay.deliver_arrived(table, cx);
+        let event = match rest_of(event) {
+            Ok(rest) => return Some(rest),
+            Err(event) => event,
+        };
         let (mut touched, topics) = (Vec::new(), &mut self.topics);
         match event {
             BrokerEvent::Answer { ask, payload } => {
@@ -157,12 +170,7 @@ impl Server {
             }
             BrokerEvent::Notice(Notice::CanaryDenied) => self.canary.denied(node),
             BrokerEvent::Notice(notice) => self.said.notice(node, notice, &mut cx.metrics),
-            BrokerEvent::Up => return Some(Rest::Up),
-            BrokerEvent::AskedAgain { channels } => return Some(Rest::FetchAgain(channels)),
-            BrokerEvent::Broken { reason } => return Some(Rest::Lost(Why::Broken, reason)),
-            BrokerEvent::Ill { reason } => return Some(Rest::Lost(Why::Ill, reason)),
-            BrokerEvent::Demoted { reason } => return Some(Rest::Lost(Why::Demoted, reason)),
-            BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
+            _ => {}
         }
         touched.extend(relay.take_slow());
         touched.append(&mut self.topics.take_slow());
@@ -206,9 +214,15 @@ impl Server {
         let heard = self.relay.catch_up(node, &mut self.table);
         self.said.up(node, heard.len() + topics);
         names.extend(heard);
-        names.extend(self.control.iter().chain(self.canary.channel()).cloned());
+        let spread = self.broker.spread();
+        // Wherever it is published in a cluster, all nodes have it.
+        let hears = |name: &&Arc<str>| !self.broker.is_cluster() || spread.hears(name) == node;
+        names.extend(self.control.iter().filter(hears).cloned());
         self.canary.begin(node, Some(self.cx.now.mono_ms));
         self.broker.subscribe_at(node, names, self.cx.now.mono_ms);
+        if let Some(canary) = self.canary.channel().cloned() {
+            self.broker.subscribe_plainly_at(node, canary, self.cx.now.mono_ms);
+        }
         self.ask_for_stored();
         for link in self.table.conns(|conn| conn.is_pending()) {
             self.on_conn(link, |conn, cx| conn.on_broker_up(link, cx));
@@ -230,7 +244,7 @@ impl Server {
         self.table.close(link);
         let was_up = self.broker.status_at(node) == Status::Up;
         let Some(redis) = self.broker.redis(node) else { return };
-        let lost = redis.lost(self.cx.now.mono_ms);
+        let mut lost = redis.lost(self.cx.now.mono_ms);
         let place = redis.dialed();
         if matches!(loss, Loss::Demoted(_)) {
             redis.refute();
@@ -240,18 +254,21 @@ impl Server {
         self.cx.metrics.broker_lost_total += u64::from(was_up);
         self.said.at(node).lost(&loss, &place, was_up, lost.owed);
         let down = self.broker.status_at(node) == Status::Down;
-        for (Receipt { conn: link, number }, outcome) in lost.receipts {
+        for (Receipt { conn: link, number }, outcome) in std::mem::take(&mut lost.receipts) {
             self.on_conn(link, |conn, cx| conn.on_published(link, number, outcome, cx));
         }
-        for conn in lost.settled {
+        for conn in std::mem::take(&mut lost.settled) {
             if self.broker.has_settled(conn) {
                 self.on_conn(conn, |conn, _| conn.settled());
             }
         }
-        for ask in lost.asks {
+        for ask in std::mem::take(&mut lost.asks) {
             if let Ask::Session(link) = ask {
                 self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
             }
+        }
+        if self.broker.is_cluster() {
+            self.after_loss(node, lost, &loss);
         }
         if down {
             self.refuse_pending(node);
@@ -271,12 +288,16 @@ impl Server {
     fn needs_node(&self, link: LinkId, node: usize) -> bool {
         let Some(conn) = self.table.peek_conn(link) else { return false };
         let spread = self.broker.spread();
-        if spread.nodes() == 1 || conn.is_asking() {
-            return node == FIRST;
+        if spread.nodes() == 1 {
+            return true;
+        }
+        if let Some(session) = conn.asked_session(&self.cx) {
+            return spread.keeps(&session) == node;
         }
         let hub = &self.relay.hub;
-        conn.needed_channels().any(|channel| spread.node_of(channel) == node)
-            || hub.channels_of(link.index).any(|channel| spread.node_of(hub.name(channel)) == node)
+        let heard = hub.channels_of(link.index).map(|channel| &**hub.name(channel));
+        let mut channels = conn.needed_channels().chain(heard);
+        channels.any(|channel| spread.places(channel).contains(&node))
     }
 
     pub(super) fn note_evictions(&mut self) {
@@ -328,6 +349,21 @@ impl Server {
     }
 }
 
+/// What is left to do about an event that is about a whole node or channel.
+fn rest_of(event: BrokerEvent<'_>) -> Result<Rest, BrokerEvent<'_>> {
+    Ok(match event {
+        BrokerEvent::Up => Rest::Up,
+        BrokerEvent::Unheard { channel } => {
+            Rest::Unheard(String::from_utf8_lossy(channel).into_owned().into())
+        }
+        BrokerEvent::AskedAgain { channels } => Rest::FetchAgain(channels),
+        BrokerEvent::Broken { reason } => Rest::Lost(Why::Broken, reason),
+        BrokerEvent::Ill { reason } => Rest::Lost(Why::Ill, reason),
+        BrokerEvent::Demoted { reason } => Rest::Lost(Why::Demoted, reason),
+        event => return Err(event),
+    })
+}
+
 /// A node has answered what it was asked when a conn was to be told of that: the conn, if all have.
 fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkId> {
     let is_settled = broker.has_settled(link);
@@ -336,7 +372,7 @@ fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkI
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.
-fn answered(
+pub(super) fn answered(
     ask: Ask,
     answer: Result<Option<&[u8]>, ()>,
     (relay, topics): (&mut Relay, &mut Topics),

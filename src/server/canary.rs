@@ -110,7 +110,7 @@ impl Server {
             reasons.push("the server is shutting down".to_owned());
         }
         if let Broker::Redis(_) = &self.broker {
-            for node in 0..self.broker.nodes() {
+            for node in (0..self.broker.nodes()).filter(|node| self.broker.counts(*node)) {
                 let name = self.said.name_of(node);
                 match self.broker.status_at(node) {
                     Status::Up if !self.canary.is_well(node, self.cx.now.mono_ms) => {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::RandomState;
 
 use super::handout::Packet;
-use super::table::Table;
+use super::table::{Party, Table};
 use crate::broker::spread::Spread;
 use crate::browser::{Conn, Context};
 use crate::fanout::hub::{ChannelId, Hub};
@@ -27,8 +27,13 @@ pub(super) struct Gaps {
 
 impl Gaps {
     pub(super) fn new(spread: Spread, keys: RandomState) -> Self {
-        let missing = vec![HashMap::with_hasher(keys); spread.nodes()];
+        let missing = vec![HashMap::with_hasher(keys); spread.most_nodes()];
         Gaps { missing: missing.into(), spread }
+    }
+
+    /// Channels are spread otherwise from now on.
+    pub(super) fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
     }
 
     /// A node of the broker is up again and has confirmed nothing. Whoever is open was so before
@@ -38,10 +43,28 @@ impl Gaps {
         missing.clear();
         for link in table.conns(Conn::asks_for_gaps) {
             let channels = hub.channels_of(link.index);
-            let own = |channel: &ChannelId| self.spread.node_of(hub.name(*channel)) == node;
+            let own = |channel: &ChannelId| self.spread.hears(hub.name(*channel)) == node;
             let channels = channels.filter(own).count();
             if channels > 0 {
                 missing.insert(link, channels);
+            }
+        }
+    }
+
+    /// A channel is to be confirmed by a node that was up before.
+    pub(super) fn expect(
+        &mut self,
+        node: usize,
+        channel: ChannelId,
+        hub: &Hub<ChannelState>,
+        table: &mut Table,
+    ) {
+        for index in hub.subscribers(channel) {
+            if let Some((link, slot)) = table.at(index)
+                && let Party::Browser(conn) = &slot.party
+                && conn.asks_for_gaps()
+            {
+                *self.missing[node].entry(link).or_default() += 1;
             }
         }
     }
@@ -58,7 +81,7 @@ impl Gaps {
         if self.missing.iter().all(HashMap::is_empty) {
             return;
         }
-        let missing = &mut self.missing[self.spread.node_of(hub.name(channel))];
+        let missing = &mut self.missing[self.spread.hears(hub.name(channel))];
         let mut told = Vec::new();
         for index in hub.subscribers(channel) {
             let Some((link, _)) = table.at(index) else { continue };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Server;
 use super::relay::Relay;
-use crate::broker::Status;
 use crate::fanout::hub::{Joined, Waits};
 use crate::link::LinkId;
 
@@ -19,7 +18,7 @@ impl Server {
         self.deliver_arrived();
         self.note_hearing(link, channel, true);
         let new = self.relay.hear_also(link, channel);
-        if let Some(name) = new.filter(|name| self.broker.status_of(name) == Status::Up) {
+        if let Some(name) = new.filter(|name| self.broker.can_hear(name)) {
             self.broker.subscribe(name, self.cx.now.mono_ms);
         }
         self.ask_for_stored();

@@ -124,9 +124,9 @@ impl Server {
             about(&mut text, name, "gauge", help);
             line(&mut text, &format!("wsloop_{name}"), &value);
         }
-        if self.broker.nodes() > 1 {
+        if self.broker.nodes() > 1 || self.broker.is_cluster() {
             about(&mut text, "redis_up", "gauge", "1 when that Redis answers, of several.");
-            for node in 0..self.broker.nodes() {
+            for node in (0..self.broker.nodes()).filter(|node| self.broker.counts(*node)) {
                 let name = self.said.name_of(node).trim_start_matches("Redis at ");
                 let name = name.replace('\\', r"\\").replace('"', "\\\"");
                 let is_up = usize::from(self.broker.status_at(node) == Status::Up);

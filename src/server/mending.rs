@@ -26,14 +26,14 @@ impl Server {
             && self.broker.has_room(node)
             && let Some((number, name, reading)) = self.relay.trails.next_to_ask(node)
         {
-            self.broker.read(Ask::Place(number), &name, reading, self.cx.now.mono_ms);
+            self.broker.read(node, Ask::Place(number), &name, reading, self.cx.now.mono_ms);
         }
     }
 
     /// Asks for what came into a channel's history in an outage, beside that fetch.
-    pub(super) fn ask_for_missed(&mut self, fetch: u64, name: &Arc<str>) {
+    pub(super) fn ask_for_missed(&mut self, node: usize, fetch: u64, name: &Arc<str>) {
         if let Some(reading) = self.relay.trails.to_mend(name, fetch) {
-            self.broker.read(Ask::Missed(fetch), name, reading, self.cx.now.mono_ms);
+            self.broker.read(node, Ask::Missed(fetch), name, reading, self.cx.now.mono_ms);
         }
     }
 }
@@ -48,7 +48,7 @@ impl Relay {
         let mut names = Vec::new();
         for channel in self.in_the_order_of_conns() {
             let name = self.hub.name(channel).clone();
-            if self.spread.node_of(&name) != node {
+            if self.spread.hears(&name) != node {
                 continue;
             }
             let own = self.hub.hold_all(channel);
@@ -66,6 +66,25 @@ impl Relay {
             }
         }
         names
+    }
+
+    /// These channels, as far as they are heard, are to be subscribed to anew at a node that is up:
+    /// those that are. Everybody waits as after an outage.
+    pub(super) fn catch_up_some(
+        &mut self,
+        node: usize,
+        names: &[Arc<str>],
+        table: &mut Table,
+    ) -> Vec<Arc<str>> {
+        let mut heard = Vec::new();
+        for name in names {
+            let Some(channel) = self.hub.find(name.as_bytes()) else { continue };
+            self.hub.state(channel).confirmed = false;
+            self.gaps.expect(node, channel, &self.hub, table);
+            self.catch_up_with(name, table);
+            heard.push(name.clone());
+        }
+        heard
     }
 
     /// Redis was asked for a channel's messages once more, behind the asks that were made:

@@ -19,6 +19,7 @@ mod accepting;
 mod brokering;
 mod canary;
 mod clients;
+mod clusters;
 mod dialed;
 mod ending;
 mod endpoints;
@@ -119,7 +120,7 @@ impl Server {
         let control = sources.is_some().then(|| Arc::from(control::channel(&settings.prefix)));
         let patience_ms = settings.broker.patience_ms();
         let canary = match settings.is_watched() {
-            true => Canary::new(&settings.prefix, seed, broker.nodes()),
+            true => Canary::new(&settings.prefix, seed, broker.spread().most_nodes()),
             false => Canary::default(),
         };
         let requests = settings.endpoints.iter().map(|endpoint| endpoint.requests.as_ref());
@@ -208,6 +209,7 @@ impl Server {
         }
         self.tick_sentinels();
         self.tick_nodes();
+        self.tick_cluster();
         self.tick_handlers();
         self.retry_control();
         self.send_canary();
@@ -299,6 +301,7 @@ impl Server {
             .chain(self.handlers_ms())
             .chain(self.sentinels_ms())
             .chain(broker)
+            .chain(self.cluster_ms())
             .chain(application)
             .chain(at_once)
             .min()

@@ -17,8 +17,14 @@ const CONTROL_RETRY_MS: u64 = 5_000;
 #[derive(Debug)]
 pub(super) struct Nodes {
     all: Box<[Node]>,
+    /// How many of them there are; those of a cluster may become more.
+    known: usize,
+    /// They are a cluster, which has one channel for the application.
+    is_cluster: bool,
     /// When the application's channel is asked for again somewhere.
     control_retry_ms: Option<u64>,
+    /// The same message of a channel may come from several of them.
+    pub(super) may_repeat: bool,
     /// Sentinels say of one where it is.
     pub(super) is_watched: bool,
 }
@@ -38,20 +44,23 @@ impl Nodes {
     pub(super) fn new(broker: &Broker) -> Nodes {
         let nodes = match broker {
             Broker::Local(_) => 0,
-            Broker::Redis(_) => broker.nodes(),
+            Broker::Redis(_) => broker.spread().most_nodes(),
         };
         let watch = |node| broker.peek_redis(node)?.peek_watch();
         Nodes {
             all: (0..nodes).map(|_| Node::default()).collect(),
             control_retry_ms: None,
-            is_watched: (0..nodes).any(|node| watch(node).is_some()),
+            known: if nodes == 0 { 0 } else { broker.nodes() },
+            is_cluster: broker.is_cluster(),
+            may_repeat: broker.may_repeat(),
+            is_watched: (0..broker.nodes()).any(|node| watch(node).is_some()),
         }
     }
 
     /// Their numbers.
     #[inline]
     pub(super) fn all(&self) -> Range<usize> {
-        0..self.all.len()
+        0..self.known
     }
 
     /// The link of one.
@@ -69,14 +78,27 @@ impl Nodes {
     pub(super) fn lost(&mut self, node: usize, metrics: &mut Metrics) -> Option<LinkId> {
         let Node { link, .. } = std::mem::take(&mut self.all[node]);
         self.note_retries();
-        metrics.control_heard = 0;
+        self.note_control(metrics);
         link
     }
 
     /// The application is heard at one.
     pub(super) fn heard_control(&mut self, node: usize, metrics: &mut Metrics) {
         self.all[node].hears_control = true;
-        metrics.control_heard = u64::from(self.all.iter().all(|node| node.hears_control));
+        self.note_control(metrics);
+    }
+
+    /// It is heard there no more.
+    pub(super) fn lost_control(&mut self, node: usize, metrics: &mut Metrics) {
+        self.all[node].hears_control = false;
+        self.note_control(metrics);
+    }
+
+    fn note_control(&self, metrics: &mut Metrics) {
+        let mut nodes = self.all[..self.known].iter().map(|node| node.hears_control);
+        let is_heard =
+            if self.is_cluster { nodes.any(|hears| hears) } else { nodes.all(|hears| hears) };
+        metrics.control_heard = u64::from(is_heard);
     }
 
     /// It is not, and is asked for again later.
@@ -97,6 +119,14 @@ impl Nodes {
 }
 
 impl Server {
+    /// The broker spreads channels otherwise than before.
+    pub(super) fn on_spread(&mut self) {
+        let spread = self.broker.spread();
+        self.nodes.known = spread.nodes();
+        self.relay.set_spread(&spread);
+        self.topics.set_spread(spread);
+    }
+
     /// Lets time pass for each node whose time matters.
     pub(super) fn tick_nodes(&mut self) {
         let now_ms = self.cx.now.mono_ms;

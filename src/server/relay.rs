@@ -76,9 +76,9 @@ impl Relay {
             fingerprints: Fingerprints::new(&keys),
             hub: Hub::new(keys.clone(), channel::owner_of),
             owners: Hub::new(keys.clone(), |_| None),
-            gaps: Gaps::new(spread, keys),
+            gaps: Gaps::new(spread.clone(), keys),
             trails,
-            fetches: Fetches::new(spread),
+            fetches: Fetches::new(spread.clone()),
             spread,
             held: 0,
             patience_ms,
@@ -87,6 +87,43 @@ impl Relay {
             arrived: Arrived::default(),
             slow: Vec::new(),
         }
+    }
+
+    /// Channels are spread otherwise from now on.
+    pub(super) fn set_spread(&mut self, spread: &Spread) {
+        self.gaps.set_spread(spread.clone());
+        self.fetches.set_spread(spread.clone());
+        self.trails.set_spread(spread.clone());
+        self.spread = spread.clone();
+    }
+
+    /// The names of all channels.
+    pub(super) fn names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.hub.channels().map(|(_, name)| name.clone())
+    }
+
+    /// Whether the broker has confirmed a channel; one that nobody hears has nothing to confirm.
+    pub(super) fn is_confirmed(&self, name: &str) -> bool {
+        let channel = self.hub.find(name.as_bytes());
+        channel.is_none_or(|channel| self.hub.peek(channel).confirmed)
+    }
+
+    /// The broker has ceased to have the messages of a channel.
+    pub(super) fn unconfirm(&mut self, name: &str) {
+        if let Some(channel) = self.hub.find(name.as_bytes()) {
+            self.hub.state(channel).confirmed = false;
+        }
+    }
+
+    /// Whether a message from a node is another node's to deliver.
+    #[cold]
+    pub(super) fn is_repeated(&self, node: usize, channel: &[u8]) -> bool {
+        self.spread.hears(std::str::from_utf8(channel).unwrap_or_default()) != node
+    }
+
+    /// Whether anybody hears a channel.
+    pub(super) fn hears(&self, name: &str) -> bool {
+        self.hub.find(name.as_bytes()).is_some()
     }
 
     /// Lets a conn hear these channels. Until the broker has confirmed them it does not open, and

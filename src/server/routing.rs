@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Server;
 use super::table::Party;
 use crate::access::ask::Errand;
-use crate::broker::{Ask, FIRST, PublishOutcome, Receipt, Status};
+use crate::broker::{Ask, PublishOutcome, Receipt, Status};
 use crate::browser::topics::Publishing;
 use crate::browser::{Effect, Kept, Left, Said, Source};
 use crate::fanout::hub::Waits;
@@ -154,8 +154,8 @@ impl Server {
     }
 
     fn ask_session(&mut self, link: LinkId, name: &str) {
-        match self.broker.status_at(FIRST) {
-            Status::Up => self.broker.ask_first(Ask::Session(link), name, self.cx.now.mono_ms),
+        match self.broker.status_of_name(name) {
+            Status::Up => self.broker.ask_name(Ask::Session(link), name, self.cx.now.mono_ms),
             status => {
                 let down = status == Status::Down;
                 self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
@@ -240,8 +240,8 @@ impl Server {
             && self.broker.has_room(node)
             && let Some((fetch, name)) = self.relay.next_to_ask(node)
         {
-            self.ask_for_missed(fetch, &name);
-            self.broker.ask(Ask::Stored(fetch), &name, self.cx.now.mono_ms);
+            self.ask_for_missed(node, fetch, &name);
+            self.broker.ask(node, Ask::Stored(fetch), &name, self.cx.now.mono_ms);
         }
         if self.relay.trails.has_to_ask() {
             self.ask_for_places(node);

@@ -11,7 +11,7 @@ const MUCH: usize = 1 << 20;
 /// Lines of the log that are said once.
 #[derive(Debug)]
 pub(super) struct Said {
-    nodes: Box<[SaidOfNode]>,
+    nodes: Vec<SaidOfNode>,
     dropped: SaidOnce,
     pub evicted: SaidOnce,
     pub strangers: SaidOnce,
@@ -64,6 +64,15 @@ impl Said {
     /// What is said of one node.
     pub(super) fn at(&mut self, node: usize) -> &mut SaidOfNode {
         &mut self.nodes[node]
+    }
+
+    /// Where a node is, of those of a cluster.
+    pub(super) fn name(&mut self, node: usize, place: &str) {
+        let name = format!("Redis at {place}");
+        match self.nodes.get_mut(node) {
+            Some(said) => said.name = name,
+            None => self.nodes.push(SaidOfNode::new(name)),
+        }
     }
 
     /// What a node is called: Redis, and where, if there are several.

@@ -10,6 +10,8 @@ use crate::proto::resp;
 
 /// Its text.
 pub(crate) const SCRIPT: &str = include_str!("publish.lua");
+/// The same where it is published to those who hear the shard.
+const SHARDED_SCRIPT: &str = include_str!("publish_sharded.lua");
 /// What an error begins with after which the message is published all the same.
 pub(crate) const UNKEPT: &str = "UNKEPT ";
 /// Words of the command before the channel.
@@ -19,13 +21,20 @@ pub(crate) const WORDS_BEFORE_CHANNEL: usize = 4;
 ///
 /// It has the text each time, and not its hash, which a server may have forgotten: then the message
 /// would have to be sent again, and come late and behind others.
-pub(crate) fn publish(out: &mut Vec<u8>, channel: &str, payload: &[u8], size: HistorySize) {
+pub(crate) fn publish(
+    out: &mut Vec<u8>,
+    channel: &str,
+    payload: &[u8],
+    size: HistorySize,
+    is_sharded: bool,
+) {
+    let script = if is_sharded { SHARDED_SCRIPT } else { SCRIPT };
     let (stream, messages, ms) = (stream_of(channel), size.messages.to_string(), size.ms());
     resp::command(
         out,
         &[
             b"EVAL",
-            SCRIPT.as_bytes(),
+            script.as_bytes(),
             b"1",
             stream.as_bytes(),
             channel.as_bytes(),

@@ -10,21 +10,44 @@ use crate::broker::{Ask, BrokerEvent};
 pub(super) const READ_HEAD: usize = 128;
 
 /// What is to be asked for.
-#[derive(Debug)]
-pub(super) enum Wanted {
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::broker) struct Wanted {
+    ask: Ask,
+    name: Box<str>,
+    what: What,
+    /// How often it was tried, of a node of a cluster.
+    tries: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
     /// The value of that name.
-    Value(Ask, Box<str>),
+    Value,
     /// What is in the history of that channel.
-    History(Ask, Box<str>, Reading),
+    History(Reading),
     /// The same, with the place of each message.
-    Places(Ask, Box<str>, Look),
+    Places(Look),
 }
 
 impl Wanted {
-    pub(super) fn ask(&self) -> Ask {
-        match self {
-            Wanted::Value(ask, _) | Wanted::History(ask, ..) | Wanted::Places(ask, ..) => *ask,
-        }
+    pub(super) fn value(ask: Ask, name: Box<str>) -> Wanted {
+        Wanted { ask, name, what: What::Value, tries: 0 }
+    }
+
+    pub(in crate::broker) fn ask(&self) -> Ask {
+        self.ask
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn tries(&self) -> u8 {
+        self.tries
+    }
+
+    pub(super) fn tried(self, tries: u8) -> Wanted {
+        Wanted { tries, ..self }
     }
 }
 
@@ -42,19 +65,23 @@ impl Session {
 
     /// Makes an ask as soon as there is room for it.
     pub(super) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {
-        self.asks.push_back(Wanted::Value(ask, name.into()));
+        self.asks.push_back(Wanted::value(ask, name.into()));
         self.make_asks(now_ms);
     }
 
     /// The same of what is in the history of a channel.
     pub(super) fn read(&mut self, ask: Ask, channel: &str, reading: Reading, now_ms: u64) {
-        self.asks.push_back(Wanted::History(ask, channel.into(), reading));
+        self.asks.push_back(Wanted {
+            what: What::History(reading),
+            ..Wanted::value(ask, channel.into())
+        });
         self.make_asks(now_ms);
     }
 
     /// The same, with the place of each message.
     pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
-        self.asks.push_back(Wanted::Places(ask, channel.into(), look));
+        self.asks
+            .push_back(Wanted { what: What::Places(look), ..Wanted::value(ask, channel.into()) });
         self.make_asks(now_ms);
     }
 
@@ -67,36 +94,53 @@ impl Session {
                 return;
             }
             let next = match again {
-                true => self.again.pop_front().map(|(ask, name)| Wanted::Value(ask, name)),
+                true => self.again.pop_front().map(|(ask, name)| Wanted::value(ask, name)),
                 false => self.asks.pop_front(),
             };
-            let (ask, name) = match next {
-                None => return,
-                Some(Wanted::Value(ask, name)) => (ask, name),
-                Some(Wanted::History(ask, channel, reading)) => {
-                    let limit = self.largest(ask);
-                    self.awaits(Awaited::Read(ask), now_ms);
-                    reading.command(&mut self.out, &channel, limit);
-                    self.window.asked();
-                    continue;
-                }
-                Some(Wanted::Places(ask, channel, look)) => {
-                    let limit = self.largest(ask);
-                    self.awaits(Awaited::Read(ask), now_ms);
-                    look.command(&mut self.out, &channel, limit);
-                    self.window.asked();
-                    continue;
-                }
-            };
-            let ranged = !again && !self.plain;
-            let last = self.largest(ask).to_string();
-            let ranged_get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
-            let get = [b"GET", name.as_bytes()];
-            let command: &[&[u8]] = if ranged { &ranged_get } else { &get };
-            let awaited = Awaited::Get(Get { ask, name: name.clone(), ranged });
-            self.command(command, awaited, now_ms);
-            self.window.asked();
+            let Some(wanted) = next else { return };
+            self.make(wanted, !again && !self.plain, now_ms);
         }
+    }
+
+    /// Makes an ask that another node of the cluster has said belongs here, or is about to.
+    pub(super) fn ask_again(&mut self, wanted: Wanted, asking: bool, now_ms: u64) {
+        if !asking {
+            self.asks.push_back(wanted);
+            return self.make_asks(now_ms);
+        }
+        self.command(&[b"ASKING"], Awaited::Asking, now_ms);
+        self.make(wanted, !self.plain, now_ms);
+    }
+
+    fn make(&mut self, wanted: Wanted, ranged: bool, now_ms: u64) {
+        let (ask, tries) = (wanted.ask, wanted.tries);
+        let limit = self.largest(ask);
+        self.window.asked();
+        match wanted.what {
+            What::Value => {
+                let name = wanted.name;
+                let last = limit.to_string();
+                let ranged_get = [b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()];
+                let get = [b"GET", name.as_bytes()];
+                let command: &[&[u8]] = if ranged { &ranged_get } else { &get };
+                let awaited = Awaited::Get(Get { ask, name: name.clone(), ranged, tries });
+                self.command(command, awaited, now_ms);
+            }
+            What::History(reading) => {
+                reading.command(&mut self.out, &wanted.name, limit);
+                self.awaits_read(wanted, now_ms);
+            }
+            What::Places(look) => {
+                look.command(&mut self.out, &wanted.name, limit);
+                self.awaits_read(wanted, now_ms);
+            }
+        }
+    }
+
+    fn awaits_read(&mut self, wanted: Wanted, now_ms: u64) {
+        let ask = wanted.ask;
+        let wanted = self.cluster.is_some().then(|| Box::new(wanted));
+        self.awaits(Awaited::Read(ask, wanted), now_ms);
     }
 
     /// The most bytes that are of use of what is asked for.

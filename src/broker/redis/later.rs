@@ -25,7 +25,7 @@ pub(super) struct Later {
 
 /// A message that a browser publishes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Publication<'a> {
+pub(in crate::broker) struct Publication<'a> {
     pub channel: Cow<'a, str>,
     pub payload: Cow<'a, [u8]>,
     /// Who shall not have it back.
@@ -38,10 +38,12 @@ pub(super) struct Publication<'a> {
     pub stored_only: bool,
     /// When it came.
     pub at_ms: u64,
+    /// How often it was tried, of a node of a cluster.
+    pub tries: u8,
 }
 
 impl Publication<'_> {
-    fn cost(&self) -> usize {
+    pub(super) fn cost(&self) -> usize {
         cost(&self.channel, &self.payload, self.history.is_some())
     }
 
@@ -49,8 +51,17 @@ impl Publication<'_> {
     pub(super) fn into_owned(self) -> Publication<'static> {
         let Publication { channel, payload, .. } = self;
         let (channel, payload) = (channel.into_owned().into(), payload.into_owned().into());
-        let Publication { except, receipt, history, stored_only, at_ms, .. } = self;
-        Publication { channel, payload, except, receipt, history, stored_only, at_ms }
+        let Publication { except, receipt, history, stored_only, at_ms, tries, .. } = self;
+        Publication { channel, payload, except, receipt, history, stored_only, at_ms, tries }
+    }
+
+    /// The same once more, to be stored alone or not.
+    pub(super) fn copied(&self, stored_only: bool) -> Publication<'static> {
+        let Publication { channel, payload, .. } = self;
+        let (channel, payload) = (channel.to_string().into(), payload.to_vec().into());
+        let &Publication { except, history, at_ms, tries, .. } = self;
+        let receipt = self.receipt.filter(|_| !stored_only);
+        Publication { channel, payload, except, receipt, history, stored_only, at_ms, tries }
     }
 }
 
@@ -122,6 +133,7 @@ mod tests {
                 history: None,
                 stored_only,
                 at_ms,
+                tries: 0,
             });
         }
         assert_eq!(later.bytes(), 3 * cost("c", b"x", false));

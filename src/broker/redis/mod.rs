@@ -4,8 +4,10 @@
 //! no socket and no clock: the owner dials when told to, hands in what arrives and sends what
 //! waits. `session` is about what is awaited on one link, `asking` and `window` about what is asked
 //! for on it, `kind` about what kind of server answers, `errors` and `health` about what its errors
-//! mean, `later` about what is to be published on the next link, `receipts` about what became of
-//! publishes, `following` about where it is. Its rules:
+//! mean, `later` about what is to be published on the next link, `own` about what conns shall not
+//! have back, `receipts` about what became of publishes, `following` about where it is,
+//! `timing` about what is due, `refused` about errors, `clustered` about a node of a cluster. Its
+//! rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile;
 //! * what may have been sent is not sent again;
@@ -15,29 +17,36 @@
 //!   once, and so is a replica.
 
 mod asking;
+mod clustered;
 mod commands;
 mod errors;
 mod following;
 mod health;
 mod kind;
 mod later;
+mod own;
 mod receipts;
+mod refused;
 mod resume;
 mod session;
+mod timing;
 mod window;
 
 use std::collections::VecDeque;
 
 use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, PublishOutcome, Receipt};
 use super::{RedisAddress, RedisSettings, Status, Uses, Watch};
-use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
+use crate::link::{Backoff, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use asking::READ_HEAD;
+use clustered::Clustering;
+pub(super) use clustered::{Again, Elsewhere, MOST_TRIES, Redirected};
 use errors::Ill;
 pub(super) use errors::{greeting_refused, unquoted};
 use health::Health;
 pub(super) use kind::is_sentinel;
 use later::{Later, Publication};
+pub(super) use own::Echo;
 use session::{Awaited, Session};
 
 /// How often a server is asked for its role, whom publishing would not tell.
@@ -45,7 +54,7 @@ const ROLE_MS: u64 = 5_000;
 /// A replica is left again after so long, to look for a master.
 const REPLICA_MS: u64 = 30_000;
 /// Bytes of an answer that is looked into.
-const INSIDE: usize = 64 << 10;
+const INSIDE: usize = 1 << 20;
 
 /// A Redis server.
 #[derive(Debug)]
@@ -90,6 +99,8 @@ pub struct Redis {
 pub struct Lost {
     /// Asks that are not answered.
     pub asks: Vec<Ask>,
+    /// What a node of a cluster has not done, to be done elsewhere or later.
+    pub(super) elsewhere: Vec<Again>,
     /// Conns that waited for what they had published to be answered.
     pub settled: Vec<LinkId>,
     /// What became of publishes.
@@ -122,6 +133,7 @@ impl Redis {
     pub(super) fn new(settings: RedisSettings, expire_s: u64, uses: Uses, seed: u64) -> Self {
         let (target, watch) = match &settings.address {
             RedisAddress::Fixed(target) => (Some(target.clone()), None),
+            RedisAddress::Cluster(_) => (None, None),
             RedisAddress::Watched(sentinels) => {
                 let watch = Watch::new(sentinels, settings.timeout_ms, seed);
                 (None, Some(Box::new(watch)))
@@ -165,80 +177,6 @@ impl Redis {
         }
     }
 
-    /// Lets time pass: pings an idle link, and says when to dial or to give up.
-    pub fn tick(&mut self, now_ms: u64) -> Option<RedisDue> {
-        let expired = self.later.expire(now_ms);
-        let unpublished = expired.iter().filter(|publication| !publication.stored_only).count();
-        self.given_up.extend(expired.into_iter().filter_map(|publication| publication.receipt));
-        if unpublished > 0 {
-            self.health.say(Notice::GivenUp(unpublished as u64));
-        }
-        if self.leave_ms().is_some_and(|at_ms| at_ms <= now_ms) {
-            self.left_ms = Some(now_ms);
-            return Some(RedisDue::Leave);
-        }
-        if self.ask_role_ms().is_some_and(|at_ms| at_ms <= now_ms) {
-            self.role_ms = now_ms + ROLE_MS;
-            self.session.command(&[b"ROLE"], Awaited::Role, now_ms);
-        }
-        match self.state {
-            State::Resting { .. } if self.answer_ms() <= now_ms => {
-                self.state = State::Dialing { since_ms: now_ms };
-                self.dialed = self.target.clone();
-                Some(RedisDue::Dial)
-            }
-            State::LookingUp { .. } | State::Dialing { .. } | State::Greeting { .. }
-                if self.answer_ms() <= now_ms =>
-            {
-                Some(RedisDue::GiveUp)
-            }
-            State::Up { .. } if self.answer_ms() <= now_ms => {
-                if !self.session.awaited.is_empty() {
-                    return Some(RedisDue::GiveUp);
-                }
-                self.session.command(&[b"PING"], Awaited::Ping, now_ms);
-                None
-            }
-            _ => None,
-        }
-    }
-
-    /// When [`Redis::tick`] has something to do next.
-    pub fn deadline_ms(&self) -> u64 {
-        let more = [self.later.deadline_ms(), self.leave_ms(), self.ask_role_ms()];
-        more.into_iter().flatten().fold(self.answer_ms(), u64::min)
-    }
-
-    /// When a dial is due, or something must have arrived.
-    fn answer_ms(&self) -> u64 {
-        match self.state {
-            State::Resting { .. } if self.target.is_none() => u64::MAX,
-            State::Resting { until_ms } => until_ms,
-            State::LookingUp { since_ms } => since_ms + LOOKUP_MS,
-            State::Dialing { since_ms } | State::Greeting { since_ms } => {
-                since_ms + self.settings.timeout_ms
-            }
-            State::Up { .. } if self.session.awaited.is_empty() => {
-                self.session.heard_ms + self.settings.timeout_ms
-            }
-            State::Up { .. } => self.session.due_ms + self.settings.timeout_ms,
-        }
-    }
-
-    /// When a replica is left.
-    fn leave_ms(&self) -> Option<u64> {
-        let State::Up { since_ms } = self.state else { return None };
-        (self.uses.publishes && self.session.is_replica()).then_some(since_ms + REPLICA_MS)
-    }
-
-    /// When the server is asked for its role: where nothing is stored nobody says READONLY.
-    fn ask_role_ms(&self) -> Option<u64> {
-        let State::Up { .. } = self.state else { return None };
-        let unsure = self.expire_s == 0 || self.session.is_replica();
-        let matters = self.watch.is_some() || (self.uses.publishes && unsure);
-        (matters && self.session.may_ask_role).then_some(self.role_ms)
-    }
-
     /// The name is being looked up, which has a longer time than the dial, or was.
     pub fn on_lookup(&mut self, begins: bool, now_ms: u64) {
         if matches!(self.state, State::LookingUp { .. } | State::Dialing { .. }) {
@@ -253,6 +191,7 @@ impl Redis {
     pub fn connected(&mut self, now_ms: u64) {
         self.state = State::Greeting { since_ms: now_ms };
         self.session.heard_ms = now_ms;
+        self.session.dialed(self.dialed.as_ref());
         let name: [&[u8]; 2] = [b"SETNAME", b"wsloop"];
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = &self.settings.password {
@@ -281,7 +220,8 @@ impl Redis {
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
         self.decoder = new_decoder(self.uses);
         let session = new_session(&self.settings, self.uses);
-        let (mut lost, unsent) = std::mem::replace(&mut self.session, session).lost();
+        let (mut lost, unsent, own) = std::mem::replace(&mut self.session, session).lost();
+        self.session.own = own;
         lost.settled.append(&mut self.settling);
         unsent.into_iter().for_each(|publication| self.later.push(publication));
         lost
@@ -325,7 +265,7 @@ impl Redis {
 
     /// Whether there is something to say that nothing more need arrive for.
     pub(super) fn has_more(&self) -> bool {
-        self.health.has_more() || !self.given_up.is_empty()
+        self.health.has_more() || !self.given_up.is_empty() || self.is_greeted()
     }
 
     /// Whether one more ask would be made at once.
@@ -345,14 +285,22 @@ impl Redis {
             self.health.say(role_notice(true, &self.session));
         }
         let history = self.histories.of(channel);
-        let waiting = self.unsent().len() + self.later.bytes();
+        let waiting = self.unsent().len() + self.later.bytes() + self.session.kept_bytes();
         if waiting + later::cost(channel, payload, history.is_some()) > self.settings.buffer_limit {
             return Err(if up { PublishError::Full } else { PublishError::Down });
         }
         let (channel, payload) = (channel.into(), payload.into());
         let (stored_only, at_ms) = (false, now_ms);
-        let publication =
-            Publication { channel, payload, except, receipt, history, stored_only, at_ms };
+        let publication = Publication {
+            channel,
+            payload,
+            except,
+            receipt,
+            history,
+            stored_only,
+            at_ms,
+            tries: 0,
+        };
         match self.ready {
             true => self.session.publish(&publication, self.expire_s, now_ms),
             false => self.later.push(publication.into_owned()),
@@ -361,7 +309,7 @@ impl Redis {
     }
 
     /// What there is to say that nothing has to arrive for.
-    fn next_own(&mut self) -> Option<BrokerEvent<'static>> {
+    fn next_own(&mut self, now_ms: u64) -> Option<BrokerEvent<'static>> {
         if let Some(notice) = self.health.next() {
             return Some(BrokerEvent::Notice(notice));
         }
@@ -371,10 +319,19 @@ impl Redis {
         if !self.is_linked() {
             return None;
         }
+        if self.is_greeted() {
+            self.come_up(now_ms);
+            return Some(BrokerEvent::Up);
+        }
         if let Some((receipt, outcome)) = self.session.next_published() {
             return Some(BrokerEvent::Published { receipt, outcome });
         }
         self.session.next_settled().map(|conn| BrokerEvent::Settled { conn })
+    }
+
+    /// Whether it is to come up.
+    fn is_greeted(&self) -> bool {
+        matches!(self.state, State::Greeting { .. }) && self.session.is_greeted
     }
 
     fn is_linked(&self) -> bool {
@@ -386,7 +343,7 @@ impl Redis {
         input: &mut &'i [u8],
         now_ms: u64,
     ) -> Option<BrokerEvent<'a>> {
-        if let Some(event) = self.next_own() {
+        if let Some(event) = self.next_own(now_ms) {
             return Some(event);
         }
         if !self.is_linked() {
@@ -432,22 +389,28 @@ impl Redis {
             Err(error) => (BrokerEvent::Broken { reason: error.to_string() }, &[][..]),
         };
         self.inside.clear();
-        let left_ms = self.left_ms.filter(|_| self.watch.is_none());
-        let left_lately = left_ms.is_some_and(|at_ms| now_ms < at_ms + REPLICA_MS);
-        if event == BrokerEvent::Up {
-            (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
-            self.role_ms = now_ms + ROLE_MS;
-            self.session.assume_role(left_lately);
-            self.health.say(role_notice(self.uses.publishes, &self.session));
-            self.session.begin(self.health.has(Ill::All), &mut self.later, self.expire_s, now_ms);
-            return Some(event);
-        }
+        let left_lately = left_lately(self.left_ms, self.watch.is_some(), now_ms);
         if let BrokerEvent::Demoted { reason } = event {
             event = self.session.demoted(reason, left_lately);
             self.left_ms = Some(self.left_ms.filter(|_| left_lately).unwrap_or(now_ms));
         }
         self.health.note(&event, cured);
         Some(event)
+    }
+}
+
+/// Whether a server was left lately as it was a replica, and nobody else says who the master is.
+fn left_lately(left_ms: Option<u64>, is_watched: bool, now_ms: u64) -> bool {
+    !is_watched && left_ms.is_some_and(|at_ms| now_ms < at_ms + REPLICA_MS)
+}
+
+impl Redis {
+    fn come_up(&mut self, now_ms: u64) {
+        self.session.assume_role(left_lately(self.left_ms, self.watch.is_some(), now_ms));
+        (self.state, self.failed) = (State::Up { since_ms: now_ms }, false);
+        self.role_ms = now_ms + ROLE_MS;
+        self.health.say(role_notice(self.uses.publishes, &self.session));
+        self.session.begin(self.health.has(Ill::All), &mut self.later, self.expire_s, now_ms);
     }
 }
 
@@ -460,7 +423,11 @@ fn role_notice(publishes: bool, session: &Session) -> Notice {
 fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
     let max_message = uses.max_message.min(settings.window.saturating_mul(4));
     let must_be_master = matches!(settings.address, RedisAddress::Watched(_));
-    Session::new(Uses { max_message, ..uses }, settings.window, must_be_master)
+    let mut session = Session::new(Uses { max_message, ..uses }, settings.window, must_be_master);
+    if let RedisAddress::Cluster(cluster) = &settings.address {
+        session.cluster = Some(Box::new(Clustering::new(cluster.form)));
+    }
+    session
 }
 
 fn new_decoder(uses: Uses) -> Decoder {

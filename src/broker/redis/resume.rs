@@ -37,41 +37,80 @@ impl Session {
 
     /// Publishes a message, and stores it for so many seconds if that is to be.
     pub(super) fn publish(&mut self, publication: &Publication<'_>, expire_s: u64, now_ms: u64) {
-        let Publication { channel, payload, except, receipt, history, stored_only, at_ms } =
-            publication;
         let begin = |session: &Session| session.gone + session.out.len() as u64;
-        let publish = begin(self);
-        let mut last = publish;
-        if !stored_only {
-            if let Some(conn) = except {
-                self.withhold(channel.as_bytes(), payload, *conn);
-            }
-            match history {
-                None => {
-                    let command = [b"PUBLISH", channel.as_bytes(), payload];
-                    self.command(&command, Awaited::Publish(*receipt), now_ms);
-                }
-                Some(size) => {
-                    self.awaits(Awaited::Record(*receipt), now_ms);
-                    script::publish(&mut self.out, channel, payload, *size);
-                }
-            }
-        }
-        if expire_s > 0 {
-            last = begin(self);
-            let expire_s = expire_s.to_string();
-            let set: [&[u8]; 5] = [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
-            self.command(&set, Awaited::Set, now_ms);
-        }
+        let (publish, command) = (begin(self), self.commands());
+        self.send(publication, now_ms);
+        let last = if expire_s > 0 { begin(self) } else { publish };
+        self.store(publication, expire_s, now_ms);
+        let &Publication { except, receipt, history, stored_only, at_ms, .. } = publication;
         self.unsent.push_back(Unsent {
             publish,
+            command,
             last,
-            except: *except,
-            receipt: *receipt,
-            history: *history,
-            stored_only: *stored_only,
-            at_ms: *at_ms,
+            except,
+            receipt,
+            history,
+            stored_only,
+            at_ms,
         });
+    }
+
+    /// Publishes what another node of the cluster has said belongs here, or is about to.
+    pub(super) fn publish_again(
+        &mut self,
+        publication: &Publication<'_>,
+        asking: bool,
+        expire_s: u64,
+        now_ms: u64,
+    ) {
+        if !asking {
+            return self.publish(publication, expire_s, now_ms);
+        }
+        if !publication.stored_only {
+            self.command(&[b"ASKING"], Awaited::Asking, now_ms);
+            self.send(publication, now_ms);
+        }
+        if expire_s > 0 {
+            self.command(&[b"ASKING"], Awaited::Asking, now_ms);
+            self.store(publication, expire_s, now_ms);
+        }
+    }
+
+    fn send(&mut self, publication: &Publication<'_>, now_ms: u64) {
+        let Publication { channel, payload, except, receipt, history, .. } = publication;
+        if publication.stored_only {
+            return;
+        }
+        if let Some(conn) = except {
+            self.withhold(channel, payload, *conn);
+        }
+        match history {
+            None => {
+                // All nodes take the other form, whoever has the slot.
+                let is_sharded = self.is_sharded();
+                let kept = if is_sharded { self.kept(publication, false) } else { None };
+                let word: &[u8] = if is_sharded { b"SPUBLISH" } else { b"PUBLISH" };
+                let awaited = Awaited::Publish(*receipt, kept);
+                self.command(&[word, channel.as_bytes(), payload], awaited, now_ms);
+            }
+            Some(size) => {
+                let kept = self.kept(publication, false);
+                self.awaits(Awaited::Record(*receipt, kept), now_ms);
+                let is_sharded = self.is_sharded();
+                script::publish(&mut self.out, channel, payload, *size, is_sharded);
+            }
+        }
+    }
+
+    fn store(&mut self, publication: &Publication<'_>, expire_s: u64, now_ms: u64) {
+        if expire_s == 0 {
+            return;
+        }
+        let Publication { channel, payload, .. } = publication;
+        let expire_s = expire_s.to_string();
+        let set: [&[u8]; 5] = [b"SET", channel.as_bytes(), payload, b"EX", expire_s.as_bytes()];
+        let kept = self.kept(publication, true);
+        self.command(&set, Awaited::Set(kept), now_ms);
     }
 
     /// What a publication is of which some waits in the bytes to be sent.
@@ -87,6 +126,7 @@ impl Session {
         let (except, history, at_ms) = (unsent.except, unsent.history, unsent.at_ms);
         let stored_only = unsent.stored_only || !whole;
         let receipt = unsent.receipt.filter(|_| !stored_only);
-        Some(Publication { channel, payload, except, receipt, history, stored_only, at_ms })
+        let tries = 0;
+        Some(Publication { channel, payload, except, receipt, history, stored_only, at_ms, tries })
     }
 }

@@ -9,16 +9,16 @@
 //!   PUBLISH or after it, but never after the reply to the command that follows.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use super::Lost;
 use super::asking::{READ_HEAD, Wanted};
-use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
+use super::clustered::{Again, Clustering};
+use super::errors::Ill;
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
+use super::own::Own;
 use super::window::Window;
-use crate::broker::history::script::UNKEPT;
 use crate::broker::{
     Ask, BrokerEvent, Delivery, HistorySize, Notice, PublishOutcome, Receipt, Uses,
 };
@@ -36,15 +36,17 @@ pub(super) struct Session {
     pub(super) unsent: VecDeque<Unsent>,
     /// What kind of server it is.
     pub(super) kind: Kind,
+    /// All that was to be known before anything else is asked is known.
+    pub(super) is_greeted: bool,
     /// A replica is of no use.
     must_be_master: bool,
     /// What ROLE says may be had.
     pub(super) may_ask_role: bool,
     pub(super) awaited: VecDeque<Awaited>,
     /// The number of the oldest awaited command; the first on a link has 0.
-    oldest: u64,
+    pub(super) oldest: u64,
     /// Own publications whose push is not to reach the conn they came from.
-    own: VecDeque<Own>,
+    pub(super) own: Own,
     /// Conns that are to be told when so many commands are answered.
     settling: VecDeque<(u64, LinkId)>,
     /// What became of publishes, to be told.
@@ -61,6 +63,8 @@ pub(super) struct Session {
     pub(super) heard_ms: u64,
     /// Since when an answer is due without a byte having arrived.
     pub(super) due_ms: u64,
+    /// What is about the cluster of which the server is a node.
+    pub(super) cluster: Option<Box<Clustering>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -70,19 +74,46 @@ pub(super) enum Awaited {
     Greeting,
     /// Which slots of a cluster the node has.
     Slots,
+    /// What the node is called in the cluster.
+    NodeId,
+    ClusterInfo,
+    /// Who has which slots.
+    Map {
+        by_ranges: bool,
+    },
+    /// The next command is about a slot that is about to be there.
+    Asking,
     Role,
     /// Confirmations that are still to come; a `None` is not wanted any more.
     Subscribe(VecDeque<(Arc<str>, bool)>),
+    /// The same for those who hear the shard; all are of one slot.
+    ShardSubscribe(VecDeque<(Arc<str>, bool)>),
     Unsubscribe(Arc<str>),
-    Publish(Option<Receipt>),
+    ShardUnsubscribe(Arc<str>),
+    Publish(Option<Receipt>, Kept),
     /// A message is recorded and published.
-    Record(Option<Receipt>),
-    Set,
+    Record(Option<Receipt>, Kept),
+    Set(Kept),
     Get(Get),
-    /// What is in a history.
-    Read(Ask),
+    /// What is in a history; what was wanted, where that may belong elsewhere.
+    Read(Ask, Option<Box<Wanted>>),
     Ping,
     Canary,
+}
+
+impl Awaited {
+    /// What was asked for, if that is what it is about.
+    fn wanted(self) -> Option<Wanted> {
+        match self {
+            Awaited::Get(Get { ask, name, tries, .. }) => {
+                Some(Wanted::value(ask, name).tried(tries))
+            }
+            Awaited::Read(_, Some(wanted)) => Some(*wanted),
+            // It is made again only by the nodes of a cluster, where what was wanted is kept.
+            Awaited::Read(ask, None) => Some(Wanted::value(ask, Box::default())),
+            _ => None,
+        }
+    }
 }
 
 /// An ask that is under way.
@@ -92,12 +123,19 @@ pub(super) struct Get {
     pub(super) name: Box<str>,
     /// By GETRANGE, of which no more comes back than is of use.
     pub(super) ranged: bool,
+    /// How often it was tried.
+    pub(super) tries: u8,
 }
+
+/// What was published, where that may belong elsewhere.
+pub(super) type Kept = Option<Box<Publication<'static>>>;
 
 /// Where the commands of a publication begin among all bytes of the link.
 #[derive(Debug)]
 pub(super) struct Unsent {
     pub(super) publish: u64,
+    /// The number of that command.
+    pub(super) command: u64,
     /// That of SET, or of PUBLISH where nothing is stored.
     pub(super) last: u64,
     pub(super) except: Option<LinkId>,
@@ -106,13 +144,6 @@ pub(super) struct Unsent {
     /// There was no PUBLISH.
     pub(super) stored_only: bool,
     pub(super) at_ms: u64,
-}
-
-#[derive(Debug)]
-struct Own {
-    command: u64,
-    hash: u64,
-    conn: LinkId,
 }
 
 impl Session {
@@ -126,11 +157,12 @@ impl Session {
             gone: 0,
             unsent: VecDeque::new(),
             kind: Kind::default(),
+            is_greeted: false,
             must_be_master,
             may_ask_role: true,
             awaited: VecDeque::new(),
             oldest: 0,
-            own: VecDeque::new(),
+            own: Own::default(),
             settling: VecDeque::new(),
             published: VecDeque::new(),
             window: Window::new(window, largest.saturating_add(READ_HEAD)),
@@ -140,6 +172,7 @@ impl Session {
             uses,
             heard_ms: 0,
             due_ms: 0,
+            cluster: None,
         }
     }
 
@@ -178,10 +211,17 @@ impl Session {
     pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> BrokerEvent<'a> {
         match push {
             Push::Message { channel, payload } => {
-                let except = self.take_own(channel, payload);
+                let except = self.own.take(channel, payload, self.heard_ms);
                 BrokerEvent::Delivery(Delivery { channel, payload, except })
             }
             Push::Subscribed { channel } => self.on_subscribed(channel),
+            Push::ShardUnsubscribed { channel } => match self.awaited.front() {
+                Some(Awaited::ShardUnsubscribe(name)) if name.as_bytes() == channel => {
+                    self.finish();
+                    BrokerEvent::Quiet
+                }
+                _ => BrokerEvent::Unheard { channel },
+            },
             Push::Unsubscribed { channel } => match self.awaited.front() {
                 Some(Awaited::Unsubscribe(name)) if name.as_bytes() == channel => {
                     self.finish();
@@ -195,7 +235,9 @@ impl Session {
     }
 
     fn on_subscribed<'a>(&mut self, channel: &'a [u8]) -> BrokerEvent<'a> {
-        let Some(Awaited::Subscribe(channels)) = self.awaited.front_mut() else {
+        let Some(Awaited::Subscribe(channels) | Awaited::ShardSubscribe(channels)) =
+            self.awaited.front_mut()
+        else {
             return misfit("a confirmation of a SUBSCRIBE that was not due");
         };
         match channels.pop_front() {
@@ -225,14 +267,25 @@ impl Session {
             (Awaited::Get(get), Reply::Bulk(payload)) => self.on_value(get, Some(payload)),
             (Awaited::Get(get), Reply::Null) => self.on_value(get, None),
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
-            (Awaited::Read(ask), Reply::Bulk(text)) => self.on_read(ask, text),
-            (Awaited::Read(ask), _) => self.on_unread(ask, "it answers something else".into()),
-            (Awaited::Publish(receipt) | Awaited::Record(receipt), Reply::Integer(_)) => {
+            (Awaited::Read(ask, _), Reply::Bulk(text)) => self.on_read(ask, text),
+            (Awaited::Read(ask, _), _) => self.on_unread(ask, "it answers something else".into()),
+            (
+                Awaited::Publish(receipt, kept) | Awaited::Record(receipt, kept),
+                Reply::Integer(_),
+            ) => {
+                self.release(kept.as_deref());
                 self.receive(receipt, PublishOutcome::Accepted);
                 BrokerEvent::Quiet
             }
+            (Awaited::Set(kept), Reply::Status(_)) => {
+                self.release(kept.as_deref());
+                BrokerEvent::Quiet
+            }
+            (Awaited::NodeId, Reply::Bulk(id)) => self.on_node_id(id),
+            (Awaited::ClusterInfo, Reply::Bulk(text)) => self.on_cluster_info(text),
+            (Awaited::Map { by_ranges }, Reply::Aggregate) => self.on_map(inside, by_ranges),
             (Awaited::Canary, Reply::Integer(_))
-            | (Awaited::Set, Reply::Status(_))
+            | (Awaited::Asking, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),
         }
@@ -240,25 +293,31 @@ impl Session {
 
     /// Whether a SUBSCRIBE is not answered.
     pub(super) fn is_subscribing(&self) -> bool {
-        self.awaited.iter().any(|awaited| matches!(awaited, Awaited::Subscribe(_)))
+        let subscribes = |awaited: &Awaited| {
+            matches!(awaited, Awaited::Subscribe(_) | Awaited::ShardSubscribe(_))
+        };
+        self.awaited.iter().any(subscribes)
     }
 
     /// What a good reply to the oldest command shows not to be so, or to be so no more.
     pub(super) fn cured(&self) -> &'static [Ill] {
         match self.awaited.front() {
-            Some(Awaited::Get(_) | Awaited::Read(_)) => &[Ill::All, Ill::Keys],
-            Some(Awaited::Set) => &[Ill::All, Ill::Keys, Ill::Storing],
-            Some(Awaited::Publish(_)) => &[Ill::All, Ill::Publishing],
-            Some(Awaited::Record(_)) => &[Ill::All, Ill::Publishing, Ill::Recording],
+            Some(Awaited::Get(_) | Awaited::Read(..)) => &[Ill::All, Ill::Keys],
+            Some(Awaited::Set(_)) => &[Ill::All, Ill::Keys, Ill::Storing],
+            Some(Awaited::Publish(..)) => &[Ill::All, Ill::Publishing],
+            Some(Awaited::Record(..)) => &[Ill::All, Ill::Publishing, Ill::Recording],
             Some(Awaited::Ping) => &[Ill::All],
-            Some(Awaited::Subscribe(_)) => &[Ill::Subscriptions],
+            Some(Awaited::Subscribe(_) | Awaited::ShardSubscribe(_)) => &[Ill::Subscriptions],
             _ => &[],
         }
     }
 
     /// Whether it is to be seen what is inside of the next reply.
     pub(super) fn looks_inside(&self) -> bool {
-        matches!(self.awaited.front(), Some(Awaited::Hello | Awaited::Role))
+        let inside = |awaited: &Awaited| {
+            matches!(awaited, Awaited::Hello | Awaited::Role | Awaited::Map { .. })
+        };
+        self.awaited.front().is_some_and(inside)
     }
 
     fn on_hello<'a>(&mut self, kind: Kind) -> BrokerEvent<'a> {
@@ -266,19 +325,26 @@ impl Session {
         if kind.sentinel {
             return misfit(SENTINEL);
         }
+        if self.cluster.is_some() {
+            // Who is whose master is said by the map.
+            self.kind.role = None;
+            return self.greet_cluster(kind.cluster, self.heard_ms);
+        }
         if kind.cluster {
             self.command(&[b"CLUSTER", b"NODES"], Awaited::Slots, self.heard_ms);
         }
         self.greeted()
     }
 
-    fn greeted<'a>(&self) -> BrokerEvent<'a> {
+    fn greeted<'a>(&mut self) -> BrokerEvent<'a> {
         match self.awaited.is_empty() {
             true if self.must_be_master && self.is_replica() => {
                 BrokerEvent::Demoted { reason: "HELLO says so".into() }
             }
-            true => BrokerEvent::Up,
-            false => BrokerEvent::Quiet,
+            is_greeted => {
+                self.is_greeted = is_greeted;
+                BrokerEvent::Quiet
+            }
         }
     }
 
@@ -289,64 +355,6 @@ impl Session {
             (Some(Role::Replica), Some(Role::Master)) => BrokerEvent::Notice(Notice::Master),
             (Some(Role::Replica), _) | (_, None | Some(Role::Master)) => BrokerEvent::Quiet,
             (_, Some(Role::Replica)) => BrokerEvent::Demoted { reason: "ROLE says so".into() },
-        }
-    }
-
-    fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> BrokerEvent<'a> {
-        let reason = unquoted(reason);
-        let ill = condition(&reason);
-        match awaited {
-            // One that loads or is busy greets no worse than others; that it does is not sure.
-            Awaited::Hello | Awaited::Greeting if ill.is_some() => BrokerEvent::Ill { reason },
-            Awaited::Hello | Awaited::Greeting => misfit(&greeting_refused(&reason)),
-            Awaited::Subscribe(channels) if is_denial(&reason) => {
-                self.on_subscribe_denied(channels, &reason)
-            }
-            // Whatever else it is says nothing about a channel: another dial may do better.
-            Awaited::Subscribe(_) => BrokerEvent::Ill { reason },
-            // It answers nothing of use yet, and will when it is dialed again.
-            Awaited::Get(get) if ill.is_some() => {
-                // It is given back as one that is not answered.
-                self.awaited.push_front(Awaited::Get(get));
-                BrokerEvent::Ill { reason }
-            }
-            Awaited::Read(ask) if ill.is_some() => {
-                self.awaited.push_front(Awaited::Read(ask));
-                BrokerEvent::Ill { reason }
-            }
-            Awaited::Get(get) => self.on_get_refused(get, reason),
-            Awaited::Read(ask) => self.on_unread(ask, reason),
-            Awaited::Record(receipt) if let Some(reason) = reason.strip_prefix(UNKEPT) => {
-                self.receive(receipt, PublishOutcome::Accepted);
-                BrokerEvent::Notice(Notice::Unrecorded { reason: reason.to_string() })
-            }
-            Awaited::Publish(receipt) | Awaited::Record(receipt) => {
-                self.forget_own(self.oldest);
-                match is_denial(&reason) {
-                    true => {
-                        self.receive(receipt, PublishOutcome::Denied);
-                        BrokerEvent::Notice(Notice::Refused { reason })
-                    }
-                    false => {
-                        self.receive(receipt, PublishOutcome::Failed);
-                        BrokerEvent::Notice(Notice::Unpublished { reason })
-                    }
-                }
-            }
-            Awaited::Set if is_denial(&reason) => BrokerEvent::Notice(Notice::Refused { reason }),
-            Awaited::Set if ill == Some(Ill::Keys) => BrokerEvent::Ill { reason },
-            Awaited::Set if ill.is_some() => BrokerEvent::Notice(Notice::Unpublished { reason }),
-            Awaited::Set if reason.starts_with("READONLY") && !self.is_replica() => {
-                BrokerEvent::Demoted { reason }
-            }
-            Awaited::Set => BrokerEvent::Notice(Notice::Unstored { reason }),
-            Awaited::Unsubscribe(_) => BrokerEvent::Notice(Notice::Refused { reason }),
-            Awaited::Role => {
-                self.may_ask_role = false;
-                BrokerEvent::Quiet
-            }
-            Awaited::Canary if is_denial(&reason) => BrokerEvent::Notice(Notice::CanaryDenied),
-            Awaited::Ping | Awaited::Canary | Awaited::Slots => BrokerEvent::Quiet,
         }
     }
 
@@ -369,59 +377,37 @@ impl Session {
         self.kind.role == Some(Role::Replica)
     }
 
-    /// One error denies the whole batch, so each of its channels is asked for by itself; but not
-    /// one whose UNSUBSCRIBE is under way, for that would come first.
-    fn on_subscribe_denied<'a>(
-        &mut self,
-        mut channels: VecDeque<(Arc<str>, bool)>,
-        reason: &str,
-    ) -> BrokerEvent<'a> {
-        if channels.len() > 1 {
-            let wanted = channels.into_iter().filter(|(_, wanted)| *wanted);
-            let channels: Vec<Arc<str>> = wanted.map(|(channel, _)| channel).collect();
-            for channel in &channels {
-                let command = [b"SUBSCRIBE", channel.as_bytes()];
-                resp::command(&mut self.out, &command);
-                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
-            }
-            return BrokerEvent::AskedAgain { channels };
-        }
-        match channels.pop_front() {
-            Some((channel, true)) => BrokerEvent::Denied { channel, reason: reason.to_string() },
-            _ => BrokerEvent::Quiet,
-        }
-    }
-
     pub(super) fn unsent(&self) -> &[u8] {
         &self.out[self.sent..]
     }
 
     /// What is awaited when the link is lost, and what was not sent of it.
-    pub(super) fn lost(self) -> (Lost, Vec<Publication<'static>>) {
+    pub(super) fn lost(mut self) -> (Lost, Vec<Publication<'static>>, Own) {
+        let mut elsewhere = self.take_redirected();
         let unsent = self.unsent.iter().filter_map(|unsent| self.publication(unsent));
         let unsent: Vec<Publication<'static>> = unsent.collect();
+        let sent = self.gone + self.sent as u64;
+        for unsent in self.unsent.iter().filter(|one| one.publish >= sent && !one.stored_only) {
+            self.own.withdraw(unsent.command);
+        }
+        let own = self.own.next(self.oldest + self.awaited.len() as u64);
         let owed = self.window.owed();
         let receipts = self.unanswered(&unsent);
-        let ask = |awaited| match awaited {
-            Awaited::Get(get) => Some(get.ask),
-            Awaited::Read(ask) => Some(ask),
-            _ => None,
-        };
-        let made = self.awaited.into_iter().filter_map(ask);
-        let again = self.again.into_iter().map(|(ask, _)| ask);
-        let waiting = again.chain(self.asks.iter().map(Wanted::ask));
-        let lost = Lost {
-            asks: made.chain(waiting).collect(),
-            settled: self.settling.into_iter().map(|(_, conn)| conn).collect(),
-            receipts,
-            owed,
-        };
-        (lost, unsent)
+        let made = self.awaited.into_iter().filter_map(Awaited::wanted);
+        let again = self.again.into_iter().map(|(ask, name)| Wanted::value(ask, name));
+        let wanted = made.chain(again).chain(self.asks);
+        let mut asks = Vec::new();
+        match self.cluster {
+            Some(_) => elsewhere.extend(wanted.map(Again::Ask)),
+            None => asks.extend(wanted.map(|wanted| wanted.ask())),
+        }
+        let settled = self.settling.into_iter().map(|(_, conn)| conn).collect();
+        (Lost { asks, elsewhere, settled, receipts, owed }, unsent, own)
     }
 
     /// Has a conn told when all that was asked so far is answered; false when it is.
     pub(super) fn settle(&mut self, conn: LinkId) -> bool {
-        let asked = self.oldest + self.awaited.len() as u64;
+        let asked = self.commands();
         if !self.awaited.is_empty() {
             self.settling.push_back((asked, conn));
         }
@@ -435,30 +421,24 @@ impl Session {
     }
 
     /// Keeps the push of a message that is about to be published from the conn it came from.
-    pub(super) fn withhold(&mut self, channel: &[u8], payload: &[u8], conn: LinkId) {
-        let command = self.oldest + self.awaited.len() as u64;
-        self.own.push_back(Own { command, hash: hash(channel, payload), conn });
+    pub(super) fn withhold(&mut self, channel: &str, payload: &[u8], conn: LinkId) {
+        self.own.withhold(self.commands(), channel, payload, conn);
+    }
+
+    /// Commands that were sent on this link: the number of the next.
+    pub(super) fn commands(&self) -> u64 {
+        self.oldest + self.awaited.len() as u64
     }
 
     /// Wants no confirmation of the channel any more that is under way.
     pub(super) fn unwant(&mut self, channel: &Arc<str>) {
         let subscribes = self.awaited.iter_mut().filter_map(|awaited| match awaited {
-            Awaited::Subscribe(channels) => Some(channels),
+            Awaited::Subscribe(channels) | Awaited::ShardSubscribe(channels) => Some(channels),
             _ => None,
         });
         for (_, wanted) in subscribes.flatten().filter(|(name, _)| name == channel) {
             *wanted = false;
         }
-    }
-
-    /// The conn whose publication this push is, if it is one that is still looked for.
-    fn take_own(&mut self, channel: &[u8], payload: &[u8]) -> Option<LinkId> {
-        if self.own.is_empty() {
-            return None;
-        }
-        let hash = hash(channel, payload);
-        let at = self.own.iter().position(|own| own.hash == hash)?;
-        self.own.remove(at).map(|own| own.conn)
     }
 
     fn finish(&mut self) {
@@ -469,32 +449,17 @@ impl Session {
     /// The oldest command is answered. The push of a publication comes before the answer to the
     /// command after it or not at all, so by then nobody need look for it any more.
     fn finished(&mut self) {
-        self.forget_own(self.oldest);
+        self.own.forget(self.oldest);
         self.oldest += 1;
     }
-
-    /// Looks no more for the pushes of publications older than that command.
-    fn forget_own(&mut self, command: u64) {
-        while self.own.front().is_some_and(|own| own.command < command) {
-            self.own.pop_front();
-        }
-    }
 }
 
-fn hash(channel: &[u8], payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(channel);
-    hasher.write_u8(0);
-    hasher.write(payload);
-    hasher.finish()
-}
-
-fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
+pub(super) fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
     BrokerEvent::Broken { reason: what.to_string() }
 }
 
 const SENTINEL: &str = "it is a Sentinel, which has no messages; to follow it, give \
     redis+sentinel://HOST:PORT/NAME, with the name under which it watches the master";
 const NOT_ALL_SLOTS: &str = "it is a node of a cluster that does not have all slots, so that it \
-    knows only some of the stored messages; wsloop needs a single Redis, or a cluster of which one \
-    node has all slots and CLUSTER NODES says so";
+    knows only some of the stored messages; give the cluster as redis+cluster://HOST:PORT, with \
+    some of its nodes";

@@ -260,7 +260,7 @@ impl Publisher {
     fn shares(&self, channels: &[String]) -> BTreeMap<usize, Vec<String>> {
         let mut shares = BTreeMap::<usize, Vec<String>>::new();
         for channel in channels {
-            shares.entry(self.spread.node_of(channel)).or_default().push(channel.clone());
+            shares.entry(self.spread.writes(channel)).or_default().push(channel.clone());
         }
         shares
     }
@@ -283,7 +283,7 @@ impl Publisher {
             let mut commands = Vec::new();
             for channel in channels {
                 match self.histories.of(channel) {
-                    Some(size) => script::publish(&mut commands, channel, message, size),
+                    Some(size) => script::publish(&mut commands, channel, message, size, false),
                     None => {
                         resp::command(&mut commands, &[b"PUBLISH", channel.as_bytes(), message]);
                     }

@@ -34,7 +34,7 @@ impl Node {
     /// It connects when it is first used.
     pub(super) fn new(settings: RedisSettings) -> Node {
         let guide = match &settings.address {
-            RedisAddress::Fixed(_) => None,
+            RedisAddress::Fixed(_) | RedisAddress::Cluster(_) => None,
             RedisAddress::Watched(sentinels) => Some(Guide::new(sentinels)),
         };
         Node { settings, guide, link: None }
@@ -123,6 +123,11 @@ impl Node {
         let guide = match (&mut self.guide, &settings.address) {
             (Some(guide), _) => guide,
             (None, RedisAddress::Fixed(target)) => {
+                let link = Link::dial(target, settings, tls, timeout)?;
+                return Ok((target.clone(), link));
+            }
+            (None, RedisAddress::Cluster(cluster)) => {
+                let target = &cluster.seeds[0];
                 let link = Link::dial(target, settings, tls, timeout)?;
                 return Ok((target.clone(), link));
             }

@@ -19,6 +19,7 @@ mod events;
 mod floor;
 mod handing;
 mod joining;
+mod nodes;
 mod saying;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -130,7 +131,7 @@ impl Server {
         let words = words_of(&hear.channel, &settings.prefix);
         let now_ms = self.cx.now.mono_ms;
         let new = self.topics.hear((link, is_stream), hear, size, words, now_ms);
-        if let Some(name) = new.filter(|_| status == Status::Up) {
+        if let Some(name) = new.filter(|name| self.broker.can_hear(name)) {
             self.broker.subscribe(name, now_ms);
         }
         self.note_channels();
@@ -174,8 +175,8 @@ impl Server {
                 }
                 let ask = Ask::Topic(number);
                 match look {
-                    Some(look) => self.broker.look(ask, &name, look, limit, self.cx.now),
-                    None => self.broker.ask(ask, &name, self.cx.now.mono_ms),
+                    Some(look) => self.broker.look(node, ask, &name, (look, limit), self.cx.now),
+                    None => self.broker.ask(node, ask, &name, self.cx.now.mono_ms),
                 }
             }
         }
@@ -192,7 +193,7 @@ impl Topics {
         Topics {
             hub: Hub::new(keys, channel::owner_of),
             asked: BTreeMap::new(),
-            to_ask: vec![VecDeque::new(); spread.nodes()].into(),
+            to_ask: vec![VecDeque::new(); spread.most_nodes()].into(),
             spread,
             questions: 0,
             wishes: VecDeque::new(),
@@ -306,30 +307,6 @@ impl Topics {
             self.hub.state(channel).mending = Mending::Asked(number);
         }
         self.let_in(channel);
-    }
-
-    /// A node of the broker has come up and knows nothing: the channels to be subscribed to.
-    pub(in crate::server) fn catch_up(&mut self, node: usize) -> Vec<Arc<str>> {
-        let spread = self.spread;
-        self.asked.retain(|_, (_, name)| spread.node_of(name) != node);
-        self.to_ask[node] = VecDeque::new();
-        let own = self.hub.channels().filter(|(_, name)| spread.node_of(name) == node);
-        let channels: Vec<_> = own.map(|(id, name)| (id, name.clone())).collect();
-        for (channel, _) in &channels {
-            let hears = self.hub.subscribers(*channel).len();
-            let topic = self.hub.state(*channel);
-            topic.confirmed = false;
-            topic.looking = None;
-            topic.line.interrupt();
-            topic.held = Vec::new();
-            let joining = topic.joining.take();
-            topic.arriving.splice(..0, joining.into_iter().flat_map(|(_, all)| all));
-            topic.mending = match topic.arriving.len() < hears {
-                true => Mending::Due,
-                false => Mending::Done,
-            };
-        }
-        channels.into_iter().map(|(_, name)| name).collect()
     }
 
     /// A question is answered; with nothing of use where that is an error.
@@ -449,7 +426,7 @@ impl Topics {
         let name = self.hub.name(channel).clone();
         let look = look(self.hub.state(channel));
         self.asked.insert(self.questions, (channel, name.clone()));
-        let node = self.spread.node_of(&name);
+        let node = self.spread.reads(&name);
         self.to_ask[node].push_back((self.questions, name, look));
         self.questions
     }

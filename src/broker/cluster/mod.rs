@@ -1,0 +1,273 @@
+//! L1: which nodes of the broker are which shards of a cluster, and who has which slots.
+//!
+//! It knows what the nodes say of the cluster, and no link: `map` is about one answer. Its rules:
+//! * a node of the broker is a shard, and stays so when another of the shard's members becomes its
+//!   master;
+//! * of what is said the highest epoch counts. What has a lower one than what was followed before
+//!   counts only when nothing else is said for a while: the cluster was set up anew. A node that
+//!   cannot serve is believed only if it is the only one;
+//! * a slot that nobody has stays with whoever had it last.
+
+mod map;
+
+use super::spread::{MOST_NODES, SLOTS};
+use super::{Clustered, Sharding, Status};
+use crate::link::Target;
+pub use map::{Map, Member, Shard, of_info, of_redirection};
+
+/// How often the cluster is asked about itself.
+const ASK_MS: u64 = 1_000;
+/// The same while a shard is away, or something was found elsewhere than it should be.
+const ASK_SOON_MS: u64 = 100;
+/// Between two such questions at least, whatever is found.
+const ASK_PAUSE_MS: u64 = 20;
+/// So many answers in a row with a lower epoch are believed.
+const ANEW: u32 = 10;
+
+/// What a node says of the cluster.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// Who has which slots.
+    pub(crate) map: Map,
+    /// The epoch of that.
+    pub(crate) epoch: u64,
+    /// Whether it can serve.
+    pub(crate) serves: bool,
+}
+
+/// A shard, as it is known.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    members: Vec<String>,
+    master: String,
+    at: Option<Target>,
+    has_slots: bool,
+    /// Most of the cluster says that the master has failed, and there is no other yet.
+    has_failed: bool,
+    /// Something is to be asked there although it has no slots.
+    is_wanted: bool,
+    /// Where else somebody of the shard may listen.
+    others: Vec<Target>,
+}
+
+/// A cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    seeds: Vec<Target>,
+    form: Sharding,
+    /// How often something else than a master was dialed.
+    tried: usize,
+    shards: Vec<Known>,
+    owners: Box<[u8]>,
+    epoch: u64,
+    is_known: bool,
+    older: u32,
+    ask_ms: u64,
+    /// When it was asked last, and the node that was.
+    asked_ms: u64,
+    asked: usize,
+    /// Something is not where it should be; this node may know.
+    hurry: Option<usize>,
+}
+
+impl Cluster {
+    /// One of which only this is known.
+    pub(super) fn new(settings: &Clustered) -> Cluster {
+        Cluster {
+            seeds: settings.seeds.clone(),
+            form: settings.form,
+            tried: 0,
+            shards: vec![Known::default()],
+            owners: vec![0; SLOTS].into(),
+            epoch: 0,
+            is_known: false,
+            older: 0,
+            ask_ms: 0,
+            asked_ms: 0,
+            asked: 0,
+            hurry: None,
+        }
+    }
+
+    /// How channels are heard, and published on.
+    pub(super) fn form(&self) -> Sharding {
+        self.form
+    }
+
+    /// How many shards there are, or have been.
+    pub(super) fn nodes(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The node that has each slot.
+    pub(super) fn owners(&self) -> &[u8] {
+        &self.owners
+    }
+
+    /// Where the master of a node is.
+    pub(super) fn at(&self, node: usize) -> Option<&Target> {
+        self.shards[node].at.as_ref()
+    }
+
+    /// What the master of a node is called, and where it is; nothing while the cluster takes it to
+    /// have failed, however it answers us.
+    pub(super) fn leader(&self, node: usize) -> (&str, Option<&Target>) {
+        let shard = &self.shards[node];
+        if shard.has_failed { ("", None) } else { (&shard.master, shard.at.as_ref()) }
+    }
+
+    /// Whether a node is needed: it has slots, or it is not known yet who has.
+    pub(super) fn is_needed(&self, node: usize) -> bool {
+        !self.is_known || self.shards[node].has_slots || self.shards[node].is_wanted
+    }
+
+    /// Whether a node has slots.
+    pub(super) fn has_slots(&self, node: usize) -> bool {
+        !self.is_known || self.shards[node].has_slots
+    }
+
+    /// Where a node is to be dialed while no node answers: at its master, and then at whoever else
+    /// may know of the cluster.
+    pub(super) fn next_try(&mut self, node: usize) -> Option<Target> {
+        let shard = &self.shards[node];
+        let all: Vec<&Target> = shard.at.iter().chain(&shard.others).chain(&self.seeds).collect();
+        self.tried += 1;
+        all.get((self.tried - 1) % all.len().max(1)).map(|target| (*target).clone())
+    }
+
+    /// The node whose master is there. One that has no slots is wanted from now on.
+    pub(super) fn find(&mut self, at: &Target) -> Option<usize> {
+        let node = self.shards.iter().position(|shard| shard.at.as_ref() == Some(at))?;
+        self.shards[node].is_wanted = true;
+        Some(node)
+    }
+
+    /// A slot was found to be at a node.
+    pub(super) fn found(&mut self, slot: u16, node: usize) -> bool {
+        let before = std::mem::replace(&mut self.owners[usize::from(slot)], node as u8);
+        self.shards[node].has_slots = true;
+        usize::from(before) != node
+    }
+
+    /// Something is not where it should be: the cluster is to be asked soon, this node first.
+    pub(super) fn hurry(&mut self, node: usize, now_ms: u64) {
+        self.hurry = Some(node);
+        self.ask_ms = self.ask_ms.min(now_ms.max(self.asked_ms + ASK_PAUSE_MS));
+    }
+
+    /// When the cluster is to be asked.
+    pub(super) fn ask_ms(&self) -> u64 {
+        self.ask_ms
+    }
+
+    /// The node that is asked about the cluster now, of those that can be.
+    pub(super) fn next_asked(&mut self, statuses: &[Status], now_ms: u64) -> Option<usize> {
+        let is_away = |node: usize| statuses[node] != Status::Up && self.shards[node].has_slots;
+        let knows = self.hurry.take();
+        let is_away = knows.is_some() || (0..statuses.len()).any(is_away);
+        self.ask_ms = now_ms + if is_away { ASK_SOON_MS } else { ASK_MS };
+        self.asked_ms = now_ms;
+        let nodes = statuses.len();
+        let others = (1..=nodes).map(|more| (self.asked + more) % nodes);
+        let mut asked = knows.into_iter().chain(others);
+        let node = asked.find(|node| statuses[*node] == Status::Up)?;
+        self.asked = node;
+        Some(node)
+    }
+
+    /// A shard has no slots, and nothing is heard or asked there: its place may be another's.
+    pub(super) fn vacate(&mut self, node: usize) {
+        if self.is_known && !self.shards[node].has_slots {
+            self.shards[node] = Known::default();
+        }
+    }
+
+    /// Takes what a node says; `alone` is whether no other can be asked. Whether it is followed.
+    pub(super) fn take(&mut self, said: Said, alone: bool) -> bool {
+        if self.is_known && !said.serves && !alone {
+            return false;
+        }
+        if said.epoch < self.epoch {
+            self.older += 1;
+            if self.older < ANEW {
+                return false;
+            }
+        }
+        (self.older, self.epoch, self.is_known) = (0, said.epoch, true);
+        self.adopt(said.map);
+        true
+    }
+
+    fn adopt(&mut self, map: Map) {
+        let mut taken = vec![false; self.shards.len()];
+        let mut places: Vec<Option<usize>> = vec![None; map.shards.len()];
+        let is_known = |known: &Known, shard: &Shard, by: usize| {
+            let master = shard.master().map_or("", |master| &master.id);
+            match by {
+                0 => known.master == master,
+                1 => known.members.iter().any(|id| id == master),
+                _ => shard.members.iter().any(|member| known.members.contains(&member.id)),
+            }
+        };
+        let slotted = |shard: &Shard| !shard.slots.is_empty();
+        for by in 0..3 {
+            for (shard, place) in map.shards.iter().zip(&mut places) {
+                if place.is_some() || (by > 0 && !slotted(shard)) {
+                    continue;
+                }
+                let mut nodes = 0..self.shards.len();
+                *place =
+                    nodes.find(|node| !taken[*node] && is_known(&self.shards[*node], shard, by));
+                place.iter().for_each(|node| taken[*node] = true);
+            }
+        }
+        for known in &mut self.shards {
+            known.has_slots = false;
+        }
+        // Those with slots first: there may not be room for all.
+        for with_slots in [true, false] {
+            for (shard, place) in map.shards.iter().zip(&mut places) {
+                if slotted(shard) == with_slots
+                    && let Some(node) = place.or_else(|| self.vacancy(&mut taken))
+                {
+                    *place = Some(node);
+                    self.shards[node].learn(shard);
+                    for (first, last) in &shard.slots {
+                        self.owners[usize::from(*first)..=usize::from(*last)].fill(node as u8);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The number of a shard that is new: a place of one that is no more, or one more.
+    fn vacancy(&mut self, taken: &mut Vec<bool>) -> Option<usize> {
+        let is_vacant = |node: &usize| !taken[*node] && self.shards[*node].master.is_empty();
+        if let Some(node) = (0..self.shards.len()).find(is_vacant) {
+            taken[node] = true;
+            return Some(node);
+        }
+        if self.shards.len() == MOST_NODES {
+            return None;
+        }
+        self.shards.push(Known::default());
+        taken.push(true);
+        Some(self.shards.len() - 1)
+    }
+}
+
+impl Known {
+    fn learn(&mut self, shard: &Shard) {
+        let Some(master) = shard.master() else { return };
+        self.members = shard.members.iter().map(|member| member.id.clone()).collect();
+        self.has_slots = !shard.slots.is_empty();
+        self.at = Some(master.at.clone());
+        self.has_failed = !master.is_online;
+        self.master = master.id.clone();
+        let others = shard.members.iter().filter(|member| member.id != master.id);
+        self.others = others.map(|member| member.at.clone()).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests;

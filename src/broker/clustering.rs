@@ -1,0 +1,283 @@
+//! L1: the nodes of a broker that is a cluster: how what they say of it changes what they are, and
+//! what becomes of what they say belongs elsewhere.
+//!
+//! Its rules:
+//! * PUBLISH reaches all nodes wherever it is made, so that a channel is heard where it is as long
+//!   as that node is up, whoever has its slot, and then at any other that is; what is stored of it
+//!   is asked for where the slot is. SPUBLISH reaches the shard of the slot, so that the channel is
+//!   heard there and nowhere else;
+//! * what belongs elsewhere is done there at once, or, where that node is not up or is not known,
+//!   as soon as it is; it is given up after a number of tries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::cluster::Cluster;
+use super::nodes::Nodes;
+use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected};
+use super::spread::{Slots, Spread, slot_of};
+use super::{Ask, Status};
+
+/// Until something is tried again that nobody could do.
+const RETRY_MS: u64 = 250;
+/// Tries that are made at once.
+const TRIES_AT_ONCE: u8 = 4;
+/// What waits to be tried again at most; past it, the oldest is given up.
+const MOST_PARKED: usize = 100_000;
+
+/// What has followed from what was said of the cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Turned {
+    /// The slots have others than before, or there are more nodes.
+    pub(crate) is_spread: bool,
+    /// What was said is followed: nodes may be of no use any more.
+    pub(crate) is_followed: bool,
+    /// Nodes whose links are to be left: the master is elsewhere.
+    pub(crate) left: Vec<usize>,
+    /// Asks that are given up.
+    pub(crate) given_up: Vec<Ask>,
+    /// Channels that are to be heard, unless they are by now.
+    pub(crate) hear: Vec<Arc<str>>,
+}
+
+impl Nodes {
+    /// The cluster that they are.
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_deref()
+    }
+
+    /// Whether a node matters: it has slots, or may have.
+    pub(super) fn counts(&self, node: usize) -> bool {
+        self.cluster().is_none_or(|cluster| cluster.has_slots(node))
+    }
+
+    /// Where a node is, for people.
+    pub(crate) fn place_of(&self, node: usize) -> String {
+        let at = self.cluster().and_then(|cluster| cluster.at(node));
+        at.map_or_else(|| self.all[node].address().to_string(), |at| at.to_string())
+    }
+
+    /// Whether any node can be asked.
+    fn any_up(&self) -> bool {
+        self.all().any(|redis| redis.status() == Status::Up)
+    }
+
+    /// The link of a node is lost, or could not be made. While nobody answers, others are asked
+    /// where everybody is.
+    pub(crate) fn look_elsewhere(&mut self, node: usize) {
+        if self.any_up() {
+            return;
+        }
+        let Some(cluster) = &mut self.cluster else { return };
+        if let Some(target) = cluster.next_try(node).filter(|_| cluster.is_needed(node)) {
+            self.all[node].try_at(Some(target));
+        }
+    }
+
+    /// Asks about the cluster when that is due.
+    pub(crate) fn tick_cluster(&mut self, now_ms: u64) {
+        let Some(cluster) = self.cluster.as_mut().filter(|one| one.ask_ms() <= now_ms) else {
+            return;
+        };
+        let statuses: Vec<Status> = self.all.iter().map(|redis| redis.status()).collect();
+        if let Some(node) = cluster.next_asked(&statuses, now_ms) {
+            self.all[node].ask_about_cluster(now_ms);
+        }
+    }
+
+    /// When something is due about the cluster.
+    pub(super) fn cluster_ms(&self) -> Option<u64> {
+        let cluster = self.cluster()?;
+        let parked = self.parked.front().map(|(at_ms, _)| *at_ms);
+        Some(parked.unwrap_or(u64::MAX).min(cluster.ask_ms()))
+    }
+
+    /// Whether a node has said something of the cluster, or that something belongs elsewhere.
+    pub(super) fn has_news(&self, node: usize) -> bool {
+        self.cluster.is_some() && self.all[node].has_cluster_news()
+    }
+
+    /// Acts on what a node has said of the cluster, and on what belongs elsewhere.
+    pub(crate) fn take_news(&mut self, node: usize, now_ms: u64) -> Turned {
+        let mut turned = Turned::default();
+        let alone = (0..self.all.len())
+            .all(|other| other == node || self.all[other].status() != Status::Up);
+        if let Some(said) = self.all[node].take_said()
+            && let Some(cluster) = &mut self.cluster
+            && cluster.take(said, alone)
+        {
+            self.follow(&mut turned, now_ms);
+        }
+        while let Some(redirected) = self.all[node].next_redirected() {
+            self.redirect(node, redirected, &mut turned, now_ms);
+        }
+        turned
+    }
+
+    /// Tries again what could not be done.
+    pub(crate) fn retry(&mut self, now_ms: u64) -> Turned {
+        let mut turned = Turned::default();
+        while self.parked.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
+            && let Some((_, redirected)) = self.parked.pop_front()
+        {
+            if let Again::Hear(name, _) = redirected.what {
+                turned.hear.push(name);
+                continue;
+            }
+            let node = self.spread().reads(redirected.what.name());
+            let Redirected { what, tries, .. } = redirected;
+            self.bring(node, Redirected { what, to: Elsewhere::Later, tries }, &mut turned, now_ms);
+        }
+        turned
+    }
+
+    /// Has done elsewhere, or later, what a node has not that was lost.
+    pub(crate) fn take_lost(&mut self, lost: &mut Lost, now_ms: u64) -> Turned {
+        let mut turned = Turned::default();
+        for what in lost.elsewhere.drain(..) {
+            let tries = what.tries().saturating_add(1);
+            self.park(Redirected { what, to: Elsewhere::Later, tries }, &mut turned, now_ms);
+        }
+        turned
+    }
+
+    /// Has each node be what the cluster says.
+    fn follow(&mut self, turned: &mut Turned, now_ms: u64) {
+        let Some(cluster) = &self.cluster else { return };
+        while self.all.len() < cluster.nodes() {
+            self.all.push(self.seed.redis(self.all.len()));
+        }
+        for (node, redis) in self.all.iter_mut().enumerate() {
+            let (master, at) = cluster.leader(node);
+            if cluster.is_needed(node) && redis.lead(master, at, now_ms) {
+                turned.left.push(node);
+            }
+        }
+        // Channels that nobody hears any more may have been heard elsewhere.
+        let is_idle = |node: usize| !cluster.is_needed(node) && self.spread.is_heard_at(node);
+        turned.is_spread = self.spread.nodes() != cluster.nodes()
+            || self.spread.owners() != Some(cluster.owners())
+            || (0..self.all.len()).any(is_idle);
+        turned.is_followed = true;
+    }
+
+    /// Nodes that have no slots and where nothing is heard: their links are to be left.
+    pub(crate) fn leave_idle(&mut self, now_ms: u64) -> Vec<usize> {
+        let Some(cluster) = &mut self.cluster else { return Vec::new() };
+        let mut left = Vec::new();
+        for (node, redis) in self.all.iter_mut().enumerate() {
+            if !cluster.is_needed(node) && !self.spread.is_heard_at(node) {
+                cluster.vacate(node);
+                left.extend(redis.lead("", None, now_ms).then_some(node));
+            }
+        }
+        left
+    }
+
+    /// Spreads channels as the cluster has its slots now, of which these are heard: those that are
+    /// to be heard elsewhere from now on, by their nodes, all of which are up.
+    pub(crate) fn respread<'n>(
+        &mut self,
+        heard: impl Iterator<Item = &'n Arc<str>>,
+        now_ms: u64,
+    ) -> Vec<(usize, Vec<Arc<str>>)> {
+        let Some(cluster) = &self.cluster else { return Vec::new() };
+        let owners = cluster.owners().into();
+        let mut slots = Slots { owners, moved: BTreeMap::new() };
+        let mut elsewhere: Vec<Vec<Arc<str>>> = vec![Vec::new(); self.all.len()];
+        let is_up = |node: &usize| self.all[*node].status() == Status::Up;
+        let up: Vec<usize> = (0..self.all.len()).filter(is_up).collect();
+        let is_sharded = cluster.form().is_sharded();
+        let mut left = Vec::new();
+        for name in heard {
+            let (before, owner) = (self.spread.hears(name), slots.owner_of(name));
+            let node = match () {
+                () if is_sharded => owner,
+                () if is_up(&before) => before,
+                () if is_up(&owner) || up.is_empty() => owner,
+                () => up[usize::from(slot_of(name)) % up.len()],
+            };
+            if node != owner {
+                slots.moved.insert(name.clone(), node);
+            }
+            if node != before && is_up(&node) {
+                elsewhere[node].push(name.clone());
+            }
+            if node != before && is_up(&before) {
+                left.push((before, name.clone()));
+            }
+        }
+        for (node, name) in left {
+            self.all[node].unsubscribe(name, false, now_ms);
+        }
+        self.spread = Spread::by_slots(self.all.len(), slots);
+        let named = elsewhere.into_iter().enumerate();
+        named.filter(|(_, names)| !names.is_empty()).collect()
+    }
+
+    /// A node has ceased to have the messages of a channel that is heard there.
+    pub(crate) fn on_unheard(&mut self, node: usize, name: Arc<str>, now_ms: u64) {
+        let what = Again::Hear(name, 0);
+        let unheard = Redirected { what, to: Elsewhere::Later, tries: 0 };
+        self.redirect(node, unheard, &mut Turned::default(), now_ms);
+    }
+
+    fn redirect(&mut self, by: usize, redirected: Redirected, turned: &mut Turned, now_ms: u64) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let node = match &redirected.to {
+            Elsewhere::Moved(_, target) | Elsewhere::Asking(target) => cluster.find(target),
+            Elsewhere::Later => None,
+        };
+        cluster.hurry(by, now_ms);
+        if let (Elsewhere::Moved(slot, _), Some(node)) = (&redirected.to, node) {
+            turned.is_spread |= cluster.found(*slot, node);
+        }
+        match node {
+            Some(node)
+                if redirected.tries <= TRIES_AT_ONCE
+                    && !matches!(redirected.what, Again::Hear(..)) =>
+            {
+                self.bring(node, redirected, turned, now_ms);
+            }
+            _ => self.park(redirected, turned, now_ms),
+        }
+    }
+
+    /// Has something done at a node, or later if that is not up.
+    fn bring(&mut self, node: usize, this: Redirected, turned: &mut Turned, now_ms: u64) {
+        let asking = matches!(this.to, Elsewhere::Asking(_));
+        match self.all[node].status() {
+            Status::Up => self.all[node].accept(this.what, this.tries, asking, now_ms),
+            _ => {
+                // One that has no slots is dialed only when it is to be asked.
+                let Some(cluster) = &self.cluster else { return };
+                let (master, at) = cluster.leader(node);
+                self.all[node].lead(master, at, now_ms);
+                let tries = this.tries + 1;
+                self.park(Redirected { tries, ..this }, turned, now_ms);
+            }
+        }
+    }
+
+    fn park(&mut self, this: Redirected, turned: &mut Turned, now_ms: u64) {
+        self.parked.push_back((now_ms + RETRY_MS, this));
+        let is_over = self.parked.len() > MOST_PARKED;
+        let tries = self.parked.back().map_or(0, |(_, last)| last.tries);
+        let is_heard = |(_, this): &(u64, Redirected)| matches!(this.what, Again::Hear(..));
+        let may_end = !self.parked.back().is_some_and(is_heard);
+        let given_up = match tries > MOST_TRIES && may_end {
+            true => self.parked.pop_back(),
+            false if is_over => self.parked.pop_front(),
+            false => None,
+        };
+        if let Some((_, Redirected { what, .. })) = given_up {
+            self.give_up(what, turned);
+        }
+    }
+
+    fn give_up(&mut self, what: Again, turned: &mut Turned) {
+        let node = self.spread().reads(what.name());
+        turned.given_up.extend(what.who());
+        self.all[node].give_up(what);
+    }
+}
