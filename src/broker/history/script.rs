@@ -15,23 +15,31 @@ pub(crate) const UNKEPT: &str = "UNKEPT ";
 /// Words of the command before the channel.
 pub(crate) const WORDS_BEFORE_CHANNEL: usize = 4;
 
-/// Appends the command that records and publishes a message.
+/// Appends the command that records and publishes a message; in a cluster, `is_sharded` publishes it
+/// by SPUBLISH.
 ///
 /// It has the text each time, and not its hash, which a server may have forgotten: then the message
 /// would have to be sent again, and come late and behind others.
-pub(crate) fn publish(out: &mut Vec<u8>, channel: &str, payload: &[u8], size: HistorySize) {
+pub(crate) fn publish(
+    out: &mut Vec<u8>,
+    channel: &str,
+    payload: &[u8],
+    size: HistorySize,
+    is_sharded: bool,
+) {
     let (stream, messages, ms) = (stream_of(channel), size.messages.to_string(), size.ms());
-    resp::command(
-        out,
-        &[
-            b"EVAL",
-            SCRIPT.as_bytes(),
-            b"1",
-            stream.as_bytes(),
-            channel.as_bytes(),
-            payload,
-            messages.as_bytes(),
-            ms.to_string().as_bytes(),
-        ],
-    );
+    let ms = ms.to_string();
+    let words: [&[u8]; 9] = [
+        b"EVAL",
+        SCRIPT.as_bytes(),
+        b"1",
+        stream.as_bytes(),
+        channel.as_bytes(),
+        payload,
+        messages.as_bytes(),
+        ms.as_bytes(),
+        b"SPUBLISH",
+    ];
+    let count = if is_sharded { words.len() } else { words.len() - 1 };
+    resp::command(out, &words[..count]);
 }

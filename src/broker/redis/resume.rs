@@ -91,7 +91,7 @@ impl Session {
             Some(size) => {
                 let kept = self.kept(publication, false);
                 self.awaits(Awaited::Record(*receipt, kept), now_ms);
-                script::publish(&mut self.out, channel, payload, *size);
+                script::publish(&mut self.out, channel, payload, *size, false);
             }
         }
     }
