@@ -1,5 +1,5 @@
 local kept = redis.pcall('XADD', KEYS[1], 'MAXLEN', '=', ARGV[3], '*', 'message', ARGV[2])
-local heard = redis.call(ARGV[5] or 'PUBLISH', ARGV[1], ARGV[2])
+local heard = redis.call('PUBLISH', ARGV[1], ARGV[2])
 if type(kept) == 'table' then
   return redis.error_reply('UNKEPT ' .. kept.err)
 end

@@ -10,13 +10,14 @@ use crate::proto::resp;
 
 /// Its text.
 pub(crate) const SCRIPT: &str = include_str!("publish.lua");
+/// The same where it is published to those who hear the shard.
+const SHARDED_SCRIPT: &str = include_str!("publish_sharded.lua");
 /// What an error begins with after which the message is published all the same.
 pub(crate) const UNKEPT: &str = "UNKEPT ";
 /// Words of the command before the channel.
 pub(crate) const WORDS_BEFORE_CHANNEL: usize = 4;
 
-/// Appends the command that records and publishes a message; in a cluster, `is_sharded` publishes it
-/// by SPUBLISH.
+/// Appends the command that records and publishes a message.
 ///
 /// It has the text each time, and not its hash, which a server may have forgotten: then the message
 /// would have to be sent again, and come late and behind others.
@@ -27,19 +28,19 @@ pub(crate) fn publish(
     size: HistorySize,
     is_sharded: bool,
 ) {
+    let script = if is_sharded { SHARDED_SCRIPT } else { SCRIPT };
     let (stream, messages, ms) = (stream_of(channel), size.messages.to_string(), size.ms());
-    let ms = ms.to_string();
-    let words: [&[u8]; 9] = [
-        b"EVAL",
-        SCRIPT.as_bytes(),
-        b"1",
-        stream.as_bytes(),
-        channel.as_bytes(),
-        payload,
-        messages.as_bytes(),
-        ms.as_bytes(),
-        b"SPUBLISH",
-    ];
-    let count = if is_sharded { words.len() } else { words.len() - 1 };
-    resp::command(out, &words[..count]);
+    resp::command(
+        out,
+        &[
+            b"EVAL",
+            script.as_bytes(),
+            b"1",
+            stream.as_bytes(),
+            channel.as_bytes(),
+            payload,
+            messages.as_bytes(),
+            ms.to_string().as_bytes(),
+        ],
+    );
 }

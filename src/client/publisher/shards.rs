@@ -20,7 +20,7 @@ use crate::broker::cluster::{Map, of_info, of_redirection};
 use crate::broker::spread::SLOTS;
 use crate::link::Target;
 use crate::net::ClientTls;
-use crate::proto::resp::{self, Reply};
+use crate::proto::resp::{self, Reply, Tree};
 
 /// After so long the cluster is asked about itself again, when something is published.
 const EVERY: Duration = Duration::from_secs(1);
@@ -136,7 +136,7 @@ impl Shards {
             if hop >= MOST_HOPS || left.len() == before && left.iter().all(|one| !one.is_sent_on())
             {
                 sleep(PAUSE);
-                patience *= 2;
+                patience = (patience * 2).min(access.timeout.max(PATIENCE));
             }
         }
         course.end(left, on_reply)
@@ -209,7 +209,7 @@ impl Shards {
             }
         };
         self.links.push((target, link));
-        let (serves, epoch) = of_info(&info)
+        let (serves, epoch) = state(&info)
             .ok_or_else(|| Fault::Unreachable("this is no answer of a cluster".to_owned()))?;
         let map = map.ok_or_else(|| Fault::Unreachable("nobody has any slots there".to_owned()))?;
         Ok(Said { map, epoch, serves })
@@ -400,6 +400,14 @@ impl Course {
             _ => Ok(()),
         }
     }
+}
+
+/// What a node says of itself, and not of the slots.
+fn state(answer: &[u8]) -> Option<(bool, u64)> {
+    let tree = Tree::parse(answer)?;
+    let text = tree.text()?;
+    // From Redis 6 on it says what kind of text that is.
+    of_info(text.strip_prefix(b"txt:").unwrap_or(text))
 }
 
 /// Whether a node that answers so has not done what it was told.
