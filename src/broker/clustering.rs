@@ -3,7 +3,9 @@
 //!
 //! Its rules:
 //! * PUBLISH reaches all nodes wherever it is made, so that a channel is heard where it is as long
-//!   as that node is up, whoever has its slot; what is stored of it is asked for where the slot is;
+//!   as that node is up, whoever has its slot, and then at any other that is; what is stored of it
+//!   is asked for where the slot is. SPUBLISH reaches the shard of the slot, so that the channel is
+//!   heard there and nowhere else;
 //! * what belongs elsewhere is done there at once, or, where that node is not up or is not known,
 //!   as soon as it is; it is given up after a number of tries.
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use super::cluster::Cluster;
 use super::nodes::Nodes;
 use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected};
-use super::spread::{Slots, Spread};
+use super::spread::{Slots, Spread, slot_of};
 use super::{Ask, Status};
 
 /// Until something is tried again that nobody could do.
@@ -32,6 +34,8 @@ pub(crate) struct Turned {
     pub(crate) left: Vec<usize>,
     /// Asks that are given up.
     pub(crate) given_up: Vec<Ask>,
+    /// Channels that are to be heard, unless they are by now.
+    pub(crate) hear: Vec<Arc<str>>,
 }
 
 impl Nodes {
@@ -49,11 +53,6 @@ impl Nodes {
     pub(crate) fn place_of(&self, node: usize) -> String {
         let at = self.cluster().and_then(|cluster| cluster.at(node));
         at.map_or_else(|| self.all[node].address().to_string(), |at| at.to_string())
-    }
-
-    /// How channels are spread over them.
-    pub(crate) fn spread_now(&self) -> Spread {
-        self.spread.clone()
     }
 
     /// Whether any node can be asked.
@@ -108,7 +107,7 @@ impl Nodes {
             self.follow(&mut turned, now_ms);
         }
         while let Some(redirected) = self.all[node].next_redirected() {
-            self.redirect(redirected, &mut turned, now_ms);
+            self.redirect(node, redirected, &mut turned, now_ms);
         }
         turned
     }
@@ -119,6 +118,10 @@ impl Nodes {
         while self.parked.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
             && let Some((_, redirected)) = self.parked.pop_front()
         {
+            if let Again::Hear(name, _) = redirected.what {
+                turned.hear.push(name);
+                continue;
+            }
             let node = self.spread().reads(redirected.what.name());
             let Redirected { what, tries, .. } = redirected;
             self.bring(node, Redirected { what, to: Elsewhere::Later, tries }, &mut turned, now_ms);
@@ -145,15 +148,26 @@ impl Nodes {
         for (node, redis) in self.all.iter_mut().enumerate() {
             let is_needed = cluster.is_needed(node) || self.spread.is_heard_at(node);
             let (master, at) = match is_needed {
-                true => (cluster.master(node), cluster.at(node)),
+                true => cluster.leader(node),
                 false => ("", None),
             };
             if redis.lead(master, at, now_ms) {
                 turned.left.push(node);
             }
         }
+        // Channels that nobody hears any more may have been heard elsewhere.
+        let is_lingering = |node: usize| !cluster.is_needed(node) && self.spread.is_heard_at(node);
         turned.is_spread = self.spread.nodes() != cluster.nodes()
-            || self.spread.owners() != Some(cluster.owners());
+            || self.spread.owners() != Some(cluster.owners())
+            || (0..self.all.len()).any(is_lingering);
+        for node in 0..self.all.len() {
+            if let Some(cluster) = &mut self.cluster
+                && !cluster.is_needed(node)
+                && !self.spread.is_heard_at(node)
+            {
+                cluster.vacate(node);
+            }
+        }
     }
 
     /// Spreads channels as the cluster has its slots now, of which these are heard: those that are
@@ -161,40 +175,64 @@ impl Nodes {
     pub(crate) fn respread<'n>(
         &mut self,
         heard: impl Iterator<Item = &'n Arc<str>>,
+        now_ms: u64,
     ) -> Vec<(usize, Vec<Arc<str>>)> {
         let Some(cluster) = &self.cluster else { return Vec::new() };
         let owners = cluster.owners().into();
         let mut slots = Slots { owners, moved: BTreeMap::new() };
         let mut elsewhere: Vec<Vec<Arc<str>>> = vec![Vec::new(); self.all.len()];
+        let is_up = |node: &usize| self.all[*node].status() == Status::Up;
+        let up: Vec<usize> = (0..self.all.len()).filter(is_up).collect();
+        let is_sharded = cluster.form().is_sharded();
+        let mut left = Vec::new();
         for name in heard {
             let (before, owner) = (self.spread.hears(name), slots.owner_of(name));
-            let is_up = |node: usize| self.all[node].status() == Status::Up;
-            if before == owner {
-                continue;
+            let node = match () {
+                () if is_sharded => owner,
+                () if is_up(&before) => before,
+                () if is_up(&owner) || up.is_empty() => owner,
+                () => up[usize::from(slot_of(name)) % up.len()],
+            };
+            if node != owner {
+                slots.moved.insert(name.clone(), node);
             }
-            if is_up(before) {
-                slots.moved.insert(name.clone(), before);
-            } else if is_up(owner) {
-                elsewhere[owner].push(name.clone());
+            if node != before && is_up(&node) {
+                elsewhere[node].push(name.clone());
             }
+            if node != before && is_up(&before) {
+                left.push((before, name.clone()));
+            }
+        }
+        for (node, name) in left {
+            self.all[node].unsubscribe(name, false, now_ms);
         }
         self.spread = Spread::by_slots(self.all.len(), slots);
         let named = elsewhere.into_iter().enumerate();
         named.filter(|(_, names)| !names.is_empty()).collect()
     }
 
-    fn redirect(&mut self, redirected: Redirected, turned: &mut Turned, now_ms: u64) {
+    /// A node has ceased to have the messages of a channel that is heard there.
+    pub(crate) fn on_unheard(&mut self, node: usize, name: Arc<str>, now_ms: u64) {
+        let what = Again::Hear(name, 0);
+        let unheard = Redirected { what, to: Elsewhere::Later, tries: 0 };
+        self.redirect(node, unheard, &mut Turned::default(), now_ms);
+    }
+
+    fn redirect(&mut self, by: usize, redirected: Redirected, turned: &mut Turned, now_ms: u64) {
         let Some(cluster) = &mut self.cluster else { return };
         let node = match &redirected.to {
             Elsewhere::Moved(_, target) | Elsewhere::Asking(target) => cluster.find(target),
             Elsewhere::Later => None,
         };
-        cluster.hurry();
+        cluster.hurry(by, now_ms);
         if let (Elsewhere::Moved(slot, _), Some(node)) = (&redirected.to, node) {
             turned.is_spread |= cluster.found(*slot, node);
         }
         match node {
-            Some(node) if redirected.tries <= TRIES_AT_ONCE => {
+            Some(node)
+                if redirected.tries <= TRIES_AT_ONCE
+                    && !matches!(redirected.what, Again::Hear(..)) =>
+            {
                 self.bring(node, redirected, turned, now_ms);
             }
             _ => self.park(redirected, turned, now_ms),
@@ -209,7 +247,7 @@ impl Nodes {
             _ => {
                 // One that has no slots is dialed only when it is to be asked.
                 let Some(cluster) = &self.cluster else { return };
-                let (master, at) = (cluster.master(node), cluster.at(node));
+                let (master, at) = cluster.leader(node);
                 self.all[node].lead(master, at, now_ms);
                 let tries = this.tries + 1;
                 self.park(Redirected { tries, ..this }, turned, now_ms);
@@ -221,7 +259,9 @@ impl Nodes {
         self.parked.push_back((now_ms + RETRY_MS, this));
         let is_over = self.parked.len() > MOST_PARKED;
         let tries = self.parked.back().map_or(0, |(_, last)| last.tries);
-        let given_up = match tries > MOST_TRIES {
+        let is_heard = |(_, this): &(u64, Redirected)| matches!(this.what, Again::Hear(..));
+        let may_end = !self.parked.back().is_some_and(is_heard);
+        let given_up = match tries > MOST_TRIES && may_end {
             true => self.parked.pop_back(),
             false if is_over => self.parked.pop_front(),
             false => None,

@@ -22,6 +22,11 @@ pub enum BrokerEvent<'a> {
         /// Their names.
         channels: Vec<Arc<str>>,
     },
+    /// The node has ceased to have the messages of the channel: another one has them.
+    Unheard {
+        /// The channel.
+        channel: &'a [u8],
+    },
     /// The broker will not let us hear the channel.
     Denied {
         /// Its name.

@@ -38,8 +38,8 @@ pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use redis::{Lost, Redis, RedisDue};
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
-pub(crate) use settings::Clustered;
 pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
+pub(crate) use settings::{Clustered, Sharding};
 
 use crate::link::{LinkId, Now};
 use history::look::Look;
@@ -130,6 +130,21 @@ impl Broker {
         match self {
             Broker::Redis(nodes) if nodes.cluster().is_some() => Some(nodes),
             _ => None,
+        }
+    }
+
+    /// Whether the same message of a channel may come from several nodes.
+    #[inline]
+    pub(crate) fn may_repeat(&self) -> bool {
+        let Broker::Redis(nodes) = self else { return false };
+        nodes.cluster().is_some_and(|cluster| cluster.form() == Sharding::Both)
+    }
+
+    /// Asks a node for the messages of a channel that all nodes have. It must be up.
+    pub(crate) fn subscribe_plainly_at(&mut self, node: usize, channel: Arc<str>, now_ms: u64) {
+        match self {
+            Broker::Local(local) => local.subscribe(vec![channel]),
+            Broker::Redis(nodes) => nodes.get_mut(node).subscribe_plainly(channel, now_ms),
         }
     }
 

@@ -72,7 +72,7 @@ impl Nodes {
             seed: Seed { settings: kept, expire_s, uses, seed, histories },
             settling: Vec::new(),
         };
-        nodes.respread(std::iter::empty());
+        nodes.respread(std::iter::empty(), 0);
         nodes.look_elsewhere(0);
         nodes
     }

@@ -76,6 +76,28 @@ pub enum RedisAddress {
 pub struct Clustered {
     /// Where some of its nodes listen, at least one. All are asked by TLS if these are.
     pub seeds: Vec<Target>,
+    /// How channels are heard, and published on.
+    pub form: Sharding,
+}
+
+/// Which of the two forms of pub/sub a cluster has is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharding {
+    /// SUBSCRIBE and PUBLISH: a message goes to all nodes.
+    #[default]
+    Off,
+    /// Channels are heard in both forms and published on by SPUBLISH: for as long as not all who
+    /// publish do so.
+    Both,
+    /// SSUBSCRIBE and SPUBLISH: a message stays at the shard of its channel.
+    On,
+}
+
+impl Sharding {
+    /// Whether messages are published to those who hear the shard.
+    pub(crate) fn is_sharded(self) -> bool {
+        self != Sharding::Off
+    }
 }
 
 impl Clustered {

@@ -5,7 +5,7 @@ use tracing::level_filters::LevelFilter;
 use crate::access::channel::Allow;
 use crate::access::hosts::AllowedHosts;
 use crate::access::permissions::Who;
-use crate::broker::{BrokerKind, RedisSettings};
+use crate::broker::{BrokerKind, RedisSettings, Sharding};
 use crate::browser::settings::Settings;
 use crate::net::TlsUses;
 use crate::server;
@@ -65,6 +65,7 @@ pub(super) struct ServerDraft {
     pub redis: Vec<RedisSettings>,
     pub redis_tls: RedisTlsDraft,
     pub sentinels: SentinelsDraft,
+    pub redis_sharded: Option<Sharding>,
     pub redis_timeout_ms: u64,
     pub redis_buffer_limit: usize,
     pub redis_window: usize,
@@ -98,6 +99,7 @@ impl ServerDraft {
             redis: Vec::new(),
             redis_tls: RedisTlsDraft::default(),
             sentinels: SentinelsDraft::default(),
+            redis_sharded: None,
             redis_timeout_ms: 0,
             redis_buffer_limit: 0,
             redis_window: 0,
@@ -222,7 +224,8 @@ impl ServerDraft {
         let (timeout_ms, buffer_limit) = (self.redis_timeout_ms, self.redis_buffer_limit);
         let window = self.redis_window;
         let limits = |redis| RedisSettings { timeout_ms, buffer_limit, window, ..redis };
-        let redis = self.redis_tls.finish_for(self.sentinels, &mut self.redis)?;
+        let redis =
+            self.redis_tls.finish_for(self.sentinels, self.redis_sharded, &mut self.redis)?;
         let db = self.redis.iter().map(|redis| redis.db).find(|db| *db != 0).unwrap_or(0);
         warnings.extend(shared_channels(db, &self.settings.prefix));
         let resp = resp(self.resp, !self.redis.is_empty())?;

@@ -8,7 +8,7 @@ use super::table::Takes::{Repeated, Text};
 use super::table::{Flag, Wrong, put};
 use super::values::quoted;
 use crate::broker::spread::MOST_NODES;
-use crate::broker::{RedisAddress, RedisSettings, Sentinels};
+use crate::broker::{RedisAddress, RedisSettings, Sentinels, Sharding};
 use crate::link::Target;
 use crate::net::{AskError, ClientTls, Pair, PairError, PemFile};
 
@@ -26,6 +26,18 @@ pub(super) const URL: Flag<ServerDraft> = Flag {
            `redis+cluster://host,host` with some nodes of a cluster. Given several \
            times, or as several URLs with a space between, channels are spread over all of them \
            in this order, and sessions are at the first; at most 64",
+};
+
+/// How the channels of a cluster are heard.
+pub(super) const SHARDED: Flag<ServerDraft> = Flag {
+    name: "redis-sharded",
+    variable: "WSLOOP_REDIS_SHARDED",
+    takes: Text("off|both|on", |draft, text| put(&mut draft.redis_sharded, form(text).map(Some))),
+    default: Words("off"),
+    help: "How the channels of a `redis+cluster://` are heard and published on: `off` by SUBSCRIBE \
+           and PUBLISH, whose messages go to all nodes; `on` by SSUBSCRIBE and SPUBLISH, whose \
+           messages stay at one shard, so that all who publish must use SPUBLISH; `both` while \
+           some of them still use PUBLISH",
 };
 
 /// Who to be for the sentinels.
@@ -102,14 +114,24 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
-    /// Completes these Redis: who to be for their sentinels, and how those are asked by TLS that
+    /// Completes these Redis: who to be for their sentinels, how a cluster is heard, and how those are asked by TLS that
     /// are.
-    pub(super) fn finish_for(
+    pub(crate) fn finish_for(
         self,
         sentinels: SentinelsDraft,
+        sharded: Option<Sharding>,
         redis: &mut [RedisSettings],
     ) -> Result<Option<ClientTls>, Wrong> {
         sentinels.finish(redis)?;
+        if let Some(sharded) = sharded {
+            let Some(RedisSettings { address: RedisAddress::Cluster(cluster), .. }) =
+                redis.first_mut()
+            else {
+                let why = "is for a cluster, which is named with --redis redis+cluster://…";
+                return Err(Wrong { flag: "redis-sharded", why: why.to_owned() });
+            };
+            cluster.form = sharded;
+        }
         self.finish(&*redis)
     }
 
@@ -179,6 +201,16 @@ impl SentinelsDraft {
             (sentinels.user, sentinels.password) = (self.user.clone(), self.password.clone());
         }
         Ok(())
+    }
+}
+
+/// How the channels of a cluster are heard.
+pub(crate) fn form(text: &str) -> Result<Sharding, String> {
+    match text {
+        "off" => Ok(Sharding::Off),
+        "both" => Ok(Sharding::Both),
+        "on" => Ok(Sharding::On),
+        other => Err(format!("{} is none of off, both and on", quoted(other))),
     }
 }
 

@@ -11,7 +11,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::broker::{Clustered, RedisAddress, RedisSettings, Sentinels};
+use crate::broker::{Clustered, RedisAddress, RedisSettings, Sentinels, Sharding};
 use crate::link::Target;
 use crate::link::authority;
 
@@ -154,7 +154,7 @@ fn clustered(
     if has_one_twice(&seeds) {
         return Err(format!("the URL names a node twice; {CLUSTER_FORM}"));
     }
-    Ok(RedisAddress::Cluster(Clustered { seeds }))
+    Ok(RedisAddress::Cluster(Clustered { seeds, form: Sharding::Off }))
 }
 
 /// Hosts with a comma between, which are asked by TLS or not.
@@ -360,7 +360,7 @@ mod tests {
             ("rediss+cluster://a,b:2/", vec![tls("a", 6379), tls("b", 2)], None),
         ] {
             let password = user.map(|_| "p".to_owned());
-            let address = RedisAddress::Cluster(Clustered { seeds });
+            let address = RedisAddress::Cluster(Clustered { seeds, form: Sharding::Off });
             assert_eq!(parse(url), Ok(settings(address, user.map(str::to_owned), password, 0)));
         }
         let many: Vec<String> = (0..17).map(|at| format!("h{at}")).collect();

@@ -20,6 +20,8 @@ enum Rest {
     /// The application has something to say to us.
     Control(Vec<u8>),
     Up,
+    /// A channel is heard at another node now.
+    Unheard(Arc<str>),
     /// What is stored for these channels is to be asked for again.
     FetchAgain(Vec<Arc<str>>),
     Lost(Why, String),
@@ -74,6 +76,7 @@ impl Server {
                 Rest::After(links) => links.into_iter().for_each(|link| self.after(link)),
                 Rest::Control(message) => self.on_control(&message),
                 Rest::Up => self.on_broker_up(node),
+                Rest::Unheard(name) => self.on_unheard(node, name),
                 Rest::FetchAgain(channels) => self.fetch_again(&channels),
                 Rest::Lost(why, reason) => {
                     *input = &[];
@@ -114,6 +117,9 @@ impl Server {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms) {
+                return Some(Rest::Nothing);
+            }
+            if self.nodes.may_repeat && relay.is_repeated(node, delivery.channel) {
                 return Some(Rest::Nothing);
             }
             if !self.topics.is_empty() {
@@ -161,6 +167,10 @@ impl Server {
             BrokerEvent::Notice(Notice::CanaryDenied) => self.canary.denied(node),
             BrokerEvent::Notice(notice) => self.said.notice(node, notice, &mut cx.metrics),
             BrokerEvent::Up => return Some(Rest::Up),
+            BrokerEvent::Unheard { channel } => {
+                let name = String::from_utf8_lossy(channel).into_owned();
+                return Some(Rest::Unheard(name.into()));
+            }
             BrokerEvent::AskedAgain { channels } => return Some(Rest::FetchAgain(channels)),
             BrokerEvent::Broken { reason } => return Some(Rest::Lost(Why::Broken, reason)),
             BrokerEvent::Ill { reason } => return Some(Rest::Lost(Why::Ill, reason)),
@@ -213,9 +223,11 @@ impl Server {
         // Wherever it is published in a cluster, all nodes have it.
         let hears = |name: &&Arc<str>| !self.broker.is_cluster() || spread.hears(name) == node;
         names.extend(self.control.iter().filter(hears).cloned());
-        names.extend(self.canary.channel().cloned());
         self.canary.begin(node, Some(self.cx.now.mono_ms));
         self.broker.subscribe_at(node, names, self.cx.now.mono_ms);
+        if let Some(canary) = self.canary.channel().cloned() {
+            self.broker.subscribe_plainly_at(node, canary, self.cx.now.mono_ms);
+        }
         self.ask_for_stored();
         for link in self.table.conns(|conn| conn.is_pending()) {
             self.on_conn(link, |conn, cx| conn.on_broker_up(link, cx));

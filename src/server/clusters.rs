@@ -43,10 +43,39 @@ impl Server {
         for ask in turned.given_up {
             self.on_given_up(ask);
         }
+        let spread = self.broker.spread();
+        for name in turned.hear {
+            if !self.is_confirmed(&name) && self.broker.can_hear(&name) {
+                self.hear_at(spread.hears(&name), vec![name]);
+            }
+        }
     }
 
-    /// The link of a node is lost: what it has not done is done elsewhere, what is heard elsewhere
-    /// than at its owner goes back there, and others are asked where everybody is.
+    /// A node has ceased to have the messages of a channel. Where it is to be heard from now on is
+    /// asked for; whoever comes meanwhile waits until it is.
+    pub(super) fn on_unheard(&mut self, node: usize, name: Arc<str>) {
+        if self.broker.spread().hears(&name) != node {
+            return;
+        }
+        self.relay.unconfirm(&name);
+        self.topics.unconfirm(&name);
+        if self.control.as_ref() == Some(&name) {
+            self.nodes.lost_control(node, &mut self.cx.metrics);
+        }
+        let now_ms = self.cx.now.mono_ms;
+        self.broker.cluster().into_iter().for_each(|nodes| {
+            nodes.on_unheard(node, name.clone(), now_ms);
+        });
+    }
+
+    /// Whether the broker has said that a channel is heard, as far as anybody hears it.
+    fn is_confirmed(&self, name: &Arc<str>) -> bool {
+        let is_heard = self.control.as_ref() != Some(name) || self.cx.metrics.control_heard > 0;
+        is_heard && self.relay.is_confirmed(name) && self.topics.is_confirmed(name)
+    }
+
+    /// The link of a node is lost: what it has not done is done elsewhere, what is heard there is
+    /// heard at another, and others are asked where everybody is.
     pub(super) fn after_loss(&mut self, node: usize, mut lost: Lost, loss: &Loss<'_>) {
         let now_ms = self.cx.now.mono_ms;
         let Some(nodes) = self.broker.cluster() else { return };
@@ -54,7 +83,7 @@ impl Server {
         if !matches!(loss, Loss::Moved) {
             nodes.look_elsewhere(node);
         }
-        turned.is_spread |= nodes.spread_now().is_heard_at(node);
+        turned.is_spread = true;
         self.on_turned(turned);
     }
 
@@ -75,7 +104,7 @@ impl Server {
     pub(super) fn respread(&mut self) {
         let names = self.heard_names();
         let Some(nodes) = self.broker.cluster() else { return };
-        let elsewhere = nodes.respread(names.iter());
+        let elsewhere = nodes.respread(names.iter(), self.cx.now.mono_ms);
         for node in 0..self.broker.nodes() {
             let place = self.broker.cluster().map(|nodes| nodes.place_of(node));
             self.said.name(node, &place.unwrap_or_default());

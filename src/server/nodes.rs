@@ -23,6 +23,8 @@ pub(super) struct Nodes {
     is_cluster: bool,
     /// When the application's channel is asked for again somewhere.
     control_retry_ms: Option<u64>,
+    /// The same message of a channel may come from several of them.
+    pub(super) may_repeat: bool,
     /// Sentinels say of one where it is.
     pub(super) is_watched: bool,
 }
@@ -50,6 +52,7 @@ impl Nodes {
             control_retry_ms: None,
             known: if nodes == 0 { 0 } else { broker.nodes() },
             is_cluster: broker.is_cluster(),
+            may_repeat: broker.may_repeat(),
             is_watched: (0..broker.nodes()).any(|node| watch(node).is_some()),
         }
     }
@@ -82,6 +85,12 @@ impl Nodes {
     /// The application is heard at one.
     pub(super) fn heard_control(&mut self, node: usize, metrics: &mut Metrics) {
         self.all[node].hears_control = true;
+        self.note_control(metrics);
+    }
+
+    /// It is heard there no more.
+    pub(super) fn lost_control(&mut self, node: usize, metrics: &mut Metrics) {
+        self.all[node].hears_control = false;
         self.note_control(metrics);
     }
 

@@ -102,6 +102,25 @@ impl Relay {
         self.hub.channels().map(|(_, name)| name.clone())
     }
 
+    /// Whether the broker has confirmed a channel; one that nobody hears has nothing to confirm.
+    pub(super) fn is_confirmed(&self, name: &str) -> bool {
+        let channel = self.hub.find(name.as_bytes());
+        channel.is_none_or(|channel| self.hub.peek(channel).confirmed)
+    }
+
+    /// The broker has ceased to have the messages of a channel.
+    pub(super) fn unconfirm(&mut self, name: &str) {
+        if let Some(channel) = self.hub.find(name.as_bytes()) {
+            self.hub.state(channel).confirmed = false;
+        }
+    }
+
+    /// Whether a message from a node is another node's to deliver.
+    #[cold]
+    pub(super) fn is_repeated(&self, node: usize, channel: &[u8]) -> bool {
+        self.spread.hears(std::str::from_utf8(channel).unwrap_or_default()) != node
+    }
+
     /// Whether anybody hears a channel.
     pub(super) fn hears(&self, name: &str) -> bool {
         self.hub.find(name.as_bytes()).is_some()

@@ -11,7 +11,7 @@
 mod map;
 
 use super::spread::{MOST_NODES, SLOTS};
-use super::{Clustered, Status};
+use super::{Clustered, Sharding, Status};
 use crate::link::Target;
 pub(crate) use map::{Map, Shard, of_info, of_redirection};
 
@@ -19,6 +19,8 @@ pub(crate) use map::{Map, Shard, of_info, of_redirection};
 const ASK_MS: u64 = 1_000;
 /// The same while a shard is away, or something was found elsewhere than it should be.
 const ASK_SOON_MS: u64 = 200;
+/// Between two such questions at least, whatever is found.
+const ASK_PAUSE_MS: u64 = 20;
 /// So many answers in a row with a lower epoch are believed.
 const ANEW: u32 = 10;
 
@@ -40,6 +42,8 @@ struct Known {
     master: String,
     at: Option<Target>,
     has_slots: bool,
+    /// Most of the cluster says that the master has failed, and there is no other yet.
+    has_failed: bool,
     /// Something is to be asked there although it has no slots.
     is_wanted: bool,
     /// Where else somebody of the shard may listen.
@@ -50,6 +54,7 @@ struct Known {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     seeds: Vec<Target>,
+    form: Sharding,
     /// How often something else than a master was dialed.
     tried: usize,
     shards: Vec<Known>,
@@ -58,8 +63,11 @@ pub(crate) struct Cluster {
     is_known: bool,
     older: u32,
     ask_ms: u64,
+    /// When it was asked last, and the node that was.
+    asked_ms: u64,
     asked: usize,
-    hurry: bool,
+    /// Something is not where it should be; this node may know.
+    hurry: Option<usize>,
 }
 
 impl Cluster {
@@ -67,6 +75,7 @@ impl Cluster {
     pub(super) fn new(settings: &Clustered) -> Cluster {
         Cluster {
             seeds: settings.seeds.clone(),
+            form: settings.form,
             tried: 0,
             shards: vec![Known::default()],
             owners: vec![0; SLOTS].into(),
@@ -74,9 +83,15 @@ impl Cluster {
             is_known: false,
             older: 0,
             ask_ms: 0,
+            asked_ms: 0,
             asked: 0,
-            hurry: false,
+            hurry: None,
         }
+    }
+
+    /// How channels are heard, and published on.
+    pub(super) fn form(&self) -> Sharding {
+        self.form
     }
 
     /// How many shards there are, or have been.
@@ -94,9 +109,11 @@ impl Cluster {
         self.shards[node].at.as_ref()
     }
 
-    /// What the master of a node is called.
-    pub(super) fn master(&self, node: usize) -> &str {
-        &self.shards[node].master
+    /// What the master of a node is called, and where it is; nothing while the cluster takes it to
+    /// have failed, however it answers us.
+    pub(super) fn leader(&self, node: usize) -> (&str, Option<&Target>) {
+        let shard = &self.shards[node];
+        if shard.has_failed { ("", None) } else { (&shard.master, shard.at.as_ref()) }
     }
 
     /// Whether a node is needed: it has slots, or it is not known yet who has.
@@ -127,15 +144,15 @@ impl Cluster {
 
     /// A slot was found to be at a node.
     pub(super) fn found(&mut self, slot: u16, node: usize) -> bool {
-        self.hurry = true;
         let before = std::mem::replace(&mut self.owners[usize::from(slot)], node as u8);
         self.shards[node].has_slots = true;
         usize::from(before) != node
     }
 
-    /// Something is not where it should be: the cluster is to be asked soon.
-    pub(super) fn hurry(&mut self) {
-        self.hurry = true;
+    /// Something is not where it should be: the cluster is to be asked soon, this node first.
+    pub(super) fn hurry(&mut self, node: usize, now_ms: u64) {
+        self.hurry = Some(node);
+        self.ask_ms = self.ask_ms.min(now_ms.max(self.asked_ms + ASK_PAUSE_MS));
     }
 
     /// When the cluster is to be asked.
@@ -146,13 +163,23 @@ impl Cluster {
     /// The node that is asked about the cluster now, of those that can be.
     pub(super) fn next_asked(&mut self, statuses: &[Status], now_ms: u64) -> Option<usize> {
         let is_away = |node: usize| statuses[node] != Status::Up && self.shards[node].has_slots;
-        let hurry = std::mem::take(&mut self.hurry) || (0..statuses.len()).any(is_away);
-        self.ask_ms = now_ms + if hurry { ASK_SOON_MS } else { ASK_MS };
+        let knows = self.hurry.take();
+        let is_away = knows.is_some() || (0..statuses.len()).any(is_away);
+        self.ask_ms = now_ms + if is_away { ASK_SOON_MS } else { ASK_MS };
+        self.asked_ms = now_ms;
         let nodes = statuses.len();
-        let asked = (1..=nodes).map(|more| (self.asked + more) % nodes);
-        let node = asked.into_iter().find(|node| statuses[*node] == Status::Up)?;
+        let others = (1..=nodes).map(|more| (self.asked + more) % nodes);
+        let mut asked = knows.into_iter().chain(others);
+        let node = asked.find(|node| statuses[*node] == Status::Up)?;
         self.asked = node;
         Some(node)
+    }
+
+    /// A shard has no slots, and nothing is heard or asked there: its place may be another's.
+    pub(super) fn vacate(&mut self, node: usize) {
+        if self.is_known && !self.shards[node].has_slots {
+            self.shards[node] = Known::default();
+        }
     }
 
     /// Takes what a node says; `alone` is whether no other can be asked. Whether it is followed.
@@ -235,6 +262,7 @@ impl Known {
         self.members = shard.members.iter().map(|member| member.id.clone()).collect();
         self.has_slots = !shard.slots.is_empty();
         self.at = Some(master.at.clone());
+        self.has_failed = !master.is_online;
         self.master = master.id.clone();
         let others = shard.members.iter().filter(|member| member.id != master.id);
         self.others = others.map(|member| member.at.clone()).collect();

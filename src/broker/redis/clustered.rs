@@ -7,13 +7,14 @@
 //!   done where it belongs, and given up only after [`MOST_TRIES`].
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::asking::Wanted;
 use super::later::Publication;
 use super::session::{Awaited, Session, misfit};
 use super::{Redis, State};
 use crate::broker::cluster::{Map, Said, of_info, of_redirection};
-use crate::broker::{Ask, BrokerEvent};
+use crate::broker::{Ask, BrokerEvent, Sharding};
 use crate::link::Target;
 
 /// How often something is tried before it is given up.
@@ -24,6 +25,8 @@ pub(in crate::broker) const MOST_TRIES: u8 = 20;
 pub(super) struct Clustering {
     /// Where the node was dialed.
     at: Option<Target>,
+    /// How channels are heard, and published on.
+    form: Sharding,
     /// What it is called in the cluster.
     id: String,
     /// Whether it can serve, and the epoch of what it knows.
@@ -51,6 +54,8 @@ pub(in crate::broker) struct Redirected {
 pub(in crate::broker) enum Again {
     Ask(Wanted),
     Publish(Box<Publication<'static>>),
+    /// A channel is to be heard.
+    Hear(Arc<str>, u8),
 }
 
 /// Where it is to be done.
@@ -64,11 +69,19 @@ pub(in crate::broker) enum Elsewhere {
     Later,
 }
 
+impl Clustering {
+    /// Of a link to a node where channels are heard so.
+    pub(super) fn new(form: Sharding) -> Clustering {
+        Clustering { form, ..Clustering::default() }
+    }
+}
+
 impl Again {
     /// The name whose slot matters.
     pub(in crate::broker) fn name(&self) -> &str {
         match self {
             Again::Ask(wanted) => wanted.name(),
+            Again::Hear(name, _) => name,
             Again::Publish(publication) => &publication.channel,
         }
     }
@@ -77,6 +90,7 @@ impl Again {
     pub(in crate::broker) fn tries(&self) -> u8 {
         match self {
             Again::Ask(wanted) => wanted.tries(),
+            Again::Hear(_, tries) => *tries,
             Again::Publish(publication) => publication.tries,
         }
     }
@@ -85,7 +99,7 @@ impl Again {
     pub(in crate::broker) fn who(&self) -> Option<Ask> {
         match self {
             Again::Ask(wanted) => Some(wanted.ask()),
-            Again::Publish(_) => None,
+            Again::Publish(_) | Again::Hear(..) => None,
         }
     }
 }
@@ -200,6 +214,28 @@ impl Session {
         self.cluster.as_ref().map_or(0, |cluster| cluster.kept_bytes)
     }
 
+    /// Channels of one slot are not to be heard here.
+    pub(super) fn redirect_subscriptions<'a>(
+        &mut self,
+        channels: VecDeque<(Arc<str>, bool)>,
+        reason: &str,
+    ) -> BrokerEvent<'a> {
+        for (channel, _) in channels.into_iter().filter(|(_, wanted)| *wanted) {
+            self.redirect(Again::Hear(channel, 0), 0, reason);
+        }
+        BrokerEvent::Quiet
+    }
+
+    /// How channels are heard, and published on.
+    pub(super) fn form(&self) -> Sharding {
+        self.cluster.as_ref().map_or(Sharding::Off, |cluster| cluster.form)
+    }
+
+    /// Whether messages are published to those who hear the shard.
+    pub(super) fn is_sharded(&self) -> bool {
+        self.form().is_sharded()
+    }
+
     /// Whether what is answered with this error is to be done elsewhere, or later.
     pub(super) fn redirects(&self, reason: &str) -> bool {
         self.cluster.is_some() && is_redirection(reason)
@@ -260,6 +296,8 @@ impl Redis {
                 publication.tries = tries;
                 self.session.publish_again(&publication, asking, self.expire_s, now_ms);
             }
+            // It is heard by whoever knows who hears it.
+            Again::Hear(..) => {}
         }
     }
 

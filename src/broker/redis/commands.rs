@@ -1,12 +1,14 @@
 //! L1: what the owner wants of Redis, as commands on its link.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::session::Awaited;
 use super::{Redis, State};
-use crate::broker::Ask;
 use crate::broker::history::look::Look;
 use crate::broker::history::reading::Reading;
+use crate::broker::spread::slot_of;
+use crate::broker::{Ask, Sharding};
 use crate::link::LinkId;
 
 /// Names in one SUBSCRIBE command.
@@ -22,12 +24,38 @@ impl Redis {
     }
 
     pub(in crate::broker) fn subscribe(&mut self, channels: Vec<Arc<str>>, now_ms: u64) {
-        for batch in channels.chunks(SUBSCRIBE_BATCH) {
-            let mut command: Vec<&[u8]> = vec![b"SUBSCRIBE"];
-            command.extend(batch.iter().map(|channel| channel.as_bytes()));
-            let wanted = batch.iter().map(|channel| (channel.clone(), true)).collect();
-            self.session.command(&command, Awaited::Subscribe(wanted), now_ms);
+        let form = self.session.form();
+        if form != Sharding::On {
+            // In both forms it is the other one that counts.
+            let counts = form == Sharding::Off;
+            for batch in channels.chunks(SUBSCRIBE_BATCH) {
+                let wanted = batch.iter().map(|channel| (channel.clone(), counts)).collect();
+                self.hear(b"SUBSCRIBE", batch, Awaited::Subscribe(wanted), now_ms);
+            }
         }
+        if form != Sharding::Off {
+            // One command may be about one slot.
+            let mut slots: BTreeMap<u16, Vec<Arc<str>>> = BTreeMap::new();
+            for channel in channels {
+                slots.entry(slot_of(&channel)).or_default().push(channel);
+            }
+            for batch in slots.values().flat_map(|channels| channels.chunks(SUBSCRIBE_BATCH)) {
+                let wanted = batch.iter().map(|channel| (channel.clone(), true)).collect();
+                self.hear(b"SSUBSCRIBE", batch, Awaited::ShardSubscribe(wanted), now_ms);
+            }
+        }
+    }
+
+    fn hear(&mut self, word: &[u8], channels: &[Arc<str>], awaited: Awaited, now_ms: u64) {
+        let mut command: Vec<&[u8]> = vec![word];
+        command.extend(channels.iter().map(|channel| channel.as_bytes()));
+        self.session.command(&command, awaited, now_ms);
+    }
+
+    /// Asks for the messages of a channel that all nodes have.
+    pub(in crate::broker) fn subscribe_plainly(&mut self, channel: Arc<str>, now_ms: u64) {
+        let wanted = [(channel.clone(), true)].into();
+        self.hear(b"SUBSCRIBE", &[channel], Awaited::Subscribe(wanted), now_ms);
     }
 
     pub(in crate::broker) fn unsubscribe(
@@ -43,8 +71,15 @@ impl Redis {
             // The confirmation under way must not be taken for that of a later subscription.
             self.session.unwant(&channel);
         }
-        let command = [b"UNSUBSCRIBE", channel.as_bytes()];
-        self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
+        let form = self.session.form();
+        if form != Sharding::On {
+            let command = [b"UNSUBSCRIBE", channel.as_bytes()];
+            self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
+        }
+        if form != Sharding::Off {
+            let command = [b"SUNSUBSCRIBE", channel.as_bytes()];
+            self.session.command(&command, Awaited::ShardUnsubscribe(channel.clone()), now_ms);
+        }
     }
 
     pub(in crate::broker) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {

@@ -34,6 +34,7 @@ use super::{RedisAddress, RedisSettings, Status, Uses, Watch};
 use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use asking::READ_HEAD;
+use clustered::Clustering;
 pub(super) use clustered::{Again, Elsewhere, MOST_TRIES, Redirected};
 use errors::Ill;
 pub(super) use errors::{greeting_refused, unquoted};
@@ -497,7 +498,9 @@ fn new_session(settings: &RedisSettings, uses: Uses) -> Session {
     let max_message = uses.max_message.min(settings.window.saturating_mul(4));
     let must_be_master = matches!(settings.address, RedisAddress::Watched(_));
     let mut session = Session::new(Uses { max_message, ..uses }, settings.window, must_be_master);
-    session.cluster = matches!(settings.address, RedisAddress::Cluster(_)).then(Box::default);
+    if let RedisAddress::Cluster(cluster) = &settings.address {
+        session.cluster = Some(Box::new(Clustering::new(cluster.form)));
+    }
     session
 }
 

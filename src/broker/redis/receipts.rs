@@ -14,7 +14,7 @@ impl Session {
     pub(super) fn unanswered(&self, again: &[Publication<'_>]) -> Vec<(Receipt, PublishOutcome)> {
         let mut again: Vec<Receipt> = again.iter().filter_map(|one| one.receipt).collect();
         let receipt = |awaited: &Awaited| match awaited {
-            Awaited::Publish(receipt) | Awaited::Record(receipt, _) => *receipt,
+            Awaited::Publish(receipt, _) | Awaited::Record(receipt, _) => *receipt,
             _ => None,
         };
         // One number may stand for several publishes, of which some are published once more.

@@ -85,13 +85,18 @@ impl Session {
         }
         match history {
             None => {
-                let command = [b"PUBLISH", channel.as_bytes(), payload];
-                self.command(&command, Awaited::Publish(*receipt), now_ms);
+                // All nodes take the other form, whoever has the slot.
+                let is_sharded = self.is_sharded();
+                let kept = if is_sharded { self.kept(publication, false) } else { None };
+                let word: &[u8] = if is_sharded { b"SPUBLISH" } else { b"PUBLISH" };
+                let awaited = Awaited::Publish(*receipt, kept);
+                self.command(&[word, channel.as_bytes(), payload], awaited, now_ms);
             }
             Some(size) => {
                 let kept = self.kept(publication, false);
                 self.awaits(Awaited::Record(*receipt, kept), now_ms);
-                script::publish(&mut self.out, channel, payload, *size, false);
+                let is_sharded = self.is_sharded();
+                script::publish(&mut self.out, channel, payload, *size, is_sharded);
             }
         }
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::Lost;
 use super::asking::{READ_HEAD, Wanted};
 use super::clustered::{Again, Clustering, unasked};
-use super::errors::{Ill, condition, greeting_refused, is_denial, unquoted};
+use super::errors::{Ill, condition, greeting_refused, is_denial, is_unknown, unquoted};
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
 use super::window::Window;
@@ -87,8 +87,11 @@ pub(super) enum Awaited {
     Role,
     /// Confirmations that are still to come; a `None` is not wanted any more.
     Subscribe(VecDeque<(Arc<str>, bool)>),
+    /// The same for those who hear the shard; all are of one slot.
+    ShardSubscribe(VecDeque<(Arc<str>, bool)>),
     Unsubscribe(Arc<str>),
-    Publish(Option<Receipt>),
+    ShardUnsubscribe(Arc<str>),
+    Publish(Option<Receipt>, Kept),
     /// A message is recorded and published.
     Record(Option<Receipt>, Kept),
     Set(Kept),
@@ -218,6 +221,13 @@ impl Session {
                 BrokerEvent::Delivery(Delivery { channel, payload, except })
             }
             Push::Subscribed { channel } => self.on_subscribed(channel),
+            Push::ShardUnsubscribed { channel } => match self.awaited.front() {
+                Some(Awaited::ShardUnsubscribe(name)) if name.as_bytes() == channel => {
+                    self.finish();
+                    BrokerEvent::Quiet
+                }
+                _ => BrokerEvent::Unheard { channel },
+            },
             Push::Unsubscribed { channel } => match self.awaited.front() {
                 Some(Awaited::Unsubscribe(name)) if name.as_bytes() == channel => {
                     self.finish();
@@ -231,7 +241,9 @@ impl Session {
     }
 
     fn on_subscribed<'a>(&mut self, channel: &'a [u8]) -> BrokerEvent<'a> {
-        let Some(Awaited::Subscribe(channels)) = self.awaited.front_mut() else {
+        let Some(Awaited::Subscribe(channels) | Awaited::ShardSubscribe(channels)) =
+            self.awaited.front_mut()
+        else {
             return misfit("a confirmation of a SUBSCRIBE that was not due");
         };
         match channels.pop_front() {
@@ -263,11 +275,10 @@ impl Session {
             (Awaited::Get(get), Reply::TooLarge) => self.on_large_value(get.ask),
             (Awaited::Read(ask, _), Reply::Bulk(text)) => self.on_read(ask, text),
             (Awaited::Read(ask, _), _) => self.on_unread(ask, "it answers something else".into()),
-            (Awaited::Publish(receipt), Reply::Integer(_)) => {
-                self.receive(receipt, PublishOutcome::Accepted);
-                BrokerEvent::Quiet
-            }
-            (Awaited::Record(receipt, kept), Reply::Integer(_)) => {
+            (
+                Awaited::Publish(receipt, kept) | Awaited::Record(receipt, kept),
+                Reply::Integer(_),
+            ) => {
                 self.release(kept.as_deref());
                 self.receive(receipt, PublishOutcome::Accepted);
                 BrokerEvent::Quiet
@@ -288,7 +299,10 @@ impl Session {
 
     /// Whether a SUBSCRIBE is not answered.
     pub(super) fn is_subscribing(&self) -> bool {
-        self.awaited.iter().any(|awaited| matches!(awaited, Awaited::Subscribe(_)))
+        let subscribes = |awaited: &Awaited| {
+            matches!(awaited, Awaited::Subscribe(_) | Awaited::ShardSubscribe(_))
+        };
+        self.awaited.iter().any(subscribes)
     }
 
     /// What a good reply to the oldest command shows not to be so, or to be so no more.
@@ -296,10 +310,10 @@ impl Session {
         match self.awaited.front() {
             Some(Awaited::Get(_) | Awaited::Read(..)) => &[Ill::All, Ill::Keys],
             Some(Awaited::Set(_)) => &[Ill::All, Ill::Keys, Ill::Storing],
-            Some(Awaited::Publish(_)) => &[Ill::All, Ill::Publishing],
+            Some(Awaited::Publish(..)) => &[Ill::All, Ill::Publishing],
             Some(Awaited::Record(..)) => &[Ill::All, Ill::Publishing, Ill::Recording],
             Some(Awaited::Ping) => &[Ill::All],
-            Some(Awaited::Subscribe(_)) => &[Ill::Subscriptions],
+            Some(Awaited::Subscribe(_) | Awaited::ShardSubscribe(_)) => &[Ill::Subscriptions],
             _ => &[],
         }
     }
@@ -358,10 +372,18 @@ impl Session {
             Awaited::Hello | Awaited::Greeting if ill.is_some() => BrokerEvent::Ill { reason },
             Awaited::Hello | Awaited::Greeting => misfit(&greeting_refused(&reason)),
             Awaited::Subscribe(channels) if is_denial(&reason) => {
-                self.on_subscribe_denied(channels, &reason)
+                self.on_subscribe_denied(channels, false, &reason)
             }
+            Awaited::ShardSubscribe(channels) if is_denial(&reason) => {
+                self.on_subscribe_denied(channels, true, &reason)
+            }
+            Awaited::ShardSubscribe(channels) if self.redirects(&reason) => {
+                self.redirect_subscriptions(channels, &reason)
+            }
+            Awaited::ShardSubscribe(_) if is_unknown(&reason) => misfit(NO_SHARDED),
             // Whatever else it is says nothing about a channel: another dial may do better.
-            Awaited::Subscribe(_) => BrokerEvent::Ill { reason },
+            Awaited::Subscribe(_) | Awaited::ShardSubscribe(_) => BrokerEvent::Ill { reason },
+            Awaited::ShardUnsubscribe(_) if self.redirects(&reason) => BrokerEvent::Quiet,
             Awaited::Get(get) if self.redirects(&reason) => {
                 self.window.answered(0);
                 let wanted = Wanted::value(get.ask, get.name);
@@ -372,7 +394,9 @@ impl Session {
                 let tries = wanted.tries();
                 self.redirect(Again::Ask(*wanted), tries, &reason)
             }
-            Awaited::Record(_, Some(kept)) | Awaited::Set(Some(kept))
+            Awaited::Publish(_, Some(kept))
+            | Awaited::Record(_, Some(kept))
+            | Awaited::Set(Some(kept))
                 if self.redirects(&reason) =>
             {
                 self.forget_own(self.oldest);
@@ -401,12 +425,17 @@ impl Session {
                 self.release(kept.as_deref());
                 self.on_unpublished(receipt, reason)
             }
-            Awaited::Publish(receipt) => self.on_unpublished(receipt, reason),
+            Awaited::Publish(receipt, kept) => {
+                self.release(kept.as_deref());
+                self.on_unpublished(receipt, reason)
+            }
             Awaited::Set(kept) => {
                 self.release(kept.as_deref());
                 self.on_unstored(reason)
             }
-            Awaited::Unsubscribe(_) => BrokerEvent::Notice(Notice::Refused { reason }),
+            Awaited::Unsubscribe(_) | Awaited::ShardUnsubscribe(_) => {
+                BrokerEvent::Notice(Notice::Refused { reason })
+            }
             Awaited::Role => {
                 self.may_ask_role = false;
                 BrokerEvent::Quiet
@@ -473,15 +502,19 @@ impl Session {
     fn on_subscribe_denied<'a>(
         &mut self,
         mut channels: VecDeque<(Arc<str>, bool)>,
+        is_sharded: bool,
         reason: &str,
     ) -> BrokerEvent<'a> {
         if channels.len() > 1 {
             let wanted = channels.into_iter().filter(|(_, wanted)| *wanted);
             let channels: Vec<Arc<str>> = wanted.map(|(channel, _)| channel).collect();
             for channel in &channels {
-                let command = [b"SUBSCRIBE", channel.as_bytes()];
-                resp::command(&mut self.out, &command);
-                self.awaited.push_back(Awaited::Subscribe([(channel.clone(), true)].into()));
+                let (word, awaited): (&[u8], fn(_) -> Awaited) = match is_sharded {
+                    true => (b"SSUBSCRIBE", Awaited::ShardSubscribe),
+                    false => (b"SUBSCRIBE", Awaited::Subscribe),
+                };
+                resp::command(&mut self.out, &[word, channel.as_bytes()]);
+                self.awaited.push_back(awaited([(channel.clone(), true)].into()));
             }
             return BrokerEvent::AskedAgain { channels };
         }
@@ -538,7 +571,7 @@ impl Session {
     /// Wants no confirmation of the channel any more that is under way.
     pub(super) fn unwant(&mut self, channel: &Arc<str>) {
         let subscribes = self.awaited.iter_mut().filter_map(|awaited| match awaited {
-            Awaited::Subscribe(channels) => Some(channels),
+            Awaited::Subscribe(channels) | Awaited::ShardSubscribe(channels) => Some(channels),
             _ => None,
         });
         for (_, wanted) in subscribes.flatten().filter(|(name, _)| name == channel) {
@@ -590,6 +623,8 @@ pub(super) fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
 
 const SENTINEL: &str = "it is a Sentinel, which has no messages; to follow it, give \
     redis+sentinel://HOST:PORT/NAME, with the name under which it watches the master";
+const NO_SHARDED: &str = "it has no sharded pub/sub, which Redis has from version 7.0 on; leave \
+    --redis-sharded out";
 const NOT_ALL_SLOTS: &str = "it is a node of a cluster that does not have all slots, so that it \
-    knows only some of the stored messages; wsloop needs a single Redis, or a cluster of which one \
-    node has all slots and CLUSTER NODES says so";
+    knows only some of the stored messages; give the cluster as redis+cluster://HOST:PORT, with \
+    some of its nodes";

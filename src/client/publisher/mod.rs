@@ -102,8 +102,6 @@ pub struct Publisher {
     prefix: String,
     histories: HistoryRules,
     timeout: Duration,
-    /// In a cluster, only the shard of a channel is told.
-    is_sharded: bool,
     /// How it is asked by TLS, once that is known.
     tls: Option<ClientTls>,
 }
@@ -196,7 +194,7 @@ impl Publisher {
     /// default. The server has to hear that: it is told by `--redis-sharded`. Where there is no
     /// cluster it changes nothing.
     pub fn sharded(mut self, is_sharded: bool) -> Publisher {
-        self.is_sharded = is_sharded;
+        self.nodes.iter_mut().for_each(|node| node.sharded(is_sharded));
         self
     }
 
@@ -298,7 +296,7 @@ impl Publisher {
         published: &mut Published,
     ) -> Result<(), Error> {
         let before = published.channels;
-        let is_sharded = self.is_sharded && self.nodes[at].is_cluster();
+        let is_sharded = self.nodes[at].is_sharded();
         let word: &[u8] = if is_sharded { b"SPUBLISH" } else { b"PUBLISH" };
         let expire = expire_s.to_string();
         let per_channel = if expire_s > 0 { 2 } else { 1 };

@@ -15,7 +15,7 @@ use super::link::{Fault, Link};
 use super::secured::RedisTls;
 use super::sentinels::{Guide, Missed};
 use super::shards::{Access, Shards};
-use crate::broker::{RedisAddress, RedisSettings};
+use crate::broker::{RedisAddress, RedisSettings, Sharding};
 use crate::link::Target;
 use crate::net::ClientTls;
 use crate::proto::resp::{Reply, scalars};
@@ -48,9 +48,19 @@ impl Node {
         Node { settings, guide, shards, link: None }
     }
 
-    /// Whether it is a cluster.
-    pub(super) fn is_cluster(&self) -> bool {
-        self.shards.is_some()
+    /// In a cluster, whether only the shard of a channel is to be told.
+    pub(super) fn sharded(&mut self, is_sharded: bool) {
+        if let RedisAddress::Cluster(cluster) = &mut self.settings.address {
+            cluster.form = if is_sharded { Sharding::On } else { Sharding::Off };
+        }
+    }
+
+    /// Whether only the shard of a channel is told.
+    pub(super) fn is_sharded(&self) -> bool {
+        match &self.settings.address {
+            RedisAddress::Cluster(cluster) => cluster.form.is_sharded(),
+            RedisAddress::Fixed(_) | RedisAddress::Watched(_) => false,
+        }
     }
 
     /// Its sentinels are to take us for somebody.

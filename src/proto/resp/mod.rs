@@ -93,6 +93,12 @@ pub enum Push<'a> {
         /// The channel.
         channel: &'a [u8],
     },
+    /// One channel of an SUNSUBSCRIBE is confirmed, or the channel is not at this node of a cluster
+    /// any more.
+    ShardUnsubscribed {
+        /// The channel.
+        channel: &'a [u8],
+    },
     /// The payload, or something else in the push, passed the limit and was skipped.
     TooLarge,
     /// Any other push.
@@ -291,14 +297,22 @@ impl Decoder {
 
 /// How a message push begins, up to its channel.
 const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+/// The same of one that was published to those who hear the shard.
+const SHARD_MESSAGE: &[u8] = b">3\r\n$8\r\nsmessage\r\n";
 
 /// The message at the front of `input` and its length there, if it is one, whole and within the
 /// limits. Everything else is for the scanner to judge.
 fn whole_message(input: &[u8], max_value: usize) -> Option<(Push<'_>, usize)> {
-    let rest = input.strip_prefix(MESSAGE)?;
+    let rest = behind_kind(input)?;
     let (channel, rest) = bulk(rest, MAX_TEXT)?;
     let (payload, rest) = bulk(rest, max_value)?;
     Some((Push::Message { channel, payload }, input.len() - rest.len()))
+}
+
+/// What is behind the kind of a message push.
+#[inline]
+fn behind_kind(input: &[u8]) -> Option<&[u8]> {
+    input.strip_prefix(MESSAGE).or_else(|| input.strip_prefix(SHARD_MESSAGE))
 }
 
 /// The bulk string at the front of `input`, and what is behind it.
@@ -325,7 +339,7 @@ fn bulk_length(input: &[u8]) -> Option<(usize, &[u8])> {
 
 /// The channel in the first bytes of a message push.
 fn channel_of_message(head: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = bulk_length(head.strip_prefix(MESSAGE)?)?;
+    let (length, rest) = bulk_length(behind_kind(head)?)?;
     rest.get(..length)
 }
 
@@ -390,10 +404,11 @@ fn push<'a>(raw: &'a [u8], elements: &[RangeFrame]) -> Push<'a> {
     };
     let channel = &raw[name.0..name.1];
     match (&raw[kind.0..kind.1], last) {
-        (b"message", BlobString { data, .. }) => {
+        (b"message" | b"smessage", BlobString { data, .. }) => {
             Push::Message { channel, payload: &raw[data.0..data.1] }
         }
-        (b"subscribe", Number { .. }) => Push::Subscribed { channel },
+        (b"subscribe" | b"ssubscribe", Number { .. }) => Push::Subscribed { channel },
+        (b"sunsubscribe", Number { .. }) => Push::ShardUnsubscribed { channel },
         (b"unsubscribe", Number { .. }) => Push::Unsubscribed { channel },
         _ => Push::Other,
     }

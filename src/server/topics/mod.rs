@@ -213,6 +213,19 @@ impl Topics {
         self.spread = spread;
     }
 
+    /// Whether the broker has confirmed a channel; one that nobody hears has nothing to confirm.
+    pub(in crate::server) fn is_confirmed(&self, name: &str) -> bool {
+        let channel = self.hub.find(name.as_bytes());
+        channel.is_none_or(|channel| self.hub.peek(channel).confirmed)
+    }
+
+    /// The broker has ceased to have the messages of a channel.
+    pub(in crate::server) fn unconfirm(&mut self, name: &str) {
+        if let Some(channel) = self.hub.find(name.as_bytes()) {
+            self.hub.state(channel).confirmed = false;
+        }
+    }
+
     /// The names of all channels.
     pub(in crate::server) fn names(&self) -> impl Iterator<Item = Arc<str>> {
         self.hub.channels().map(|(_, name)| name.clone())
