@@ -148,15 +148,7 @@ impl Publisher {
         // Time and room are the publisher's own affair.
         let nodes = all.into_iter().map(Node::new).collect();
         let (prefix, histories) = (String::new(), HistoryRules::default());
-        Publisher {
-            nodes,
-            spread,
-            prefix,
-            histories,
-            timeout: TIMEOUT,
-            is_sharded: false,
-            tls: None,
-        }
+        Publisher { nodes, spread, prefix, histories, timeout: TIMEOUT, tls: None }
     }
 
     /// With a login for the sentinels of `redis+sentinel://`; that of the URL is for Redis. They
