@@ -38,8 +38,8 @@ pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use redis::{Lost, Redis, RedisDue};
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
-pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
-pub(crate) use settings::{Clustered, Sharding};
+pub use settings::{BrokerKind, BrokerSettings, Clustered, RedisAddress, RedisSettings, Sentinels};
+pub use settings::{Sharding, Uses};
 
 use crate::link::{LinkId, Now};
 use history::look::Look;
@@ -322,9 +322,15 @@ impl Broker {
                 receipt.into_iter().for_each(|receipt| local.accepted(receipt));
                 Ok(())
             }
-            Broker::Redis(nodes) => {
-                nodes.writes(channel).publish(channel, payload, (except, receipt), now.mono_ms)
-            }
+            Broker::Redis(nodes) => nodes.publish(channel, payload, (except, receipt), now.mono_ms),
+        }
+    }
+
+    /// Tells the nodes where conns' own messages come back that were published at others. This is
+    /// to be done before anything is sent to a node that has said something or taken something on.
+    pub(crate) fn pass_echoes(&mut self, now_ms: u64) {
+        if let Broker::Redis(nodes) = self {
+            nodes.pass_echoes(now_ms);
         }
     }
 

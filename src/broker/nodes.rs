@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 
 use super::cluster::Cluster;
-use super::redis::{Redirected, Redis};
+use super::redis::{Echo, Redirected, Redis};
 use super::spread::Spread;
-use super::{HistoryRules, RedisAddress, RedisSettings, Status, Uses};
+use super::{HistoryRules, PublishError, Receipt, RedisAddress, RedisSettings, Status, Uses};
 use crate::link::LinkId;
 
 /// The node that has what is no channel's.
@@ -47,6 +47,7 @@ impl Seed {
         let seed = self.seed.wrapping_add(at as u64);
         let mut redis = Redis::new(self.settings.clone(), self.expire_s, self.uses, seed);
         redis.keep_histories(self.histories.clone());
+        redis.tell_echoes();
         redis
     }
 }
@@ -62,7 +63,10 @@ impl Nodes {
         let kept = settings[0].clone();
         let redis =
             |(at, settings)| Redis::new(settings, expire_s, uses, seed.wrapping_add(at as u64));
-        let all: Vec<Redis> = settings.into_iter().enumerate().map(redis).collect();
+        let mut all: Vec<Redis> = settings.into_iter().enumerate().map(redis).collect();
+        if cluster.is_some() {
+            all.iter_mut().for_each(Redis::tell_echoes);
+        }
         let histories = HistoryRules::default();
         let mut nodes = Nodes {
             spread: Spread::over(all.len()),
@@ -110,9 +114,47 @@ impl Nodes {
         &mut self.all[self.spread.keeps(name)]
     }
 
-    /// The one where is published on the channel.
-    pub(super) fn writes(&mut self, channel: &str) -> &mut Redis {
-        &mut self.all[self.spread.writes(channel)]
+    /// Publishes a message on a channel where that belongs.
+    pub(super) fn publish(
+        &mut self,
+        channel: &str,
+        payload: &[u8],
+        whose: (Option<LinkId>, Option<Receipt>),
+        now_ms: u64,
+    ) -> Result<(), PublishError> {
+        let node = self.spread.writes(channel);
+        let published = self.all[node].publish(channel, payload, whose, now_ms);
+        self.pass_echoes_of(node, now_ms);
+        published
+    }
+
+    /// Tells the nodes where conns' own messages come back that were published at others.
+    pub(super) fn pass_echoes(&mut self, now_ms: u64) {
+        for node in 0..self.all.len() {
+            self.pass_echoes_of(node, now_ms);
+        }
+    }
+
+    #[inline]
+    fn pass_echoes_of(&mut self, node: usize, now_ms: u64) {
+        if !self.all[node].has_echoes() {
+            return;
+        }
+        for echo in self.all[node].take_echoes() {
+            match &echo {
+                Echo::Sent { channel, .. } => {
+                    let hears = self.spread.hears(channel);
+                    if hears != node {
+                        self.all[hears].expect_echo(node, echo, now_ms);
+                    }
+                }
+                // What is heard may have moved meanwhile.
+                Echo::Withdrawn { .. } => {
+                    let others = self.all.iter_mut().enumerate().filter(|(at, _)| *at != node);
+                    others.for_each(|(_, redis)| redis.expect_echo(node, echo.clone(), now_ms));
+                }
+            }
+        }
     }
 
     /// All of them, in order.

@@ -17,6 +17,7 @@ impl Server {
         let Some(nodes) = self.broker.cluster() else { return };
         nodes.tick_cluster(now_ms);
         let turned = nodes.retry(now_ms);
+        self.broker.pass_echoes(now_ms);
         self.on_turned(turned);
     }
 
@@ -37,7 +38,13 @@ impl Server {
         if turned.is_spread {
             self.respread();
         }
-        for node in turned.left {
+        let mut left = turned.left;
+        if turned.is_followed
+            && let Some(nodes) = self.broker.cluster()
+        {
+            left.extend(nodes.leave_idle(self.cx.now.mono_ms));
+        }
+        for node in left {
             self.on_broker_lost(node, Loss::Moved);
         }
         for ask in turned.given_up {

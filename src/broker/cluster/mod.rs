@@ -13,12 +13,12 @@ mod map;
 use super::spread::{MOST_NODES, SLOTS};
 use super::{Clustered, Sharding, Status};
 use crate::link::Target;
-pub(crate) use map::{Map, Shard, of_info, of_redirection};
+pub use map::{Map, Member, Shard, of_info, of_redirection};
 
 /// How often the cluster is asked about itself.
 const ASK_MS: u64 = 1_000;
 /// The same while a shard is away, or something was found elsewhere than it should be.
-const ASK_SOON_MS: u64 = 200;
+const ASK_SOON_MS: u64 = 100;
 /// Between two such questions at least, whatever is found.
 const ASK_PAUSE_MS: u64 = 20;
 /// So many answers in a row with a lower epoch are believed.

@@ -38,13 +38,14 @@ impl Session {
     /// Publishes a message, and stores it for so many seconds if that is to be.
     pub(super) fn publish(&mut self, publication: &Publication<'_>, expire_s: u64, now_ms: u64) {
         let begin = |session: &Session| session.gone + session.out.len() as u64;
-        let publish = begin(self);
+        let (publish, command) = (begin(self), self.commands());
         self.send(publication, now_ms);
         let last = if expire_s > 0 { begin(self) } else { publish };
         self.store(publication, expire_s, now_ms);
         let &Publication { except, receipt, history, stored_only, at_ms, .. } = publication;
         self.unsent.push_back(Unsent {
             publish,
+            command,
             last,
             except,
             receipt,
@@ -81,7 +82,7 @@ impl Session {
             return;
         }
         if let Some(conn) = except {
-            self.withhold(channel.as_bytes(), payload, *conn);
+            self.withhold(channel, payload, *conn);
         }
         match history {
             None => {

@@ -12,11 +12,13 @@
 //! * a message is encoded once for all who hear it.
 //!
 //! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`. `joining` is
-//! about those who begin to hear a channel, `handing` about what goes out, and `saying` about its
-//! forms.
+//! about those who begin to hear a channel, `floor` about from where on each does, `handing` about
+//! what goes out, and `saying` about its forms.
 
+mod floor;
 mod handing;
 mod joining;
+mod nodes;
 mod saying;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,7 +28,6 @@ use std::sync::Arc;
 use super::Server;
 use super::table::Table;
 use crate::access::channel;
-use crate::broker::history::Offset;
 use crate::broker::history::look::Look;
 use crate::broker::spread::Spread;
 use crate::broker::{Ask, Delivery, HistorySize, Status};
@@ -35,6 +36,7 @@ use crate::browser::{Conn, Context, Hear};
 use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::line::{Line, Placed};
 use crate::link::LinkId;
+use floor::Floor;
 
 /// Bytes that may wait on a channel for a look at its history, however small an outbox is.
 const WAITING_AT_LEAST: usize = 1 << 20;
@@ -102,15 +104,6 @@ enum Mending {
     Due,
     /// That is asked, with this question.
     Asked(u64),
-}
-
-/// From where on a conn hears a channel.
-#[derive(Clone, Copy, Debug)]
-struct Floor {
-    /// What is in the history, from this offset on.
-    from: Offset,
-    /// What is not, behind the message of this number.
-    behind: u64,
 }
 
 impl Server {
@@ -206,29 +199,6 @@ impl Topics {
             patience_ms,
             slow: Vec::new(),
         }
-    }
-
-    /// Channels are spread otherwise from now on.
-    pub(in crate::server) fn set_spread(&mut self, spread: Spread) {
-        self.spread = spread;
-    }
-
-    /// Whether the broker has confirmed a channel; one that nobody hears has nothing to confirm.
-    pub(in crate::server) fn is_confirmed(&self, name: &str) -> bool {
-        let channel = self.hub.find(name.as_bytes());
-        channel.is_none_or(|channel| self.hub.peek(channel).confirmed)
-    }
-
-    /// The broker has ceased to have the messages of a channel.
-    pub(in crate::server) fn unconfirm(&mut self, name: &str) {
-        if let Some(channel) = self.hub.find(name.as_bytes()) {
-            self.hub.state(channel).confirmed = false;
-        }
-    }
-
-    /// The names of all channels.
-    pub(in crate::server) fn names(&self) -> impl Iterator<Item = Arc<str>> {
-        self.hub.channels().map(|(_, name)| name.clone())
     }
 
     /// Whether nobody hears anything.
@@ -336,42 +306,6 @@ impl Topics {
             self.hub.state(channel).mending = Mending::Asked(number);
         }
         self.let_in(channel);
-    }
-
-    /// A node of the broker has come up and knows nothing: the channels to be subscribed to.
-    pub(in crate::server) fn catch_up(&mut self, node: usize) -> Vec<Arc<str>> {
-        let Topics { hub, spread, .. } = self;
-        let own = hub.channels().filter(|(_, name)| spread.hears(name) == node);
-        let names: Vec<_> = own.map(|(_, name)| name.clone()).collect();
-        self.catch_up_with(&names)
-    }
-
-    /// These channels, as far as they are heard, are to be subscribed to anew: those that are.
-    pub(in crate::server) fn catch_up_with(&mut self, names: &[Arc<str>]) -> Vec<Arc<str>> {
-        let ids = names.iter().filter_map(|name| Some((self.hub.find(name.as_bytes())?, name)));
-        let channels: BTreeMap<ChannelId, Arc<str>> =
-            ids.map(|(id, name)| (id, name.clone())).collect();
-        let is_other = |channel: &ChannelId| !channels.contains_key(channel);
-        self.asked.retain(|_, (channel, _)| is_other(channel));
-        let asked = &self.asked;
-        for questions in &mut self.to_ask {
-            questions.retain(|(number, ..)| asked.contains_key(number));
-        }
-        for channel in channels.keys() {
-            let hears = self.hub.subscribers(*channel).len();
-            let topic = self.hub.state(*channel);
-            topic.confirmed = false;
-            topic.looking = None;
-            topic.line.interrupt();
-            topic.held = Vec::new();
-            let joining = topic.joining.take();
-            topic.arriving.splice(..0, joining.into_iter().flat_map(|(_, all)| all));
-            topic.mending = match topic.arriving.len() < hears {
-                true => Mending::Due,
-                false => Mending::Done,
-            };
-        }
-        channels.into_values().collect()
     }
 
     /// A question is answered; with nothing of use where that is an error.
@@ -509,24 +443,5 @@ impl Topic {
         self.joining.iter_mut().for_each(|(_, all)| all.retain(|one| one.link != link));
         self.floors.remove(&link.index);
         self.streams.remove(&link.index);
-    }
-
-    /// Forgets floors that the line has passed.
-    fn lift_floors(&mut self) {
-        let Some(at) = self.line.at() else { return };
-        let (next, waits) = (at.first_behind(), self.line.first_waiting());
-        self.floors.retain(|_, floor| {
-            floor.from > next || waits.is_some_and(|number| number <= floor.behind)
-        });
-    }
-}
-
-impl Floor {
-    /// Whether a message is above it.
-    fn is_below(&self, placed: &Placed) -> bool {
-        match (placed.offset, placed.number) {
-            (Some(offset), _) => offset >= self.from,
-            (None, number) => number.is_none_or(|number| number > self.behind),
-        }
     }
 }
