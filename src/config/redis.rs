@@ -116,7 +116,7 @@ pub(crate) struct RedisTlsDraft {
 impl RedisTlsDraft {
     /// Completes these Redis: who to be for their sentinels, how a cluster is heard, and how those
     /// are asked by TLS that are.
-    pub(super) fn finish_for(
+    pub(crate) fn finish_for(
         self,
         sentinels: SentinelsDraft,
         sharded: Option<Sharding>,
@@ -205,7 +205,7 @@ impl SentinelsDraft {
 }
 
 /// How the channels of a cluster are heard.
-fn form(text: &str) -> Result<Sharding, String> {
+pub(crate) fn form(text: &str) -> Result<Sharding, String> {
     match text {
         "off" => Ok(Sharding::Off),
         "both" => Ok(Sharding::Both),

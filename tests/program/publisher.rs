@@ -1,5 +1,6 @@
 //! The publisher against a real Redis, and against servers that do what no Redis should.
 
+mod cluster;
 mod redis;
 mod sentinels;
 mod several;

@@ -384,6 +384,15 @@ class Flags(TestCase):
         with self.assertRaises(conf.Misconfigured):
             conf.redis_url(object())
 
+    def test_a_cluster(self):
+        arguments = {"startup_nodes": ["h", ("::1", 7)], "ssl": True}
+        made = self.flags(WSLOOP_REDIS=arguments, WSLOOP_REDIS_SHARDED=True)
+        self.assertEqual(made.flags["redis"], "rediss+cluster://h:6379,[::1]:7")
+        self.assertEqual(made.flags["redis-sharded"], "on")
+        made = self.flags(WSLOOP_REDIS="valkey+cluster://u:p@h,k?max_connections=3")
+        self.assertEqual(made.secret_redis, "redis+cluster://u:p@h:6379,k:6379")
+        self.assertNotIn("redis-sharded", made.flags)
+
     def test_sentinels_and_several_redis(self):
         arguments = {"sentinels": ["h", "k:1"], "service_name": "a b", "db": 2}
         url = "redis+sentinel://h:26379,k:1/a%20b/2"

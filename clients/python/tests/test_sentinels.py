@@ -28,10 +28,10 @@ AT_ONCE = 5.0
 class Publishing:
     """Publishes numbers all the time, and notes when each was accepted or not."""
 
-    def __init__(self, kind: str, url: str) -> None:
+    def __init__(self, kind: str, url: str, facility: str = "") -> None:
         self.kind = kind
         # What was published is in the history, be it twice.
-        self.place = {"facility": kind, "broadcast": True, "redis": url, "history": "*=9999/60"}
+        self.place = {"facility": facility or kind, "broadcast": True, "redis": url, "history": "*=9999/60"}
         self.ended = threading.Event()
         self.accepted: list[tuple[float, str]] = []
         self.failed: list[tuple[float, str]] = []

@@ -15,7 +15,7 @@ use crate::proto::resp::{self, Decoder, Item, Reply};
 
 /// The largest value that a Redis keeps unless it is told otherwise, in bytes.
 const MAX_VALUE: usize = 512 << 20;
-/// Bytes of an answer that is looked into.
+/// Bytes of an answer that is looked into, unless more is expected.
 const INSIDE_BYTES: usize = 16 << 10;
 /// After so long a silence a link is asked whether it is still there: what stands between may have
 /// forgotten it without telling either end.
@@ -64,11 +64,13 @@ impl Link {
 
     /// Whether the other end seems to be there still.
     pub(crate) fn is_alive(&mut self) -> bool {
-        if !self.stream.is_quiet() {
-            return false;
-        }
-        let deadline = Instant::now() + self.timeout;
-        self.heard.elapsed() < TRUSTED || self.ask(&[b"PING"], deadline).is_ok()
+        self.is_alive_by(Instant::now() + self.timeout)
+    }
+
+    /// The same, when it is asked for no longer than that.
+    pub(super) fn is_alive_by(&mut self, deadline: Instant) -> bool {
+        self.stream.is_quiet()
+            && (self.heard.elapsed() < TRUSTED || self.ask(&[b"PING"], deadline).is_ok())
     }
 
     /// Sends `commands`, which are `replies` in number, and hands over each reply with its place.
@@ -79,7 +81,14 @@ impl Link {
         mut on_reply: impl FnMut(usize, Reply<'_>),
     ) -> Result<(), Fault> {
         let deadline = Instant::now() + self.timeout;
-        self.exchange_until(commands, replies, |at, reply, _| on_reply(at, reply), deadline)
+        let on_reply = |at, reply: Reply<'_>, _: &[u8]| on_reply(at, reply);
+        self.exchange_until(commands, replies, 0, on_reply, deadline)
+    }
+
+    /// The same link, of which each exchange may take so long from now on.
+    pub(super) fn with_timeout(mut self, timeout: Duration) -> Link {
+        self.timeout = timeout;
+        self
     }
 
     /// Sends one command: its reply as it came, or the server's error. Of a long reply there is
@@ -87,6 +96,16 @@ impl Link {
     pub(crate) fn answer(
         &mut self,
         command: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Result<Vec<u8>, String>, Fault> {
+        self.long_answer(command, INSIDE_BYTES, deadline)
+    }
+
+    /// The same with another limit for what there is of a reply, in bytes.
+    pub(super) fn long_answer(
+        &mut self,
+        command: &[&[u8]],
+        inside_bytes: usize,
         deadline: Instant,
     ) -> Result<Result<Vec<u8>, String>, Fault> {
         let mut bytes = Vec::new();
@@ -98,7 +117,7 @@ impl Link {
                 _ => Ok(raw.to_vec()),
             };
         };
-        self.exchange_until(&bytes, 1, on_reply, deadline)?;
+        self.exchange_until(&bytes, 1, inside_bytes, on_reply, deadline)?;
         Ok(answer)
     }
 
@@ -136,6 +155,7 @@ impl Link {
         &mut self,
         commands: &[u8],
         replies: usize,
+        inside_bytes: usize,
         mut on_reply: impl FnMut(usize, Reply<'_>, &[u8]),
         deadline: Instant,
     ) -> Result<(), Fault> {
@@ -159,7 +179,7 @@ impl Link {
                 let before = input;
                 let item = self.decoder.next(&mut input);
                 let taken = &before[..before.len() - input.len()];
-                raw.extend_from_slice(&taken[..taken.len().min(INSIDE_BYTES - raw.len())]);
+                raw.extend_from_slice(&taken[..taken.len().min(inside_bytes - raw.len())]);
                 match item {
                     Ok(None) => break,
                     Ok(Some(Item::Push(_))) => {}

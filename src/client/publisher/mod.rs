@@ -39,12 +39,14 @@
 //!   take the [timeout](Publisher::timeout).
 //! - Nobody's name can spell another's channel: see [`Error::Name`] and [`Error::Facility`].
 
+mod commands;
 mod error;
 pub(crate) mod link;
 mod node;
 mod recipients;
 mod secured;
 mod sentinels;
+mod shards;
 pub(crate) mod stream;
 
 use std::collections::BTreeMap;
@@ -62,6 +64,7 @@ use crate::config::redis;
 use crate::net::ClientTls;
 use crate::proto::resp::{self, Reply};
 use crate::proto::ws::frame::{MAX_CONTROL, may_be_sent};
+use commands::Commands;
 use link::Fault;
 use node::{Exchange, Node};
 
@@ -121,7 +124,8 @@ impl Publisher {
     /// A publisher through the Redis at `url`: `redis://[user:password@]host[:port][/db]`,
     /// `rediss://` for the same by TLS, `redis+unix://[user:password@]/path[?db=N]`, or
     /// `redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]` for the master that
-    /// these sentinels name. It connects when it is first used.
+    /// these sentinels name, or `redis+cluster://[user:password@]host[:port],host[:port]` for the
+    /// cluster of these nodes. It connects when it is first used.
     pub fn new(url: &str) -> Result<Publisher, Error> {
         Publisher::over(&[url])
     }
@@ -175,6 +179,15 @@ impl Publisher {
     pub fn history(mut self, list: &str) -> Result<Publisher, Error> {
         self.histories.rules = HistoryRule::parse_list(list).map_err(Error::History)?;
         Ok(self)
+    }
+
+    /// In a cluster, whether messages are published by SPUBLISH, which only the shard of a channel
+    /// has to do with, and not by PUBLISH, which every node hands on to every other; off by
+    /// default. The server has to hear that: it is told by `--redis-sharded`. Where there is no
+    /// cluster it changes nothing.
+    pub fn sharded(mut self, is_sharded: bool) -> Publisher {
+        self.nodes.iter_mut().for_each(|node| node.sharded(is_sharded));
+        self
     }
 
     /// With another longest time than 5 seconds for connecting and logging in together, and for
@@ -275,23 +288,23 @@ impl Publisher {
         published: &mut Published,
     ) -> Result<(), Error> {
         let before = published.channels;
+        let is_sharded = self.nodes[at].is_sharded();
+        let word: &[u8] = if is_sharded { b"SPUBLISH" } else { b"PUBLISH" };
         let expire = expire_s.to_string();
         let per_channel = if expire_s > 0 { 2 } else { 1 };
         let batch = BATCH_BYTES / (per_channel * message.len()).max(1);
         let batch = batch.clamp(1, BATCH_CHANNELS);
         for channels in channels.chunks(batch) {
-            let mut commands = Vec::new();
+            let mut commands = Commands::default();
             for channel in channels {
-                match self.histories.of(channel) {
-                    Some(size) => script::publish(&mut commands, channel, message, size, false),
-                    None => {
-                        resp::command(&mut commands, &[b"PUBLISH", channel.as_bytes(), message]);
-                    }
-                }
+                let name = channel.as_bytes();
+                commands.add(channel, |out| match self.histories.of(channel) {
+                    Some(size) => script::publish(out, channel, message, size, is_sharded),
+                    None => resp::command(out, &[word, name, message]),
+                });
                 if expire_s > 0 {
-                    let channel = channel.as_bytes();
-                    let set = [b"SET", channel, message, b"EX", expire.as_bytes()];
-                    resp::command(&mut commands, &set);
+                    let set = [b"SET", name, message, b"EX", expire.as_bytes()];
+                    commands.add(channel, |out| resp::command(out, &set));
                 }
             }
             let mut refused = None;
@@ -306,8 +319,7 @@ impl Publisher {
                 };
                 refused.get_or_insert((at / per_channel, why));
             };
-            let replies = channels.len() * per_channel;
-            let done = self.exchange(at, &commands, replies, false, on_reply);
+            let done = self.exchange(at, &commands, false, on_reply);
             let node = &self.nodes[at];
             done.map_err(|fault| match fault {
                 Fault::Lost(why) => Error::MaybePublished(why),
@@ -327,9 +339,10 @@ impl Publisher {
         for channels in channels.chunks(FETCH_BATCH) {
             let mut stored = BTreeMap::new();
             for (node, channels) in self.shares(channels) {
-                let mut commands = Vec::new();
+                let mut commands = Commands::default();
                 for channel in &channels {
-                    resp::command(&mut commands, &[b"GET", channel.as_bytes()]);
+                    let get = [b"GET", channel.as_bytes()];
+                    commands.add(channel, |out| resp::command(out, &get));
                 }
                 let on_reply = |at: usize, reply: Reply<'_>| {
                     let message = match reply {
@@ -339,7 +352,7 @@ impl Publisher {
                     };
                     stored.insert(channels[at].clone(), message);
                 };
-                let done = self.exchange(node, &commands, channels.len(), true, on_reply);
+                let done = self.exchange(node, &commands, true, on_reply);
                 done.map_err(|fault| self.nodes[node].nothing_done(fault))?;
             }
             for channel in channels {
@@ -359,12 +372,11 @@ impl Publisher {
     fn exchange(
         &mut self,
         at: usize,
-        commands: &[u8],
-        replies: usize,
+        commands: &Commands,
         repeatable: bool,
         on_reply: impl FnMut(usize, Reply<'_>),
     ) -> Result<(), Fault> {
-        let exchange = Exchange { commands, replies, repeatable, timeout: self.timeout };
+        let exchange = Exchange { commands, repeatable, timeout: self.timeout };
         self.nodes[at].exchange(&exchange, &mut self.tls, on_reply)
     }
 

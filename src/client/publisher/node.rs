@@ -1,5 +1,5 @@
 //! L4: one of the Redis that a publisher publishes through: where it is, and the link that is kept
-//! to it.
+//! to it. A cluster is one of them too, and has its own links.
 //!
 //! It does not know which channels are there. Its rules:
 //! - A kept link is used while it is alive and where Redis is; else a new one is made.
@@ -9,11 +9,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::commands::Commands;
 use super::error::Error;
 use super::link::{Fault, Link};
 use super::secured::RedisTls;
 use super::sentinels::{Guide, Missed};
-use crate::broker::{RedisAddress, RedisSettings};
+use super::shards::{Access, Shards};
+use crate::broker::{RedisAddress, RedisSettings, Sharding};
 use crate::link::Target;
 use crate::net::ClientTls;
 use crate::proto::resp::{Reply, scalars};
@@ -27,6 +29,8 @@ pub(super) struct Node {
     settings: RedisSettings,
     /// What its sentinels say, where there are some.
     guide: Option<Guide>,
+    /// Who has which channels, where that is a cluster.
+    shards: Option<Shards>,
     link: Option<(Target, Link)>,
 }
 
@@ -37,7 +41,26 @@ impl Node {
             RedisAddress::Fixed(_) | RedisAddress::Cluster(_) => None,
             RedisAddress::Watched(sentinels) => Some(Guide::new(sentinels)),
         };
-        Node { settings, guide, link: None }
+        let shards = match &settings.address {
+            RedisAddress::Cluster(cluster) => Some(Shards::new(&cluster.seeds)),
+            RedisAddress::Fixed(_) | RedisAddress::Watched(_) => None,
+        };
+        Node { settings, guide, shards, link: None }
+    }
+
+    /// In a cluster, whether only the shard of a channel is to be told.
+    pub(super) fn sharded(&mut self, is_sharded: bool) {
+        if let RedisAddress::Cluster(cluster) = &mut self.settings.address {
+            cluster.form = if is_sharded { Sharding::On } else { Sharding::Off };
+        }
+    }
+
+    /// Whether only the shard of a channel is told.
+    pub(super) fn is_sharded(&self) -> bool {
+        match &self.settings.address {
+            RedisAddress::Cluster(cluster) => cluster.form.is_sharded(),
+            RedisAddress::Fixed(_) | RedisAddress::Watched(_) => false,
+        }
     }
 
     /// Its sentinels are to take us for somebody.
@@ -57,9 +80,14 @@ impl Node {
         tls: &mut Option<ClientTls>,
         mut on_reply: impl FnMut(usize, Reply<'_>),
     ) -> Result<(), Fault> {
-        let Exchange { commands, replies, repeatable, timeout } = *exchange;
+        let Exchange { commands, repeatable, timeout } = *exchange;
         if tls.is_none() && self.settings.address.is_tls() {
             *tls = Some(RedisTls::default().read().map_err(Fault::Unreachable)?);
+        }
+        if let Some(shards) = &mut self.shards {
+            let (settings, tls) = (&self.settings, tls.as_ref());
+            let access = Access { settings, tls, timeout, deadline: Instant::now() + timeout };
+            return shards.exchange(exchange, access, on_reply);
         }
         let mut is_replica = false;
         let mut on_reply = |at: usize, reply: Reply<'_>| {
@@ -69,7 +97,7 @@ impl Node {
         if let Some((at, mut link)) = self.kept(tls.as_ref(), timeout)
             && link.is_alive()
         {
-            match link.exchange(commands, replies, &mut on_reply) {
+            match link.exchange(commands.bytes(), commands.count(), &mut on_reply) {
                 Err(Fault::Untaken(_)) => {}
                 Err(Fault::Lost(_)) if repeatable => {}
                 done => {
@@ -79,7 +107,7 @@ impl Node {
             }
         }
         let (at, mut link) = self.dial(tls.as_ref(), timeout)?;
-        let done = link.exchange(commands, replies, on_reply);
+        let done = link.exchange(commands.bytes(), commands.count(), on_reply);
         self.keep(at, link, is_replica || done.is_err());
         done
     }
@@ -126,17 +154,13 @@ impl Node {
                 let link = Link::dial(target, settings, tls, timeout)?;
                 return Ok((target.clone(), link));
             }
-            (None, RedisAddress::Cluster(cluster)) => {
-                let target = &cluster.seeds[0];
-                let link = Link::dial(target, settings, tls, timeout)?;
-                return Ok((target.clone(), link));
-            }
+            (None, RedisAddress::Cluster(_)) => unreachable!("a cluster has its own links"),
             (None, RedisAddress::Watched(_)) => unreachable!("what sentinels watch has a guide"),
         };
         loop {
             let missed = match guide.look(tls, deadline) {
                 Ok(target) => match master(&target, settings, tls, deadline) {
-                    Ok(link) => return Ok((target, link)),
+                    Ok(link) => return Ok((target, link.with_timeout(timeout))),
                     Err(fault) => {
                         guide.forget();
                         Missed { is_final: matches!(fault, Fault::Login(_)), fault }
@@ -155,9 +179,7 @@ impl Node {
 /// Commands, and how they are exchanged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exchange<'a> {
-    pub commands: &'a [u8],
-    /// How many commands that are.
-    pub replies: usize,
+    pub commands: &'a Commands,
     /// They may be sent again.
     pub repeatable: bool,
     /// For making a link, and for each exchange.

@@ -11,7 +11,7 @@ use clap::{Arg, ArgGroup, ArgMatches};
 
 use super::{Listen, Task, To};
 use crate::access::channel::Audience;
-use crate::broker::{HistoryRule, RedisSettings};
+use crate::broker::{HistoryRule, RedisSettings, Sharding};
 use crate::client::publisher::{Expire, Publisher};
 use crate::client::url;
 use crate::config::redis::{self, RedisTlsDraft, SentinelsDraft};
@@ -28,6 +28,7 @@ struct TaskDraft {
     redis: Vec<RedisSettings>,
     redis_tls: RedisTlsDraft,
     sentinels: SentinelsDraft,
+    sharded: Option<Sharding>,
     prefix: String,
     json: bool,
     broadcast: bool,
@@ -57,8 +58,19 @@ static REDIS: Rows = &[
         default: Value("redis://127.0.0.1:6380"),
         help: "Redis that the server relays from: `redis://[user:password@]host[:port][/db]`, \
                `rediss://` by TLS, `redis+unix:///path?db=N`, or, where sentinels say which it is, \
-               `redis+sentinel://host,host/NAME[/db]`; several in \
-               the server's order; the default is the embedded broker's",
+               `redis+sentinel://host,host/NAME[/db]`, or `redis+cluster://host,host` with some \
+               nodes of a cluster; several in the server's order; the default is the embedded \
+               broker's",
+    },
+    Flag {
+        name: "redis-sharded",
+        variable: "WSLOOP_REDIS_SHARDED",
+        takes: Text("off|both|on", |draft, text| {
+            put(&mut draft.sharded, redis::form(text).map(Some))
+        }),
+        default: Words("off"),
+        help: "How the server hears the channels of a `redis+cluster://`: unless that is `off`, \
+               messages are published by SPUBLISH",
     },
     Flag {
         name: "redis-sentinel-user",
@@ -381,8 +393,9 @@ impl TaskDraft {
     }
 
     fn publisher(&mut self) -> Result<Publisher, Wrong> {
-        std::mem::take(&mut self.sentinels).finish(&mut self.redis)?;
-        let tls = std::mem::take(&mut self.redis_tls).finish(&self.redis)?;
+        let (tls, sentinels) =
+            (std::mem::take(&mut self.redis_tls), std::mem::take(&mut self.sentinels));
+        let tls = tls.finish_for(sentinels, self.sharded, &mut self.redis)?;
         let publisher = Publisher::through(std::mem::take(&mut self.redis));
         let publisher = publisher.prefix(std::mem::take(&mut self.prefix));
         let publisher =

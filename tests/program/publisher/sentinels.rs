@@ -9,10 +9,12 @@ use crate::support::eventually;
 use crate::support::sentinels::{NAME, SentinelServer, Sentinels};
 
 /// How long it may fail after the sentinels have decided.
-const AT_ONCE: Duration = Duration::from_secs(5);
+pub(super) const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Publishes numbers until told to end, and says which was accepted when.
-fn publishing(url: String) -> (mpsc::Sender<()>, Receiver<(Instant, String)>, JoinHandle<()>) {
+pub(super) fn publishing(
+    url: String,
+) -> (mpsc::Sender<()>, Receiver<(Instant, String)>, JoinHandle<()>) {
     let (end, ended) = mpsc::channel();
     let (sender, accepted) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -34,7 +36,7 @@ fn publishing(url: String) -> (mpsc::Sender<()>, Receiver<(Instant, String)>, Jo
 }
 
 /// What is in the history there, each once.
-fn kept(redis: &RedisServer) -> BTreeSet<String> {
+pub(super) fn kept(redis: &RedisServer) -> BTreeSet<String> {
     let stream = "wsloop:history:{broadcast:f}";
     let entries = redis.connect().command(&["XRANGE", stream, "-", "+"]);
     let Value::Array(entries) = entries else { panic!("{entries:?}") };

@@ -31,8 +31,9 @@ from ._exchange import (
     outcome,
     shared_out,
 )
-from ._places import Place, Sentinels, each_of
+from ._places import SENTINEL_TIMEOUT, Cluster, Place, Sentinels, each_of
 from ._settings import arguments
+from ._slots import QUESTIONS, Course, Parcel, Slots, Unreached, said_of
 from ._watch import (
     PAUSE,
     Address,
@@ -112,10 +113,13 @@ class Pool:
 
     async def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
         """The answers to these commands, which are sent together."""
+        return outcome(await self.answers(framed(commands, transaction)), transaction)
+
+    async def answers(self, sent: list[Command]) -> list[Any]:
+        """The answers to what is sent as it is, with the errors among them."""
         await self._turns.take()
         try:
             connection = await self._connected()
-            sent = framed(commands, transaction)
             try:
                 await connection.send_packed_command(connection.pack_commands(sent))
                 answers = [await _answer(connection) for _ in sent]
@@ -128,7 +132,7 @@ class Pool:
                 await self._keep(connection, answers)
         finally:
             self._turns.give_back()
-        return outcome(answers, transaction)
+        return answers
 
     async def close(self) -> None:
         """Closes what is open, and what is in use when it no longer is."""
@@ -245,6 +249,94 @@ class Followed(Pool):
         self._watch.doubt()
 
 
+class Node(Pool):
+    """The connections to one node of a cluster."""
+
+    async def _connected(self) -> Any:
+        try:
+            return await super()._connected()
+        except (redis.RedisError, OSError) as why:
+            raise Unreached(why) from why
+
+
+class Clustered:
+    """The connections to the nodes of a cluster. Each command goes to who has its channel's slot."""
+
+    def __init__(self, place: Cluster) -> None:
+        self._place = place
+        self._nodes: dict[tuple[Address, Optional[int]], Node] = {}
+        self._slots = Slots(place)
+        self._looking = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Closes what is open, and what is in use when it no longer is."""
+        for node in self._nodes.values():
+            await node.close()
+
+    async def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
+        """The answers to these commands, which are sent to all nodes at one time."""
+        loop = asyncio.get_running_loop()
+        course = Course(self._slots, commands, transaction, loop.time())
+
+        async def one(parcel: Parcel) -> None:
+            try:
+                answers = await self._node(parcel.address).answers(parcel.sent)
+            except Unreached as why:
+                course.unreached(parcel, why.why)
+            except (redis.RedisError, OSError) as why:
+                course.failed(why)
+            else:
+                course.answered(parcel, answers)
+
+        while True:
+            await self._look()
+            await asyncio.gather(*(one(parcel) for parcel in course.parcels()))
+            if course.is_over(loop.time()):
+                return course.outcome()
+            await asyncio.sleep(course.pause())
+
+    def _node(self, address: Address, timeout: Optional[int] = None) -> Node:
+        known = self._nodes.get((address, timeout))
+        if known is None:
+            known = self._nodes[(address, timeout)] = Node(self._place.at(address, timeout))
+        return known
+
+    async def _look(self) -> None:
+        """Asks who has which slots, if that is due."""
+        loop = asyncio.get_running_loop()
+        # Whoever knows enough to go on does not wait for another who is asking.
+        if not self._slots.is_due(loop.time()) or (
+            self._slots.is_known and self._looking.locked()
+        ):
+            return
+        async with self._looking:
+            if self._slots.is_due(loop.time()):
+                await self._ask()
+
+    async def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        others, failures = [], []
+        asked = self._slots.to_ask(loop.time())
+        for address in asked:
+            try:
+                answers = await self._node(address, SENTINEL_TIMEOUT).exchange(QUESTIONS)
+                said = said_of(answers, address)
+            except (Unreached, redis.RedisError, OSError) as why:
+                failures.append((address, why.why if isinstance(why, Unreached) else why))
+                self._slots.is_silent(address, loop.time())
+                continue
+            if self._slots.believes(said):
+                await self._forget_strangers()
+                return
+            others.append(said)
+        self._slots.concluded(len(asked), others, failures)
+
+    async def _forget_strangers(self) -> None:
+        """Nodes that are no more are in nobody's way."""
+        for key in [key for key in self._nodes if not self._slots.has(key[0])]:
+            await self._nodes.pop(key).close()
+
+
 class Several:
     """Several Redis: each command goes to the one that its channel is at."""
 
@@ -292,7 +384,7 @@ class _Open:
     """What is open in an event loop."""
 
     def __init__(self) -> None:
-        self.pools: list[tuple[Any, Pool]] = []
+        self.pools: list[tuple[Any, Union[Pool, Clustered]]] = []
         self.end = self._until_the_end()
 
     async def _until_the_end(self) -> AsyncGenerator[None, None]:
@@ -308,7 +400,7 @@ async def pool(place: Place) -> Exchanging:
     """The connections of this event loop to this place."""
     if isinstance(place, tuple):
         return Several([await pool(each) for each in place])
-    if not isinstance(place, (str, dict, Sentinels)):
+    if not isinstance(place, (str, dict, Sentinels, Cluster)):
         return Foreign(place)
     loop = asyncio.get_running_loop()
     opened = getattr(loop, _OPEN, None)
@@ -320,7 +412,11 @@ async def pool(place: Place) -> Exchanging:
     for known_place, known in opened.pools:
         if known_place == place:
             return known
-    made = Followed(place) if isinstance(place, Sentinels) else Pool(place)
+    made: Union[Pool, Clustered]
+    if isinstance(place, Cluster):
+        made = Clustered(place)
+    else:
+        made = Followed(place) if isinstance(place, Sentinels) else Pool(place)
     opened.pools.append((copy.copy(place), made))
     return made
 

@@ -51,12 +51,18 @@ def publishing(
         raise ValueError("this message is the heartbeat, which browsers do not take for a message")
     expire = settings.expire if expire is None else whole_seconds(expire, "expire")
     commands: list[Command] = []
+    word = publish_word(settings)
     for name in names:
-        kept = recording(settings.history, settings.prefix, name, message)
-        commands.append(kept or ("PUBLISH", name, message))
+        kept = recording(settings.history, settings.prefix, name, message, settings.sharded)
+        commands.append(kept or (word, name, message))
         if expire > 0:
             commands.append(("SETEX", name, expire, message))
     return commands
+
+
+def publish_word(settings: Settings) -> str:
+    """The command that publishes. SPUBLISH concerns one shard of a cluster only."""
+    return "SPUBLISH" if settings.sharded else "PUBLISH"
 
 
 def published(commands: list[Command], replies: list[Any]) -> Published:
@@ -72,11 +78,16 @@ def shared_out(commands: list[Command], redis_count: int) -> dict[int, list[int]
     number of Redis; its stored message and its history are with it.
     """
     shares: dict[int, list[int]] = {}
-    for place, (word, *rest) in enumerate(commands):
-        # EVAL has the script, the number of keys and the history's name before it.
-        channel = rest[3] if word == "EVAL" else rest[0]
-        shares.setdefault(key_slot(channel.encode()) % redis_count, []).append(place)
+    for place, command in enumerate(commands):
+        slot = key_slot(channel_of(command).encode())
+        shares.setdefault(slot % redis_count, []).append(place)
     return shares
+
+
+def channel_of(command: Command) -> str:
+    """The channel that a command concerns."""
+    # EVAL has the script, the number of keys and the history's name before it.
+    return str(command[4] if command[0] == "EVAL" else command[1])
 
 
 def fetching(names: tuple[str, ...]) -> list[Command]:

@@ -26,6 +26,8 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return heard
 """
+# The same where only the shard of the channel is told.
+SHARDED_SCRIPT = SCRIPT.replace("'PUBLISH'", "'SPUBLISH'")
 
 
 class Rule(NamedTuple):
@@ -61,7 +63,7 @@ def _rule(text: Any, name: str) -> Rule:
 
 
 def recording(
-    rules: tuple[Rule, ...], prefix: str, channel: str, message: Any
+    rules: tuple[Rule, ...], prefix: str, channel: str, message: Any, sharded: bool = False
 ) -> Optional[tuple[Any, ...]]:
     """The command that publishes a message and adds it to the channel's history, if it has one."""
     if not rules or "{" in channel or "}" in channel:
@@ -71,7 +73,8 @@ def recording(
     if rule is None:
         return None
     stream = f"wsloop:history:{{{channel}}}"
-    return ("EVAL", SCRIPT, 1, stream, channel, message, rule.messages, rule.seconds * 1000)
+    script = SHARDED_SCRIPT if sharded else SCRIPT
+    return ("EVAL", script, 1, stream, channel, message, rule.messages, rule.seconds * 1000)
 
 
 def _facility(channel: str, prefix: str) -> str:

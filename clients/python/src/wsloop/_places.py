@@ -29,12 +29,16 @@ SENTINEL_PORT = 26379
 MOST_REDIS = 64
 #: Most sentinels of one Redis, as for the server.
 MOST_SENTINELS = 16
-#: Longest that one sentinel is waited for, in seconds. There are others.
+#: Most nodes of a cluster that are named, as for the server.
+MOST_SEEDS = 64
+#: Longest that one sentinel, or one node of a cluster that is asked about it, is waited for, in
+#: seconds. There are others.
 SENTINEL_TIMEOUT = 1
 
 _FORM = (
-    "redis://[user:password@]host[:port][/db], rediss:// for TLS, redis+unix:///path?db=N, or "
-    "redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db]"
+    "redis://[user:password@]host[:port][/db], rediss:// for TLS, redis+unix:///path?db=N, "
+    "redis+sentinel://[user:password@]host[:port],host[:port]/NAME[/db], or "
+    "redis+cluster://[user:password@]host[:port],host[:port]"
 )
 # wsloop's own spellings.
 _SPELLINGS = (
@@ -43,10 +47,13 @@ _SPELLINGS = (
     ("valkeys:", "rediss:"),
     ("valkey+sentinel:", "redis+sentinel:"),
     ("valkeys+sentinel:", "rediss+sentinel:"),
+    ("valkey+cluster:", "redis+cluster:"),
+    ("valkeys+cluster:", "rediss+cluster:"),
 )
 # A comma elsewhere is part of a URL, as between sentinels.
 _BETWEEN = re.compile(r"[\s,]+(?=[a-zA-Z0-9+]+://)")
 _SENTINEL = re.compile(r"(rediss?)\+sentinel://", re.IGNORECASE)
+_CLUSTER = re.compile(r"(rediss?)\+cluster://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,33 @@ class Sentinels:
     login: tuple[str, str] = field(default=("", ""), repr=False)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A Redis Cluster, of which some nodes are known: a URL or arguments, as for one Redis."""
+
+    #: Everything about its nodes but their addresses.
+    node: Union[str, dict[str, Any]] = field(repr=False)
+    #: The hosts and ports of those that are known.
+    addresses: tuple[tuple[str, int], ...]
+
+    def at(
+        self, address: tuple[str, int], timeout: Optional[int] = None
+    ) -> Union[str, dict[str, Any]]:
+        """One of its nodes, which is waited for so long, in seconds."""
+        host, port = address
+        waits = [] if timeout is None else ["socket_timeout", "socket_connect_timeout"]
+        if isinstance(self.node, dict):
+            return {**self.node, **dict.fromkeys(waits, timeout), "host": host, "port": port}
+        parts = urlsplit(self.node)
+        login, at, _ = parts.netloc.rpartition("@")
+        given = [each for each in parse_qsl(parts.query) if each[0] not in waits]
+        query = urlencode([*given, *((each, str(timeout)) for each in waits)])
+        netloc = f"{login}{at}{_text(*address)}"
+        return parts._replace(netloc=netloc, query=query).geturl()
+
+
 #: What connections are made from: the last is a client, or several of all these.
-Place = Union[str, "dict[str, Any]", Sentinels, "tuple[Any, ...]", Any]
+Place = Union[str, "dict[str, Any]", Sentinels, Cluster, "tuple[Any, ...]", Any]
 
 
 def _nobody() -> tuple[str, str]:
@@ -86,6 +118,8 @@ def place_of(redis: Connection, name: str, login: Login = _nobody) -> Place:
         raise ValueError(f"{name} names no Redis")
     if len(places) > MOST_REDIS:
         raise ValueError(f"{name} names {len(places)} Redis, more than {MOST_REDIS}")
+    if any(isinstance(place, Cluster) for place in places):
+        raise ValueError(f"{name} has a cluster beside another Redis; a cluster is given alone")
     where = [_where(place) for place in places]
     if any(place == other for at, place in enumerate(where) for other in where[:at]):
         raise ValueError(f"{name} names the same Redis twice; all databases of one share channels")
@@ -110,6 +144,11 @@ def is_sentinel_url(url: str) -> bool:
     return bool(_SENTINEL.match(as_redis_py(url)))
 
 
+def is_cluster_url(url: str) -> bool:
+    """Whether it names nodes of a cluster."""
+    return bool(_CLUSTER.match(as_redis_py(url)))
+
+
 def _several(redis: Connection) -> list[Any]:
     if isinstance(redis, str):
         return _BETWEEN.split(redis.strip())
@@ -131,6 +170,8 @@ def _where(place: Any) -> Any:
 
 def _one(redis: Any, name: str, login: Login) -> Any:
     if isinstance(redis, dict):
+        if "startup_nodes" in redis:
+            return _cluster_of_arguments(redis, name)
         return _sentinels_of_arguments(redis, name, login) if "sentinels" in redis else redis
     if not isinstance(redis, str):
         if hasattr(redis, "pipeline"):
@@ -139,7 +180,11 @@ def _one(redis: Any, name: str, login: Login) -> Any:
         raise TypeError(f"{name} is a URL, redis-py's arguments or its client, not {kind}")
     who = login() if is_sentinel_url(redis) else _nobody()
     try:
-        found = _sentinels_of_url(redis, who) if is_sentinel_url(redis) else _url(redis)
+        found: Any
+        if is_cluster_url(redis):
+            found = _cluster_of_url(redis)
+        else:
+            found = _sentinels_of_url(redis, who) if is_sentinel_url(redis) else _url(redis)
     except ValueError:
         found = None
     if found is None:
@@ -184,6 +229,49 @@ def _sentinels_of_url(url: str, login: tuple[str, str]) -> Optional[Sentinels]:
     return Sentinels(unquote(name), master, sentinels, addresses, login)
 
 
+def _cluster_of_url(url: str) -> Optional[Cluster]:
+    start, _, query = as_redis_py(url).partition("?")
+    scheme, _, rest = start.partition("+cluster://")
+    authority, _, db = rest.partition("/")
+    userinfo, at, hosts = authority.rpartition("@")
+    addresses = tuple(_address(each, REDIS_PORT) for each in hosts.split(","))
+    # A cluster has the database 0 and no other.
+    if db not in ("", "0") or (at and ":" not in userinfo) or not _are_nodes(addresses):
+        return None
+    node = f"{scheme.lower()}://{userinfo}{at}cluster.invalid:1/0?{query}".rstrip("?")
+    return Cluster(node, addresses)
+
+
+def _cluster_of_arguments(arguments: dict[str, Any], name: str) -> Cluster:
+    """redis-py's word: ``startup_nodes``, as its ``RedisCluster`` has it, or hosts and ports."""
+    node = {**arguments}
+    given = node.pop("startup_nodes")
+    wrong = f"{name} has startup_nodes, a list such as [('10.0.0.1', {REDIS_PORT})]"
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise TypeError(wrong)
+    try:
+        addresses = tuple(_node_address(each) for each in given)
+    except (ValueError, TypeError, LookupError):
+        raise ValueError(wrong) from None
+    if not addresses or not _are_nodes(addresses):
+        raise ValueError(f"{wrong}, each once, and {MOST_SEEDS} at most")
+    if node.get("db"):
+        raise ValueError(f"{name} has a db, and a cluster has the database 0 and no other")
+    return Cluster(node, addresses)
+
+
+def _node_address(node: Any) -> tuple[str, int]:
+    if isinstance(node, str):
+        return _address(node, REDIS_PORT)
+    if hasattr(node, "host") and hasattr(node, "port"):
+        return str(node.host), int(node.port)
+    return str(node[0]), int(node[1])
+
+
+def _are_nodes(addresses: tuple[tuple[str, int], ...]) -> bool:
+    return len(set(addresses)) == len(addresses) <= MOST_SEEDS
+
+
 def _sentinels_of_arguments(
     arguments: dict[str, Any], name: str, login: Login
 ) -> Sentinels:
@@ -219,11 +307,11 @@ def _are_sentinels(addresses: tuple[tuple[str, int], ...]) -> bool:
     return len(set(addresses)) == len(addresses) <= MOST_SENTINELS
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, usual_port: int = SENTINEL_PORT) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.path or parts.port == 0 or parts.username is not None:
         raise ValueError(text)
-    return parts.hostname, parts.port or SENTINEL_PORT
+    return parts.hostname, parts.port or usual_port
 
 
 def _text(host: str, port: int) -> str:

@@ -1,5 +1,5 @@
-"""Connections to Redis for programs that may block: to one, to the master that sentinels name, or to
-several.
+"""Connections to Redis for programs that may block: to one, to the master that sentinels name, to a
+cluster, or to several.
 
 Rules:
 - A process has a bounded number of connections to each Redis. Who comes when all are in use waits,
@@ -36,8 +36,9 @@ from ._exchange import (
     outcome,
     shared_out,
 )
-from ._places import Place, Sentinels, each_of
+from ._places import SENTINEL_TIMEOUT, Cluster, Place, Sentinels, each_of
 from ._settings import arguments
+from ._slots import QUESTIONS, Course, Slots, Unreached, said_of
 from ._watch import (
     PAUSE,
     Address,
@@ -76,11 +77,14 @@ class Pool:
 
     def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
         """The answers to these commands, which are sent together."""
+        return outcome(self.answers(framed(commands, transaction)), transaction)
+
+    def answers(self, sent: list[Command]) -> list[Any]:
+        """The answers to what is sent as it is, with the errors among them."""
         if not self._turns.acquire(timeout=LONGEST_WAIT):
             raise all_in_use(self._most)
         try:
             connection = self._connected()
-            sent = framed(commands, transaction)
             try:
                 connection.send_packed_command(connection.pack_commands(sent))
                 answers = [_answer(connection) for _ in sent]
@@ -90,7 +94,7 @@ class Pool:
             self._keep(connection, answers)
         finally:
             self._turns.release()
-        return outcome(answers, transaction)
+        return answers
 
     def _connected(self) -> Any:
         connection = self._kept_one()
@@ -200,6 +204,89 @@ class Followed(Pool):
         self._watch.doubt()
 
 
+class Node(Pool):
+    """The connections to one node of a cluster."""
+
+    def _connected(self) -> Any:
+        try:
+            return super()._connected()
+        except (redis.RedisError, OSError) as why:
+            raise Unreached(why) from why
+
+
+class Clustered:
+    """The connections to the nodes of a cluster. Each command goes to who has its channel's slot."""
+
+    def __init__(self, place: Cluster) -> None:
+        self._place = place
+        # What is wrong with the arguments is told here, and not when somebody publishes.
+        Node(place.at(place.addresses[0]))
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins anew, without closing anything."""
+        self._nodes: dict[tuple[Address, Optional[int]], Node] = {}
+        self._slots = Slots(self._place)
+        self._looking = threading.Lock()
+
+    def exchange(self, commands: list[Command], transaction: bool = False) -> list[Any]:
+        """The answers to these commands, which are sent node by node."""
+        course = Course(self._slots, commands, transaction, time.monotonic())
+        while True:
+            self._look()
+            for parcel in course.parcels():
+                try:
+                    answers = self._node(parcel.address).answers(parcel.sent)
+                except Unreached as why:
+                    course.unreached(parcel, why.why)
+                except (redis.RedisError, OSError) as why:
+                    course.failed(why)
+                else:
+                    course.answered(parcel, answers)
+            if course.is_over(time.monotonic()):
+                return course.outcome()
+            time.sleep(course.pause())
+
+    def _node(self, address: Address, timeout: Optional[int] = None) -> Node:
+        # Threads may make one at the same time; then one of them is kept.
+        known = self._nodes.get((address, timeout))
+        return known or self._nodes.setdefault(
+            (address, timeout), Node(self._place.at(address, timeout))
+        )
+
+    def _look(self) -> None:
+        """Asks who has which slots, if that is due."""
+        if not self._slots.is_due(time.monotonic()):
+            return
+        # Whoever knows enough to go on does not wait for another who is asking.
+        is_known = self._slots.is_known
+        if not self._looking.acquire(timeout=0 if is_known else LONGEST_WAIT):
+            return
+        try:
+            if self._slots.is_due(time.monotonic()):
+                self._ask()
+        finally:
+            self._looking.release()
+
+    def _ask(self) -> None:
+        others, failures = [], []
+        asked = self._slots.to_ask(time.monotonic())
+        for address in asked:
+            try:
+                answers = self._node(address, SENTINEL_TIMEOUT).exchange(QUESTIONS)
+                said = said_of(answers, address)
+            except (Unreached, redis.RedisError, OSError) as why:
+                failures.append((address, why.why if isinstance(why, Unreached) else why))
+                self._slots.is_silent(address, time.monotonic())
+                continue
+            if self._slots.believes(said):
+                for key in [key for key in self._nodes if not self._slots.has(key[0])]:
+                    self._nodes.pop(key, None)
+                return
+            others.append(said)
+        self._slots.concluded(len(asked), others, failures)
+
+
 class Several:
     """Several Redis: each command goes to the one that its channel is at."""
 
@@ -243,15 +330,21 @@ def pool(place: Place) -> Exchanging:
     """The connections to this place, as long as the process lives."""
     if isinstance(place, tuple):
         return Several([pool(each) for each in place])
-    if not isinstance(place, (str, dict, Sentinels)):
+    if not isinstance(place, (str, dict, Sentinels, Cluster)):
         return Foreign(place)
     with _lock:
         for known_place, known in _pools:
             if known_place == place:
                 return known
-        made = Followed(place) if isinstance(place, Sentinels) else Pool(place)
+        made = _made(place)
         _pools.append((copy.copy(place), made))
         return made
+
+
+def _made(place: Union[str, dict[str, Any], Sentinels, Cluster]) -> Union[Pool, Clustered]:
+    if isinstance(place, Cluster):
+        return Clustered(place)
+    return Followed(place) if isinstance(place, Sentinels) else Pool(place)
 
 
 def told(place: Place, command: Command) -> Any:
@@ -280,7 +373,7 @@ def _has_ended(connection: Any) -> bool:
 
 
 # A list, since redis-py's arguments need not be hashable, and there is rarely more than one.
-_pools: list[tuple[Union[str, dict[str, Any], Sentinels], Pool]] = []
+_pools: list[tuple[Union[str, dict[str, Any], Sentinels, Cluster], Union[Pool, Clustered]]] = []
 _lock = threading.Lock()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ._channels import checked_prefix
 from ._history import Rule, Rules, rules_of
-from ._places import Connection, Place, as_redis_py, place_of
+from ._places import Connection, Place, Sentinels, as_redis_py, place_of
 
 #: Where ws4redis looks for Redis when nothing else is said.
 DEFAULT_REDIS = "redis://127.0.0.1:6379"
@@ -40,6 +40,7 @@ class Settings:
     expire: int
     heartbeat: bytes
     history: tuple[Rule, ...]
+    sharded: bool = False
 
     @classmethod
     def find(
@@ -48,6 +49,7 @@ class Settings:
         prefix: str | None = None,
         expire: int | None = None,
         history: Rules | None = None,
+        sharded: bool | None = None,
     ) -> Settings:
         """What is given, and the rest from where it is set.
 
@@ -75,7 +77,11 @@ class Settings:
         name = "history"
         if history is None:
             name, history = found("HISTORY", "HISTORY", None)
-        return cls(place, prefix, expire, heartbeat, rules_of(history, name))
+        rules = rules_of(history, name)
+        name = "sharded"
+        if sharded is None:
+            name, sharded = found("REDIS_SHARDED", "REDIS_SHARDED", False)
+        return cls(place, prefix, expire, heartbeat, rules, _is_sharded(sharded, place, name))
 
 
 def whole_seconds(seconds: Any, name: str) -> int:
@@ -154,6 +160,17 @@ def _sentinel_login() -> tuple[str, str]:
         raise ValueError(f"{name} is a file with the password for sentinels: {why}") from why
     # As for the server, one line end is none of it.
     return str(user or ""), re.sub(r"\r?\n\Z", "", password)
+
+
+def _is_sharded(given: Any, place: Place, name: str) -> bool:
+    """Whether messages stay at their shard. `both` is for the server, which hears both forms."""
+    words = {"off": False, "both": True, "on": True, "": False}
+    sharded = given if isinstance(given, bool) else words.get(str(given or ""))
+    if sharded is None:
+        raise ValueError(f"{name} is off, both or on, or True or False")
+    if sharded and isinstance(place, (str, dict, tuple, Sentinels)):
+        raise ValueError(f"{name} is for a cluster, whose URL is such as redis+cluster://host,host")
+    return sharded
 
 
 def _from_text(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Optional, Union
 
 from ._aio_pool import close, pool, told
 from ._channels import CONTROL, SELF, Who, channels, named, stored_at
-from ._exchange import Published, disconnecting, fetching, first, published, publishing
+from ._exchange import Published, disconnecting, fetching, first, publish_word, published, publishing
 from ._history import Rules
 from ._message import Publishable, RedisMessage
 from ._names import HasName, HasUsername
@@ -39,8 +39,9 @@ class RedisPublisher:
         prefix: Optional[str] = None,
         expire: Optional[int] = None,
         history: Optional[Rules] = None,
+        sharded: Optional[bool] = None,
     ) -> None:
-        self._settings = Settings.find(redis, prefix, expire, history)
+        self._settings = Settings.find(redis, prefix, expire, history, sharded)
         audiences = (broadcast, groups, users, sessions)
         name_prefix = self._settings.prefix
         self._names = partial(channels, name_prefix, facility, request, *audiences)
@@ -86,12 +87,13 @@ async def disconnect(
     reason: Optional[str] = None,
     redis: Connection = None,
     prefix: Optional[str] = None,
+    sharded: Optional[bool] = None,
 ) -> int:
     """Closes the sockets of one user, session or group; returns how many processes were told."""
-    settings = Settings.find(redis, prefix)
+    settings = Settings.find(redis, prefix, sharded=sharded)
     order = disconnecting(user, session, group, code, reason)
     channel = named(settings.prefix, CONTROL)
-    return int(await told(settings.redis, ("PUBLISH", channel, order)))
+    return int(await told(settings.redis, (publish_word(settings), channel, order)))
 
 
 async def _in_thread(ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:

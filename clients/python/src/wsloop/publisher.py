@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Optional, Union
 
 from ._channels import CONTROL, Who, channels, named, stored_at
-from ._exchange import Published, disconnecting, fetching, first, published, publishing
+from ._exchange import Published, disconnecting, fetching, first, publish_word, published, publishing
 from ._history import Rules
 from ._message import Publishable
 from ._names import HasName, HasUsername
@@ -24,7 +24,8 @@ class RedisPublisher:
     request's own. ``redis`` is a URL, a dict of redis-py's arguments or a client of redis-py;
     it, ``prefix``, ``expire`` and ``history`` come from the settings otherwise. ``history`` are the
     rules of the server's ``--history``, as in ``chat/*=100/300``: what is published on such a channel
-    is added to its last messages. With no audience there is
+    is added to its last messages. ``sharded`` is for a Redis Cluster: messages are published by
+    SPUBLISH, which the server has to hear. With no audience there is
     nothing to publish to, and it only fetches.
     """
 
@@ -41,8 +42,9 @@ class RedisPublisher:
         prefix: Optional[str] = None,
         expire: Optional[int] = None,
         history: Optional[Rules] = None,
+        sharded: Optional[bool] = None,
     ) -> None:
-        self._settings = Settings.find(redis, prefix, expire, history)
+        self._settings = Settings.find(redis, prefix, expire, history, sharded)
         self._pool = pool(self._settings.redis)
         self.channels = channels(
             self._settings.prefix, facility, request, broadcast, groups, users, sessions
@@ -86,13 +88,14 @@ def disconnect(
     reason: Optional[str] = None,
     redis: Connection = None,
     prefix: Optional[str] = None,
+    sharded: Optional[bool] = None,
 ) -> int:
     """Closes the sockets of one user, session or group in every wsloop process.
 
     Returns how many processes were told. Without ``code`` they close with 4403, after which
     wsloop's JavaScript does not come back by itself.
     """
-    settings = Settings.find(redis, prefix)
+    settings = Settings.find(redis, prefix, sharded=sharded)
     order = disconnecting(user, session, group, code, reason)
     channel = named(settings.prefix, CONTROL)
-    return int(told(settings.redis, ("PUBLISH", channel, order)))
+    return int(told(settings.redis, (publish_word(settings), channel, order)))

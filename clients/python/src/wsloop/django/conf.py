@@ -15,7 +15,7 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django.urls import NoReverseMatch, reverse
 
 from .._channels import SESSION_GROUPS, SESSION_USER
-from .._places import Sentinels, each_of
+from .._places import Cluster, Sentinels, each_of
 from .._settings import Settings, redis_setting, resp, setting
 
 # Settings of this package that are no flags of the server.
@@ -121,9 +121,11 @@ def _where_redis_is(made: Command, found: Settings) -> None:
 
 
 def redis_url(redis: Any) -> str:
-    """The URL of what is a URL, redis-py's arguments or behind sentinels."""
+    """The URL of what is a URL, redis-py's arguments, behind sentinels or a cluster."""
     if isinstance(redis, Sentinels):
-        return _sentinel_url(redis)
+        return _of_many(redis.master, "sentinel", redis.addresses, redis.name)
+    if isinstance(redis, Cluster):
+        return _of_many(redis.at(redis.addresses[0]), "cluster", redis.addresses)
     if isinstance(redis, str):
         return _as_server(f"redis+{redis}" if redis.startswith("unix:") else redis)
     if not isinstance(redis, dict):
@@ -139,12 +141,16 @@ def redis_url(redis: Any) -> str:
     return f"{scheme}://{login}{host}:{redis.get('port') or 6379}/{db}"
 
 
-def _sentinel_url(place: Sentinels) -> str:
-    parts = urlsplit(redis_url(place.master))
+def _of_many(
+    redis: Any, kind: str, addresses: tuple[tuple[str, int], ...], name: Optional[str] = None
+) -> str:
+    """The URL of a Redis that is found by asking at these addresses; `redis` is all else of it."""
+    parts = urlsplit(redis_url(redis))
     login, at, _ = parts.netloc.rpartition("@")
-    shown = ((f"[{host}]" if ":" in host else host, port) for host, port in place.addresses)
+    shown = ((f"[{host}]" if ":" in host else host, port) for host, port in addresses)
     hosts = ",".join(f"{host}:{port}" for host, port in shown)
-    return f"{parts.scheme}+sentinel://{login}{at}{hosts}/{quote(place.name, safe='')}{parts.path}"
+    path = "" if name is None else f"/{quote(name, safe='')}{parts.path}"
+    return f"{parts.scheme}+{kind}://{login}{at}{hosts}{path}"
 
 
 def _as_server(url: str) -> str:
