@@ -23,6 +23,7 @@ mod health;
 mod kind;
 mod later;
 mod own;
+mod pair;
 mod receipts;
 mod resume;
 mod session;
@@ -128,7 +129,9 @@ pub enum RedisDue {
 impl Redis {
     pub(super) fn new(settings: RedisSettings, expire_s: u64, uses: Uses, seed: u64) -> Self {
         let (target, watch) = match &settings.address {
-            RedisAddress::Fixed(target) => (Some(target.clone()), None),
+            RedisAddress::Fixed(target) | RedisAddress::Replica(target) => {
+                (Some(target.clone()), None)
+            }
             RedisAddress::Cluster(_) => (None, None),
             RedisAddress::Watched(sentinels) => {
                 let watch = Watch::new(sentinels, settings.timeout_ms, seed);
@@ -185,6 +188,9 @@ impl Redis {
             self.role_ms = now_ms + ROLE_MS;
             self.session.command(&[b"ROLE"], Awaited::Role, now_ms);
         }
+        if self.ask_replication_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            self.session.ask_replication(now_ms);
+        }
         match self.state {
             State::Resting { .. } if self.answer_ms() <= now_ms => {
                 self.state = State::Dialing { since_ms: now_ms };
@@ -220,7 +226,12 @@ impl Redis {
 
     /// When [`Redis::tick`] has something to do next.
     pub fn deadline_ms(&self) -> u64 {
-        let more = [self.later.deadline_ms(), self.leave_ms(), self.ask_role_ms()];
+        let more = [
+            self.later.deadline_ms(),
+            self.leave_ms(),
+            self.ask_role_ms(),
+            self.ask_replication_ms(),
+        ];
         more.into_iter().flatten().fold(self.answer_ms(), u64::min)
     }
 
@@ -297,8 +308,9 @@ impl Redis {
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
         self.decoder = new_decoder(self.uses);
         let session = new_session(&self.settings, self.uses);
+        let pair = self.session.pair.as_ref().map(|pair| pair.next());
         let (mut lost, unsent, own) = std::mem::replace(&mut self.session, session).lost();
-        self.session.own = own;
+        (self.session.own, self.session.pair) = (own, pair);
         lost.settled.append(&mut self.settling);
         unsent.into_iter().for_each(|publication| self.later.push(publication));
         lost

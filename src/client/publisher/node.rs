@@ -34,7 +34,7 @@ impl Node {
     /// It connects when it is first used.
     pub(super) fn new(settings: RedisSettings) -> Node {
         let guide = match &settings.address {
-            RedisAddress::Fixed(_) | RedisAddress::Cluster(_) => None,
+            RedisAddress::Fixed(_) | RedisAddress::Replica(_) | RedisAddress::Cluster(_) => None,
             RedisAddress::Watched(sentinels) => Some(Guide::new(sentinels)),
         };
         Node { settings, guide, link: None }
@@ -122,7 +122,7 @@ impl Node {
         let (settings, deadline) = (&self.settings, Instant::now() + timeout);
         let guide = match (&mut self.guide, &settings.address) {
             (Some(guide), _) => guide,
-            (None, RedisAddress::Fixed(target)) => {
+            (None, RedisAddress::Fixed(target) | RedisAddress::Replica(target)) => {
                 let link = Link::dial(target, settings, tls, timeout)?;
                 return Ok((target.clone(), link));
             }
