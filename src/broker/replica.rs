@@ -101,9 +101,9 @@ impl Replica {
         self.lost_ms = self.lost_ms.map(|_| u64::MAX);
     }
 
-    /// The link to the replica is lost.
+    /// The link to the replica is lost. One that was behind still is when it is back.
     pub(in crate::broker) fn lost(&mut self) {
-        (self.lost_ms, self.mark, self.mismatches) = (None, None, 0);
+        (self.lost_ms, self.mismatches) = (None, 0);
     }
 
     /// The master has said this.

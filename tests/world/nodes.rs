@@ -21,10 +21,14 @@ pub(super) fn besides_the_first(settings: &Settings) -> Vec<Node> {
         BrokerKind::Local { .. } => &[],
     };
     let node = |redis: &RedisSettings| {
-        let RedisAddress::Fixed(target) = redis.address.clone() else {
+        let (RedisAddress::Fixed(target) | RedisAddress::Replica(target)) = redis.address.clone()
+        else {
             panic!("no sentinels are in this world");
         };
-        Node { redis: FakeRedis::new(), target, link: None, news: None }
+        let is_replica = matches!(redis.address, RedisAddress::Replica(_));
+        let role = if is_replica { "replica" } else { "master" };
+        let redis = FakeRedis::with(|redis| redis.role = role);
+        Node { redis, target, link: None, news: None }
     };
     all.iter().map(node).collect()
 }
@@ -48,6 +52,12 @@ impl World {
     pub fn publish_at(&mut self, number: usize, channel: &str, payload: impl AsRef<[u8]>) {
         let now_ms = self.now_ms;
         self.node(number).publish(channel, payload, EXPIRE_S, now_ms);
+        self.run();
+    }
+
+    /// The second repeats what the first has published since, and has what is stored there.
+    pub fn replicate(&mut self) {
+        self.nodes[0].redis.repeat(&mut self.redis);
         self.run();
     }
 
