@@ -86,7 +86,10 @@ pub(crate) enum Judgement {
 pub(in crate::broker) struct Replica {
     /// What its master has said, while that is up.
     master: Option<Replication>,
-    /// Since when it has been without its master.
+    /// The history that it had when it was last asked.
+    history: Option<String>,
+    /// Since when it has been without its master; with no such time when it is not any more, and
+    /// that is to be made up for.
     lost_ms: Option<u64>,
     /// What the master had at some time, which it is to have, too.
     mark: Option<(u64, u64)>,
@@ -103,7 +106,7 @@ impl Replica {
 
     /// The link to the replica is lost. One that was behind still is when it is back.
     pub(in crate::broker) fn lost(&mut self) {
-        (self.lost_ms, self.mismatches) = (None, 0);
+        (self.history, self.lost_ms, self.mismatches) = (None, None, 0);
     }
 
     /// The master has said this.
@@ -130,7 +133,11 @@ impl Replica {
             self.mark = None;
             return self.on_unlinked(in_use, now_ms);
         }
-        let was_lost = self.lost_ms.take().is_some();
+        // It has begun anew, however short it was without its master.
+        let is_anew = self.history.as_ref().is_some_and(|history| *history != said.history);
+        if is_anew || self.lost_ms.is_some() {
+            self.lost_ms = Some(u64::MAX);
+        }
         let is_strange = self.master.as_ref().is_some_and(|one| one.history != said.history);
         self.mismatches = if is_strange { self.mismatches + 1 } else { 0 };
         if is_strange && (!in_use || self.mismatches >= MISMATCHES) {
@@ -139,12 +146,13 @@ impl Replica {
         if !is_strange {
             self.mark = self.mark.filter(|(offset, _)| said.offset < *offset);
         }
+        self.history = Some(said.history);
         match self.mark {
             Some((_, at_ms)) if now_ms > at_ms + MOST_BEHIND_MS => {
                 Judgement::Useless(Useless::Behind)
             }
             _ if !in_use => Judgement::Useful,
-            _ if was_lost => Judgement::Again,
+            _ if !is_strange && self.lost_ms.take().is_some() => Judgement::Again,
             _ => Judgement::Quiet,
         }
     }
@@ -245,7 +253,7 @@ mod tests {
     fn another_history_is_believed_the_second_time() {
         let mut one = in_use();
         assert_eq!(one.on_replica(replica("up", "b", 100), true, 1), Judgement::Quiet);
-        assert_eq!(one.on_replica(replica("up", "a", 100), true, 2), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "a", 100), true, 2), Judgement::Again);
         assert_eq!(one.on_replica(replica("up", "b", 100), true, 3), Judgement::Quiet);
         let strange = Judgement::Useless(Useless::Strange);
         assert_eq!(one.on_replica(replica("up", "b", 100), true, 4), strange);
@@ -275,6 +283,18 @@ mod tests {
         one.on_master(master("c", 0), back);
         assert_eq!(one.on_replica(replica("down", "a", 9), true, back), Judgement::Quiet);
         assert_eq!(one.on_replica(replica("up", "c", 9), true, back + 1), Judgement::Again);
+    }
+
+    #[test]
+    fn a_master_that_begins_anew_is_seen_though_nobody_saw_it_go() {
+        let mut one = in_use();
+        one.master_lost();
+        one.on_master(master("b", 0), 10);
+        assert_eq!(one.on_replica(replica("up", "b", 7), true, 20), Judgement::Again);
+        assert_eq!(one.on_replica(replica("up", "b", 8), true, 30), Judgement::Quiet);
+        one.on_master(master("c", 0), 40);
+        assert_eq!(one.on_replica(replica("up", "b", 8), true, 50), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "c", 8), true, 60), Judgement::Again);
     }
 
     #[test]
