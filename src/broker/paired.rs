@@ -1,6 +1,6 @@
 //! L1: the nodes of a broker that are a master and its replica.
 //!
-//! The replica is up when it has shown that it is of use, and is heard and read as long as it is up.
+//! The replica is up when it has shown that it is of use, and is heard and read while it is up.
 //! Otherwise the master is. What is published, stored and asked of sessions is so at the master: a
 //! session that was stored just now may not be at the replica yet.
 
