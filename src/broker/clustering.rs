@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::nodes::Nodes;
+use super::paired::MASTER;
 use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected};
 use super::spread::{Slots, Spread, slot_of};
 use super::{Ask, Status};
@@ -48,7 +49,11 @@ impl Nodes {
 
     /// Whether a node matters: it has slots, or may have.
     pub(super) fn counts(&self, node: usize) -> bool {
-        self.cluster().is_none_or(|cluster| cluster.has_slots(node))
+        match (self.cluster(), self.spread().heard_at()) {
+            (Some(cluster), _) => cluster.has_slots(node),
+            (None, Some(heard_at)) => node == MASTER || node == heard_at,
+            (None, None) => true,
+        }
     }
 
     /// Where a node is, for people.
@@ -92,9 +97,15 @@ impl Nodes {
         Some(parked.unwrap_or(u64::MAX).min(cluster.ask_ms()))
     }
 
-    /// Whether a node has said something of the cluster, or that something belongs elsewhere.
+    /// Whether a node has said something of the cluster, or that something belongs elsewhere; or of
+    /// its replica or master.
     pub(super) fn has_news(&self, node: usize) -> bool {
-        self.cluster.is_some() && self.all[node].has_cluster_news()
+        let redis = &self.all[node];
+        match (&self.cluster, &self.replica) {
+            (Some(_), _) => redis.has_cluster_news(),
+            (None, Some(_)) => redis.has_replication(),
+            (None, None) => false,
+        }
     }
 
     /// Acts on what a node has said of the cluster, and on what belongs elsewhere.

@@ -23,7 +23,9 @@ mod glob;
 pub(crate) mod history;
 mod local;
 mod nodes;
+mod paired;
 mod redis;
+mod replica;
 mod sentinel;
 mod settings;
 pub(crate) mod spread;
@@ -35,7 +37,9 @@ pub(crate) use clustering::Turned;
 pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
 pub(crate) use local::Local;
 pub(crate) use nodes::{FIRST, Nodes};
+pub(crate) use paired::{MASTER, REPLICA};
 pub(crate) use redis::{Lost, Redis, RedisDue};
+pub(crate) use replica::Judgement;
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
 pub use settings::{BrokerKind, BrokerSettings, Clustered, RedisAddress, RedisSettings, Sentinels};
@@ -133,11 +137,20 @@ impl Broker {
         }
     }
 
+    /// The nodes, if they are a master and its replica.
+    pub(crate) fn pair(&mut self) -> Option<&mut Nodes> {
+        match self {
+            Broker::Redis(nodes) if nodes.spread().heard_at().is_some() => Some(nodes),
+            _ => None,
+        }
+    }
+
     /// Whether the same message of a channel may come from several nodes.
     #[inline]
     pub(crate) fn may_repeat(&self) -> bool {
         let Broker::Redis(nodes) = self else { return false };
-        nodes.cluster().is_some_and(|cluster| cluster.form() == Sharding::Both)
+        let is_both = nodes.cluster().is_some_and(|cluster| cluster.form() == Sharding::Both);
+        is_both || nodes.spread().heard_at().is_some()
     }
 
     /// Asks a node for the messages of a channel that all nodes have. It must be up.

@@ -8,7 +8,9 @@
 use std::collections::VecDeque;
 
 use super::cluster::Cluster;
+use super::paired;
 use super::redis::{Echo, Redirected, Redis};
+use super::replica::Replica;
 use super::spread::Spread;
 use super::{HistoryRules, PublishError, Receipt, RedisAddress, RedisSettings, Status, Uses};
 use crate::link::LinkId;
@@ -23,6 +25,8 @@ pub struct Nodes {
     pub(super) spread: Spread,
     /// The cluster that they are, if they are one.
     pub(super) cluster: Option<Box<Cluster>>,
+    /// What is known of the second, if it is a replica of the first.
+    pub(super) replica: Option<Box<Replica>>,
     /// What belongs elsewhere and is to be tried again, at that time.
     pub(super) parked: VecDeque<(u64, Redirected)>,
     pub(super) seed: Seed,
@@ -61,15 +65,25 @@ impl Nodes {
             _ => None,
         };
         let kept = settings[0].clone();
-        let redis =
-            |(at, settings)| Redis::new(settings, expire_s, uses, seed.wrapping_add(at as u64));
+        let redis = |(at, settings)| {
+            let uses = paired::uses_of(&settings, uses);
+            Redis::new(settings, expire_s, uses, seed.wrapping_add(at as u64))
+        };
+        let is_pair = paired::is_pair(&settings);
         let mut all: Vec<Redis> = settings.into_iter().enumerate().map(redis).collect();
         if cluster.is_some() {
             all.iter_mut().for_each(Redis::tell_echoes);
         }
+        if is_pair {
+            paired::pair_up(&mut all);
+        }
         let histories = HistoryRules::default();
         let mut nodes = Nodes {
-            spread: Spread::over(all.len()),
+            spread: match is_pair {
+                true => Spread::of_pair(paired::REPLICA),
+                false => Spread::over(all.len()),
+            },
+            replica: is_pair.then(Box::default),
             all,
             cluster,
             parked: VecDeque::new(),
@@ -88,7 +102,7 @@ impl Nodes {
     }
 
     /// How channels are spread.
-    pub(super) fn spread(&self) -> &Spread {
+    pub(crate) fn spread(&self) -> &Spread {
         &self.spread
     }
 

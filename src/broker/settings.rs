@@ -22,7 +22,7 @@ pub enum BrokerKind {
         store_limit: usize,
     },
     /// Redis servers (6.0 or later) or ones that speak its protocol: one, or several among which
-    /// channels are spread in this order. There must be one at least.
+    /// channels are spread in this order, or one and its replica. There must be one at least.
     Redis(Vec<RedisSettings>),
 }
 
@@ -65,6 +65,8 @@ pub struct RedisSettings {
 pub enum RedisAddress {
     /// It is always there.
     Fixed(Target),
+    /// It is always there, and a replica of the one before it, in whose place it is heard and read.
+    Replica(Target),
     /// These say where it is.
     Watched(Sentinels),
     /// It is a cluster, whose nodes say where they are.
@@ -131,7 +133,9 @@ impl RedisAddress {
     /// Whether it is reached by TLS.
     pub fn is_tls(&self) -> bool {
         match self {
-            RedisAddress::Fixed(target) => matches!(target, Target::Tls { .. }),
+            RedisAddress::Fixed(target) | RedisAddress::Replica(target) => {
+                matches!(target, Target::Tls { .. })
+            }
             RedisAddress::Watched(sentinels) => sentinels.is_tls(),
             RedisAddress::Cluster(cluster) => cluster.is_tls(),
         }
@@ -141,7 +145,7 @@ impl RedisAddress {
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RedisAddress::Fixed(target) => target.fmt(f),
+            RedisAddress::Fixed(target) | RedisAddress::Replica(target) => target.fmt(f),
             RedisAddress::Watched(sentinels) => {
                 let targets: Vec<String> =
                     sentinels.targets.iter().map(Target::to_string).collect();

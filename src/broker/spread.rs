@@ -7,6 +7,7 @@
 //!   number. The slot is the CRC16 of the name, or of what stands between its first `{` and the
 //!   next `}` where that is something, modulo 16,384. Publishers compute the same:
 //!   `clients/python/tests/spread.json` has examples for all of them;
+//! * a replica is heard and read in the place of its master, or the master is;
 //! * in a cluster the owner of the slot has it, as the cluster's map says. A channel that is heard
 //!   stays where it is heard when its slot moves, unless the node there says otherwise.
 
@@ -27,6 +28,8 @@ const FIRST: usize = 0;
 pub(crate) struct Spread {
     nodes: usize,
     slots: Option<Arc<Slots>>,
+    /// Where everything is heard and read, of a master and its replica; all else is at the master.
+    heard_at: Option<usize>,
 }
 
 /// Who has the slots of a cluster.
@@ -41,12 +44,23 @@ pub(crate) struct Slots {
 impl Spread {
     /// Over so many, one at least.
     pub(crate) fn over(nodes: usize) -> Spread {
-        Spread { nodes: nodes.max(1), slots: None }
+        Spread { nodes: nodes.max(1), slots: None, heard_at: None }
     }
 
     /// Over the nodes of a cluster, of which so many are known.
     pub(crate) fn by_slots(nodes: usize, slots: Slots) -> Spread {
-        Spread { nodes, slots: Some(Arc::new(slots)) }
+        Spread { nodes, slots: Some(Arc::new(slots)), heard_at: None }
+    }
+
+    /// Over a master and its replica, of which that one is heard and read.
+    pub(crate) fn of_pair(heard_at: usize) -> Spread {
+        Spread { nodes: 2, slots: None, heard_at: Some(heard_at) }
+    }
+
+    /// Where all is heard, if these are a master and its replica.
+    #[inline]
+    pub(crate) fn heard_at(&self) -> Option<usize> {
+        self.heard_at
     }
 
     /// How many there are.
@@ -74,7 +88,7 @@ impl Spread {
     /// The node whose link has the messages of the channel.
     #[inline]
     pub(crate) fn hears(&self, channel: &str) -> usize {
-        let Some(slots) = self.slots.as_deref() else { return self.place_of(channel) };
+        let Some(slots) = self.slots.as_deref() else { return self.reads(channel) };
         match slots.moved.get(channel) {
             Some(node) => *node,
             None => slots.owner_of(channel),
@@ -84,7 +98,10 @@ impl Spread {
     /// The node that is asked for what is stored of the channel, and for its history.
     #[inline]
     pub(crate) fn reads(&self, channel: &str) -> usize {
-        self.place_of(channel)
+        match self.heard_at {
+            Some(node) => node,
+            None => self.place_of(channel),
+        }
     }
 
     /// The node where is published on the channel.
@@ -108,7 +125,8 @@ impl Spread {
     fn place_of(&self, name: &str) -> usize {
         match (&self.slots, self.nodes) {
             (Some(slots), _) => slots.owner_of(name),
-            (None, 1) => 0,
+            (None, 1) => FIRST,
+            (None, _) if self.heard_at.is_some() => FIRST,
             (None, nodes) => usize::from(slot_of(name)) % nodes,
         }
     }

@@ -16,7 +16,7 @@ use super::endpoints::{self, DialedEndpoint};
 use super::file::File;
 use super::logs::LogFormat;
 use super::pages::Chat;
-use super::redis::{RedisTlsDraft, SentinelsDraft};
+use super::redis::{self, RedisTlsDraft, SentinelsDraft};
 use super::sources::SourcesDraft;
 use super::table::{Given, Wrong};
 use super::tls::TlsDraft;
@@ -63,6 +63,7 @@ pub(super) struct ServerDraft {
     pub endpoints_keep: bool,
     pub upstream: Option<Upstream>,
     pub redis: Vec<RedisSettings>,
+    pub redis_replica: Option<RedisSettings>,
     pub redis_tls: RedisTlsDraft,
     pub sentinels: SentinelsDraft,
     pub redis_sharded: Option<Sharding>,
@@ -97,6 +98,7 @@ impl ServerDraft {
             endpoints_keep: false,
             upstream: None,
             redis: Vec::new(),
+            redis_replica: None,
             redis_tls: RedisTlsDraft::default(),
             sentinels: SentinelsDraft::default(),
             redis_sharded: None,
@@ -203,6 +205,7 @@ impl ServerDraft {
         descriptors: usize,
     ) -> Result<Config, Wrong> {
         let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+        redis::with_replica(&mut self.redis, self.redis_replica.take())?;
         let has_sources = self.sources.has_any(given);
         let is_open = self.redis.is_empty() && !self.settings.require_login && !has_sources;
         let demo = self.is_demo(is_open, file)?;

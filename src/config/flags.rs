@@ -67,6 +67,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
     front::WAITING,
     front::KEEP_ALIVE,
     redis::URL,
+    redis::REPLICA,
     redis::SHARDED,
     redis::SENTINEL_USER,
     redis::SENTINEL_PASSWORD,

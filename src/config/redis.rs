@@ -40,6 +40,20 @@ pub(super) const SHARDED: Flag<ServerDraft> = Flag {
            some of them still use PUBLISH",
 };
 
+/// A replica of it.
+pub(super) const REPLICA: Flag<ServerDraft> = Flag {
+    name: "redis-replica",
+    variable: "WSLOOP_REDIS_REPLICA",
+    takes: Text("URL", |draft, text| {
+        put(&mut draft.redis_replica, redis_url::parse(text).map(Some))
+    }),
+    default: Words("none"),
+    help: "Replica of `--redis` that is heard and read in its place, so that the master only \
+           publishes and stores: `redis://`, `rediss://` or `redis+unix://`. Sessions and \
+           `wsloop:control` stay at the master, and so does everything else while the replica is \
+           of no use",
+};
+
 /// Who to be for the sentinels.
 pub(super) const SENTINEL_USER: Flag<ServerDraft> = Flag {
     name: "redis-sentinel-user",
@@ -180,7 +194,7 @@ impl SentinelsDraft {
         let wrong = |flag, why: &str| Err(Wrong { flag, why: why.to_owned() });
         let watched = redis.iter_mut().filter_map(|redis| match &mut redis.address {
             RedisAddress::Watched(sentinels) => Some(sentinels),
-            RedisAddress::Fixed(_) | RedisAddress::Cluster(_) => None,
+            RedisAddress::Fixed(_) | RedisAddress::Replica(_) | RedisAddress::Cluster(_) => None,
         });
         let watched: Vec<&mut Sentinels> = watched.collect();
         match (&self.user, &self.password) {
@@ -251,10 +265,52 @@ pub(crate) fn add(all: &mut Vec<RedisSettings>, url: &str) -> Result<(), String>
     Ok(())
 }
 
+/// Has a replica stand behind its master.
+pub(super) fn with_replica(
+    all: &mut Vec<RedisSettings>,
+    replica: Option<RedisSettings>,
+) -> Result<(), Wrong> {
+    let Some(replica) = replica else { return Ok(()) };
+    let wrong = |why: String| Err(Wrong { flag: "redis-replica", why });
+    let RedisAddress::Fixed(target) = &replica.address else {
+        let why = "is one Redis; write redis://HOST:PORT, rediss:// for TLS, or redis+unix:///PATH";
+        return wrong(why.to_owned());
+    };
+    let [master] = &all[..] else {
+        return wrong(match all.is_empty() {
+            true => "is a replica of --redis; give that, too".to_owned(),
+            false => format!(
+                "is a replica of one --redis, but there are {}; give one, or leave it out",
+                all.len()
+            ),
+        });
+    };
+    if let RedisAddress::Cluster(_) = &master.address {
+        let why = "is beside a cluster, whose messages are at its masters; leave it out";
+        return wrong(why.to_owned());
+    }
+    if place_of(master) == place_of(&replica) {
+        return wrong("is --redis itself; give a replica of it, or leave it out".to_owned());
+    }
+    if replica.db != 0 && replica.db != master.db {
+        return wrong(format!(
+            "names database {}, but what is stored is in database {} of --redis; leave it out of \
+             the URL",
+            replica.db, master.db
+        ));
+    }
+    let address = RedisAddress::Replica(target.clone());
+    let db = master.db;
+    all.push(RedisSettings { address, db, ..replica });
+    Ok(())
+}
+
 /// Where a Redis is, however that is written.
 fn place_of(redis: &RedisSettings) -> (Option<&str>, Vec<String>) {
     let (name, targets) = match &redis.address {
-        RedisAddress::Fixed(target) => (None, std::slice::from_ref(target)),
+        RedisAddress::Fixed(target) | RedisAddress::Replica(target) => {
+            (None, std::slice::from_ref(target))
+        }
         RedisAddress::Watched(sentinels) => (Some(sentinels.name.as_str()), &sentinels.targets[..]),
         RedisAddress::Cluster(cluster) => (None, &cluster.seeds[..]),
     };

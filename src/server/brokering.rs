@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, Broker, BrokerEvent, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, MASTER, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -94,6 +94,8 @@ impl Server {
         self.deliver_arrived();
         if self.broker.is_cluster() {
             self.on_cluster_news(node);
+        } else if self.nodes.is_pair {
+            self.on_replication(node);
         }
         self.broker.pass_echoes(self.cx.now.mono_ms);
     }
@@ -207,6 +209,7 @@ impl Server {
 
     /// The hub is the truth: what it knows of is subscribed to and fetched again, where that is.
     fn on_broker_up(&mut self, node: usize) {
+        self.before_pair_up(node);
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
         let mut names = self.topics.catch_up(node);
         let topics = names.len();
@@ -215,10 +218,15 @@ impl Server {
         self.said.up(node, heard.len() + topics);
         names.extend(heard);
         let spread = self.broker.spread();
-        // Wherever it is published in a cluster, all nodes have it.
-        let hears = |name: &&Arc<str>| !self.broker.is_cluster() || spread.hears(name) == node;
+        // Wherever it is published in a cluster, all nodes have it; and a replica may not.
+        let hears = |name: &&Arc<str>| match self.broker.is_cluster() {
+            true => spread.hears(name) == node,
+            false => spread.heard_at().is_none() || node == MASTER,
+        };
         names.extend(self.control.iter().filter(hears).cloned());
-        self.canary.begin(node, Some(self.cx.now.mono_ms));
+        // What is published at the master is to come back from the replica.
+        let sends = !self.nodes.is_pair || node == MASTER;
+        self.canary.begin(node, sends.then_some(self.cx.now.mono_ms));
         self.broker.subscribe_at(node, names, self.cx.now.mono_ms);
         if let Some(canary) = self.canary.channel().cloned() {
             self.broker.subscribe_plainly_at(node, canary, self.cx.now.mono_ms);
@@ -269,6 +277,8 @@ impl Server {
         }
         if self.broker.is_cluster() {
             self.after_loss(node, lost, &loss);
+        } else if self.nodes.is_pair {
+            self.after_pair_loss(node);
         }
         if down {
             self.refuse_pending(node);

@@ -132,12 +132,16 @@ impl Server {
 
     /// All that is heard, what is our own included.
     fn heard_names(&self) -> Vec<Arc<str>> {
-        let own = self.control.iter().cloned();
-        own.chain(self.relay.names()).chain(self.topics.names()).collect()
+        self.control.iter().cloned().chain(self.heard_by_conns()).collect()
+    }
+
+    /// All that conns hear.
+    pub(super) fn heard_by_conns(&self) -> Vec<Arc<str>> {
+        self.relay.names().chain(self.topics.names()).collect()
     }
 
     /// These channels are to be heard at a node that is up, as if it had come up for them.
-    fn hear_at(&mut self, node: usize, all: Vec<Arc<str>>) {
+    pub(super) fn hear_at(&mut self, node: usize, all: Vec<Arc<str>>) {
         let mut names = self.topics.catch_up_with(&all);
         names.retain(|name| !self.relay.hears(name));
         names.extend(self.relay.catch_up_some(node, &all, &mut self.table));

@@ -36,6 +36,11 @@ impl Gaps {
         self.spread = spread;
     }
 
+    /// Whoever is to be told is to be expected anew.
+    pub(super) fn forget_all(&mut self) {
+        self.missing.iter_mut().for_each(HashMap::clear);
+    }
+
     /// A node of the broker is up again and has confirmed nothing. Whoever is open was so before
     /// the outage; who was not told of the last one is told of both at once.
     pub(super) fn begin(&mut self, node: usize, hub: &Hub<ChannelState>, table: &Table) {

@@ -126,7 +126,7 @@ impl Server {
         }
         if self.broker.nodes() > 1 || self.broker.is_cluster() {
             about(&mut text, "redis_up", "gauge", "1 when that Redis answers, of several.");
-            for node in (0..self.broker.nodes()).filter(|node| self.broker.counts(*node)) {
+            for node in (0..self.broker.nodes()).filter(|node| self.names_node(*node)) {
                 let name = self.said.name_of(node).trim_start_matches("Redis at ");
                 let name = name.replace('\\', r"\\").replace('"', "\\\"");
                 let is_up = usize::from(self.broker.status_at(node) == Status::Up);
@@ -139,6 +139,11 @@ impl Server {
         line(&mut text, &built, &1);
         self.process.write(&mut text);
         text
+    }
+
+    /// Whether a node has a figure of its own: a replica that is not in use has.
+    fn names_node(&self, node: usize) -> bool {
+        self.broker.counts(node) || !self.broker.is_cluster()
     }
 
     /// How many conns are in each state, how many read too slowly, and the bytes that wait.

@@ -35,6 +35,7 @@ mod memory;
 mod mending;
 mod nodes;
 mod others;
+mod pairs;
 mod posting;
 mod relay;
 mod routing;

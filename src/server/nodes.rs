@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::Server;
 use super::brokering::Loss;
-use crate::broker::{Broker, Redis, RedisDue};
+use crate::broker::{Broker, MASTER, Redis, RedisDue};
 use crate::link::{LinkId, Metrics};
 
 /// How long it is until a channel is asked for again that guards security and was denied.
@@ -21,6 +21,8 @@ pub(super) struct Nodes {
     known: usize,
     /// They are a cluster, which has one channel for the application.
     is_cluster: bool,
+    /// They are a master and its replica. The application is heard at the master.
+    pub(super) is_pair: bool,
     /// When the application's channel is asked for again somewhere.
     control_retry_ms: Option<u64>,
     /// The same message of a channel may come from several of them.
@@ -52,6 +54,7 @@ impl Nodes {
             control_retry_ms: None,
             known: if nodes == 0 { 0 } else { broker.nodes() },
             is_cluster: broker.is_cluster(),
+            is_pair: broker.spread().heard_at().is_some(),
             may_repeat: broker.may_repeat(),
             is_watched: (0..broker.nodes()).any(|node| watch(node).is_some()),
         }
@@ -96,8 +99,11 @@ impl Nodes {
 
     fn note_control(&self, metrics: &mut Metrics) {
         let mut nodes = self.all[..self.known].iter().map(|node| node.hears_control);
-        let is_heard =
-            if self.is_cluster { nodes.any(|hears| hears) } else { nodes.all(|hears| hears) };
+        let is_heard = match (self.is_cluster, self.is_pair) {
+            (true, _) => nodes.any(|hears| hears),
+            (false, true) => self.all[MASTER].hears_control,
+            (false, false) => nodes.all(|hears| hears),
+        };
         metrics.control_heard = u64::from(is_heard);
     }
 

@@ -182,6 +182,23 @@ impl SaidOfNode {
         }
     }
 
+    /// A replica is not heard, and its master is in its place.
+    pub(super) fn is_not_heard(&mut self) {
+        if self.unheard.first() {
+            tracing::warn!(
+                "{}, the replica, is of no use: its master is heard until it is (said once)",
+                self.name
+            );
+        }
+    }
+
+    /// A replica is heard in the place of its master.
+    pub(super) fn is_heard_again(&mut self) {
+        if self.unheard.ended() {
+            tracing::info!("{}, the replica, is heard again in the place of its master", self.name);
+        }
+    }
+
     /// What the sentinels say, or that they say nothing.
     pub(super) fn sentinel(&mut self, notice: &SentinelNotice, mono_ms: u64) {
         let is_found = matches!(notice, SentinelNotice::Found { .. });

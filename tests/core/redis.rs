@@ -9,6 +9,7 @@ mod kinds;
 mod link;
 mod mending;
 mod recording;
+mod replica;
 mod several;
 
 use crate::world::*;

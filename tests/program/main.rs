@@ -26,6 +26,7 @@ mod publish;
 mod publisher;
 mod redis;
 mod redis_conditions;
+mod redis_replica;
 mod redis_several;
 mod redis_tls;
 mod regressions;

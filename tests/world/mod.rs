@@ -40,7 +40,7 @@ pub use resp_client::{RespClient, RespClientId};
 pub use settings::{
     AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
     by_session, on_kept_links, redis_of, sessions, settings, with_cluster, with_redis,
-    with_several,
+    with_replica, with_several,
 };
 pub use setup::{Packing, Setup, token};
 

@@ -17,21 +17,25 @@ pub(super) struct Node {
 /// What the settings have besides the first.
 pub(super) fn besides_the_first(settings: &Settings) -> Vec<Node> {
     let BrokerKind::Redis(all) = &settings.broker.kind else { return Vec::new() };
-    let target = |redis: &RedisSettings| match redis.address.clone() {
-        RedisAddress::Fixed(target) => target,
-        _ => panic!("no sentinels are in this world"),
+    let node = |redis, target| Node { redis, target, link: None, news: None };
+    if let RedisAddress::Cluster(cluster) = &all[0].address {
+        let count = cluster.seeds.len() as u16;
+        let seeds = (1..count).zip(&cluster.seeds[1..]);
+        let of = |(number, seed): (u16, &Target)| {
+            node(FakeRedis::of_cluster(number, count), seed.clone())
+        };
+        return seeds.map(of).collect();
+    }
+    let besides = |redis: &RedisSettings| {
+        let (RedisAddress::Fixed(target) | RedisAddress::Replica(target)) = redis.address.clone()
+        else {
+            panic!("no sentinels are in this world");
+        };
+        let is_replica = matches!(redis.address, RedisAddress::Replica(_));
+        let role = if is_replica { "replica" } else { "master" };
+        node(FakeRedis::with(|redis| redis.role = role), target)
     };
-    let targets = match &all[0].address {
-        RedisAddress::Cluster(cluster) => cluster.seeds[1..].to_vec(),
-        _ => all[1..].iter().map(target).collect(),
-    };
-    let count = targets.len() as u16 + 1;
-    let redis = |number| match all[0].address {
-        RedisAddress::Cluster(_) => FakeRedis::of_cluster(number, count),
-        _ => FakeRedis::new(),
-    };
-    let node = |(number, target)| Node { redis: redis(number), target, link: None, news: None };
-    (1..).zip(targets).map(node).collect()
+    all[1..].iter().map(besides).collect()
 }
 
 impl Node {
@@ -69,6 +73,12 @@ impl World {
     pub fn publish_at(&mut self, number: usize, channel: &str, payload: impl AsRef<[u8]>) {
         let now_ms = self.now_ms;
         self.node(number).publish(channel, payload, EXPIRE_S, now_ms);
+        self.run();
+    }
+
+    /// The second repeats what the first has published since, and has what is stored there.
+    pub fn replicate(&mut self) {
+        self.nodes[0].redis.repeat(&mut self.redis);
         self.run();
     }
 

@@ -66,6 +66,10 @@ pub struct FakeRedis {
     pub cluster: Option<Share>,
     /// What was published here and is to reach the other nodes.
     pub bus: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What it says of itself and its master: whether it has it, and its history and offset.
+    pub link: &'static str,
+    pub history: &'static str,
+    pub offset: u64,
     /// What it answers to everything but the greeting.
     pub condition: Option<&'static str>,
     /// A command, and the error that it is answered with.
@@ -112,7 +116,7 @@ pub struct FakeRedis {
     begun: (usize, Vec<u8>),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stored {
     value: Vec<u8>,
     expires_ms: u64,
@@ -131,6 +135,9 @@ impl FakeRedis {
             slots: "0-16383",
             cluster: None,
             bus: Vec::new(),
+            link: "up",
+            history: "a",
+            offset: 0,
             condition: None,
             denied_with: None,
             unknown: Vec::new(),
@@ -179,6 +186,18 @@ impl FakeRedis {
         if expire_s > 0 {
             self.store(0, channel, payload, now_ms + expire_s * 1000);
         }
+    }
+
+    /// Repeats what its master has published since it was last asked, and has all that is stored
+    /// there.
+    pub fn repeat(&mut self, master: &mut FakeRedis) {
+        for (channel, payload) in master.take_published() {
+            if let Some(client) = &mut self.client {
+                client.deliver(&channel, &payload, None);
+            }
+        }
+        self.store = master.store.clone();
+        self.offset = master.offset;
     }
 
     /// Somebody else has a value stored, without publishing it.
@@ -451,6 +470,18 @@ impl FakeRedis {
                 (bulk(&self.histories.look(&command[3..], stored.as_deref())), None)
             }
             "EVAL" => (bulk(&self.histories.read(&command[3..])), None),
+            "INFO" => {
+                let (role, offset) = match self.role {
+                    "master" => ("master", "master_repl_offset"),
+                    _ => ("slave", "slave_repl_offset"),
+                };
+                let (link, history, at) = (self.link, self.history, self.offset);
+                let text = format!(
+                    "# Replication\r\nrole:{role}\r\nmaster_link_status:{link}\r\n\
+                     master_replid:{history}\r\n{offset}:{at}\r\n"
+                );
+                (bulk(text.as_bytes()), None)
+            }
             "ROLE" => {
                 let role = self.role.replace("replica", "slave");
                 (format!("*3\r\n+{role}\r\n:0\r\n*0\r\n").into_bytes(), None)

@@ -66,6 +66,17 @@ pub fn with_cluster(count: u16, form: Sharding) -> Settings {
     settings
 }
 
+/// A Redis and its replica.
+pub fn with_replica() -> Settings {
+    let mut settings = with_several(2);
+    if let BrokerKind::Redis(all) = &mut settings.broker.kind
+        && let RedisAddress::Fixed(target) = all[1].address.clone()
+    {
+        all[1].address = RedisAddress::Replica(target);
+    }
+    settings
+}
+
 /// Where the application is asked.
 pub fn app_target() -> Target {
     Target::Unix("/app.sock".into())

@@ -25,6 +25,7 @@ mod health;
 mod kind;
 mod later;
 mod own;
+mod pair;
 mod receipts;
 mod refused;
 mod resume;
@@ -132,7 +133,9 @@ pub enum RedisDue {
 impl Redis {
     pub(super) fn new(settings: RedisSettings, expire_s: u64, uses: Uses, seed: u64) -> Self {
         let (target, watch) = match &settings.address {
-            RedisAddress::Fixed(target) => (Some(target.clone()), None),
+            RedisAddress::Fixed(target) | RedisAddress::Replica(target) => {
+                (Some(target.clone()), None)
+            }
             RedisAddress::Cluster(_) => (None, None),
             RedisAddress::Watched(sentinels) => {
                 let watch = Watch::new(sentinels, settings.timeout_ms, seed);
@@ -220,8 +223,9 @@ impl Redis {
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
         self.decoder = new_decoder(self.uses);
         let session = new_session(&self.settings, self.uses);
+        let pair = self.session.pair.as_ref().map(|pair| pair.next());
         let (mut lost, unsent, own) = std::mem::replace(&mut self.session, session).lost();
-        self.session.own = own;
+        (self.session.own, self.session.pair) = (own, pair);
         lost.settled.append(&mut self.settling);
         unsent.into_iter().for_each(|publication| self.later.push(publication));
         lost

@@ -69,6 +69,8 @@ impl Session {
                 self.may_ask_role = false;
                 BrokerEvent::Quiet
             }
+            Awaited::Replication if ill.is_some() => BrokerEvent::Ill { reason },
+            Awaited::Replication => self.on_replication(Err(reason)),
             Awaited::Canary if is_denial(&reason) => BrokerEvent::Notice(Notice::CanaryDenied),
             Awaited::NodeId | Awaited::ClusterInfo if ill.is_some() => BrokerEvent::Ill { reason },
             Awaited::NodeId | Awaited::ClusterInfo => unasked(&reason),

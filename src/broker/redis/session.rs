@@ -18,6 +18,7 @@ use super::errors::Ill;
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
 use super::own::Own;
+use super::pair::Pair;
 use super::window::Window;
 use crate::broker::{
     Ask, BrokerEvent, Delivery, HistorySize, Notice, PublishOutcome, Receipt, Uses,
@@ -65,6 +66,8 @@ pub(super) struct Session {
     pub(super) due_ms: u64,
     /// What is about the cluster of which the server is a node.
     pub(super) cluster: Option<Box<Clustering>>,
+    /// What is about its being a replica, or the master of one.
+    pub(super) pair: Option<Box<Pair>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ pub(super) enum Awaited {
     /// The next command is about a slot that is about to be there.
     Asking,
     Role,
+    Replication,
     /// Confirmations that are still to come; a `None` is not wanted any more.
     Subscribe(VecDeque<(Arc<str>, bool)>),
     /// The same for those who hear the shard; all are of one slot.
@@ -173,6 +177,7 @@ impl Session {
             heard_ms: 0,
             due_ms: 0,
             cluster: None,
+            pair: None,
         }
     }
 
@@ -281,6 +286,7 @@ impl Session {
                 self.release(kept.as_deref());
                 BrokerEvent::Quiet
             }
+            (Awaited::Replication, Reply::Bulk(text)) => self.on_replication(Ok(text)),
             (Awaited::NodeId, Reply::Bulk(id)) => self.on_node_id(id),
             (Awaited::ClusterInfo, Reply::Bulk(text)) => self.on_cluster_info(text),
             (Awaited::Map { by_ranges }, Reply::Aggregate) => self.on_map(inside, by_ranges),
@@ -340,6 +346,10 @@ impl Session {
         match self.awaited.is_empty() {
             true if self.must_be_master && self.is_replica() => {
                 BrokerEvent::Demoted { reason: "HELLO says so".into() }
+            }
+            true if self.is_on_trial() => {
+                self.ask_replication(self.heard_ms);
+                BrokerEvent::Quiet
             }
             is_greeted => {
                 self.is_greeted = is_greeted;

@@ -19,6 +19,9 @@ impl Redis {
             self.role_ms = now_ms + ROLE_MS;
             self.session.command(&[b"ROLE"], Awaited::Role, now_ms);
         }
+        if self.ask_replication_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            self.session.ask_replication(now_ms);
+        }
         match self.state {
             State::Resting { .. } if self.answer_ms() <= now_ms => {
                 self.state = State::Dialing { since_ms: now_ms };
@@ -57,7 +60,12 @@ impl Redis {
 
     /// When [`Redis::tick`] has something to do next.
     pub fn deadline_ms(&self) -> u64 {
-        let more = [self.later.deadline_ms(), self.leave_ms(), self.ask_role_ms()];
+        let more = [
+            self.later.deadline_ms(),
+            self.leave_ms(),
+            self.ask_role_ms(),
+            self.ask_replication_ms(),
+        ];
         more.into_iter().flatten().fold(self.answer_ms(), u64::min)
     }
 

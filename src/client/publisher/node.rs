@@ -38,12 +38,12 @@ impl Node {
     /// It connects when it is first used.
     pub(super) fn new(settings: RedisSettings) -> Node {
         let guide = match &settings.address {
-            RedisAddress::Fixed(_) | RedisAddress::Cluster(_) => None,
+            RedisAddress::Fixed(_) | RedisAddress::Replica(_) | RedisAddress::Cluster(_) => None,
             RedisAddress::Watched(sentinels) => Some(Guide::new(sentinels)),
         };
         let shards = match &settings.address {
             RedisAddress::Cluster(cluster) => Some(Shards::new(&cluster.seeds)),
-            RedisAddress::Fixed(_) | RedisAddress::Watched(_) => None,
+            _ => None,
         };
         Node { settings, guide, shards, link: None }
     }
@@ -59,7 +59,7 @@ impl Node {
     pub(super) fn is_sharded(&self) -> bool {
         match &self.settings.address {
             RedisAddress::Cluster(cluster) => cluster.form.is_sharded(),
-            RedisAddress::Fixed(_) | RedisAddress::Watched(_) => false,
+            _ => false,
         }
     }
 
@@ -150,7 +150,7 @@ impl Node {
         let (settings, deadline) = (&self.settings, Instant::now() + timeout);
         let guide = match (&mut self.guide, &settings.address) {
             (Some(guide), _) => guide,
-            (None, RedisAddress::Fixed(target)) => {
+            (None, RedisAddress::Fixed(target) | RedisAddress::Replica(target)) => {
                 let link = Link::dial(target, settings, tls, timeout)?;
                 return Ok((target.clone(), link));
             }

@@ -1,0 +1,311 @@
+//! L1: a replica that is heard and read in the place of its master: what both say of it, and
+//! whether it is of use.
+//!
+//! It knows what INFO says, and no link. Its rules:
+//! * a master tells its replica in order what is published and stored, so that who hears and reads
+//!   at one that is whole misses nothing and has everything in order, a little later;
+//! * a replica that is a master, or another's, or says nothing of that, is of no use;
+//! * one that has lost its master hears nothing and says nothing of it. It is of no use as long as
+//!   the master can be heard itself, a few seconds after that is seen; when it has its master again
+//!   before that, some may be missing;
+//! * while the master cannot be reached, a replica that is in use stays so: it has what is stored.
+
+use std::fmt;
+
+/// How long a replica may be without its master, or behind it.
+const PATIENCE_MS: u64 = 5_000;
+const MOST_BEHIND_MS: u64 = 10_000;
+/// How often in a row it names another master before that is believed: one of the two answers may
+/// be older than the other.
+const MISMATCHES: u32 = 2;
+
+/// What a Redis says in its answer to INFO replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::broker) struct Replication {
+    is_master: bool,
+    /// Whether a replica has its master.
+    is_linked: bool,
+    /// The history that it has: a master and its replicas have one.
+    history: String,
+    /// Bytes of that.
+    offset: u64,
+}
+
+impl Replication {
+    /// What the answer says, if it is one.
+    pub(in crate::broker) fn parse(text: &[u8]) -> Option<Replication> {
+        let text = std::str::from_utf8(text).ok()?;
+        let value =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let is_master = match value("role")? {
+            "master" => true,
+            "slave" | "replica" => false,
+            _ => return None,
+        };
+        let offset = if is_master { "master_repl_offset" } else { "slave_repl_offset" };
+        Some(Replication {
+            is_master,
+            is_linked: value("master_link_status") == Some("up"),
+            history: value("master_replid")?.to_owned(),
+            // One that has no master yet has -1.
+            offset: value(offset)?.parse().unwrap_or(0),
+        })
+    }
+}
+
+/// Why a replica is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Useless {
+    /// It does not say what it is.
+    Silent(String),
+    /// It is a master.
+    Master,
+    /// It has another master.
+    Strange,
+    /// It has no link to its master.
+    Lost,
+    /// It does not keep up with it.
+    Behind,
+}
+
+/// What follows from what was said.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// Nothing.
+    Quiet,
+    /// It is of use, as far as is known.
+    Useful,
+    /// It has its master again, and may have missed something.
+    Again,
+    /// It is not, and is to be left.
+    Useless(Useless),
+}
+
+/// What is known of a replica.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Replica {
+    /// What its master has said, while that is up.
+    master: Option<Replication>,
+    /// The history that it had when it was last asked.
+    history: Option<String>,
+    /// Since when it has been without its master; with no such time when it is not any more, and
+    /// that is to be made up for.
+    lost_ms: Option<u64>,
+    /// What the master had at some time, which it is to have, too.
+    mark: Option<(u64, u64)>,
+    mismatches: u32,
+}
+
+impl Replica {
+    /// The link to the master is lost.
+    pub(in crate::broker) fn master_lost(&mut self) {
+        (self.master, self.mark, self.mismatches) = (None, None, 0);
+        // From now on it stays without it, until the master is there again.
+        self.lost_ms = self.lost_ms.map(|_| u64::MAX);
+    }
+
+    /// The link to the replica is lost. One that was behind still is when it is back.
+    pub(in crate::broker) fn lost(&mut self) {
+        (self.history, self.lost_ms, self.mismatches) = (None, None, 0);
+    }
+
+    /// The master has said this.
+    pub(in crate::broker) fn on_master(&mut self, said: Result<Replication, String>, now_ms: u64) {
+        self.master = said.ok();
+        if let (Some(master), None) = (&self.master, self.mark) {
+            self.mark = Some((master.offset, now_ms));
+        }
+    }
+
+    /// The replica has said this, which is in use or is to be.
+    pub(in crate::broker) fn on_replica(
+        &mut self,
+        said: Result<Replication, String>,
+        in_use: bool,
+        now_ms: u64,
+    ) -> Judgement {
+        let said = match said {
+            Ok(said) if said.is_master => return Judgement::Useless(Useless::Master),
+            Ok(said) => said,
+            Err(reason) => return Judgement::Useless(Useless::Silent(reason)),
+        };
+        if !said.is_linked {
+            self.mark = None;
+            return self.on_unlinked(in_use, now_ms);
+        }
+        // It has begun anew, however short it was without its master.
+        let is_anew = self.history.as_ref().is_some_and(|history| *history != said.history);
+        if is_anew || self.lost_ms.is_some() {
+            self.lost_ms = Some(u64::MAX);
+        }
+        let is_strange = self.master.as_ref().is_some_and(|one| one.history != said.history);
+        self.mismatches = if is_strange { self.mismatches + 1 } else { 0 };
+        if is_strange && (!in_use || self.mismatches >= MISMATCHES) {
+            return Judgement::Useless(Useless::Strange);
+        }
+        if !is_strange {
+            self.mark = self.mark.filter(|(offset, _)| said.offset < *offset);
+        }
+        self.history = Some(said.history);
+        match self.mark {
+            Some((_, at_ms)) if now_ms > at_ms + MOST_BEHIND_MS => {
+                Judgement::Useless(Useless::Behind)
+            }
+            _ if !in_use => Judgement::Useful,
+            _ if !is_strange && self.lost_ms.take().is_some() => Judgement::Again,
+            _ => Judgement::Quiet,
+        }
+    }
+
+    fn on_unlinked(&mut self, in_use: bool, now_ms: u64) -> Judgement {
+        if self.master.is_none() {
+            self.lost_ms = Some(u64::MAX);
+            return if in_use { Judgement::Quiet } else { Judgement::Useful };
+        }
+        let since_ms = self.lost_ms.filter(|since_ms| *since_ms <= now_ms).unwrap_or(now_ms);
+        self.lost_ms = Some(since_ms);
+        match !in_use || now_ms >= since_ms + PATIENCE_MS {
+            true => Judgement::Useless(Useless::Lost),
+            false => Judgement::Quiet,
+        }
+    }
+}
+
+impl fmt::Display for Useless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Useless::Silent(reason) => write!(
+                f,
+                "it does not say whose replica it is: {reason}; let the user ask: ACL SETUSER … \
+                 +info"
+            ),
+            Useless::Master => f.write_str(
+                "it is a master and no replica, so that it does not hear what is published at \
+                 --redis; let it follow that one: REPLICAOF HOST PORT",
+            ),
+            Useless::Strange => f.write_str(
+                "it is a replica of another master than --redis; let it follow that one: \
+                 REPLICAOF HOST PORT",
+            ),
+            Useless::Lost => f.write_str(
+                "it has lost its master (master_link_status is down), so that it hears nothing; \
+                 see its log, masterauth and INFO replication",
+            ),
+            Useless::Behind => f.write_str("it is more than 10 s behind its master"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(history: &str, offset: u64) -> Result<Replication, String> {
+        let text = format!(
+            "# Replication\r\nrole:master\r\nconnected_slaves:1\r\nmaster_replid:{history}\r\n\
+             master_repl_offset:{offset}\r\nsecond_repl_offset:-1\r\n"
+        );
+        Replication::parse(text.as_bytes()).ok_or_else(String::new)
+    }
+
+    fn replica(link: &str, history: &str, offset: i64) -> Result<Replication, String> {
+        let text = format!(
+            "# Replication\r\nrole:slave\r\nmaster_host:h\r\nmaster_link_status:{link}\r\n\
+             slave_repl_offset:{offset}\r\nmaster_replid:{history}\r\nmaster_repl_offset:7\r\n"
+        );
+        Replication::parse(text.as_bytes()).ok_or_else(String::new)
+    }
+
+    /// One that is in use, whose master has said where it is.
+    fn in_use() -> Replica {
+        let mut one = Replica::default();
+        one.on_master(master("a", 100), 0);
+        assert_eq!(one.on_replica(replica("up", "a", 100), false, 0), Judgement::Useful);
+        one
+    }
+
+    #[test]
+    fn what_is_no_answer_says_nothing() {
+        for text in ["", "role", "role:master", "role:sentinel\r\nmaster_replid:a", "\u{0}"] {
+            assert_eq!(Replication::parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(Replication::parse(b"role:master\r\nmaster_replid:\xff"), None);
+        assert_eq!(replica("down", "a", -1).map(|said| said.offset), Ok(0));
+    }
+
+    #[test]
+    fn only_a_replica_of_this_master_is_of_use() {
+        for (said, why) in [
+            (master("a", 100), Useless::Master),
+            (replica("up", "b", 100), Useless::Strange),
+            (replica("down", "a", 100), Useless::Lost),
+            (Err("NOPERM".to_owned()), Useless::Silent("NOPERM".to_owned())),
+        ] {
+            let mut one = Replica::default();
+            one.on_master(master("a", 100), 0);
+            assert_eq!(one.on_replica(said, false, 0), Judgement::Useless(why));
+        }
+        let mut one = Replica::default();
+        assert_eq!(one.on_replica(replica("up", "b", 0), false, 0), Judgement::Useful, "so far");
+    }
+
+    #[test]
+    fn another_history_is_believed_the_second_time() {
+        let mut one = in_use();
+        assert_eq!(one.on_replica(replica("up", "b", 100), true, 1), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "a", 100), true, 2), Judgement::Again);
+        assert_eq!(one.on_replica(replica("up", "b", 100), true, 3), Judgement::Quiet);
+        let strange = Judgement::Useless(Useless::Strange);
+        assert_eq!(one.on_replica(replica("up", "b", 100), true, 4), strange);
+    }
+
+    #[test]
+    fn one_without_its_master_is_left_after_a_while_and_catches_up_before() {
+        let mut one = in_use();
+        assert_eq!(one.on_replica(replica("down", "a", 100), true, 10), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "a", 100), true, 20), Judgement::Again);
+        assert_eq!(one.on_replica(replica("up", "a", 100), true, 30), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("down", "a", 100), true, 40), Judgement::Quiet);
+        let late = 40 + PATIENCE_MS;
+        assert_eq!(one.on_replica(replica("down", "a", 100), true, late - 1), Judgement::Quiet);
+        let lost = Judgement::Useless(Useless::Lost);
+        assert_eq!(one.on_replica(replica("down", "a", 100), true, late), lost);
+    }
+
+    #[test]
+    fn while_the_master_is_away_it_stays() {
+        let mut one = in_use();
+        one.master_lost();
+        for now_ms in [10, 100 * PATIENCE_MS] {
+            assert_eq!(one.on_replica(replica("down", "a", 9), true, now_ms), Judgement::Quiet);
+        }
+        let back = 200 * PATIENCE_MS;
+        one.on_master(master("c", 0), back);
+        assert_eq!(one.on_replica(replica("down", "a", 9), true, back), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "c", 9), true, back + 1), Judgement::Again);
+    }
+
+    #[test]
+    fn a_master_that_begins_anew_is_seen_though_nobody_saw_it_go() {
+        let mut one = in_use();
+        one.master_lost();
+        one.on_master(master("b", 0), 10);
+        assert_eq!(one.on_replica(replica("up", "b", 7), true, 20), Judgement::Again);
+        assert_eq!(one.on_replica(replica("up", "b", 8), true, 30), Judgement::Quiet);
+        one.on_master(master("c", 0), 40);
+        assert_eq!(one.on_replica(replica("up", "b", 8), true, 50), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "c", 8), true, 60), Judgement::Again);
+    }
+
+    #[test]
+    fn one_that_does_not_keep_up_is_left() {
+        let mut one = in_use();
+        one.on_master(master("a", 200), 10);
+        one.on_master(master("a", 300), 20);
+        let most = 10 + MOST_BEHIND_MS;
+        assert_eq!(one.on_replica(replica("up", "a", 199), true, most), Judgement::Quiet);
+        let behind = Judgement::Useless(Useless::Behind);
+        assert_eq!(one.on_replica(replica("up", "a", 199), true, most + 1), behind);
+        assert_eq!(one.on_replica(replica("up", "a", 200), true, most + 1), Judgement::Quiet);
+    }
+}

@@ -1,0 +1,223 @@
+//! A replica that is heard and read in the place of its master.
+
+use super::super::world::*;
+use super::names;
+use wsloop::Settings;
+
+const NEWS: &str = "broadcast:news";
+const HEARS: &str = "/ws/news?subscribe-broadcast&gaps";
+const BOTH: &str = "/ws/news?subscribe-broadcast&publish-broadcast";
+const MASTER: usize = 0;
+const REPLICA: usize = 1;
+
+/// Somebody who hears the channel at the replica.
+fn one() -> (World, BrowserId) {
+    let mut world = World::new(with_replica());
+    let news = world.open(HEARS);
+    (world, news)
+}
+
+/// What either is subscribed to.
+fn heard(world: &mut World) -> [Vec<String>; 2] {
+    [MASTER, REPLICA].map(|node| world.node(node).subscribed())
+}
+
+/// The replica has repeated all that there is.
+fn publish(world: &mut World, text: &str) {
+    world.publish_at(MASTER, NEWS, text);
+    world.replicate();
+}
+
+#[test]
+fn the_replica_is_heard_and_read_and_the_master_is_published_and_stored_at() {
+    let mut world = World::new(with_replica());
+    world.node(MASTER).set(NEWS, "stored");
+    world.replicate();
+    let speaker = world.open(BOTH);
+    assert_eq!(world.texts(speaker), ["stored"]);
+    assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+    world.node(MASTER).take_commands();
+    world.node(REPLICA).take_commands();
+    world.say(speaker, "hello");
+    assert_eq!(names(&world.node(MASTER).take_commands()), ["PUBLISH", "SET"]);
+    assert_eq!(world.node(REPLICA).take_commands(), [""; 0]);
+    let late = world.open(HEARS);
+    assert_eq!(world.texts(late), ["stored"], "the other is not there yet");
+    world.replicate();
+    assert_eq!(world.texts(late), ["hello"]);
+    let later = world.open(HEARS);
+    assert_eq!(world.texts(later), ["hello"]);
+}
+
+#[test]
+fn who_publishes_does_not_have_it_back_from_the_replica() {
+    let mut world = World::new(with_replica());
+    let (speaker, other) = (world.open(BOTH), world.open(HEARS));
+    world.say(speaker, "hello");
+    world.replicate();
+    assert_eq!([world.texts(speaker), world.texts(other)], [vec![], vec!["hello"]]);
+    publish(&mut world, "hello");
+    assert_eq!(world.texts(speaker), ["hello"], "it is another's");
+    world.node(MASTER).denied = vec![("PUBLISH", "*")];
+    world.say(speaker, "refused");
+    world.node(MASTER).allow_all();
+    publish(&mut world, "refused");
+    assert_eq!(world.texts(speaker), ["refused"]);
+}
+
+#[test]
+fn sessions_and_the_application_are_at_the_master() {
+    let Settings { sources, .. } = by_session();
+    let mut world = World::new(Settings { sources, ..with_replica() });
+    world.node(MASTER).set("session:anns-key", r#"{"wsloop:username": "ann"}"#);
+    let target = "/ws/inbox?subscribe-user";
+    let id = world.ask(&upgrade(target, &["Cookie: sessionid=anns-key"]));
+    assert_eq!(world.status(id), Some(101));
+    assert_eq!(world.node(MASTER).subscribed(), ["wsloop:control"]);
+    assert_eq!(world.node(REPLICA).subscribed(), ["user:ann:inbox"]);
+    assert_eq!(world.metrics().control_heard, 1);
+    world.publish_at(MASTER, "wsloop:control", r#"{"disconnect": {"user": "ann"}}"#);
+    assert!(world.browsers[id].closed_ms.is_some());
+}
+
+#[test]
+fn without_the_replica_the_master_is_heard_until_it_is_back() {
+    let (mut world, news) = one();
+    world.kill_node(REPLICA);
+    assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]]);
+    assert_eq!(world.texts(news), [""], "some may be missing");
+    publish(&mut world, "from the master");
+    assert_eq!(world.texts(news), ["from the master"]);
+    let late = world.open(HEARS);
+    assert_eq!(world.texts(late), ["from the master"]);
+    world.revive_node(REPLICA);
+    assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+    assert_eq!([world.texts(news), world.texts(late)], [[""], [""]]);
+    publish(&mut world, "from the replica");
+    assert_eq!([world.texts(news), world.texts(late)], [["from the replica"]; 2]);
+}
+
+#[test]
+fn one_that_is_never_there_keeps_nobody_out() {
+    let mut world = World::new(with_replica());
+    world.kill_node(REPLICA);
+    world.pass(1_000);
+    let news = world.open(HEARS);
+    publish(&mut world, "live");
+    assert_eq!(world.texts(news), ["live"]);
+}
+
+#[test]
+fn what_is_missed_between_the_two_is_caught_up_with() {
+    let (mut world, news) = one();
+    world.node(MASTER).set(NEWS, "missed");
+    world.kill_node(REPLICA);
+    assert_eq!(world.texts(news), ["", "missed"]);
+    world.node(MASTER).set(NEWS, "missed again");
+    world.replicate();
+    world.revive_node(REPLICA);
+    assert_eq!(world.texts(news), ["", "missed again"]);
+}
+
+#[test]
+fn one_that_is_of_no_use_is_not_heard() {
+    type Turn = fn(&mut FakeRedis);
+    let turns: [(&str, Turn); 4] = [
+        ("a master", |redis| redis.role = "master"),
+        ("another's", |redis| redis.history = "b"),
+        ("it has lost its master", |redis| redis.link = "down"),
+        ("it must not say", |redis| redis.denied = vec![("INFO", "*")]),
+    ];
+    for (what, turn) in turns {
+        let (mut world, news) = one();
+        turn(world.node(REPLICA));
+        world.pass(8_000);
+        assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]], "{what}");
+        world.texts(news);
+        world.publish_at(MASTER, NEWS, "live");
+        assert_eq!(world.texts(news), ["live"], "{what}");
+        *world.node(REPLICA) = FakeRedis::with(|redis| redis.role = "replica");
+        world.kill_node(REPLICA);
+        world.revive_node(REPLICA);
+        world.pass(5_000);
+        assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]], "{what}");
+    }
+}
+
+#[test]
+fn one_that_loses_its_master_for_a_moment_catches_up() {
+    let (mut world, news) = one();
+    world.node(REPLICA).link = "down";
+    world.pass(2_000);
+    world.node(MASTER).set(NEWS, "missed");
+    world.replicate();
+    world.node(REPLICA).link = "up";
+    assert_eq!(world.texts(news), [""; 0]);
+    world.pass(2_000);
+    assert_eq!(world.texts(news), ["", "missed"]);
+    assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+    assert_eq!(world.metrics().broker_lost_total, 0);
+}
+
+#[test]
+fn one_that_falls_behind_is_left() {
+    let (mut world, _) = one();
+    for offset in 1..25 {
+        world.node(MASTER).offset = offset;
+        world.pass(1_000);
+    }
+    assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]]);
+    world.replicate();
+    world.pass(6_000);
+    assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+}
+
+#[test]
+fn without_the_master_the_replica_stays_and_publishes_wait() {
+    let mut world = World::new(with_replica());
+    let (speaker, news) = (world.open(BOTH), world.open(HEARS));
+    world.node(MASTER).set(NEWS, "stored");
+    world.replicate();
+    world.kill_node(MASTER);
+    world.node(REPLICA).link = "down";
+    world.say(speaker, "waits");
+    world.pass(3_000);
+    assert_eq!(heard(&mut world)[REPLICA], [NEWS]);
+    assert_eq!(world.texts(news), [""; 0]);
+    world.node(REPLICA).link = "up";
+    world.node(MASTER).reach = Reach::Answers;
+    world.pass(1_500);
+    world.replicate();
+    assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+    assert_eq!(world.texts(news).last().map(String::as_str), Some("waits"));
+    assert!(!world.texts(speaker).contains(&"waits".to_owned()));
+}
+
+#[test]
+fn errors_of_a_replica_are_conditions() {
+    for condition in ["MASTERDOWN Link with MASTER is down", "LOADING Redis is loading"] {
+        let (mut world, news) = one();
+        world.node(REPLICA).condition = Some(condition);
+        let late = world.knock(HEARS);
+        world.pass(6_000);
+        assert_eq!(world.status(late), Some(101), "{condition}");
+        assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]], "{condition}");
+        world.node(REPLICA).condition = None;
+        world.pass(10_000);
+        assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]], "{condition}");
+        world.texts(news);
+        publish(&mut world, "live");
+        assert_eq!(world.texts(news), ["live"], "{condition}");
+    }
+}
+
+#[test]
+fn a_frozen_replica_is_left() {
+    let (mut world, news) = one();
+    world.node(REPLICA).paused = true;
+    world.pass(15_000);
+    assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]]);
+    world.texts(news);
+    publish(&mut world, "live");
+    assert_eq!(world.texts(news), ["live"]);
+}
