@@ -401,6 +401,13 @@ impl Game<'_, '_> {
     fn look(&mut self) {
         self.world.run();
         self.read_histories();
+        for node in 0..self.redis() {
+            let own = |(_, at): &(_, &usize)| **at == node;
+            let own = self.channels.iter().zip(&self.nodes).filter(own);
+            let own: Vec<_> = own.map(|(name, _)| format!("broadcast:{name}")).collect();
+            let heard = self.world.node(node).subscribed();
+            assert!(heard.iter().all(|name| own.contains(name)), "{heard:?} of Redis {node}");
+        }
         for at in 0..self.pages.len() {
             for heard in self.world.heard(self.pages[at].browser) {
                 self.say(|| format!("{at} hears {heard:?}"));
