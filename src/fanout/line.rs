@@ -83,6 +83,11 @@ impl Line {
         self.bytes
     }
 
+    /// Goes on behind a later place: nobody is to have what came before it.
+    pub(crate) fn go_on(&mut self, at: Place) {
+        self.at = Some(at);
+    }
+
     /// The number of the last message that has arrived.
     pub(crate) fn arrived(&self) -> u64 {
         self.arrived

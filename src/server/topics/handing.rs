@@ -6,8 +6,9 @@
 
 use std::iter;
 
+use super::Topics;
+use super::floor::Floor;
 use super::saying::Saying;
-use super::{Floor, Topics};
 use crate::broker::history::Offset;
 use crate::broker::history::look::Looked;
 use crate::broker::history::position::Position;
@@ -34,12 +35,14 @@ impl Topics {
         }
     }
 
-    /// Tells all who hear a channel that something may be missing, and what is stored.
+    /// Tells who hears a channel that something may be missing, and what is stored, but for those
+    /// whose floor is not below that.
     fn tell_of_gap(
         &mut self,
         channel: ChannelId,
         position: &str,
         stored: Option<&[u8]>,
+        is_above: impl Fn(&Floor) -> bool,
         table: &mut Table,
         cx: &mut Context,
     ) {
@@ -48,12 +51,12 @@ impl Topics {
         let stored = stored.filter(|stored| !stored.is_empty());
         let mut saying = Saying::new(&gap);
         saying.stands = stored.map(|_| None);
-        cx.metrics.gaps_total += self.hand_all(channel, saying, |_| true, table, cx) as u64;
+        cx.metrics.gaps_total += self.hand_all(channel, saying, &is_above, table, cx) as u64;
         if let Some(stored) = stored {
             let text = text_of(&TopicHeader::Stored(&words.0, &words.1), stored);
             let mut saying = Saying::new(&text);
             saying.stands = Some(topics::stands(&gap));
-            self.hand_all(channel, saying, |_| true, table, cx);
+            self.hand_all(channel, saying, &is_above, table, cx);
         }
     }
 
@@ -68,9 +71,7 @@ impl Topics {
         cx: &mut Context,
     ) -> usize {
         let topic = self.hub.peek(channel);
-        let joining = topic.joining.iter().flat_map(|(_, all)| all);
-        let absent: Vec<u32> =
-            topic.arriving.iter().chain(joining).map(|one| one.link.index).collect();
+        let absent = topic.absent();
         let hears =
             |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
         let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
@@ -138,7 +139,7 @@ impl Topics {
         let topic = self.hub.state(channel);
         let text = answer.ok().flatten();
         let Some(size) = topic.size else {
-            self.tell_of_gap(channel, NOWHERE, text, table, cx);
+            self.tell_of_gap(channel, NOWHERE, text, |_| true, table, cx);
             return;
         };
         let looked = text.and_then(Looked::parse);
@@ -153,6 +154,21 @@ impl Topics {
             self.give_out(channel, &placed, table, cx);
             return self.hub.state(channel).lift_floors();
         }
+        // Who began to hear behind the line's place may miss nothing all the same.
+        let later = looked.as_ref().filter(|_| !topic.line.is_lost());
+        if let Some(looked) = later
+            && let Some(place) = topic.keep_standing(looked, size)
+            && let Some(missed) = looked.since(place, size)
+        {
+            topic.line.go_on(place.place);
+            let position = looked.position().to_string();
+            self.tell_of_gap(channel, &position, looked.stored, |_| false, table, cx);
+            self.raise_floors(channel, looked.position());
+            cx.metrics.recovered_total += missed.len() as u64;
+            let placed = self.hub.state(channel).line.mended(missed, looked.end);
+            self.give_out(channel, &placed, table, cx);
+            return self.hub.state(channel).lift_floors();
+        }
         let placed = match &looked {
             Some(looked) => {
                 topic.epoch = looked.epoch;
@@ -163,8 +179,20 @@ impl Topics {
         self.give_out(channel, &placed, table, cx);
         let position = looked.as_ref().map_or(NOWHERE.to_owned(), |it| it.position().to_string());
         let stored = looked.and_then(|looked| looked.stored);
-        self.tell_of_gap(channel, &position, stored, table, cx);
+        self.tell_of_gap(channel, &position, stored, |_| true, table, cx);
         self.hub.state(channel).floors.clear();
+    }
+
+    /// Lets everybody who has no floor hear only what the history has behind that position.
+    fn raise_floors(&mut self, channel: ChannelId, at: Position) {
+        let topic = self.hub.peek(channel);
+        let absent = topic.absent();
+        let rest = self.hub.subscribers(channel).filter(|index| !absent.contains(index));
+        let rest: Vec<u32> = rest.collect();
+        let floors = &mut self.hub.state(channel).floors;
+        for index in rest {
+            floors.entry(index).or_insert(Floor { at, behind: 0 });
+        }
     }
 }
 

@@ -10,9 +10,10 @@
 use std::iter;
 use std::sync::Arc;
 
+use super::floor::Floor;
 use super::handing::{placed_text, subscribed, text_of};
 use super::saying::Saying;
-use super::{Arriving, Floor, Topic, Topics};
+use super::{Arriving, Topic, Topics};
 use crate::broker::history::Offset;
 use crate::broker::history::look::{Look, Looked};
 use crate::broker::history::position::Position;
@@ -102,14 +103,13 @@ impl Topics {
             return;
         };
         let topic = self.hub.state(channel);
-        let from = looked.end.first_behind();
         let held = std::mem::take(&mut topic.held);
         if size.is_some() {
             if topic.line.at().is_none() {
                 topic.epoch = looked.epoch;
             }
             topic.line.begin(looked.end);
-            let floor = Floor { from, behind: topic.line.arrived() };
+            let floor = Floor { at: looked.position(), behind: topic.line.arrived() };
             topic.floors.extend(joining.iter().map(|one| (one.link.index, floor)));
         }
         self.welcome(channel, &joining, &looked, &held, table, cx);

@@ -12,9 +12,10 @@
 //! * a message is encoded once for all who hear it.
 //!
 //! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`. `joining` is
-//! about those who begin to hear a channel, `handing` about what goes out, and `saying` about its
-//! forms.
+//! about those who begin to hear a channel, `floor` about from where on each does, `handing` about
+//! what goes out, and `saying` about its forms.
 
+mod floor;
 mod handing;
 mod invariants;
 mod joining;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use super::Server;
 use super::table::Table;
 use crate::access::channel;
-use crate::broker::history::Offset;
 use crate::broker::history::look::Look;
 use crate::broker::spread::Spread;
 use crate::broker::{Ask, Delivery, HistorySize, Status};
@@ -36,6 +36,7 @@ use crate::browser::{Conn, Context, Hear};
 use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::line::{Line, Placed};
 use crate::link::LinkId;
+use floor::Floor;
 
 /// Bytes that may wait on a channel for a look at its history, however small an outbox is.
 const WAITING_AT_LEAST: usize = 1 << 20;
@@ -103,15 +104,6 @@ enum Mending {
     Due,
     /// That is asked, with this question.
     Asked(u64),
-}
-
-/// From where on a conn hears a channel.
-#[derive(Clone, Copy, Debug)]
-struct Floor {
-    /// What is in the history, from this offset on.
-    from: Offset,
-    /// What is not, behind the message of this number.
-    behind: u64,
 }
 
 impl Server {
@@ -457,24 +449,5 @@ impl Topic {
         self.joining.iter_mut().for_each(|(_, all)| all.retain(|one| one.link != link));
         self.floors.remove(&link.index);
         self.streams.remove(&link.index);
-    }
-
-    /// Forgets floors that the line has passed.
-    fn lift_floors(&mut self) {
-        let Some(at) = self.line.at() else { return };
-        let (next, waits) = (at.first_behind(), self.line.first_waiting());
-        self.floors.retain(|_, floor| {
-            floor.from > next || waits.is_some_and(|number| number <= floor.behind)
-        });
-    }
-}
-
-impl Floor {
-    /// Whether a message is above it.
-    fn is_below(&self, placed: &Placed) -> bool {
-        match (placed.offset, placed.number) {
-            (Some(offset), _) => offset >= self.from,
-            (None, number) => number.is_none_or(|number| number > self.behind),
-        }
     }
 }

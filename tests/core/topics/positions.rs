@@ -204,6 +204,31 @@ fn an_outage_is_mended_from_the_history_or_said_to_be_a_gap() {
 }
 
 #[test]
+fn whose_position_is_still_there_has_no_gap_where_others_have_one() {
+    let [mut world, _] = worlds();
+    let mut early = Page::open(&mut world);
+    keep(&mut world, &["one"]);
+    // Somebody records and does not publish: nothing makes the server look.
+    for _ in 0..MOST + 1 {
+        world.redis.histories.keep(CHANNEL.as_bytes(), b"unsaid", MOST);
+    }
+    let (mut late, mut later) = (Page::open(&mut world), Page::open(&mut world));
+    world.redis.histories.keep(CHANNEL.as_bytes(), b"unsaid too", MOST);
+    later.reopen(&mut world);
+    early.has_heard(&mut world, &["one"]);
+    later.has_heard(&mut world, &["unsaid too"]);
+    world.kill_redis();
+    world.redis.publish_kept(CHANNEL, "two", MOST);
+    world.revive_redis();
+    keep(&mut world, &["three"]);
+    early.has_heard(&mut world, &["gap", "three"]);
+    late.has_heard(&mut world, &["unsaid too", "two", "three"]);
+    later.has_heard(&mut world, &["two", "three"]);
+    assert_eq!((&early.position, &late.position), (&later.position, &later.position));
+    assert_eq!(world.metrics().gaps_total, 1);
+}
+
+#[test]
 fn without_a_history_being_away_is_a_gap() {
     for mut world in worlds() {
         let id = super::open(&mut world, &[]);
