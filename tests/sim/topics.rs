@@ -1,12 +1,16 @@
 //! Pages that speak `wsloop.1` or hear the same by a stream, in disorder drawn from seeds: they
 //! subscribe, publish, read slowly, go and come back with the positions that they have, while
 //! others publish and Redis is cut, stops, or forgets what it had; or with the embedded broker. Or
-//! there are several Redis, of which each does that by itself, and dies and comes back as well.
+//! there are several Redis, of which each does that by itself, and dies and comes back as well; then
+//! others hear a channel by its URL, see `ears`.
 //!
 //! What is checked: of a channel with a history each page hears what was recorded from where it
 //! stands, each once and in the order of the history, or is told of a gap, and of a gap only where
 //! one is due; in the end it has all; what it was told is published is recorded once; and no
 //! message without a position comes twice.
+
+mod ears;
+mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +21,7 @@ use super::server::world::{
     BrowserId, FakeRedis, Heard, Reach, RespClientId, World, request, settings, upgrade,
     with_redis, with_several,
 };
+use ears::Ear;
 
 /// The first two where there is one broker; of several Redis each has one of all.
 const CHANNELS: [&str; 4] = ["kept/a", "kept/b", "kept/c", "kept/d"];
@@ -64,6 +69,9 @@ struct Game<'d, 's> {
     /// The Redis that has each, in their order.
     nodes: Vec<usize>,
     pages: Vec<Page>,
+    ears: Vec<Ear>,
+    /// What pages have published, or tried to.
+    said_by_pages: BTreeSet<String>,
     /// All that was ever recorded, by channel.
     log: BTreeMap<&'static str, Vec<String>>,
     /// When the last was.
@@ -115,6 +123,8 @@ fn play_with(dice: &mut Dice<'_>, steps: usize, trace: bool, redis: usize) {
         channels,
         nodes,
         pages: Vec::new(),
+        ears: Vec::new(),
+        said_by_pages: BTreeSet::new(),
         log: BTreeMap::new(),
         recorded_ms: BTreeMap::new(),
         places: BTreeMap::new(),
@@ -151,11 +161,11 @@ impl Game<'_, '_> {
 
     fn step(&mut self) {
         let is_redis = self.eye.is_none();
-        match self.dice.below(if self.redis() > 1 { 33 } else { 30 }) {
+        match self.dice.below(if self.redis() > 1 { 37 } else { 30 }) {
             0..3 => self.come(),
             3..6 => self.subscribe(),
-            6..13 => self.publish(true),
-            13..15 if is_redis => self.publish(false),
+            6..13 => _ = self.publish(true),
+            13..15 if is_redis => _ = self.publish(false),
             15..19 => self.publish_from_page(),
             19 => self.leave(),
             20 => {
@@ -169,10 +179,12 @@ impl Game<'_, '_> {
                     self.world.resume(self.pages[at].browser);
                 }
             }
-            what @ (23..27 | 30..) if is_redis => self.trouble(what),
+            what @ (23..27 | 30..33) if is_redis => self.trouble(what),
+            33..36 => self.come_by_url(),
+            36.. => self.leave_by_url(),
             27 if is_redis && self.dice.once_in(6) => self.forget(),
             28 if self.dice.once_in(8) => {
-                (0..MOST + self.dice.below(5)).for_each(|_| self.publish(true));
+                (0..MOST + self.dice.below(5)).for_each(|_| _ = self.publish(true));
             }
             _ => {
                 let ms = self.dice.pick(&[10, 300, 1_000, 6_000]);
@@ -304,7 +316,7 @@ impl Game<'_, '_> {
         self.wish(at, name);
     }
 
-    fn publish(&mut self, kept: bool) {
+    fn publish(&mut self, kept: bool) -> &'static str {
         let name = self.dice.pick(self.channels);
         let text = self.text();
         let channel = format!("broadcast:{name}");
@@ -320,6 +332,7 @@ impl Game<'_, '_> {
         if self.dice.below(2) == 0 {
             self.world.run();
         }
+        name
     }
 
     fn publish_from_page(&mut self) {
@@ -332,6 +345,7 @@ impl Game<'_, '_> {
         page.number += 1;
         let (browser, number) = (page.browser, page.number);
         page.said.insert(number, text.clone());
+        self.said_by_pages.insert(text.clone());
         self.say(|| format!("{at} publishes {text} on {name}"));
         self.world.say(browser, &format!("publish {number} broadcast {name}\n{text}"));
     }
@@ -427,97 +441,7 @@ impl Game<'_, '_> {
                 }
             }
         }
-    }
-
-    fn look_at(&mut self, at: usize, text: &str) {
-        let (head, payload) = text.split_once('\n').unwrap_or((text, ""));
-        let words: Vec<&str> = head.split(' ').collect();
-        match words[..] {
-            ["welcome", ..] | ["beat"] => {}
-            ["stored", _, name, _] => {
-                let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-                heard.before_gap = None;
-            }
-            ["ok", number] => {
-                let number = number.parse().expect("a number");
-                self.pages[at].wished.remove(&number);
-                self.accepted.extend(self.pages[at].said.remove(&number));
-            }
-            ["refused", number, "503", ..] if self.has_wished(at, number) => {
-                let wished = self.pages[at].wished.remove(&number.parse().expect("a number"));
-                self.wish(at, wished.expect("it has wished for it"));
-            }
-            ["dropped", number] | ["refused", number, ..] => {
-                let number = number.parse().expect("a number");
-                assert!(self.pages[at].said.remove(&number).is_some(), "{at}: {head}");
-            }
-            [verb, "broadcast", name, position] => {
-                let name = *self.channels.iter().find(|known| **known == name).expect("a channel");
-                match verb {
-                    "subscribed" => self.on_subscribed(at, name, position),
-                    "message" => self.on_message(at, name, position, payload),
-                    "gap" => self.on_gap(at, name, position),
-                    _ => panic!("{text:?}"),
-                }
-            }
-            _ => panic!("{text:?}"),
-        }
-    }
-
-    /// Whether that is the number of a wish to hear something.
-    fn has_wished(&self, at: usize, number: &str) -> bool {
-        self.pages[at].wished.contains_key(&number.parse().expect("a number"))
-    }
-
-    fn on_subscribed(&mut self, at: usize, name: &'static str, position: &str) {
-        let place = self.places.get(&format!("{name} {position}")).copied();
-        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        if heard.position != position {
-            // It is new, or nothing is missing.
-            heard.next = heard.next.or(place);
-        }
-        heard.subscribed = true;
-        heard.position = position.to_owned();
-    }
-
-    fn on_message(&mut self, at: usize, name: &'static str, position: &str, text: &str) {
-        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        let log = &self.log[name];
-        let place = log.iter().position(|known| known == text);
-        if position == "-" {
-            assert!(heard.plain.insert(text.to_owned()), "{at} hears {text} twice");
-            // It was trimmed before the history was looked at, and is heard in its order.
-            let is_trimmed = |place: &usize| place + MOST < log.len();
-            if let Some(place) = place.filter(is_trimmed).filter(|at| heard.next == Some(*at)) {
-                heard.next = Some(place + 1);
-            }
-            return;
-        }
-        let place = place.unwrap_or_else(|| panic!("{text} is in no history"));
-        assert!(
-            heard.next.is_none_or(|next| next == place),
-            "{at} hears {text}: {heard:?}, {log:?}"
-        );
-        (heard.next, heard.told, heard.before_gap) = (Some(place + 1), true, None);
-        heard.position = position.to_owned();
-        let known = self.places.insert(format!("{name} {position}"), place + 1);
-        assert!(known.is_none_or(|known| known == place + 1), "{position} is of two messages");
-    }
-
-    fn on_gap(&mut self, at: usize, name: &'static str, position: &str) {
-        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        let log = self.log.get(name).map_or(0, Vec::len);
-        let is_trimmed = heard.next.is_none_or(|next| log - next.min(log) >= MOST / 2);
-        let recorded_ms = self.recorded_ms.get(name).copied().unwrap_or(0);
-        let is_old = self.world.now_ms >= recorded_ms + KEPT_MS;
-        let forgotten = self.forgotten.get(name).copied().unwrap_or(0);
-        let is_due = is_trimmed || is_old || heard.next.is_some_and(|next| next <= forgotten);
-        assert!(is_due, "{at} has a gap on {name}: {heard:?}");
-        let next = self.places.get(&format!("{name} {position}")).copied();
-        let position = std::mem::replace(&mut heard.position, position.to_owned());
-        let before = (position, std::mem::replace(&mut heard.next, next));
-        // Two gaps in a row are behind the same place.
-        heard.before_gap.get_or_insert(before);
+        self.look_at_ears();
     }
 
     /// Everything is well again, and everybody comes back and reads.
@@ -540,7 +464,7 @@ impl Game<'_, '_> {
                 self.look();
             }
         }
-        self.publish(true);
+        let last = self.publish(true);
         self.world.pass(10_000);
         self.look();
         for (at, page) in self.pages.iter().enumerate() {
@@ -556,6 +480,7 @@ impl Game<'_, '_> {
         if let Some(eye) = self.eye {
             self.world.end_resp(eye, Cause::Ended);
         }
+        self.end_ears(last);
         for at in 0..self.pages.len() {
             self.world.vanish(self.pages[at].browser);
         }

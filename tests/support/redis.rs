@@ -12,9 +12,9 @@ use std::{env, fs};
 
 use super::{Folder, PATIENCE, Process, eventually, free_port};
 
-/// The program that is Redis here: `WSLOOP_REDIS_SERVER`, or Debian's.
+/// The program that is Redis here: `REDIS_SERVER`, or Debian's.
 pub fn program() -> OsString {
-    env::var_os("WSLOOP_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+    env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
 /// A Redis server that stores nothing on disk.
