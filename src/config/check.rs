@@ -97,8 +97,8 @@ fn row<D>(
     Some((flag.name, if text.is_empty() { "\"\"".to_owned() } else { text }, place))
 }
 
-/// A text without passwords. URLs with spaces between hide each its own; of anything else too much is
-/// hidden rather than too little.
+/// A text without passwords. URLs with spaces between hide each its own; of anything else too much
+/// is hidden rather than too little.
 fn without_passwords(text: &str) -> String {
     match text.split(' ').all(|word| word.contains("://")) {
         true => text.split(' ').map(values::without_password).collect::<Vec<_>>().join(" "),

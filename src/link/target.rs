@@ -29,7 +29,7 @@ impl Target {
     pub(crate) fn late_dial(&self) -> &'static str {
         match self {
             Target::Tls { .. } => {
-                "it did not answer in time; it may not speak TLS at that port, which rediss:// wants"
+                "it did not answer in time; it may not speak TLS there, which rediss:// wants"
             }
             Target::Tcp { .. } | Target::Unix(_) => "it did not answer in time",
         }
