@@ -1,8 +1,8 @@
 //! Pages that speak `wsloop.1` or hear the same by a stream, in disorder drawn from seeds: they
 //! subscribe, publish, read slowly, go and come back with the positions that they have, while
-//! others publish and Redis is cut, stops, or forgets what it had; or with the embedded broker. Or
-//! there are several Redis, of which each does that by itself, and dies and comes back as well; then
-//! others hear a channel by its URL, see `ears`.
+//! others publish and Redis is cut, stops, or forgets what it had; or with the embedded broker.
+//! Or there are several Redis, of which each does that by itself, and dies and comes back as well;
+//! then others hear a channel by its URL, see `ears`.
 //!
 //! What is checked: of a channel with a history each page hears what was recorded from where it
 //! stands, each once and in the order of the history, or is told of a gap, and of a gap only where
