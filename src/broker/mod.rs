@@ -411,6 +411,17 @@ impl Broker {
         }
     }
 
+    /// Whether a node is up and has answered all that it was asked.
+    pub(crate) fn owes_nothing(&self, node: usize) -> bool {
+        match self {
+            Broker::Local(local) => !local.has_more(),
+            Broker::Redis(nodes) => {
+                let redis = nodes.get(node);
+                redis.status() == Status::Up && redis.is_settled() && !redis.has_kept()
+            }
+        }
+    }
+
     /// A node that has something to say that nothing more need arrive for.
     pub(crate) fn with_more(&self) -> Option<usize> {
         match self {

@@ -80,6 +80,7 @@ fn row<D>(
 ) -> Option<(&'static str, String, String)> {
     let (text, place) = match (given.get(flag.name), flag.default) {
         (Some((texts, place)), _) => {
+            let texts: Vec<String> = texts.iter().map(|text| without_passwords(text)).collect();
             let text = texts.join(",");
             let count = config.filter(|_| flag.name == "workers" && text == "auto");
             let count = count.map(|config| format!(", {}", config.workers)).unwrap_or_default();
@@ -92,8 +93,17 @@ fn row<D>(
         }
         (None, Absent::Nothing) => return None,
     };
-    let text = values::printable(&values::without_password(&text));
+    let text = values::printable(&text);
     Some((flag.name, if text.is_empty() { "\"\"".to_owned() } else { text }, place))
+}
+
+/// A text without passwords. URLs with spaces between hide each its own; of anything else too much
+/// is hidden rather than too little.
+fn without_passwords(text: &str) -> String {
+    match text.split(' ').all(|word| word.contains("://")) {
+        true => text.split(' ').map(values::without_password).collect::<Vec<_>>().join(" "),
+        false => values::without_password(text),
+    }
 }
 
 /// What nobody gave and depends on other values or on the machine.
@@ -156,6 +166,16 @@ mod tests {
         assert_eq!(said(&check, "[[allow]]"), pair("a rule", &format!("{path}:3")));
         assert_eq!(said(&check, "redis").0, "redis://…@h/1");
         assert!(!check.in_force.contains("hush"));
+    }
+
+    #[test]
+    fn of_several_urls_each_hides_its_own_password() {
+        let args = ["--redis=redis://u:hush@h/1", "--redis=redis://i", "--redis=redis://:hush@j"];
+        let check = checked(&args);
+        assert!(check.wrong.is_empty(), "{check:?}");
+        assert_eq!(said(&check, "redis").0, "redis://…@h/1,redis://i,redis://…@j");
+        assert_eq!(without_passwords("redis://:a@h redis://:b@i"), "redis://…@h redis://…@i");
+        assert_eq!(without_passwords("redis://:a b@h"), "redis://…@h");
     }
 
     #[test]

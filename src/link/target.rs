@@ -23,6 +23,19 @@ pub enum Target {
     Unix(PathBuf),
 }
 
+impl Target {
+    /// What to say of a dial that nothing came of in time. Who does not speak TLS may wait for more
+    /// of what is no command, and so say nothing.
+    pub(crate) fn late_dial(&self) -> &'static str {
+        match self {
+            Target::Tls { .. } => {
+                "it did not answer in time; it may not speak TLS there, which rediss:// wants"
+            }
+            Target::Tcp { .. } | Target::Unix(_) => "it did not answer in time",
+        }
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -327,6 +327,7 @@ impl Server {
     pub fn check_invariants(&self) {
         self.relay.check_invariants(&self.table);
         self.topics.check_invariants(&self.table);
+        self.topics.check_asked(|node| self.broker.owes_nothing(node));
         let channels = self.relay.hub.len() + self.topics.len();
         assert_eq!(self.cx.metrics.channels, channels as u64);
         let count = |so: fn(&Conn) -> bool| self.table.conns(so).len() as u64;

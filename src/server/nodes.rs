@@ -140,7 +140,8 @@ impl Server {
             match self.timed_redis(node).and_then(|redis| redis.tick(now_ms)) {
                 Some(RedisDue::Dial) => self.dial_broker(node),
                 Some(RedisDue::GiveUp) => {
-                    self.on_broker_lost(node, Loss::Broken("it did not answer in time"));
+                    let reason = self.broker.peek_redis(node).map_or("", Redis::late);
+                    self.on_broker_lost(node, Loss::Broken(reason));
                 }
                 Some(RedisDue::Leave) => self.on_broker_lost(node, Loss::Left),
                 None => {}

@@ -78,6 +78,11 @@ fn in_any_disorder_pages_have_all_or_are_told_of_a_gap() {
 }
 
 #[test]
+fn in_any_disorder_of_several_redis_pages_have_all_or_are_told_of_a_gap() {
+    play_all(|seed, trace| topics::play_several(&mut Dice::Seed(seed), STEPS, trace));
+}
+
+#[test]
 fn bytes_make_a_script() {
     let mut dice = Dice::Seed(1);
     for length in [0, 1, 10, 100, 1_000, 4_000] {

@@ -1,11 +1,16 @@
 //! Pages that speak `wsloop.1` or hear the same by a stream, in disorder drawn from seeds: they
 //! subscribe, publish, read slowly, go and come back with the positions that they have, while
 //! others publish and Redis is cut, stops, or forgets what it had; or with the embedded broker.
+//! Or there are several Redis, of which each does that by itself, and dies and comes back as well;
+//! then others hear a channel by its URL, see `ears`.
 //!
 //! What is checked: of a channel with a history each page hears what was recorded from where it
 //! stands, each once and in the order of the history, or is told of a gap, and of a gap only where
 //! one is due; in the end it has all; what it was told is published is recorded once; and no
 //! message without a position comes twice.
+
+mod ears;
+mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +18,13 @@ use wsloop::{Allow, Cause, HistoryRule, HistoryRules, Settings};
 
 use super::server::sim::Dice;
 use super::server::world::{
-    BrowserId, Heard, RespClientId, World, request, settings, upgrade, with_redis,
+    BrowserId, FakeRedis, Heard, Reach, RespClientId, World, request, settings, upgrade,
+    with_redis, with_several,
 };
+use ears::Ear;
 
-const CHANNELS: [&str; 2] = ["kept/a", "kept/b"];
+/// The first two where there is one broker; of several Redis each has one of all.
+const CHANNELS: [&str; 4] = ["kept/a", "kept/b", "kept/c", "kept/d"];
 /// Most messages of a history, and the seconds for which it is kept.
 const MOST: usize = 40;
 const KEPT_MS: u64 = 60_000;
@@ -57,7 +65,13 @@ struct Game<'d, 's> {
     trace: bool,
     /// A RESP client that looks at the histories of the embedded broker.
     eye: Option<RespClientId>,
+    channels: &'static [&'static str],
+    /// The Redis that has each, in their order.
+    nodes: Vec<usize>,
     pages: Vec<Page>,
+    ears: Vec<Ear>,
+    /// What pages have published, or tried to.
+    said_by_pages: BTreeSet<String>,
     /// All that was ever recorded, by channel.
     log: BTreeMap<&'static str, Vec<String>>,
     /// When the last was.
@@ -70,23 +84,47 @@ struct Game<'d, 's> {
     forgotten: BTreeMap<&'static str, usize>,
 }
 
-/// Plays the script of a seed.
+/// Plays the script of a seed, with one broker.
 pub fn play(dice: &mut Dice<'_>, steps: usize, trace: bool) {
+    let is_redis = dice.below(3) > 0;
+    play_with(dice, steps, trace, usize::from(is_redis));
+}
+
+/// The same with two or three Redis, whose links come and go apart.
+pub fn play_several(dice: &mut Dice<'_>, steps: usize, trace: bool) {
+    let redis = 2 + dice.below(2);
+    play_with(dice, steps, trace, redis);
+}
+
+/// The same with so many Redis; 0 for the embedded broker.
+fn play_with(dice: &mut Dice<'_>, steps: usize, trace: bool, redis: usize) {
     let rules = vec![HistoryRule::parse("kept/*=40/60").expect("a rule")];
     let history = HistoryRules { prefix: String::new(), rules };
     let allow = Allow::parse("all").expect("all");
-    let is_redis = dice.below(3) > 0;
     let outbox_limit = dice.pick(&[2_000, 1 << 20]);
-    let base = if is_redis { with_redis() } else { settings() };
+    let base = match redis {
+        0 => settings(),
+        1 => with_redis(),
+        _ => with_several(redis as u16),
+    };
     let mut world = World::new(Settings { history, allow, outbox_limit, ..base });
     world.run();
-    let eye = (!is_redis).then(|| world.connect_resp());
+    let eye = (redis == 0).then(|| world.connect_resp());
+    let channels = &CHANNELS[..if redis > 1 { CHANNELS.len() } else { 2 }];
+    let nodes = match redis {
+        0 | 1 => vec![0; channels.len()],
+        _ => channels.iter().map(|name| node_of(name, redis, &mut world)).collect(),
+    };
     let mut game = Game {
         dice,
         world,
         trace,
         eye,
+        channels,
+        nodes,
         pages: Vec::new(),
+        ears: Vec::new(),
+        said_by_pages: BTreeSet::new(),
         log: BTreeMap::new(),
         recorded_ms: BTreeMap::new(),
         places: BTreeMap::new(),
@@ -94,13 +132,24 @@ pub fn play(dice: &mut Dice<'_>, steps: usize, trace: bool) {
         texts: 0,
         forgotten: BTreeMap::new(),
     };
-    game.world.redis.push_first = game.dice.below(2) == 0;
+    for node in 0..redis.max(1) {
+        game.world.node(node).push_first = game.dice.below(2) == 0;
+    }
     game.world.flushes = game.dice.pick(&[usize::MAX, usize::MAX, 1, 3]);
     for _ in 0..steps {
         game.step();
         game.look();
     }
     game.end();
+}
+
+/// The one of so many Redis that has a channel: where it is heard.
+fn node_of(name: &str, redis: usize, world: &mut World) -> usize {
+    let browser = world.open(&format!("/ws/{name}?subscribe-broadcast"));
+    let channel = format!("broadcast:{name}");
+    let node = (0..redis).find(|node| world.node(*node).subscribed().contains(&channel));
+    world.vanish(browser);
+    node.expect("it is heard")
 }
 
 impl Game<'_, '_> {
@@ -112,11 +161,11 @@ impl Game<'_, '_> {
 
     fn step(&mut self) {
         let is_redis = self.eye.is_none();
-        match self.dice.below(30) {
+        match self.dice.below(if self.redis() > 1 { 37 } else { 30 }) {
             0..3 => self.come(),
             3..6 => self.subscribe(),
-            6..13 => self.publish(true),
-            13..15 if is_redis => self.publish(false),
+            6..13 => _ = self.publish(true),
+            13..15 if is_redis => _ = self.publish(false),
             15..19 => self.publish_from_page(),
             19 => self.leave(),
             20 => {
@@ -130,13 +179,12 @@ impl Game<'_, '_> {
                     self.world.resume(self.pages[at].browser);
                 }
             }
-            23 if is_redis => self.world.redis.cut_after = Some(self.dice.below(600)),
-            24 if is_redis => self.world.redis.paused = self.dice.below(2) == 0,
-            25 if is_redis => self.world.redis.serve(1 + self.dice.below(3)),
-            26 if is_redis => self.world.redis.piece = 1 + self.dice.below(200),
+            what @ (23..27 | 30..33) if is_redis => self.trouble(what),
+            33..36 => self.come_by_url(),
+            36.. => self.leave_by_url(),
             27 if is_redis && self.dice.once_in(6) => self.forget(),
             28 if self.dice.once_in(8) => {
-                (0..MOST + self.dice.below(5)).for_each(|_| self.publish(true));
+                (0..MOST + self.dice.below(5)).for_each(|_| _ = self.publish(true));
             }
             _ => {
                 let ms = self.dice.pick(&[10, 300, 1_000, 6_000]);
@@ -144,6 +192,27 @@ impl Game<'_, '_> {
                 self.world.pass(ms);
             }
         }
+    }
+
+    /// How many Redis there are.
+    fn redis(&self) -> usize {
+        self.nodes.iter().max().map_or(1, |last| last + 1)
+    }
+
+    /// Something becomes of a Redis or of its link.
+    fn trouble(&mut self, what: usize) {
+        let node = if self.redis() > 1 { self.dice.below(self.redis()) } else { 0 };
+        let (world, dice) = (&mut self.world, &mut *self.dice);
+        let redis = world.node(node);
+        match what {
+            23 => redis.cut_after = Some(dice.below(600)),
+            24 => redis.paused = dice.below(2) == 0,
+            25 => redis.serve(1 + dice.below(3)),
+            26 => redis.piece = 1 + dice.below(200),
+            30 => world.kill_node(node),
+            _ => redis.reach = Reach::Answers,
+        }
+        self.say(|| format!("trouble {what} of Redis {node}"));
     }
 
     fn any_page(&mut self) -> Option<usize> {
@@ -180,7 +249,8 @@ impl Game<'_, '_> {
     fn come_by_stream(&mut self, back: Option<usize>) {
         let last = back.map(|at| self.world.browsers[self.pages[at].browser].last_id.clone());
         let last = last.unwrap_or_default();
-        let topics = CHANNELS.map(|name| format!("topic=broadcast+{name}")).join("&");
+        let topics = self.channels.iter().map(|name| format!("topic=broadcast+{name}"));
+        let topics = topics.collect::<Vec<_>>().join("&");
         let header = format!("Last-Event-ID: {last}");
         let headers = ["Host: example.com", "Accept: text/event-stream", &header];
         let headers = if last.is_empty() { &headers[..2] } else { &headers[..] };
@@ -190,14 +260,15 @@ impl Game<'_, '_> {
         }
         let at = back.unwrap_or(self.pages.len());
         self.say(|| format!("{at} comes by a stream behind {last:?}"));
-        let wished = (1..).zip(CHANNELS).collect();
+        let channels = self.channels.iter().copied();
+        let wished = (1..).zip(channels.clone()).collect();
         match back {
             Some(at) => {
                 let page = &mut self.pages[at];
                 (page.browser, page.wished) = (browser, wished);
                 // Of what its id does not name it has heard nothing, not even what was stored.
                 let is_new = |name: &&str| !last.contains(&format!(" {name} "));
-                for name in CHANNELS.into_iter().filter(is_new) {
+                for name in channels.filter(is_new) {
                     let before = page.heard.insert(name, Stand::default());
                     let is_told = before.is_some_and(|stand| stand.told);
                     assert!(!is_told, "{at} stands nowhere on {name}: {last}");
@@ -210,7 +281,7 @@ impl Game<'_, '_> {
                 }
             }
             None => {
-                let heard = CHANNELS.map(|name| (name, Stand::default())).into();
+                let heard = channels.map(|name| (name, Stand::default())).collect();
                 let (streams, said) = (true, BTreeMap::new());
                 self.pages.push(Page { browser, streams, number: 0, heard, said, wished });
             }
@@ -235,7 +306,7 @@ impl Game<'_, '_> {
 
     fn subscribe(&mut self) {
         let Some(at) = self.any_page() else { return };
-        let name = self.dice.pick(&CHANNELS);
+        let name = self.dice.pick(self.channels);
         let page = &mut self.pages[at];
         if page.heard.contains_key(name) || self.world.browsers[page.browser].ended {
             return;
@@ -245,27 +316,28 @@ impl Game<'_, '_> {
         self.wish(at, name);
     }
 
-    fn publish(&mut self, kept: bool) {
-        let name = self.dice.pick(&CHANNELS);
+    fn publish(&mut self, kept: bool) -> &'static str {
+        let name = self.dice.pick(self.channels);
         let text = self.text();
         let channel = format!("broadcast:{name}");
         self.say(|| format!("{text} is published on {name}, kept: {kept}"));
         match self.eye {
             Some(eye) => self.world.tell(eye, format!("PUBLISH {channel} {text}\r\n")),
             None if kept => {
-                self.world.redis.publish_kept(&channel, &text, MOST);
+                self.redis_of(name).publish_kept(&channel, &text, MOST);
                 self.note_recorded(name, text);
             }
-            None => self.world.redis.publish(&channel, &text, 0, 0),
+            None => self.redis_of(name).publish(&channel, &text, 0, 0),
         }
         if self.dice.below(2) == 0 {
             self.world.run();
         }
+        name
     }
 
     fn publish_from_page(&mut self) {
         let Some(at) = self.any_page() else { return };
-        let (name, text) = (self.dice.pick(&CHANNELS), self.text());
+        let (name, text) = (self.dice.pick(self.channels), self.text());
         let page = &mut self.pages[at];
         if page.streams || self.world.browsers[page.browser].ended {
             return;
@@ -273,6 +345,7 @@ impl Game<'_, '_> {
         page.number += 1;
         let (browser, number) = (page.browser, page.number);
         page.said.insert(number, text.clone());
+        self.said_by_pages.insert(text.clone());
         self.say(|| format!("{at} publishes {text} on {name}"));
         self.world.say(browser, &format!("publish {number} broadcast {name}\n{text}"));
     }
@@ -286,13 +359,22 @@ impl Game<'_, '_> {
         }
     }
 
-    /// Redis comes back without what it had.
+    /// The Redis that has a channel.
+    fn redis_of(&mut self, name: &str) -> &mut FakeRedis {
+        let at = self.channels.iter().position(|known| *known == name).expect("a channel");
+        self.world.node(self.nodes[at])
+    }
+
+    /// A Redis comes back without what it had.
     fn forget(&mut self) {
-        self.say(|| "Redis forgets".to_owned());
-        self.world.cut_redis();
+        let node = if self.redis() > 1 { self.dice.below(self.redis()) } else { 0 };
+        self.say(|| format!("Redis {node} forgets"));
+        self.world.cut_node(node);
         self.read_histories();
-        self.forgotten = CHANNELS.map(|name| (name, self.log[name].len())).into();
-        self.world.redis.histories.forget();
+        for (name, _) in self.channels.iter().zip(&self.nodes).filter(|(_, at)| **at == node) {
+            self.forgotten.insert(name, self.log[name].len());
+        }
+        self.world.node(node).histories.forget();
     }
 
     fn text(&mut self) -> String {
@@ -314,10 +396,10 @@ impl Game<'_, '_> {
 
     /// Notes what has come into the histories.
     fn read_histories(&mut self) {
-        for name in CHANNELS {
+        for name in self.channels.iter().copied() {
             let channel = format!("broadcast:{name}");
             let there = match self.eye {
-                None => self.world.redis.history(&channel),
+                None => self.redis_of(name).history(&channel),
                 Some(eye) => {
                     self.world.run();
                     self.world.take_received(eye);
@@ -342,6 +424,13 @@ impl Game<'_, '_> {
     fn look(&mut self) {
         self.world.run();
         self.read_histories();
+        for node in 0..self.redis() {
+            let own = |(_, at): &(_, &usize)| **at == node;
+            let own = self.channels.iter().zip(&self.nodes).filter(own);
+            let own: Vec<_> = own.map(|(name, _)| format!("broadcast:{name}")).collect();
+            let heard = self.world.node(node).subscribed();
+            assert!(heard.iter().all(|name| own.contains(name)), "{heard:?} of Redis {node}");
+        }
         for at in 0..self.pages.len() {
             for heard in self.world.heard(self.pages[at].browser) {
                 self.say(|| format!("{at} hears {heard:?}"));
@@ -352,103 +441,16 @@ impl Game<'_, '_> {
                 }
             }
         }
-    }
-
-    fn look_at(&mut self, at: usize, text: &str) {
-        let (head, payload) = text.split_once('\n').unwrap_or((text, ""));
-        let words: Vec<&str> = head.split(' ').collect();
-        match words[..] {
-            ["welcome", ..] | ["beat"] => {}
-            ["stored", _, name, _] => {
-                let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-                heard.before_gap = None;
-            }
-            ["ok", number] => {
-                let number = number.parse().expect("a number");
-                self.pages[at].wished.remove(&number);
-                self.accepted.extend(self.pages[at].said.remove(&number));
-            }
-            ["refused", number, "503", ..] if self.has_wished(at, number) => {
-                let wished = self.pages[at].wished.remove(&number.parse().expect("a number"));
-                self.wish(at, wished.expect("it has wished for it"));
-            }
-            ["dropped", number] | ["refused", number, ..] => {
-                let number = number.parse().expect("a number");
-                assert!(self.pages[at].said.remove(&number).is_some(), "{at}: {head}");
-            }
-            [verb, "broadcast", name, position] => {
-                let name = CHANNELS.into_iter().find(|known| *known == name).expect("a channel");
-                match verb {
-                    "subscribed" => self.on_subscribed(at, name, position),
-                    "message" => self.on_message(at, name, position, payload),
-                    "gap" => self.on_gap(at, name, position),
-                    _ => panic!("{text:?}"),
-                }
-            }
-            _ => panic!("{text:?}"),
-        }
-    }
-
-    /// Whether that is the number of a wish to hear something.
-    fn has_wished(&self, at: usize, number: &str) -> bool {
-        self.pages[at].wished.contains_key(&number.parse().expect("a number"))
-    }
-
-    fn on_subscribed(&mut self, at: usize, name: &'static str, position: &str) {
-        let place = self.places.get(&format!("{name} {position}")).copied();
-        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        if heard.position != position {
-            // It is new, or nothing is missing.
-            heard.next = heard.next.or(place);
-        }
-        heard.subscribed = true;
-        heard.position = position.to_owned();
-    }
-
-    fn on_message(&mut self, at: usize, name: &'static str, position: &str, text: &str) {
-        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        let log = &self.log[name];
-        let place = log.iter().position(|known| known == text);
-        if position == "-" {
-            assert!(heard.plain.insert(text.to_owned()), "{at} hears {text} twice");
-            // It was trimmed before the history was looked at, and is heard in its order.
-            let is_trimmed = |place: &usize| place + MOST < log.len();
-            if let Some(place) = place.filter(is_trimmed).filter(|at| heard.next == Some(*at)) {
-                heard.next = Some(place + 1);
-            }
-            return;
-        }
-        let place = place.unwrap_or_else(|| panic!("{text} is in no history"));
-        assert!(
-            heard.next.is_none_or(|next| next == place),
-            "{at} hears {text}: {heard:?}, {log:?}"
-        );
-        (heard.next, heard.told, heard.before_gap) = (Some(place + 1), true, None);
-        heard.position = position.to_owned();
-        let known = self.places.insert(format!("{name} {position}"), place + 1);
-        assert!(known.is_none_or(|known| known == place + 1), "{position} is of two messages");
-    }
-
-    fn on_gap(&mut self, at: usize, name: &'static str, position: &str) {
-        let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        let log = self.log.get(name).map_or(0, Vec::len);
-        let is_trimmed = heard.next.is_none_or(|next| log - next.min(log) >= MOST / 2);
-        let recorded_ms = self.recorded_ms.get(name).copied().unwrap_or(0);
-        let is_old = self.world.now_ms >= recorded_ms + KEPT_MS;
-        let forgotten = self.forgotten.get(name).copied().unwrap_or(0);
-        let is_due = is_trimmed || is_old || heard.next.is_some_and(|next| next <= forgotten);
-        assert!(is_due, "{at} has a gap on {name}: {heard:?}");
-        let next = self.places.get(&format!("{name} {position}")).copied();
-        let position = std::mem::replace(&mut heard.position, position.to_owned());
-        let before = (position, std::mem::replace(&mut heard.next, next));
-        // Two gaps in a row are behind the same place.
-        heard.before_gap.get_or_insert(before);
+        self.look_at_ears();
     }
 
     /// Everything is well again, and everybody comes back and reads.
     fn end(&mut self) {
         self.say(|| "the end".to_owned());
-        (self.world.redis.paused, self.world.redis.cut_after) = (false, None);
+        for node in 0..self.redis() {
+            let redis = self.world.node(node);
+            (redis.paused, redis.cut_after, redis.reach) = (false, None, Reach::Answers);
+        }
         self.world.flushes = usize::MAX;
         self.look();
         self.world.pass(10_000);
@@ -462,7 +464,7 @@ impl Game<'_, '_> {
                 self.look();
             }
         }
-        self.publish(true);
+        let last = self.publish(true);
         self.world.pass(10_000);
         self.look();
         for (at, page) in self.pages.iter().enumerate() {
@@ -478,6 +480,7 @@ impl Game<'_, '_> {
         if let Some(eye) = self.eye {
             self.world.end_resp(eye, Cause::Ended);
         }
+        self.end_ears(last);
         for at in 0..self.pages.len() {
             self.world.vanish(self.pages[at].browser);
         }

@@ -3,13 +3,19 @@
 //! The client speaks RESP2 in its own few lines and uses nothing of wsloop's, so that what wsloop
 //! writes and reads is judged by somebody else.
 
-use std::fs;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use super::{Folder, PATIENCE, Process, eventually, free_port};
+
+/// The program that is Redis here: `REDIS_SERVER`, or Debian's.
+pub fn program() -> OsString {
+    env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
 
 /// A Redis server that stores nothing on disk.
 pub struct RedisServer {
@@ -96,7 +102,7 @@ impl RedisServer {
     /// It begins to listen in another place and is moved when it is ready.
     fn launch(&mut self, prepare: impl FnOnce(&mut RedisClient)) -> bool {
         let early = self.folder.join("early.sock");
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command.args(["--port", "0", "--save", "", "--appendonly", "no"]);
         command.args(["--dir", self.folder.path(), "--logfile", "redis.log"]);
         command.arg("--unixsocket").arg(&early).args(&self.args);

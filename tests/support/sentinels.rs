@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::redis::{RedisClient, RedisServer, Value};
+use super::redis::{RedisClient, RedisServer, Value, program};
 use super::{Folder, Process, eventually, free_port};
 
 /// Under which the sentinels know the Redis.
@@ -49,7 +49,7 @@ impl SentinelServer {
 
     /// Starts it with what it knew; false when it ends at once.
     pub fn revive(&mut self) -> bool {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command.arg(self.folder.join("sentinel.conf")).arg("--sentinel");
         let mut process = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
         let listens = eventually("the sentinel listens or ends", || {

@@ -84,11 +84,16 @@ impl World {
 
     /// That one dies.
     pub fn kill_node(&mut self, number: usize) {
+        self.node(number).reach = Reach::Refuses;
+        self.cut_node(number);
+    }
+
+    /// The link of that one breaks; it may be dialed again.
+    pub fn cut_node(&mut self, number: usize) {
         if number == 0 {
-            return self.kill_redis();
+            return self.cut_redis();
         }
         let node = &mut self.nodes[number - 1];
-        node.redis.reach = Reach::Refuses;
         if node.link.is_some() {
             node.redis.disconnected();
             node.news = Some(News::HungUp(Cause::Failed("Connection reset by peer".to_string())));
@@ -130,9 +135,16 @@ impl World {
                 Some(News::HungUp(cause)) => self.handle(Input::HungUp { link, cause }),
                 None if !self.is_reading(link) => {}
                 None => {
-                    let Some((mut bytes, _)) = self.nodes[at].redis.speak() else { continue };
-                    self.handle_bytes(link, &mut bytes[..]);
-                    self.nodes[at].redis.take_arrived();
+                    let Some((mut bytes, breaks)) = self.nodes[at].redis.speak() else { continue };
+                    if !bytes.is_empty() {
+                        self.handle_bytes(link, &mut bytes[..]);
+                    }
+                    let node = &mut self.nodes[at];
+                    node.redis.take_arrived();
+                    if breaks && node.link == Some(link) {
+                        node.redis.disconnected();
+                        node.news = Some(News::HungUp(Cause::Ended));
+                    }
                 }
             }
         }

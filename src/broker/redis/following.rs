@@ -5,6 +5,14 @@ use crate::broker::{RedisAddress, Watch};
 use crate::link::Target;
 
 impl Redis {
+    /// What to say of it when it is given up.
+    pub(crate) fn late(&self) -> &'static str {
+        match (self.state, &self.dialed) {
+            (State::Dialing { .. }, Some(target)) => target.late_dial(),
+            _ => "it did not answer in time",
+        }
+    }
+
     /// Where it is to be dialed, if that is known.
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()

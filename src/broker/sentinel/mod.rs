@@ -126,7 +126,7 @@ impl Watch {
                     let target = self.sentinels[at].target().clone();
                     self.errands.push_back(SentinelErrand::Dial(at, target));
                 }
-                Some(Due::GiveUp) => self.lost(at, "it did not answer in time", now_ms),
+                Some(Due::GiveUp) => self.lost(at, self.sentinels[at].late(), now_ms),
                 None => {}
             }
         }

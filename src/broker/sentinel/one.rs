@@ -121,6 +121,14 @@ impl Sentinel {
         self.view.as_ref()
     }
 
+    /// What to say of it when it is given up.
+    pub(super) fn late(&self) -> &'static str {
+        match self.state {
+            State::Dialing { .. } => self.target.late_dial(),
+            _ => "it did not answer in time",
+        }
+    }
+
     /// Whether it was tried and is of no use.
     pub(super) fn is_useless(&self) -> bool {
         self.trouble.is_some()

@@ -199,6 +199,24 @@ fn whoever_does_not_answer_is_given_up_and_dialed_again() {
 }
 
 #[test]
+fn of_a_dial_by_tls_that_nothing_came_of_it_is_said_that_it_may_not_be_spoken() {
+    for spoken in [true, false] {
+        let host = "h0".to_owned();
+        let target = match spoken {
+            true => Target::Tls { host, port: 26379 },
+            false => Target::Tcp { host, port: 26379 },
+        };
+        let targets = vec![target];
+        let settings = Sentinels { name: "main".to_owned(), targets, user: None, password: None };
+        let mut watch = Watch::new(&settings, 5_000, 7);
+        watch.tick(0);
+        watch.dialing(0, link(0));
+        watch.tick(5_000);
+        assert_eq!(troubles(&mut watch)[0].contains("not speak TLS"), spoken);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_mend() {
     let known = says(1, 1);
     let unknown = "_\r\n-ERR No such master with that name\r\n";

@@ -18,6 +18,7 @@
 mod events;
 mod floor;
 mod handing;
+mod invariants;
 mod joining;
 mod nodes;
 mod saying;
@@ -334,29 +335,6 @@ impl Topics {
         if self.hub.contains(channel) {
             self.look_behind(channel);
             self.let_in(channel);
-        }
-    }
-
-    /// Panics when what is counted and indexed disagrees with what is there.
-    pub(in crate::server) fn check_invariants(&self, table: &Table) {
-        self.hub.check_invariants();
-        assert!(self.slow.is_empty(), "somebody was forgotten");
-        for index in self.hub.conns() {
-            let conn = table.conn_at(index).expect("only conns hear");
-            assert!(conn.has_topics(), "a conn hears that does not speak wsloop.1");
-        }
-        for (channel, _) in self.hub.channels() {
-            let hears: Vec<u32> = self.hub.subscribers(channel).collect();
-            let topic = self.hub.peek(channel);
-            assert!(topic.floors.keys().all(|index| hears.contains(index)));
-            let is_stream = |index: &u32| table.conn_at(*index).is_some_and(Conn::is_stream);
-            let streams = hears.iter().copied().filter(is_stream);
-            assert!(topic.streams.iter().copied().eq(streams.collect::<BTreeSet<_>>()));
-            let joining = topic.joining.iter().flat_map(|(_, all)| all);
-            assert!(
-                topic.arriving.iter().chain(joining).all(|one| hears.contains(&one.link.index))
-            );
-            assert!(topic.looking.is_none_or(|number| self.asked.contains_key(&number)));
         }
     }
 
