@@ -33,6 +33,9 @@ struct Stand {
     told: bool,
     /// What it has heard without a position.
     plain: BTreeSet<String>,
+    /// Where it stood before a gap behind which a stored message is due: a stream that is cut off
+    /// in between says that position, and is told of both again.
+    before_gap: Option<(String, Option<usize>)>,
 }
 
 #[derive(Debug)]
@@ -199,6 +202,12 @@ impl Game<'_, '_> {
                     let is_told = before.is_some_and(|stand| stand.told);
                     assert!(!is_told, "{at} stands nowhere on {name}: {last}");
                 }
+                for (name, stand) in &mut page.heard {
+                    let Some((position, next)) = stand.before_gap.take() else { continue };
+                    if format!("{last} ").contains(&format!(" {name} {position} ")) {
+                        (stand.position, stand.next) = (position, next);
+                    }
+                }
             }
             None => {
                 let heard = CHANNELS.map(|name| (name, Stand::default())).into();
@@ -349,7 +358,11 @@ impl Game<'_, '_> {
         let (head, payload) = text.split_once('\n').unwrap_or((text, ""));
         let words: Vec<&str> = head.split(' ').collect();
         match words[..] {
-            ["welcome", ..] | ["beat"] | ["stored", ..] => {}
+            ["welcome", ..] | ["beat"] => {}
+            ["stored", _, name, _] => {
+                let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
+                heard.before_gap = None;
+            }
             ["ok", number] => {
                 let number = number.parse().expect("a number");
                 self.pages[at].wished.remove(&number);
@@ -410,7 +423,7 @@ impl Game<'_, '_> {
             heard.next.is_none_or(|next| next == place),
             "{at} hears {text}: {heard:?}, {log:?}"
         );
-        (heard.next, heard.told) = (Some(place + 1), true);
+        (heard.next, heard.told, heard.before_gap) = (Some(place + 1), true, None);
         heard.position = position.to_owned();
         let known = self.places.insert(format!("{name} {position}"), place + 1);
         assert!(known.is_none_or(|known| known == place + 1), "{position} is of two messages");
@@ -425,8 +438,11 @@ impl Game<'_, '_> {
         let forgotten = self.forgotten.get(name).copied().unwrap_or(0);
         let is_due = is_trimmed || is_old || heard.next.is_some_and(|next| next <= forgotten);
         assert!(is_due, "{at} has a gap on {name}: {heard:?}");
-        heard.next = self.places.get(&format!("{name} {position}")).copied();
-        heard.position = position.to_owned();
+        let next = self.places.get(&format!("{name} {position}")).copied();
+        let position = std::mem::replace(&mut heard.position, position.to_owned());
+        let before = (position, std::mem::replace(&mut heard.next, next));
+        // Two gaps in a row are behind the same place.
+        heard.before_gap.get_or_insert(before);
     }
 
     /// Everything is well again, and everybody comes back and reads.

@@ -11,7 +11,9 @@
 //!   the same one when it comes back: a topic past that is refused, so that no channel is heard
 //!   without its position.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 use super::commands::topic;
 use super::{Publications, Topic, Topics, Unfit, Unheard, words_of};
@@ -205,7 +207,13 @@ impl Topics {
     /// way.
     fn next_listed(&mut self, cx: &Context) -> Option<(u64, (String, String))> {
         let has_room = self.commands.len() < cx.settings.max_commands;
-        self.listing.as_mut().filter(|_| has_room)?.wanted.pop_front()
+        let wanted = &mut self.listing.as_mut().filter(|_| has_room)?.wanted;
+        let next = wanted.pop_front();
+        if wanted.is_empty() {
+            // A stream stays long after it has subscribed to all.
+            *wanted = VecDeque::new();
+        }
+        next
     }
 
     fn subscribe_listed(
@@ -293,18 +301,20 @@ impl Member {
         topics.listing.as_ref().is_some_and(|listing| listing.is_bare)
     }
 
-    /// It is told where a channel stands: the line of the event that says so of all its channels.
-    pub(crate) fn id_behind(&mut self, pair: &str, position: &str) -> Option<String> {
+    /// It is told where a channel stands: what an event says behind it of all its channels, and
+    /// between which bytes of that the position is.
+    pub(crate) fn stands(
+        &mut self,
+        pair: &str,
+        position: &str,
+    ) -> Option<(Cow<'_, str>, Range<usize>)> {
         let Publications::Topics(topics) = &mut self.publications else { return None };
-        let listing = topics.listing.as_mut()?;
-        listing.stand.set(pair, position);
-        let room = listing.stand.written_bytes() + listing.given.written_bytes();
-        let mut line = String::with_capacity(room + "id: \n".len());
-        listing.stand.append(&mut line);
-        listing.given.append(&mut line);
-        line.insert_str(0, "id: ");
-        line.push('\n');
-        Some(line)
+        let Listing { given, stand, .. } = &mut **topics.listing.as_mut()?;
+        let place = stand.set(pair, position);
+        match given.is_empty() {
+            true => Some((Cow::Borrowed(stand.as_str()), place)),
+            false => Some((Cow::Owned(format!("{stand} {given}")), place)),
+        }
     }
 }
 

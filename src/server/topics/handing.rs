@@ -7,6 +7,7 @@
 use std::iter;
 
 use super::Topics;
+use super::events::Events;
 use super::floor::Floor;
 use super::saying::Saying;
 use crate::broker::history::Offset;
@@ -28,11 +29,27 @@ impl Topics {
         table: &mut Table,
         cx: &mut Context,
     ) {
-        for one in placed {
-            let topic = self.hub.peek(channel);
-            let text = placed_text(&topic.words, one.offset, &one.payload);
-            self.hand_all(channel, Saying::new(&text), |floor| floor.is_below(one), table, cx);
+        let topic = self.hub.peek(channel);
+        let text = |one: &Placed| placed_text(&topic.words, one.offset, &one.payload);
+        let texts: Vec<Vec<u8>> = placed.iter().map(text).collect();
+        let mut messages: Vec<Saying<'_>> = texts.iter().map(|text| Saying::new(text)).collect();
+        if !topic.floors.is_empty() {
+            for (message, one) in messages.iter_mut().zip(placed) {
+                self.hand_all(channel, message, |floor| floor.is_below(one), table, cx);
+            }
+            return;
         }
+        let (conns, streams) = self.hearers(channel, |_| true);
+        let (receivers, slow) = (conns.len() + streams.len(), &mut self.slow);
+        for message in &mut messages {
+            let (conns, run) = (conns.iter().copied(), &mut message.run);
+            hand_out(conns, receivers, channel, run, None, slow, table, cx);
+        }
+        let mut events = Events::of(&mut messages);
+        for index in streams {
+            events.hand(channel, index, receivers, slow, table, cx);
+        }
+        cx.metrics.compressions_total = cx.encoder.compressions();
     }
 
     /// Tells who hears a channel that something may be missing, and what is stored, but for those
@@ -51,12 +68,12 @@ impl Topics {
         let stored = stored.filter(|stored| !stored.is_empty());
         let mut saying = Saying::new(&gap);
         saying.stands = stored.map(|_| None);
-        cx.metrics.gaps_total += self.hand_all(channel, saying, &is_above, table, cx) as u64;
+        cx.metrics.gaps_total += self.hand_all(channel, &mut saying, &is_above, table, cx) as u64;
         if let Some(stored) = stored {
             let text = text_of(&TopicHeader::Stored(&words.0, &words.1), stored);
             let mut saying = Saying::new(&text);
             saying.stands = Some(topics::stands(&gap));
-            self.hand_all(channel, saying, &is_above, table, cx);
+            self.hand_all(channel, &mut saying, &is_above, table, cx);
         }
     }
 
@@ -65,28 +82,40 @@ impl Topics {
     fn hand_all(
         &mut self,
         channel: ChannelId,
-        mut saying: Saying<'_>,
+        saying: &mut Saying<'_>,
         is_above: impl Fn(&Floor) -> bool,
         table: &mut Table,
         cx: &mut Context,
     ) -> usize {
-        let topic = self.hub.peek(channel);
-        let absent = topic.absent();
-        let hears =
-            |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
-        let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
-        let receivers = conns.len();
-        let streams = match topic.streams.is_empty() {
-            true => Vec::new(),
-            false => conns.extract_if(.., |index| topic.streams.contains(index)).collect(),
-        };
-        let (conns, slow) = (conns.into_iter(), &mut self.slow);
+        let (conns, streams) = self.hearers(channel, is_above);
+        let (receivers, slow) = (conns.len() + streams.len(), &mut self.slow);
+        let conns = conns.into_iter();
         hand_out(conns, receivers, channel, &mut saying.run, None, slow, table, cx);
         for index in streams {
             saying.hand_event(channel, index, receivers, slow, table, cx);
         }
         cx.metrics.compressions_total = cx.encoder.compressions();
         receivers
+    }
+
+    /// WebSockets and streams that hear a channel, but for those whose floor is above something.
+    fn hearers(
+        &self,
+        channel: ChannelId,
+        is_above: impl Fn(&Floor) -> bool,
+    ) -> (Vec<u32>, Vec<u32>) {
+        let topic = self.hub.peek(channel);
+        let absent = topic.absent();
+        let hears =
+            |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
+        let streams = topic.streams.iter().copied().filter(hears).collect();
+        let all = self.hub.subscribers(channel);
+        let conns = match topic.streams.len() {
+            0 => all.filter(hears).collect(),
+            some if some == all.len() => Vec::new(),
+            _ => all.filter(|index| !topic.streams.contains(index)).filter(hears).collect(),
+        };
+        (conns, streams)
     }
 
     /// Hands something to one conn.

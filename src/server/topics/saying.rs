@@ -10,7 +10,7 @@
 use std::iter;
 
 use crate::browser::{self, Context};
-use crate::fanout::encoded::Run;
+use crate::fanout::encoded::{Form, Run};
 use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LinkId};
@@ -29,6 +29,16 @@ pub(super) struct Saying<'a> {
     line: Option<Frame>,
     /// What the stream of one facility is told of it.
     bare: Option<Bare<'a>>,
+}
+
+/// What an event is to its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing but where the channel stands.
+    Begin,
+    /// A message whose place a later one may take.
+    Latest,
+    Other,
 }
 
 /// What the stream of one facility is told.
@@ -64,29 +74,17 @@ impl<'a> Saying<'a> {
         let Party::Browser(conn) = &mut slot.party else { return };
         let Some((outbox, member, goes_out)) = conn.receiver() else { return };
         member.spoken = cx.now.tick();
-        let mut is_begin = false;
-        let (event, label) = match member.is_placed() {
-            false => (self.run.frames(&mut cx.encoder, index, member.form), None),
-            true => match self.bare() {
-                Bare::Event(event) => (event.clone(), None),
-                Bare::Begin(event) => {
-                    is_begin = true;
-                    (event.clone(), None)
-                }
-                Bare::Nothing => return,
-                Bare::Payload(run) => {
-                    let latest = member.overflow == Overflow::Latest;
-                    let event = run.frames(&mut cx.encoder, index, member.form);
-                    (event, latest.then_some(channel))
-                }
-            },
+        let Some((event, kind)) = self.event(index, member.is_placed(), member.form, cx) else {
+            return;
         };
-        let stands = self.stands.unwrap_or_else(|| topics::stands(self.text));
-        let line = stands.and_then(|(pair, position)| member.id_behind(pair, position));
-        let line = line.map(|line| self.line_of(&line));
+        let is_latest = kind == Kind::Latest && member.overflow == Overflow::Latest;
+        let label = is_latest.then_some(channel);
+        let stands = self.stands();
+        let ids = stands.and_then(|(pair, position)| member.stands(pair, position));
+        let line = ids.map(|(ids, _)| self.line_of(&format!("id: {ids}\n")));
         cx.queued_bytes(line.as_ref().map_or(0, |line| line.len()));
         let dropped = match (line, label) {
-            (None, _) if is_begin => return,
+            (None, _) if kind == Kind::Begin => return,
             (Some(line), Some(label)) if member.skips => outbox.replace_event(line, event, label),
             (None, Some(label)) if member.skips => outbox.replace(event, label),
             (line, label) => {
@@ -107,6 +105,31 @@ impl<'a> Saying<'a> {
             }
         } else if goes_out {
             slot.enter(index, Line::of(receivers), lines);
+        }
+    }
+
+    /// Where a channel stands behind it, by its two words, if it says that.
+    pub(super) fn stands(&self) -> Option<(&'a str, &'a str)> {
+        self.stands.unwrap_or_else(|| topics::stands(self.text))
+    }
+
+    /// Its event for the stream of that place, which may be that of one facility and be told
+    /// nothing of it.
+    pub(super) fn event(
+        &mut self,
+        index: u32,
+        is_bare: bool,
+        form: Form,
+        cx: &mut Context,
+    ) -> Option<(Frame, Kind)> {
+        if !is_bare {
+            return Some((self.run.frames(&mut cx.encoder, index, form), Kind::Other));
+        }
+        match self.bare() {
+            Bare::Event(event) => Some((event.clone(), Kind::Other)),
+            Bare::Begin(event) => Some((event.clone(), Kind::Begin)),
+            Bare::Nothing => None,
+            Bare::Payload(run) => Some((run.frames(&mut cx.encoder, index, form), Kind::Latest)),
         }
     }
 
