@@ -26,6 +26,8 @@ use crate::proto::ws::upgrade::{self, AllowedOrigins};
 use crate::web;
 
 const EVENTS: &str = "text/event-stream";
+/// What a page of another origin may read of the headers.
+const EXPOSED: &str = "X-Wsloop-Granted, Retry-After";
 
 /// What a plain request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Readers {
 
     /// The headers that say so.
     pub(super) fn headers(&self) -> Vec<(&str, &str)> {
-        let exposed = ("Access-Control-Expose-Headers", GRANTED);
+        let exposed = ("Access-Control-Expose-Headers", EXPOSED);
         match self {
             Readers::Own => vec![("Vary", "Origin")],
             Readers::All => vec![("Access-Control-Allow-Origin", "*"), exposed],

@@ -81,7 +81,7 @@ pub(super) fn answer(
         }
         Command::Del => {
             let gone = args[1..].iter().filter(|name| match channel_of(name) {
-                Some(channel) => local.histories(now_ms).is_some_and(|all| all.remove(channel)),
+                Some(channel) => local.histories(now_ms).is_some_and(|all| all.forget(channel)),
                 None => local.store(now_ms).remove(name),
             });
             reply::integer(out, gone.count() as i64);
@@ -263,7 +263,7 @@ fn expire(asked: &Asked<'_>, histories: &mut Histories) -> Result<bool, Wrong> {
     }
     match at_ms > asked.now.mono_ms {
         true => histories.set_expiry_ms(channel, at_ms.min(u64::MAX - 1)),
-        false => drop(histories.remove(channel)),
+        false => drop(histories.forget(channel)),
     }
     Ok(true)
 }

@@ -140,7 +140,7 @@ impl Histories {
     }
 
     /// Forgets the history of a channel; false when there was none.
-    pub(crate) fn remove(&mut self, channel: &[u8]) -> bool {
+    fn remove(&mut self, channel: &[u8]) -> bool {
         let Some(history) = self.kept.remove(channel) else { return false };
         self.by_expiry.remove(&history.expiry);
         self.bytes -= history.entries.iter().map(Entry::bytes).sum::<usize>() + cost(channel);
@@ -157,8 +157,20 @@ impl Histories {
         }
     }
 
+    /// Forgets the history of a channel before its time; false when there was none.
+    pub(crate) fn forget(&mut self, channel: &[u8]) -> bool {
+        let was_there = self.remove(channel);
+        if was_there {
+            self.evicted_ms = Some(self.last.ms);
+        }
+        was_there
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
+        if !self.kept.is_empty() {
+            self.evicted_ms = Some(self.last.ms);
+        }
         self.expire(u64::MAX);
     }
 
@@ -172,7 +184,7 @@ impl Histories {
         self.evicted
     }
 
-    /// Whether any was since that time of day.
+    /// Whether any was since that time of day, or was forgotten before its time.
     pub(crate) fn has_evicted_since(&self, unix_ms: u64) -> bool {
         self.evicted_ms.is_some_and(|evicted_ms| evicted_ms >= unix_ms)
     }

@@ -120,6 +120,8 @@ fn refusals_are_plain_however_websockets_are_refused() {
         let (status, cors, _) = said(&world, id);
         assert_eq!((status, cors), (403, [Some("https://other.example"), Some("true")]));
         assert!(world.response(id).text().contains("log in first"));
+        let exposed = world.response(id).header("Access-Control-Expose-Headers");
+        assert_eq!(exposed, Some("X-Wsloop-Granted, Retry-After"));
     }
 }
 

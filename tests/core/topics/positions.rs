@@ -177,6 +177,27 @@ fn a_time_is_good_for_the_seconds_of_the_rule_and_an_entry_while_it_is_there() {
 }
 
 #[test]
+fn what_is_deleted_in_the_embedded_broker_is_a_gap_for_who_has_heard_nothing() {
+    for delete in ["DEL wsloop:history:{broadcast:chat/42}", "FLUSHDB"] {
+        let [_, mut world] = worlds();
+        let mut page = Page::open(&mut world);
+        world.hang_up(page.id);
+        pass(&mut world, 1_000);
+        keep(&mut world, &["one"]);
+        let client = world.connect_resp();
+        assert!(!world.ask_for(client, delete).starts_with('-'));
+        pass(&mut world, 1_000);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &["gap"]);
+        // From there on it is as ever.
+        world.hang_up(page.id);
+        keep(&mut world, &["two"]);
+        page.reopen(&mut world);
+        page.has_heard(&mut world, &["two"]);
+    }
+}
+
+#[test]
 fn what_is_not_there_any_more_is_a_gap_for_who_needs_it_and_for_nobody_else() {
     for mut world in worlds() {
         let mut late = Page::open(&mut world);
