@@ -39,7 +39,9 @@ impl Server {
             self.respread();
         }
         let mut left = turned.left;
-        if turned.is_followed && let Some(nodes) = self.broker.cluster() {
+        if turned.is_followed
+            && let Some(nodes) = self.broker.cluster()
+        {
             left.extend(nodes.leave_idle(self.cx.now.mono_ms));
         }
         for node in left {

@@ -10,6 +10,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod cluster;
 pub mod redis;
 pub mod scenarios;
 pub mod sentinels;

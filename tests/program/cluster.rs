@@ -1,0 +1,73 @@
+//! The program with a real cluster of Redis: whatever becomes of its nodes and slots, the browsers
+//! stay, and each channel goes on where it is then.
+
+use crate::admin::ask;
+use crate::support::client::{Client, upgrade};
+use crate::support::cluster::Cluster;
+use crate::support::redis::Value;
+use crate::support::{Wsloop, eventually};
+
+const ARGS: [&str; 8] = [
+    "--allow",
+    "all",
+    "--admin",
+    "127.0.0.1:0",
+    "--session-key",
+    "session:{}",
+    "--session-format",
+    "json",
+];
+
+fn server(cluster: &Cluster, more: &[&str]) -> Wsloop {
+    let url = cluster.url();
+    let args = [&ARGS[..], &["--redis", &url, "--redis-timeout", "2"], more].concat();
+    let server = Wsloop::start(&args);
+    server.expect_metric("broker_up", |up| up == 1);
+    server
+}
+
+fn readiness(server: &Wsloop, status: u16, words: &str) {
+    eventually(words, || {
+        let answer = ask(server.admin(), "/readyz", "");
+        (answer.status == status && answer.body.contains(words)).then_some(())
+    });
+}
+
+/// A facility whose broadcast is at that master.
+fn facility_at(cluster: &Cluster, port: u16, word: &str) -> String {
+    let mut names = (0..100).map(|at| format!("{word}{at}"));
+    let is_there = |name: &String| cluster.home_of(&format!("broadcast:{name}")).port == port;
+    names.find(is_there).expect("one of a hundred")
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn what_is_stored_and_every_session_is_at_its_slot() {
+    let cluster = Cluster::start();
+    let server = server(&cluster, &[]);
+    readiness(&server, 200, "ready");
+    for (at, port) in cluster.masters().into_iter().enumerate() {
+        let facility = facility_at(&cluster, port, "room");
+        let channel = format!("broadcast:{facility}");
+        let path = format!("{facility}?subscribe-broadcast&publish-broadcast&echo");
+        let mut browser = server.connect(&path);
+        let mut app = cluster.at(port).connect();
+        app.publish(&channel, "from the application");
+        browser.expect(&["from the application"]);
+        browser.send("from a browser");
+        browser.expect(&["from a browser"]);
+        server.connect(&format!("{facility}?subscribe-broadcast")).expect(&["from a browser"]);
+        let stored = app.command(&["GET", &channel]);
+        assert_eq!(stored, Value::Bulk(b"from a browser".to_vec()));
+        let mut keys = (0..100).map(|of| format!("key-of-ann-{at}x{of}"));
+        let is_there = |key: &String| cluster.home_of(&format!("session:{key}")).port == port;
+        let key = keys.find(is_there).expect("one of a hundred");
+        app.ok(&["SET", &format!("session:{key}"), r#"{"wsloop:username": "ann"}"#]);
+        let cookie = format!("Cookie: sessionid={key}\r\n");
+        let request = upgrade("inbox?subscribe-user", server.address(), &cookie);
+        let mut ann = Client::open(server.address(), &request).expect("a 101");
+        assert_eq!(ann.response.header("x-wsloop-granted"), Some("subscribe-user"));
+        app.publish("wsloop:control", r#"{"disconnect":{"user":"ann"}}"#);
+        ann.hear_close(4403, "");
+    }
+}
