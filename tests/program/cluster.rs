@@ -1,6 +1,10 @@
 //! The program with a real cluster of Redis: whatever becomes of its nodes and slots, the browsers
 //! stay, and each channel goes on where it is then.
 
+mod load;
+
+use load::Load;
+
 use crate::admin::ask;
 use crate::support::client::{Client, upgrade};
 use crate::support::cluster::Cluster;
@@ -70,4 +74,88 @@ fn what_is_stored_and_every_session_is_at_its_slot() {
         app.publish("wsloop:control", r#"{"disconnect":{"user":"ann"}}"#);
         ann.hear_close(4403, "");
     }
+}
+
+/// A crowd with a server of these arguments, the shards alone being told or all nodes.
+fn crowd(sharded: &str, fate: impl FnOnce(&Load)) -> load::Outcome {
+    let cluster = Cluster::start();
+    let more = ["--history", "chat/*=5000/300", "--max-handshakes", "2000"];
+    let server = server(&cluster, &[&more[..], &["--redis-sharded", sharded]].concat());
+    Load::new(&cluster, &server).run(sharded != "off", fate)
+}
+
+/// A third of the slots moves to the next master while their channels are heard.
+fn slots_move(load: &Load) {
+    let masters = load.cluster.masters();
+    load.cluster.reshard(masters[0], masters[1], 2000);
+}
+
+/// The first master's replica takes its place by order.
+fn is_replaced(load: &Load) {
+    let master = load.cluster.masters()[0];
+    load.cluster.fail_over_to(load.cluster.replica_of(master));
+}
+
+/// The first master is gone without a word, and its replica takes its place.
+fn is_killed(load: &Load) {
+    let master = load.cluster.masters()[0];
+    load.course.hold(master);
+    load.cluster.at(master).kill();
+    load.cluster.replaced(master, 0);
+}
+
+/// The first master hangs until its replica has its place, and goes on then.
+fn is_frozen(load: &Load) {
+    let master = load.cluster.masters()[0];
+    load.course.hold(master);
+    load.cluster.at(master).freeze();
+    load.cluster.replaced(master, 0);
+    load.server.expect_metric("broker_up", |up| up == 1);
+    load.course.goes_on(200);
+    load.cluster.at(master).thaw();
+    load.cluster.settle();
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn slots_that_move_while_they_are_heard_lose_nothing() {
+    let outcome = crowd("off", slots_move);
+    assert_eq!((outcome.missing, outcome.gaps), (0, 0));
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_master_that_is_replaced_by_order_is_followed() {
+    crowd("off", is_replaced);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_master_that_is_killed_is_followed_to_its_replica() {
+    crowd("off", is_killed);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_master_that_only_hangs_is_left_for_its_replica() {
+    crowd("off", is_frozen);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn channels_of_shards_go_with_their_slots() {
+    let outcome = crowd("on", slots_move);
+    assert_eq!(outcome.missing, 0);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn channels_of_shards_are_heard_at_a_replica_that_is_promoted_by_order() {
+    assert_eq!(crowd("on", is_replaced).missing, 0);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn channels_of_shards_are_heard_at_the_replica_of_a_master_that_was_killed() {
+    assert_eq!(crowd("on", is_killed).missing, 0);
 }
