@@ -326,8 +326,8 @@ impl Broker {
         }
     }
 
-    /// Tells the nodes where conns' own messages come back that were published at others. This is to
-    /// be done before anything is sent to a node that has said something or taken something on.
+    /// Tells the nodes where conns' own messages come back that were published at others. This is
+    /// to be done before anything is sent to a node that has said something or taken something on.
     pub(crate) fn pass_echoes(&mut self, now_ms: u64) {
         if let Broker::Redis(nodes) = self {
             nodes.pass_echoes(now_ms);

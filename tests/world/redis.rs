@@ -10,8 +10,8 @@ mod history;
 use std::collections::BTreeMap;
 
 pub use client::parse_command;
-use client::{Client, bulk, number};
-pub use cluster::{Shard, Share, shards, slot};
+use client::{Client, bulk, hello, number};
+pub use cluster::{Shard, Share, slot};
 pub use history::Histories;
 
 /// What dialing it leads to.
@@ -161,14 +161,6 @@ impl FakeRedis {
         let mut redis = FakeRedis::new();
         turn(&mut redis);
         redis
-    }
-
-    /// The node of that number of a cluster of so many.
-    pub fn of_cluster(number: u16, nodes: u16) -> Self {
-        FakeRedis::with(|redis| {
-            redis.mode = "cluster";
-            redis.cluster = Some(Share::of(number, 1, &shards(nodes)));
-        })
     }
 
     /// Somebody else publishes, and has the message stored for so many seconds, 0 for not at all.
@@ -503,16 +495,4 @@ impl FakeRedis {
         let stored = self.store.get(&(db, channel.to_vec()));
         stored.filter(|stored| stored.expires_ms > now_ms).map(|stored| &stored.value[..])
     }
-}
-
-/// The answer of a Redis with a module, as deep as it gets.
-fn hello(mode: &str, role: &str) -> Vec<u8> {
-    let mut hello = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
-        $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n"
-        .to_vec();
-    hello.extend(bulk(mode.as_bytes()));
-    hello.extend(b"$4\r\nrole\r\n");
-    hello.extend(bulk(role.as_bytes()));
-    hello.extend(b"$7\r\nmodules\r\n*1\r\n%2\r\n$4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n");
-    hello
 }

@@ -113,6 +113,18 @@ pub(super) fn bulk(bytes: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
+/// The answer of a Redis with a module, as deep as it gets.
+pub(super) fn hello(mode: &str, role: &str) -> Vec<u8> {
+    let mut hello = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
+        $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n"
+        .to_vec();
+    hello.extend(bulk(mode.as_bytes()));
+    hello.extend(b"$4\r\nrole\r\n");
+    hello.extend(bulk(role.as_bytes()));
+    hello.extend(b"$7\r\nmodules\r\n*1\r\n%2\r\n$4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n");
+    hello
+}
+
 pub(super) fn number(digits: &[u8]) -> u64 {
     std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).expect("a number")
 }

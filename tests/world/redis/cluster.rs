@@ -113,6 +113,14 @@ fn port(node: u16) -> u16 {
 }
 
 impl FakeRedis {
+    /// The node of that number of a cluster of so many.
+    pub fn of_cluster(number: u16, nodes: u16) -> Self {
+        FakeRedis::with(|redis| {
+            redis.mode = "cluster";
+            redis.cluster = Some(Share::of(number, 1, &shards(nodes)));
+        })
+    }
+
     /// Why a node of a cluster does not do that here.
     pub(super) fn redirection(&mut self, name: &str, command: &[Vec<u8>]) -> Option<String> {
         let share = self.cluster.as_mut()?;
