@@ -3,6 +3,8 @@
 
 mod load;
 
+use std::time::Duration;
+
 use load::Load;
 
 use crate::admin::ask;
@@ -158,4 +160,96 @@ fn channels_of_shards_are_heard_at_a_replica_that_is_promoted_by_order() {
 #[ignore = "needs redis-server"]
 fn channels_of_shards_are_heard_at_the_replica_of_a_master_that_was_killed() {
     assert_eq!(crowd("on", is_killed).missing, 0);
+}
+
+/// What is stored anew while nobody is told comes with the failover, and what browsers publish
+/// while their master is gone comes once.
+#[test]
+#[ignore = "needs redis-server"]
+fn what_was_stored_and_published_meanwhile_comes_after_a_failover() {
+    let cluster = Cluster::start();
+    let server = server(&cluster, &[]);
+    let master = cluster.masters()[0];
+    let facility = facility_at(&cluster, master, "room");
+    let (channel, mut app) = (format!("broadcast:{facility}"), cluster.at(master).connect());
+    app.ok(&["SET", &channel, "before"]);
+    let mut browser = server.connect(&format!("{facility}?subscribe-broadcast"));
+    browser.expect(&["before"]);
+    app.ok(&["SET", &channel, "changed"]);
+    assert_eq!(app.command(&["WAIT", "1", "5000"]), Value::Integer(1));
+    assert_eq!(browser.next_within(Duration::from_millis(100)), None);
+    let hall = facility_at(&cluster, master, "hall");
+    let mut other = server.connect(&format!("{hall}?subscribe-broadcast&publish-broadcast&echo"));
+    cluster.at(master).kill();
+    server.expect_metric("broker_up", |up| up == 0);
+    other.send("meanwhile");
+    let now = cluster.replaced(master, cluster.slot_of(&channel));
+    browser.expect(&["changed"]);
+    other.expect(&["meanwhile"]);
+    cluster.at(now).connect().publish(&channel, "live");
+    browser.expect(&["live"]);
+    assert_eq!(other.next_within(Duration::from_millis(100)), None);
+}
+
+/// All nodes of a shard are gone: the others go on, and that is said.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_shard_that_is_gone_stops_nobody_who_hears_the_others() {
+    let mut cluster = Cluster::start_with(&["--cluster-require-full-coverage", "no"]);
+    let server = server(&cluster, &[]);
+    let masters = cluster.masters();
+    let facility = |port| facility_at(&cluster, port, "room");
+    let (gone, here) = (facility(masters[0]), facility(masters[1]));
+    let mut browser = server.connect(&format!("{here}?subscribe-broadcast"));
+    let replica = cluster.replica_of(masters[0]);
+    cluster.at(replica).kill();
+    cluster.at(masters[0]).kill();
+    readiness(&server, 503, &format!("Redis at 127.0.0.1:{} cannot be reached", masters[0]));
+    let mut app = cluster.at(masters[1]).connect();
+    for number in 0..100 {
+        app.publish(&format!("broadcast:{here}"), number.to_string());
+        browser.expect(&[&number.to_string()]);
+    }
+    let path = format!("{gone}?subscribe-broadcast");
+    assert_eq!(server.try_connect(&path).map(|_| ()).expect_err("a 503").status, 503);
+    cluster.at_mut(masters[0]).revive();
+    readiness(&server, 200, "ready");
+    let mut late = eventually("it is heard again", || server.try_connect(&path).ok());
+    cluster.at(masters[0]).connect().publish(&format!("broadcast:{gone}"), "again");
+    late.expect(&["again"]);
+}
+
+/// Publishers that speak of shards, and those that do not yet, are both heard.
+#[test]
+#[ignore = "needs redis-server"]
+fn publishers_of_both_forms_are_heard() {
+    let cluster = Cluster::start();
+    let server = server(&cluster, &["--redis-sharded", "both"]);
+    for port in cluster.masters() {
+        let facility = facility_at(&cluster, port, "room");
+        let channel = format!("broadcast:{facility}");
+        let path = format!("{facility}?subscribe-broadcast&publish-broadcast&echo");
+        let mut browser = server.connect(&path);
+        let mut app = cluster.at(port).connect();
+        app.publish(&channel, "to all");
+        assert_eq!(app.command(&["SPUBLISH", &channel, "to the shard"]), Value::Integer(1));
+        browser.expect(&["to all", "to the shard"]);
+        browser.send("own");
+        browser.expect(&["own"]);
+        assert_eq!(browser.next_within(Duration::from_millis(100)), None);
+    }
+}
+
+#[test]
+#[ignore = "needs openssl and redis-server"]
+fn a_cluster_is_reached_by_tls() {
+    let cluster = Cluster::start_secure();
+    let root = cluster.secure.as_ref().expect("TLS").authority.root();
+    let server = server(&cluster, &["--redis-ca", &root]);
+    for port in cluster.masters() {
+        let facility = facility_at(&cluster, port, "room");
+        let mut browser = server.connect(&format!("{facility}?subscribe-broadcast"));
+        cluster.at(port).connect().publish(&format!("broadcast:{facility}"), "hush");
+        browser.expect(&["hush"]);
+    }
 }
