@@ -7,6 +7,7 @@ mod admin;
 mod browser;
 mod cli;
 mod clients;
+mod cluster;
 mod commit;
 mod defences;
 mod deploy;

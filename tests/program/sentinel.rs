@@ -278,6 +278,39 @@ fn a_master_that_is_replaced_is_left_for_the_next() {
 
 #[test]
 #[ignore = "needs redis-server"]
+fn what_was_stored_and_published_meanwhile_comes_after_a_failover() {
+    let constellation = Sentinels::start();
+    let server = server(&constellation.url(), &[]);
+    server.expect_metric("broker_up", |up| up == 1);
+    let (first, port) = &constellation.redis[0];
+    let mut app = first.connect();
+    app.ok(&["SET", "broadcast:room", "before"]);
+    let mut browser = server.connect("room?subscribe-broadcast");
+    browser.expect(&["before"]);
+    let mut other = server.connect("hall?subscribe-broadcast&publish-broadcast&echo");
+    // Nobody is told, and the replica has it.
+    app.ok(&["SET", "broadcast:room", "changed"]);
+    assert_eq!(app.command(&["WAIT", "1", "5000"]), Value::Integer(1));
+    assert_eq!(browser.next_within(Duration::from_millis(100)), None);
+    first.process().signal("KILL");
+    server.expect_metric("broker_up", |up| up == 0);
+    let mut said = 0;
+    let now = eventually("the sentinels decide", || {
+        said += 1;
+        other.send(&format!("meanwhile {said}"));
+        thread::sleep(Duration::from_millis(100));
+        Some(constellation.sentinels[1].master()).filter(|now| now != port)
+    });
+    browser.expect(&["changed"]);
+    // What is said within the last seconds before Redis is back is kept.
+    other.expect_among(&format!("meanwhile {said}"));
+    assert_eq!(constellation.at(now).connect().publish("broadcast:room", "live"), 1);
+    browser.expect(&["live"]);
+    assert_eq!(other.next_within(Duration::from_millis(100)), None);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
 fn redis_stays_where_it_was_while_no_sentinel_answers() {
     let (redis, port) = RedisServer::start_on_tcp();
     let mut sentinel = SentinelServer::start(port, 1, "");

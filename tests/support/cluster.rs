@@ -1,256 +1,310 @@
-//! A real Redis Cluster of six: three masters with a replica each.
+//! A real cluster of Redis: three masters with a replica each, and all that may become of them.
 
-use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::redis::{RedisServer, Value};
+use super::redis::{RedisClient, RedisServer, Value};
+use super::tls::{Authority, Files};
 use super::{eventually, free_port};
 
-/// After so long a silence a node is held for dead, in milliseconds.
+/// How long a node of the cluster is silent before the others take it for failed.
 const NODE_TIMEOUT_MS: &str = "1500";
-/// How long joining may take, and becoming whole again.
-const JOINING: Duration = Duration::from_secs(60);
 
-/// A cluster.
-pub struct RedisCluster {
-    /// Its nodes, and where they listen.
-    pub nodes: Vec<(RedisServer, u16)>,
+/// How the nodes of one are reached by TLS.
+pub struct Secure {
+    pub authority: Authority,
+    files: Files,
+}
+
+/// A node.
+pub struct Node {
+    pub redis: RedisServer,
+    pub port: u16,
+    /// It is killed or frozen.
+    is_away: AtomicBool,
+}
+
+impl Node {
+    fn start(secure: Option<&Secure>, more: &[&str]) -> Node {
+        let (redis, port) = RedisServer::start_on_ports(|port| {
+            let (port, bus) = (port.to_string(), free_port().to_string());
+            let mut args = vec!["--bind", "127.0.0.1", "--cluster-enabled", "yes"];
+            args.extend(["--cluster-port", &bus, "--cluster-node-timeout", NODE_TIMEOUT_MS]);
+            args.extend(["--repl-diskless-sync-delay", "0"]);
+            // All that remain at one time are too few to choose a master when they are too careful.
+            args.extend(["--cluster-replica-validity-factor", "0"]);
+            let root = secure.map(|secure| secure.authority.root()).unwrap_or_default();
+            match secure {
+                None => args.extend(["--port", &port]),
+                Some(Secure { files, .. }) => {
+                    args.extend(["--tls-port", &port, "--tls-auth-clients", "no"]);
+                    args.extend(["--tls-replication", "yes", "--tls-cluster", "yes"]);
+                    args.extend(["--tls-cert-file", &files.cert, "--tls-key-file", &files.key]);
+                    args.extend(["--tls-ca-cert-file", &root]);
+                }
+            }
+            args.iter().chain(more).map(|arg| arg.to_string()).collect()
+        });
+        Node { redis, port, is_away: AtomicBool::new(false) }
+    }
+
+    pub fn connect(&self) -> RedisClient {
+        self.redis.connect()
+    }
+
+    pub fn is_here(&self) -> bool {
+        !self.is_away.load(Ordering::SeqCst)
+    }
+
+    /// Its name in the cluster.
+    fn id(&self) -> String {
+        text(&self.connect().command(&["CLUSTER", "MYID"]))
+    }
+
+    /// Ends it without a word.
+    pub fn kill(&self) {
+        self.is_away.store(true, Ordering::SeqCst);
+        self.redis.process().signal("KILL");
+    }
+
+    /// Stops it, and all that is connected to it hangs.
+    pub fn freeze(&self) {
+        self.is_away.store(true, Ordering::SeqCst);
+        self.redis.process().signal("STOP");
+    }
+
+    /// It goes on with what it knew.
+    pub fn thaw(&self) {
+        self.redis.process().signal("CONT");
+        self.is_away.store(false, Ordering::SeqCst);
+    }
+
+    /// Starts it again with what it knew of the cluster, and without any data.
+    pub fn revive(&mut self) {
+        self.redis.kill();
+        self.redis.revive(|_| {});
+        self.is_away.store(false, Ordering::SeqCst);
+    }
+
+    /// The ranges of slots with the ports of those that have them, the master's first, sorted.
+    fn ranges(&self) -> Vec<(u16, u16, Vec<u16>)> {
+        let Value::Array(ranges) = self.connect().command(&["CLUSTER", "SLOTS"]) else {
+            panic!("no ranges")
+        };
+        let range = |range: &Value| {
+            let parts = list(range);
+            let ports = parts[2..].iter().map(|node| number(&list(node)[1]));
+            (number(&parts[0]), number(&parts[1]), ports.collect())
+        };
+        let mut ranges: Vec<_> = ranges.iter().map(range).collect();
+        ranges.sort();
+        ranges
+    }
+
+    /// Whether it takes the cluster for whole and has all that its master had.
+    fn is_content(&self) -> bool {
+        let mut client = self.connect();
+        let cluster = text(&client.command(&["CLUSTER", "INFO"]));
+        let info = text(&client.command(&["INFO", "replication"]));
+        cluster.contains("cluster_state:ok") && !info.contains("master_link_status:down")
+    }
+}
+
+/// Six of them, or more.
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    pub secure: Option<Secure>,
     more: Vec<String>,
 }
 
-impl RedisCluster {
-    /// When all nodes know each other.
-    pub fn start() -> RedisCluster {
-        RedisCluster::start_with(&[])
+impl Cluster {
+    /// When it is whole.
+    pub fn start() -> Cluster {
+        Cluster::start_with(&[])
     }
 
     /// The same with more arguments for each node.
-    pub fn start_with(more: &[&str]) -> RedisCluster {
-        let more: Vec<String> = more.iter().map(|arg| arg.to_string()).collect();
-        let mut cluster = RedisCluster { nodes: Vec::new(), more };
-        (0..6).for_each(|_| cluster.start_node());
-        let mut create = Command::new("redis-cli");
-        create.args(["--cluster", "create"]);
-        create.args(cluster.nodes.iter().map(|(_, port)| format!("127.0.0.1:{port}")));
-        create.args(["--cluster-replicas", "1", "--cluster-yes"]).stdin(Stdio::null());
-        let output = create.output().expect("redis-cli");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}");
-        cluster.until_whole();
+    pub fn start_with(more: &[&str]) -> Cluster {
+        Cluster::make(None, more)
+    }
+
+    /// The same with nodes that are reached by TLS alone.
+    pub fn start_secure() -> Cluster {
+        let authority = Authority::new();
+        let files = authority.issue("redis", "IP:127.0.0.1");
+        Cluster::make(Some(Secure { authority, files }), &[])
+    }
+
+    fn make(secure: Option<Secure>, more: &[&str]) -> Cluster {
+        let nodes: Vec<Node> = (0..6).map(|_| Node::start(secure.as_ref(), more)).collect();
+        let more = more.iter().map(|arg| arg.to_string()).collect();
+        let cluster = Cluster { nodes, secure, more };
+        let places = cluster.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
+        let places: Vec<String> = places.collect();
+        let mut words: Vec<&str> = places.iter().map(String::as_str).collect();
+        words.insert(0, "create");
+        words.extend(["--cluster-replicas", "1", "--cluster-yes"]);
+        cluster.manage(&words);
+        cluster.settle();
         cluster
     }
 
-    /// One more node that knows nobody yet.
-    fn start_node(&mut self) {
-        let bus = free_port().to_string();
-        let own = [
-            "--cluster-enabled",
-            "yes",
-            "--cluster-port",
-            &bus,
-            "--cluster-node-timeout",
-            NODE_TIMEOUT_MS,
-            "--repl-diskless-sync-delay",
-            "0",
-        ];
-        let more = self.more.iter().map(String::as_str);
-        let args: Vec<&str> = own.into_iter().chain(more).collect();
-        self.nodes.push(RedisServer::start_on_tcp_with(&args));
-    }
-
-    /// An empty shard more: a master without slots. Its place among the nodes.
-    pub fn add_shard(&mut self) -> usize {
-        self.start_node();
-        let added = self.nodes.len() - 1;
-        let port = self.nodes[added].1.to_string();
-        self.alive().first().expect("somebody").0.connect().ok(&[
-            "CLUSTER",
-            "MEET",
-            "127.0.0.1",
-            &port,
-            &self.bus(added),
-        ]);
-        eventually("all know it", || {
-            self.alive().iter().all(|(node, _)| nodes(node).contains(&port)).then_some(())
-        });
-        added
+    /// What `redis-cli --cluster` does.
+    fn manage(&self, words: &[&str]) {
+        let mut command = Command::new("redis-cli");
+        if let Some(secure) = &self.secure {
+            command.args(["--tls", "--cacert", &secure.authority.root()]);
+        }
+        let output = command.arg("--cluster").args(words).stdin(Stdio::null()).output();
+        let output = output.expect("redis-cli");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{words:?}: {said}");
     }
 
     /// What `--redis` is to be.
     pub fn url(&self) -> String {
-        let hosts = self.nodes.iter().map(|(_, port)| format!("127.0.0.1:{port}"));
-        format!("redis+cluster://{}", hosts.collect::<Vec<_>>().join(","))
+        let hosts: Vec<String> =
+            self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let scheme = if self.secure.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}+cluster://{}", hosts.join(","))
     }
 
-    /// Those that were not killed.
-    fn alive(&self) -> Vec<&(RedisServer, u16)> {
-        let is_alive = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
-        self.nodes.iter().filter(|(_, port)| is_alive(*port)).collect()
+    /// The nodes that are neither killed nor frozen.
+    pub fn here(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.is_here())
     }
 
-    /// Waits until all agree who has which slots, all are served, and replicas are whole. None may
-    /// be frozen.
-    pub fn until_whole(&self) {
-        let deadline = Instant::now() + JOINING;
-        while !self.is_whole() {
-            assert!(Instant::now() < deadline, "{}", nodes(&self.alive()[0].0));
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    /// The one that listens there.
+    pub fn at(&self, port: u16) -> &Node {
+        self.nodes.iter().find(|node| node.port == port).expect("one of the cluster")
     }
 
-    fn is_whole(&self) -> bool {
-        let mut views = Vec::new();
-        for (node, _) in self.alive() {
-            let mut client = node.connect();
-            let info = text(&client.command(&["CLUSTER", "INFO"]));
-            let replication = text(&client.command(&["INFO", "replication"]));
-            if !info.contains("cluster_state:ok") || replication.contains("link_status:down") {
-                return false;
+    pub fn at_mut(&mut self, port: u16) -> &mut Node {
+        self.nodes.iter_mut().find(|node| node.port == port).expect("one of the cluster")
+    }
+
+    /// Waits until all who are here agree on the slots, and every replica has its data.
+    pub fn settle(&self) {
+        self.settle_if(|_| true);
+    }
+
+    /// The same when the ranges are also such.
+    pub fn settle_if(&self, so: impl Fn(&[(u16, u16, Vec<u16>)]) -> bool) {
+        eventually("the cluster is whole", || {
+            let masters = |node: &Node| {
+                let short = |(from, to, at): (u16, u16, Vec<u16>)| (from, to, at[0]);
+                node.ranges().into_iter().map(short).collect::<Vec<_>>()
+            };
+            let first = self.here().next()?;
+            let (ranges, views) = (first.ranges(), masters(first));
+            let is_whole = self.here().all(|node| node.is_content() && masters(node) == views);
+            let are_here = views.iter().all(|(_, _, port)| self.at(*port).is_here());
+            let slots: u32 = views.iter().map(|(from, to, _)| u32::from(to - from) + 1).sum();
+            (is_whole && are_here && slots == 16384 && so(&ranges)).then_some(())
+        });
+    }
+
+    /// The masters, those with the lowest slots first.
+    pub fn masters(&self) -> Vec<u16> {
+        let mut masters: Vec<u16> = Vec::new();
+        for (_, _, ports) in self.here().next().expect("a node").ranges() {
+            if !masters.contains(&ports[0]) {
+                masters.push(ports[0]);
             }
-            views.push(owners(node));
         }
-        views.iter().all(|view| *view == views[0])
+        masters
     }
 
-    /// The place of the master that has the slot of a channel, as the node at a place sees it.
-    pub fn owner_seen_by(&self, seen_by: usize, channel: &str) -> usize {
-        let slot = self.slot(seen_by, channel);
-        let owners = owners(&self.nodes[seen_by].0);
-        let mut ranges = owners.iter().filter(|(first, last, _)| (*first..=*last).contains(&slot));
-        let (_, _, port) = ranges.next().expect("somebody has it");
-        self.at(*port)
+    /// The replica of that master.
+    pub fn replica_of(&self, master: u16) -> u16 {
+        let ranges = self.here().next().expect("a node").ranges();
+        let range = ranges.iter().find(|(_, _, ports)| ports[0] == master).expect("a master");
+        range.2[1]
     }
 
-    /// The same as the first node that is alive sees it.
-    pub fn owner(&self, channel: &str) -> usize {
-        self.owner_seen_by(self.at(self.alive()[0].1), channel)
+    /// The slot of that key, as Redis says.
+    pub fn slot_of(&self, key: &str) -> u16 {
+        let node = self.here().next().expect("a node");
+        number(&node.connect().command(&["CLUSTER", "KEYSLOT", key]))
     }
 
-    /// The number of a channel's slot, by the words of a node.
-    pub fn slot(&self, asked: usize, channel: &str) -> u16 {
-        match self.nodes[asked].0.connect().command(&["CLUSTER", "KEYSLOT", channel]) {
-            Value::Integer(slot) => slot as u16,
-            other => panic!("no slot: {other:?}"),
-        }
+    /// Who has that slot, as the first who is here says.
+    pub fn owner_of(&self, slot: u16) -> u16 {
+        let ranges = self.here().next().expect("a node").ranges();
+        let range = ranges.iter().find(|(from, to, _)| (*from..=*to).contains(&slot));
+        range.expect("a slot that somebody has").2[0]
     }
 
-    /// The place of the node that listens there.
-    pub fn at(&self, port: u16) -> usize {
-        self.nodes.iter().position(|(_, of)| *of == port).expect("one of them")
+    /// The master that has that key.
+    pub fn home_of(&self, key: &str) -> &Node {
+        self.at(self.owner_of(self.slot_of(key)))
     }
 
-    /// The place of a replica of the master at a place.
-    pub fn replica_of(&self, master: usize) -> usize {
-        let known = nodes(&self.nodes[master].0);
-        let id = self.id(master);
-        let is_replica = |line: &&str| line.contains("slave") && line.contains(&id);
-        let line = known.lines().find(is_replica).expect("a replica");
-        let address = line.split([' ', '@']).nth(1).expect("an address");
-        self.at(address.rsplit(':').next().expect("a port").parse().expect("a port"))
+    /// Makes that replica the master of its shard by order, and waits until all know it.
+    pub fn fail_over_to(&self, replica: u16) {
+        self.at(replica).connect().ok(&["CLUSTER", "FAILOVER"]);
+        self.settle_if(|ranges| ranges.iter().any(|(_, _, ports)| ports[0] == replica));
     }
 
-    /// A node's name in the cluster.
-    fn id(&self, place: usize) -> String {
-        text(&self.nodes[place].0.connect().command(&["CLUSTER", "MYID"]))
-    }
-
-    fn bus(&self, place: usize) -> String {
-        let known = nodes(&self.nodes[place].0);
-        let own = known.lines().find(|line| line.contains("myself")).expect("itself");
-        own.split(['@', ',', ' ']).nth(2).expect("a port of the bus").to_owned()
-    }
-
-    /// Its replica takes the place of a master at once; the place of the replica.
-    pub fn fail_over(&self, master: usize) -> usize {
-        let replica = self.replica_of(master);
-        self.nodes[replica].0.connect().ok(&["CLUSTER", "FAILOVER"]);
-        replica
-    }
-
-    /// Waits until a node holds another than this for the channel's master; its place.
-    pub fn next_after(&self, master: usize, channel: &str) -> usize {
-        let of = |place: usize| self.nodes[place].1;
-        let alive = self.alive();
-        let seen_by = alive.iter().find(|(_, port)| *port != of(master)).expect("another");
-        let seen_by = self.at(seen_by.1);
-        eventually("the cluster decides", || {
-            Some(self.owner_seen_by(seen_by, channel)).filter(|owner| *owner != master)
+    /// Waits until another has the slots of that master, and returns its port.
+    pub fn replaced(&self, master: u16, slot: u16) -> u16 {
+        eventually("the replica is promoted", || {
+            Some(self.owner_of(slot)).filter(|port| *port != master)
         })
     }
 
-    /// The slot of a channel begins to move.
-    pub fn begin_move(&self, channel: &str, from: usize, to: usize) {
-        let slot = self.slot(from, channel).to_string();
-        let set = |place: usize, state: &str, other: usize| {
-            let id = self.id(other);
-            self.nodes[place].0.connect().ok(&["CLUSTER", "SETSLOT", &slot, state, &id]);
-        };
-        set(to, "IMPORTING", from);
-        set(from, "MIGRATING", to);
+    /// Moves so many slots with their keys from the one to the other.
+    pub fn reshard(&self, from: u16, to: u16, count: usize) {
+        let place = format!("127.0.0.1:{from}");
+        let (source, target) = (self.at(from).id(), self.at(to).id());
+        let count = count.to_string();
+        let who = ["--cluster-from", &source, "--cluster-to", &target, "--cluster-slots", &count];
+        let words = [&["reshard", &place][..], &who, &["--cluster-yes"]].concat();
+        self.manage(&words);
+        self.settle();
     }
 
-    /// What is stored at these names moves.
-    pub fn move_keys(&self, from: usize, to: usize, names: &[&str]) {
-        let port = self.nodes[to].1.to_string();
-        let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-        migrate.extend(names);
-        self.nodes[from].0.connect().command(&migrate);
-    }
-
-    /// It has moved, with all that is in it.
-    pub fn end_move(&self, channel: &str, from: usize, to: usize) {
-        let slot = self.slot(from, channel).to_string();
+    /// Moves that slot with its keys, and tells everybody.
+    pub fn move_slot(&self, slot: u16, to: u16) {
+        let from = self.owner_of(slot);
+        let (source, target) = (self.at(from).id(), self.at(to).id());
+        let (mut source_at, mut target_at) = (self.at(from).connect(), self.at(to).connect());
+        let slot = slot.to_string();
+        target_at.ok(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
+        source_at.ok(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
+        let port = to.to_string();
         loop {
-            let in_slot = ["CLUSTER", "GETKEYSINSLOT", &slot, "100"];
-            let names = words(&self.nodes[from].0.connect().command(&in_slot));
-            if names.is_empty() {
+            let keys = source_at.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+            let keys = list(&keys);
+            if keys.is_empty() {
                 break;
             }
-            self.move_keys(from, to, &names.iter().map(String::as_str).collect::<Vec<_>>());
+            for key in keys {
+                source_at.ok(&["MIGRATE", "127.0.0.1", &port, &text(key), "0", "5000"]);
+            }
         }
-        let id = self.id(to);
-        for place in [to, from] {
-            self.nodes[place].0.connect().ok(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
+        target_at.ok(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
+        for node in self.here() {
+            // A replica is told by its master.
+            node.connect().command(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
         }
+        self.settle();
     }
 
-    /// So many slots move, with what is in them; it takes a while.
-    pub fn reshard(&self, from: usize, to: usize, slots: usize) {
-        let mut reshard = Command::new("redis-cli");
-        let first = format!("127.0.0.1:{}", self.nodes[from].1);
-        reshard.args(["--cluster", "reshard", &first, "--cluster-yes"]);
-        reshard.args(["--cluster-from", &self.id(from), "--cluster-to", &self.id(to)]);
-        reshard.args(["--cluster-slots", &slots.to_string()]).stdin(Stdio::null());
-        let output = reshard.output().expect("redis-cli");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    /// A master more, which has no slots. Its port.
+    pub fn grow(&mut self) -> u16 {
+        let more: Vec<&str> = self.more.iter().map(String::as_str).collect();
+        let node = Node::start(self.secure.as_ref(), &more);
+        let (port, first) = (node.port, self.here().next().expect("a node").port);
+        let (new, known) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{first}"));
+        self.nodes.push(node);
+        self.manage(&["add-node", &new, &known]);
+        self.settle();
+        port
     }
 }
 
-/// Who has which slots, as one node sees it: first, last, and the port of the master.
-fn owners(node: &RedisServer) -> Vec<(u16, u16, u16)> {
-    let Value::Array(ranges) = node.connect().command(&["CLUSTER", "SLOTS"]) else {
-        panic!("no slots");
-    };
-    let number = |value: &Value| match value {
-        Value::Integer(number) => *number as u16,
-        other => panic!("no number: {other:?}"),
-    };
-    let range = |range: &Value| {
-        let Value::Array(parts) = range else { panic!("{range:?}") };
-        let Value::Array(master) = &parts[2] else { panic!("{range:?}") };
-        (number(&parts[0]), number(&parts[1]), number(&master[1]))
-    };
-    let mut owners: Vec<_> = ranges.iter().map(range).collect();
-    owners.sort_unstable();
-    owners
-}
-
-/// What a node knows of all nodes.
-fn nodes(node: &RedisServer) -> String {
-    text(&node.connect().command(&["CLUSTER", "NODES"]))
-}
-
+/// A text.
 fn text(value: &Value) -> String {
     match value {
         Value::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -258,9 +312,16 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn words(value: &Value) -> Vec<String> {
+fn list(value: &Value) -> &[Value] {
     match value {
-        Value::Array(values) => values.iter().map(text).collect(),
+        Value::Array(values) => values,
         other => panic!("no array: {other:?}"),
+    }
+}
+
+fn number(value: &Value) -> u16 {
+    match value {
+        Value::Integer(number) => u16::try_from(*number).expect("a slot or a port"),
+        other => panic!("no number: {other:?}"),
     }
 }

@@ -11,6 +11,7 @@
 pub mod browser;
 pub mod client;
 pub mod cluster;
+pub mod shards;
 pub mod redis;
 pub mod scenarios;
 pub mod sentinels;

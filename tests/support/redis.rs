@@ -44,11 +44,18 @@ impl RedisServer {
 
     /// The same with more arguments.
     pub fn start_on_tcp_with(args: &[&str]) -> (RedisServer, u16) {
+        RedisServer::start_on_ports(|port| {
+            let port_args = ["--bind", "127.0.0.1", "--port", &port.to_string()];
+            port_args.iter().chain(args).map(|arg| arg.to_string()).collect()
+        })
+    }
+
+    /// The same with what is said for a port that may be free.
+    pub fn start_on_ports(args: impl Fn(u16) -> Vec<String>) -> (RedisServer, u16) {
         let mut server = RedisServer::absent();
         for _ in 0..5 {
             let port = free_port();
-            let port_args = ["--bind", "127.0.0.1", "--port", &port.to_string()];
-            server.args = port_args.iter().chain(args).map(|arg| arg.to_string()).collect();
+            server.args = args(port);
             if server.launch(|_| {}) {
                 return (server, port);
             }

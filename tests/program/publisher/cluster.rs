@@ -5,7 +5,7 @@ use super::*;
 
 use std::process::Command;
 
-use crate::support::cluster::RedisCluster;
+use crate::support::shards::RedisCluster;
 use crate::support::eventually;
 
 const FACILITIES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
