@@ -431,6 +431,7 @@ class Places(unittest.TestCase):
         with mock.patch.dict(os.environ, {"WSLOOP_REDIS_SHARDED": "yes"}):
             with self.assertRaisesRegex(ValueError, "WSLOOP_REDIS_SHARDED"):
                 Settings.find(cluster)
-        for place in ("redis://a", {"host": "a"}, "redis+sentinel://a/n", ["redis://a", "redis://b"]):
+        several = ["redis://a", "redis://b"]
+        for place in ("redis://a", {"host": "a"}, "redis+sentinel://a/n", several):
             with self.assertRaisesRegex(ValueError, "sharded"):
                 Settings.find(place, sharded=True)

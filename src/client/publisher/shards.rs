@@ -1,7 +1,8 @@
 //! L4: the nodes of a Redis Cluster, for a program that may block: each command goes to who has the
 //! slot of its channel.
 //!
-//! It knows links to nodes and what they say of the cluster, and not what a command does. Its rules:
+//! It knows links to nodes and what they say of the cluster, and not what a command does. Its
+//! rules:
 //! - A command that was answered by MOVED, ASK, TRYAGAIN or CLUSTERDOWN was not done, and is sent
 //!   again where it belongs, as long as the timeout allows. One that may have been done is not,
 //!   unless it is repeatable.

@@ -260,7 +260,7 @@ class Node(Pool):
 
 
 class Clustered:
-    """The connections to the nodes of a cluster. Each command goes to who has its channel's slot."""
+    """The connections to the nodes of a cluster. Each command goes to where its slot is."""
 
     def __init__(self, place: Cluster) -> None:
         self._place = place

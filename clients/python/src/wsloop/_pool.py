@@ -1,5 +1,5 @@
-"""Connections to Redis for programs that may block: to one, to the master that sentinels name, to a
-cluster, or to several.
+"""Connections to Redis for programs that may block: to one, to the master that sentinels name, to
+a cluster, or to several.
 
 Rules:
 - A process has a bounded number of connections to each Redis. Who comes when all are in use waits,
@@ -215,7 +215,7 @@ class Node(Pool):
 
 
 class Clustered:
-    """The connections to the nodes of a cluster. Each command goes to who has its channel's slot."""
+    """The connections to the nodes of a cluster. Each command goes to where its slot is."""
 
     def __init__(self, place: Cluster) -> None:
         self._place = place
@@ -373,7 +373,7 @@ def _has_ended(connection: Any) -> bool:
 
 
 # A list, since redis-py's arguments need not be hashable, and there is rarely more than one.
-_pools: list[tuple[Union[str, dict[str, Any], Sentinels, Cluster], Union[Pool, Clustered]]] = []
+_pools: list[tuple[Any, Union[Pool, Clustered]]] = []
 _lock = threading.Lock()
 
 

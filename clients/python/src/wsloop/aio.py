@@ -13,7 +13,15 @@ from typing import Any, Optional, Union
 
 from ._aio_pool import close, pool, told
 from ._channels import CONTROL, SELF, Who, channels, named, stored_at
-from ._exchange import Published, disconnecting, fetching, first, publish_word, published, publishing
+from ._exchange import (
+    Published,
+    disconnecting,
+    fetching,
+    first,
+    publish_word,
+    published,
+    publishing,
+)
 from ._history import Rules
 from ._message import Publishable, RedisMessage
 from ._names import HasName, HasUsername

@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import Any, Optional, Union
 
 from ._channels import CONTROL, Who, channels, named, stored_at
-from ._exchange import Published, disconnecting, fetching, first, publish_word, published, publishing
+from ._exchange import (
+    Published,
+    disconnecting,
+    fetching,
+    first,
+    publish_word,
+    published,
+    publishing,
+)
 from ._history import Rules
 from ._message import Publishable
 from ._names import HasName, HasUsername
@@ -23,9 +31,9 @@ class RedisPublisher:
     ``groups``, ``users`` and ``sessions`` are one name or several; ``SELF`` among them means the
     request's own. ``redis`` is a URL, a dict of redis-py's arguments or a client of redis-py;
     it, ``prefix``, ``expire`` and ``history`` come from the settings otherwise. ``history`` are the
-    rules of the server's ``--history``, as in ``chat/*=100/300``: what is published on such a channel
-    is added to its last messages. ``sharded`` is for a Redis Cluster: messages are published by
-    SPUBLISH, which the server has to hear. With no audience there is
+    rules of the server's ``--history``, as in ``chat/*=100/300``: what is published on such a
+    channel is added to its last messages. ``sharded`` is for a Redis Cluster:
+    messages are published by SPUBLISH, which the server has to hear. With no audience there is
     nothing to publish to, and it only fetches.
     """
 
