@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, Broker, BrokerEvent, Delivery, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, Notice, Receipt, Status};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -118,11 +118,7 @@ impl Server {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
-                || (self.nodes.is_cluster && {
-                    let Delivery { channel, payload, .. } = delivery;
-                    let twice = self.nodes.may_repeat;
-                    relay.is_repeated(node, (channel, payload), twice, cx.now.mono_ms)
-                })
+                || (self.nodes.is_cluster && relay.is_repeated(node, delivery, &self.nodes, cx))
             {
                 return Some(Rest::Nothing);
             }

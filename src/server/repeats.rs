@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
+use super::nodes::Nodes;
 use super::relay::Relay;
+use crate::broker::Delivery;
+use crate::browser::Context;
 
 /// How long what comes first is looked at.
 const MOMENT_MS: u64 = 2_000;
@@ -35,12 +38,13 @@ impl Relay {
     pub(super) fn is_repeated(
         &mut self,
         node: usize,
-        (channel, payload): (&[u8], &[u8]),
-        is_heard_twice: bool,
-        now_ms: u64,
+        Delivery { channel, payload, .. }: Delivery<'_>,
+        nodes: &Nodes,
+        cx: &Context,
     ) -> bool {
+        let now_ms = cx.now.mono_ms;
         let Ok(name) = std::str::from_utf8(channel) else { return false };
-        if is_heard_twice && self.spread.hears(name) != node {
+        if nodes.may_repeat && self.spread.hears(name) != node {
             return true;
         }
         let Some(reheard) = self.reheard.get_mut(name) else { return false };
