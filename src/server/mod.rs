@@ -38,6 +38,7 @@ mod others;
 mod pairs;
 mod posting;
 mod relay;
+mod repeats;
 mod routing;
 mod said;
 mod sentinels;

@@ -20,7 +20,7 @@ pub(super) struct Nodes {
     /// How many of them there are; those of a cluster may become more.
     known: usize,
     /// They are a cluster, which has one channel for the application.
-    is_cluster: bool,
+    pub(super) is_cluster: bool,
     /// They are a master and its replica. The application is heard at the master.
     pub(super) is_pair: bool,
     /// When the application's channel is asked for again somewhere.

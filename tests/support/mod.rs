@@ -11,10 +11,10 @@
 pub mod browser;
 pub mod client;
 pub mod cluster;
-pub mod shards;
 pub mod redis;
 pub mod scenarios;
 pub mod sentinels;
+pub mod shards;
 pub mod stream;
 pub mod tls;
 
