@@ -17,7 +17,7 @@ use crate::link::{Cause, Input, LinkId, Output};
 /// Time for writing in a turn: a message to very many is written in several, so that Redis and
 /// whoever else has something to say need not wait for all of it.
 const WRITE_BUDGET: Duration = Duration::from_millis(3);
-/// Bytes written between two looks at the clock, which takes as long as a hundredth of a small write.
+/// Bytes written between two looks at the clock; each takes a hundredth of a small write's time.
 const UNTIMED_BYTES: usize = 16 << 10;
 /// What a write counts for besides its bytes.
 const WRITE_BYTES: usize = 2 << 10;
