@@ -103,7 +103,6 @@ impl Conn {
 
     /// Sends a large message back from where it lies, if what comes next is one and has come whole,
     /// is not to be compressed, and is to be sent back at all. Whether a frame was taken.
-    #[inline(never)]
     fn echo_whole(&mut self, link: LinkId, input: &mut &mut [u8], cx: &mut Context) -> bool {
         let Life::Open(member) = &mut self.life else { return false };
         let ends_here = cx.frames_left == 0 || cx.is_full();

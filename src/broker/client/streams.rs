@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 
-use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY};
-
 use super::commands::{self, Command, Wrong};
 use super::keys::{self, Asked};
 use super::{MAX_MANY, OVERHEAD, Step};
@@ -168,8 +166,7 @@ fn is_hash(text: &[u8]) -> bool {
 }
 
 fn hash(script: &[u8]) -> String {
-    let hashed = digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, script);
-    hashed.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    sha1_smol::Sha1::from(script).digest().to_string()
 }
 
 /// The channel of a stream.

@@ -9,9 +9,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use sha1_smol::Sha1;
 
 use super::deflate;
 pub use super::origin::AllowedOrigins;
@@ -386,9 +386,13 @@ fn is_key(key: &[u8]) -> bool {
 
 /// The Sec-WebSocket-Accept that belongs to a key.
 pub(super) fn accept(key: &[u8]) -> [u8; 28] {
-    let hashed = digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, KEY_SUFFIX].concat());
+    let mut sha1 = Sha1::new();
+    sha1.update(key);
+    sha1.update(KEY_SUFFIX);
     let mut accept = [0; 28];
-    STANDARD.encode_slice(hashed, &mut accept).expect("20 bytes are 28 characters of base64");
+    STANDARD
+        .encode_slice(sha1.digest().bytes(), &mut accept)
+        .expect("20 bytes are 28 characters of base64");
     accept
 }
 
