@@ -5,8 +5,8 @@ use super::*;
 
 use std::process::Command;
 
-use crate::support::shards::RedisCluster;
 use crate::support::eventually;
+use crate::support::shards::RedisCluster;
 
 const FACILITIES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
