@@ -11,6 +11,7 @@
 //!   the same one when it comes back: a topic past that is refused, so that no channel is heard
 //!   without its position.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
 use super::commands::topic;
@@ -22,7 +23,7 @@ use crate::browser::effect::{Effect, Hear};
 use crate::browser::settings::Settings;
 use crate::link::LinkId;
 use crate::proto::http::Head;
-use crate::proto::topics::{TopicCommand, Vector, Verb, pair};
+use crate::proto::topics::{Standing, TopicCommand, Vector, Verb, pair};
 
 /// Bytes of a stream's positions at most, as they are written.
 const VECTOR_BYTES: usize = 4 << 10;
@@ -51,7 +52,7 @@ pub(super) struct Listing {
     /// The positions that the page gave, of topics that are not heard yet.
     given: Vector,
     /// Where channels stand that are heard.
-    stand: Vector,
+    stand: Standing,
     /// Bytes that positions of channels that are heard may take.
     reserved: usize,
     /// The most that those and what is given may.
@@ -253,9 +254,8 @@ impl Conn {
         for channel in channels {
             let (word, facility) = words_of(&channel, &cx.settings.prefix);
             let pair = pair(&word, &facility);
-            let stand = topics.listing.iter().flat_map(|listing| listing.stand.iter());
-            let since = stand.into_iter().find(|(known, _)| *known == pair);
-            let since = since.map(|(_, position)| position.to_owned());
+            let since = topics.listing.as_ref().and_then(|listing| listing.stand.of(&pair));
+            let since = since.map(str::to_owned);
             cx.put(link, Effect::Hear(Hear { number: 0, channel, since }));
         }
     }
@@ -293,18 +293,17 @@ impl Member {
         topics.listing.as_ref().is_some_and(|listing| listing.is_bare)
     }
 
-    /// It is told where a channel stands: the line of the event that says so of all its channels.
-    pub(crate) fn id_behind(&mut self, pair: &str, position: &str) -> Option<String> {
+    /// It is told where a channel stands: what the line that says so of all its channels has in
+    /// front of that one.
+    pub(crate) fn stand_behind(&mut self, pair: &str, position: &str) -> Option<Cow<'_, str>> {
         let Publications::Topics(topics) = &mut self.publications else { return None };
         let listing = topics.listing.as_mut()?;
         listing.stand.set(pair, position);
-        let room = listing.stand.written_bytes() + listing.given.written_bytes();
-        let mut line = String::with_capacity(room + "id: \n".len());
-        listing.stand.append(&mut line);
-        listing.given.append(&mut line);
-        line.insert_str(0, "id: ");
-        line.push('\n');
-        Some(line)
+        let before = listing.stand.before();
+        if listing.given.is_empty() {
+            return Some(Cow::Borrowed(before));
+        }
+        Some(Cow::Owned(format!("{} {before}", listing.given)))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::fanout::hub::ChannelId;
 use crate::fanout::line::Placed;
 use crate::proto::topics::{self, NOWHERE, TopicHeader};
 use crate::server::handout::hand_out;
+use crate::server::relay::{JOINED_BYTES, JOINED_MESSAGE};
 use crate::server::table::Table;
 
 impl Topics {
@@ -23,14 +24,39 @@ impl Topics {
     pub(super) fn give_out(
         &mut self,
         channel: ChannelId,
+        mut placed: &[Placed],
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        while !placed.is_empty() {
+            let (now, later) = placed.split_at(joined(placed));
+            self.give_out_joined(channel, now, table, cx);
+            placed = later;
+        }
+    }
+
+    /// Hands out messages that go together, but for those who are not to have all of them.
+    fn give_out_joined(
+        &mut self,
+        channel: ChannelId,
         placed: &[Placed],
         table: &mut Table,
         cx: &mut Context,
     ) {
-        for one in placed {
-            let topic = self.hub.peek(channel);
-            let text = placed_text(&topic.words, one.offset, &one.payload);
-            self.hand_all(channel, Saying::new(&text), |floor| floor.is_below(one), table, cx);
+        let topic = self.hub.peek(channel);
+        let text = |one: &Placed| placed_text(&topic.words, one.offset, &one.payload);
+        let texts: Vec<Vec<u8>> = placed.iter().map(text).collect();
+        let Some((first, others)) = texts.split_first() else { return };
+        let has_all = |floor: &Floor| placed.iter().all(|one| floor.is_below(one));
+        let has_floors = !topic.floors.is_empty();
+        let saying = Saying::together(first, others.iter().map(Vec::as_slice));
+        self.hand_all(channel, saying, |floor| floor.is_none_or(has_all), table, cx);
+        if has_floors {
+            for (one, text) in placed.iter().zip(&texts) {
+                let is_for = |floor: &Floor| !has_all(floor) && floor.is_below(one);
+                let saying = Saying::new(text);
+                self.hand_all(channel, saying, |floor| floor.is_some_and(is_for), table, cx);
+            }
         }
     }
 
@@ -47,23 +73,23 @@ impl Topics {
         let gap = text_of(&TopicHeader::Gap(&words.0, &words.1, position), b"");
         let stored = stored.filter(|stored| !stored.is_empty());
         let mut saying = Saying::new(&gap);
-        saying.stands = stored.map(|_| None);
+        saying.set_stands(stored.map(|_| None));
         cx.metrics.gaps_total += self.hand_all(channel, saying, |_| true, table, cx) as u64;
         if let Some(stored) = stored {
             let text = text_of(&TopicHeader::Stored(&words.0, &words.1), stored);
             let mut saying = Saying::new(&text);
-            saying.stands = Some(topics::stands(&gap));
+            saying.set_stands(Some(topics::stands(&gap)));
             self.hand_all(channel, saying, |_| true, table, cx);
         }
     }
 
-    /// Hands something to all who hear a channel, but for those whose floor is not below it; to how
+    /// Hands something to all who hear a channel and whom it is for, as their floors say; to how
     /// many.
     fn hand_all(
         &mut self,
         channel: ChannelId,
         mut saying: Saying<'_>,
-        is_above: impl Fn(&Floor) -> bool,
+        is_for: impl Fn(Option<&Floor>) -> bool,
         table: &mut Table,
         cx: &mut Context,
     ) -> usize {
@@ -71,12 +97,14 @@ impl Topics {
         let joining = topic.joining.iter().flat_map(|(_, all)| all);
         let absent: Vec<u32> =
             topic.arriving.iter().chain(joining).map(|one| one.link.index).collect();
-        let hears =
-            |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
+        let hears = |index: &u32| !absent.contains(index) && is_for(topic.floors.get(index));
         let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
         let receivers = conns.len();
         let streams = match topic.streams.is_empty() {
             true => Vec::new(),
+            false if topic.streams.len() == self.hub.subscribers(channel).len() => {
+                std::mem::take(&mut conns)
+            }
             false => conns.extract_if(.., |index| topic.streams.contains(index)).collect(),
         };
         let (conns, slow) = (conns.into_iter(), &mut self.slow);
@@ -166,6 +194,16 @@ impl Topics {
         self.tell_of_gap(channel, &position, stored, table, cx);
         self.hub.state(channel).floors.clear();
     }
+}
+
+/// How many of these messages go out together.
+fn joined(placed: &[Placed]) -> usize {
+    let mut bytes = 0;
+    let fits = |one: &&Placed| {
+        bytes += one.payload.len();
+        one.payload.len() <= JOINED_MESSAGE && bytes <= JOINED_BYTES
+    };
+    placed.iter().take_while(fits).count().max(1)
 }
 
 pub(super) fn subscribed(words: &(String, String), position: &str) -> Vec<u8> {

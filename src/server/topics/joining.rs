@@ -146,7 +146,7 @@ impl Topics {
         let stands = topics::stands(&fresh);
         let (mut fresh, mut gap) = (Saying::new(&fresh), Saying::new(&gap));
         let mut stored = stored.as_deref().map(Saying::new);
-        stored.iter_mut().for_each(|saying| saying.stands = Some(stands));
+        stored.iter_mut().for_each(|saying| saying.set_stands(Some(stands)));
         let mut messages: Vec<Saying<'_>> = messages.iter().map(|text| Saying::new(text)).collect();
         let held: Vec<Vec<u8>> = held.iter().map(|it| placed_text(&words, None, it)).collect();
         let mut held: Vec<Saying<'_>> = held.iter().map(|text| Saying::new(text)).collect();
@@ -158,7 +158,7 @@ impl Topics {
             match goes_on.map(|since| subscribed(&words, since)) {
                 Some(text) => self.hand(channel, to, &mut Saying::new(&text), table, cx),
                 None => {
-                    fresh.stands = more.then_some(None);
+                    fresh.set_stands(more.then_some(None));
                     self.hand(channel, to, &mut fresh, table, cx);
                 }
             }
@@ -175,7 +175,7 @@ impl Topics {
             }
             if one.since.is_some() {
                 cx.metrics.gaps_total += 1;
-                gap.stands = more.then_some(None);
+                gap.set_stands(more.then_some(None));
                 self.hand(channel, to, &mut gap, table, cx);
             }
             let behind = stored.iter_mut().chain(&mut held);
