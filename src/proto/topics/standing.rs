@@ -95,7 +95,7 @@ mod tests {
             assert_eq!(standing.of(pair), Some(position));
             assert_eq!(standing.written_bytes(), text.len() + 1);
         }
-        assert_eq!((standing.of("b c"), standing.of("user")), (Some("@1"), None));
-        assert_eq!((standing.of("c @1"), standing.of("user b")), (None, None));
+        assert_eq!((standing.of("b c"), standing.of("user b")), (Some("@1"), None));
+        assert_eq!((standing.of("c @1"), standing.of("a 4-0")), (None, None));
     }
 }
