@@ -57,8 +57,6 @@ pub(super) struct Listing {
     reserved: usize,
     /// The most that those and what is given may.
     room: usize,
-    /// It is the stream of one facility, and hears what is published alone.
-    is_bare: bool,
 }
 
 impl Listed {
@@ -179,7 +177,7 @@ impl Topics {
         if !channels.iter().any(|channel| settings.history.of(channel).is_some()) {
             return Ok(None);
         }
-        let mut listing = Listing { is_bare: true, room: listed.room, ..Listing::default() };
+        let mut listing = Listing { room: listed.room, ..Listing::default() };
         listing.given = listed.since.clone();
         listing.begin(|_| true, channels, settings).map_err(|unfit| unfit.text)?;
         Ok(Some(Box::new(Topics { listing: Some(Box::new(listing)), ..Topics::default() })))
@@ -206,7 +204,12 @@ impl Topics {
     /// way.
     fn next_listed(&mut self, cx: &Context) -> Option<(u64, (String, String))> {
         let has_room = self.commands.len() < cx.settings.max_commands;
-        self.listing.as_mut().filter(|_| has_room)?.wanted.pop_front()
+        let wanted = &mut self.listing.as_mut().filter(|_| has_room)?.wanted;
+        let next = wanted.pop_front();
+        if wanted.is_empty() {
+            *wanted = VecDeque::new();
+        }
+        next
     }
 
     fn subscribe_listed(
@@ -251,12 +254,18 @@ impl Conn {
         let Life::Joining(joining) = &mut self.life else { return };
         let Publications::Topics(topics) = &joining.member.publications else { return };
         joining.awaiting = channels.len() as u16;
+        let histories = &cx.settings.history;
+        let placed = channels.iter().filter(|channel| histories.of(channel).is_some()).count();
         for channel in channels {
             let (word, facility) = words_of(&channel, &cx.settings.prefix);
             let pair = pair(&word, &facility);
             let since = topics.listing.as_ref().and_then(|listing| listing.stand.of(&pair));
             let since = since.map(str::to_owned);
             cx.put(link, Effect::Hear(Hear { number: 0, channel, since }));
+        }
+        // Of one channel alone each event says all that there is to be said.
+        if placed == 1 {
+            joining.member.publications = Publications::default();
         }
     }
 
@@ -289,8 +298,7 @@ impl Conn {
 impl Member {
     /// Whether it is the stream of one facility that hears its channels with positions.
     pub(crate) fn is_placed(&self) -> bool {
-        let Publications::Topics(topics) = &self.publications else { return false };
-        topics.listing.as_ref().is_some_and(|listing| listing.is_bare)
+        self.form.placed
     }
 
     /// It is told where a channel stands: what the line that says so of all its channels has in

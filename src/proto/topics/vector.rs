@@ -47,7 +47,11 @@ impl Vector {
 
     /// Takes out what is so of the two words of a channel.
     pub fn take(&mut self, mut is_so: impl FnMut(&str) -> bool) -> Vector {
-        Vector(self.0.extract_if(.., |(pair, _)| is_so(pair)).collect())
+        let taken = self.0.extract_if(.., |(pair, _)| is_so(pair)).collect();
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+        Vector(taken)
     }
 
     /// The two words of each channel, and its position.

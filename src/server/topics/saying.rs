@@ -33,8 +33,8 @@ pub(super) struct Saying<'a> {
     pub run: Run<'a>,
     /// Where a channel stands behind this, by its two words, if that is not what it says.
     stands: Option<Option<(&'a str, &'a str)>>,
-    /// The events for each form of streams, and whether those are of one facility.
-    events: Vec<(Form, bool, Events<'a>)>,
+    /// The events for each form of streams.
+    events: Vec<(Form, Events<'a>)>,
 }
 
 /// The events of one form.
@@ -89,7 +89,7 @@ impl<'a> Saying<'a> {
         let Some((link, slot, lines)) = table.at_and_lines(index) else { return };
         let Party::Browser(conn) = &mut slot.party else { return };
         let Some((outbox, member, goes_out)) = conn.receiver() else { return };
-        let events = self.events(member.form, member.is_placed(), index, cx);
+        let events = self.events(member.form, index, cx);
         if events.all.is_empty() {
             return;
         }
@@ -124,18 +124,11 @@ impl<'a> Saying<'a> {
     }
 
     /// The events of a form.
-    fn events(
-        &mut self,
-        form: Form,
-        is_bare: bool,
-        index: u32,
-        cx: &mut Context,
-    ) -> &mut Events<'a> {
-        let known = |(known, bare, _): &(Form, bool, _)| (*known, *bare) == (form, is_bare);
-        let at = self.events.iter().position(known).unwrap_or_else(|| {
+    fn events(&mut self, form: Form, index: u32, cx: &mut Context) -> &mut Events<'a> {
+        let at = self.events.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
             let mut events = Events::new();
             for text in self.run.payloads() {
-                let bare = is_bare.then(|| Bare::of(text));
+                let bare = form.placed.then(|| Bare::of(text));
                 let said = match &bare {
                     None => Ok(text),
                     Some(Bare::Payload(payload)) => Ok(*payload),
@@ -153,10 +146,10 @@ impl<'a> Saying<'a> {
                 events.add(event, self.stands.unwrap_or_else(|| topics::stands(text)));
             }
             events.alone = events.behind("");
-            self.events.push((form, is_bare, events));
+            self.events.push((form, events));
             self.events.len() - 1
         });
-        &mut self.events[at].2
+        &mut self.events[at].1
     }
 }
 
