@@ -421,7 +421,7 @@ impl Conn {
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
                 if events {
-                    let placed = topics.is_some();
+                    let placed = topics.as_ref().is_some_and(|topics| topics.is_placed());
                     member.form = Form { binary: grant.binary, placed, ..Form::events() };
                 }
                 member.publications = match topics {

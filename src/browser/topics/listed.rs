@@ -57,6 +57,8 @@ pub(super) struct Listing {
     reserved: usize,
     /// The most that those and what is given may.
     room: usize,
+    /// It is the stream of one facility, and hears what is published alone.
+    is_placed: bool,
 }
 
 impl Listed {
@@ -177,10 +179,15 @@ impl Topics {
         if !channels.iter().any(|channel| settings.history.of(channel).is_some()) {
             return Ok(None);
         }
-        let mut listing = Listing { room: listed.room, ..Listing::default() };
+        let mut listing = Listing { is_placed: true, room: listed.room, ..Listing::default() };
         listing.given = listed.since.clone();
         listing.begin(|_| true, channels, settings).map_err(|unfit| unfit.text)?;
         Ok(Some(Box::new(Topics { listing: Some(Box::new(listing)), ..Topics::default() })))
+    }
+
+    /// Whether they are those of the stream of one facility.
+    pub(in crate::browser) fn is_placed(&self) -> bool {
+        self.listing.as_ref().is_some_and(|listing| listing.is_placed)
     }
 
     /// Whether there is room for the positions of these channels, if they have to be said.
