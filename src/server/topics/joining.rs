@@ -7,6 +7,7 @@
 //!   which is dropped where it is one of these: whoever publishes it may store it later;
 //! * whoever waits longer than the broker may take to answer hears nothing and is told so.
 
+use std::collections::VecDeque;
 use std::iter;
 use std::sync::Arc;
 
@@ -52,6 +53,10 @@ impl Topics {
                 break;
             }
             self.wishes.pop_front();
+        }
+        // A crowd may have come at one time.
+        if self.wishes.is_empty() {
+            self.wishes = VecDeque::new();
         }
         self.wishes.front().map(|(at_ms, ..)| at_ms + self.patience_ms)
     }
@@ -119,6 +124,8 @@ impl Topics {
             self.slow.push(one.link);
         }
         self.hub.state(channel).lift_floors();
+        // Nobody's wish is kept that is done.
+        self.deadline_ms();
     }
 
     /// Tells everybody who begins to hear a channel where it stands, and hands out what each has
