@@ -14,8 +14,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use wsloop::internals::browser::Order;
 use wsloop::proto::ws::frame::{self, Opcode};
 use wsloop::{
-    Allow, BrokerKind, BrokerSettings, ConnId, Endpoint, Input, LinkId, Now, Output, RedisAddress,
-    RedisSettings, Server, Settings, SocketEvent, Target, Wish,
+    Allow, BrokerKind, BrokerSettings, ConnId, Endpoint, HistoryRule, HistoryRules, Input, LinkId,
+    Now, Output, RedisAddress, RedisSettings, Server, Settings, SocketEvent, Target, Wish,
 };
 
 /// Where every browser comes from.
@@ -47,6 +47,14 @@ impl Core {
     /// A server with the embedded broker.
     pub fn local() -> Core {
         Core::new(settings(BrokerKind::Local { store_limit: 64 << 20 }))
+    }
+
+    /// The same, where every channel has a history.
+    pub fn local_with_history() -> Core {
+        let rules = vec![HistoryRule::parse("*=100/300").expect("a rule")];
+        let history = HistoryRules { prefix: String::new(), rules };
+        let settings = settings(BrokerKind::Local { store_limit: 64 << 20 });
+        Core::new(Settings { history, ..settings })
     }
 
     /// A server with an endpoint of an application below [`OWN`].

@@ -424,7 +424,8 @@ impl Conn {
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
                 if events {
-                    member.form = Form { binary: grant.binary, ..Form::events() };
+                    let placed = topics.as_ref().is_some_and(|topics| topics.is_placed());
+                    member.form = Form { binary: grant.binary, placed, ..Form::events() };
                 }
                 member.publications = match topics {
                     Some(topics) => Publications::Topics(topics),

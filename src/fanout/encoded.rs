@@ -27,6 +27,8 @@ pub struct Form {
     pub takeover: bool,
     /// Server-sent events, which are never compressed, in the place of frames.
     pub events: bool,
+    /// Events of what is published alone, which say where its channel stands.
+    pub placed: bool,
 }
 
 impl Form {

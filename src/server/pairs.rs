@@ -3,7 +3,7 @@
 //!
 //! Who hears goes from one to the other as it comes through an outage: what is stored and what is
 //! in histories is asked for, and whoever asks for that is told that messages may be missing. The
-//! application is heard at the master: nobody stays connected because a replica has lost its master.
+//! application is heard at the master: nobody stays connected because a replica has lost its link.
 
 use super::Server;
 use super::brokering::Loss;

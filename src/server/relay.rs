@@ -28,9 +28,9 @@ use crate::fanout::trail::Trails;
 use crate::link::LinkId;
 
 /// Messages of more bytes than this are not joined with others, which would copy them.
-const JOINED_MESSAGE: usize = 4 << 10;
+pub(super) const JOINED_MESSAGE: usize = 4 << 10;
 /// Most bytes that are joined.
-const JOINED_BYTES: usize = 64 << 10;
+pub(super) const JOINED_BYTES: usize = 64 << 10;
 /// Bytes that are held on all channels together before the one that passes this waits no longer.
 const HELD_BYTES: usize = 64 << 20;
 /// Bytes that may be held on a channel, however small an outbox is.

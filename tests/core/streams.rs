@@ -5,6 +5,7 @@ mod histories;
 mod origins;
 mod posting;
 mod several;
+mod together;
 mod topics;
 
 use crate::world::*;

@@ -1,4 +1,4 @@
-//! A real Redis Cluster of six, three masters with a replica each, whose slots are moved step by step
+//! A real Redis Cluster of six: three masters with a replica each. Its slots are moved step by step,
 //! for publishers that are redirected in between.
 
 use std::net::TcpStream;

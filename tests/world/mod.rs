@@ -196,6 +196,12 @@ impl World {
         slices[..used].iter().map(|slice| slice.len()).sum()
     }
 
+    /// Pieces in which bytes wait for a browser.
+    pub fn pieces(&self, id: BrowserId) -> usize {
+        let mut slices = vec![IoSlice::new(&[]); 1 << 10];
+        unsent(&self.server, self.browsers[id].link, &mut slices)
+    }
+
     /// The latest time there has been.
     pub fn latest_ms(&self) -> u64 {
         self.latest_ms.max(self.now_ms)

@@ -1,10 +1,11 @@
 //! Fixed work for the core, one piece by name:
 //!
-//! * `handshakes`, `churn`, `delivery`, `streams`, `broadcast`, `echo`, `large`, `pushes` and
-//!   `deflate` run under callgrind, which counts the instructions of `measured` alone; see
-//!   `scripts/counts`;
-//! * `bytes` prints the bytes of a conn with 100,000 of them on one channel, and `stream-bytes` those
-//!   of a stream; `memory` is the program that has more of them.
+//! * `handshakes`, `churn`, `delivery`, `streams`, `placed`, `joined`, `placed-joined`,
+//!   `broadcast`, `echo`, `large`, `pushes` and `deflate` run under callgrind, which counts the
+//!   instructions of `measured` alone; see `scripts/counts`;
+//! * `bytes` prints the bytes of a conn with 100,000 of them on one channel, `stream-bytes` those
+//!   of a stream, and `placed-bytes` those of a stream with positions; `memory` is the program that
+//!   has more of them.
 //!
 //! What is counted is the same in every run but for the keys of the hash maps, which are random.
 
@@ -23,6 +24,9 @@ use wsloop_benches::{
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// What a stream is told of a message besides the message.
+const PLACED: &str = "id: broadcast stocks 1800000000000-1\ndata: \n\n";
+
 /// Milliseconds in which a thousand conns come, so that a million come before the first ping.
 const THOUSAND_MS: u64 = 10;
 
@@ -34,18 +38,22 @@ fn main() -> ExitCode {
         ["churn"] => churn(),
         ["delivery"] => delivery(),
         ["streams"] => streams(),
+        ["placed"] => placed(),
+        ["joined"] => joined(),
+        ["placed-joined"] => placed_joined(),
         ["broadcast"] => broadcast(),
         ["echo"] => echo(),
         ["large"] => large(),
         ["pushes"] => pushes(),
         ["deflate"] => deflate(),
         ["bytes"] => println!("{}", bytes()),
-        ["stream-bytes"] => println!("{}", stream_bytes()),
+        ["stream-bytes"] => println!("{}", stream_bytes(Core::local())),
+        ["placed-bytes"] => println!("{}", stream_bytes(Core::local_with_history())),
         _ => {
             eprintln!(
                 "usage: workloads \
-                 handshakes|churn|delivery|streams|broadcast|echo|large|pushes|deflate|bytes|\
-                 stream-bytes"
+                 handshakes|churn|delivery|streams|placed|joined|placed-joined|broadcast|echo|\
+                 large|pushes|deflate|bytes|stream-bytes|placed-bytes"
             );
             return ExitCode::from(2);
         }
@@ -112,6 +120,42 @@ fn streams() {
     let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
     let sent = second(&mut core, speaker, &masked(text(128).as_bytes()));
     assert_eq!(sent, 10_000 * ("data: \n\n".len() + 128));
+}
+
+/// The same to ten thousand streams that say where their channel stands.
+fn placed() {
+    let mut core = Core::local_with_history();
+    let sent = to_streams(&mut core, &masked(text(128).as_bytes()));
+    assert_eq!(sent, 10_000 * (PLACED.len() + 128));
+}
+
+/// Sixteen messages together to ten thousand conns.
+fn joined() {
+    let mut core = Core::local();
+    let request = upgrade(&hears("stocks"), &[]);
+    for _ in 0..10_000 {
+        core.open(&request);
+    }
+    let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
+    let sent = second(&mut core, speaker, &masked(text(128).as_bytes()).repeat(16));
+    assert_eq!(sent, 10_000 * 16 * (4 + 128));
+}
+
+/// The same to ten thousand streams that say where their channel stands.
+fn placed_joined() {
+    let mut core = Core::local_with_history();
+    let sent = to_streams(&mut core, &masked(text(128).as_bytes()).repeat(16));
+    assert_eq!(sent, 10_000 * 16 * (PLACED.len() + "0".len() + 128), "16 to 31 of that time");
+}
+
+/// Hands something to ten thousand streams on one channel, and returns the bytes sent.
+fn to_streams(core: &mut Core, message: &[u8]) -> usize {
+    let request = stream(&hears("stocks"));
+    for _ in 0..10_000 {
+        core.open(&request);
+    }
+    let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
+    second(core, speaker, message)
 }
 
 /// The same by the application of an endpoint, which is to cost what a delivery costs.
@@ -215,10 +259,9 @@ fn bytes() -> usize {
     live.bytes() / 100_000
 }
 
-fn stream_bytes() -> usize {
+fn stream_bytes(mut core: Core) -> usize {
     let request = stream(&hears("stocks"));
     let before = Live::now();
-    let mut core = Core::local();
     for _ in 0..100_000 {
         core.open(&request);
     }

@@ -48,7 +48,7 @@ impl Conn {
             Life::Joining(joining) => &joining.member,
             _ => return false,
         };
-        matches!(member.publications, Publications::Topics(_))
+        member.is_placed() || matches!(member.publications, Publications::Topics(_))
     }
 
     /// Whether it waits for the answer to something that it has said.

@@ -13,7 +13,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
 
 use super::commands::topic;
 use super::{Publications, Topic, Topics, Unfit, Unheard, words_of};
@@ -24,7 +23,7 @@ use crate::browser::effect::{Effect, Hear};
 use crate::browser::settings::Settings;
 use crate::link::LinkId;
 use crate::proto::http::Head;
-use crate::proto::topics::{TopicCommand, Vector, Verb, pair};
+use crate::proto::topics::{Standing, TopicCommand, Vector, Verb, pair};
 
 /// Bytes of a stream's positions at most, as they are written.
 const VECTOR_BYTES: usize = 4 << 10;
@@ -53,13 +52,13 @@ pub(super) struct Listing {
     /// The positions that the page gave, of topics that are not heard yet.
     given: Vector,
     /// Where channels stand that are heard.
-    stand: Vector,
+    stand: Standing,
     /// Bytes that positions of channels that are heard may take.
     reserved: usize,
     /// The most that those and what is given may.
     room: usize,
     /// It is the stream of one facility, and hears what is published alone.
-    is_bare: bool,
+    is_placed: bool,
 }
 
 impl Listed {
@@ -180,10 +179,15 @@ impl Topics {
         if !channels.iter().any(|channel| settings.history.of(channel).is_some()) {
             return Ok(None);
         }
-        let mut listing = Listing { is_bare: true, room: listed.room, ..Listing::default() };
+        let mut listing = Listing { is_placed: true, room: listed.room, ..Listing::default() };
         listing.given = listed.since.clone();
         listing.begin(|_| true, channels, settings).map_err(|unfit| unfit.text)?;
         Ok(Some(Box::new(Topics { listing: Some(Box::new(listing)), ..Topics::default() })))
+    }
+
+    /// Whether they are those of the stream of one facility.
+    pub(in crate::browser) fn is_placed(&self) -> bool {
+        self.listing.as_ref().is_some_and(|listing| listing.is_placed)
     }
 
     /// Whether there is room for the positions of these channels, if they have to be said.
@@ -210,7 +214,6 @@ impl Topics {
         let wanted = &mut self.listing.as_mut().filter(|_| has_room)?.wanted;
         let next = wanted.pop_front();
         if wanted.is_empty() {
-            // A stream stays long after it has subscribed to all.
             *wanted = VecDeque::new();
         }
         next
@@ -258,13 +261,18 @@ impl Conn {
         let Life::Joining(joining) = &mut self.life else { return };
         let Publications::Topics(topics) = &joining.member.publications else { return };
         joining.awaiting = channels.len() as u16;
+        let histories = &cx.settings.history;
+        let placed = channels.iter().filter(|channel| histories.of(channel).is_some()).count();
         for channel in channels {
             let (word, facility) = words_of(&channel, &cx.settings.prefix);
             let pair = pair(&word, &facility);
-            let stand = topics.listing.iter().flat_map(|listing| listing.stand.iter());
-            let since = stand.into_iter().find(|(known, _)| *known == pair);
-            let since = since.map(|(_, position)| position.to_owned());
+            let since = topics.listing.as_ref().and_then(|listing| listing.stand.of(&pair));
+            let since = since.map(str::to_owned);
             cx.put(link, Effect::Hear(Hear { number: 0, channel, since }));
+        }
+        // Of one channel alone each event says all that there is to be said.
+        if placed == 1 {
+            joining.member.publications = Publications::default();
         }
     }
 
@@ -297,24 +305,20 @@ impl Conn {
 impl Member {
     /// Whether it is the stream of one facility that hears its channels with positions.
     pub(crate) fn is_placed(&self) -> bool {
-        let Publications::Topics(topics) = &self.publications else { return false };
-        topics.listing.as_ref().is_some_and(|listing| listing.is_bare)
+        self.form.placed
     }
 
-    /// It is told where a channel stands: what an event says behind it of all its channels, and
-    /// between which bytes of that the position is.
-    pub(crate) fn stands(
-        &mut self,
-        pair: &str,
-        position: &str,
-    ) -> Option<(Cow<'_, str>, Range<usize>)> {
+    /// It is told where a channel stands: what the line that says so of all its channels has in
+    /// front of that one.
+    pub(crate) fn stand_behind(&mut self, pair: &str, position: &str) -> Option<Cow<'_, str>> {
         let Publications::Topics(topics) = &mut self.publications else { return None };
-        let Listing { given, stand, .. } = &mut **topics.listing.as_mut()?;
-        let place = stand.set(pair, position);
-        match given.is_empty() {
-            true => Some((Cow::Borrowed(stand.as_str()), place)),
-            false => Some((Cow::Owned(format!("{stand} {given}")), place)),
+        let listing = topics.listing.as_mut()?;
+        listing.stand.set(pair, position);
+        let before = listing.stand.before();
+        if listing.given.is_empty() {
+            return Some(Cow::Borrowed(before));
         }
+        Some(Cow::Owned(format!("{} {before}", listing.given)))
     }
 }
 

@@ -13,10 +13,12 @@
 
 mod command;
 mod header;
+mod standing;
 mod vector;
 
 pub use command::{CommandError, TopicCommand, Verb};
 pub use header::{TopicHeader, stands};
+pub use standing::Standing;
 pub use vector::{Vector, pair};
 
 /// The name of the sub-protocol.

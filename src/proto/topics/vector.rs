@@ -3,16 +3,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::iter;
-use std::ops::Range;
 
 use super::command::decoded;
 use super::header::word;
 use super::{MAX_POSITION, MAX_VECTOR};
 
-/// The positions of channels, in the order in which they came, as they are written.
+/// The positions of channels, in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vector(String);
+pub struct Vector(Vec<(String, String)>);
 
 /// A channel and its facility as they are in a vector: two words.
 pub fn pair(channel: &str, facility: &str) -> String {
@@ -36,94 +34,57 @@ impl Vector {
         Some(vector)
     }
 
-    /// Notes where a channel stands, and says between which bytes of it the position is.
-    pub fn set(&mut self, pair: &str, position: &str) -> Range<usize> {
-        let at = match self.place_of(pair) {
-            Some(place) if place.end == self.0.len() => {
-                self.0.truncate(place.start);
-                self.0.push_str(position);
-                place.start
+    /// Notes where a channel stands.
+    pub fn set(&mut self, pair: &str, position: &str) {
+        match self.0.iter_mut().find(|(known, _)| known == pair) {
+            Some((_, at)) => {
+                at.clear();
+                at.push_str(position);
             }
-            Some(place) => {
-                self.0.replace_range(place.clone(), position);
-                place.start
-            }
-            None => {
-                let space = if self.0.is_empty() { "" } else { " " };
-                // Most have one channel, for good.
-                self.0.reserve_exact(space.len() + pair.len() + 1 + position.len());
-                for part in [space, pair, " "] {
-                    self.0.push_str(part);
-                }
-                self.0.push_str(position);
-                self.0.len() - position.len()
-            }
-        };
-        at..at + position.len()
+            None => self.0.push((pair.to_owned(), position.to_owned())),
+        }
     }
 
     /// Takes out what is so of the two words of a channel.
     pub fn take(&mut self, mut is_so: impl FnMut(&str) -> bool) -> Vector {
-        let (mut taken, mut rest) = (Vector::default(), Vector::default());
-        for (pair, position) in self.iter() {
-            let to = if is_so(pair) { &mut taken } else { &mut rest };
-            to.set(pair, position);
+        let taken = self.0.extract_if(.., |(pair, _)| is_so(pair)).collect();
+        if self.0.is_empty() {
+            self.0 = Vec::new();
         }
-        *self = rest;
-        taken
+        Vector(taken)
     }
 
     /// The two words of each channel, and its position.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut rest = &self.0[..];
-        iter::from_fn(move || {
-            let (triple, behind) = rest.split_at(third_space(rest)?);
-            rest = behind.strip_prefix(' ').unwrap_or_default();
-            triple.rsplit_once(' ')
-        })
+        self.0.iter().map(|(pair, position)| (&pair[..], &position[..]))
     }
 
     /// Bytes of it as it is written, and a space behind it.
     pub fn written_bytes(&self) -> usize {
-        self.0.len() + usize::from(!self.0.is_empty())
+        self.0.iter().map(|(pair, position)| pair.len() + position.len() + 2).sum()
     }
 
-    /// It as it is written.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Appends it as it is written, behind a space where there is something in front of it.
+    pub fn append(&self, out: &mut String) {
+        for (pair, position) in &self.0 {
+            for word in [pair, position] {
+                out.push_str(if out.is_empty() { "" } else { " " });
+                out.push_str(word);
+            }
+        }
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Between which bytes the position of a channel is.
-    fn place_of(&self, pair: &str) -> Option<Range<usize>> {
-        // Most have one channel.
-        let first = self.0.strip_prefix(pair).and_then(|behind| behind.strip_prefix(' '));
-        if let Some(behind) = first {
-            let at = pair.len() + 1;
-            return Some(at..at + behind.find(' ').unwrap_or(behind.len()));
-        }
-        let mut begin = 0;
-        self.iter().find_map(|(known, position)| {
-            let at = begin + known.len() + 1;
-            begin = at + position.len() + 1;
-            (known == pair).then(|| at..at + position.len())
-        })
-    }
-}
-
-/// Where the third word ends, if there is one.
-fn third_space(text: &str) -> Option<usize> {
-    let ends = text.match_indices(' ').map(|(at, _)| at);
-    ends.chain([text.len()]).nth(2)
 }
 
 impl fmt::Display for Vector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let mut out = String::with_capacity(self.written_bytes());
+        self.append(&mut out);
+        f.write_str(&out)
     }
 }
 
@@ -191,13 +152,8 @@ mod tests {
         }
         assert_eq!(vector.to_string(), "broadcast a 3-0 broadcast b%20b 2-0");
         let taken = vector.take(|pair| pair.ends_with("b%20b"));
-        let both = [vector.as_str(), taken.as_str()];
-        assert_eq!((taken.iter().count(), both), (1, ["broadcast a 3-0", "broadcast b%20b 2-0"]));
-        for position in ["12345-0", "1-0", "@17.5c1f"] {
-            vector.set("user x", "0-0");
-            let place = vector.set("broadcast a", position);
-            let written = format!("broadcast a {position} user x 0-0");
-            assert_eq!((vector.as_str(), &vector.as_str()[place]), (&written[..], position));
-        }
+        let mut both = vector.to_string();
+        taken.append(&mut both);
+        assert_eq!((taken.iter().count(), both), (1, "broadcast a 3-0 broadcast b%20b 2-0".into()));
     }
 }

@@ -7,7 +7,6 @@
 use std::iter;
 
 use super::Topics;
-use super::events::Events;
 use super::floor::Floor;
 use super::saying::Saying;
 use crate::broker::history::Offset;
@@ -18,11 +17,27 @@ use crate::fanout::hub::ChannelId;
 use crate::fanout::line::Placed;
 use crate::proto::topics::{self, NOWHERE, TopicHeader};
 use crate::server::handout::hand_out;
+use crate::server::relay::{JOINED_BYTES, JOINED_MESSAGE};
 use crate::server::table::Table;
 
 impl Topics {
     /// Hands messages to all who hear a channel, each to those who are to have it.
     pub(super) fn give_out(
+        &mut self,
+        channel: ChannelId,
+        mut placed: &[Placed],
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        while !placed.is_empty() {
+            let (now, later) = placed.split_at(joined(placed));
+            self.give_out_joined(channel, now, table, cx);
+            placed = later;
+        }
+    }
+
+    /// Hands out messages that go together, but for those who are not to have all of them.
+    fn give_out_joined(
         &mut self,
         channel: ChannelId,
         placed: &[Placed],
@@ -32,34 +47,28 @@ impl Topics {
         let topic = self.hub.peek(channel);
         let text = |one: &Placed| placed_text(&topic.words, one.offset, &one.payload);
         let texts: Vec<Vec<u8>> = placed.iter().map(text).collect();
-        let mut messages: Vec<Saying<'_>> = texts.iter().map(|text| Saying::new(text)).collect();
-        if !topic.floors.is_empty() {
-            for (message, one) in messages.iter_mut().zip(placed) {
-                self.hand_all(channel, message, |floor| floor.is_below(one), table, cx);
+        let Some((first, others)) = texts.split_first() else { return };
+        let has_all = |floor: &Floor| placed.iter().all(|one| floor.is_below(one));
+        let has_floors = !topic.floors.is_empty();
+        let saying = Saying::together(first, others.iter().map(Vec::as_slice));
+        self.hand_all(channel, saying, |floor| floor.is_none_or(has_all), table, cx);
+        if has_floors {
+            for (one, text) in placed.iter().zip(&texts) {
+                let is_for = |floor: &Floor| !has_all(floor) && floor.is_below(one);
+                let saying = Saying::new(text);
+                self.hand_all(channel, saying, |floor| floor.is_some_and(is_for), table, cx);
             }
-            return;
         }
-        let (conns, streams) = self.hearers(channel, |_| true);
-        let (receivers, slow) = (conns.len() + streams.len(), &mut self.slow);
-        for message in &mut messages {
-            let (conns, run) = (conns.iter().copied(), &mut message.run);
-            hand_out(conns, receivers, channel, run, None, slow, table, cx);
-        }
-        let mut events = Events::of(&mut messages);
-        for index in streams {
-            events.hand(channel, index, receivers, slow, table, cx);
-        }
-        cx.metrics.compressions_total = cx.encoder.compressions();
     }
 
-    /// Tells who hears a channel that something may be missing, and what is stored, but for those
-    /// whose floor is not below that.
+    /// Tells those who hear a channel, and whom it is for, that something may be missing, and what
+    /// is stored.
     fn tell_of_gap(
         &mut self,
         channel: ChannelId,
         position: &str,
         stored: Option<&[u8]>,
-        is_above: impl Fn(&Floor) -> bool,
+        is_for: impl Fn(Option<&Floor>) -> bool,
         table: &mut Table,
         cx: &mut Context,
     ) {
@@ -67,55 +76,45 @@ impl Topics {
         let gap = text_of(&TopicHeader::Gap(&words.0, &words.1, position), b"");
         let stored = stored.filter(|stored| !stored.is_empty());
         let mut saying = Saying::new(&gap);
-        saying.stands = stored.map(|_| None);
-        cx.metrics.gaps_total += self.hand_all(channel, &mut saying, &is_above, table, cx) as u64;
+        saying.set_stands(stored.map(|_| None));
+        cx.metrics.gaps_total += self.hand_all(channel, saying, &is_for, table, cx) as u64;
         if let Some(stored) = stored {
             let text = text_of(&TopicHeader::Stored(&words.0, &words.1), stored);
             let mut saying = Saying::new(&text);
-            saying.stands = Some(topics::stands(&gap));
-            self.hand_all(channel, &mut saying, &is_above, table, cx);
+            saying.set_stands(Some(topics::stands(&gap)));
+            self.hand_all(channel, saying, &is_for, table, cx);
         }
     }
 
-    /// Hands something to all who hear a channel, but for those whose floor is not below it; to how
+    /// Hands something to all who hear a channel and whom it is for, as their floors say; to how
     /// many.
     fn hand_all(
         &mut self,
         channel: ChannelId,
-        saying: &mut Saying<'_>,
-        is_above: impl Fn(&Floor) -> bool,
+        mut saying: Saying<'_>,
+        is_for: impl Fn(Option<&Floor>) -> bool,
         table: &mut Table,
         cx: &mut Context,
     ) -> usize {
-        let (conns, streams) = self.hearers(channel, is_above);
-        let (receivers, slow) = (conns.len() + streams.len(), &mut self.slow);
-        let conns = conns.into_iter();
+        let topic = self.hub.peek(channel);
+        let absent = topic.absent();
+        let hears = |index: &u32| !absent.contains(index) && is_for(topic.floors.get(index));
+        let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
+        let receivers = conns.len();
+        let streams = match topic.streams.is_empty() {
+            true => Vec::new(),
+            false if topic.streams.len() == self.hub.subscribers(channel).len() => {
+                std::mem::take(&mut conns)
+            }
+            false => conns.extract_if(.., |index| topic.streams.contains(index)).collect(),
+        };
+        let (conns, slow) = (conns.into_iter(), &mut self.slow);
         hand_out(conns, receivers, channel, &mut saying.run, None, slow, table, cx);
         for index in streams {
             saying.hand_event(channel, index, receivers, slow, table, cx);
         }
         cx.metrics.compressions_total = cx.encoder.compressions();
         receivers
-    }
-
-    /// WebSockets and streams that hear a channel, but for those whose floor is above something.
-    fn hearers(
-        &self,
-        channel: ChannelId,
-        is_above: impl Fn(&Floor) -> bool,
-    ) -> (Vec<u32>, Vec<u32>) {
-        let topic = self.hub.peek(channel);
-        let absent = topic.absent();
-        let hears =
-            |index: &u32| !absent.contains(index) && topic.floors.get(index).is_none_or(&is_above);
-        let streams = topic.streams.iter().copied().filter(hears).collect();
-        let all = self.hub.subscribers(channel);
-        let conns = match topic.streams.len() {
-            0 => all.filter(hears).collect(),
-            some if some == all.len() => Vec::new(),
-            _ => all.filter(|index| !topic.streams.contains(index)).filter(hears).collect(),
-        };
-        (conns, streams)
     }
 
     /// Hands something to one conn.
@@ -191,7 +190,7 @@ impl Topics {
         {
             topic.line.go_on(place.place);
             let position = looked.position().to_string();
-            self.tell_of_gap(channel, &position, looked.stored, |_| false, table, cx);
+            self.tell_of_gap(channel, &position, looked.stored, |floor| floor.is_none(), table, cx);
             self.raise_floors(channel, looked.position());
             cx.metrics.recovered_total += missed.len() as u64;
             let placed = self.hub.state(channel).line.mended(missed, looked.end);
@@ -223,6 +222,16 @@ impl Topics {
             floors.entry(index).or_insert(Floor { at, behind: 0 });
         }
     }
+}
+
+/// How many of these messages go out together.
+fn joined(placed: &[Placed]) -> usize {
+    let mut bytes = 0;
+    let fits = |one: &&Placed| {
+        bytes += one.payload.len();
+        one.payload.len() <= JOINED_MESSAGE && bytes <= JOINED_BYTES
+    };
+    placed.iter().take_while(fits).count().max(1)
 }
 
 pub(super) fn subscribed(words: &(String, String), position: &str) -> Vec<u8> {

@@ -7,6 +7,7 @@
 //!   which is dropped where it is one of these: whoever publishes it may store it later;
 //! * whoever waits longer than the broker may take to answer hears nothing and is told so.
 
+use std::collections::VecDeque;
 use std::iter;
 use std::sync::Arc;
 
@@ -53,6 +54,10 @@ impl Topics {
                 break;
             }
             self.wishes.pop_front();
+        }
+        // A crowd may have come at one time.
+        if self.wishes.is_empty() {
+            self.wishes = VecDeque::new();
         }
         self.wishes.front().map(|(at_ms, ..)| at_ms + self.patience_ms)
     }
@@ -119,6 +124,8 @@ impl Topics {
             self.slow.push(one.link);
         }
         self.hub.state(channel).lift_floors();
+        // Nobody's wish is kept that is done.
+        self.deadline_ms();
     }
 
     /// Tells everybody who begins to hear a channel where it stands, and hands out what each has
@@ -146,7 +153,7 @@ impl Topics {
         let stands = topics::stands(&fresh);
         let (mut fresh, mut gap) = (Saying::new(&fresh), Saying::new(&gap));
         let mut stored = stored.as_deref().map(Saying::new);
-        stored.iter_mut().for_each(|saying| saying.stands = Some(stands));
+        stored.iter_mut().for_each(|saying| saying.set_stands(Some(stands)));
         let mut messages: Vec<Saying<'_>> = messages.iter().map(|text| Saying::new(text)).collect();
         let held: Vec<Vec<u8>> = held.iter().map(|it| placed_text(&words, None, it)).collect();
         let mut held: Vec<Saying<'_>> = held.iter().map(|text| Saying::new(text)).collect();
@@ -158,7 +165,7 @@ impl Topics {
             match goes_on.map(|since| subscribed(&words, since)) {
                 Some(text) => self.hand(channel, to, &mut Saying::new(&text), table, cx),
                 None => {
-                    fresh.stands = more.then_some(None);
+                    fresh.set_stands(more.then_some(None));
                     self.hand(channel, to, &mut fresh, table, cx);
                 }
             }
@@ -175,7 +182,7 @@ impl Topics {
             }
             if one.since.is_some() {
                 cx.metrics.gaps_total += 1;
-                gap.stands = more.then_some(None);
+                gap.set_stands(more.then_some(None));
                 self.hand(channel, to, &mut gap, table, cx);
             }
             let behind = stored.iter_mut().chain(&mut held);

@@ -13,9 +13,8 @@
 //!
 //! Conns that do not speak `wsloop.1` are not touched by any of this: see `relay`. `joining` is
 //! about those who begin to hear a channel, `floor` about from where on each does, `handing` about
-//! what goes out, `saying` about its forms, and `events` about messages that go out together.
+//! what goes out, and `saying` about its forms.
 
-mod events;
 mod floor;
 mod handing;
 mod invariants;
