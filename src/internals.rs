@@ -28,6 +28,10 @@ pub mod access {
 pub mod broker {
     pub use crate::broker::{Broker, BrokerSettings, Uses, Watch};
 
+    pub mod cluster {
+        pub use crate::broker::cluster::{Map, Member, Shard, of_info, of_redirection};
+    }
+
     pub mod history {
         pub use crate::broker::history::Offset;
         pub use crate::broker::history::look::Looked;

@@ -137,7 +137,9 @@ pub use access::permissions::{Rule, Rules, Who};
 pub use access::proxies::{ForwardedHeaders, Proxies, TrustedProxies};
 pub use access::session::{Entries, Format};
 pub use access::sources::{Sessions, Sources, Tokens};
-pub use broker::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels};
+pub use broker::{
+    BrokerKind, BrokerSettings, Clustered, RedisAddress, RedisSettings, Sentinels, Sharding,
+};
 pub use broker::{HistoryRule, HistoryRules, HistorySize};
 pub use browser::deciding::{Channels, Wanted};
 pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent};

@@ -31,6 +31,8 @@ const MOST_PARKED: usize = 100_000;
 pub(crate) struct Turned {
     /// The slots have others than before, or there are more nodes.
     pub(crate) is_spread: bool,
+    /// What was said is followed: nodes may be of no use any more.
+    pub(crate) is_followed: bool,
     /// Nodes whose links are to be left: the master is elsewhere.
     pub(crate) left: Vec<usize>,
     /// Asks that are given up.
@@ -157,28 +159,30 @@ impl Nodes {
             self.all.push(self.seed.redis(self.all.len()));
         }
         for (node, redis) in self.all.iter_mut().enumerate() {
-            let is_needed = cluster.is_needed(node) || self.spread.is_heard_at(node);
-            let (master, at) = match is_needed {
-                true => cluster.leader(node),
-                false => ("", None),
-            };
-            if redis.lead(master, at, now_ms) {
+            let (master, at) = cluster.leader(node);
+            if cluster.is_needed(node) && redis.lead(master, at, now_ms) {
                 turned.left.push(node);
             }
         }
         // Channels that nobody hears any more may have been heard elsewhere.
-        let is_lingering = |node: usize| !cluster.is_needed(node) && self.spread.is_heard_at(node);
+        let is_idle = |node: usize| !cluster.is_needed(node) && self.spread.is_heard_at(node);
         turned.is_spread = self.spread.nodes() != cluster.nodes()
             || self.spread.owners() != Some(cluster.owners())
-            || (0..self.all.len()).any(is_lingering);
-        for node in 0..self.all.len() {
-            if let Some(cluster) = &mut self.cluster
-                && !cluster.is_needed(node)
-                && !self.spread.is_heard_at(node)
-            {
+            || (0..self.all.len()).any(is_idle);
+        turned.is_followed = true;
+    }
+
+    /// Nodes that have no slots and where nothing is heard: their links are to be left.
+    pub(crate) fn leave_idle(&mut self, now_ms: u64) -> Vec<usize> {
+        let Some(cluster) = &mut self.cluster else { return Vec::new() };
+        let mut left = Vec::new();
+        for (node, redis) in self.all.iter_mut().enumerate() {
+            if !cluster.is_needed(node) && !self.spread.is_heard_at(node) {
                 cluster.vacate(node);
+                left.extend(redis.lead("", None, now_ms).then_some(node));
             }
         }
+        left
     }
 
     /// Spreads channels as the cluster has its slots now, of which these are heard: those that are

@@ -42,8 +42,8 @@ pub(crate) use redis::{Lost, Redis, RedisDue};
 pub(crate) use replica::Judgement;
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};
-pub use settings::{BrokerKind, BrokerSettings, RedisAddress, RedisSettings, Sentinels, Uses};
-pub(crate) use settings::{Clustered, Sharding};
+pub use settings::{BrokerKind, BrokerSettings, Clustered, RedisAddress, RedisSettings, Sentinels};
+pub use settings::{Sharding, Uses};
 
 use crate::link::{LinkId, Now};
 use history::look::Look;
@@ -339,8 +339,8 @@ impl Broker {
         }
     }
 
-    /// Tells the nodes where conns' own messages come back that were published at others. This is to
-    /// be done before anything is sent to a node that has said something or taken something on.
+    /// Tells the nodes where conns' own messages come back that were published at others. This is
+    /// to be done before anything is sent to a node that has said something or taken something on.
     pub(crate) fn pass_echoes(&mut self, now_ms: u64) {
         if let Broker::Redis(nodes) = self {
             nodes.pass_echoes(now_ms);

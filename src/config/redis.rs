@@ -128,8 +128,8 @@ pub(crate) struct RedisTlsDraft {
 }
 
 impl RedisTlsDraft {
-    /// Completes these Redis: who to be for their sentinels, how a cluster is heard, and how those are asked by TLS that
-    /// are.
+    /// Completes these Redis: who to be for their sentinels, how a cluster is heard, and how those
+    /// are asked by TLS that are.
     pub(super) fn finish_for(
         self,
         sentinels: SentinelsDraft,

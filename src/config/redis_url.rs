@@ -5,9 +5,9 @@
 //! `redis+unix://[user:password@]/path[?db=N]` (`unix://` for short), with percent escapes in user,
 //! password and path. `redis+sentinel://[user:password@]host[:port],host[:port]/name[/db]` is the
 //! Redis that these sentinels watch under that name, `rediss+sentinel://` all of it by TLS.
-//! `redis+cluster://[user:password@]host[:port],host[:port]` is the cluster that these nodes are of,
-//! `rediss+cluster://` the same by TLS. What is wrong is said without repeating any part of the URL
-//! that may be a password, which is every part.
+//! `redis+cluster://[user:password@]host[:port],host[:port]` is the cluster that these nodes are
+//! of, `rediss+cluster://` the same by TLS. What is wrong is said without repeating any part of the
+//! URL that may be a password, which is every part.
 
 use percent_encoding::percent_decode_str;
 
@@ -24,8 +24,8 @@ const DEFAULT_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// Sentinels, or nodes of a cluster, in one URL.
 const MAX_HOSTS: usize = 16;
-const CLUSTER_FORM: &str = "write redis+cluster://[user:password@]host[:port],host[:port] with some \
-     of the nodes, or rediss+cluster:// for TLS";
+const CLUSTER_FORM: &str = "write redis+cluster://[user:password@]host[:port],host[:port] with \
+     some of its nodes, or rediss+cluster:// for TLS";
 
 /// Each URL of a text that may have several, with white space or commas between: one begins where a
 /// scheme does. A comma or a space elsewhere belongs to the URL.

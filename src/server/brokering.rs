@@ -119,10 +119,9 @@ impl Server {
             if control == Some(delivery.channel) {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
-            if self.canary.heard(node, delivery.channel, cx.now.mono_ms) {
-                return Some(Rest::Nothing);
-            }
-            if self.nodes.may_repeat && relay.is_repeated(node, delivery.channel) {
+            if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
+                || (self.nodes.may_repeat && relay.is_repeated(node, delivery.channel))
+            {
                 return Some(Rest::Nothing);
             }
             if !self.topics.is_empty() {
@@ -137,6 +136,10 @@ impl Server {
             return Some(Rest::Nothing);
         }
         relay.deliver_arrived(table, cx);
+        let event = match rest_of(event) {
+            Ok(rest) => return Some(rest),
+            Err(event) => event,
+        };
         let (mut touched, topics) = (Vec::new(), &mut self.topics);
         match event {
             BrokerEvent::Answer { ask, payload } => {
@@ -169,16 +172,7 @@ impl Server {
             }
             BrokerEvent::Notice(Notice::CanaryDenied) => self.canary.denied(node),
             BrokerEvent::Notice(notice) => self.said.notice(node, notice, &mut cx.metrics),
-            BrokerEvent::Up => return Some(Rest::Up),
-            BrokerEvent::Unheard { channel } => {
-                let name = String::from_utf8_lossy(channel).into_owned();
-                return Some(Rest::Unheard(name.into()));
-            }
-            BrokerEvent::AskedAgain { channels } => return Some(Rest::FetchAgain(channels)),
-            BrokerEvent::Broken { reason } => return Some(Rest::Lost(Why::Broken, reason)),
-            BrokerEvent::Ill { reason } => return Some(Rest::Lost(Why::Ill, reason)),
-            BrokerEvent::Demoted { reason } => return Some(Rest::Lost(Why::Demoted, reason)),
-            BrokerEvent::Delivery(_) | BrokerEvent::Announced(_) | BrokerEvent::Quiet => {}
+            _ => {}
         }
         touched.extend(relay.take_slow());
         touched.append(&mut self.topics.take_slow());
@@ -363,6 +357,21 @@ impl Server {
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
         }
     }
+}
+
+/// What is left to do about an event that is about a whole node or channel.
+fn rest_of(event: BrokerEvent<'_>) -> Result<Rest, BrokerEvent<'_>> {
+    Ok(match event {
+        BrokerEvent::Up => Rest::Up,
+        BrokerEvent::Unheard { channel } => {
+            Rest::Unheard(String::from_utf8_lossy(channel).into_owned().into())
+        }
+        BrokerEvent::AskedAgain { channels } => Rest::FetchAgain(channels),
+        BrokerEvent::Broken { reason } => Rest::Lost(Why::Broken, reason),
+        BrokerEvent::Ill { reason } => Rest::Lost(Why::Ill, reason),
+        BrokerEvent::Demoted { reason } => Rest::Lost(Why::Demoted, reason),
+        event => return Err(event),
+    })
 }
 
 /// A node has answered what it was asked when a conn was to be told of that: the conn, if all have.

@@ -38,7 +38,20 @@ impl Server {
         if turned.is_spread {
             self.respread();
         }
-        for node in turned.left {
+        let mut left = turned.left;
+        if turned.is_followed
+            && let Some(nodes) = self.broker.cluster()
+        {
+            left.extend(nodes.leave_idle(self.cx.now.mono_ms));
+        }
+        for node in left {
+            if self.broker.status_at(node) == Status::Up {
+                self.cx.metrics.broker_found_total += 1;
+                let name = self.said.name_of(node);
+                tracing::info!(
+                    "{name} is left: the cluster has its slots elsewhere, or says that it failed"
+                );
+            }
             self.on_broker_lost(node, Loss::Moved);
         }
         for ask in turned.given_up {

@@ -1,6 +1,7 @@
 //! The core without sockets: what it asks of Redis, and how it bears Redis's absence.
 
 mod blip;
+mod cluster;
 mod conditions;
 mod crowd;
 mod gaps;

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod cluster;
 pub mod command;
 pub mod cookie;
 pub mod deflate;

@@ -64,6 +64,11 @@ fn http_head() {
 }
 
 #[test]
+fn cluster() {
+    replay("cluster", fuzzed::cluster::check);
+}
+
+#[test]
 fn sentinel() {
     replay("sentinel", fuzzed::sentinel::check);
 }

@@ -109,7 +109,16 @@ fn pushes() {
         (b">2\r\n$4\r\npong\r\n$0\r\n\r\n", Push::Other),
         (b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", Push::Other),
         (b">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$2\r\nch\r\n$2\r\nhi\r\n", Push::Other),
-        (b">3\r\n$8\r\nsmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n", Push::Other),
+        (
+            b">3\r\n$8\r\nsmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n",
+            Push::Message { channel: b"ch", payload: b"hi" },
+        ),
+        (b">3\r\n$10\r\nssubscribe\r\n$2\r\nch\r\n:1\r\n", Push::Subscribed { channel: b"ch" }),
+        (
+            b">3\r\n$12\r\nsunsubscribe\r\n$2\r\nch\r\n:0\r\n",
+            Push::ShardUnsubscribed { channel: b"ch" },
+        ),
+        (b">3\r\n$9\r\nxsmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n", Push::Other),
         (b">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n:1\r\n", Push::Other),
         (b">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n*1\r\n$2\r\nhi\r\n", Push::Other),
         (b">3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n$1\r\n1\r\n", Push::Other),
@@ -434,17 +443,19 @@ fn in_our_words(frame: &OwnedFrame) -> Item<'_> {
                     BlobString { data: kind, .. },
                     BlobString { data: channel, .. },
                     BlobString { data: payload, .. },
-                ] if kind == b"message" => Push::Message { channel, payload },
+                ] if kind == b"message" || kind == b"smessage" => {
+                    Push::Message { channel, payload }
+                }
                 [
                     BlobString { data: kind, .. },
                     BlobString { data: channel, .. },
                     Number { .. },
-                ] if kind == b"subscribe" => Push::Subscribed { channel },
-                [
-                    BlobString { data: kind, .. },
-                    BlobString { data: channel, .. },
-                    Number { .. },
-                ] if kind == b"unsubscribe" => Push::Unsubscribed { channel },
+                ] => match &kind[..] {
+                    b"subscribe" | b"ssubscribe" => Push::Subscribed { channel },
+                    b"unsubscribe" => Push::Unsubscribed { channel },
+                    b"sunsubscribe" => Push::ShardUnsubscribed { channel },
+                    _ => Push::Other,
+                },
                 _ => Push::Other,
             });
         }

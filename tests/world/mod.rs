@@ -35,12 +35,12 @@ pub use contract::{Cause, Input};
 use contract::{LinkId, Output, unsent};
 pub use handler::{FakeHandlers, HandlerHeard, HandlerLink};
 use nodes::Node;
-pub use redis::{Arrival, FakeRedis, Reach};
+pub use redis::{Arrival, FakeRedis, Reach, Shard, slot};
 pub use resp_client::{RespClient, RespClientId};
 pub use settings::{
     AUTH_TIMEOUT_MS, EXPIRE_S, REDIS_TIMEOUT_MS, app_target, application, by_application,
-    by_session, on_kept_links, redis_of, sessions, settings, with_redis, with_replica,
-    with_several,
+    by_session, on_kept_links, redis_of, sessions, settings, with_cluster, with_redis,
+    with_replica, with_several,
 };
 pub use setup::{Packing, Setup, token};
 
@@ -255,6 +255,7 @@ impl World {
         for node in &mut self.nodes {
             node.redis.work(self.latest_ms);
         }
+        self.run_bus();
         self.server.check_invariants();
         let kept = self.app.links.iter().any(|link| link.dead && !link.closed);
         assert!(!kept || cut, "a link to the application is kept that has ended");

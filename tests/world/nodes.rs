@@ -16,21 +16,24 @@ pub(super) struct Node {
 
 /// What the settings have besides the first.
 pub(super) fn besides_the_first(settings: &Settings) -> Vec<Node> {
-    let all = match &settings.broker.kind {
-        BrokerKind::Redis(all) => &all[1..],
-        BrokerKind::Local { .. } => &[],
+    let BrokerKind::Redis(all) = &settings.broker.kind else { return Vec::new() };
+    let target = |redis: &RedisSettings| match redis.address.clone() {
+        RedisAddress::Fixed(target) | RedisAddress::Replica(target) => target,
+        _ => panic!("no sentinels are in this world"),
     };
-    let node = |redis: &RedisSettings| {
-        let (RedisAddress::Fixed(target) | RedisAddress::Replica(target)) = redis.address.clone()
-        else {
-            panic!("no sentinels are in this world");
-        };
-        let is_replica = matches!(redis.address, RedisAddress::Replica(_));
-        let role = if is_replica { "replica" } else { "master" };
-        let redis = FakeRedis::with(|redis| redis.role = role);
-        Node { redis, target, link: None, news: None }
+    let targets = match &all[0].address {
+        RedisAddress::Cluster(cluster) => cluster.seeds[1..].to_vec(),
+        _ => all[1..].iter().map(target).collect(),
     };
-    all.iter().map(node).collect()
+    let count = targets.len() as u16 + 1;
+    let is_pair = matches!(all.get(1).map(|one| &one.address), Some(RedisAddress::Replica(_)));
+    let redis = |number| match all[0].address {
+        RedisAddress::Cluster(_) => FakeRedis::of_cluster(number, count),
+        _ if is_pair => FakeRedis::with(|redis| redis.role = "replica"),
+        _ => FakeRedis::new(),
+    };
+    let node = |(number, target)| Node { redis: redis(number), target, link: None, news: None };
+    (1..).zip(targets).map(node).collect()
 }
 
 impl Node {
@@ -45,6 +48,22 @@ impl World {
         match number {
             0 => &mut self.redis,
             _ => &mut self.nodes[number - 1].redis,
+        }
+    }
+
+    /// How many there are.
+    pub fn nodes(&self) -> usize {
+        1 + self.nodes.len()
+    }
+
+    /// What was published at one node of a cluster reaches the others.
+    pub(super) fn run_bus(&mut self) {
+        for from in 0..self.nodes() {
+            for (channel, payload) in std::mem::take(&mut self.node(from).bus) {
+                for to in (0..self.nodes()).filter(|to| *to != from) {
+                    self.node(to).hear(&channel, &payload);
+                }
+            }
         }
     }
 

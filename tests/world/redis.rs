@@ -4,12 +4,14 @@
 //! client. What it does not know it answers with an error, as Redis does.
 
 mod client;
+mod cluster;
 mod history;
 
 use std::collections::BTreeMap;
 
 pub use client::parse_command;
-use client::{Client, bulk, number};
+use client::{Client, bulk, hello, number};
+pub use cluster::{Shard, Share, slot};
 pub use history::Histories;
 
 /// What dialing it leads to.
@@ -64,6 +66,10 @@ pub struct FakeRedis {
     pub link: &'static str,
     pub history: &'static str,
     pub offset: u64,
+    /// What it knows of the cluster, if it is a node of one that can be followed.
+    pub cluster: Option<Share>,
+    /// What was published here and is to reach the other nodes.
+    pub bus: Vec<(Vec<u8>, Vec<u8>)>,
     /// What it answers to everything but the greeting.
     pub condition: Option<&'static str>,
     /// A command, and the error that it is answered with.
@@ -130,6 +136,8 @@ impl FakeRedis {
             link: "up",
             history: "a",
             offset: 0,
+            cluster: None,
+            bus: Vec::new(),
             condition: None,
             denied_with: None,
             unknown: Vec::new(),
@@ -338,9 +346,10 @@ impl FakeRedis {
         if !matches!(name, "HELLO" | "SELECT") {
             self.commands.push(words.join(" "));
         }
-        if let Some(error) = self.refusal(name, &arguments) {
+        let refusal = self.refusal(name, &arguments);
+        if let Some(error) = refusal.or_else(|| self.redirection(name, command)) {
             let client = self.client.as_mut().expect("it has a client");
-            client.publishes += usize::from(matches!(name, "PUBLISH" | "EVAL"));
+            client.publishes += usize::from(matches!(name, "PUBLISH" | "SPUBLISH" | "EVAL"));
             let refused = Arrival::Refused(command.to_vec());
             return client.say(format!("-{error}\r\n").as_bytes(), Some(refused));
         }
@@ -351,7 +360,10 @@ impl FakeRedis {
             let most = number(&command[6]) as usize;
             return self.publish_own(&command[4], &command[5], most);
         }
-        let replies = self.answer(name, command, now_ms);
+        let replies = match self.answer_of_node(name, command) {
+            Some(replies) => replies,
+            None => self.answer(name, command, now_ms),
+        };
         let client = self.client.as_mut().expect("it has a client");
         for (reply, mark) in replies {
             client.say(&reply, mark);
@@ -361,6 +373,9 @@ impl FakeRedis {
     /// Its client publishes, and has the message in a history of at most so many.
     fn publish_own(&mut self, channel: &[u8], payload: &[u8], most: usize) {
         self.published.push((channel.to_vec(), payload.to_vec()));
+        if self.cluster.is_some() {
+            self.bus.push((channel.to_vec(), payload.to_vec()));
+        }
         let readonly = "READONLY You can't write against a read only replica.";
         let unkept = self.unkept.or((self.role == "replica").then_some(readonly));
         let unkept = unkept.filter(|_| most > 0);
@@ -511,16 +526,4 @@ impl FakeRedis {
         let stored = self.store.get(&(db, channel.to_vec()));
         stored.filter(|stored| stored.expires_ms > now_ms).map(|stored| &stored.value[..])
     }
-}
-
-/// The answer of a Redis with a module, as deep as it gets.
-fn hello(mode: &str, role: &str) -> Vec<u8> {
-    let mut hello = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
-        $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n"
-        .to_vec();
-    hello.extend(bulk(mode.as_bytes()));
-    hello.extend(b"$4\r\nrole\r\n");
-    hello.extend(bulk(role.as_bytes()));
-    hello.extend(b"$7\r\nmodules\r\n*1\r\n%2\r\n$4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n");
-    hello
 }

@@ -1,8 +1,8 @@
 //! The settings that most tests begin with.
 
 use wsloop::{
-    Allow, AskSettings, BrokerKind, BrokerSettings, Entries, Format, RedisAddress, RedisSettings,
-    Sessions, Settings, Sources, Target,
+    Allow, AskSettings, BrokerKind, BrokerSettings, Clustered, Entries, Format, RedisAddress,
+    RedisSettings, Sessions, Settings, Sharding, Sources, Target,
 };
 
 /// Seconds that stored messages live in [`settings`].
@@ -65,6 +65,15 @@ pub fn with_replica() -> Settings {
     {
         all[1].address = RedisAddress::Replica(target);
     }
+    settings
+}
+
+/// The same with a cluster, of which so many nodes are named.
+pub fn with_cluster(count: u16, form: Sharding) -> Settings {
+    let mut settings = with_redis();
+    let target = |at| Target::Tcp { host: "localhost".to_string(), port: 6379 + at };
+    let seeds = (0..count).map(target).collect();
+    redis_of(&mut settings).address = RedisAddress::Cluster(Clustered { seeds, form });
     settings
 }
 

@@ -16,36 +16,36 @@ const MOST_MEMBERS: usize = 64;
 
 /// Who has which slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Map {
+pub struct Map {
     /// Shards, those without a slot included where they are known.
-    pub(crate) shards: Vec<Shard>,
+    pub shards: Vec<Shard>,
 }
 
 /// A master with its replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shard {
+pub struct Shard {
     /// The first and the last slot of each range that it has.
-    pub(crate) slots: Vec<(u16, u16)>,
+    pub slots: Vec<(u16, u16)>,
     /// Its nodes.
-    pub(crate) members: Vec<Member>,
+    pub members: Vec<Member>,
 }
 
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
+pub struct Member {
     /// What it is called in the cluster, as long as it is there.
-    pub(crate) id: String,
+    pub id: String,
     /// Where it listens.
-    pub(crate) at: Target,
+    pub at: Target,
     /// Others may write to it.
-    pub(crate) is_master: bool,
+    pub is_master: bool,
     /// It is not known to have failed.
-    pub(crate) is_online: bool,
+    pub is_online: bool,
 }
 
 impl Shard {
     /// Who is its master, if it has one.
-    pub(crate) fn master(&self) -> Option<&Member> {
+    pub fn master(&self) -> Option<&Member> {
         let mut masters = self.members.iter().filter(|member| member.is_master);
         let first = masters.next();
         first
@@ -57,7 +57,7 @@ impl Shard {
 
 impl Map {
     /// What CLUSTER SHARDS has answered who was asked at that place.
-    pub(crate) fn of_shards(answer: &[u8], asked: &Target) -> Option<Map> {
+    pub fn of_shards(answer: &[u8], asked: &Target) -> Option<Map> {
         let tree = Tree::parse(answer)?;
         let shard = |shard: &Tree<'_>| Shard {
             slots: ranges(shard.value("slots").map_or(&[], Tree::list)),
@@ -73,7 +73,7 @@ impl Map {
     }
 
     /// The same of CLUSTER SLOTS, which names the master of each range first.
-    pub(crate) fn of_slots(answer: &[u8], asked: &Target) -> Option<Map> {
+    pub fn of_slots(answer: &[u8], asked: &Target) -> Option<Map> {
         let mut shards: Vec<Shard> = Vec::new();
         for range in Tree::parse(answer)?.list().iter().take(SLOTS) {
             let [first, last, nodes @ ..] = range.list() else { continue };
@@ -104,7 +104,7 @@ impl Map {
 }
 
 /// Whether the answer to CLUSTER INFO says that the node can serve, and the epoch of what it knows.
-pub(crate) fn of_info(text: &[u8]) -> Option<(bool, u64)> {
+pub fn of_info(text: &[u8]) -> Option<(bool, u64)> {
     let text = std::str::from_utf8(text).ok()?;
     let value = |key: &str| {
         let mut pairs = text.lines().filter_map(|line| line.trim().split_once(':'));
@@ -114,7 +114,7 @@ pub(crate) fn of_info(text: &[u8]) -> Option<(bool, u64)> {
 }
 
 /// Where the answer MOVED or ASK sends: the slot and the place.
-pub(crate) fn of_redirection(reason: &str, asked: &Target) -> Option<(u16, Target)> {
+pub fn of_redirection(reason: &str, asked: &Target) -> Option<(u16, Target)> {
     let mut words = reason.split(' ').skip(1);
     let slot: u16 = words.next()?.parse().ok()?;
     let (host, port) = words.next()?.rsplit_once(':')?;

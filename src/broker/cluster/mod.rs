@@ -13,7 +13,7 @@ mod map;
 use super::spread::{MOST_NODES, SLOTS};
 use super::{Clustered, Sharding, Status};
 use crate::link::Target;
-pub(crate) use map::{Map, Shard, of_info, of_redirection};
+pub use map::{Map, Member, Shard, of_info, of_redirection};
 
 /// How often the cluster is asked about itself.
 const ASK_MS: u64 = 1_000;

@@ -5,7 +5,9 @@
 //! waits. `session` is about what is awaited on one link, `asking` and `window` about what is asked
 //! for on it, `kind` about what kind of server answers, `errors` and `health` about what its errors
 //! mean, `later` about what is to be published on the next link, `own` about what conns shall not
-//! have back, `receipts` about what became of publishes, `following` about where it is. Its rules:
+//! have back, `receipts` about what became of publishes, `following` about where it is,
+//! `timing` about what is due, `refused` about errors, `clustered` about a node of a cluster. Its
+//! rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile;
 //! * what may have been sent is not sent again;
@@ -25,15 +27,17 @@ mod later;
 mod own;
 mod pair;
 mod receipts;
+mod refused;
 mod resume;
 mod session;
+mod timing;
 mod window;
 
 use std::collections::VecDeque;
 
 use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, PublishOutcome, Receipt};
 use super::{RedisAddress, RedisSettings, Status, Uses, Watch};
-use crate::link::{Backoff, LOOKUP_MS, LinkId, Target};
+use crate::link::{Backoff, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
 use asking::READ_HEAD;
 use clustered::Clustering;
@@ -174,95 +178,6 @@ impl Redis {
             _ if self.failed || self.is_nowhere() => Status::Down,
             _ => Status::Dialing,
         }
-    }
-
-    /// Lets time pass: pings an idle link, and says when to dial or to give up.
-    pub fn tick(&mut self, now_ms: u64) -> Option<RedisDue> {
-        let expired = self.later.expire(now_ms);
-        self.on_given_up(expired);
-        if self.leave_ms().is_some_and(|at_ms| at_ms <= now_ms) {
-            self.left_ms = Some(now_ms);
-            return Some(RedisDue::Leave);
-        }
-        if self.ask_role_ms().is_some_and(|at_ms| at_ms <= now_ms) {
-            self.role_ms = now_ms + ROLE_MS;
-            self.session.command(&[b"ROLE"], Awaited::Role, now_ms);
-        }
-        if self.ask_replication_ms().is_some_and(|at_ms| at_ms <= now_ms) {
-            self.session.ask_replication(now_ms);
-        }
-        match self.state {
-            State::Resting { .. } if self.answer_ms() <= now_ms => {
-                self.state = State::Dialing { since_ms: now_ms };
-                self.dialed = self.target.clone();
-                Some(RedisDue::Dial)
-            }
-            State::LookingUp { .. } | State::Dialing { .. } | State::Greeting { .. }
-                if self.answer_ms() <= now_ms =>
-            {
-                Some(RedisDue::GiveUp)
-            }
-            State::Up { .. } if self.answer_ms() <= now_ms => {
-                if !self.session.awaited.is_empty() {
-                    return Some(RedisDue::GiveUp);
-                }
-                self.session.command(&[b"PING"], Awaited::Ping, now_ms);
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn on_given_up(&mut self, publications: impl IntoIterator<Item = Publication<'static>>) {
-        let mut unpublished = 0;
-        for publication in publications {
-            unpublished += u64::from(!publication.stored_only);
-            self.given_up.extend(publication.receipt);
-        }
-        if unpublished > 0 {
-            self.health.say(Notice::GivenUp(unpublished));
-        }
-    }
-
-    /// When [`Redis::tick`] has something to do next.
-    pub fn deadline_ms(&self) -> u64 {
-        let more = [
-            self.later.deadline_ms(),
-            self.leave_ms(),
-            self.ask_role_ms(),
-            self.ask_replication_ms(),
-        ];
-        more.into_iter().flatten().fold(self.answer_ms(), u64::min)
-    }
-
-    /// When a dial is due, or something must have arrived.
-    fn answer_ms(&self) -> u64 {
-        match self.state {
-            State::Resting { .. } if self.target.is_none() => u64::MAX,
-            State::Resting { until_ms } => until_ms,
-            State::LookingUp { since_ms } => since_ms + LOOKUP_MS,
-            State::Dialing { since_ms } | State::Greeting { since_ms } => {
-                since_ms + self.settings.timeout_ms
-            }
-            State::Up { .. } if self.session.awaited.is_empty() => {
-                self.session.heard_ms + self.settings.timeout_ms
-            }
-            State::Up { .. } => self.session.due_ms + self.settings.timeout_ms,
-        }
-    }
-
-    /// When a replica is left.
-    fn leave_ms(&self) -> Option<u64> {
-        let State::Up { since_ms } = self.state else { return None };
-        (self.uses.publishes && self.session.is_replica()).then_some(since_ms + REPLICA_MS)
-    }
-
-    /// When the server is asked for its role: where nothing is stored nobody says READONLY.
-    fn ask_role_ms(&self) -> Option<u64> {
-        let State::Up { .. } = self.state else { return None };
-        let unsure = self.expire_s == 0 || self.session.is_replica();
-        let matters = self.watch.is_some() || (self.uses.publishes && unsure);
-        (matters && self.session.may_ask_role).then_some(self.role_ms)
     }
 
     /// The name is being looked up, which has a longer time than the dial, or was.

@@ -13,14 +13,13 @@ use std::sync::Arc;
 
 use super::Lost;
 use super::asking::{READ_HEAD, Wanted};
-use super::clustered::{Again, Clustering, unasked};
-use super::errors::{Ill, condition, greeting_refused, is_denial, is_unknown, unquoted};
+use super::clustered::{Again, Clustering};
+use super::errors::Ill;
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
 use super::own::Own;
 use super::pair::Pair;
 use super::window::Window;
-use crate::broker::history::script::UNKEPT;
 use crate::broker::{
     Ask, BrokerEvent, Delivery, HistorySize, Notice, PublishOutcome, Receipt, Uses,
 };
@@ -46,7 +45,7 @@ pub(super) struct Session {
     pub(super) may_ask_role: bool,
     pub(super) awaited: VecDeque<Awaited>,
     /// The number of the oldest awaited command; the first on a link has 0.
-    oldest: u64,
+    pub(super) oldest: u64,
     /// Own publications whose push is not to reach the conn they came from.
     pub(super) own: Own,
     /// Conns that are to be told when so many commands are answered.
@@ -369,122 +368,6 @@ impl Session {
         }
     }
 
-    fn on_error<'a>(&mut self, awaited: Awaited, reason: &str) -> BrokerEvent<'a> {
-        let reason = unquoted(reason);
-        let ill = condition(&reason);
-        match awaited {
-            // One that loads or is busy greets no worse than others; that it does is not sure.
-            Awaited::Hello | Awaited::Greeting if ill.is_some() => BrokerEvent::Ill { reason },
-            Awaited::Hello | Awaited::Greeting => misfit(&greeting_refused(&reason)),
-            Awaited::Subscribe(channels) if is_denial(&reason) => {
-                self.on_subscribe_denied(channels, false, &reason)
-            }
-            Awaited::ShardSubscribe(channels) if is_denial(&reason) => {
-                self.on_subscribe_denied(channels, true, &reason)
-            }
-            Awaited::ShardSubscribe(channels) if self.redirects(&reason) => {
-                self.redirect_subscriptions(channels, &reason)
-            }
-            Awaited::ShardSubscribe(_) if is_unknown(&reason) => misfit(NO_SHARDED),
-            // Whatever else it is says nothing about a channel: another dial may do better.
-            Awaited::Subscribe(_) | Awaited::ShardSubscribe(_) => BrokerEvent::Ill { reason },
-            Awaited::ShardUnsubscribe(_) if self.redirects(&reason) => BrokerEvent::Quiet,
-            Awaited::Get(get) if self.redirects(&reason) => {
-                self.window.answered(0);
-                let wanted = Wanted::value(get.ask, get.name);
-                self.redirect(Again::Ask(wanted), get.tries, &reason)
-            }
-            Awaited::Read(_, Some(wanted)) if self.redirects(&reason) => {
-                self.window.answered(0);
-                let tries = wanted.tries();
-                self.redirect(Again::Ask(*wanted), tries, &reason)
-            }
-            Awaited::Publish(_, Some(kept))
-            | Awaited::Record(_, Some(kept))
-            | Awaited::Set(Some(kept))
-                if self.redirects(&reason) =>
-            {
-                self.has_not_published(self.oldest - 1);
-                self.release(Some(&kept));
-                let tries = kept.tries;
-                self.redirect(Again::Publish(kept), tries, &reason)
-            }
-            // It answers nothing of use yet, and will when it is dialed again.
-            Awaited::Get(get) if ill.is_some() => {
-                // It is given back as one that is not answered.
-                self.awaited.push_front(Awaited::Get(get));
-                BrokerEvent::Ill { reason }
-            }
-            Awaited::Read(ask, wanted) if ill.is_some() => {
-                self.awaited.push_front(Awaited::Read(ask, wanted));
-                BrokerEvent::Ill { reason }
-            }
-            Awaited::Get(get) => self.on_get_refused(get, reason),
-            Awaited::Read(ask, _) => self.on_unread(ask, reason),
-            Awaited::Record(receipt, kept) if let Some(reason) = reason.strip_prefix(UNKEPT) => {
-                self.release(kept.as_deref());
-                self.receive(receipt, PublishOutcome::Accepted);
-                BrokerEvent::Notice(Notice::Unrecorded { reason: reason.to_string() })
-            }
-            Awaited::Record(receipt, kept) => {
-                self.release(kept.as_deref());
-                self.on_unpublished(receipt, reason)
-            }
-            Awaited::Publish(receipt, kept) => {
-                self.release(kept.as_deref());
-                self.on_unpublished(receipt, reason)
-            }
-            Awaited::Set(kept) => {
-                self.release(kept.as_deref());
-                self.on_unstored(reason)
-            }
-            Awaited::Unsubscribe(_) | Awaited::ShardUnsubscribe(_) => {
-                BrokerEvent::Notice(Notice::Refused { reason })
-            }
-            Awaited::Role => {
-                self.may_ask_role = false;
-                BrokerEvent::Quiet
-            }
-            Awaited::Replication if ill.is_some() => BrokerEvent::Ill { reason },
-            Awaited::Replication => self.on_replication(Err(reason)),
-            Awaited::Canary if is_denial(&reason) => BrokerEvent::Notice(Notice::CanaryDenied),
-            Awaited::NodeId | Awaited::ClusterInfo if ill.is_some() => BrokerEvent::Ill { reason },
-            Awaited::NodeId | Awaited::ClusterInfo => unasked(&reason),
-            Awaited::Map { .. } if ill.is_some() => BrokerEvent::Ill { reason },
-            Awaited::Map { by_ranges } => self.on_unmapped(by_ranges, &reason),
-            Awaited::Ping | Awaited::Canary | Awaited::Slots | Awaited::Asking => {
-                BrokerEvent::Quiet
-            }
-        }
-    }
-
-    fn on_unpublished<'a>(&mut self, receipt: Option<Receipt>, reason: String) -> BrokerEvent<'a> {
-        self.has_not_published(self.oldest - 1);
-        match is_denial(&reason) {
-            true => {
-                self.receive(receipt, PublishOutcome::Denied);
-                BrokerEvent::Notice(Notice::Refused { reason })
-            }
-            false => {
-                self.receive(receipt, PublishOutcome::Failed);
-                BrokerEvent::Notice(Notice::Unpublished { reason })
-            }
-        }
-    }
-
-    fn on_unstored<'a>(&self, reason: String) -> BrokerEvent<'a> {
-        let ill = condition(&reason);
-        match ill {
-            _ if is_denial(&reason) => BrokerEvent::Notice(Notice::Refused { reason }),
-            Some(Ill::Keys) => BrokerEvent::Ill { reason },
-            Some(_) => BrokerEvent::Notice(Notice::Unpublished { reason }),
-            None if reason.starts_with("READONLY") && !self.is_replica() => {
-                BrokerEvent::Demoted { reason }
-            }
-            None => BrokerEvent::Notice(Notice::Unstored { reason }),
-        }
-    }
-
     /// It has become a replica; if one was left lately, this is the best that there is.
     pub(super) fn demoted<'a>(&mut self, reason: String, left_lately: bool) -> BrokerEvent<'a> {
         if !left_lately {
@@ -502,33 +385,6 @@ impl Session {
     /// Whether it repeats what another server has.
     pub(super) fn is_replica(&self) -> bool {
         self.kind.role == Some(Role::Replica)
-    }
-
-    /// One error denies the whole batch, so each of its channels is asked for by itself; but not
-    /// one whose UNSUBSCRIBE is under way, for that would come first.
-    fn on_subscribe_denied<'a>(
-        &mut self,
-        mut channels: VecDeque<(Arc<str>, bool)>,
-        is_sharded: bool,
-        reason: &str,
-    ) -> BrokerEvent<'a> {
-        if channels.len() > 1 {
-            let wanted = channels.into_iter().filter(|(_, wanted)| *wanted);
-            let channels: Vec<Arc<str>> = wanted.map(|(channel, _)| channel).collect();
-            for channel in &channels {
-                let (word, awaited): (&[u8], fn(_) -> Awaited) = match is_sharded {
-                    true => (b"SSUBSCRIBE", Awaited::ShardSubscribe),
-                    false => (b"SUBSCRIBE", Awaited::Subscribe),
-                };
-                resp::command(&mut self.out, &[word, channel.as_bytes()]);
-                self.awaited.push_back(awaited([(channel.clone(), true)].into()));
-            }
-            return BrokerEvent::AskedAgain { channels };
-        }
-        match channels.pop_front() {
-            Some((channel, true)) => BrokerEvent::Denied { channel, reason: reason.to_string() },
-            _ => BrokerEvent::Quiet,
-        }
     }
 
     pub(super) fn unsent(&self) -> &[u8] {
@@ -614,8 +470,6 @@ pub(super) fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
 
 const SENTINEL: &str = "it is a Sentinel, which has no messages; to follow it, give \
     redis+sentinel://HOST:PORT/NAME, with the name under which it watches the master";
-const NO_SHARDED: &str = "it has no sharded pub/sub, which Redis has from version 7.0 on; leave \
-    --redis-sharded out";
 const NOT_ALL_SLOTS: &str = "it is a node of a cluster that does not have all slots, so that it \
     knows only some of the stored messages; give the cluster as redis+cluster://HOST:PORT, with \
     some of its nodes";

@@ -9,6 +9,8 @@ pub(super) struct Client {
     pub(super) inbox: Vec<u8>,
     pub(super) outbox: Vec<u8>,
     pub(super) subscribed: BTreeSet<Vec<u8>>,
+    /// Channels of the shard.
+    pub(super) sharded: BTreeSet<Vec<u8>>,
     pub(super) greeted: bool,
     pub(super) db: u32,
     /// PUBLISH commands executed or refused.
@@ -53,6 +55,37 @@ impl Client {
         }
     }
 
+    pub(super) fn deliver_sharded(
+        &mut self,
+        channel: &[u8],
+        payload: &[u8],
+        publish: Option<usize>,
+    ) {
+        if self.sharded.contains(channel) {
+            let mut push = b">3\r\n$8\r\nsmessage\r\n".to_vec();
+            push.extend(bulk(channel));
+            push.extend(bulk(payload));
+            let (channel, payload) = (channel.to_vec(), payload.to_vec());
+            self.say(&push, Some(Arrival::Message { channel, payload, publish }));
+        }
+    }
+
+    /// Hears a channel of the shard, or the opposite, and says so.
+    pub(super) fn confirm_sharded(
+        &mut self,
+        name: &str,
+        channel: &Vec<u8>,
+    ) -> (Vec<u8>, Option<Arrival>) {
+        std::mem::swap(&mut self.subscribed, &mut self.sharded);
+        let word = name.strip_prefix('S').unwrap_or(name);
+        let (push, mark) = self.confirm(word, channel);
+        std::mem::swap(&mut self.subscribed, &mut self.sharded);
+        let kind = name.to_ascii_lowercase();
+        let head = [b">3\r\n", &bulk(kind.as_bytes())[..]].concat();
+        let plain = [b">3\r\n", &bulk(&kind.as_bytes()[1..])[..]].concat();
+        (push.strip_prefix(&plain[..]).map(|rest| [&head, rest].concat()).expect("a push"), mark)
+    }
+
     /// Subscribes to a channel, or the opposite, and says so.
     pub(super) fn confirm(&mut self, name: &str, channel: &Vec<u8>) -> (Vec<u8>, Option<Arrival>) {
         let mark = match name {
@@ -78,6 +111,18 @@ const CONTROL: &[u8] = b"wsloop:control";
 
 pub(super) fn bulk(bytes: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// The answer of a Redis with a module, as deep as it gets.
+pub(super) fn hello(mode: &str, role: &str) -> Vec<u8> {
+    let mut hello = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
+        $5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n"
+        .to_vec();
+    hello.extend(bulk(mode.as_bytes()));
+    hello.extend(b"$4\r\nrole\r\n");
+    hello.extend(bulk(role.as_bytes()));
+    hello.extend(b"$7\r\nmodules\r\n*1\r\n%2\r\n$4\r\nname\r\n$2\r\nbf\r\n$4\r\nargs\r\n*0\r\n");
+    hello
 }
 
 pub(super) fn number(digits: &[u8]) -> u64 {

@@ -1,0 +1,70 @@
+//! L2: what becomes of channels with positions when nodes of the broker come up, or have other
+//! channels than before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Mending, Topics};
+use crate::broker::spread::Spread;
+use crate::fanout::hub::ChannelId;
+
+impl Topics {
+    /// Channels are spread otherwise from now on.
+    pub(in crate::server) fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
+    }
+
+    /// Whether the broker has confirmed a channel; one that nobody hears has nothing to confirm.
+    pub(in crate::server) fn is_confirmed(&self, name: &str) -> bool {
+        let channel = self.hub.find(name.as_bytes());
+        channel.is_none_or(|channel| self.hub.peek(channel).confirmed)
+    }
+
+    /// The broker has ceased to have the messages of a channel.
+    pub(in crate::server) fn unconfirm(&mut self, name: &str) {
+        if let Some(channel) = self.hub.find(name.as_bytes()) {
+            self.hub.state(channel).confirmed = false;
+        }
+    }
+
+    /// The names of all channels.
+    pub(in crate::server) fn names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.hub.channels().map(|(_, name)| name.clone())
+    }
+
+    /// A node of the broker has come up and knows nothing: the channels to be subscribed to.
+    pub(in crate::server) fn catch_up(&mut self, node: usize) -> Vec<Arc<str>> {
+        let Topics { hub, spread, .. } = self;
+        let own = hub.channels().filter(|(_, name)| spread.hears(name) == node);
+        let names: Vec<_> = own.map(|(_, name)| name.clone()).collect();
+        self.catch_up_with(&names)
+    }
+
+    /// These channels, as far as they are heard, are to be subscribed to anew: those that are.
+    pub(in crate::server) fn catch_up_with(&mut self, names: &[Arc<str>]) -> Vec<Arc<str>> {
+        let ids = names.iter().filter_map(|name| Some((self.hub.find(name.as_bytes())?, name)));
+        let channels: BTreeMap<ChannelId, Arc<str>> =
+            ids.map(|(id, name)| (id, name.clone())).collect();
+        let is_other = |channel: &ChannelId| !channels.contains_key(channel);
+        self.asked.retain(|_, (channel, _)| is_other(channel));
+        let asked = &self.asked;
+        for questions in &mut self.to_ask {
+            questions.retain(|(number, ..)| asked.contains_key(number));
+        }
+        for channel in channels.keys() {
+            let hears = self.hub.subscribers(*channel).len();
+            let topic = self.hub.state(*channel);
+            topic.confirmed = false;
+            topic.looking = None;
+            topic.line.interrupt();
+            topic.held = Vec::new();
+            let joining = topic.joining.take();
+            topic.arriving.splice(..0, joining.into_iter().flat_map(|(_, all)| all));
+            topic.mending = match topic.arriving.len() < hears {
+                true => Mending::Due,
+                false => Mending::Done,
+            };
+        }
+        channels.into_values().collect()
+    }
+}
