@@ -6,6 +6,7 @@
 mod client;
 mod cluster;
 mod history;
+mod pair;
 
 use std::collections::BTreeMap;
 
@@ -186,18 +187,6 @@ impl FakeRedis {
         if expire_s > 0 {
             self.store(0, channel, payload, now_ms + expire_s * 1000);
         }
-    }
-
-    /// Repeats what its master has published since it was last asked, and has all that is stored
-    /// there.
-    pub fn repeat(&mut self, master: &mut FakeRedis) {
-        for (channel, payload) in master.take_published() {
-            if let Some(client) = &mut self.client {
-                client.deliver(&channel, &payload, None);
-            }
-        }
-        self.store = master.store.clone();
-        self.offset = master.offset;
     }
 
     /// Somebody else has a value stored, without publishing it.
@@ -470,18 +459,7 @@ impl FakeRedis {
                 (bulk(&self.histories.look(&command[3..], stored.as_deref())), None)
             }
             "EVAL" => (bulk(&self.histories.read(&command[3..])), None),
-            "INFO" => {
-                let (role, offset) = match self.role {
-                    "master" => ("master", "master_repl_offset"),
-                    _ => ("slave", "slave_repl_offset"),
-                };
-                let (link, history, at) = (self.link, self.history, self.offset);
-                let text = format!(
-                    "# Replication\r\nrole:{role}\r\nmaster_link_status:{link}\r\n\
-                     master_replid:{history}\r\n{offset}:{at}\r\n"
-                );
-                (bulk(text.as_bytes()), None)
-            }
+            "INFO" => (bulk(self.replication().as_bytes()), None),
             "ROLE" => {
                 let role = self.role.replace("replica", "slave");
                 (format!("*3\r\n+{role}\r\n:0\r\n*0\r\n").into_bytes(), None)
