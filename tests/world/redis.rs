@@ -221,16 +221,6 @@ impl FakeRedis {
         self.denied_names.clear();
     }
 
-    /// What is stored for a channel is forgotten.
-    pub fn remove(&mut self, channel: &str) {
-        self.store.remove(&(0, channel.as_bytes().to_vec()));
-    }
-
-    /// Takes channels and messages published since this was last called, in that order.
-    pub fn take_published(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        std::mem::take(&mut self.published)
-    }
-
     /// Lets so many commands through, though it is paused.
     pub fn serve(&mut self, commands: usize) {
         self.allowance += commands;

@@ -1,5 +1,5 @@
 //! A Redis and its replica: what either says of that, and how the one comes to have what the other
-//! has.
+//! has; and what is taken from either.
 
 use super::FakeRedis;
 
@@ -27,5 +27,15 @@ impl FakeRedis {
         }
         self.store = master.store.clone();
         self.offset = master.offset;
+    }
+
+    /// Takes channels and messages published since this was last called, in that order.
+    pub fn take_published(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        std::mem::take(&mut self.published)
+    }
+
+    /// What is stored for a channel is forgotten.
+    pub fn remove(&mut self, channel: &str) {
+        self.store.remove(&(0, channel.as_bytes().to_vec()));
     }
 }
