@@ -1,9 +1,10 @@
 //! L2: a Redis and its replica: which of the two is heard, as the replica shows that it is of use,
 //! or is lost.
 //!
-//! Who hears goes from one to the other as it comes through an outage: what is stored and what is
-//! in histories is asked for, and whoever asks for that is told that messages may be missing. The
-//! application is heard at the master: nobody stays connected because a replica has lost its link.
+//! Who hears goes from one to the other as through an outage: what is stored and what is in
+//! histories is asked for, and whoever asks for that is told that messages may be missing. The
+//! application is heard at the master: nobody stays connected because a replica has lost its
+//! master.
 
 use super::Server;
 use super::brokering::Loss;

@@ -56,6 +56,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--tls-cert", "/nowhere/cert.pem", "cannot be read"),
     ("--tls-key", "/nowhere/key.pem", "cannot be read"),
     ("--redis", "https://h", "rediss:// for TLS"),
+    ("--redis-replica", "redis://h", "is a replica of --redis; give that, too"),
     ("--redis-ca", "/nowhere/ca.pem", "cannot be read"),
     ("--redis-cert", "/nowhere/cert.pem", "cannot be read"),
     ("--redis-key", "/nowhere/key.pem", "cannot be read"),

@@ -6,6 +6,7 @@
 mod client;
 mod cluster;
 mod history;
+mod pair;
 
 use std::collections::BTreeMap;
 
@@ -188,18 +189,6 @@ impl FakeRedis {
         }
     }
 
-    /// Repeats what its master has published since it was last asked, and has all that is stored
-    /// there.
-    pub fn repeat(&mut self, master: &mut FakeRedis) {
-        for (channel, payload) in master.take_published() {
-            if let Some(client) = &mut self.client {
-                client.deliver(&channel, &payload, None);
-            }
-        }
-        self.store = master.store.clone();
-        self.offset = master.offset;
-    }
-
     /// Somebody else has a value stored, without publishing it.
     pub fn set(&mut self, channel: &str, value: impl AsRef<[u8]>) {
         self.store(0, channel.as_bytes(), value.as_ref(), u64::MAX);
@@ -230,16 +219,6 @@ impl FakeRedis {
     pub fn allow_all(&mut self) {
         self.denied.clear();
         self.denied_names.clear();
-    }
-
-    /// What is stored for a channel is forgotten.
-    pub fn remove(&mut self, channel: &str) {
-        self.store.remove(&(0, channel.as_bytes().to_vec()));
-    }
-
-    /// Takes channels and messages published since this was last called, in that order.
-    pub fn take_published(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        std::mem::take(&mut self.published)
     }
 
     /// Lets so many commands through, though it is paused.
@@ -470,18 +449,7 @@ impl FakeRedis {
                 (bulk(&self.histories.look(&command[3..], stored.as_deref())), None)
             }
             "EVAL" => (bulk(&self.histories.read(&command[3..])), None),
-            "INFO" => {
-                let (role, offset) = match self.role {
-                    "master" => ("master", "master_repl_offset"),
-                    _ => ("slave", "slave_repl_offset"),
-                };
-                let (link, history, at) = (self.link, self.history, self.offset);
-                let text = format!(
-                    "# Replication\r\nrole:{role}\r\nmaster_link_status:{link}\r\n\
-                     master_replid:{history}\r\n{offset}:{at}\r\n"
-                );
-                (bulk(text.as_bytes()), None)
-            }
+            "INFO" => (bulk(self.replication().as_bytes()), None),
             "ROLE" => {
                 let role = self.role.replace("replica", "slave");
                 (format!("*3\r\n+{role}\r\n:0\r\n*0\r\n").into_bytes(), None)

@@ -56,6 +56,12 @@ fn who_publishes_does_not_have_it_back_from_the_replica() {
     world.say(speaker, "hello");
     world.replicate();
     assert_eq!([world.texts(speaker), world.texts(other)], [vec![], vec!["hello"]]);
+    world.node(MASTER).held = true;
+    world.say(speaker, "before the master answers");
+    world.replicate();
+    assert_eq!(world.texts(speaker), [""; 0]);
+    world.node(MASTER).held = false;
+    world.run();
     publish(&mut world, "hello");
     assert_eq!(world.texts(speaker), ["hello"], "it is another's");
     world.node(MASTER).denied = vec![("PUBLISH", "*")];
