@@ -45,6 +45,13 @@ impl Server {
             left.extend(nodes.leave_idle(self.cx.now.mono_ms));
         }
         for node in left {
+            if self.broker.status_at(node) == Status::Up {
+                self.cx.metrics.broker_found_total += 1;
+                let name = self.said.name_of(node);
+                tracing::info!(
+                    "{name} is left: the cluster has its slots elsewhere, or says that it failed"
+                );
+            }
             self.on_broker_lost(node, Loss::Moved);
         }
         for ask in turned.given_up {
@@ -119,6 +126,9 @@ impl Server {
         self.on_spread();
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
         for (node, names) in elsewhere {
+            for name in &names {
+                self.relay.on_reheard(name, self.cx.now.mono_ms);
+            }
             self.hear_at(node, names);
         }
     }

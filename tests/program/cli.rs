@@ -60,6 +60,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--redis-cert", "/nowhere/cert.pem", "cannot be read"),
     ("--redis-key", "/nowhere/key.pem", "cannot be read"),
     ("--redis-server-name", "localhost", "spoken with --redis rediss://"),
+    ("--redis-sharded", "yes", "none of off, both and on"),
     ("--redis-sentinel-user", "somebody", "named with --redis redis+sentinel://"),
     ("--redis-sentinel-password", "/nowhere/password", "cannot be read"),
     ("--workers", "two", "write a number, or auto"),
