@@ -3,7 +3,8 @@
 //!
 //! Its rules:
 //! * PUBLISH reaches all nodes wherever it is made, so that a channel is heard where it is as long
-//!   as that node is up, whoever has its slot, and then at any other that is; what is stored of it
+//!   as that node is up, whoever has its slot, and then at any other that is, unless it has a
+//!   history, which is at the owner alone; what is stored of it
 //!   is asked for where the slot is. SPUBLISH reaches the shard of the slot, so that the channel is
 //!   heard there and nowhere else;
 //! * what belongs elsewhere is done there at once, or, where that node is not up or is not known,
@@ -104,7 +105,7 @@ impl Nodes {
             .all(|other| other == node || self.all[other].status() != Status::Up);
         if let Some(said) = self.all[node].take_said()
             && let Some(cluster) = &mut self.cluster
-            && cluster.take(said, alone)
+            && cluster.take(said, alone, now_ms)
         {
             self.follow(&mut turned, now_ms);
         }
@@ -195,6 +196,9 @@ impl Nodes {
                 () if is_sharded => owner,
                 () if is_up(&before) => before,
                 () if is_up(&owner) || up.is_empty() => owner,
+                // Who records it needs the owner, too: nothing is recorded until that is there,
+                // and then all of it is read in order.
+                () if self.seed.histories.of(name).is_some() => owner,
                 () => up[usize::from(slot_of(name)) % up.len()],
             };
             if node != owner {

@@ -38,7 +38,7 @@ pub(super) struct Seed {
     expire_s: u64,
     uses: Uses,
     seed: u64,
-    histories: HistoryRules,
+    pub(super) histories: HistoryRules,
 }
 
 impl Seed {

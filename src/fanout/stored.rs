@@ -290,6 +290,13 @@ impl Released {
     }
 }
 
+impl ChannelState {
+    /// Hashes of the last message that was delivered and of the one before it.
+    pub(crate) fn last_delivered(&self) -> [u64; 2] {
+        self.last_delivered
+    }
+}
+
 impl CatchUp {
     /// Whether a stored message of that hash is news to those who heard the channel before.
     pub(crate) fn is_news(&self, hash: u64) -> bool {

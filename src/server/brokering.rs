@@ -118,7 +118,7 @@ impl Server {
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
-                || (self.nodes.may_repeat && relay.is_repeated(node, delivery.channel))
+                || (self.nodes.is_cluster && relay.is_repeated(node, delivery, &self.nodes, cx))
             {
                 return Some(Rest::Nothing);
             }

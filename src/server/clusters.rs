@@ -126,6 +126,9 @@ impl Server {
         self.on_spread();
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
         for (node, names) in elsewhere {
+            for name in &names {
+                self.relay.on_reheard(name, self.cx.now.mono_ms);
+            }
             self.hear_at(node, names);
         }
     }

@@ -37,6 +37,7 @@ mod nodes;
 mod others;
 mod posting;
 mod relay;
+mod repeats;
 mod routing;
 mod said;
 mod sentinels;

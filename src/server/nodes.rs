@@ -20,7 +20,7 @@ pub(super) struct Nodes {
     /// How many of them there are; those of a cluster may become more.
     known: usize,
     /// They are a cluster, which has one channel for the application.
-    is_cluster: bool,
+    pub(super) is_cluster: bool,
     /// When the application's channel is asked for again somewhere.
     control_retry_ms: Option<u64>,
     /// The same message of a channel may come from several of them.

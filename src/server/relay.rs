@@ -7,13 +7,14 @@
 //! * a conn stands in line for flushing once, however much is queued for it;
 //! * no outbox grows past its limit once the kernel has refused bytes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::RandomState;
 use std::iter;
 use std::sync::Arc;
 
 use super::gaps::Gaps;
 use super::handout::{Packet, hand_out};
+use super::repeats::Reheard;
 use super::table::{Party, Table};
 use crate::access::channel;
 use crate::broker::Delivery;
@@ -58,6 +59,9 @@ pub(super) struct Relay {
     arrived: Arrived,
     /// Conns that were handed more than may wait for them.
     pub(super) slow: Vec<LinkId>,
+    /// Channels that are heard at another node since a moment ago, with hashes of what was
+    /// delivered last.
+    pub(super) reheard: BTreeMap<Arc<str>, Reheard>,
     pub(super) fingerprints: Fingerprints,
 }
 
@@ -86,6 +90,7 @@ impl Relay {
             waited: 0,
             arrived: Arrived::default(),
             slow: Vec::new(),
+            reheard: BTreeMap::new(),
         }
     }
 
@@ -113,12 +118,6 @@ impl Relay {
         if let Some(channel) = self.hub.find(name.as_bytes()) {
             self.hub.state(channel).confirmed = false;
         }
-    }
-
-    /// Whether a message from a node is another node's to deliver.
-    #[cold]
-    pub(super) fn is_repeated(&self, node: usize, channel: &[u8]) -> bool {
-        self.spread.hears(std::str::from_utf8(channel).unwrap_or_default()) != node
     }
 
     /// Whether anybody hears a channel.

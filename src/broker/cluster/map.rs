@@ -96,6 +96,18 @@ impl Map {
         Map::of(shards)
     }
 
+    /// Who has which slots, in an order that does not depend on who says it.
+    pub(super) fn masters(&self) -> Vec<(String, Vec<(u16, u16)>)> {
+        let slotted = self.shards.iter().filter(|shard| !shard.slots.is_empty());
+        let master = |shard: &Shard| {
+            let name = shard.master().map(|master| master.id.clone()).unwrap_or_default();
+            (name, shard.slots.clone())
+        };
+        let mut masters: Vec<_> = slotted.map(master).collect();
+        masters.sort();
+        masters
+    }
+
     fn of(shards: Vec<Shard>) -> Option<Map> {
         let usable = shards.into_iter().filter(|shard| shard.master().is_some());
         let shards: Vec<Shard> = usable.collect();

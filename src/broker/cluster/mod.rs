@@ -23,6 +23,9 @@ const ASK_SOON_MS: u64 = 100;
 const ASK_PAUSE_MS: u64 = 20;
 /// So many answers in a row with a lower epoch are believed.
 const ANEW: u32 = 10;
+/// For so long after something has changed nobody is believed who has the same epoch and says
+/// otherwise: whoever has voted for a master knows of the epoch before it knows of the master.
+const SETTLED_MS: u64 = 1_500;
 
 /// What a node says of the cluster.
 #[derive(Debug)]
@@ -62,6 +65,9 @@ pub(crate) struct Cluster {
     epoch: u64,
     is_known: bool,
     older: u32,
+    /// Who was said to have which slots last, and when that changed.
+    masters: Vec<(String, Vec<(u16, u16)>)>,
+    changed_ms: u64,
     ask_ms: u64,
     /// When it was asked last, and the node that was.
     asked_ms: u64,
@@ -82,6 +88,8 @@ impl Cluster {
             epoch: 0,
             is_known: false,
             older: 0,
+            masters: Vec::new(),
+            changed_ms: 0,
             ask_ms: 0,
             asked_ms: 0,
             asked: 0,
@@ -183,7 +191,7 @@ impl Cluster {
     }
 
     /// Takes what a node says; `alone` is whether no other can be asked. Whether it is followed.
-    pub(super) fn take(&mut self, said: Said, alone: bool) -> bool {
+    pub(super) fn take(&mut self, said: Said, alone: bool, now_ms: u64) -> bool {
         if self.is_known && !said.serves && !alone {
             return false;
         }
@@ -193,7 +201,16 @@ impl Cluster {
                 return false;
             }
         }
-        (self.older, self.epoch, self.is_known) = (0, said.epoch, true);
+        let is_fresh = self.is_known && now_ms < self.changed_ms + SETTLED_MS;
+        if said.epoch == self.epoch && is_fresh && said.map.masters() != self.masters {
+            return false;
+        }
+        (self.older, self.epoch) = (0, said.epoch);
+        let masters = said.map.masters();
+        if self.is_known && masters != self.masters {
+            self.changed_ms = now_ms;
+        }
+        (self.masters, self.is_known) = (masters, true);
         self.adopt(said.map);
         true
     }

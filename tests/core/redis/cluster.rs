@@ -310,3 +310,22 @@ fn a_server_without_sharded_channels_is_told_apart() {
     assert_ne!(world.status(first), Some(101));
     assert!(world.metrics().broker_lost_total > 0);
 }
+
+#[test]
+fn what_was_delivered_before_comes_no_second_time_from_the_next_node() {
+    let mut world = world(Sharding::Off);
+    let first = world.open(&hears(FIRST));
+    for text in ["one", "two", "three"] {
+        world.node(0).publish(&channel(FIRST), text, 0, 0);
+    }
+    world.run();
+    assert_eq!(world.texts(first), ["one", "two", "three"]);
+    world.kill_node(0);
+    // The other node takes the last ones only now.
+    for text in ["two", "three", "four", "three"] {
+        world.node(1).publish(&channel(FIRST), text, 0, 0);
+    }
+    world.run();
+    world.pass(6_000);
+    assert_eq!(world.texts(first), ["", "four", "three"]);
+}

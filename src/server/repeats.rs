@@ -1,0 +1,64 @@
+//! L2: messages of a cluster that come twice, as a channel is heard at another node than before.
+//!
+//! A message goes to all nodes, and to some of them later: the node where a channel is heard from
+//! now on may have yet to take what was delivered from the one before. What was delivered last is
+//! compared by hash with what comes first, for a moment.
+
+use std::sync::Arc;
+
+use super::nodes::Nodes;
+use super::relay::Relay;
+use crate::broker::Delivery;
+use crate::browser::Context;
+
+/// How long what comes first is looked at.
+const MOMENT_MS: u64 = 2_000;
+
+/// What was delivered of a channel before it was heard at another node.
+#[derive(Debug)]
+pub(super) struct Reheard {
+    /// The last hashes, the oldest first.
+    hashes: Vec<u64>,
+    until_ms: u64,
+}
+
+impl Relay {
+    /// A channel is heard at another node from now on.
+    pub(super) fn on_reheard(&mut self, name: &Arc<str>, now_ms: u64) {
+        let Some(channel) = self.hub.find(name.as_bytes()) else { return };
+        self.reheard.retain(|_, reheard| now_ms < reheard.until_ms);
+        let [last, before] = self.hub.peek(channel).last_delivered();
+        let (hashes, until_ms) = (vec![before, last], now_ms + MOMENT_MS);
+        self.reheard.insert(name.clone(), Reheard { hashes, until_ms });
+    }
+
+    /// Whether a message from a node of a cluster is another node's to deliver, or was delivered by
+    /// the node where its channel was heard before.
+    #[cold]
+    pub(super) fn is_repeated(
+        &mut self,
+        node: usize,
+        Delivery { channel, payload, .. }: Delivery<'_>,
+        nodes: &Nodes,
+        cx: &Context,
+    ) -> bool {
+        let now_ms = cx.now.mono_ms;
+        let Ok(name) = std::str::from_utf8(channel) else { return false };
+        if nodes.may_repeat && self.spread.hears(name) != node {
+            return true;
+        }
+        let Some(reheard) = self.reheard.get_mut(name) else { return false };
+        let hash = self.fingerprints.of(payload);
+        let at = reheard.hashes.iter().position(|other| *other == hash);
+        match at.filter(|_| now_ms < reheard.until_ms) {
+            Some(at) => {
+                reheard.hashes.drain(..=at);
+                true
+            }
+            None => {
+                self.reheard.remove(name);
+                false
+            }
+        }
+    }
+}
