@@ -42,6 +42,11 @@ pub(crate) struct Line {
     /// What was given out without a position, until all of the history was looked at.
     plain: VecDeque<Arc<[u8]>>,
     is_asked: bool,
+    /// The number of the last that had arrived when the history was asked for.
+    asked: u64,
+    /// Messages and answers come on links of their own: what arrives while the history is asked
+    /// for may be in it behind the answer.
+    is_apart: bool,
     /// What waited was given out unseen: some of what is behind `at` has been given out.
     is_lost: bool,
     /// Bytes of what waits.
@@ -110,6 +115,11 @@ impl Line {
         Some(at)
     }
 
+    /// The history is asked for now, on another link than messages come on or the same.
+    pub(crate) fn asking(&mut self, is_apart: bool) {
+        (self.asked, self.is_apart) = (self.arrived, is_apart);
+    }
+
     /// Whether it is not known which entries behind its place were given out.
     pub(crate) fn is_lost(&self) -> bool {
         self.is_lost
@@ -137,7 +147,9 @@ impl Line {
                 let offset = Some(rest[at].0);
                 placed.push(Placed { offset, number: Some(number), payload });
                 rest = &rest[at + 1..];
-            } else if whole || self.waiting.iter().any(|(_, next)| place_of(next, rest).is_some()) {
+            } else if (whole && !self.is_ahead(number))
+                || self.waiting.iter().any(|(_, next)| place_of(next, rest).is_some())
+            {
                 if self.take_early(&payload) {
                     continue;
                 }
@@ -146,7 +158,10 @@ impl Line {
                 }
                 placed.push(Placed { offset: None, number: Some(number), payload });
             } else {
-                // Its entry may be behind those that the answer had room for.
+                if self.is_ahead(number) && self.take_early(&payload) {
+                    continue;
+                }
+                // Its entry may be behind those that the answer had room for, or saw.
                 self.waiting.push_front((number, payload));
                 break;
             }
@@ -168,7 +183,9 @@ impl Line {
     /// published then never arrives.
     pub(crate) fn mended(&mut self, missed: &[(Offset, &[u8])], end: Place) -> Vec<Placed> {
         let placed = self.answered(missed, true, end);
-        self.early = VecDeque::new();
+        if !self.is_apart {
+            self.early = VecDeque::new();
+        }
         placed
     }
 
@@ -203,6 +220,11 @@ impl Line {
         waiting.retain(|(_, payload)| !self.take_early(payload));
         self.waiting = waiting;
         self.bytes = self.waiting.iter().map(|(_, payload)| payload.len()).sum();
+    }
+
+    /// Whether the answer may have been made before that message was in the history.
+    fn is_ahead(&self, number: u64) -> bool {
+        self.is_apart && number > self.asked
     }
 
     /// Whether such a message was given out before it arrived.

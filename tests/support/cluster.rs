@@ -217,9 +217,11 @@ impl Cluster {
 
     /// The replica of that master.
     pub fn replica_of(&self, master: u16) -> u16 {
-        let ranges = self.here().next().expect("a node").ranges();
-        let range = ranges.iter().find(|(_, _, ports)| ports[0] == master).expect("a master");
-        range.2[1]
+        eventually("all know the replica", || {
+            let ranges = self.here().next().expect("a node").ranges();
+            let range = ranges.into_iter().find(|(_, _, ports)| ports[0] == master);
+            range.expect("a master").2.get(1).copied()
+        })
     }
 
     /// The slot of that key, as Redis says.

@@ -227,9 +227,11 @@ impl Cluster {
             }
         };
         let slotted = |shard: &Shard| !shard.slots.is_empty();
-        for by in 0..3 {
+        // A master that failed is told as a shard of its own without slots, and must not have the
+        // node that its replica goes on with.
+        for (by, with_slots) in [(0, true), (1, true), (2, true), (0, false)] {
             for (shard, place) in map.shards.iter().zip(&mut places) {
-                if place.is_some() || (by > 0 && !slotted(shard)) {
+                if place.is_some() || slotted(shard) != with_slots {
                     continue;
                 }
                 let mut nodes = 0..self.shards.len();

@@ -48,6 +48,18 @@ fn a_shard_keeps_its_place_whoever_is_its_master() {
 }
 
 #[test]
+fn a_master_that_failed_leaves_its_place_to_its_replica() {
+    let mut cluster = cluster();
+    let (all, other) = ([(0, 8_191)], shard(&[(8_192, 16_383)], &[3]));
+    assert!(cluster.take(said(1, &[shard(&all, &[1, 2]), other.clone()]), false, 0));
+    let mut gone = shard(&[], &[1]);
+    gone.members[0].is_online = false;
+    assert!(cluster.take(said(2, &[gone, other, shard(&all, &[2])]), false, 0));
+    assert_eq!(masters(&cluster)[..2], ["node2", "node3"]);
+    assert_eq!([cluster.owners()[0], cluster.owners()[16_383]], [0, 1]);
+}
+
+#[test]
 fn one_that_has_failed_leads_nowhere_and_one_without_slots_is_not_needed() {
     let mut cluster = cluster();
     let mut failed = shard(&[(0, 16_383)], &[1, 2]);

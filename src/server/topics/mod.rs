@@ -279,6 +279,7 @@ impl Topics {
     /// Finds out where a channel stands, for which too much has waited: all have a gap.
     fn place_anew(&mut self, channel: ChannelId) {
         self.hub.state(channel).looking = None;
+        self.asking(channel);
         let number = self.ask(channel, |_| Some(Look::Join(None)));
         self.hub.state(channel).mending = Mending::Asked(number);
     }
@@ -303,6 +304,7 @@ impl Topics {
         topic.confirmed = true;
         if topic.mending == Mending::Due {
             let at = topic.line.at();
+            self.asking(channel);
             let number = self.ask(channel, |topic| topic.size.map(|_| Look::Join(at)));
             self.hub.state(channel).mending = Mending::Asked(number);
         }
@@ -393,9 +395,17 @@ impl Topics {
         if topic.mending == Mending::Done
             && let Some(at) = topic.line.ask()
         {
+            self.asking(channel);
             let number = self.ask(channel, |_| Some(Look::Behind(at)));
             self.hub.state(channel).looking = Some(number);
         }
+    }
+
+    /// The line of a channel is about to be told what is in the history.
+    fn asking(&mut self, channel: ChannelId) {
+        let name = self.hub.name(channel);
+        let is_apart = self.spread.hears(name) != self.spread.reads(name);
+        self.hub.state(channel).line.asking(is_apart);
     }
 
     fn ask(&mut self, channel: ChannelId, look: impl FnOnce(&Topic) -> Option<Look>) -> u64 {
