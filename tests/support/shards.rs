@@ -1,5 +1,5 @@
-//! A real Redis Cluster of six: three masters with a replica each. Its slots are moved by steps, for
-//! publishers that are redirected in between.
+//! A real Redis Cluster of six: three masters with a replica each. Its slots are moved in steps,
+//! for publishers that are redirected in between.
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
