@@ -30,7 +30,7 @@ mod special;
 mod streaming;
 pub(crate) mod topics;
 
-pub(crate) use conn::{Conn, Kept, Unserved};
+pub(crate) use conn::{Conn, Kept, Member, Unserved};
 pub use context::Context;
 pub(crate) use effect::{Effect, Hear, Left, Said, Source};
 pub(crate) use life::{Goodbye, supersede};

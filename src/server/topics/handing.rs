@@ -99,7 +99,13 @@ impl Topics {
         let topic = self.hub.peek(channel);
         let absent = topic.absent();
         let hears = |index: &u32| !absent.contains(index) && is_for(topic.floors.get(index));
-        let mut conns: Vec<u32> = self.hub.subscribers(channel).filter(hears).collect();
+        let all = self.hub.subscribers(channel);
+        let mut conns: Vec<u32> = match absent.is_empty() && topic.floors.is_empty() {
+            // So it is nearly always, and one like the other.
+            true if is_for(None) => all.collect(),
+            true => Vec::new(),
+            false => all.filter(hears).collect(),
+        };
         let receivers = conns.len();
         let streams = match topic.streams.is_empty() {
             true => Vec::new(),
@@ -110,9 +116,7 @@ impl Topics {
         };
         let (conns, slow) = (conns.into_iter(), &mut self.slow);
         hand_out(conns, receivers, channel, &mut saying.run, None, slow, table, cx);
-        for index in streams {
-            saying.hand_event(channel, index, receivers, slow, table, cx);
-        }
+        saying.hand_events(channel, &streams, receivers, slow, table, cx);
         cx.metrics.compressions_total = cx.encoder.compressions();
         receivers
     }
@@ -130,7 +134,7 @@ impl Topics {
         match self.hub.peek(channel).streams.contains(&to) {
             true => {
                 cx.queued_bytes(saying.run.payloads().map(<[u8]>::len).sum());
-                saying.hand_event(channel, to, 1, slow, table, cx);
+                saying.hand_events(channel, &[to], 1, slow, table, cx);
             }
             false => {
                 hand_out(iter::once(to), 1, channel, &mut saying.run, None, slow, table, cx);

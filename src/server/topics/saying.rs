@@ -11,7 +11,8 @@
 
 use std::iter;
 
-use crate::browser::{self, Context};
+use crate::browser::topics::Publications;
+use crate::browser::{self, Context, Member};
 use crate::fanout::encoded::{Encoded, Form, Run};
 use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
@@ -74,56 +75,56 @@ impl<'a> Saying<'a> {
         }
     }
 
-    /// Hands it to the stream of that place, one of so many receivers of a channel.
-    pub(super) fn hand_event(
+    /// Hands it to the streams of these places, of so many receivers of a channel.
+    pub(super) fn hand_events(
         &mut self,
         channel: ChannelId,
-        index: u32,
+        streams: &[u32],
         receivers: usize,
         slow: &mut Vec<LinkId>,
         table: &mut Table,
         cx: &mut Context,
     ) {
-        let Some((link, slot, lines)) = table.at_and_lines(index) else { return };
-        let Party::Browser(conn) = &mut slot.party else { return };
-        let Some((outbox, member, goes_out)) = conn.receiver() else { return };
-        let events = self.events(member.form, index, cx);
-        if events.all.is_empty() {
-            return;
-        }
-        let now = cx.now.tick();
-        member.spoken = now;
-        let label = (events.is_payload && member.overflow == Overflow::Latest).then_some(channel);
-        let skips = member.skips;
-        let stands = events.stands;
-        let before = stands.and_then(|(pair, position)| member.stand_behind(pair, position));
-        let before = before.as_deref().unwrap_or_default();
-        if !before.is_empty() {
-            cx.queued_bytes(before.len());
-        }
-        let dropped = match label.filter(|_| skips) {
-            Some(label) => events.replace(before, label, outbox),
-            None => {
-                events.push(before, label, outbox);
-                0
+        let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
+        let to = Line::of(receivers);
+        // The next mostly wants the same as the last.
+        let mut known = None;
+        for &index in streams {
+            let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
+            let Party::Browser(conn) = &mut slot.party else { continue };
+            let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
+            let at = match known {
+                Some((form, at)) if form == member.form => at,
+                _ => known.insert((member.form, self.formed(member.form, index, cx))).1,
+            };
+            let events = &mut self.events[at].1;
+            if events.all.is_empty() {
+                continue;
             }
-        };
-        browser::supersede(link, dropped, cx);
-        cx.metrics.messages_out_total += events.all.len() as u64;
-        cx.queued(1);
-        if slot.blocked {
-            if conn.is_over(cx.settings.outbox_limit) {
-                conn.overflowed(link, cx);
-                slow.push(link);
+            member.spoken = now;
+            match events.is_told_alone(member) {
+                true => outbox.push(events.alone.clone()),
+                false => {
+                    let superseded = events.tell(channel, outbox, member, cx);
+                    browser::supersede(link, superseded, cx);
+                }
             }
-        } else if goes_out {
-            slot.enter(index, Line::of(receivers), lines);
+            cx.metrics.messages_out_total += events.all.len() as u64;
+            cx.queued(1);
+            if slot.blocked {
+                if conn.is_over(limit) {
+                    conn.overflowed(link, cx);
+                    slow.push(link);
+                }
+            } else if goes_out {
+                slot.enter(index, to, lines);
+            }
         }
     }
 
-    /// The events of a form.
-    fn events(&mut self, form: Form, index: u32, cx: &mut Context) -> &mut Events<'a> {
-        let at = self.events.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
+    /// Which events are those of a form.
+    fn formed(&mut self, form: Form, index: u32, cx: &mut Context) -> usize {
+        self.events.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
             let mut events = Events::new();
             for text in self.run.payloads() {
                 let stands = self.stands.unwrap_or_else(|| topics::stands(text));
@@ -149,8 +150,7 @@ impl<'a> Saying<'a> {
             events.alone = events.behind("");
             self.events.push((form, events));
             self.events.len() - 1
-        });
-        &mut self.events[at].1
+        })
     }
 }
 
@@ -158,6 +158,36 @@ impl<'a> Events<'a> {
     fn new() -> Self {
         let (all, alone) = (Vec::new(), Frame::default());
         Events { all, alone, stands: None, is_payload: false, last: None }
+    }
+
+    /// Whether that stream is told what all are that hear no other channel with positions.
+    fn is_told_alone(&self, member: &Member) -> bool {
+        let is_alone = matches!(member.publications, Publications::Fixed(_));
+        is_alone && !(self.is_payload && member.overflow == Overflow::Latest)
+    }
+
+    /// Tells a stream all of them, or the last one if it skips; how many that takes the place of.
+    fn tell(
+        &mut self,
+        channel: ChannelId,
+        outbox: &mut Outbox,
+        member: &mut Member,
+        cx: &mut Context,
+    ) -> usize {
+        let is_latest = self.is_payload && member.overflow == Overflow::Latest;
+        let (label, skips) = (is_latest.then_some(channel), member.skips);
+        let before = self.stands.and_then(|(pair, position)| member.stand_behind(pair, position));
+        let before = before.as_deref().unwrap_or_default();
+        if !before.is_empty() {
+            cx.queued_bytes(before.len());
+        }
+        match label.filter(|_| skips) {
+            Some(label) => self.replace(before, label, outbox),
+            None => {
+                self.push(before, label, outbox);
+                0
+            }
+        }
     }
 
     /// Adds an event, which says where its channel stands.
