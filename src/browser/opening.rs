@@ -21,7 +21,7 @@ use crate::access::ask::{Failure, Granted, Verdict};
 use crate::access::channel::{Allow, Grant, Options};
 use crate::access::identity::Named;
 use crate::access::sources::{Known, WhoAsks};
-use crate::fanout::encoded::Form;
+use crate::fanout::encoded::{Form, GoesAs};
 use crate::fanout::overflow::Overflow;
 use crate::link::figures::{AskKind, AskOutcome};
 use crate::link::{Frame, LinkId};
@@ -424,8 +424,9 @@ impl Conn {
                 member.form.binary = grant.binary;
                 member.gaps = grant.gaps;
                 if events {
-                    let placed = topics.as_ref().is_some_and(|topics| topics.is_placed());
-                    member.form = Form { binary: grant.binary, placed, ..Form::events() };
+                    let is_placed = topics.as_ref().is_some_and(|topics| topics.is_placed());
+                    let goes_as = if is_placed { GoesAs::PlacedEvents } else { GoesAs::Events };
+                    member.form = Form { binary: grant.binary, goes_as, ..Form::default() };
                 }
                 member.publications = match topics {
                     Some(topics) => Publications::Topics(topics),

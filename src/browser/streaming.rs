@@ -55,7 +55,7 @@ impl Conn {
 
 impl Member {
     pub(super) fn is_stream(&self) -> bool {
-        self.form.events
+        self.form.is_events()
     }
 
     /// When it is to be kept in use.

@@ -25,10 +25,20 @@ pub struct Form {
     pub window_bits: u8,
     /// Whether compressed messages may refer to earlier ones.
     pub takeover: bool,
-    /// Server-sent events, which are never compressed, in the place of frames.
-    pub events: bool,
+    /// What they go out as.
+    pub goes_as: GoesAs,
+}
+
+/// What messages go out as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GoesAs {
+    /// Frames of WebSockets.
+    #[default]
+    Frames,
+    /// Server-sent events, which are never compressed.
+    Events,
     /// Events of what is published alone, which say where its channel stands.
-    pub placed: bool,
+    PlacedEvents,
 }
 
 impl Form {
@@ -43,7 +53,13 @@ impl Form {
 
     /// Events.
     pub fn events() -> Form {
-        Form { events: true, ..Form::default() }
+        Form { goes_as: GoesAs::Events, ..Form::default() }
+    }
+
+    /// Whether they are events.
+    #[inline]
+    pub fn is_events(&self) -> bool {
+        self.goes_as != GoesAs::Frames
     }
 }
 
@@ -78,7 +94,7 @@ impl Encoder {
     pub fn frame(&mut self, message: &mut Encoded<'_>, receiver: u32, form: Form) -> Frame {
         self.asked += message.payload.len() as u64;
         if form.window_bits == 0 || message.payload.len() < self.least {
-            return match form.events {
+            return match form.is_events() {
                 false => message.frame(form.binary),
                 true => message.event(form.binary),
             };

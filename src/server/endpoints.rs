@@ -128,7 +128,7 @@ impl Server {
             let Some((outbox, member, _)) = conn.receiver() else { continue };
             member.spoken = now;
             outbox.push(match member.form.window_bits {
-                0 if !member.form.events => frame.clone(),
+                0 if !member.form.is_events() => frame.clone(),
                 _ => self.cx.encoder.frame(&mut encoded, link.index, member.form),
             });
             self.cx.metrics.messages_out_total += 1;

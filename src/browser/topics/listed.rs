@@ -21,6 +21,7 @@ use crate::browser::conn::{Conn, Life, Member};
 use crate::browser::context::Context;
 use crate::browser::effect::{Effect, Hear};
 use crate::browser::settings::Settings;
+use crate::fanout::encoded::GoesAs;
 use crate::link::LinkId;
 use crate::proto::http::Head;
 use crate::proto::topics::{Standing, TopicCommand, Vector, Verb, pair};
@@ -305,7 +306,7 @@ impl Conn {
 impl Member {
     /// Whether it is the stream of one facility that hears its channels with positions.
     pub(crate) fn is_placed(&self) -> bool {
-        self.form.placed
+        self.form.goes_as == GoesAs::PlacedEvents
     }
 
     /// It is told where a channel stands: what the line that says so of all its channels has in

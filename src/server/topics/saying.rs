@@ -13,7 +13,7 @@ use std::iter;
 
 use crate::browser::topics::Publications;
 use crate::browser::{self, Context, Member};
-use crate::fanout::encoded::{Encoded, Form, Run};
+use crate::fanout::encoded::{Encoded, Form, GoesAs, Run};
 use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LinkId, Outbox};
@@ -128,7 +128,7 @@ impl<'a> Saying<'a> {
             let mut events = Events::new();
             for text in self.run.payloads() {
                 let stands = self.stands.unwrap_or_else(|| topics::stands(text));
-                let bare = form.placed.then(|| Bare::of(text));
+                let bare = (form.goes_as == GoesAs::PlacedEvents).then(|| Bare::of(text));
                 let said = match &bare {
                     None => Ok(text),
                     Some(Bare::Payload(payload)) => Ok(*payload),
