@@ -45,8 +45,14 @@ impl Topics {
         let ids = names.iter().filter_map(|name| Some((self.hub.find(name.as_bytes())?, name)));
         let channels: BTreeMap<ChannelId, Arc<str>> =
             ids.map(|(id, name)| (id, name.clone())).collect();
-        let is_other = |channel: &ChannelId| !channels.contains_key(channel);
-        self.asked.retain(|_, (channel, _)| is_other(channel));
+        // What was asked about a channel that nobody hears any more may never be answered.
+        let hub = &self.hub;
+        let is_heard = |channel: ChannelId, name: &Arc<str>| {
+            hub.contains(channel) && Arc::ptr_eq(hub.name(channel), name)
+        };
+        self.asked.retain(|_, (channel, name)| {
+            !channels.contains_key(channel) && is_heard(*channel, name)
+        });
         let asked = &self.asked;
         for questions in &mut self.to_ask {
             questions.retain(|(number, ..)| asked.contains_key(number));
