@@ -109,14 +109,14 @@ impl Nodes {
         }
     }
 
-    /// Whether a node is up and has answered all that it was asked, and so have those of its cluster.
+    /// Whether a node is up and has answered all that it was asked, and so have the others of its
+    /// cluster.
     pub(super) fn owes_nothing(&self, node: usize) -> bool {
         let is_done = |redis: &Redis| redis.is_settled() && !redis.has_kept();
+        let has_news = |other| self.has_news(other);
         let is_with_none = || {
-            let nodes = 0..self.all.len();
-            self.parked.is_empty()
-                && self.all().all(is_done)
-                && !{ nodes }.any(|node| self.has_news(node))
+            let is_any = (0..self.all.len()).any(has_news);
+            self.parked.is_empty() && !is_any && self.all().all(is_done)
         };
         let redis = self.get(node);
         let is_whole = self.cluster.is_none() || is_with_none();
