@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::cluster::Cluster;
 use super::nodes::Nodes;
 use super::paired::MASTER;
-use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected};
+use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected, Redis};
 use super::spread::{Slots, Spread, slot_of};
 use super::{Ask, Status};
 
@@ -107,6 +107,20 @@ impl Nodes {
             (None, Some(_)) => redis.has_replication(),
             (None, None) => false,
         }
+    }
+
+    /// Whether a node is up and has answered all that it was asked, and so have the others of its
+    /// cluster.
+    pub(super) fn owes_nothing(&self, node: usize) -> bool {
+        let is_done = |redis: &Redis| redis.is_settled() && !redis.has_kept();
+        let has_news = |other| self.has_news(other);
+        let is_with_none = || {
+            let is_any = (0..self.all.len()).any(has_news);
+            self.parked.is_empty() && !is_any && self.all().all(is_done)
+        };
+        let redis = self.get(node);
+        let is_whole = self.cluster.is_none() || is_with_none();
+        redis.status() == Status::Up && is_done(redis) && is_whole
     }
 
     /// Acts on what a node has said of the cluster, and on what belongs elsewhere.

@@ -411,14 +411,12 @@ impl Broker {
         }
     }
 
-    /// Whether a node is up and has answered all that it was asked.
+    /// Whether a node is up and has answered all that it was asked. What one of a cluster was asked
+    /// may be with any other.
     pub(crate) fn owes_nothing(&self, node: usize) -> bool {
         match self {
             Broker::Local(local) => !local.has_more(),
-            Broker::Redis(nodes) => {
-                let redis = nodes.get(node);
-                redis.status() == Status::Up && redis.is_settled() && !redis.has_kept()
-            }
+            Broker::Redis(nodes) => nodes.owes_nothing(node),
         }
     }
 

@@ -85,9 +85,12 @@ impl Trails {
         }
     }
 
-    /// Channels are spread otherwise from now on. What is asked for stays where it is.
+    /// Channels are spread otherwise from now on. What is asked for stays where it is, and what is
+    /// to be asked for is so where its channel is read now.
     pub(crate) fn set_spread(&mut self, spread: Spread) {
         self.spread = spread;
+        let waiting: Vec<_> = self.to_ask.iter_mut().map(std::mem::take).collect();
+        waiting.into_iter().flatten().for_each(|name| self.ask_for(name));
     }
 
     /// Begins a channel's trail; false when the channel has no history.

@@ -96,6 +96,8 @@ fn slots_move(load: &Load) {
 fn is_replaced(load: &Load) {
     let master = load.cluster.masters()[0];
     load.cluster.fail_over_to(load.cluster.replica_of(master));
+    // The old one stays up, so that it shows by nothing else when it is left.
+    load.server.expect_metric("broker_found_total", |found| found > 0);
 }
 
 /// The first master is gone without a word, and its replica takes its place.

@@ -9,9 +9,14 @@ use crate::broker::spread::Spread;
 use crate::fanout::hub::ChannelId;
 
 impl Topics {
-    /// Channels are spread otherwise from now on.
+    /// Channels are spread otherwise from now on, and what was to be asked somewhere is asked where
+    /// its channel is read now: nobody is asked anything at a node that may never come back.
     pub(in crate::server) fn set_spread(&mut self, spread: Spread) {
         self.spread = spread;
+        let waiting: Vec<_> = self.to_ask.iter_mut().map(std::mem::take).collect();
+        for question in waiting.into_iter().flatten() {
+            self.to_ask[self.spread.reads(&question.1)].push_back(question);
+        }
     }
 
     /// Whether the broker has confirmed a channel; one that nobody hears has nothing to confirm.

@@ -329,3 +329,45 @@ fn what_was_delivered_before_comes_no_second_time_from_the_next_node() {
     world.pass(6_000);
     assert_eq!(world.texts(first), ["", "four", "three"]);
 }
+
+/// Somebody who hears a channel by `wsloop.1`.
+fn page(world: &mut World, facility: &str) -> usize {
+    let id = world.ask(&upgrade("/ws/", &["Sec-WebSocket-Protocol: wsloop.1"]));
+    world.say(id, &format!("subscribe 1 broadcast {facility}"));
+    id
+}
+
+#[test]
+fn a_question_that_the_former_owner_of_a_slot_has_is_answered() {
+    let mut world = world(Sharding::Off);
+    let first = page(&mut world, FIRST);
+    assert!(world.texts(first).iter().any(|text| text == "ok 1"));
+    world.node(0).paused = true;
+    let late = page(&mut world, FIRST);
+    let moved = split(10, &[0, 2], &[1, 3]);
+    (1..4).for_each(|node| world.node(node).learn(2, &moved));
+    world.node(1).set(&channel(FIRST), "stored at the second");
+    world.pass(1_500);
+    assert!(!world.texts(late).iter().any(|text| text == "ok 1"), "the former one is slow");
+    world.node(0).learn(2, &moved);
+    world.node(0).paused = false;
+    world.pass(1_500);
+    let texts = world.texts(late);
+    assert!(texts.iter().any(|text| text.ends_with("stored at the second")), "{texts:?}");
+}
+
+#[test]
+fn what_a_node_was_to_be_asked_is_asked_where_its_slots_are_then() {
+    let mut world = world(Sharding::Off);
+    let first = page(&mut world, FIRST);
+    world.texts(first);
+    world.kill_node(0);
+    world.pass(1_500);
+    assert_eq!(world.texts(first), [""; 0], "nobody knows what is stored");
+    let all = [Shard::of((0, 16_383), &[1, 3])];
+    (1..4).for_each(|node| world.node(node).learn(2, &all));
+    world.node(1).set(&channel(FIRST), "stored at the second");
+    world.pass(1_500);
+    let texts = world.texts(first);
+    assert!(texts.iter().any(|text| text.ends_with("stored at the second")), "{texts:?}");
+}

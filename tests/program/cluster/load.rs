@@ -64,6 +64,15 @@ impl Course {
     }
 }
 
+/// Lets the publisher end, whatever has failed.
+struct End<'a>(&'a Course);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::SeqCst);
+    }
+}
+
 /// A publisher, which follows the cluster itself.
 struct App<'a> {
     cluster: &'a Cluster,
@@ -212,13 +221,14 @@ impl<'a> Load<'a> {
         let ((said, recorded), window) = thread::scope(|scope| {
             let app = App::new(load.cluster, &load.course, is_sharded);
             let app = scope.spawn(move || app.run());
+            let end = End(&load.course);
             load.course.goes_on(BEFORE);
             let from = load.course.now();
             fate(load);
             load.server.expect_metric("broker_up", |up| up == 1);
             let to = load.course.now();
             load.course.goes_on(AFTER);
-            load.course.ended.store(true, Ordering::SeqCst);
+            drop(end);
             (app.join().expect("a publisher"), (from, to))
         });
         let mut outcome = Outcome { window, is_sharded, ..Outcome::default() };
