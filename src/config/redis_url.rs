@@ -52,7 +52,9 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         return Err(format!("the URL is empty; leave it out for the embedded broker, or {FORM}"));
     }
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("the URL has white space in it; {FORM}, with %20 for a space"));
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        let form = form_like(scheme);
+        return Err(format!("the URL has white space in it; {form}, with %20 for a space"));
     }
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!("the URL has no scheme; {FORM}"));
@@ -95,13 +97,21 @@ pub(crate) fn parse(url: &str) -> Result<RedisSettings, String> {
         }
         "unix" | "redis+unix" => (unix_target(path)?, query_database(query)?),
         _ => {
+            let form = form_like(&scheme);
             return Err(format!(
                 "the URL's scheme is none of redis, rediss, redis+unix, redis+sentinel and \
-                 redis+cluster; {FORM}"
+                 redis+cluster; {form}"
             ));
         }
     };
     Ok(settings(RedisAddress::Fixed(target), user, password, db))
+}
+
+/// How to write what a scheme, perhaps a wrong one, seems to mean.
+fn form_like(scheme: &str) -> &'static str {
+    let scheme = scheme.to_ascii_lowercase();
+    let forms = [("cluster", CLUSTER_FORM), ("sentinel", SENTINEL_FORM)];
+    forms.into_iter().find(|(word, _)| scheme.contains(word)).map_or(FORM, |(_, form)| form)
 }
 
 fn settings(
@@ -220,6 +230,12 @@ fn credentials(userinfo: &str) -> Result<(Option<String>, Option<String>), Strin
 }
 
 fn tcp_target(authority: &str) -> Result<Target, String> {
+    if authority.contains(',') {
+        return Err(format!(
+            "the URL names several hosts, which only a cluster's and sentinels' do; \
+             {CLUSTER_FORM}; several Redis beside each other have a URL each"
+        ));
+    }
     authority::tcp(authority, DEFAULT_PORT).map_err(|why| format!("{why}; {FORM}"))
 }
 
@@ -410,6 +426,11 @@ mod tests {
             ("redis://h:0", "the port is 0"),
             ("redis://h:hush", "no number up to 65535"),
             ("redis://::1", "brackets"),
+            ("redis://a:1,hush:2", "several hosts, which only a cluster's"),
+            ("redis://a,hush", "write redis+cluster://"),
+            ("redis-cluster://hush", "write redis+cluster://"),
+            ("redis-sentinel://hush/m", "write redis+sentinel://"),
+            ("redis+cluster://a, hush", "write redis+cluster://"),
             ("redis://[hush]", "no IPv6 address"),
             ("redis://h/hush", "database"),
             ("redis://h/-1", "database"),

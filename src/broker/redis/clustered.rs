@@ -173,7 +173,7 @@ impl Session {
                 BrokerEvent::Quiet
             }
             _ if self.is_greeted => BrokerEvent::Quiet,
-            _ => misfit("it does not say who has the slots of the cluster"),
+            _ => misfit(UNMAPPED),
         }
     }
 
@@ -350,4 +350,6 @@ pub(super) fn unasked<'a>(reason: &str) -> BrokerEvent<'a> {
     misfit(&format!("it says nothing of its cluster: {reason}{mend}"))
 }
 
+const UNMAPPED: &str = "it does not say who has the slots of the cluster; let it join one: \
+    redis-cli --cluster create for a new one, add-node for one that there is";
 const NO_CLUSTER: &str = "it is no node of a cluster; for a single Redis write redis://HOST:PORT";
