@@ -154,6 +154,12 @@ fn channels_of_shards_go_with_their_slots() {
 
 #[test]
 #[ignore = "needs redis-server"]
+fn channels_of_shards_go_with_their_slots_while_both_forms_are_heard() {
+    assert_eq!(crowd("both", slots_move).missing, 0);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
 fn channels_of_shards_are_heard_at_a_replica_that_is_promoted_by_order() {
     assert_eq!(crowd("on", is_replaced).missing, 0);
 }
