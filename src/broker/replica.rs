@@ -181,7 +181,8 @@ impl fmt::Display for Useless {
             ),
             Useless::Master => f.write_str(
                 "it is a master and no replica, so that it does not hear what is published at \
-                 --redis; let it follow that one: REPLICAOF HOST PORT",
+                 --redis; exchange the two URLs if that follows it, or let it follow that one: \
+                 REPLICAOF HOST PORT",
             ),
             Useless::Strange => f.write_str(
                 "it is a replica of another master than --redis; let it follow that one: \
