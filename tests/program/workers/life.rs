@@ -88,7 +88,8 @@ fn a_master_that_is_killed_leaves_nobody() {
     let host = server.address();
     signal("KILL", server.process().id());
     eventually("nobody", || (!workers.iter().any(|id| lives(*id))).then_some(()));
-    assert!(TcpStream::connect(host).is_err(), "nobody listens");
+    // Its last thread may still hold what it listens at.
+    eventually("nobody listens", || TcpStream::connect(host).is_err().then_some(()));
     assert!(matches!(client.next(), Event::End | Event::Reset));
     // It has died as it was to.
     std::mem::forget(server);
