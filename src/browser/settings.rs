@@ -233,7 +233,7 @@ impl Settings {
             compression_window: 1 << 10,
             outbox_limit: 4 << 20,
             overflows: Overflows::default(),
-            unsent_limit: 128 << 10,
+            unsent_limit: 512 << 10,
             socket_mode: 0o660,
             memory_limit: 0,
             max_connections: 1000,

@@ -216,7 +216,7 @@ pub(super) static FLAGS: &[Flag<ServerDraft>] = &[
         name: "unsent-limit",
         variable: "WSLOOP_UNSENT_LIMIT",
         takes: Bytes(0..=LARGEST_UNSENT, |draft, size| draft.settings.unsent_limit = size),
-        default: Value("128KiB"),
+        default: Value("512KiB"),
         help: "Bytes that wait for a browser in the kernel, beyond what is on its way, before the \
                rest waits here and counts as such (TCP_NOTSENT_LOWAT); 0 is as many as the kernel \
                likes, some MiB",

@@ -230,7 +230,10 @@ impl<W: Wire> Client<W> {
                 Ok(n) => self.decode(bytes[..n].to_vec()),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                    ErrorKind::ConnectionReset => self.events.push_back(Event::Reset),
+                    // Inside TLS, an end without close_notify is no better.
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+                        self.events.push_back(Event::Reset);
+                    }
                     _ => panic!("reading failed: {error}"),
                 },
             }
