@@ -64,6 +64,8 @@ pub enum BrokerEvent<'a> {
     Skipped,
     /// The node is up, and knows of no subscription and no fetch.
     Up,
+    /// The link was to be left, and nothing more comes over it.
+    Left,
     /// The link is of no more use; the owner closes it and says so with `lost`.
     Broken {
         /// What was wrong.

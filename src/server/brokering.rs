@@ -32,6 +32,7 @@ enum Why {
     Broken,
     Ill,
     Demoted,
+    Moved,
 }
 
 /// What has become of the link of a node.
@@ -84,6 +85,7 @@ impl Server {
                         Why::Broken => Loss::Broken(&reason),
                         Why::Ill => Loss::Ill(&reason),
                         Why::Demoted => Loss::Demoted(&reason),
+                        Why::Moved => Loss::Moved,
                     };
                     self.on_broker_lost(node, loss);
                 }
@@ -250,8 +252,9 @@ impl Server {
     pub(super) fn on_broker_lost(&mut self, node: usize, loss: Loss<'_>) {
         let Some(link) = self.nodes.lost(node, &mut self.cx.metrics) else { return };
         self.table.close(link);
-        let was_up = self.broker.status_at(node) == Status::Up;
+        let is_up = self.broker.status_at(node) == Status::Up;
         let Some(redis) = self.broker.redis(node) else { return };
+        let was_up = is_up || redis.is_leaving();
         let mut lost = redis.lost(self.cx.now.mono_ms);
         let place = redis.dialed();
         if matches!(loss, Loss::Demoted(_)) {
@@ -370,6 +373,7 @@ fn rest_of(event: BrokerEvent<'_>) -> Result<Rest, BrokerEvent<'_>> {
         BrokerEvent::Broken { reason } => Rest::Lost(Why::Broken, reason),
         BrokerEvent::Ill { reason } => Rest::Lost(Why::Ill, reason),
         BrokerEvent::Demoted { reason } => Rest::Lost(Why::Demoted, reason),
+        BrokerEvent::Left => Rest::Lost(Why::Moved, String::new()),
         event => return Err(event),
     })
 }

@@ -143,6 +143,7 @@ impl Server {
                     let reason = self.broker.peek_redis(node).map_or("", Redis::late);
                     self.on_broker_lost(node, Loss::Broken(reason));
                 }
+                Some(RedisDue::Move) => self.on_broker_lost(node, Loss::Moved),
                 Some(RedisDue::Leave) => self.on_broker_lost(node, Loss::Left),
                 None => {}
             }

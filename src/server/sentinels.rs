@@ -35,6 +35,10 @@ impl Server {
         if self.broker.redis(node).is_some_and(|redis| redis.follow(now_ms)) {
             self.on_broker_lost(node, Loss::Moved);
         }
+        if self.broker.redis(node).is_some_and(|redis| redis.is_leaving()) {
+            self.canary.begin(node, None);
+            self.cx.metrics.broker_up = 0;
+        }
         if !was_down && self.broker.status_at(node) == Status::Down {
             self.refuse_pending(node);
         }

@@ -88,7 +88,7 @@ impl Session {
     /// Makes the asks for which there is room. Those that are made again come first, and when all
     /// before them are answered, so that answers keep the order of the asks.
     pub(super) fn make_asks(&mut self, now_ms: u64) {
-        while self.window.has_room() {
+        while self.window.has_room() && self.awaited.back() != Some(&Awaited::Reset) {
             let again = !self.again.is_empty();
             if again && !self.window.is_empty() && !self.plain_is_under_way() {
                 return;

@@ -13,8 +13,8 @@
 //! * what may have been sent is not sent again;
 //! * a master that has become a replica is left, if somebody may publish; a replica that is found
 //!   instead is left again only after a while, as the next dial may find no other;
-//! * where sentinels say where it is, nothing else is dialed, a link to anywhere else is left at
-//!   once, and so is a replica.
+//! * where sentinels say where it is, nothing else is dialed, a link to anywhere else is left as
+//!   soon as all is taken that was heard there, or after 200 ms, and a replica is left at once.
 
 mod asking;
 mod clustered;
@@ -112,11 +112,26 @@ pub struct Lost {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Resting { until_ms: u64 },
-    LookingUp { since_ms: u64 },
-    Dialing { since_ms: u64 },
-    Greeting { since_ms: u64 },
-    Up { since_ms: u64 },
+    Resting {
+        until_ms: u64,
+    },
+    LookingUp {
+        since_ms: u64,
+    },
+    Dialing {
+        since_ms: u64,
+    },
+    Greeting {
+        since_ms: u64,
+    },
+    Up {
+        since_ms: u64,
+    },
+    /// It is elsewhere now. Nothing is asked of it any more; what it has sent is taken to the last
+    /// message that it counts as heard here.
+    Leaving {
+        since_ms: u64,
+    },
 }
 
 /// What the owner is to do about the link.
@@ -128,6 +143,8 @@ pub enum RedisDue {
     GiveUp,
     /// Give it up: it is a replica, and another dial may find a master.
     Leave,
+    /// Give it up: it is elsewhere, and has not said that nothing more comes.
+    Move,
 }
 
 impl Redis {
@@ -215,7 +232,7 @@ impl Redis {
             State::Up { since_ms } => Some(now_ms.saturating_sub(since_ms)),
             _ => None,
         };
-        let moved = self.has_moved();
+        let moved = self.has_moved() || self.is_leaving();
         // One that greets and does nothing else is no better than one that is not there.
         self.failed = (up_ms.is_none() || self.health.has(Ill::All)) && !moved;
         let pause_ms = if moved { 0 } else { self.backoff.pause_ms(up_ms) };
@@ -339,7 +356,7 @@ impl Redis {
     }
 
     fn is_linked(&self) -> bool {
-        matches!(self.state, State::Greeting { .. } | State::Up { .. })
+        matches!(self.state, State::Greeting { .. } | State::Up { .. } | State::Leaving { .. })
     }
 
     pub(super) fn next<'a, 'i: 'a>(

@@ -76,7 +76,7 @@ impl Session {
             Awaited::NodeId | Awaited::ClusterInfo => unasked(&reason),
             Awaited::Map { .. } if ill.is_some() => BrokerEvent::Ill { reason },
             Awaited::Map { by_ranges } => self.on_unmapped(by_ranges, &reason),
-            Awaited::Ping | Awaited::Canary | Awaited::Slots | Awaited::Asking => {
+            Awaited::Ping | Awaited::Canary | Awaited::Slots | Awaited::Asking | Awaited::Reset => {
                 BrokerEvent::Quiet
             }
         }

@@ -103,6 +103,8 @@ pub(super) enum Awaited {
     Read(Ask, Option<Box<Wanted>>),
     Ping,
     Canary,
+    /// It is left for another. Nothing comes behind its answer, and nothing is sent behind it.
+    Reset,
 }
 
 impl Awaited {
@@ -265,6 +267,7 @@ impl Session {
         match (awaited, reply) {
             (Awaited::Slots, Reply::Bulk(nodes)) if kind::has_all_slots(nodes) => self.greeted(),
             (Awaited::Slots, _) => misfit(NOT_ALL_SLOTS),
+            (Awaited::Reset, _) => BrokerEvent::Left,
             (awaited, Reply::Error(reason)) => self.on_error(awaited, reason),
             (Awaited::Hello, Reply::Aggregate) => self.on_hello(kind::of_hello(inside)),
             (Awaited::Greeting, Reply::Status(_)) => self.greeted(),

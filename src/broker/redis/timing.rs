@@ -6,6 +6,9 @@ use super::{REPLICA_MS, ROLE_MS, Redis, RedisDue, State};
 use crate::broker::Notice;
 use crate::link::LOOKUP_MS;
 
+/// How long a server that is elsewhere now has to send the last of what it counts as heard here.
+const LEAVING_MS: u64 = 200;
+
 impl Redis {
     /// Lets time pass: pings an idle link, and says when to dial or to give up.
     pub fn tick(&mut self, now_ms: u64) -> Option<RedisDue> {
@@ -33,6 +36,7 @@ impl Redis {
             {
                 Some(RedisDue::GiveUp)
             }
+            State::Leaving { .. } if self.answer_ms() <= now_ms => Some(RedisDue::Move),
             State::Up { .. } if self.answer_ms() <= now_ms => {
                 if !self.session.awaited.is_empty() {
                     return Some(RedisDue::GiveUp);
@@ -81,6 +85,7 @@ impl Redis {
             State::Up { .. } if self.session.awaited.is_empty() => {
                 self.session.heard_ms + self.settings.timeout_ms
             }
+            State::Leaving { since_ms } => since_ms + LEAVING_MS,
             State::Up { .. } => self.session.due_ms + self.settings.timeout_ms,
         }
     }
