@@ -11,15 +11,8 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::proto::sse;
-use crate::proto::ws::frame::{self, MAX_HEADER, Opcode};
-
-/// Encoded bytes, one frame or a run of them, shared by everyone they are sent to.
-pub(crate) type Frame = Arc<[u8]>;
-
-/// What a small frame of its own takes besides its bytes: a place in the queue, two counters, and
-/// what the allocator adds.
-const FRAME_COST: usize = 64;
+use super::entry::{Entry, Events, FRAME_COST, Frame, Own, share};
+use crate::proto::ws::frame::{self, Opcode};
 
 /// Frames of an outbox that are looked at to know how much of it is shared.
 const LOOKED_AT: usize = 16;
@@ -33,17 +26,27 @@ pub(crate) struct Outbox {
     waiting: Waiting,
 }
 
-/// Two variants and not three, because a null frame pointer can stand for one other and no more:
+/// Two variants and not more, because a null frame pointer can stand for one other and no more:
 /// so an outbox is three words. A single frame needs no allocation of its own.
 #[derive(Debug)]
 enum Waiting {
     One { frame: Frame, sent: usize },
-    Many(Option<Box<Many>>),
+    Other(Option<Box<Other>>),
+}
+
+#[derive(Debug)]
+enum Other {
+    /// What nobody else gets as it is, alone.
+    Own {
+        own: Own,
+        sent: usize,
+    },
+    Many(Many),
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Waiting::Many(None)
+        Waiting::Other(None)
     }
 }
 
@@ -56,30 +59,13 @@ struct Many {
     unsent: usize,
 }
 
-/// What is in line as one.
-#[derive(Debug)]
-enum Entry {
-    /// One frame or a run of them.
-    Shared(Frame),
-    Own(Box<Own>),
-}
-
-/// What nobody else gets as it is.
-#[derive(Debug)]
-enum Own {
-    /// A message behind its frame's header.
-    Message { head: [u8; MAX_HEADER], head_len: usize, payload: Vec<u8> },
-    /// An event that others get too, behind a line of it that may be another for each.
-    Event { line: Frame, event: Frame },
-}
-
 impl Outbox {
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
         match &self.waiting {
-            Waiting::Many(None) => 0,
             Waiting::One { frame, sent } => frame.len() - sent,
-            Waiting::Many(Some(many)) => many.unsent,
+            Waiting::Other(None) => 0,
+            Waiting::Other(Some(other)) => other.len(),
         }
     }
 
@@ -87,8 +73,11 @@ impl Outbox {
     pub(crate) fn frames(&self) -> usize {
         match &self.waiting {
             Waiting::One { .. } => 1,
-            Waiting::Many(None) => 0,
-            Waiting::Many(Some(many)) => many.frames.len(),
+            Waiting::Other(None) => 0,
+            Waiting::Other(Some(other)) => match &**other {
+                Other::Own { .. } => 1,
+                Other::Many(many) => many.frames.len(),
+            },
         }
     }
 
@@ -102,14 +91,17 @@ impl Outbox {
     pub(crate) fn held_bytes(&self) -> usize {
         match &self.waiting {
             Waiting::One { frame, .. } => share(frame),
-            Waiting::Many(None) => 0,
-            Waiting::Many(Some(many)) => many.held_bytes(),
+            Waiting::Other(None) => 0,
+            Waiting::Other(Some(other)) => match &**other {
+                Other::Own { own, .. } => size_of::<Other>() + own.share(),
+                Other::Many(many) => many.held_bytes(),
+            },
         }
     }
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.waiting, Waiting::Many(None))
+        matches!(self.waiting, Waiting::Other(None))
     }
 
     /// Puts a frame last in line.
@@ -118,30 +110,33 @@ impl Outbox {
             return;
         }
         match &mut self.waiting {
-            Waiting::Many(None) => self.waiting = Waiting::One { frame, sent: 0 },
-            Waiting::Many(Some(many)) => many.push(Entry::Shared(frame), None),
-            Waiting::One { .. } => self.push_labelled(frame, None),
+            Waiting::Other(None) => self.waiting = Waiting::One { frame, sent: 0 },
+            _ => self.push_entry(Entry::Shared(frame), None),
         }
     }
 
     /// Puts a message last in line, as a frame of its own.
     pub(crate) fn push_own(&mut self, opcode: Opcode, payload: Vec<u8>) {
         let (head, head_len) = frame::head(opcode, payload.len(), None);
-        let own = Own::Message { head, head_len, payload };
-        self.push_entry(Entry::Own(Box::new(own)), None);
+        self.push_alone(Own::Message { head, head_len, payload }, None);
     }
 
-    /// Puts a server-sent event last in line, under a label, that begins with a line of this
-    /// outbox's own. The two are one: neither goes without the other.
-    pub(crate) fn push_event(&mut self, line: Frame, event: Frame, label: Option<Label>) {
-        self.push_entry(Entry::Own(Box::new(Own::Event { line, event })), label);
+    /// Puts server-sent events last in line, under a label, which have a line of this outbox's own
+    /// where they say so. The two are one: no event goes without its line.
+    pub(crate) fn push_events(&mut self, line: Frame, events: Arc<Events>, label: Option<Label>) {
+        self.push_alone(Own::Events { line, events }, label);
     }
 
-    /// Puts such an event last in line in place of those of its label that are not started, and
+    /// Puts such events last in line in place of those of their label that are not started, and
     /// returns how many those were.
-    pub(crate) fn replace_event(&mut self, line: Frame, event: Frame, label: Label) -> usize {
+    pub(crate) fn replace_events(
+        &mut self,
+        line: Frame,
+        events: Arc<Events>,
+        label: Label,
+    ) -> usize {
         let dropped = self.give_up_label(label);
-        self.push_event(line, event, Some(label));
+        self.push_events(line, events, Some(label));
         dropped
     }
 
@@ -152,17 +147,24 @@ impl Outbox {
         }
     }
 
-    fn push_entry(&mut self, entry: Entry, label: Option<Label>) {
-        let mut many = match std::mem::take(&mut self.waiting) {
-            Waiting::Many(many) => many.unwrap_or_default(),
-            Waiting::One { frame, sent } => {
-                let unsent = frame.len() - sent;
-                let frames = VecDeque::from([(Entry::Shared(frame), None)]);
-                Box::new(Many { frames, sent, unsent })
+    fn push_alone(&mut self, own: Own, label: Option<Label>) {
+        match (&self.waiting, label) {
+            (Waiting::Other(None), None) => {
+                self.waiting = Waiting::Other(Some(Box::new(Other::Own { own, sent: 0 })));
             }
-        };
+            _ => self.push_entry(Entry::Own(Box::new(own)), label),
+        }
+    }
+
+    fn push_entry(&mut self, entry: Entry, label: Option<Label>) {
+        if let Waiting::Other(Some(other)) = &mut self.waiting
+            && let Other::Many(many) = &mut **other
+        {
+            return many.push(entry, label);
+        }
+        let mut many = std::mem::take(&mut self.waiting).into_many();
         many.push(entry, label);
-        self.waiting = Waiting::Many(Some(many));
+        self.waiting = many.into();
     }
 
     /// Puts a frame last in line in place of those of its label that are not started, and returns
@@ -197,7 +199,6 @@ impl Outbox {
     /// Fills `into` with what waits, first in line first, and returns how many slices it used.
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         match &self.waiting {
-            Waiting::Many(None) => 0,
             Waiting::One { frame, sent } => match into.first_mut() {
                 Some(slot) => {
                     *slot = IoSlice::new(&frame[*sent..]);
@@ -205,15 +206,8 @@ impl Outbox {
                 }
                 None => 0,
             },
-            Waiting::Many(Some(many)) => {
-                let mut sent = many.sent;
-                let parts = many.frames.iter().flat_map(|(entry, _)| {
-                    let parts = entry.behind(std::mem::take(&mut sent));
-                    parts.into_iter().filter(|part| !part.is_empty())
-                });
-                let fill = |(slot, part): (&mut IoSlice<'a>, &'a [u8])| *slot = IoSlice::new(part);
-                into.iter_mut().zip(parts).map(fill).count()
-            }
+            Waiting::Other(None) => 0,
+            Waiting::Other(Some(other)) => other.slices(into),
         }
     }
 
@@ -223,9 +217,12 @@ impl Outbox {
         assert!(n <= unsent, "more bytes were sent than waited");
         match &mut self.waiting {
             waiting if n == unsent => *waiting = Waiting::default(),
-            Waiting::Many(None) => {}
             Waiting::One { sent, .. } => *sent += n,
-            Waiting::Many(Some(many)) => many.advance(n),
+            Waiting::Other(None) => {}
+            Waiting::Other(Some(other)) => match &mut **other {
+                Other::Own { sent, .. } => *sent += n,
+                Other::Many(many) => many.advance(n),
+            },
         }
     }
 
@@ -238,11 +235,10 @@ impl Outbox {
     /// that is started; what is behind that frame in its run is an entry of its own. Returns how
     /// many frames were dropped.
     fn give_up(&mut self, mut keep: impl FnMut(Entry, Option<Label>) -> Option<Entry>) -> usize {
-        let (mut frames, sent) = match std::mem::take(&mut self.waiting) {
-            Waiting::Many(None) => return 0,
-            Waiting::One { frame, sent } => (VecDeque::from([(Entry::Shared(frame), None)]), sent),
-            Waiting::Many(Some(many)) => (many.frames, many.sent),
-        };
+        if self.is_empty() {
+            return 0;
+        }
+        let Many { mut frames, sent, .. } = std::mem::take(&mut self.waiting).into_many();
         let count = |frames: &VecDeque<(Entry, Option<Label>)>| -> usize {
             frames.iter().map(|(entry, _)| entry.frames()).sum()
         };
@@ -264,96 +260,62 @@ impl Outbox {
         let dropped = before - count(&kept);
         let unsent = kept.iter().map(|(frame, _)| frame.len()).sum::<usize>() - sent;
         if !kept.is_empty() {
-            self.waiting = Waiting::Many(Some(Box::new(Many { frames: kept, sent, unsent })));
+            self.waiting = Many { frames: kept, sent, unsent }.into();
         }
         dropped
     }
 }
 
-/// The frames of a run, or its server-sent events, which begin with a letter or a colon.
-fn pieces(run: &[u8]) -> Box<dyn Iterator<Item = &[u8]> + '_> {
-    match run.first() {
-        Some(first) if first.is_ascii() => Box::new(sse::events(run)),
-        _ => Box::new(frame::frames(run)),
+impl Waiting {
+    /// What waits, as a queue.
+    fn into_many(self) -> Many {
+        let (entry, sent) = match self {
+            Waiting::One { frame, sent } => (Entry::Shared(frame), sent),
+            Waiting::Other(None) => return Many::default(),
+            Waiting::Other(Some(other)) => match *other {
+                Other::Own { own, sent } => (Entry::Own(Box::new(own)), sent),
+                Other::Many(many) => return many,
+            },
+        };
+        let unsent = entry.len() - sent;
+        Many { frames: VecDeque::from([(entry, None)]), sent, unsent }
     }
 }
 
-/// What one of its holders has of a frame.
-fn share(frame: &Frame) -> usize {
-    (frame.len() + FRAME_COST) / Arc::strong_count(frame)
-}
-
-impl Own {
-    fn parts(&self) -> [&[u8]; 2] {
-        match self {
-            Own::Message { head, head_len, payload } => [&head[..*head_len], payload],
-            Own::Event { line, event } => [line, event],
-        }
+impl From<Many> for Waiting {
+    fn from(many: Many) -> Self {
+        Waiting::Other(Some(Box::new(Other::Many(many))))
     }
 }
 
-impl Entry {
+impl Other {
     fn len(&self) -> usize {
         match self {
-            Entry::Shared(run) => run.len(),
-            Entry::Own(own) => own.parts().iter().map(|part| part.len()).sum(),
+            Other::Own { own, sent } => own.len() - sent,
+            Other::Many(many) => many.unsent,
         }
     }
 
-    fn frames(&self) -> usize {
-        match self {
-            Entry::Shared(run) => pieces(run).count(),
-            Entry::Own(_) => 1,
-        }
-    }
-
-    /// What a holder has of it.
-    fn share(&self) -> usize {
-        match self {
-            Entry::Shared(run) => share(run),
-            Entry::Own(own) => match &**own {
-                Own::Message { payload, .. } => payload.capacity() + FRAME_COST,
-                Own::Event { line, event } => share(line) + share(event),
-            },
-        }
-    }
-
-    /// The bytes behind the first `sent`.
-    fn behind(&self, sent: usize) -> [&[u8]; 2] {
-        match self {
-            Entry::Shared(run) => [&run[sent..], &[]],
-            Entry::Own(own) => {
-                let [first, second] = own.parts();
-                [&first[sent.min(first.len())..], &second[sent.saturating_sub(first.len())..]]
+    fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let mut skipped = match self {
+            Other::Own { sent, .. } | Other::Many(Many { sent, .. }) => *sent,
+        };
+        let mut used = 0;
+        let mut put = |part: &'a [u8]| {
+            let unsent = &part[skipped.min(part.len())..];
+            skipped -= part.len() - unsent.len();
+            if unsent.is_empty() {
+                return true;
             }
-        }
-    }
-
-    /// Its last frame.
-    fn last(self) -> Option<Entry> {
-        match &self {
-            Entry::Shared(run) => pieces(run).last().map(Frame::from).map(Entry::Shared),
-            Entry::Own(_) => Some(self),
-        }
-    }
-
-    /// A run of frames up to the end of that which is partly sent, and what is behind it.
-    fn split_behind(self, sent: usize) -> (Entry, Option<Entry>) {
-        let Entry::Shared(run) = &self else { return (self, None) };
-        let mut end = 0;
-        for frame in pieces(run) {
-            end += frame.len();
-            if end > sent {
-                break;
-            }
-        }
-        match end == run.len() {
-            true => (self, None),
-            false => {
-                let [begun, rest] = [&run[..end], &run[end..]].map(Frame::from);
-                (Entry::Shared(begun), Some(Entry::Shared(rest)))
-            }
-        }
+            let slot = into.get_mut(used);
+            used += usize::from(slot.is_some());
+            slot.map(|slot| *slot = IoSlice::new(unsent)).is_some()
+        };
+        match self {
+            Other::Own { own, .. } => own.each_part(&mut put),
+            Other::Many(many) => many.frames.iter().all(|(entry, _)| entry.each_part(&mut put)),
+        };
+        used
     }
 }
 
@@ -477,9 +439,13 @@ mod tests {
 
     #[test]
     fn an_event_and_its_own_line_go_out_together_or_not_at_all() {
-        let event = || frame("data: a\n\n");
+        let event = || {
+            let mut events = Events::default();
+            events.push(&[b"data: ", b"a\n\n"], true);
+            Arc::new(events)
+        };
         let push = |outbox: &mut Outbox, id: &str| {
-            outbox.push_event(frame(&format!("id: {id}\n")), event(), Some(7));
+            outbox.push_events(frame(&format!("id: {id}\n")), event(), Some(7));
         };
         for sent in 0..=28 {
             let mut outbox = Outbox::default();
@@ -496,10 +462,45 @@ mod tests {
         push(&mut outbox, "1");
         push(&mut outbox, "2");
         assert_eq!((outbox.keep_latest(), outbox.frames()), (1, 1));
-        assert_eq!(outbox.replace_event(frame("id: 3\n"), event(), 7), 1);
-        assert_eq!(outbox.replace_event(frame("id: 4\n"), event(), 8), 0);
+        assert_eq!(outbox.replace_events(frame("id: 3\n"), event(), 7), 1);
+        assert_eq!(outbox.replace_events(frame("id: 4\n"), event(), 8), 0);
         assert_eq!(waiting(&outbox), "id: 3\ndata: a\n\nid: 4\ndata: a\n\n");
         assert!(outbox.held_bytes() >= 30 + 4 * FRAME_COST);
+    }
+
+    #[test]
+    fn events_and_the_line_in_them_go_out_however_they_are_taken_and_are_cut_between_events() {
+        let all = ["id: b 1\ndata: x\n\n", "event: gap\ndata: a\n\n", "id: b 2\ndata: y\n\n"];
+        let mut events = Events::default();
+        for (event, is_led) in [("1\ndata: x\n\n", true), (all[1], false), ("2\ndata: y\n\n", true)]
+        {
+            events.push(&[event.as_bytes()], is_led);
+        }
+        let events = Arc::new(events);
+        for sent in 0..=all.concat().len() {
+            for label in [None, Some(1)] {
+                let mut outbox = Outbox::default();
+                outbox.push_events(frame("id: b "), events.clone(), label);
+                assert_eq!((waiting(&outbox), outbox.frames()), (all.concat(), 1));
+                outbox.advance(sent);
+                assert_eq!(waiting(&outbox), all.concat()[sent..]);
+                let (mut end, mut begun) = (0, 0);
+                while sent > 0 && end <= sent && begun < all.len() {
+                    end += all[begun].len();
+                    begun += 1;
+                }
+                assert_eq!(outbox.drop_unstarted(), all.len() - begun, "sent {sent}");
+                assert_eq!(waiting(&outbox), all.concat()[sent..end]);
+            }
+            let mut outbox = Outbox::default();
+            outbox.push_events(frame("id: b "), events.clone(), Some(1));
+            outbox.advance(sent);
+            outbox.keep_latest();
+            let rest = waiting(&outbox);
+            assert!(rest.ends_with(all[2]) || all[2].ends_with(&rest), "sent {sent}: {rest}");
+        }
+        let latest = events.latest().behind(b"id: b ");
+        assert_eq!(&latest[..], all[2].as_bytes());
     }
 
     #[test]

@@ -21,8 +21,14 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 const UNTIMED_BYTES: usize = 16 << 10;
 /// What a write counts for besides its bytes.
 const WRITE_BYTES: usize = 2 << 10;
-/// Buffers handed to one write.
+/// Buffers handed to one write, and where there are more, at most.
 const SLICES: usize = 16;
+const MORE_SLICES: usize = 64;
+/// From so many buffers on they are put together, if they are small: the kernel takes longer for
+/// each of them than it takes to copy them.
+const MANY: usize = 4;
+/// Bytes of a small buffer, in the mean.
+const SMALL_BYTES: usize = 512;
 
 impl Reactor {
     /// Does what the core wants done outside, as far as the time for it goes.
@@ -77,9 +83,20 @@ impl Reactor {
             if used == 0 {
                 break;
             }
-            let slices = &slices[..used];
+            let mut more;
+            let mut slices = &slices[..used];
+            if used == SLICES {
+                more = [IoSlice::new(&[]); MORE_SLICES];
+                let used = self.server.slices(link, &mut more);
+                slices = &more[..used];
+            }
             let given: usize = slices.iter().map(|slice| slice.len()).sum();
             secured = entry.secured;
+            let one;
+            if slices.len() >= MANY && given <= slices.len() * SMALL_BYTES && !secured {
+                one = in_one(slices, &mut self.joined);
+                slices = &one;
+            }
             let accepted = entry.accepted;
             let written = match secured {
                 false => entry.write(slices).map(|taken| {
@@ -142,4 +159,11 @@ impl Reactor {
         self.tell_when_writable(link);
         self.server.handle(Input::Blocked { link }, self.now);
     }
+}
+
+/// Small buffers as one.
+fn in_one<'a>(slices: &[IoSlice<'_>], joined: &'a mut Vec<u8>) -> [IoSlice<'a>; 1] {
+    joined.clear();
+    slices.iter().for_each(|slice| joined.extend_from_slice(slice));
+    [IoSlice::new(joined)]
 }

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ["placed"] => placed(),
         ["joined"] => joined(),
         ["placed-joined"] => placed_joined(),
+        ["topics", name] => topics(name),
         ["broadcast"] => broadcast(),
         ["echo"] => echo(),
         ["large"] => large(),
@@ -146,6 +147,40 @@ fn placed_joined() {
     let mut core = Core::local_with_history();
     let sent = to_streams(&mut core, &masked(text(128).as_bytes()).repeat(16));
     assert_eq!(sent, 10_000 * 16 * (PLACED.len() + "0".len() + 128), "16 to 31 of that time");
+}
+
+/// The same to ten thousand conns that hear a channel of their own besides, by a WebSocket or a
+/// stream, one message or sixteen together.
+fn topics(name: &str) {
+    let (is_stream, messages) = match name {
+        "sockets" => (false, 1),
+        "streams" => (true, 1),
+        "sockets-joined" => (false, 16),
+        "streams-joined" => (true, 16),
+        _ => panic!("{name}"),
+    };
+    let mut core = Core::local_with_history();
+    for number in 0..10_000 {
+        match is_stream {
+            true => {
+                let target = format!("/ws/?topic=broadcast+stocks&topic=broadcast+own-{number:05}");
+                core.open(&stream(&target));
+            }
+            false => {
+                let link = core.open(&upgrade("/ws/", &["Sec-WebSocket-Protocol: wsloop.1"]));
+                for said in [
+                    "subscribe 1 broadcast stocks".to_owned(),
+                    format!("subscribe 2 broadcast own-{number:05}"),
+                ] {
+                    core.receive(link, &mut masked(said.as_bytes()));
+                    core.drain();
+                }
+            }
+        }
+    }
+    let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
+    let sent = second(&mut core, speaker, &masked(text(128).as_bytes()).repeat(messages));
+    eprintln!("{} bytes each", sent as f64 / 10_000.0 / messages as f64);
 }
 
 /// Hands something to ten thousand streams on one channel, and returns the bytes sent.

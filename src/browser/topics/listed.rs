@@ -11,7 +11,6 @@
 //!   the same one when it comes back: a topic past that is refused, so that no channel is heard
 //!   without its position.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
 use super::commands::topic;
@@ -22,9 +21,9 @@ use crate::browser::context::Context;
 use crate::browser::effect::{Effect, Hear};
 use crate::browser::settings::Settings;
 use crate::fanout::encoded::GoesAs;
-use crate::link::LinkId;
+use crate::link::{Frame, LinkId};
 use crate::proto::http::Head;
-use crate::proto::topics::{Standing, TopicCommand, Vector, Verb, pair};
+use crate::proto::topics::{Stand, Standing, TopicCommand, Vector, Verb, pair};
 
 /// Bytes of a stream's positions at most, as they are written.
 const VECTOR_BYTES: usize = 4 << 10;
@@ -158,7 +157,7 @@ impl Listing {
         }
         self.reserved += needed;
         for (pair, position) in given.iter().filter(|(pair, _)| pairs.iter().any(|it| it == pair)) {
-            self.stand.set(pair, position);
+            self.stand.set(&Stand::new(pair, position));
         }
         Ok(())
     }
@@ -309,17 +308,16 @@ impl Member {
         self.form.goes_as == GoesAs::PlacedEvents
     }
 
-    /// It is told where a channel stands: what the line that says so of all its channels has in
-    /// front of that one.
-    pub(crate) fn stand_behind(&mut self, pair: &str, position: &str) -> Option<Cow<'_, str>> {
+    /// It is told where a channel stands: how the line begins that says so of all its channels, if
+    /// there are others than that one.
+    pub(crate) fn stand_behind(&mut self, stand: &Stand) -> Option<Frame> {
         let Publications::Topics(topics) = &mut self.publications else { return None };
         let listing = topics.listing.as_mut()?;
-        listing.stand.set(pair, position);
-        let before = listing.stand.before();
-        if listing.given.is_empty() {
-            return Some(Cow::Borrowed(before));
+        listing.stand.set(stand);
+        match listing.given.is_empty() {
+            true => listing.stand.before().cloned(),
+            false => Some(listing.stand.behind(&listing.given.to_string())),
         }
-        Some(Cow::Owned(format!("{} {before}", listing.given)))
     }
 }
 

@@ -1,70 +1,116 @@
-//! Where the channels of a stream stand, as one text that is ready to be said: the channel whose
+//! Where the channels of a stream stand, as a line that is ready to be said: the channel whose
 //! position has changed last comes last.
 //!
 //! So what is in front of that one is the same for one event as for the next of its channel, and
-//! what is about the channel itself is the same for all streams.
+//! is kept as it is said; and what is about the channel itself is the same for all streams, which
+//! share it.
+
+use std::sync::Arc;
+
+/// How the line begins, and all that is in front of a channel that is alone.
+pub const ID: &str = "id: ";
+
+/// Where one channel stands, as an `id:` says it: its two words and the position, with one space
+/// between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stand {
+    triple: Arc<str>,
+    /// Bytes of its two words.
+    pair: usize,
+}
 
 /// The positions of channels as an `id:` says them, in triples with one space between all words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    text: String,
-    /// Where the last triple begins.
-    last: usize,
+    /// The line up to the last triple, if there are others.
+    before: Option<Arc<[u8]>>,
+    last: Option<Stand>,
+}
+
+impl Stand {
+    /// That of the channel of these two words.
+    pub fn new(pair: &str, position: &str) -> Self {
+        Stand { triple: format!("{pair} {position}").into(), pair: pair.len() }
+    }
+
+    /// The three words.
+    pub fn triple(&self) -> &str {
+        &self.triple
+    }
+
+    fn pair(&self) -> &str {
+        &self.triple[..self.pair]
+    }
+
+    fn position(&self) -> &str {
+        &self.triple[self.pair + 1..]
+    }
 }
 
 impl Standing {
-    /// Notes where a channel stands, by its two words, which then is the last.
-    pub fn set(&mut self, pair: &str, position: &str) {
-        if !is_of(&self.text[self.last..], pair) {
-            if let Some((start, end)) = self.find(pair) {
-                self.text.replace_range(start..end, "");
-                self.text.truncate(self.text.trim_end_matches(' ').len());
-            }
-            self.last = match self.text.len() {
-                0 => 0,
-                len => len + 1,
-            };
+    /// Notes where a channel stands, which then is the last.
+    pub fn set(&mut self, stand: &Stand) {
+        if let Some(last) = &self.last
+            && last.pair() != stand.pair()
+        {
+            self.before = Some(self.all_but(stand.pair()));
         }
-        self.text.truncate(self.last);
-        let missing = pair.len() + position.len() + 2;
-        self.text.reserve_exact(missing);
-        if self.last > self.text.len() {
-            self.text.push(' ');
-        }
-        for part in [pair, " ", position] {
-            self.text.push_str(part);
-        }
+        self.last = Some(stand.clone());
     }
 
-    /// What is said of all channels but the last one, and a space behind it, if there is something.
-    pub fn before(&self) -> &str {
-        &self.text[..self.last]
+    /// How the line begins that says where channels stand: all but the last one, and a space behind
+    /// each. There is none if there are no others.
+    pub fn before(&self) -> Option<&Arc<[u8]>> {
+        self.before.as_ref()
+    }
+
+    /// The beginning of that line with more in front of it.
+    pub fn behind(&self, others: &str) -> Arc<[u8]> {
+        [ID, others, " ", self.others()].concat().into_bytes().into()
     }
 
     /// The position of the channel of these two words.
     pub fn of(&self, pair: &str) -> Option<&str> {
-        let (start, end) = self.find(pair)?;
-        self.text[start..end].trim_end_matches(' ').get(pair.len() + 1..)
+        if let Some(last) = self.last.as_ref().filter(|last| last.pair() == pair) {
+            return Some(last.position());
+        }
+        let found = triples(self.others()).find(|triple| is_of(triple, pair))?;
+        found.trim_end_matches(' ').get(pair.len() + 1..)
     }
 
     /// Bytes of it as it is written, and a space behind it.
     pub fn written_bytes(&self) -> usize {
-        self.text.len() + usize::from(!self.text.is_empty())
+        self.others().len() + self.last.as_ref().map_or(0, |last| last.triple.len() + 1)
     }
 
-    /// Where the triple of a channel is, with the space behind it.
-    fn find(&self, pair: &str) -> Option<(usize, usize)> {
-        let mut start = 0;
-        while start < self.text.len() {
-            let spaces = self.text[start..].match_indices(' ').map(|(at, _)| start + at + 1);
-            let end = spaces.take(3).nth(2).unwrap_or(self.text.len());
-            if is_of(&self.text[start..end], pair) {
-                return Some((start, end));
-            }
-            start = end;
-        }
-        None
+    /// How the line begins that says where all stand but the channel of these two words.
+    fn all_but(&self, pair: &str) -> Arc<[u8]> {
+        let last = self.last.as_ref().map_or("", Stand::triple);
+        let mut line = String::with_capacity(ID.len() + self.written_bytes());
+        line.push_str(ID);
+        triples(self.others()).filter(|triple| !is_of(triple, pair)).for_each(|triple| {
+            line.push_str(triple);
+        });
+        line.push_str(last);
+        line.push(' ');
+        line.into_bytes().into()
     }
+
+    /// What is said of all channels but the last, with a space behind each.
+    fn others(&self) -> &str {
+        let line = self.before.as_deref().unwrap_or_default();
+        line.get(ID.len()..).and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default()
+    }
+}
+
+/// The triples of a text, with the space behind each.
+fn triples(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let end = text.match_indices(' ').nth(2).map_or(text.len(), |(at, _)| at + 1);
+        let (triple, rest) = text.split_at(end);
+        text = rest;
+        (!triple.is_empty()).then_some(triple)
+    })
 }
 
 /// Whether a triple is about the channel of these two words.
@@ -79,23 +125,39 @@ mod tests {
     #[test]
     fn what_has_changed_last_comes_last() {
         let mut standing = Standing::default();
-        assert_eq!((standing.before(), standing.written_bytes()), ("", 0));
-        for (pair, position, before, text) in [
-            ("user a", "1-0", "", "user a 1-0"),
-            ("user a", "10-0", "", "user a 10-0"),
-            ("user aa", "2-0", "user a 10-0 ", "user a 10-0 user aa 2-0"),
-            ("user aa", "3-0", "user a 10-0 ", "user a 10-0 user aa 3-0"),
-            ("user a", "11-0", "user aa 3-0 ", "user aa 3-0 user a 11-0"),
-            ("b c", "@1", "user aa 3-0 user a 11-0 ", "user aa 3-0 user a 11-0 b c @1"),
-            ("user a", "4-0", "user aa 3-0 b c @1 ", "user aa 3-0 b c @1 user a 4-0"),
-            ("user aa", "5-0", "b c @1 user a 4-0 ", "b c @1 user a 4-0 user aa 5-0"),
+        assert_eq!((standing.before(), standing.written_bytes()), (None, 0));
+        for (pair, position, before) in [
+            ("user a", "1-0", ""),
+            ("user a", "10-0", ""),
+            ("user aa", "2-0", "user a 10-0 "),
+            ("user aa", "3-0", "user a 10-0 "),
+            ("user a", "11-0", "user aa 3-0 "),
+            ("b c", "@1", "user aa 3-0 user a 11-0 "),
+            ("user a", "4-0", "user aa 3-0 b c @1 "),
+            ("user aa", "5-0", "b c @1 user a 4-0 "),
         ] {
-            standing.set(pair, position);
-            assert_eq!((standing.before(), &standing.text[..]), (before, text));
+            standing.set(&Stand::new(pair, position));
+            let line = standing.before().map(|line| String::from_utf8_lossy(line).into_owned());
+            let wanted = (!before.is_empty()).then(|| format!("id: {before}"));
+            assert_eq!(line, wanted);
             assert_eq!(standing.of(pair), Some(position));
-            assert_eq!(standing.written_bytes(), text.len() + 1);
+            let last = format!("{pair} {position}");
+            assert_eq!(standing.written_bytes(), before.len() + last.len() + 1);
+            let line = standing.behind("d e 1-1");
+            assert_eq!(String::from_utf8_lossy(&line), format!("id: d e 1-1 {before}"));
         }
         assert_eq!((standing.of("b c"), standing.of("user b")), (Some("@1"), None));
         assert_eq!((standing.of("c @1"), standing.of("a 4-0")), (None, None));
+    }
+
+    #[test]
+    fn what_is_in_front_is_kept_while_the_last_is_the_same() {
+        let mut standing = Standing::default();
+        for (pair, position) in [("a", "1-0"), ("b", "1-0")] {
+            standing.set(&Stand::new(&format!("user {pair}"), position));
+        }
+        let line = standing.before().expect("another").clone();
+        standing.set(&Stand::new("user b", "2-0"));
+        assert!(standing.before().is_some_and(|kept| Arc::ptr_eq(kept, &line)));
     }
 }

@@ -6,24 +6,25 @@
 //! * what an event says, and where its channels stand behind it, go out together or not at all;
 //! * where a channel stands is part of its event, and the last thing in the line about that: so
 //!   streams that hear nothing else share all of it, and are handed one thing;
-//! * what a stream hears besides is in front of that, in bytes of its own. Small events that go out
-//!   together are copied behind it, and larger ones are shared.
+//! * what a stream hears besides is in front of that, in a line of its own, and the events are
+//!   shared: they are put together when they are sent. Streams one after the other that hear the
+//!   same besides are handed one thing too, where that is small.
 
 use std::iter;
+use std::sync::Arc;
 
 use crate::browser::topics::Publications;
 use crate::browser::{self, Context, Member};
 use crate::fanout::encoded::{Encoded, Form, GoesAs, Run};
 use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
-use crate::link::{Frame, LinkId, Outbox};
-use crate::proto::{sse, topics};
+use crate::link::{Events, Frame, LinkId, Outbox};
+use crate::proto::sse;
+use crate::proto::topics::{self, ID, Stand};
 use crate::server::lines::Line;
 use crate::server::table::{Party, Table};
 
-/// How the line begins that says where channels stand.
-const ID: &[u8] = b"id: ";
-/// Events of more bytes than this are not copied for a stream that hears other channels too.
+/// Events of more bytes than this are not put together before they are sent.
 const COPIED_BYTES: usize = 4 << 10;
 
 /// Messages of the server, and their frames and events so far.
@@ -33,28 +34,23 @@ pub(super) struct Saying<'a> {
     /// Where a channel stands behind this, by its two words, if that is not what it says.
     stands: Option<Option<(&'a str, &'a str)>>,
     /// The events for each form of streams.
-    events: Vec<(Form, Events<'a>)>,
+    events: Vec<(Form, Formed)>,
 }
 
 /// The events of one form.
-#[derive(Debug)]
-struct Events<'a> {
+#[derive(Debug, Default)]
+struct Formed {
     /// Each from its channel's position on, if it says one.
-    all: Vec<Event>,
+    events: Arc<Events>,
+    count: usize,
     /// All of them, as streams are told that hear no other channel with positions.
     alone: Frame,
-    /// Where its channel stands behind them, by its two words, if they say so.
-    stands: Option<(&'a str, &'a str)>,
+    /// Where its channel stands behind them, if they say so.
+    stands: Option<Stand>,
     /// They are what is published, and not about that.
     is_payload: bool,
-    /// What the last stream was told, behind what of other channels.
-    last: Option<(Box<str>, Frame)>,
-}
-
-#[derive(Debug)]
-struct Event {
-    bytes: Frame,
-    has_id: bool,
+    /// How the line began of the last stream, and all behind that if another's began so too.
+    last: Option<(Frame, Option<Frame>)>,
 }
 
 impl<'a> Saying<'a> {
@@ -98,7 +94,7 @@ impl<'a> Saying<'a> {
                 _ => known.insert((member.form, self.formed(member.form, index, cx))).1,
             };
             let events = &mut self.events[at].1;
-            if events.all.is_empty() {
+            if events.count == 0 {
                 continue;
             }
             member.spoken = now;
@@ -109,7 +105,7 @@ impl<'a> Saying<'a> {
                     browser::supersede(link, superseded, cx);
                 }
             }
-            cx.metrics.messages_out_total += events.all.len() as u64;
+            cx.metrics.messages_out_total += events.count as u64;
             cx.queued(1);
             if slot.blocked {
                 if conn.is_over(limit) {
@@ -125,7 +121,7 @@ impl<'a> Saying<'a> {
     /// Which events are those of a form.
     fn formed(&mut self, form: Form, index: u32, cx: &mut Context) -> usize {
         self.events.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
-            let mut events = Events::new();
+            let (mut formed, mut events) = (Formed::default(), Events::default());
             for text in self.run.payloads() {
                 let stands = self.stands.unwrap_or_else(|| topics::stands(text));
                 let bare = (form.goes_as == GoesAs::PlacedEvents).then(|| Bare::of(text));
@@ -136,7 +132,7 @@ impl<'a> Saying<'a> {
                     Some(Bare::Begin(event)) if stands.is_some() => Err(event),
                     Some(Bare::Begin(_) | Bare::Nothing) => continue,
                 };
-                events.is_payload = matches!(bare, Some(Bare::Payload(_)));
+                formed.is_payload = matches!(bare, Some(Bare::Payload(_)));
                 let frame;
                 let event = match said {
                     Ok(said) => {
@@ -145,21 +141,17 @@ impl<'a> Saying<'a> {
                     }
                     Err(event) => event,
                 };
-                events.add(event, stands);
+                formed.add(event, stands, &mut events);
             }
-            events.alone = events.behind("");
-            self.events.push((form, events));
+            formed.alone = events.behind(ID.as_bytes());
+            formed.events = Arc::new(events);
+            self.events.push((form, formed));
             self.events.len() - 1
         })
     }
 }
 
-impl<'a> Events<'a> {
-    fn new() -> Self {
-        let (all, alone) = (Vec::new(), Frame::default());
-        Events { all, alone, stands: None, is_payload: false, last: None }
-    }
-
+impl Formed {
     /// Whether that stream is told what all are that hear no other channel with positions.
     fn is_told_alone(&self, member: &Member) -> bool {
         let is_alone = matches!(member.publications, Publications::Fixed(_));
@@ -176,102 +168,62 @@ impl<'a> Events<'a> {
     ) -> usize {
         let is_latest = self.is_payload && member.overflow == Overflow::Latest;
         let (label, skips) = (is_latest.then_some(channel), member.skips);
-        let before = self.stands.and_then(|(pair, position)| member.stand_behind(pair, position));
-        let before = before.as_deref().unwrap_or_default();
-        if !before.is_empty() {
-            cx.queued_bytes(before.len());
+        let line = self.stands.as_ref().and_then(|stand| member.stand_behind(stand));
+        if let Some(line) = &line {
+            cx.queued_bytes(line.len() - ID.len());
         }
         match label.filter(|_| skips) {
-            Some(label) => self.replace(before, label, outbox),
+            Some(label) => self.replace(line, label, outbox),
             None => {
-                self.push(before, label, outbox);
+                self.push(line, label, outbox);
                 0
             }
         }
     }
 
     /// Adds an event, which says where its channel stands.
-    fn add(&mut self, event: &[u8], stands: Option<(&'a str, &'a str)>) {
-        let Some((pair, position)) = stands else {
-            self.all.push(Event { bytes: Frame::from(event), has_id: false });
-            return;
-        };
-        let line = format!("{pair} {position}\n");
-        let bytes = Frame::from([line.as_bytes(), event].concat());
-        self.all.push(Event { bytes, has_id: true });
-        self.stands = stands;
+    fn add(&mut self, event: &[u8], stands: Option<(&str, &str)>, events: &mut Events) {
+        self.count += 1;
+        match stands {
+            None => events.push(&[event], false),
+            Some((pair, position)) => {
+                let stand = Stand::new(pair, position);
+                events.push(&[stand.triple().as_bytes(), b"\n", event], true);
+                self.stands = Some(stand);
+            }
+        }
     }
 
-    /// All of them behind where other channels stand.
-    fn behind(&self, before: &str) -> Frame {
-        let mut bytes = Vec::with_capacity(self.bytes_behind(before));
-        self.all.iter().for_each(|event| event.append(before, &mut bytes));
-        Frame::from(bytes)
-    }
-
-    fn bytes_behind(&self, before: &str) -> usize {
-        let bytes = self.all.iter().map(|event| event.bytes.len()).sum::<usize>();
-        bytes + self.all.len() * (ID.len() + before.len())
-    }
-
-    fn push(&mut self, before: &str, label: Option<u32>, outbox: &mut Outbox) {
-        let run = match before {
-            "" => Some(self.alone.clone()),
-            before if self.bytes_behind(before) <= COPIED_BYTES => Some(self.copied(before)),
-            _ => None,
-        };
-        match (run, label) {
-            (Some(run), None) => outbox.push(run),
-            (Some(run), label) => outbox.push_labelled(run, label),
-            (None, label) => {
-                let line = line(before);
-                for event in &self.all {
-                    match event.has_id {
-                        true => outbox.push_event(line.clone(), event.bytes.clone(), label),
-                        false => outbox.push_labelled(event.bytes.clone(), label),
-                    }
+    /// Puts all of them last in line, behind where other channels stand.
+    fn push(&mut self, line: Option<Frame>, label: Option<u32>, outbox: &mut Outbox) {
+        let run = match &line {
+            None => Some(&self.alone),
+            Some(line) => match &mut self.last {
+                Some((known, run)) if *known == *line => {
+                    let is_small = self.events.bytes_behind(line) <= COPIED_BYTES;
+                    is_small.then(|| &*run.get_or_insert_with(|| self.events.behind(line)))
                 }
+                last => {
+                    *last = Some((line.clone(), None));
+                    None
+                }
+            },
+        };
+        match (run, line) {
+            (Some(run), _) if label.is_none() => outbox.push(run.clone()),
+            (Some(run), _) => outbox.push_labelled(run.clone(), label),
+            (None, line) => {
+                outbox.push_events(line.unwrap_or_default(), self.events.clone(), label)
             }
         }
     }
 
     /// Puts the last one in the place of those of its label; how many are dropped.
-    fn replace(&mut self, before: &str, label: u32, outbox: &mut Outbox) -> usize {
-        let Some(last) = self.all.last() else { return 0 };
-        let event = last.bytes.clone();
-        let dropped = match last.has_id {
-            true => outbox.replace_event(line(before), event, label),
-            false => outbox.replace(event, label),
-        };
-        dropped + self.all.len() - 1
+    fn replace(&mut self, line: Option<Frame>, label: u32, outbox: &mut Outbox) -> usize {
+        let line = line.unwrap_or_else(|| Frame::from(ID.as_bytes()));
+        let latest = Arc::new(self.events.latest());
+        outbox.replace_events(line, latest, label) + self.count - 1
     }
-
-    /// All of them in one, shared with the last stream if it is the same.
-    fn copied(&mut self, before: &str) -> Frame {
-        match &self.last {
-            Some((known, run)) if **known == *before => run.clone(),
-            _ => {
-                let run = self.behind(before);
-                self.last = Some((before.into(), run.clone()));
-                run
-            }
-        }
-    }
-}
-
-impl Event {
-    fn append(&self, before: &str, bytes: &mut Vec<u8>) {
-        if self.has_id {
-            bytes.extend_from_slice(ID);
-            bytes.extend_from_slice(before.as_bytes());
-        }
-        bytes.extend_from_slice(&self.bytes);
-    }
-}
-
-/// The line about where channels stand, up to the channel of the event.
-fn line(before: &str) -> Frame {
-    Frame::from([ID, before.as_bytes()].concat())
 }
 
 /// What the stream of one facility is told.
