@@ -124,7 +124,7 @@ impl Options {
     /// (`echo=0` asks for echo), and names that mean nothing here are ignored; see
     /// [`Options::read`] for those that were probably meant to.
     pub fn parse(query: &str) -> Self {
-        let bits = option_names(query).filter_map(|name| bit(&NAMES, name.trim()));
+        let bits = option_names(query).filter_map(|name| bit(&NAMES, &name));
         Self(bits.fold(0, |all, bit| all | bit))
     }
 
@@ -141,11 +141,10 @@ impl Options {
         };
         let mut options = 0;
         for name in option_names(query) {
-            let name = name.trim();
-            match bit(&NAMES, name) {
+            match bit(&NAMES, &name) {
                 Some(bit) => options |= bit,
-                None if begins(name) => {
-                    let unknown = name.to_ascii_lowercase();
+                None if begins(name.trim()) => {
+                    let unknown = name.trim().to_ascii_lowercase();
                     let nearest = nearest(&unknown, NAMES[..GRANTABLE].iter().copied());
                     return Err((unknown, nearest.unwrap_or(NAMES[0])));
                 }
@@ -153,6 +152,16 @@ impl Options {
             }
         }
         Ok(Self(options))
+    }
+
+    /// The names of those in the set.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let place = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            NAMES.get(place).copied()
+        })
     }
 
     /// Whether there is nothing in the set that gives a channel.
@@ -225,13 +234,9 @@ impl Options {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (place, name) in NAMES.iter().enumerate() {
-            if self.0 & (1 << place) != 0 {
-                f.write_str(separator)?;
-                f.write_str(name)?;
-                separator = ",";
-            }
+        for (place, name) in self.names().enumerate() {
+            f.write_str(if place == 0 { "" } else { "," })?;
+            f.write_str(name)?;
         }
         Ok(())
     }
@@ -417,17 +422,22 @@ pub(crate) fn channels(
         if !hears && !speaks {
             continue;
         }
-        let names = names(prefix, audience, facility, identity);
+        let (list, twin) = match hears {
+            true => (&mut grant.subscribe, Some(&mut grant.publish).filter(|_| speaks)),
+            false => (&mut grant.publish, None),
+        };
+        let before = list.len();
+        put_names(list, prefix, audience, facility, identity);
+        let names = &list[before..];
         if names.is_empty() {
             continue;
         }
+        twin.into_iter().for_each(|twin| twin.extend_from_slice(names));
         if speaks {
             grant.granted.0 |= audience.publish_bit();
-            grant.publish.extend_from_slice(&names);
         }
         if hears {
             grant.granted.0 |= audience.subscribe_bit();
-            grant.subscribe.extend(names);
         }
     }
     grant
@@ -436,36 +446,60 @@ pub(crate) fn channels(
 /// The names in a raw query string. Most have nothing to decode.
 fn option_names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let name = pair.split('=').next().unwrap_or(pair);
-        match name.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-            false => Cow::Borrowed(name),
-            true => {
-                form_urlencoded::parse(name.as_bytes()).next().map_or("".into(), |(name, _)| name)
+        let end = pair.bytes().position(|byte| matches!(byte, b'=' | b'%' | b'+'));
+        match end.map(|end| (&pair[..end], pair.as_bytes()[end])) {
+            None => Cow::Borrowed(pair),
+            Some((name, b'=')) => Cow::Borrowed(name),
+            Some(_) => {
+                form_urlencoded::parse(pair.as_bytes()).next().map_or("".into(), |(name, _)| name)
             }
         }
     })
 }
 
-/// The channels of one audience.
-fn names(prefix: &str, audience: Audience, facility: &str, identity: &Identity) -> Vec<String> {
-    let colon = if prefix.is_empty() { "" } else { ":" };
-    let word = audience.word();
-    let who: Vec<&str> = match audience {
-        Audience::Broadcast => return vec![[prefix, colon, word, ":", facility].concat()],
-        Audience::Group => identity.groups.iter().map(String::as_str).collect(),
-        Audience::User => identity.user.as_deref().into_iter().collect(),
-        Audience::Session => identity.session.as_deref().into_iter().collect(),
+/// Adds the channels of one audience.
+fn put_names(
+    list: &mut Vec<String>,
+    prefix: &str,
+    audience: Audience,
+    facility: &str,
+    identity: &Identity,
+) {
+    let who: &mut dyn Iterator<Item = &str> = match audience {
+        Audience::Broadcast => {
+            list.reserve_exact(1);
+            return list.push(name(prefix, audience, "", facility));
+        }
+        Audience::Group => &mut identity.groups.iter().map(String::as_str),
+        Audience::User => &mut identity.user.as_deref().into_iter(),
+        Audience::Session => &mut identity.session.as_deref().into_iter(),
     };
     let mut seen = BTreeSet::new();
-    who.into_iter()
-        .filter(|who| !who.is_empty() && seen.insert(*who))
-        .map(|who| [prefix, colon, word, ":", who, ":", facility].concat())
-        .collect()
+    let who = who.filter(|who| !who.is_empty() && seen.insert(*who));
+    list.extend(who.map(|who| name(prefix, audience, who, facility)));
 }
 
-/// The bit of an option name, in any case.
+/// The name of a channel, of nobody's audience when `who` is empty.
+fn name(prefix: &str, audience: Audience, who: &str, facility: &str) -> String {
+    let word = audience.word();
+    let length = prefix.len() + word.len() + who.len() + facility.len() + 3;
+    let mut name = String::with_capacity(length);
+    for part in [prefix, word, who].into_iter().filter(|part| !part.is_empty()) {
+        name.push_str(part);
+        name.push(':');
+    }
+    name.push_str(facility);
+    name
+}
+
+/// The bit of an option name, in any case and with blanks around it, though mostly as it is known.
 fn bit(names: &[&str], name: &str) -> Option<u16> {
-    names.iter().position(|known| known.eq_ignore_ascii_case(name)).map(|place| 1 << place)
+    let exact = names.iter().position(|known| *known == name);
+    let place = exact.or_else(|| {
+        let name = name.trim();
+        names.iter().position(|known| known.eq_ignore_ascii_case(name))
+    });
+    place.map(|place| 1 << place)
 }
 
 #[cfg(test)]
@@ -746,7 +780,11 @@ mod tests {
         let [group, user, session] = [Audience::Group, Audience::User, Audience::Session];
         for prefix in ["", "site", "a:b"] {
             for facility in ["", "x", "broadcast", "user/1"] {
-                let names = |audience| names(prefix, audience, facility, &identity);
+                let names = |audience| {
+                    let mut names = Vec::new();
+                    put_names(&mut names, prefix, audience, facility, &identity);
+                    names
+                };
                 for audience in [group, user, session] {
                     assert!(!names(audience).is_empty());
                     for name in names(audience) {

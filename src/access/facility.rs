@@ -1,5 +1,7 @@
 //! L1: the facility that a path names, and the path that names a facility.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The facility that a raw (percent-encoded) path names, or `None` when the path is not below
@@ -20,12 +22,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 /// | `/other/foo`, `/x/ws/foo`, `/ws` | none |
 ///
 /// ws4redis removes the prefix wherever in the path it stands; here the path must begin with it.
-pub fn facility(path: &str, url_prefix: &str) -> Option<String> {
+pub fn facility<'p>(path: &'p str, url_prefix: &str) -> Option<Cow<'p, str>> {
     if url_prefix.is_empty() {
         return None;
     }
     if !path.contains('%') {
-        return path.strip_prefix(url_prefix).map(str::to_owned);
+        return path.strip_prefix(url_prefix).map(Cow::Borrowed);
     }
     let bytes: Vec<u8> = percent_decode_str(path).collect();
     let mut decoded = String::with_capacity(bytes.len());
@@ -33,7 +35,7 @@ pub fn facility(path: &str, url_prefix: &str) -> Option<String> {
         decoded.push_str(chunk.valid());
         decoded.extend(chunk.invalid().iter().copied().map(percent_encoding::percent_encode_byte));
     }
-    decoded.strip_prefix(url_prefix).map(str::to_owned)
+    decoded.strip_prefix(url_prefix).map(|facility| Cow::Owned(facility.to_owned()))
 }
 
 /// The path that names a facility: the other way round than [`facility`].

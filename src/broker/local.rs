@@ -91,6 +91,12 @@ impl Local {
         self.events.push_back(Happened::Answered { ask, payload });
     }
 
+    /// Whether none of these channels has a stored message.
+    pub(crate) fn stores_none_of(&mut self, channels: &[String], now_ms: u64) -> bool {
+        let store = self.store(now_ms);
+        channels.iter().all(|name| store.get(name.as_bytes()).is_none())
+    }
+
     pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, limit: usize, now: Now) {
         let stored = self.store(now.mono_ms).get(channel.as_bytes()).cloned();
         let epoch = self.epoch;

@@ -25,7 +25,7 @@ const MAX_NAMES_BYTES: usize = 128 << 10;
 /// Decides about a good request when it is known who asks, and which names of that one were
 /// refused. Whoever told that may have narrowed what can be granted.
 pub fn admit(
-    request: Request,
+    request: Request<'_>,
     identity: &Identity,
     refused: &[Refused],
     narrowed_by: Option<Allow>,
@@ -73,7 +73,7 @@ pub fn admit(
 /// What the rules grant of what is asked for, and what comes of that with who asks, and what may be
 /// granted at most.
 fn granted(
-    request: &Request,
+    request: &Request<'_>,
     identity: &Identity,
     narrowed_by: Option<Allow>,
     settings: &Settings,
@@ -96,7 +96,7 @@ fn granted(
 
 /// A conn that hears and says what is granted, or what a developer is told of that.
 fn open(
-    request: Request,
+    request: Request<'_>,
     (identity, refused): (&Identity, &[Refused]),
     by_rule: Options,
     grant: Grant,

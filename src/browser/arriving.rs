@@ -108,13 +108,13 @@ impl Conn {
 }
 
 /// What a head says of who asks.
-pub(super) enum Identified {
+pub(super) enum Identified<'b> {
     /// All that there is to decide.
     Decided(Decision),
     /// It asks about the server itself.
     Inspects(Inspect),
     /// What is asked for, and who asks, or what is to be looked up to know that.
-    By(Box<Request>, WhoAsks),
+    By(Request<'b>, WhoAsks),
     /// That it is answered elsewhere, and whence it comes.
     Elsewhere(Whence, Box<Forwarded>),
 }
@@ -191,12 +191,12 @@ fn inspection(head: &http::Head<'_>, whence: Whence, settings: &Settings) -> Opt
 
 /// Looks at the request at the start of `bytes`, of which it takes so many; `None` while it is
 /// incomplete.
-fn examine(
+fn examine<'b>(
     link: LinkId,
-    bytes: &[u8],
+    bytes: &'b [u8],
     mut whence: Whence,
     cx: &mut Context,
-) -> Result<Option<(Identified, usize)>, Refusal> {
+) -> Result<Option<(Identified<'b>, usize)>, Refusal> {
     let head = http::parse_head(bytes, cx.settings.max_head_size)
         .map_err(|error| refusal::bad_head(error, &cx.settings))?;
     let Some((mut head, length)) = head else { return Ok(None) };
@@ -238,7 +238,7 @@ fn examine(
         Examined::Asked(request) => {
             let sources = &cx.settings.sources;
             match sources.identify(&head, &client, cx.now.unix_ms, &mut cx.metrics) {
-                Ok(who) => Identified::By(Box::new(request.came_from(client.address)), who),
+                Ok(who) => Identified::By(request.came_from(client.address), who),
                 Err(unidentified) => {
                     return refused(refuse_unidentified(unidentified, &request, cx));
                 }
@@ -259,7 +259,11 @@ fn asker(head: &http::Head<'_>, client: &Client<'_>, whence: Whence) -> Asker {
 }
 
 /// A request from there that goes on, or why it does not.
-fn elsewhere(whence: Whence, request: Result<Forwarded, Unforwarded>, cx: &Context) -> Identified {
+fn elsewhere(
+    whence: Whence,
+    request: Result<Forwarded, Unforwarded>,
+    cx: &Context,
+) -> Identified<'static> {
     match request {
         Ok(request) => Identified::Elsewhere(whence, Box::new(request)),
         Err(Unforwarded { status, text }) => {
@@ -269,7 +273,7 @@ fn elsewhere(whence: Whence, request: Result<Forwarded, Unforwarded>, cx: &Conte
     }
 }
 
-fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refusal {
+fn refuse_unserved(why: Unserved, examined: Examined<'_>, cx: &mut Context) -> Refusal {
     cx.metrics.conns_full_total += u64::from(why == Unserved::Full);
     cx.metrics.conns_crowded_total += u64::from(why == Unserved::Crowded);
     cx.metrics.conns_hasty_total += u64::from(why == Unserved::Hasty);
@@ -287,7 +291,7 @@ fn refuse_unserved(why: Unserved, examined: Examined, cx: &mut Context) -> Refus
     refusal::unserved(why.status(), why.text(), accepted.as_deref(), &cx.settings)
 }
 
-fn refuse_unidentified(why: Unidentified, request: &Request, cx: &mut Context) -> Refusal {
+fn refuse_unidentified(why: Unidentified, request: &Request<'_>, cx: &mut Context) -> Refusal {
     match why {
         Unidentified::Token(error) => {
             cx.metrics.tokens_refused_total += 1;

@@ -110,7 +110,7 @@ pub(super) struct Begun {
 #[derive(Debug)]
 pub(super) struct Asking {
     pub begun: Begun,
-    pub request: Request,
+    pub request: Request<'static>,
     /// When the one who is asked was.
     pub asked_ms: u64,
     pub lookup: Lookup,

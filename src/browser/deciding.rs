@@ -90,7 +90,7 @@ pub(super) fn decider(settings: &Settings) -> Option<u8> {
 /// that.
 pub(super) fn asked(
     endpoint: u8,
-    request: Request,
+    request: Request<'_>,
     identity: &Identity,
     mut grant: Grant,
     (accepted, agreement, overflow): (Frame, Option<Agreement>, Overflow),
@@ -100,7 +100,7 @@ pub(super) fn asked(
     let hears = std::mem::take(&mut grant.subscribe);
     let publishes = std::mem::take(&mut grant.publish);
     let wanted = Wanted {
-        facility: request.facility,
+        facility: request.facility.into_owned(),
         options: request.options.each().map(|option| option.to_string()).collect(),
         channels: Channels { hears, hears_live: Vec::new(), publishes },
     };

@@ -15,7 +15,7 @@ use crate::web;
 /// Says in the log that a page is granted less than it asks for: it may wonder why it hears
 /// nothing, or why nobody hears it.
 pub(super) fn warn_of_silence(
-    request: &Request,
+    request: &Request<'_>,
     grant: &Grant,
     url_prefix: &str,
     said: &mut SaidRarely,
@@ -37,7 +37,7 @@ pub(super) fn warn_of_silence(
 
 /// What a developer is told who asks a WebSocket's URL with plain HTTP.
 pub(super) fn told(
-    request: &Request,
+    request: &Request<'_>,
     (identity, refused): (&Identity, &[Refused]),
     by_rule: Options,
     grant: &Grant,
@@ -83,7 +83,7 @@ pub(super) fn told(
 /// The answer to plain HTTP where WebSockets are: 426, with what a WebSocket would be granted,
 /// unless that is for the application to say.
 pub(super) fn inquired(
-    request: &Request,
+    request: &Request<'_>,
     grant: &Grant,
     mut text: String,
     is_decided: bool,

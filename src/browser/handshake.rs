@@ -4,6 +4,7 @@
 //! its hands. Its rules: every refusal is a complete response whose text says what to do, and
 //! nothing is granted that was not asked for, allowed and named.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::context::Context;
@@ -18,7 +19,7 @@ use super::topics::Topics;
 use crate::access::channel::{self, Grant, Options};
 use crate::fanout::overflow::Overflow;
 use crate::link::{Frame, LeftOut, Metrics, Now, SaidRarely};
-use crate::proto::http::Head;
+use crate::proto::http::{self, Head};
 use crate::proto::topics::WSLOOP_1;
 use crate::proto::ws::deflate::{self, Agreement, Compression};
 use crate::proto::ws::upgrade;
@@ -66,13 +67,13 @@ pub struct Pending {
 
 /// A good request for a WebSocket, or about one, before it is known who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub(super) facility: String,
+pub struct Request<'b> {
+    pub(super) facility: Cow<'b, str>,
     pub(super) options: Options,
     /// What it is for that has no facility.
     pub(super) special: Option<Special>,
     /// The page that asks, as it says.
-    pub(super) origin: Option<String>,
+    pub(super) origin: Option<Cow<'b, str>>,
     /// It asks with HEAD: no answer has a body.
     bare: bool,
     /// What the application is told, if it is for an endpoint, or decides about it.
@@ -92,37 +93,45 @@ pub(super) struct Agreed {
     overflow: Overflow,
 }
 
-impl Request {
-    fn special(special: Special, head: &Head<'_>, agreed: Option<Agreed>) -> Request {
+impl<'b> Request<'b> {
+    /// The same, of which nothing is borrowed: to be kept until it is known who asks.
+    pub(super) fn into_owned(self) -> Request<'static> {
+        let facility = Cow::Owned(self.facility.into_owned());
+        let origin = self.origin.map(|origin| Cow::Owned(origin.into_owned()));
+        let Request { options, special, bare, told, agreed, plain, .. } = self;
+        Request { facility, options, special, origin, bare, told, agreed, plain }
+    }
+
+    fn special(special: Special, head: &Head<'b>, agreed: Option<Agreed>) -> Request<'b> {
         let (special, bare) = (Some(special), head.method == "HEAD");
-        let (facility, options) = (String::new(), Options::default());
+        let (facility, options) = (Cow::Borrowed(""), Options::default());
         Request { facility, options, special, origin: None, bare, told: None, agreed, plain: None }
     }
 
     /// A request that is no upgrade and is served all the same.
     pub(super) fn plain(
-        head: &Head<'_>,
-        facility: &str,
+        head: &Head<'b>,
+        facility: Cow<'b, str>,
         options: Options,
         plain: Plain,
         settings: &Settings,
-    ) -> Request {
+    ) -> Request<'b> {
         let asks = plain.wants == Wants::Stream && deciding::decider(settings).is_some();
         let told = asks.then(|| Box::new(ConnRequest::of(head, std::iter::empty())));
-        let (facility, bare) = (facility.to_owned(), head.method == "HEAD");
+        let bare = head.method == "HEAD";
         let plain = Some(Box::new(plain));
         let (special, origin, agreed) = (None, None, None);
         Request { facility, options, special, origin, bare, told, agreed, plain }
     }
 
     /// A stream of topics.
-    pub(super) fn of_topics(head: &Head<'_>, plain: Plain) -> Request {
+    pub(super) fn of_topics(head: &Head<'b>, plain: Plain) -> Request<'b> {
         let plain = Some(Box::new(plain));
         Request { plain, ..Request::special(Special::Topics, head, None) }
     }
 
     /// It comes from there.
-    pub(super) fn came_from(mut self, address: Option<IpAddr>) -> Request {
+    pub(super) fn came_from(mut self, address: Option<IpAddr>) -> Request<'b> {
         self.told.iter_mut().for_each(|told| told.address = address);
         self.plain.iter_mut().for_each(|plain| plain.address = address);
         self
@@ -162,7 +171,7 @@ impl Request {
     /// Bytes that it takes besides itself.
     pub(super) fn held_bytes(&self) -> usize {
         let plain = self.plain.as_ref().map_or(0, |plain| plain.held_bytes());
-        self.facility.capacity() + self.origin.as_ref().map_or(0, String::capacity) + plain
+        self.facility.len() + self.origin.as_ref().map_or(0, |origin| origin.len()) + plain
     }
 
     /// Whether it is for topics, each of which is decided about by itself.
@@ -204,9 +213,12 @@ impl Agreed {
     fn accepted(&self, granted: Option<Options>) -> Frame {
         let extensions = self.deflate.as_ref().map(|(_, answer)| answer.as_str());
         let protocol = self.protocol.as_deref();
-        let granted = granted.map(|options| options.to_string());
-        let header = granted.as_deref().map(|granted| (GRANTED, granted));
-        Frame::from(upgrade::accepted(&self.accept, protocol, extensions, header.as_slice()))
+        let mut out = upgrade::begin_accepted(&self.accept, protocol, extensions);
+        if let Some(options) = granted {
+            http::push_list(&mut out, GRANTED, options.names());
+        }
+        out.extend_from_slice(b"\r\n");
+        Frame::from(out)
     }
 
     /// A WebSocket whose messages come back.
@@ -234,11 +246,11 @@ impl Agreed {
 
 /// What a request head alone decides.
 #[derive(Debug)]
-pub enum Examined {
+pub enum Examined<'b> {
     /// All that there is to decide.
     Decided(Decision),
     /// Nothing yet: it is to be found out who asks.
-    Asked(Request),
+    Asked(Request<'b>),
     /// That the upstream of this number is to answer.
     Forwarded(usize),
     /// That the application of this endpoint is to answer a plain request.
@@ -246,7 +258,7 @@ pub enum Examined {
 }
 
 /// Decides about a request whose head is complete, as far as that can be without knowing who asks.
-pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
+pub fn examine<'b>(head: &Head<'b>, cx: &mut Context) -> Examined<'b> {
     let settings = &cx.settings;
     let facility = channel::facility(head.path, &settings.url_prefix);
     let wants_upgrade = || head.list("upgrade").any(|t| t.eq_ignore_ascii_case(b"websocket"));
@@ -306,19 +318,21 @@ pub fn examine(head: &Head<'_>, cx: &mut Context) -> Examined {
 }
 
 /// A request for a WebSocket, at the path of a facility, of echoes or of an endpoint.
-fn check(
-    head: &Head<'_>,
-    facility: Option<String>,
+fn check<'b>(
+    head: &Head<'b>,
+    facility: Option<Cow<'b, str>>,
     special: Option<Special>,
     cx: &mut Context,
-) -> Result<Examined, Refusal> {
+) -> Result<Examined<'b>, Refusal> {
+    let checked = upgrade::check(head);
     if let Some(facility) = &facility
+        && checked.is_err()
         && let Some(examined) = plain::check(head, facility, cx)?
     {
         return Ok(examined);
     }
     let settings = &cx.settings;
-    let upgrade = match upgrade::check(head) {
+    let upgrade = match checked {
         // Echoes are asked for and given, nothing about them is to be found out.
         Err(upgrade::UpgradeError::NoUpgrade) if facility.is_some() => None,
         checked => Some(checked.map_err(|refusal| not_upgraded(&refusal, None, settings))?),
@@ -359,7 +373,7 @@ fn check(
         Ok(options) => options,
         Err((status, text)) => return refused(agreed, status, text),
     };
-    let origin = upgrade.origin.map(str::to_owned);
+    let origin = upgrade.origin.map(Cow::Borrowed);
     let bare = head.method == "HEAD";
     let asks = agreed.is_some() && deciding::decider(settings).is_some();
     let told = asks.then(|| Box::new(ConnRequest::of(head, upgrade.protocols())));
@@ -400,13 +414,13 @@ pub(super) fn note_origin(
 }
 
 /// A good request for a WebSocket that has no facility.
-fn of_special(
+fn of_special<'b>(
     special: Special,
-    head: &Head<'_>,
-    upgrade: &upgrade::Upgrade<'_>,
+    head: &Head<'b>,
+    upgrade: &upgrade::Upgrade<'b>,
     mut agreed: Agreed,
     settings: &Settings,
-) -> Examined {
+) -> Examined<'b> {
     if special == Special::Echo && !settings.require_login {
         return Examined::Decided(Decision::Open(agreed.echo()));
     }

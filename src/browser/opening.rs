@@ -315,7 +315,7 @@ impl Conn {
     pub(super) fn on_examined(
         &mut self,
         link: LinkId,
-        known: Identified,
+        known: Identified<'_>,
         begun: Begun,
         cx: &mut Context,
     ) {
@@ -324,11 +324,11 @@ impl Conn {
             Identified::Inspects(asked) => cx.put(link, Effect::Inspect(asked)),
             Identified::Elsewhere(..) => {}
             Identified::By(request, WhoAsks::Known(known)) => {
-                self.admit(link, *request, known, begun, cx);
+                self.admit(link, request, known, begun, cx);
             }
             Identified::By(request, WhoAsks::Unknown(lookup)) => {
                 let (asked, question) = (None, None);
-                let request = *request;
+                let request = request.into_owned();
                 let asking = Asking { begun, request, asked_ms: 0, lookup, asked, question };
                 self.life = Life::Asking(Box::new(asking));
                 self.look_up(link, cx);
@@ -387,7 +387,7 @@ impl Conn {
     fn admit(
         &mut self,
         link: LinkId,
-        request: Request,
+        request: Request<'_>,
         known: Known,
         begun: Begun,
         cx: &mut Context,

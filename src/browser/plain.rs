@@ -7,6 +7,7 @@
 //!   with cookies also where a page says no origin, so what they say of its site counts, too;
 //! * whatever is no such request is left to others, as it is.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::context::Context;
@@ -150,11 +151,11 @@ impl Plain {
 
 /// What is decided about a request at the path of a facility that is one of those; nothing about
 /// another.
-pub(super) fn check(
-    head: &Head<'_>,
-    facility: &str,
+pub(super) fn check<'b>(
+    head: &Head<'b>,
+    facility: &Cow<'b, str>,
     cx: &mut Context,
-) -> Result<Option<Examined>, Refusal> {
+) -> Result<Option<Examined<'b>>, Refusal> {
     let settings = &cx.settings;
     let wants = match head.method {
         _ if asks(head, "upgrade", b"websocket") => return Ok(None),
@@ -197,7 +198,7 @@ pub(super) fn check(
     let overflow = settings.overflows.of(facility);
     let listed = (!settings.history.is_empty()).then(|| Box::new(Listed::since(head, settings)));
     let plain = Plain { wants, readers, overflow, address: None, listed };
-    Ok(Some(Examined::Asked(Request::plain(head, facility, options, plain, settings))))
+    Ok(Some(Examined::Asked(Request::plain(head, facility.clone(), options, plain, settings))))
 }
 
 /// Whether a stream is for topics that its URL names, or for none: a page that only publishes is
@@ -210,7 +211,7 @@ fn is_of_topics(head: &Head<'_>, facility: &str, settings: &Settings) -> bool {
 
 /// What is decided about a good request to publish when it is known who asks.
 pub(super) fn publishing(
-    request: &Request,
+    request: &Request<'_>,
     identity: &Identity,
     grant: Grant,
     settings: &Settings,

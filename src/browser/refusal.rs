@@ -81,7 +81,7 @@ pub(crate) fn unserved(
 }
 
 /// The refusal of a request whose token is not valid.
-pub(crate) fn unauthorized(text: &str, request: &Request, settings: &Settings) -> Refusal {
+pub(crate) fn unauthorized(text: &str, request: &Request<'_>, settings: &Settings) -> Refusal {
     request.refuse(401, &[("WWW-Authenticate", "Bearer")], text, settings)
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn unauthorized(text: &str, request: &Request, settings: &Settings) -
 pub(crate) fn turned_away(
     status: u16,
     text: &str,
-    request: &Request,
+    request: &Request<'_>,
     settings: &Settings,
 ) -> Refusal {
     let headers: &[_] = if status == 503 { &[RETRY_AFTER] } else { &[] };

@@ -211,9 +211,15 @@ impl Server {
                 return self.on_conn(link, |conn, cx| conn.on_no_broker(link, down, cx));
             }
         }
-        let Some(names) = conn.join(link, &mut self.cx) else { return };
+        let Some((names, live)) = conn.join(link, &mut self.cx) else { return };
+        // What is known not to be stored need not be waited for.
+        let local = self.broker.local();
+        let live = match local.is_some_and(|local| local.stores_none_of(&names, now_ms)) {
+            true => names.len(),
+            false => live,
+        };
         let (histories, said) = (&self.cx.settings.history, &mut self.said.braces);
-        self.relay.subscribe(link, conn, names, |new| {
+        self.relay.subscribe(link, conn, (names, live), |new| {
             if histories.fits_in_vain(&new) && said.first() {
                 tracing::warn!(
                     "channel {new:?} has no history, as its name has a brace in it (said once)"

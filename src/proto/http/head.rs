@@ -208,6 +208,18 @@ pub(crate) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends one header line whose value is a list of tokens.
+pub(crate) fn push_list(out: &mut Vec<u8>, name: &str, tokens: impl Iterator<Item = &'static str>) {
+    out.extend_from_slice(name.as_bytes());
+    let mut before = ": ";
+    for token in tokens {
+        out.extend_from_slice(before.as_bytes());
+        out.extend_from_slice(token.as_bytes());
+        before = ",";
+    }
+    out.extend_from_slice(if before == "," { b"\r\n" } else { b": \r\n" });
+}
+
 /// Whether `text` is a token of RFC 9110 section 5.6.2.
 pub(crate) fn is_token(text: &[u8]) -> bool {
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
@@ -230,7 +242,9 @@ fn split_target(target: &str) -> Option<(Option<&str>, &str, &str)> {
         let (authority, rest) = rest.split_at(end);
         (Some(authority), rest)
     };
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // Faster than to search a text for a character.
+    let end = rest.bytes().position(|byte| byte == b'?');
+    let (path, query) = end.map_or((rest, ""), |end| (&rest[..end], &rest[end + 1..]));
     Some((authority, if path.is_empty() { "/" } else { path }, query))
 }
 

@@ -110,6 +110,24 @@ impl fmt::Display for Origin<'_> {
     }
 }
 
+const ILLEGAL: u8 = 1;
+const UPPER: u8 = 2;
+
+/// What a byte is in the name of a host: illegal, an upper-case letter, or neither.
+const KINDS: [u8; 256] = {
+    let (mut kinds, mut at) = ([ILLEGAL; 256], 0);
+    while at < 256 {
+        let byte = at as u8;
+        if byte.is_ascii_uppercase() {
+            kinds[at] = UPPER;
+        } else if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
+            kinds[at] = 0;
+        }
+        at += 1;
+    }
+    kinds
+};
+
 /// Host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Authority<'a> {
@@ -129,13 +147,12 @@ impl<'a> Authority<'a> {
         } else {
             let (name, rest) =
                 text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
-            let legal =
-                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-            if name.is_empty() || !name.bytes().all(legal) {
+            let kinds = name.bytes().fold(0, |kinds, byte| kinds | KINDS[usize::from(byte)]);
+            if name.is_empty() || kinds & ILLEGAL != 0 {
                 return None;
             }
             let mut name = Cow::Borrowed(name);
-            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            if kinds & UPPER != 0 {
                 name.to_mut().make_ascii_lowercase();
             }
             (name, rest)

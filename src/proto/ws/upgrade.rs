@@ -258,7 +258,8 @@ impl<'b> Lines<'b> {
     fn of(head: &Head<'b>) -> Lines<'b> {
         let mut lines = Lines::default();
         for (name, value) in head.lines() {
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            // Mostly they are written as here.
+            let is = |known: &str| name == known || name.eq_ignore_ascii_case(known);
             match name.len() {
                 4 if is("Host") => lines.host.add(value),
                 6 if is("Origin") => lines.origin.add(value),
@@ -328,6 +329,20 @@ pub fn accepted(
     extensions: Option<&str>,
     headers: &[(&str, &str)],
 ) -> Vec<u8> {
+    let mut out = begin_accepted(accept, protocol, extensions);
+    for (name, value) in headers {
+        http::push_header(&mut out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The same, to be followed by further headers and an empty line.
+pub(crate) fn begin_accepted(
+    accept: &[u8; 28],
+    protocol: Option<&str>,
+    extensions: Option<&str>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -341,10 +356,6 @@ pub fn accepted(
     if let Some(extensions) = extensions {
         http::push_header(&mut out, deflate::HEADER, extensions);
     }
-    for (name, value) in headers {
-        http::push_header(&mut out, name, value);
-    }
-    out.extend_from_slice(b"\r\n");
     out
 }
 
@@ -378,10 +389,20 @@ fn lists(value: &[u8], element: &[u8]) -> bool {
     is_element(value) || http::elements(value).any(is_element)
 }
 
+/// Which bytes base64 is made of.
+const IS_BASE64: [bool; 256] = {
+    let (mut is, mut byte) = ([false; 256], 0);
+    while byte < 256 {
+        is[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'+' | b'/');
+        byte += 1;
+    }
+    is
+};
+
 /// Whether it is 16 bytes of base64. The four bits behind the sixteenth byte may be anything.
 fn is_key(key: &[u8]) -> bool {
-    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    matches!(key.split_at_checked(22), Some((text, b"==")) if text.iter().all(legal))
+    let Some((text, b"==")) = key.split_at_checked(22) else { return false };
+    text.iter().fold(true, |all, byte| all & IS_BASE64[usize::from(*byte)])
 }
 
 /// The Sec-WebSocket-Accept that belongs to a key.

@@ -162,7 +162,14 @@ impl Server {
     }
 
     /// Asks what is to be asked, as much as each node of the broker has room for.
+    #[inline]
     pub(in crate::server) fn ask_about_topics(&mut self) {
+        if self.topics.to_ask.iter().any(|asks| !asks.is_empty()) {
+            self.ask_nodes_about_topics();
+        }
+    }
+
+    fn ask_nodes_about_topics(&mut self) {
         let limit = self.cx.settings.max_message_size;
         for node in 0..self.topics.to_ask.len() {
             while !self.topics.to_ask[node].is_empty()
