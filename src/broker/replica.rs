@@ -8,7 +8,9 @@
 //! * one that has lost its master hears nothing and says nothing of it. It is of no use as long as
 //!   the master can be heard itself, a few seconds after that is seen; when it has its master again
 //!   before that, some may be missing;
-//! * while the master cannot be reached, a replica that is in use stays so: it has what is stored.
+//! * one that has no master when it is to be used is of no use: it may never have had one, and then
+//!   it has nothing of what is stored either. While the master cannot be reached, one that had it
+//!   before is of use nevertheless: it has what is stored.
 
 use std::fmt;
 
@@ -88,6 +90,8 @@ pub(in crate::broker) struct Replica {
     master: Option<Replication>,
     /// The history that it had when it was last asked.
     history: Option<String>,
+    /// The history that it last had of its master, whatever becomes of the links.
+    synced: Option<String>,
     /// Since when it has been without its master; with no such time when it is not any more, and
     /// that is to be made up for.
     lost_ms: Option<u64>,
@@ -131,7 +135,7 @@ impl Replica {
         };
         if !said.is_linked {
             self.mark = None;
-            return self.on_unlinked(in_use, now_ms);
+            return self.on_unlinked(&said.history, in_use, now_ms);
         }
         // It has begun anew, however short it was without its master.
         let is_anew = self.history.as_ref().is_some_and(|history| *history != said.history);
@@ -146,6 +150,9 @@ impl Replica {
         if !is_strange {
             self.mark = self.mark.filter(|(offset, _)| said.offset < *offset);
         }
+        if !is_strange && self.synced.as_ref() != Some(&said.history) {
+            self.synced = Some(said.history.clone());
+        }
         self.history = Some(said.history);
         match self.mark {
             Some((_, at_ms)) if now_ms > at_ms + MOST_BEHIND_MS => {
@@ -157,8 +164,8 @@ impl Replica {
         }
     }
 
-    fn on_unlinked(&mut self, in_use: bool, now_ms: u64) -> Judgement {
-        if self.master.is_none() {
+    fn on_unlinked(&mut self, history: &String, in_use: bool, now_ms: u64) -> Judgement {
+        if self.master.is_none() && (in_use || self.synced.as_ref() == Some(history)) {
             self.lost_ms = Some(u64::MAX);
             return if in_use { Judgement::Quiet } else { Judgement::Useful };
         }
@@ -248,6 +255,30 @@ mod tests {
         }
         let mut one = Replica::default();
         assert_eq!(one.on_replica(replica("up", "b", 0), false, 0), Judgement::Useful, "so far");
+    }
+
+    #[test]
+    fn one_that_never_had_its_master_is_of_no_use() {
+        let mut one = Replica::default();
+        let lost = Judgement::Useless(Useless::Lost);
+        for now_ms in [0, 10, 100 * PATIENCE_MS] {
+            assert_eq!(one.on_replica(replica("down", "x", -1), false, now_ms), lost);
+            one.lost();
+        }
+        assert_eq!(one.on_replica(replica("up", "a", 9), false, 20), Judgement::Useful);
+    }
+
+    #[test]
+    fn one_that_had_its_master_is_of_use_again_while_nobody_reaches_that() {
+        let mut one = in_use();
+        one.master_lost();
+        one.lost();
+        assert_eq!(one.on_replica(replica("down", "a", 100), false, 10), Judgement::Useful);
+        one.lost();
+        let lost = Judgement::Useless(Useless::Lost);
+        assert_eq!(one.on_replica(replica("down", "x", -1), false, 20), lost, "it is empty");
+        one.on_master(master("a", 100), 30);
+        assert_eq!(one.on_replica(replica("down", "a", 100), false, 30), lost);
     }
 
     #[test]

@@ -44,6 +44,8 @@ impl Server {
         let Some(nodes) = self.broker.pair() else { return };
         nodes.pair_lost(node);
         if node == MASTER || nodes.spread().heard_at() == Some(MASTER) {
+            // A replica that is not heard yet is nobody's loss.
+            self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
             return;
         }
         nodes.hear_from(MASTER);

@@ -201,6 +201,31 @@ fn a_replica_that_has_lost_its_master_is_seen_and_left() {
     drop(other);
 }
 
+/// A replica whose first copy never comes, as its master's address is wrong.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_replica_that_never_had_its_master_is_not_heard() {
+    let (master, port) = RedisServer::start_on_tcp_with(&QUICK);
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", "1"]);
+    let urls = [master.url(), replica.url()];
+    let [of, at] = &urls;
+    let server = Wsloop::start(&[&ARGS[..], &["--redis", of, "--redis-replica", at]].concat());
+    let pair = Pair { master, replica, server };
+    pair.expect_ready(200, "ready");
+    let mut news = pair.server.connect(HEARS);
+    for number in 0..20 {
+        pair.expect_heard(&pair.master);
+        pair.publish(&number.to_string());
+        news.expect(&[&number.to_string()]);
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(pair.server.metric("broker_up"), 1);
+    }
+    pair.server.expect_log(&["it has lost its master"]);
+    pair.replica.connect().ok(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
+    pair.expect_replica(1);
+    pair.expect_heard(&pair.replica);
+}
+
 #[test]
 #[ignore = "needs redis-server"]
 fn a_master_that_is_killed_and_back_is_heard_by_its_replica_again() {

@@ -150,6 +150,36 @@ fn one_that_is_of_no_use_is_not_heard() {
     }
 }
 
+/// Nothing reaches it, however long that takes, and the other hears.
+#[test]
+fn one_that_never_had_its_master_is_not_heard() {
+    for is_master_first in [true, false] {
+        let mut world = World::new(with_replica());
+        let order = if is_master_first { [MASTER, REPLICA] } else { [REPLICA, MASTER] };
+        for node in order {
+            world.kill_node(node);
+        }
+        *world.node(REPLICA) = FakeRedis::with(|redis| {
+            (redis.role, redis.link, redis.history) = ("replica", "down", "none");
+        });
+        for node in order {
+            world.revive_node(node);
+        }
+        let news = world.open(HEARS);
+        for number in 0..8 {
+            world.publish_at(MASTER, NEWS, number.to_string());
+            world.pass(1_000);
+            assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]], "{number}");
+        }
+        let live: Vec<String> = (0..8).map(|number| number.to_string()).collect();
+        assert_eq!(world.texts(news), live);
+        let replica = world.node(REPLICA);
+        (replica.link, replica.history) = ("up", FakeRedis::new().history);
+        world.pass(6_000);
+        assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+    }
+}
+
 #[test]
 fn one_that_loses_its_master_for_a_moment_catches_up() {
     let (mut world, news) = one();
