@@ -32,6 +32,10 @@ pub mod broker {
         pub use crate::broker::cluster::{Map, Member, Shard, of_info, of_redirection};
     }
 
+    pub mod replica {
+        pub use crate::broker::replica::Replication;
+    }
+
     pub mod history {
         pub use crate::broker::history::Offset;
         pub use crate::broker::history::look::Looked;

@@ -25,7 +25,7 @@ mod local;
 mod nodes;
 mod paired;
 mod redis;
-mod replica;
+pub(crate) mod replica;
 mod sentinel;
 mod settings;
 pub(crate) mod spread;
@@ -38,7 +38,7 @@ pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Recei
 pub(crate) use local::Local;
 pub(crate) use nodes::{FIRST, Nodes};
 pub(crate) use paired::{MASTER, REPLICA};
-pub(crate) use redis::{Lost, Redis, RedisDue};
+pub(crate) use redis::{Lost, Redis, RedisDue, denies_command, tls_mend};
 pub(crate) use replica::Judgement;
 pub use sentinel::Watch;
 pub(crate) use sentinel::{SentinelErrand, SentinelNotice};

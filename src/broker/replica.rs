@@ -21,21 +21,25 @@ const MOST_BEHIND_MS: u64 = 10_000;
 /// be older than the other.
 const MISMATCHES: u32 = 2;
 
+/// The longest name of a history, in bytes. Redis has 40.
+const MOST_HISTORY: usize = 64;
+
 /// What a Redis says in its answer to INFO replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::broker) struct Replication {
-    is_master: bool,
+pub struct Replication {
+    /// It is a master.
+    pub is_master: bool,
     /// Whether a replica has its master.
-    is_linked: bool,
-    /// The history that it has: a master and its replicas have one.
-    history: String,
+    pub is_linked: bool,
+    /// The history that it has: a master and its replicas have one. At most 64 bytes.
+    pub history: String,
     /// Bytes of that.
-    offset: u64,
+    pub offset: u64,
 }
 
 impl Replication {
     /// What the answer says, if it is one.
-    pub(in crate::broker) fn parse(text: &[u8]) -> Option<Replication> {
+    pub fn parse(text: &[u8]) -> Option<Replication> {
         let text = std::str::from_utf8(text).ok()?;
         let value =
             |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -48,7 +52,7 @@ impl Replication {
         Some(Replication {
             is_master,
             is_linked: value("master_link_status") == Some("up"),
-            history: value("master_replid")?.to_owned(),
+            history: value("master_replid").filter(|id| id.len() <= MOST_HISTORY)?.to_owned(),
             // One that has no master yet has -1.
             offset: value(offset)?.parse().unwrap_or(0),
         })

@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, Broker, BrokerEvent, MASTER, Notice, Receipt, Status};
+use crate::broker::{Ask, Broker, BrokerEvent, MASTER, Notice, Receipt, Status, denies_command};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -163,7 +163,13 @@ impl Server {
                     self.said.at(node).hears_control();
                 }
                 topics.on_subscribed(channel);
-                touched.extend(relay.on_subscribed(channel, table, cx))
+                touched.extend(relay.on_subscribed(channel, table, cx));
+                if let Some(name) = self.deaf.hears(channel)
+                    && relay.hub.find(channel).is_none()
+                    && !topics.hears(channel)
+                {
+                    self.broker.unsubscribe(name, true, cx.now.mono_ms);
+                }
             }
             BrokerEvent::Denied { channel, reason } => {
                 return Some(Rest::After(self.on_denied(node, &channel, &reason)));
@@ -191,6 +197,9 @@ impl Server {
         if self.canary.channel() == Some(channel) {
             self.canary.denied(node);
             return Vec::new();
+        }
+        if denies_command(reason) {
+            self.deaf.denied(node, channel, self.cx.now.mono_ms);
         }
         self.said.at(node).denied(channel, reason, &mut self.cx.metrics);
         let mut touched = self.relay.on_denied(channel, &mut self.table, &mut self.cx);

@@ -120,6 +120,10 @@ impl Server {
                     _ => reasons.push(format!("{name} cannot be reached")),
                 }
             }
+            if let Some(node) = self.deaf.at() {
+                let name = self.said.name_of(node);
+                reasons.push(format!("{name} lets wsloop subscribe to nothing, see ACL SETUSER"));
+            }
             if self.control.is_some() && self.cx.metrics.control_heard == 0 {
                 reasons.push("disconnects of the application are not heard".to_owned());
             }

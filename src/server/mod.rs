@@ -20,6 +20,7 @@ mod brokering;
 mod canary;
 mod clients;
 mod clusters;
+mod deaf;
 mod dialed;
 mod ending;
 mod endpoints;
@@ -65,6 +66,7 @@ use brokering::Loss;
 use canary::Canary;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
+use deaf::Deaf;
 use ending::Ending;
 use endpoints::Slow;
 use following::Following;
@@ -103,6 +105,7 @@ pub struct Server {
     control: Option<Arc<str>>,
     ending: Ending,
     canary: Canary,
+    deaf: Deaf,
     process: ProcessFigures,
     said: Said,
 }
@@ -156,6 +159,7 @@ impl Server {
             control,
             ending: Ending::new(seed),
             canary,
+            deaf: Deaf::default(),
             process: ProcessFigures::default(),
         };
         server.begin_handlers();
@@ -214,6 +218,7 @@ impl Server {
         self.tick_cluster();
         self.tick_handlers();
         self.retry_control();
+        self.retry_hearing();
         self.send_canary();
         self.go_on_ending();
         self.proxy.measure(&mut self.cx.metrics);

@@ -2,7 +2,7 @@
 
 use super::brokering::Loss;
 use crate::access::channel;
-use crate::broker::{Ask, Broker, Notice, PublishError, SentinelNotice};
+use crate::broker::{Ask, Broker, Notice, PublishError, SentinelNotice, tls_mend};
 use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely};
 
 /// Bytes of answers for which Redis may have cut a link: less than any limit that is in use.
@@ -138,7 +138,8 @@ impl SaidOfNode {
 
     fn up(&mut self, channels: usize) {
         if !self.ill.is_said() && !self.replica.is_said() {
-            tracing::info!("{} is up, {channels} channels", self.name);
+            let ending = if channels == 1 { "" } else { "s" };
+            tracing::info!("{} is up, {channels} channel{ending}", self.name);
         }
         for said in [&mut self.unreachable, &mut self.refused] {
             said.ended();
@@ -171,11 +172,16 @@ impl SaidOfNode {
                  --redis-window-size allows for; browsers stay; dialing again"
             ),
             Loss::HungUp(reason) | Loss::Broken(reason) if was_up => {
-                tracing::warn!("Redis at {target} is lost: {reason}; browsers stay; dialing again")
+                let mend = tls_mend(reason);
+                tracing::warn!(
+                    "Redis at {target} is lost: {reason}{mend}; browsers stay; dialing again"
+                )
             }
             Loss::HungUp(reason) | Loss::Broken(reason) if self.unreachable.first() => {
+                let mend = tls_mend(reason);
                 tracing::warn!(
-                    "Redis at {target} cannot be used: {reason}; dialing until it can (said once)"
+                    "Redis at {target} cannot be used: {reason}{mend}; dialing until it can (said \
+                     once)"
                 );
             }
             Loss::HungUp(_) | Loss::Broken(_) => {}

@@ -12,6 +12,7 @@ pub mod handler;
 pub mod history;
 pub mod http_head;
 pub mod proxied;
+pub mod replication;
 pub mod resp;
 pub mod resp_client;
 pub mod sentinel;

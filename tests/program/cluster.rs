@@ -2,6 +2,8 @@
 //! stay, and each channel goes on where it is then.
 
 mod load;
+mod rights;
+mod tls;
 
 use std::time::Duration;
 
@@ -80,10 +82,20 @@ fn what_is_stored_and_every_session_is_at_its_slot() {
 
 /// A crowd with a server of these arguments, the shards alone being told or all nodes.
 fn crowd(sharded: &str, fate: impl FnOnce(&Load)) -> load::Outcome {
-    let cluster = Cluster::start();
-    let more = ["--history", "chat/*=5000/300", "--max-handshakes", "2000"];
-    let server = server(&cluster, &[&more[..], &["--redis-sharded", sharded]].concat());
-    Load::new(&cluster, &server).run(sharded != "off", fate)
+    crowd_at(&Cluster::start(), sharded, &[], fate)
+}
+
+/// The same at that cluster, with more arguments.
+fn crowd_at(
+    cluster: &Cluster,
+    sharded: &str,
+    more: &[&str],
+    fate: impl FnOnce(&Load),
+) -> load::Outcome {
+    let args = ["--history", "chat/*=5000/300", "--max-handshakes", "2000"];
+    let args = [&args[..], &["--redis-sharded", sharded], more].concat();
+    let server = server(cluster, &args);
+    Load::new(cluster, &server).run(sharded != "off", fate)
 }
 
 /// A third of the slots moves to the next master while their channels are heard.
@@ -245,19 +257,5 @@ fn publishers_of_both_forms_are_heard() {
         browser.send("own");
         browser.expect(&["own"]);
         assert_eq!(browser.next_within(Duration::from_millis(100)), None);
-    }
-}
-
-#[test]
-#[ignore = "needs openssl and redis-server"]
-fn a_cluster_is_reached_by_tls() {
-    let cluster = Cluster::start_secure();
-    let root = cluster.secure.as_ref().expect("TLS").authority.root();
-    let server = server(&cluster, &["--redis-ca", &root]);
-    for port in cluster.masters() {
-        let facility = facility_at(&cluster, port, "room");
-        let mut browser = server.connect(&format!("{facility}?subscribe-broadcast"));
-        cluster.at(port).connect().publish(&format!("broadcast:{facility}"), "hush");
-        browser.expect(&["hush"]);
     }
 }

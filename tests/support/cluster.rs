@@ -37,7 +37,7 @@ impl Node {
             match secure {
                 None => args.extend(["--port", &port]),
                 Some(Secure { files, .. }) => {
-                    args.extend(["--tls-port", &port, "--tls-auth-clients", "no"]);
+                    args.extend(["--tls-port", &port]);
                     args.extend(["--tls-replication", "yes", "--tls-cluster", "yes"]);
                     args.extend(["--tls-cert-file", &files.cert, "--tls-key-file", &files.key]);
                     args.extend(["--tls-ca-cert-file", &root]);
@@ -130,9 +130,15 @@ impl Cluster {
 
     /// The same with nodes that are reached by TLS alone.
     pub fn start_secure() -> Cluster {
+        Cluster::start_secure_as("IP:127.0.0.1", "no")
+    }
+
+    /// The same with a certificate for these names; `yes` where clients are to show one as well.
+    pub fn start_secure_as(names: &str, asks_clients: &str) -> Cluster {
         let authority = Authority::new();
-        let files = authority.issue("redis", "IP:127.0.0.1");
-        Cluster::make(Some(Secure { authority, files }), &[])
+        let files = authority.issue("redis", names);
+        let more = ["--tls-auth-clients", asks_clients];
+        Cluster::make(Some(Secure { authority, files }), &more)
     }
 
     fn make(secure: Option<Secure>, more: &[&str]) -> Cluster {
@@ -154,6 +160,7 @@ impl Cluster {
         let mut command = Command::new("redis-cli");
         if let Some(secure) = &self.secure {
             command.args(["--tls", "--cacert", &secure.authority.root()]);
+            command.args(["--cert", &secure.files.cert, "--key", &secure.files.key]);
         }
         let output = command.arg("--cluster").args(words).stdin(Stdio::null()).output();
         let output = output.expect("redis-cli");

@@ -69,6 +69,11 @@ fn cluster() {
 }
 
 #[test]
+fn replication() {
+    replay("replication", fuzzed::replication::check);
+}
+
+#[test]
 fn sentinel() {
     replay("sentinel", fuzzed::sentinel::check);
 }

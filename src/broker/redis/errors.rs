@@ -22,6 +22,28 @@ pub(super) fn is_denial(reason: &str) -> bool {
     reason.starts_with("NOPERM")
 }
 
+/// Whether it refuses the command itself to this user, whatever it is about.
+pub(crate) fn denies_command(reason: &str) -> bool {
+    is_denial(reason) && reason.contains(" to run the ")
+}
+
+/// How to mend what TLS finds wrong, as far as a flag can; nothing is said of anything else.
+pub(crate) fn tls_mend(reason: &str) -> &'static str {
+    let says = |words: &str| reason.contains(words);
+    match says("invalid peer certificate") {
+        true if says("not valid for name") => {
+            "; say by --redis-server-name for which name its certificate is"
+        }
+        true if says("UnknownIssuer") => {
+            "; give the authority that has signed its certificate by --redis-ca"
+        }
+        false if says("CertificateRequired") => {
+            "; it wants to be shown a certificate: --redis-cert and --redis-key"
+        }
+        _ => "",
+    }
+}
+
 /// Whether it is the server that is in no state to answer, and will be.
 pub(super) fn condition(reason: &str) -> Option<Ill> {
     match reason.split(' ').next().unwrap_or_default() {
@@ -45,7 +67,7 @@ pub(in crate::broker) fn unquoted(reason: &str) -> String {
 /// What is said of a greeting that is answered with an error, and how to mend it.
 pub(in crate::broker) fn greeting_refused(reason: &str) -> String {
     let mend = match reason.split(' ').next() {
-        Some("NOAUTH") => "; give the password in the URL: redis://:PASSWORD@HOST",
+        Some("NOAUTH") => "; give the password in the URL, as :PASSWORD@ before the host",
         Some("WRONGPASS") => "; mend the user or the password in the URL",
         Some("NOPROTO") => "; wsloop needs RESP3, which Redis has from version 6.0 on",
         Some("NOPERM") => "; let the user use it: ACL SETUSER … +hello +select",
@@ -80,6 +102,35 @@ mod tests {
         ] {
             assert_eq!((is_denial(reason), condition(reason)), (denial, ill), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_command_is_denied_or_only_a_channel() {
+        for (reason, is_command) in [
+            ("NOPERM User w has no permissions to run the 'ssubscribe' command", true),
+            ("NOPERM this user has no permissions to run the 'subscribe' command or its s", true),
+            ("NOPERM No permissions to access a channel", false),
+            ("NOPERM this user has no permissions to access one of the channels used", false),
+            ("ERR unknown command to run the x", false),
+        ] {
+            assert_eq!(denies_command(reason), is_command, "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_tls_finds_wrong_is_said_with_its_flag() {
+        for (reason, flag) in [
+            ("invalid peer certificate: UnknownIssuer", "--redis-ca"),
+            (
+                "invalid peer certificate: not valid for name \"a\"; it is for b",
+                "--redis-server-name",
+            ),
+            ("received fatal alert: CertificateRequired", "--redis-cert"),
+        ] {
+            assert!(tls_mend(reason).contains(flag), "{reason}");
+        }
+        assert_eq!(tls_mend("invalid peer certificate: Expired"), "");
+        assert_eq!(tls_mend("connection refused"), "");
     }
 
     #[test]

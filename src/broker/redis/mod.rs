@@ -43,6 +43,7 @@ use asking::READ_HEAD;
 use clustered::Clustering;
 pub(super) use clustered::{Again, Elsewhere, MOST_TRIES, Redirected};
 use errors::Ill;
+pub(crate) use errors::{denies_command, tls_mend};
 pub(super) use errors::{greeting_refused, unquoted};
 use health::Health;
 pub(super) use kind::is_sentinel;
@@ -493,7 +494,7 @@ mod tests {
     #[test]
     fn a_refused_greeting_says_how_to_mend_it() {
         for (error, mend) in [
-            ("NOAUTH Authentication required.", "redis://:PASSWORD@HOST"),
+            ("NOAUTH Authentication required.", ":PASSWORD@ before the host"),
             ("WRONGPASS invalid username-password pair", "mend the user or the password"),
             ("NOPROTO unsupported protocol version", "RESP3"),
         ] {

@@ -474,5 +474,5 @@ pub(super) fn misfit<'a>(what: &str) -> BrokerEvent<'a> {
 const SENTINEL: &str = "it is a Sentinel, which has no messages; to follow it, give \
     redis+sentinel://HOST:PORT/NAME, with the name under which it watches the master";
 const NOT_ALL_SLOTS: &str = "it is a node of a cluster that does not have all slots, so that it \
-    knows only some of the stored messages; give the cluster as redis+cluster://HOST:PORT, with \
-    some of its nodes";
+    knows only some of the stored messages; a cluster is given by --redis alone, as \
+    redis+cluster://HOST:PORT with some of its nodes";

@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::access::channel::Audience;
+use crate::broker::tls_mend;
 use crate::client::publisher::{Error, Expire, Publisher, Recipients};
 use crate::config::values::printable;
 
@@ -155,7 +156,10 @@ impl From<Error> for Failure {
                 let flags = "--broadcast, --user NAME, --group NAME or --session KEY";
                 format!("nobody is named; give {flags}, or several of them")
             }
-            Error::Unreachable { .. } => format!("{error}; --redis says where else it may be"),
+            Error::Unreachable { ref reason, .. } => match tls_mend(reason) {
+                "" => format!("{error}; --redis says where else it may be"),
+                mend => format!("{error}{mend}"),
+            },
             error => error.to_string(),
         };
         Failure { status, line }
