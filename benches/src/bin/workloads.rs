@@ -1,8 +1,9 @@
 //! Fixed work for the core, one piece by name:
 //!
 //! * `handshakes`, `churn`, `delivery`, `streams`, `placed`, `joined`, `placed-joined`,
-//!   `broadcast`, `echo`, `large`, `pushes` and `deflate` run under callgrind, which counts the
-//!   instructions of `measured` alone; see `scripts/counts`;
+//!   `topics`, `topic-streams`, `topics-joined`, `topic-streams-joined`, `broadcast`, `echo`,
+//!   `large`, `pushes` and `deflate` run under callgrind, which counts the instructions of
+//!   `measured` alone; see `scripts/counts`;
 //! * `bytes` prints the bytes of a conn with 100,000 of them on one channel, `stream-bytes` those
 //!   of a stream, and `placed-bytes` those of a stream with positions; `memory` is the program that
 //!   has more of them.
@@ -41,7 +42,10 @@ fn main() -> ExitCode {
         ["placed"] => placed(),
         ["joined"] => joined(),
         ["placed-joined"] => placed_joined(),
-        ["topics", name] => topics(name),
+        ["topics"] => topics(1),
+        ["topic-streams"] => topic_streams(1),
+        ["topics-joined"] => topics(16),
+        ["topic-streams-joined"] => topic_streams(16),
         ["broadcast"] => broadcast(),
         ["echo"] => echo(),
         ["large"] => large(),
@@ -53,8 +57,9 @@ fn main() -> ExitCode {
         _ => {
             eprintln!(
                 "usage: workloads \
-                 handshakes|churn|delivery|streams|placed|joined|placed-joined|broadcast|echo|\
-                 large|pushes|deflate|bytes|stream-bytes|placed-bytes"
+                 handshakes|churn|delivery|streams|placed|joined|placed-joined|topics|\
+                 topic-streams|topics-joined|topic-streams-joined|broadcast|echo|large|pushes|\
+                 deflate|bytes|stream-bytes|placed-bytes"
             );
             return ExitCode::from(2);
         }
@@ -149,38 +154,44 @@ fn placed_joined() {
     assert_eq!(sent, 10_000 * 16 * (PLACED.len() + "0".len() + 128), "16 to 31 of that time");
 }
 
-/// The same to ten thousand conns that hear a channel of their own besides, by a WebSocket or a
-/// stream, one message or sixteen together.
-fn topics(name: &str) {
-    let (is_stream, messages) = match name {
-        "sockets" => (false, 1),
-        "streams" => (true, 1),
-        "sockets-joined" => (false, 16),
-        "streams-joined" => (true, 16),
-        _ => panic!("{name}"),
-    };
+/// One message, or some together, to ten thousand WebSockets that hear two topics by `wsloop.1`:
+/// all of them the one, and each the other.
+fn topics(messages: usize) {
     let mut core = Core::local_with_history();
     for number in 0..10_000 {
-        match is_stream {
-            true => {
-                let target = format!("/ws/?topic=broadcast+stocks&topic=broadcast+own-{number:05}");
-                core.open(&stream(&target));
-            }
-            false => {
-                let link = core.open(&upgrade("/ws/", &["Sec-WebSocket-Protocol: wsloop.1"]));
-                for said in [
-                    "subscribe 1 broadcast stocks".to_owned(),
-                    format!("subscribe 2 broadcast own-{number:05}"),
-                ] {
-                    core.receive(link, &mut masked(said.as_bytes()));
-                    core.drain();
-                }
-            }
+        let link = core.open(&upgrade("/ws/", &["Sec-WebSocket-Protocol: wsloop.1"]));
+        let own = format!("subscribe 2 broadcast own-{number:05}");
+        for said in ["subscribe 1 broadcast stocks", &own] {
+            core.receive(link, &mut masked(said.as_bytes()));
+            core.drain();
         }
     }
+    let header = "message broadcast stocks 1800000000000-1\n".len() + tens(messages);
+    assert_eq!(to_stocks(&mut core, messages), 10_000 * messages * (4 + header + 128));
+}
+
+/// The same to streams, each event of which says where both topics stand.
+fn topic_streams(messages: usize) {
+    let mut core = Core::local_with_history();
+    for number in 0..10_000 {
+        let target = format!("/ws/?topic=broadcast+stocks&topic=broadcast+own-{number:05}");
+        core.open(&stream(&target));
+    }
+    let line = "id: broadcast own-00000 0-0 broadcast stocks 1800000000000-1\n".len();
+    let lines = "data: message broadcast stocks 1800000000000-1\ndata: \n\n".len();
+    let event = line + lines + 2 * tens(messages) + 128;
+    assert_eq!(to_stocks(&mut core, messages), 10_000 * messages * event);
+}
+
+/// Digits by which the positions of so many messages are longer: they are 16 to 31 of that time.
+fn tens(messages: usize) -> usize {
+    usize::from(messages == 16)
+}
+
+/// Says so many messages of 128 bytes together, the second time, and returns the bytes sent.
+fn to_stocks(core: &mut Core, messages: usize) -> usize {
     let speaker = core.open(&upgrade(&speaks("stocks"), &[]));
-    let sent = second(&mut core, speaker, &masked(text(128).as_bytes()).repeat(messages));
-    eprintln!("{} bytes each", sent as f64 / 10_000.0 / messages as f64);
+    second(core, speaker, &masked(text(128).as_bytes()).repeat(messages))
 }
 
 /// Hands something to ten thousand streams on one channel, and returns the bytes sent.
