@@ -497,6 +497,8 @@ mod tests {
             ("Host: h:8080", "Host: my_host.example.:65535"),
             ("Host: h:8080", "Host: [::1]:80"),
             ("Host: h:8080", "Host: 127.0.0.1"),
+            // Every letter of base64 is one, and so are those that are none in a URL.
+            ("dGhlIHNhbXBsZSBub25jZQ==", "+/09azAZ+/09azAZ+/09ag=="),
             // Bits after the sixteenth byte.
             ("ZQ==", "ZR=="),
             ("Host: h:8080", "Origin: \r\nHost: h:8080"),
