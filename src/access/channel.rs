@@ -26,12 +26,12 @@
 //! `session:KEY:data` is one. A prefix of its own keeps wsloop apart from everything.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 
 pub use crate::access::facility::facility;
 pub(crate) use crate::access::facility::path_of;
 use crate::access::identity::Identity;
+use crate::access::naming::put_names;
 use crate::access::nearest::nearest;
 
 /// Who a channel is for. Its order is that of a conn's channels.
@@ -124,7 +124,7 @@ impl Options {
     /// (`echo=0` asks for echo), and names that mean nothing here are ignored; see
     /// [`Options::read`] for those that were probably meant to.
     pub fn parse(query: &str) -> Self {
-        let bits = option_names(query).filter_map(|name| bit(&NAMES, &name));
+        let bits = pairs(query).filter_map(|pair| bit(&NAMES, &name_of(pair)));
         Self(bits.fold(0, |all, bit| all | bit))
     }
 
@@ -140,7 +140,12 @@ impl Options {
             })
         };
         let mut options = 0;
-        for name in option_names(query) {
+        for pair in pairs(query) {
+            if let Some(place) = NAMES.iter().position(|known| *known == pair) {
+                options |= 1 << place;
+                continue;
+            }
+            let name = name_of(pair);
             match bit(&NAMES, &name) {
                 Some(bit) => options |= bit,
                 None if begins(name.trim()) => {
@@ -443,63 +448,27 @@ pub(crate) fn channels(
     grant
 }
 
-/// The names in a raw query string. Most have nothing to decode.
-fn option_names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let end = pair.bytes().position(|byte| matches!(byte, b'=' | b'%' | b'+'));
-        match end.map(|end| (&pair[..end], pair.as_bytes()[end])) {
-            None => Cow::Borrowed(pair),
-            Some((name, b'=')) => Cow::Borrowed(name),
-            Some(_) => {
-                form_urlencoded::parse(pair.as_bytes()).next().map_or("".into(), |(name, _)| name)
-            }
-        }
-    })
+/// What a raw query string is made of.
+fn pairs(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').filter(|pair| !pair.is_empty())
 }
 
-/// Adds the channels of one audience.
-fn put_names(
-    list: &mut Vec<String>,
-    prefix: &str,
-    audience: Audience,
-    facility: &str,
-    identity: &Identity,
-) {
-    let who: &mut dyn Iterator<Item = &str> = match audience {
-        Audience::Broadcast => {
-            list.reserve_exact(1);
-            return list.push(name(prefix, audience, "", facility));
+/// The name of a pair, decoded. Most have nothing to decode.
+fn name_of(pair: &str) -> Cow<'_, str> {
+    let end = pair.bytes().position(|byte| matches!(byte, b'=' | b'%' | b'+'));
+    match end.map(|end| (&pair[..end], pair.as_bytes()[end])) {
+        None => Cow::Borrowed(pair),
+        Some((name, b'=')) => Cow::Borrowed(name),
+        Some(_) => {
+            form_urlencoded::parse(pair.as_bytes()).next().map_or("".into(), |(name, _)| name)
         }
-        Audience::Group => &mut identity.groups.iter().map(String::as_str),
-        Audience::User => &mut identity.user.as_deref().into_iter(),
-        Audience::Session => &mut identity.session.as_deref().into_iter(),
-    };
-    let mut seen = BTreeSet::new();
-    let who = who.filter(|who| !who.is_empty() && seen.insert(*who));
-    list.extend(who.map(|who| name(prefix, audience, who, facility)));
-}
-
-/// The name of a channel, of nobody's audience when `who` is empty.
-fn name(prefix: &str, audience: Audience, who: &str, facility: &str) -> String {
-    let word = audience.word();
-    let length = prefix.len() + word.len() + who.len() + facility.len() + 3;
-    let mut name = String::with_capacity(length);
-    for part in [prefix, word, who].into_iter().filter(|part| !part.is_empty()) {
-        name.push_str(part);
-        name.push(':');
     }
-    name.push_str(facility);
-    name
 }
 
-/// The bit of an option name, in any case and with blanks around it, though mostly as it is known.
+/// The bit of an option name, in any case and with blanks around it.
 fn bit(names: &[&str], name: &str) -> Option<u16> {
-    let exact = names.iter().position(|known| *known == name);
-    let place = exact.or_else(|| {
-        let name = name.trim();
-        names.iter().position(|known| known.eq_ignore_ascii_case(name))
-    });
-    place.map(|place| 1 << place)
+    let name = name.trim();
+    names.iter().position(|known| known.eq_ignore_ascii_case(name)).map(|place| 1 << place)
 }
 
 #[cfg(test)]

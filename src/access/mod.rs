@@ -10,6 +10,7 @@ pub(crate) mod facility;
 pub(crate) mod hosts;
 pub(crate) mod identity;
 pub(crate) mod key;
+pub(crate) mod naming;
 pub(crate) mod nearest;
 pub(crate) mod pattern;
 pub(crate) mod permissions;

@@ -66,7 +66,8 @@ impl Conn {
         if length > 0 {
             whole = Cow::Owned(whole[length..].to_vec());
         }
-        match examine(link, &whole, whence, cx) {
+        let mut room = http::header_room();
+        match examine(link, &whole, whence, &mut room, cx) {
             Ok(None) => {
                 (head.whence, head.rest) = (whence, whole.into_owned());
                 if before != Network::of(whence.address) {
@@ -74,13 +75,13 @@ impl Conn {
                 }
             }
             Ok(Some((Identified::Inspects(asked), _))) => cx.put(link, Effect::Inspect(asked)),
+            Ok(Some((Identified::Decided(Decision::Refuse(refusal)), length)))
+                if is_bare(&whole) =>
+            {
+                self.refuse(link, refusal.without_body(), cx);
+                self.keep_early(link, &whole[length..], cx);
+            }
             Ok(Some((examined, length))) => {
-                let examined = match examined {
-                    Identified::Decided(Decision::Refuse(refusal)) if is_bare(&whole) => {
-                        Identified::Decided(Decision::Refuse(refusal.without_body()))
-                    }
-                    examined => examined,
-                };
                 if let Identified::Elsewhere(whence, mut request) = examined {
                     head.whence = whence;
                     request.early = whole[length..].to_vec();
@@ -195,9 +196,10 @@ fn examine<'b>(
     link: LinkId,
     bytes: &'b [u8],
     mut whence: Whence,
+    room: &'b mut http::HeaderRoom<'b>,
     cx: &mut Context,
 ) -> Result<Option<(Identified<'b>, usize)>, Refusal> {
-    let head = http::parse_head(bytes, cx.settings.max_head_size)
+    let head = http::parse_head_in(bytes, cx.settings.max_head_size, room)
         .map_err(|error| refusal::bad_head(error, &cx.settings))?;
     let Some((mut head, length)) = head else { return Ok(None) };
     if let Some(asked) = inspection(&head, whence, &cx.settings) {
@@ -237,12 +239,13 @@ fn examine<'b>(
         Examined::Decided(decision) => Identified::Decided(decision),
         Examined::Asked(request) => {
             let sources = &cx.settings.sources;
-            match sources.identify(&head, &client, cx.now.unix_ms, &mut cx.metrics) {
-                Ok(who) => Identified::By(request.came_from(client.address), who),
-                Err(unidentified) => {
-                    return refused(refuse_unidentified(unidentified, &request, cx));
+            return match sources.identify(&head, &client, cx.now.unix_ms, &mut cx.metrics) {
+                Ok(who) => {
+                    let request = request.came_from(client.address);
+                    Ok(Some((Identified::By(request, who), length)))
                 }
-            }
+                Err(why) => refused(refuse_unidentified(why, &request, cx)),
+            };
         }
     };
     Ok(Some((identified, length)))

@@ -31,9 +31,24 @@ pub struct Head<'b> {
     pub query: &'b str,
     /// The digit after `HTTP/1.`: 0 or 1.
     pub minor_version: u8,
-    /// In memory of their own: an array with room for all that may come would be copied with
-    /// every move, and cost a tenth of a handshake.
-    headers: Vec<httparse::Header<'b>>,
+    /// In memory of their own, or in that of who parses: an array with room for all that may come
+    /// would be copied with every move, and cost a tenth of a handshake.
+    headers: Headers<'b>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Headers<'b> {
+    Own(Vec<httparse::Header<'b>>),
+    Lent(&'b [httparse::Header<'b>]),
+}
+
+impl<'b> Headers<'b> {
+    fn iter(&self) -> std::slice::Iter<'_, httparse::Header<'b>> {
+        match self {
+            Headers::Own(headers) => headers.iter(),
+            Headers::Lent(headers) => headers.iter(),
+        }
+    }
 }
 
 impl<'b> Head<'b> {
@@ -134,10 +149,43 @@ impl std::error::Error for HeadError {}
 /// `max_head` is the largest length, the empty line at the end included. Only so many bytes are
 /// looked at, so that the same bytes are too large however they were cut into reads.
 pub fn parse_head(buf: &[u8], max_head: usize) -> Result<Option<(Head<'_>, usize)>, HeadError> {
+    let mut room = header_room();
+    let parsed = parse(buf, max_head, &mut room)?;
+    Ok(parsed.map(|(head, headers, length)| {
+        (Head { headers: Headers::Own(headers.to_vec()), ..head }, length)
+    }))
+}
+
+/// Where header lines are kept while a head is looked at.
+pub(crate) type HeaderRoom<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_HEADERS];
+
+/// Room for as many header lines as a head may have.
+pub(crate) fn header_room<'b>() -> HeaderRoom<'b> {
+    [const { MaybeUninit::uninit() }; MAX_HEADERS]
+}
+
+/// Does as [`parse_head`] does, without memory for the header lines besides the `room`.
+pub(crate) fn parse_head_in<'b>(
+    buf: &'b [u8],
+    max_head: usize,
+    room: &'b mut HeaderRoom<'b>,
+) -> Result<Option<(Head<'b>, usize)>, HeadError> {
+    let parsed = parse(buf, max_head, room)?;
+    Ok(parsed
+        .map(|(head, headers, length)| (Head { headers: Headers::Lent(headers), ..head }, length)))
+}
+
+/// A head but for its header lines, those, and the length of all.
+type Parsed<'h, 'b> = (Head<'b>, &'h [httparse::Header<'b>], usize);
+
+fn parse<'h, 'b>(
+    buf: &'b [u8],
+    max_head: usize,
+    room: &'h mut HeaderRoom<'b>,
+) -> Result<Option<Parsed<'h, 'b>>, HeadError> {
     let window = &buf[..buf.len().min(max_head)];
-    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(window, &mut headers);
+    let parsed = request.parse_with_uninit_headers(window, room);
     let length = match parsed.map_err(head_error)? {
         httparse::Status::Complete(length) => length,
         httparse::Status::Partial if buf.len() >= max_head => return Err(HeadError::TooLarge),
@@ -148,10 +196,10 @@ pub fn parse_head(buf: &[u8], max_head: usize) -> Result<Option<(Head<'_>, usize
     else {
         return Err(HeadError::RequestLine);
     };
-    let headers = request.headers.to_vec();
     let (authority, path, query) = split_target(target).ok_or(HeadError::Target)?;
+    let headers = Headers::Lent(&[]);
     let head = Head { method, target, authority, path, query, minor_version, headers };
-    Ok(Some((head, length)))
+    Ok(Some((head, request.headers, length)))
 }
 
 /// A complete response: status line, `headers`, Content-Length, `Connection: close`, body.

@@ -128,6 +128,11 @@ const KINDS: [u8; 256] = {
     kinds
 };
 
+/// The kinds of all bytes of a text together.
+fn kinds(text: &str) -> u8 {
+    text.bytes().fold(0, |kinds, byte| kinds | KINDS[usize::from(byte)])
+}
+
 /// Host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Authority<'a> {
@@ -141,13 +146,17 @@ impl<'a> Authority<'a> {
     /// Takes `host[:port]` with a DNS name (underscores are in use), an IPv4 address or a bracketed
     /// IPv6 address; nothing else, so neither user names, blanks, paths, nor percent escapes.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let kinds = kinds(text);
+        if kinds == 0 && !text.is_empty() {
+            return Some(Self { host: Cow::Borrowed(text), port: None });
+        }
         let (host, rest) = if let Some(inner) = text.strip_prefix('[') {
             let (address, rest) = inner.split_once(']')?;
             (format!("[{}]", address.parse::<Ipv6Addr>().ok()?).into(), rest)
         } else {
             let (name, rest) =
                 text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
-            let kinds = name.bytes().fold(0, |kinds, byte| kinds | KINDS[usize::from(byte)]);
+            let kinds = if rest.is_empty() { kinds } else { self::kinds(name) };
             if name.is_empty() || kinds & ILLEGAL != 0 {
                 return None;
             }
