@@ -162,14 +162,8 @@ impl Server {
                     self.nodes.heard_control(node, &mut cx.metrics);
                     self.said.at(node).hears_control();
                 }
-                topics.on_subscribed(channel);
-                touched.extend(relay.on_subscribed(channel, table, cx));
-                if let Some(name) = self.deaf.hears(channel)
-                    && relay.hub.find(channel).is_none()
-                    && !topics.hears(channel)
-                {
-                    self.broker.unsubscribe(name, true, cx.now.mono_ms);
-                }
+                self.nodes.deaf.hears(channel);
+                touched.extend(subscribed(channel, (relay, topics), table, cx))
             }
             BrokerEvent::Denied { channel, reason } => {
                 return Some(Rest::After(self.on_denied(node, &channel, &reason)));
@@ -199,7 +193,7 @@ impl Server {
             return Vec::new();
         }
         if denies_command(reason) {
-            self.deaf.denied(node, channel, self.cx.now.mono_ms);
+            self.nodes.deaf.denied(node, channel, self.cx.now.mono_ms);
         }
         self.said.at(node).denied(channel, reason, &mut self.cx.metrics);
         let mut touched = self.relay.on_denied(channel, &mut self.table, &mut self.cx);
@@ -392,6 +386,17 @@ fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkI
     let is_settled = broker.has_settled(link);
     table.conn(link).filter(|_| is_settled)?.settled();
     Some(link)
+}
+
+/// A channel is heard; the conns that this concerns.
+fn subscribed(
+    channel: &[u8],
+    (relay, topics): (&mut Relay, &mut Topics),
+    table: &mut Table,
+    cx: &mut Context,
+) -> Vec<LinkId> {
+    topics.on_subscribed(channel);
+    relay.on_subscribed(channel, table, cx)
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.

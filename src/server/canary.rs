@@ -120,7 +120,7 @@ impl Server {
                     _ => reasons.push(format!("{name} cannot be reached")),
                 }
             }
-            if let Some(node) = self.deaf.at() {
+            if let Some(node) = self.nodes.deaf.at() {
                 let name = self.said.name_of(node);
                 reasons.push(format!("{name} lets wsloop subscribe to nothing, see ACL SETUSER"));
             }

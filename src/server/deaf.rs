@@ -15,7 +15,11 @@ const RETRY_MS: u64 = 5_000;
 
 /// Whether there is one.
 #[derive(Debug, Default)]
-pub(super) struct Deaf(Option<Denied>);
+pub(super) struct Deaf {
+    denied: Option<Denied>,
+    /// What was asked for until it was heard, and is to be left if nobody wants it.
+    heard: Option<Arc<str>>,
+}
 
 /// What was denied, and by which node.
 #[derive(Debug)]
@@ -31,43 +35,60 @@ impl Deaf {
     pub(super) fn denied(&mut self, node: usize, channel: &Arc<str>, now_ms: u64) {
         let retry_ms = now_ms + RETRY_MS;
         let denied = || Denied { node, channel: channel.clone(), retry_ms };
-        self.0.get_or_insert_with(denied).node = node;
+        self.denied.get_or_insert_with(denied).node = node;
     }
 
-    /// The channel is heard: its name if it was denied, which is over now.
+    /// A channel is heard: if it was the one that was denied, that is over.
     #[inline]
-    pub(super) fn hears(&mut self, channel: &[u8]) -> Option<Arc<str>> {
-        let denied = self.0.take_if(|denied| denied.channel.as_bytes() == channel);
-        denied.map(|denied| denied.channel)
+    pub(super) fn hears(&mut self, channel: &[u8]) {
+        let is_it = |denied: &mut Denied| denied.channel.as_bytes() == channel;
+        if let Some(denied) = self.denied.take_if(is_it) {
+            self.heard = Some(denied.channel);
+        }
     }
 
     /// The node that denies it.
     pub(super) fn at(&self) -> Option<usize> {
-        self.0.as_ref().map(|denied| denied.node)
+        self.denied.as_ref().map(|denied| denied.node)
     }
 
-    /// When the channel is asked for again.
+    /// When the channel is asked for again, or left: at once.
     #[inline]
     pub(super) fn retry_ms(&self) -> Option<u64> {
-        self.0.as_ref().map(|denied| denied.retry_ms)
+        match self.heard {
+            None => self.denied.as_ref().map(|denied| denied.retry_ms),
+            Some(_) => Some(0),
+        }
     }
 
     /// The channel, if it is to be asked for now.
     fn due(&mut self, now_ms: u64) -> Option<Arc<str>> {
-        let denied = self.0.as_mut().filter(|denied| denied.retry_ms <= now_ms)?;
+        let denied = self.denied.as_mut().filter(|denied| denied.retry_ms <= now_ms)?;
         denied.retry_ms = now_ms + RETRY_MS;
         Some(denied.channel.clone())
     }
 }
 
 impl Server {
-    /// Asks again for what was denied, unless somebody does who wants to hear it.
+    /// Asks again for what was denied, unless somebody does who wants to hear it; once it is heard,
+    /// it is left unless somebody wants it.
     pub(super) fn retry_hearing(&mut self) {
-        let Some(name) = self.deaf.due(self.cx.now.mono_ms) else { return };
-        let channel = name.as_bytes();
-        let is_wanted = self.relay.hub.find(channel).is_some() || self.topics.hears(channel);
-        if !is_wanted && self.broker.can_hear(&name) {
-            self.broker.subscribe(name, self.cx.now.mono_ms);
+        let now_ms = self.cx.now.mono_ms;
+        if let Some(name) = self.nodes.deaf.heard.take()
+            && !self.is_wanted(&name)
+        {
+            self.broker.unsubscribe(name, true, now_ms);
         }
+        if let Some(name) = self.nodes.deaf.due(now_ms)
+            && !self.is_wanted(&name)
+            && self.broker.can_hear(&name)
+        {
+            self.broker.subscribe(name, now_ms);
+        }
+    }
+
+    fn is_wanted(&self, channel: &str) -> bool {
+        let channel = channel.as_bytes();
+        self.relay.hub.find(channel).is_some() || self.topics.hears(channel)
     }
 }

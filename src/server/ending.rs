@@ -118,11 +118,11 @@ impl Server {
     #[inline]
     pub(super) fn rare_ms(&self) -> Option<u64> {
         let canary = self.canary.deadline_ms();
-        let (retry, deaf) = (self.nodes.control_retry_ms(), self.deaf.retry_ms());
-        if self.ending.is_running() && retry.is_none() && deaf.is_none() {
+        let retry = self.nodes.retry_ms();
+        if self.ending.is_running() && retry.is_none() {
             return canary;
         }
-        let all = [canary, retry, deaf, self.ending.deadline_ms()];
+        let all = [canary, retry, self.ending.deadline_ms()];
         all.into_iter().flatten().min()
     }
 

@@ -66,7 +66,6 @@ use brokering::Loss;
 use canary::Canary;
 use clients::Clients;
 pub(crate) use clients::SURPLUS_CLIENTS;
-use deaf::Deaf;
 use ending::Ending;
 use endpoints::Slow;
 use following::Following;
@@ -105,7 +104,6 @@ pub struct Server {
     control: Option<Arc<str>>,
     ending: Ending,
     canary: Canary,
-    deaf: Deaf,
     process: ProcessFigures,
     said: Said,
 }
@@ -159,7 +157,6 @@ impl Server {
             control,
             ending: Ending::new(seed),
             canary,
-            deaf: Deaf::default(),
             process: ProcessFigures::default(),
         };
         server.begin_handlers();
@@ -217,8 +214,7 @@ impl Server {
         self.tick_nodes();
         self.tick_cluster();
         self.tick_handlers();
-        self.retry_control();
-        self.retry_hearing();
+        self.retry_channels();
         self.send_canary();
         self.go_on_ending();
         self.proxy.measure(&mut self.cx.metrics);

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::Server;
 use super::brokering::Loss;
+use super::deaf::Deaf;
 use crate::broker::{Broker, MASTER, Redis, RedisDue};
 use crate::link::{LinkId, Metrics};
 
@@ -29,6 +30,8 @@ pub(super) struct Nodes {
     pub(super) may_repeat: bool,
     /// Sentinels say of one where it is.
     pub(super) is_watched: bool,
+    /// One lets nobody hear anything.
+    pub(super) deaf: Deaf,
 }
 
 /// One of them.
@@ -57,6 +60,7 @@ impl Nodes {
             is_pair: broker.spread().heard_at().is_some(),
             may_repeat: broker.may_repeat(),
             is_watched: (0..broker.nodes()).any(|node| watch(node).is_some()),
+            deaf: Deaf::default(),
         }
     }
 
@@ -113,10 +117,13 @@ impl Nodes {
         self.note_retries();
     }
 
-    /// When it is asked for again somewhere.
+    /// When a channel that was denied is asked for again somewhere.
     #[inline]
-    pub(super) fn control_retry_ms(&self) -> Option<u64> {
-        self.control_retry_ms
+    pub(super) fn retry_ms(&self) -> Option<u64> {
+        match (self.control_retry_ms, self.deaf.retry_ms()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
 
     fn note_retries(&mut self) {
@@ -164,12 +171,13 @@ impl Server {
         }
     }
 
-    /// Asks again to hear the application, where that was denied.
-    pub(super) fn retry_control(&mut self) {
+    /// Asks again for channels that were denied.
+    pub(super) fn retry_channels(&mut self) {
         let now_ms = self.cx.now.mono_ms;
-        if self.nodes.control_retry_ms().is_none_or(|at_ms| at_ms > now_ms) {
+        if self.nodes.retry_ms().is_none_or(|at_ms| at_ms > now_ms) {
             return;
         }
+        self.retry_hearing();
         for node in self.nodes.all() {
             let retry_ms = &mut self.nodes.all[node].control_retry_ms;
             if let Some(name) = self.control.clone()
