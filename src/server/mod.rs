@@ -35,6 +35,7 @@ mod memory;
 mod mending;
 mod nodes;
 mod others;
+mod overlaps;
 mod pairs;
 mod posting;
 mod relay;
