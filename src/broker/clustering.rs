@@ -220,11 +220,7 @@ impl Nodes {
             let node = match () {
                 () if is_sharded => owner,
                 () if is_up(&before) => before,
-                () if is_up(&owner) || up.is_empty() => owner,
-                // Who records it needs the owner, too: nothing is recorded until that is there,
-                // and then all of it is read in order.
-                () if self.seed.histories.of(name).is_some() => owner,
-                () => up[usize::from(slot_of(name)) % up.len()],
+                () => self.refuge(name, owner, &up),
             };
             if node != owner {
                 slots.moved.insert(name.clone(), node);
@@ -241,6 +237,39 @@ impl Nodes {
         }
         self.spread = Spread::by_slots(self.all.len(), slots);
         let named = elsewhere.into_iter().enumerate();
+        named.filter(|(_, names)| !names.is_empty()).collect()
+    }
+
+    /// Where a channel is heard whose node is not up, of the nodes that are.
+    fn refuge(&self, name: &str, owner: usize, up: &[usize]) -> usize {
+        match () {
+            () if up.contains(&owner) || up.is_empty() => owner,
+            // Who records it needs the owner, too: nothing is recorded until that is there, and
+            // then all of it is read in order.
+            () if self.seed.histories.of(name).is_some() => owner,
+            () => up[usize::from(slot_of(name)) % up.len()],
+        }
+    }
+
+    /// The other nodes that have the messages of channels as well which are heard at one that is
+    /// up, and where they are heard when that is left.
+    pub(crate) fn refuges(&self, left: usize, names: Vec<Arc<str>>) -> Vec<(usize, Vec<Arc<str>>)> {
+        let Some(cluster) = self.cluster() else { return Vec::new() };
+        let is_up = |node: &usize| self.all[*node].status() == Status::Up;
+        if cluster.form().is_sharded() || !is_up(&left) {
+            return Vec::new();
+        }
+        let up: Vec<usize> =
+            (0..self.all.len()).filter(|node| *node != left && is_up(node)).collect();
+        let mut refuges = vec![Vec::new(); self.all.len()];
+        for name in names.into_iter().filter(|name| self.spread.hears(name) == left) {
+            let owner = usize::from(cluster.owners()[usize::from(slot_of(&name))]);
+            let node = self.refuge(&name, owner, &up);
+            if node != left {
+                refuges[node].push(name);
+            }
+        }
+        let named = refuges.into_iter().enumerate();
         named.filter(|(_, names)| !names.is_empty()).collect()
     }
 

@@ -119,6 +119,9 @@ impl Server {
         }
         if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
             if control == Some(delivery.channel) {
+                if relay.overlaps.takes(node, delivery, &relay.fingerprints) {
+                    return Some(Rest::Nothing);
+                }
                 return Some(Rest::Control(delivery.payload.to_vec()));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
@@ -158,6 +161,7 @@ impl Server {
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
+                relay.overlaps.on_confirmed(node, channel, cx.now.mono_ms);
                 if control == Some(channel) {
                     self.nodes.heard_control(node, &mut cx.metrics);
                     self.said.at(node).hears_control();
@@ -255,6 +259,7 @@ impl Server {
     pub(super) fn on_broker_lost(&mut self, node: usize, loss: Loss<'_>) {
         let Some(link) = self.nodes.lost(node, &mut self.cx.metrics) else { return };
         self.table.close(link);
+        let rests = self.flush_overlaps(node);
         let is_up = self.broker.status_at(node) == Status::Up;
         let Some(redis) = self.broker.redis(node) else { return };
         let was_up = is_up || redis.is_leaving();
@@ -283,6 +288,7 @@ impl Server {
         }
         if self.broker.is_cluster() {
             self.after_loss(node, lost, &loss);
+            self.after_overlaps(rests);
         } else if self.nodes.is_pair {
             self.after_pair_loss(node);
         }
@@ -331,7 +337,7 @@ impl Server {
 
     /// The application has something to say to us. What came before it is heard before, and whoever
     /// a session that was read before is about is let in before: so it is about them, too.
-    fn on_control(&mut self, message: &[u8]) {
+    pub(super) fn on_control(&mut self, message: &[u8]) {
         self.deliver_arrived();
         self.route_effects();
         let disconnect = match control::parse(message) {

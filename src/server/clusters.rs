@@ -11,9 +11,10 @@ impl Server {
     /// Lets time pass for the cluster.
     pub(super) fn tick_cluster(&mut self) {
         let now_ms = self.cx.now.mono_ms;
-        if self.ending.has_begun() || self.broker.cluster_ms().is_none_or(|at_ms| at_ms > now_ms) {
+        if self.cluster_ms().is_none_or(|at_ms| at_ms > now_ms) {
             return;
         }
+        self.end_overlaps();
         let Some(nodes) = self.broker.cluster() else { return };
         nodes.tick_cluster(now_ms);
         let turned = nodes.retry(now_ms);
@@ -23,7 +24,9 @@ impl Server {
 
     /// When [`Server::tick_cluster`] has something to do.
     pub(super) fn cluster_ms(&self) -> Option<u64> {
-        self.broker.cluster_ms().filter(|_| !self.ending.has_begun())
+        let leave_ms = self.relay.overlaps.leave_ms().unwrap_or(u64::MAX);
+        let at_ms = self.broker.cluster_ms().filter(|_| !self.ending.has_begun());
+        at_ms.map(|at_ms| at_ms.min(leave_ms))
     }
 
     /// Acts on what a node has said of the cluster, and on what it has said belongs elsewhere.
@@ -45,14 +48,9 @@ impl Server {
             left.extend(nodes.leave_idle(self.cx.now.mono_ms));
         }
         for node in left {
-            if self.broker.status_at(node) == Status::Up {
-                self.cx.metrics.broker_found_total += 1;
-                let name = self.said.name_of(node);
-                tracing::info!(
-                    "{name} is left: the cluster has its slots elsewhere, or says that it failed"
-                );
+            if !self.overlaps(node) {
+                self.leave_moved(node);
             }
-            self.on_broker_lost(node, Loss::Moved);
         }
         for ask in turned.given_up {
             self.on_given_up(ask);
@@ -63,6 +61,18 @@ impl Server {
                 self.hear_at(spread.hears(&name), vec![name]);
             }
         }
+    }
+
+    /// Leaves the link of a node that is elsewhere.
+    pub(super) fn leave_moved(&mut self, node: usize) {
+        if self.broker.status_at(node) == Status::Up {
+            self.cx.metrics.broker_found_total += 1;
+            let name = self.said.name_of(node);
+            tracing::info!(
+                "{name} is left: the cluster has its slots elsewhere, or says that it failed"
+            );
+        }
+        self.on_broker_lost(node, Loss::Moved);
     }
 
     /// A node has ceased to have the messages of a channel. Where it is to be heard from now on is
@@ -83,7 +93,7 @@ impl Server {
     }
 
     /// Whether the broker has said that a channel is heard, as far as anybody hears it.
-    fn is_confirmed(&self, name: &Arc<str>) -> bool {
+    pub(super) fn is_confirmed(&self, name: &Arc<str>) -> bool {
         let is_heard = self.control.as_ref() != Some(name) || self.cx.metrics.control_heard > 0;
         is_heard && self.relay.is_confirmed(name) && self.topics.is_confirmed(name)
     }
@@ -125,7 +135,8 @@ impl Server {
         }
         self.on_spread();
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
-        for (node, names) in elsewhere {
+        for (node, mut names) in elsewhere {
+            names.retain(|name| !self.relay.overlaps.is_passed_on(name, node));
             for name in &names {
                 self.relay.on_reheard(name, self.cx.now.mono_ms);
             }
@@ -134,7 +145,7 @@ impl Server {
     }
 
     /// All that is heard, what is our own included.
-    fn heard_names(&self) -> Vec<Arc<str>> {
+    pub(super) fn heard_names(&self) -> Vec<Arc<str>> {
         self.control.iter().cloned().chain(self.heard_by_conns()).collect()
     }
 

@@ -36,6 +36,7 @@ mod memory;
 mod mending;
 mod nodes;
 mod others;
+mod overlaps;
 mod pairs;
 mod posting;
 mod relay;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::gaps::Gaps;
 use super::handout::{Packet, hand_out};
+use super::overlaps::Overlaps;
 use super::repeats::Reheard;
 use super::table::{Party, Table};
 use crate::access::channel;
@@ -62,6 +63,8 @@ pub(super) struct Relay {
     /// Channels that are heard at another node since a moment ago, with hashes of what was
     /// delivered last.
     pub(super) reheard: BTreeMap<Arc<str>, Reheard>,
+    /// Channels that are heard at two nodes, as one is to be left.
+    pub(super) overlaps: Overlaps,
     pub(super) fingerprints: Fingerprints,
 }
 
@@ -91,6 +94,7 @@ impl Relay {
             arrived: Arrived::default(),
             slow: Vec::new(),
             reheard: BTreeMap::new(),
+            overlaps: Overlaps::default(),
         }
     }
 

@@ -19,6 +19,8 @@ const MOMENT_MS: u64 = 2_000;
 pub(super) struct Reheard {
     /// The last hashes, the oldest first.
     hashes: Vec<u64>,
+    /// They are known to come, and others before them; else the first that is another is the end.
+    is_exact: bool,
     until_ms: u64,
 }
 
@@ -29,7 +31,18 @@ impl Relay {
         self.reheard.retain(|_, reheard| now_ms < reheard.until_ms);
         let [last, before] = self.hub.peek(channel).last_delivered();
         let (hashes, until_ms) = (vec![before, last], now_ms + MOMENT_MS);
-        self.reheard.insert(name.clone(), Reheard { hashes, until_ms });
+        self.reheard.insert(name.clone(), Reheard { hashes, is_exact: false, until_ms });
+    }
+
+    /// The same, where the node is known to have messages of these hashes yet to come.
+    pub(super) fn on_reheard_exactly(&mut self, name: &Arc<str>, hashes: Vec<u64>, now_ms: u64) {
+        match hashes.is_empty() {
+            true => drop(self.reheard.remove(name)),
+            false => {
+                let reheard = Reheard { hashes, is_exact: true, until_ms: now_ms + MOMENT_MS };
+                self.reheard.insert(name.clone(), reheard);
+            }
+        }
     }
 
     /// Whether a message from a node of a cluster is another node's to deliver, or was delivered by
@@ -38,10 +51,14 @@ impl Relay {
     pub(super) fn is_repeated(
         &mut self,
         node: usize,
-        Delivery { channel, payload, .. }: Delivery<'_>,
+        delivery: Delivery<'_>,
         nodes: &Nodes,
         cx: &Context,
     ) -> bool {
+        if self.overlaps.takes(node, delivery, &self.fingerprints) {
+            return true;
+        }
+        let Delivery { channel, payload, .. } = delivery;
         let now_ms = cx.now.mono_ms;
         let Ok(name) = std::str::from_utf8(channel) else { return false };
         if nodes.may_repeat && self.spread.hears(name) != node {
@@ -52,9 +69,11 @@ impl Relay {
         let at = reheard.hashes.iter().position(|other| *other == hash);
         match at.filter(|_| now_ms < reheard.until_ms) {
             Some(at) => {
-                reheard.hashes.drain(..=at);
+                let from = if reheard.is_exact { at } else { 0 };
+                reheard.hashes.drain(from..=at);
                 true
             }
+            None if reheard.is_exact && now_ms < reheard.until_ms => false,
             None => {
                 self.reheard.remove(name);
                 false
