@@ -8,7 +8,9 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{Ask, Broker, BrokerEvent, MASTER, Notice, Receipt, Status, denies_command};
+use crate::broker::{
+    Ask, Broker, BrokerEvent, Delivery, MASTER, Notice, Receipt, Status, denies_command,
+};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -119,10 +121,7 @@ impl Server {
         }
         if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
             if control == Some(delivery.channel) {
-                if relay.overlaps.takes(node, delivery, &relay.fingerprints) {
-                    return Some(Rest::Nothing);
-                }
-                return Some(Rest::Control(delivery.payload.to_vec()));
+                return Some(ordered(node, delivery, relay));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
                 || (self.nodes.is_cluster && relay.is_repeated(node, delivery, &self.nodes, cx))
@@ -141,10 +140,8 @@ impl Server {
             return Some(Rest::Nothing);
         }
         relay.deliver_arrived(table, cx);
-        let event = match rest_of(event) {
-            Ok(rest) => return Some(rest),
-            Err(event) => event,
-        };
+        let rest = rest_of(event);
+        let Err(event) = rest else { return rest.ok() };
         let (mut touched, topics) = (Vec::new(), &mut self.topics);
         match event {
             BrokerEvent::Answer { ask, payload } => {
@@ -173,8 +170,8 @@ impl Server {
                 return Some(Rest::After(self.on_denied(node, &channel, &reason)));
             }
             BrokerEvent::Skipped => {
-                let channel = self.broker.skipped_channel(node);
-                self.said.at(node).skipped(channel, cx.now.mono_ms, &mut cx.metrics);
+                let skipped = self.broker.skipped_channel(node);
+                self.said.at(node).skipped(skipped, cx);
             }
             BrokerEvent::Notice(Notice::CanaryDenied) => self.canary.denied(node),
             BrokerEvent::Notice(notice) => self.said.notice(node, notice, &mut cx.metrics),
@@ -368,6 +365,14 @@ impl Server {
             let (code, reason) = (disconnect.code, &disconnect.reason);
             self.on_conn(link, |conn, cx| conn.disconnect(link, code, reason, cx));
         }
+    }
+}
+
+/// The application has an order for us, unless another node has it for us too.
+fn ordered(node: usize, delivery: Delivery<'_>, relay: &mut Relay) -> Rest {
+    match relay.overlaps.takes(node, delivery, &relay.fingerprints) {
+        true => Rest::Nothing,
+        false => Rest::Control(delivery.payload.to_vec()),
     }
 }
 

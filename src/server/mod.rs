@@ -297,7 +297,6 @@ impl Server {
         let application = self.application.as_ref().and_then(Application::deadline_ms);
         wake.into_iter()
             .chain(self.relay.deadline_ms())
-            .chain(self.relay.trails.deadline_ms())
             .chain(self.topics.deadline_ms())
             .chain(self.count_ms())
             .chain(self.rare_ms())

@@ -176,14 +176,19 @@ impl Relay {
         None
     }
 
-    /// When [`Relay::release_overdue`] has something to do.
+    /// When it has something to do.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.overdue_ms().into_iter().chain(self.trails.deadline_ms()).min()
+    }
+
+    /// When [`Relay::release_overdue`] has.
+    fn overdue_ms(&self) -> Option<u64> {
         self.due.first().map(|(since, _)| since.at_ms + self.patience_ms)
     }
 
     /// Lets go what has waited too long for a stored message.
     pub(super) fn release_overdue(&mut self, table: &mut Table, cx: &mut Context) {
-        while self.deadline_ms().is_some_and(|at_ms| at_ms <= cx.now.mono_ms)
+        while self.overdue_ms().is_some_and(|at_ms| at_ms <= cx.now.mono_ms)
             && let Some((since, channel)) = self.due.pop_first()
         {
             if self.hub.contains(channel) {

@@ -3,6 +3,7 @@
 use super::brokering::Loss;
 use crate::access::channel;
 use crate::broker::{Ask, Broker, Notice, PublishError, SentinelNotice, tls_mend};
+use crate::browser::Context;
 use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely};
 
 /// Bytes of answers for which Redis may have cut a link: less than any limit that is in use.
@@ -352,9 +353,9 @@ impl SaidOfNode {
 
     /// Its publisher cannot know it, and a developer looks for the facility. Who it was for is not
     /// for the log.
-    pub(super) fn skipped(&mut self, channel: Option<&str>, mono_ms: u64, metrics: &mut Metrics) {
-        metrics.deliveries_skipped_total += 1;
-        let Some(left_out) = self.skipped.may(mono_ms) else { return };
+    pub(super) fn skipped(&mut self, channel: Option<&str>, cx: &mut Context) {
+        cx.metrics.deliveries_skipped_total += 1;
+        let Some(left_out) = self.skipped.may(cx.now.mono_ms) else { return };
         let of = match channel.and_then(channel::facility_of) {
             Some(facility) => format!(" of the facility {facility:?}"),
             None => String::new(),
