@@ -24,10 +24,8 @@ const WRITE_BYTES: usize = 2 << 10;
 /// Buffers handed to one write, and where there are more, at most.
 const SLICES: usize = 16;
 const MORE_SLICES: usize = 64;
-/// From so many buffers on they are put together, if they are small: the kernel takes longer for
-/// each of them than it takes to copy them.
-const MANY: usize = 4;
-/// Bytes of a small buffer, in the mean.
+/// Several buffers of no more bytes, in the mean, are put together: the kernel takes longer for one
+/// more of them than it takes to copy them.
 const SMALL_BYTES: usize = 512;
 
 impl Reactor {
@@ -93,7 +91,7 @@ impl Reactor {
             let given: usize = slices.iter().map(|slice| slice.len()).sum();
             secured = entry.secured;
             let one;
-            if slices.len() >= MANY && given <= slices.len() * SMALL_BYTES && !secured {
+            if slices.len() > 1 && given <= slices.len() * SMALL_BYTES && !secured {
                 one = in_one(slices, &mut self.joined);
                 slices = &one;
             }

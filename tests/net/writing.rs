@@ -10,7 +10,9 @@ const HEARS: &str = "room?subscribe-broadcast";
 const SPEAKS: &str = "room?publish-broadcast";
 
 /// Frames that one write takes.
-const SLICES: usize = 16;
+const SLICES: usize = 64;
+/// Bytes of messages that are not put together for one write, whose calls are counted.
+const APART: usize = 600;
 
 /// A long text that begins with a number.
 fn long(number: usize, length: usize) -> String {
@@ -25,15 +27,36 @@ fn a_link_is_written_to_once_in_a_turn_whatever_was_queued_in_it() {
     let mut hearer = lp.open(HEARS);
     // No more than fit into one write.
     let mut speakers: Vec<Client> = (0..SLICES).map(|_| lp.open(SPEAKS)).collect();
+    let text = long(0, APART);
     for round in 0..3 {
-        speakers.iter_mut().for_each(|speaker| speaker.send("x"));
+        speakers.iter_mut().for_each(|speaker| speaker.send(&text));
         lp.writes = Some(Vec::new());
         let all = SLICES * (round + 1);
         lp.until("all is heard", |lp| lp.metrics().deliveries_total == all as u64);
         let turns = lp.writes.take().expect("they are counted");
         assert!(turns.iter().all(|writes| *writes <= 1), "{turns:?}");
-        assert!(turns.len() < SLICES / 2, "what came together was heard together: {turns:?}");
-        lp.expect(&mut hearer, &vec!["x".to_owned(); SLICES]);
+        assert!(turns.len() < SLICES / 4, "what came together was heard together: {turns:?}");
+        lp.expect(&mut hearer, &vec![text.clone(); SLICES]);
+    }
+}
+
+/// What is put together for a write arrives as it was, also past what one write takes.
+#[test]
+fn many_small_pieces_arrive_as_they_were() {
+    let mut lp = Loop::with_redis(|_| {});
+    let mut hearer = lp.open(HEARS);
+    let _other = lp.open("other?subscribe-broadcast");
+    for count in [1, 2, 3, SLICES / 4, SLICES - 1, SLICES, SLICES + 1, 3 * SLICES] {
+        let texts: Vec<String> = (0..count).map(|n| long(n, 4 + n % 40)).collect();
+        for text in &texts {
+            let redis = lp.redis.as_mut().expect("it is up");
+            redis.fake.publish("broadcast:room", text, 0, 0);
+            redis.fake.publish("broadcast:other", text, 0, 0);
+        }
+        lp.writes = Some(Vec::new());
+        lp.expect(&mut hearer, &texts);
+        let counted: usize = lp.writes.take().into_iter().flatten().sum();
+        assert_eq!(counted, 0, "each is put together, which is one piece to the kernel");
     }
 }
 
@@ -49,13 +72,14 @@ fn a_link_for_which_very_much_waits_is_written_to_in_several_turns() {
     let _other = lp.open("other?subscribe-broadcast");
     // More than the kernel keeps for a browser that reads nothing.
     let first = long(0, 6 << 20);
+    let text = long(1, APART);
     let channels = ["broadcast:room", "broadcast:other"];
     lp.redis.as_mut().expect("it is up").publish(channels[0], &first);
     lp.settle();
     // From one channel to the other and back, so that no message is joined with the one before.
     for n in 0..FRAMES {
         let redis = lp.redis.as_mut().expect("it is up");
-        channels.iter().for_each(|channel| redis.fake.publish(channel, "x", 0, 0));
+        channels.iter().for_each(|channel| redis.fake.publish(channel, &text, 0, 0));
         if n % 1000 == 0 {
             lp.turn();
         }
@@ -70,7 +94,7 @@ fn a_link_for_which_very_much_waits_is_written_to_in_several_turns() {
         heard.len() > FRAMES
     });
     assert!(heard[0] == Event::Text(first));
-    assert!(heard[1..].iter().all(|event| *event == Event::Text("x".to_owned())));
+    assert!(heard[1..].iter().all(|event| *event == Event::Text(text.clone())));
     let most = lp.writes.into_iter().flatten().max().expect("they are counted");
     assert!((2..FRAMES / SLICES * 2 / 3).contains(&most), "{most} writes in one turn");
 }

@@ -226,6 +226,19 @@ fn a_flag_beats_the_environment_and_an_empty_variable_is_none() {
     assert_eq!(complaint(&[], &env), line);
 }
 
+#[test]
+fn a_replica_is_one_redis_and_behind_another() {
+    for (redis, replica, words) in [
+        ("redis://a", "redis+sentinel://b/main", "is one Redis; write redis://HOST:PORT"),
+        ("redis://a", "redis+cluster://b", "is one Redis; write redis://HOST:PORT"),
+        ("redis+cluster://a", "redis://b", "is beside a cluster"),
+        ("redis://a redis://b", "redis://c", "there are 2"),
+    ] {
+        let line = complaint(&["--redis", redis, "--redis-replica", replica], &[]);
+        assert!(line.starts_with("--redis-replica: ") && line.contains(words), "{line}");
+    }
+}
+
 /// A file with this text, which is removed when it is dropped.
 struct TomlFile(PathBuf);
 

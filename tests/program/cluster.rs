@@ -1,6 +1,7 @@
 //! The program with a real cluster of Redis: whatever becomes of its nodes and slots, the browsers
 //! stay, and each channel goes on where it is then.
 
+mod cost;
 mod load;
 mod rights;
 mod tls;

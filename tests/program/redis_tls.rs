@@ -111,6 +111,36 @@ fn publishers_reach_it_too() {
     assert_eq!(stored.map(|stored| stored.len()), Some(500_000));
 }
 
+/// A master and its replica, both by TLS alone.
+#[test]
+#[ignore = "needs openssl and redis-server"]
+fn a_replica_is_heard_by_tls() {
+    let authority = Authority::new();
+    let files = authority.issue("redis", "DNS:localhost");
+    let quick = ["--tls-auth-clients", "no", "--tls-replication", "yes"];
+    let quick = [&quick[..], &["--repl-diskless-sync-delay", "0"]].concat();
+    let (master, port) = redis(&authority, &files, &quick);
+    let of = ["--replicaof", "127.0.0.1", &port.to_string()];
+    let (replica, at) = redis(&authority, &files, &[&quick[..], &of].concat());
+    let [url, behind] = [port, at].map(|port| format!("rediss://localhost:{port}"));
+    let root = authority.root();
+    let server = server(&url, &["--redis-replica", &behind, "--redis-ca", &root]);
+    is_up(&server);
+    let mut socket = server.connect(TALK);
+    let hears =
+        |redis: &RedisServer| redis.connect().channels().contains(&"broadcast:room".to_owned());
+    eventually("the replica alone is heard", || (hears(&replica) && !hears(&master)).then_some(()));
+    master.connect().publish("broadcast:room", "from the application");
+    socket.expect(&["from the application"]);
+    socket.send("from the browser");
+    socket.expect(&["from the browser"]);
+    server.connect("room?subscribe-broadcast").expect(&["from the browser"]);
+    drop(replica);
+    eventually("the master is heard", || hears(&master).then_some(()));
+    master.connect().publish("broadcast:room", "at the master");
+    socket.expect_among("at the master");
+}
+
 #[test]
 #[ignore = "needs openssl and redis-server"]
 fn a_redis_that_is_not_believed_is_not_asked() {

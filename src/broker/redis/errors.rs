@@ -34,7 +34,8 @@ pub(crate) fn tls_mend(reason: &str) -> &'static str {
         true if says("not valid for name") => {
             "; say by --redis-server-name for which name its certificate is"
         }
-        true if says("UnknownIssuer") => {
+        // The latter is said where another authority has the same name.
+        true if says("UnknownIssuer") || says("BadSignature") => {
             "; give the authority that has signed its certificate by --redis-ca"
         }
         false if says("CertificateRequired") => {
@@ -121,6 +122,7 @@ mod tests {
     fn what_tls_finds_wrong_is_said_with_its_flag() {
         for (reason, flag) in [
             ("invalid peer certificate: UnknownIssuer", "--redis-ca"),
+            ("invalid peer certificate: BadSignature", "--redis-ca"),
             (
                 "invalid peer certificate: not valid for name \"a\"; it is for b",
                 "--redis-server-name",

@@ -1,6 +1,7 @@
 //! A master and its workers, over a real Redis: that they are one server, and that who dies is
 //! missed by nobody.
 
+mod brokers;
 mod life;
 mod signals;
 
