@@ -62,6 +62,17 @@
 //! | L3 | `net` | the only home of mio, sockets and the clock |
 //! | L4 | `config`, `client`, `tool` | flags and files; clients; the command line and the load tool |
 //!
+//! # The words of several Redis
+//!
+//! | word | meaning |
+//! |---|---|
+//! | node | one Redis of those that the broker has, with a link of its own; of a cluster, the master of a shard |
+//! | slot | one of the 16,384 parts of all names; the hash of a channel says in which it is |
+//! | shard | a master of a cluster and its replicas, which have some of the slots |
+//! | map | which shard has which slots, as one node of a cluster says; the highest epoch counts |
+//! | replica | a Redis that has what its master has, a little later; it may be heard in its place |
+//! | sentinel | a process that says where the master is |
+//!
 //! # The contract between the core and its loop
 //!
 //! [`Server`] is the whole server without I/O; [`Reactor`] is a loop that drives it, and anybody
