@@ -117,10 +117,7 @@ impl Server {
         }
         if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
             if control == Some(delivery.channel) {
-                if relay.overlaps.takes(node, delivery, &relay.fingerprints) {
-                    return Some(Rest::Nothing);
-                }
-                return Some(Rest::Control(delivery.payload.to_vec()));
+                return Some(relay.order(node, delivery, cx).map_or(Rest::Nothing, Rest::Control));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
                 || (self.nodes.is_cluster && relay.is_repeated(node, delivery, &self.nodes, cx))
@@ -159,13 +156,12 @@ impl Server {
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
-                relay.overlaps.on_confirmed(node, channel, cx.now.mono_ms);
                 if control == Some(channel) {
                     self.nodes.heard_control(node, &mut cx.metrics);
                     self.said.at(node).hears_control();
                 }
                 topics.on_subscribed(channel);
-                touched.extend(relay.on_subscribed(channel, table, cx))
+                touched.extend(relay.on_subscribed(node, channel, table, cx))
             }
             BrokerEvent::Denied { channel, reason } => {
                 return Some(Rest::After(self.on_denied(node, &channel, &reason)));

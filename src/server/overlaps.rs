@@ -16,6 +16,7 @@ use super::Server;
 use super::relay::Relay;
 use crate::broker::Delivery;
 use crate::fanout::fingerprint::Fingerprints;
+use crate::link::Metrics;
 
 /// How long both are heard when all is confirmed.
 const MOMENT_MS: u64 = 50;
@@ -140,6 +141,7 @@ impl Overlaps {
         node: usize,
         Delivery { channel, payload, .. }: Delivery<'_>,
         fingerprints: &Fingerprints,
+        metrics: &mut Metrics,
     ) -> bool {
         let name = std::str::from_utf8(channel).ok();
         let Some(overlap) = name.and_then(|name| self.channels.get_mut(name)) else { return false };
@@ -148,6 +150,7 @@ impl Overlaps {
             match overlap.kept.iter().position(|(other, _)| *other == hash) {
                 Some(at) => {
                     let kept = overlap.kept.remove(at);
+                    metrics.repeats_dropped_total += 1;
                     self.kept -= kept.map_or(0, |(_, payload)| payload.len());
                 }
                 None => overlap.ahead.push_back(hash),
@@ -161,8 +164,14 @@ impl Overlaps {
             return false;
         }
         match overlap.ahead.iter().position(|other| *other == hash) {
-            Some(at) => drop(overlap.ahead.remove(at)),
-            None if overlap.before.contains(&hash) => overlap.before.retain(|one| *one != hash),
+            Some(at) => {
+                overlap.ahead.remove(at);
+                metrics.repeats_dropped_total += 1;
+            }
+            None if overlap.before.contains(&hash) => {
+                overlap.before.retain(|one| *one != hash);
+                metrics.repeats_dropped_total += 1;
+            }
             None => {
                 overlap.kept.push_back((hash, payload.into()));
                 self.kept += payload.len();

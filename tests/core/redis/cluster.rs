@@ -118,6 +118,7 @@ fn a_slot_that_moves_takes_what_is_stored_along_and_leaves_what_is_heard() {
     let commands = world.node(0).take_commands();
     assert!(!names(&commands).contains(&"SET"), "{commands:?}");
     assert_eq!(world.texts(late), ["said", "again"], "once each");
+    assert_eq!(world.metrics().broker_found_total, 2, "the slot that was asked for, and the rest");
     world.kill_node(0);
     assert_eq!(world.node(1).subscribed(), [channel(FIRST)], "heard at once where its slot is");
     assert_eq!(world.texts(late), [""], "and that there was an outage");
@@ -401,4 +402,5 @@ fn what_is_published_while_a_master_is_left_comes_once() {
     publish(&mut world, 1, "4");
     publish(&mut world, 1, "5");
     assert_eq!(world.texts(first), ["before", "1", "2", "4", "3", "5"], "nothing twice, no gap");
+    assert_eq!(world.metrics().repeats_dropped_total, 4);
 }
