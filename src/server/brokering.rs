@@ -8,9 +8,7 @@ use super::relay::Relay;
 use super::table::{Party, Table};
 use super::topics::Topics;
 use crate::access::control;
-use crate::broker::{
-    Ask, Broker, BrokerEvent, Delivery, MASTER, Notice, Receipt, Status, denies_command,
-};
+use crate::broker::{Ask, Broker, BrokerEvent, MASTER, Notice, Receipt, Status, denies_command};
 use crate::browser::Context;
 use crate::link::LinkId;
 
@@ -121,7 +119,7 @@ impl Server {
         }
         if let BrokerEvent::Delivery(delivery) | BrokerEvent::Announced(delivery) = event {
             if control == Some(delivery.channel) {
-                return Some(ordered(node, delivery, relay));
+                return Some(relay.order(node, delivery, cx).map_or(Rest::Nothing, Rest::Control));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
                 || (self.nodes.is_cluster && relay.is_repeated(node, delivery, &self.nodes, cx))
@@ -158,13 +156,12 @@ impl Server {
                 touched.push(link);
             }
             BrokerEvent::Subscribed { channel } => {
-                relay.overlaps.on_confirmed(node, channel, cx.now.mono_ms);
                 if control == Some(channel) {
                     self.nodes.heard_control(node, &mut cx.metrics);
                     self.said.at(node).hears_control();
                 }
                 self.nodes.deaf.hears(channel);
-                touched.extend(subscribed(channel, (relay, topics), table, cx))
+                touched.extend(subscribed(node, channel, (relay, topics), table, cx))
             }
             BrokerEvent::Denied { channel, reason } => {
                 return Some(Rest::After(self.on_denied(node, &channel, &reason)));
@@ -368,14 +365,6 @@ impl Server {
     }
 }
 
-/// The application has an order for us, unless another node has it for us too.
-fn ordered(node: usize, delivery: Delivery<'_>, relay: &mut Relay) -> Rest {
-    match relay.overlaps.takes(node, delivery, &relay.fingerprints) {
-        true => Rest::Nothing,
-        false => Rest::Control(delivery.payload.to_vec()),
-    }
-}
-
 /// What is left to do about an event that is about a whole node or channel.
 fn rest_of(event: BrokerEvent<'_>) -> Result<Rest, BrokerEvent<'_>> {
     Ok(match event {
@@ -399,15 +388,16 @@ fn settled(link: LinkId, broker: &mut Broker, table: &mut Table) -> Option<LinkI
     Some(link)
 }
 
-/// A channel is heard; the conns that this concerns.
+/// A channel is heard at a node; the conns that this concerns.
 fn subscribed(
+    node: usize,
     channel: &[u8],
     (relay, topics): (&mut Relay, &mut Topics),
     table: &mut Table,
     cx: &mut Context,
 ) -> Vec<LinkId> {
     topics.on_subscribed(channel);
-    relay.on_subscribed(channel, table, cx)
+    relay.on_subscribed(node, channel, table, cx)
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.

@@ -1,10 +1,12 @@
 //! L2: what follows here when the nodes of a cluster say that it is otherwise than before: more
 //! nodes, links that are left, channels that are heard, read and written elsewhere.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Server;
 use super::brokering::{Loss, answered};
+use crate::broker::spread::Spread;
 use crate::broker::{Ask, Lost, Status, Turned};
 
 impl Server {
@@ -127,6 +129,7 @@ impl Server {
     /// Spreads channels as the cluster has its slots now, and hears those elsewhere that are to be.
     pub(super) fn respread(&mut self) {
         let names = self.heard_names();
+        let before = self.broker.spread();
         let Some(nodes) = self.broker.cluster() else { return };
         let elsewhere = nodes.respread(names.iter(), self.cx.now.mono_ms);
         for node in 0..self.broker.nodes() {
@@ -134,6 +137,7 @@ impl Server {
             self.said.name(node, &place.unwrap_or_default());
         }
         self.on_spread();
+        self.note_moved(&before);
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
         for (node, mut names) in elsewhere {
             names.retain(|name| !self.relay.overlaps.is_passed_on(name, node));
@@ -142,6 +146,21 @@ impl Server {
             }
             self.hear_at(node, names);
         }
+    }
+
+    /// Counts and says which slots have others than before. At first nobody is known who has any.
+    fn note_moved(&mut self, before: &Spread) {
+        let now = self.broker.spread();
+        let (Some(old), Some(new)) = (before.owners(), now.owners()) else { return };
+        if before.nodes() == 1 || old == new {
+            return;
+        }
+        let mut moved = BTreeMap::new();
+        for pair in old.iter().copied().zip(new.iter().copied()).filter(|(old, new)| old != new) {
+            *moved.entry(pair).or_default() += 1;
+        }
+        self.cx.metrics.broker_found_total += 1;
+        self.said.moved(&moved, self.cx.now.mono_ms);
     }
 
     /// All that is heard, what is our own included.

@@ -6,7 +6,8 @@
 //!   delivered already;
 //! * when all is confirmed at the other, and a moment has passed in which the node that is left
 //!   may catch up, what is kept and has not come from that is delivered, and it is left;
-//! * nobody waits for long: a node that has no more to say is left all the same.
+//! * nobody waits for long: a node that has no more to say is left all the same. Then it may have
+//!   hung before, and what was published meanwhile may be missing, as after any outage.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::Server;
 use super::relay::Relay;
 use crate::broker::Delivery;
 use crate::fanout::fingerprint::Fingerprints;
+use crate::link::Metrics;
 
 /// How long both are heard when all is confirmed.
 const MOMENT_MS: u64 = 50;
@@ -40,6 +42,8 @@ pub(super) struct Overlaps {
 #[derive(Debug)]
 struct Left {
     node: usize,
+    /// Since when its channels are to be heard elsewhere, too.
+    since_ms: u64,
     /// When it is, at the latest.
     by_ms: u64,
     /// Channels that are not confirmed elsewhere.
@@ -87,7 +91,8 @@ impl Overlaps {
                 missing += usize::from(self.channels.insert(name.clone(), overlap).is_none());
             }
         }
-        self.left.push(Left { node: from, by_ms: now_ms + PATIENCE_MS, missing });
+        let by_ms = now_ms + PATIENCE_MS;
+        self.left.push(Left { node: from, since_ms: now_ms, by_ms, missing });
     }
 
     /// Whether a node is about to be left.
@@ -98,6 +103,14 @@ impl Overlaps {
     /// When one is.
     pub(super) fn leave_ms(&self) -> Option<u64> {
         self.left.iter().map(|left| left.by_ms).min()
+    }
+
+    /// Since when the channels of a node have been heard elsewhere, too, if that was for as long
+    /// as it should be.
+    fn since_ms(&self, node: usize, now_ms: u64) -> Option<u64> {
+        let is_done = |left: &&Left| left.missing == 0 && (1..=now_ms).contains(&left.by_ms);
+        let mut left = self.left.iter().filter(|left| left.node == node);
+        left.next().filter(is_done).map(|left| left.since_ms)
     }
 
     fn next_left(&self, now_ms: u64) -> Option<usize> {
@@ -128,6 +141,7 @@ impl Overlaps {
         node: usize,
         Delivery { channel, payload, .. }: Delivery<'_>,
         fingerprints: &Fingerprints,
+        metrics: &mut Metrics,
     ) -> bool {
         let name = std::str::from_utf8(channel).ok();
         let Some(overlap) = name.and_then(|name| self.channels.get_mut(name)) else { return false };
@@ -136,6 +150,7 @@ impl Overlaps {
             match overlap.kept.iter().position(|(other, _)| *other == hash) {
                 Some(at) => {
                     let kept = overlap.kept.remove(at);
+                    metrics.repeats_dropped_total += 1;
                     self.kept -= kept.map_or(0, |(_, payload)| payload.len());
                 }
                 None => overlap.ahead.push_back(hash),
@@ -149,8 +164,14 @@ impl Overlaps {
             return false;
         }
         match overlap.ahead.iter().position(|other| *other == hash) {
-            Some(at) => drop(overlap.ahead.remove(at)),
-            None if overlap.before.contains(&hash) => overlap.before.retain(|one| *one != hash),
+            Some(at) => {
+                overlap.ahead.remove(at);
+                metrics.repeats_dropped_total += 1;
+            }
+            None if overlap.before.contains(&hash) => {
+                overlap.before.retain(|one| *one != hash);
+                metrics.repeats_dropped_total += 1;
+            }
             None => {
                 overlap.kept.push_back((hash, payload.into()));
                 self.kept += payload.len();
@@ -214,6 +235,9 @@ impl Server {
         for (to, names) in heard {
             self.broker.subscribe_at(to, names, now_ms);
         }
+        if let Some(redis) = self.broker.redis(node) {
+            redis.ask_about_cluster(now_ms);
+        }
         true
     }
 
@@ -227,7 +251,16 @@ impl Server {
     /// The link of a node is lost or left: what has come from others in its place alone is
     /// delivered.
     pub(super) fn flush_overlaps(&mut self, node: usize) -> Vec<Rest> {
+        let since_ms = self.relay.overlaps.since_ms(node, self.cx.now.mono_ms);
         let mut rests = self.relay.overlaps.end(node);
+        // One that hangs may have missed what came before the other was asked.
+        let has_lived = match (since_ms, self.broker.peek_redis(node)) {
+            (Some(since_ms), Some(redis)) => redis.has_answered_since(since_ms),
+            _ => false,
+        };
+        for rest in &mut rests {
+            rest.is_confirmed &= has_lived;
+        }
         for Rest { name, kept, .. } in &mut rests {
             for payload in kept.drain(..) {
                 if self.control.as_ref() == Some(name) {

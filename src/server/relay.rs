@@ -345,10 +345,12 @@ impl Relay {
     /// of the outage. Returns those that waited to open.
     pub(super) fn on_subscribed(
         &mut self,
+        node: usize,
         name: &[u8],
         table: &mut Table,
         cx: &mut Context,
     ) -> Vec<LinkId> {
+        self.overlaps.on_confirmed(node, name, cx.now.mono_ms);
         let Some(channel) = self.hub.find(name) else { return Vec::new() };
         if !std::mem::replace(&mut self.hub.state(channel).confirmed, true) {
             self.gaps.heard(channel, &self.hub, &mut self.slow, table, cx);

@@ -53,11 +53,34 @@ impl Relay {
         node: usize,
         delivery: Delivery<'_>,
         nodes: &Nodes,
-        cx: &Context,
+        cx: &mut Context,
     ) -> bool {
-        if self.overlaps.takes(node, delivery, &self.fingerprints) {
+        if self.overlaps.takes(node, delivery, &self.fingerprints, &mut cx.metrics) {
             return true;
         }
+        let is_repeated = self.was_delivered(node, delivery, nodes, cx);
+        cx.metrics.repeats_dropped_total += u64::from(is_repeated);
+        is_repeated
+    }
+
+    /// What the application has said to us, unless another node has it to say, or has said it.
+    pub(super) fn order(
+        &mut self,
+        node: usize,
+        delivery: Delivery<'_>,
+        cx: &mut Context,
+    ) -> Option<Vec<u8>> {
+        let is_taken = self.overlaps.takes(node, delivery, &self.fingerprints, &mut cx.metrics);
+        (!is_taken).then(|| delivery.payload.to_vec())
+    }
+
+    fn was_delivered(
+        &mut self,
+        node: usize,
+        delivery: Delivery<'_>,
+        nodes: &Nodes,
+        cx: &Context,
+    ) -> bool {
         let Delivery { channel, payload, .. } = delivery;
         let now_ms = cx.now.mono_ms;
         let Ok(name) = std::str::from_utf8(channel) else { return false };

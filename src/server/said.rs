@@ -1,5 +1,7 @@
 //! What is logged of the broker: each line once while what it says is so.
 
+use std::collections::BTreeMap;
+
 use super::brokering::Loss;
 use crate::access::channel;
 use crate::broker::{Ask, Broker, Notice, PublishError, SentinelNotice, tls_mend};
@@ -8,6 +10,9 @@ use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely};
 
 /// Bytes of answers for which Redis may have cut a link: less than any limit that is in use.
 const MUCH: usize = 1 << 20;
+
+/// Moves of slots that are named in one line.
+const MOST_MOVES: usize = 4;
 
 /// Lines of the log that are said once.
 #[derive(Debug)]
@@ -20,6 +25,7 @@ pub(super) struct Said {
     pub braces: SaidOnce,
     pub forgotten: SaidOnce,
     pub control: SaidOnce,
+    slots: SaidRarely,
 }
 
 /// Those that are said once of each node of the broker.
@@ -59,6 +65,7 @@ impl Said {
             braces: SaidOnce::default(),
             forgotten: SaidOnce::default(),
             control: SaidOnce::default(),
+            slots: SaidRarely::default(),
         }
     }
 
@@ -79,6 +86,17 @@ impl Said {
     /// What a node is called: Redis, and where, if there are several.
     pub(super) fn name_of(&self, node: usize) -> &str {
         &self.nodes[node].name
+    }
+
+    /// Slots of a cluster have moved: so many, from the one node to the other.
+    pub(super) fn moved(&mut self, slots: &BTreeMap<(u8, u8), usize>, mono_ms: u64) {
+        let Some(left_out) = self.slots.may(mono_ms) else { return };
+        let name = |node: u8| self.name_of(usize::from(node));
+        let moved = slots.iter().map(|((from, to), count)| {
+            format!("{count} of {} are at {} now", name(*from), name(*to))
+        });
+        let moved: Vec<String> = moved.take(MOST_MOVES).collect();
+        tracing::info!("slots have moved: {}{}", moved.join(", "), LeftOut(left_out));
     }
 
     /// A node is up, with so many channels to be heard.

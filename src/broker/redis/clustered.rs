@@ -267,8 +267,13 @@ impl Session {
 
 impl Redis {
     /// Asks about the cluster. It must be up.
-    pub(in crate::broker) fn ask_about_cluster(&mut self, now_ms: u64) {
+    pub(crate) fn ask_about_cluster(&mut self, now_ms: u64) {
         self.session.ask_about_cluster(now_ms);
+    }
+
+    /// Whether it has answered something that was asked since then, or all that was.
+    pub(crate) fn has_answered_since(&self, since_ms: u64) -> bool {
+        self.is_settled() || self.session.heard_ms > since_ms
     }
 
     /// What it says of the cluster, once.

@@ -118,6 +118,7 @@ fn a_slot_that_moves_takes_what_is_stored_along_and_leaves_what_is_heard() {
     let commands = world.node(0).take_commands();
     assert!(!names(&commands).contains(&"SET"), "{commands:?}");
     assert_eq!(world.texts(late), ["said", "again"], "once each");
+    assert_eq!(world.metrics().broker_found_total, 2, "the slot that was asked for, and the rest");
     world.kill_node(0);
     assert_eq!(world.node(1).subscribed(), [channel(FIRST)], "heard at once where its slot is");
     assert_eq!(world.texts(late), [""], "and that there was an outage");
@@ -370,4 +371,36 @@ fn what_a_node_was_to_be_asked_is_asked_where_its_slots_are_then() {
     world.pass(1_500);
     let texts = world.texts(first);
     assert!(texts.iter().any(|text| text.ends_with("stored at the second")), "{texts:?}");
+}
+
+/// The old master goes on as a replica, and hears what is published as all nodes do.
+#[test]
+fn what_is_published_while_a_master_is_left_comes_once() {
+    let mut world = world(Sharding::Off);
+    let first = world.open(&hears(FIRST));
+    let publish = |world: &mut World, node: usize, text: &str| {
+        world.node(node).publish(&channel(FIRST), text, 0, 0);
+        world.run();
+    };
+    publish(&mut world, 0, "before");
+    (0..4).for_each(|node| world.node(node).learn(1, &split(8_191, &[2, 0], &[1, 3])));
+    for _ in 0..1_200 {
+        if world.node(1).subscribed().contains(&channel(FIRST)) {
+            break;
+        }
+        world.pass(1);
+    }
+    let is_heard =
+        |world: &mut World, node: usize| world.node(node).subscribed().contains(&channel(FIRST));
+    assert!(is_heard(&mut world, 0) && is_heard(&mut world, 1), "it is heard at both");
+    for (node, text) in [(1, "before"), (0, "1"), (1, "1"), (1, "2"), (0, "2"), (1, "3")] {
+        publish(&mut world, node, text);
+    }
+    publish(&mut world, 0, "4");
+    world.pass(500);
+    assert!(!world.node(0).has_client() && world.node(2).has_client());
+    publish(&mut world, 1, "4");
+    publish(&mut world, 1, "5");
+    assert_eq!(world.texts(first), ["before", "1", "2", "4", "3", "5"], "nothing twice, no gap");
+    assert_eq!(world.metrics().repeats_dropped_total, 4);
 }
