@@ -3,7 +3,7 @@
 //! A page whose name is pointed at another address after it was loaded (DNS rebinding) is of the
 //! same origin as whatever answers there. Only the name in its requests gives it away.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The hosts of `--allowed-hosts`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,8 @@ fn entry(text: &str) -> Result<String, String> {
 fn comparable(host: &str) -> String {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let bare = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
-    bare.parse::<IpAddr>().map_or(bare, |address| address.to_string())
+    // Of IPv4 addresses there is one spelling.
+    bare.parse::<Ipv6Addr>().map_or(bare, |address| address.to_string())
 }
 
 #[cfg(test)]
