@@ -177,7 +177,7 @@ fn topic_streams(messages: usize) {
         let target = format!("/ws/?topic=broadcast+stocks&topic=broadcast+own-{number:05}");
         core.open(&stream(&target));
     }
-    let line = "id: broadcast own-00000 0-0 broadcast stocks 1800000000000-1\n".len();
+    let line = "id: broadcast own-00000 @1800000000000.1 broadcast stocks 1800000000000-1\n".len();
     let lines = "data: message broadcast stocks 1800000000000-1\ndata: \n\n".len();
     let event = line + lines + 2 * tens(messages) + 128;
     assert_eq!(to_stocks(&mut core, messages), 10_000 * messages * event);
