@@ -376,7 +376,7 @@ impl Conn {
     }
 
     /// The kernel took `n` of its bytes. Returns whether nothing waits any more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advance(&mut self, link: LinkId, n: usize, cx: &mut Context) -> bool {
         self.outbox.advance(n);
         cx.sent(n);

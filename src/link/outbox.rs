@@ -110,7 +110,13 @@ impl Outbox {
             return;
         }
         match &mut self.waiting {
-            Waiting::Other(None) => self.waiting = Waiting::One { frame, sent: 0 },
+            // There is nothing to drop, which is not looked for either.
+            Waiting::Other(None) => {
+                std::mem::forget(std::mem::replace(
+                    &mut self.waiting,
+                    Waiting::One { frame, sent: 0 },
+                ));
+            }
             _ => self.push_entry(Entry::Shared(frame), None),
         }
     }
@@ -197,6 +203,7 @@ impl Outbox {
     }
 
     /// Fills `into` with what waits, first in line first, and returns how many slices it used.
+    #[inline]
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         match &self.waiting {
             Waiting::One { frame, sent } => match into.first_mut() {
@@ -212,17 +219,33 @@ impl Outbox {
     }
 
     /// Forgets the first `n` bytes: they are sent. `n` is at most [`Outbox::len`].
+    #[inline]
     pub(crate) fn advance(&mut self, n: usize) {
+        let Waiting::One { frame, sent } = &mut self.waiting else { return self.advance_other(n) };
+        let unsent = frame.len() - *sent;
+        assert!(n <= unsent, "more bytes were sent than waited");
+        if n < unsent {
+            *sent += n;
+            return;
+        }
+        match std::mem::take(&mut self.waiting) {
+            Waiting::One { frame, .. } => drop(frame),
+            Waiting::Other(other) => drop_apart(other),
+        }
+    }
+
+    /// The same apart, so that the commonest is short where it is called.
+    #[inline(never)]
+    fn advance_other(&mut self, n: usize) {
         let unsent = self.len();
         assert!(n <= unsent, "more bytes were sent than waited");
         match &mut self.waiting {
             waiting if n == unsent => *waiting = Waiting::default(),
-            Waiting::One { sent, .. } => *sent += n,
-            Waiting::Other(None) => {}
             Waiting::Other(Some(other)) => match &mut **other {
                 Other::Own { sent, .. } => *sent += n,
                 Other::Many(many) => many.advance(n),
             },
+            Waiting::One { .. } | Waiting::Other(None) => {}
         }
     }
 
@@ -288,6 +311,10 @@ impl From<Many> for Waiting {
     }
 }
 
+/// Keeps what is rare out of where frames are forgotten.
+#[inline(never)]
+fn drop_apart(_: Option<Box<Other>>) {}
+
 impl Other {
     fn len(&self) -> usize {
         match self {
@@ -296,6 +323,7 @@ impl Other {
         }
     }
 
+    #[inline(never)]
     fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         let mut skipped = match self {
             Other::Own { sent, .. } | Other::Many(Many { sent, .. }) => *sent,
