@@ -360,6 +360,11 @@ impl Conn {
         if self.may_send() { self.outbox.slices(into) } else { 0 }
     }
 
+    /// Copies what may go out, as [`Outbox::gather`] does.
+    pub(crate) fn gather(&self, into: &mut [u8]) -> usize {
+        if self.may_send() { self.outbox.gather(into) } else { 0 }
+    }
+
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
     pub(crate) fn wish(&self) -> Wish {
         match &self.life {

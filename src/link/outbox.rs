@@ -218,6 +218,23 @@ impl Outbox {
         }
     }
 
+    /// Copies what waits, as much as there is room for, and returns how much that is.
+    pub(crate) fn gather(&self, into: &mut [u8]) -> usize {
+        let mut filled = 0;
+        let mut put = |unsent: &[u8]| {
+            let n = unsent.len().min(into.len() - filled);
+            into[filled..filled + n].copy_from_slice(&unsent[..n]);
+            filled += n;
+            n == unsent.len()
+        };
+        match &self.waiting {
+            Waiting::One { frame, sent } => _ = put(&frame[*sent..]),
+            Waiting::Other(None) => {}
+            Waiting::Other(Some(other)) => other.each_unsent(&mut put),
+        }
+        filled
+    }
+
     /// Forgets the first `n` bytes: they are sent. `n` is at most [`Outbox::len`].
     #[inline]
     pub(crate) fn advance(&mut self, n: usize) {
@@ -325,25 +342,30 @@ impl Other {
 
     #[inline(never)]
     fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        let mut skipped = match self {
-            Other::Own { sent, .. } | Other::Many(Many { sent, .. }) => *sent,
-        };
         let mut used = 0;
-        let mut put = |part: &'a [u8]| {
-            let unsent = &part[skipped.min(part.len())..];
-            skipped -= part.len() - unsent.len();
-            if unsent.is_empty() {
-                return true;
-            }
+        self.each_unsent(&mut |unsent| {
             let slot = into.get_mut(used);
             used += usize::from(slot.is_some());
             slot.map(|slot| *slot = IoSlice::new(unsent)).is_some()
+        });
+        used
+    }
+
+    /// Shows what is not sent, part by part, until one is not taken.
+    #[inline]
+    fn each_unsent<'a>(&'a self, put: &mut impl FnMut(&'a [u8]) -> bool) {
+        let mut skipped = match self {
+            Other::Own { sent, .. } | Other::Many(Many { sent, .. }) => *sent,
+        };
+        let mut put = |part: &'a [u8]| {
+            let unsent = &part[skipped.min(part.len())..];
+            skipped -= part.len() - unsent.len();
+            unsent.is_empty() || put(unsent)
         };
         match self {
-            Other::Own { own, .. } => own.each_part(&mut put),
-            Other::Many(many) => many.frames.iter().all(|(entry, _)| entry.each_part(&mut put)),
-        };
-        used
+            Other::Own { own, .. } => _ = own.each_part(&mut put),
+            Other::Many(many) => _ = many.frames.iter().all(|(entry, _)| entry.each_part(&mut put)),
+        }
     }
 }
 
@@ -388,7 +410,15 @@ mod tests {
     fn waiting(outbox: &Outbox) -> String {
         let mut slices = [IoSlice::new(&[]); 8];
         let used = outbox.slices(&mut slices);
-        slices[..used].iter().map(|s| std::str::from_utf8(s).unwrap()).collect()
+        let all: String = slices[..used].iter().map(|s| std::str::from_utf8(s).unwrap()).collect();
+        for room in [0, 1, all.len() / 2, all.len(), all.len() + 9] {
+            let mut copied = vec![0; room];
+            let taken = outbox.gather(&mut copied);
+            let most = if used < slices.len() { all.len() } else { taken };
+            assert_eq!(taken, room.min(most), "{all:?}");
+            assert!(all.as_bytes().starts_with(&copied[..taken.min(all.len())]));
+        }
+        all
     }
 
     #[test]

@@ -65,8 +65,6 @@ pub struct Reactor {
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
     pub(super) scratch: Box<[u8]>,
-    /// What was put together for one write.
-    pub(super) joined: Vec<u8>,
     pub(super) tls: Tls,
     pub(super) start: Instant,
     /// When that was, in seconds of Unix time.
@@ -120,7 +118,6 @@ impl Reactor {
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
-            joined: Vec::new(),
             tls: Tls::of(tls),
             start: Instant::now(),
             began_s: clock::unix_s(),

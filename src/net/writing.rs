@@ -21,11 +21,11 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 const UNTIMED_BYTES: usize = 16 << 10;
 /// What a write counts for besides its bytes.
 const WRITE_BYTES: usize = 2 << 10;
-/// Buffers handed to one write, and where there are more, at most.
+/// Buffers handed to one write, of which a few are looked at first.
 const SLICES: usize = 16;
-const MORE_SLICES: usize = 64;
-/// Several buffers of no more bytes, in the mean, are put together: the kernel takes longer for one
-/// more of them than it takes to copy them.
+const FEW_SLICES: usize = 4;
+/// Where those are several, of no more bytes in the mean, what waits is put together: the kernel
+/// takes longer for one more of them than it takes to copy them.
 const SMALL_BYTES: usize = 512;
 
 impl Reactor {
@@ -77,24 +77,21 @@ impl Reactor {
                 break;
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = self.server.slices(link, &mut slices);
+            let mut used = self.server.slices(link, &mut slices[..FEW_SLICES]);
             if used == 0 {
                 break;
             }
-            let mut more;
-            let mut slices = &slices[..used];
-            if used == SLICES {
-                more = [IoSlice::new(&[]); MORE_SLICES];
-                let used = self.server.slices(link, &mut more);
-                slices = &more[..used];
-            }
-            let given: usize = slices.iter().map(|slice| slice.len()).sum();
             secured = entry.secured;
-            let one;
-            if slices.len() > 1 && given <= slices.len() * SMALL_BYTES && !secured {
-                one = in_one(slices, &mut self.joined);
-                slices = &one;
+            let bytes = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum();
+            let mut given: usize = bytes(&slices[..used]);
+            if used > 1 && given <= used * SMALL_BYTES && !secured {
+                given = self.server.gather(link, &mut self.scratch);
+                (slices[0], used) = (IoSlice::new(&self.scratch[..given]), 1);
+            } else if used == FEW_SLICES {
+                used = self.server.slices(link, &mut slices);
+                given = bytes(&slices[..used]);
             }
+            let slices = &slices[..used];
             let accepted = entry.accepted;
             let written = match secured {
                 false => entry.write(slices).map(|taken| {
@@ -157,11 +154,4 @@ impl Reactor {
         self.tell_when_writable(link);
         self.server.handle(Input::Blocked { link }, self.now);
     }
-}
-
-/// Small buffers as one.
-fn in_one<'a>(slices: &[IoSlice<'_>], joined: &'a mut Vec<u8>) -> [IoSlice<'a>; 1] {
-    joined.clear();
-    slices.iter().for_each(|slice| joined.extend_from_slice(slice));
-    [IoSlice::new(joined)]
 }

@@ -22,6 +22,11 @@ impl Server {
         }
     }
 
+    /// Copies what may be sent to a conn, as much as there is room for. Returns how much that is.
+    pub(crate) fn gather(&self, link: LinkId, into: &mut [u8]) -> usize {
+        self.table.peek_conn(link).map_or(0, |conn| conn.gather(into))
+    }
+
     /// The bytes that may be sent to it.
     #[inline(never)]
     pub(super) fn slices_of_another<'a>(&'a self, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
