@@ -30,10 +30,8 @@ pub const ECHO: &str = "/echo";
 /// Path of the WebSockets of an application.
 pub const OWN: &str = "/own/";
 
-/// Slices that are taken at once: few, so that little of what is measured is this loop's own; and
-/// where there are more, as many as wsloop's own loop puts together.
+/// Slices that are taken at once: few, so that little of what is measured is this loop's own.
 const SLICES: usize = 8;
-const MORE_SLICES: usize = 64;
 
 /// A server, its time, and Redis when it has one.
 #[derive(Debug)]
@@ -220,26 +218,16 @@ impl Core {
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.server.slices(link, &mut slices);
-            let mut bytes = bytes_of(&slices[..used]);
-            let is_all = used < SLICES;
-            if !is_all {
-                let mut slices = [IoSlice::new(&[]); MORE_SLICES];
-                let used = self.server.slices(link, &mut slices);
-                bytes = bytes_of(&slices[..used]);
-            }
+            let bytes = slices[..used].iter().map(|slice| slice.len()).sum();
             if bytes > 0 {
                 self.server.advance(link, bytes);
                 sent += bytes;
             }
-            if is_all {
+            if used < SLICES {
                 return sent;
             }
         }
     }
-}
-
-fn bytes_of(slices: &[IoSlice<'_>]) -> usize {
-    slices.iter().map(|slice| slice.len()).sum()
 }
 
 /// The target of a WebSocket that hears the broadcasts to a facility.
