@@ -3,6 +3,7 @@
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::redis::{RedisServer, Value};
@@ -147,10 +148,13 @@ impl RedisCluster {
 
     /// The place of a replica of the master at a place.
     pub fn replica_of(&self, master: usize) -> usize {
-        let known = nodes(&self.nodes[master].0);
         let id = self.id(master);
-        let is_replica = |line: &&str| line.contains("slave") && line.contains(&id);
-        let line = known.lines().find(is_replica).expect("a replica");
+        // A node hears who else is what from one after the other.
+        let line = eventually("a replica", || {
+            let known = nodes(&self.nodes[master].0);
+            let is_replica = |line: &&str| line.contains("slave") && line.contains(&id);
+            known.lines().find(is_replica).map(str::to_owned)
+        });
         let address = line.split([' ', '@']).nth(1).expect("an address");
         self.at(address.rsplit(':').next().expect("a port").parse().expect("a port"))
     }
@@ -166,11 +170,21 @@ impl RedisCluster {
         own.split(['@', ',', ' ']).nth(2).expect("a port of the bus").to_owned()
     }
 
-    /// Its replica takes the place of a master at once; the place of the replica.
+    /// Its replica takes the place of a master by order; the place of the replica. An order comes to
+    /// nothing where a node is busy, and is given again.
     pub fn fail_over(&self, master: usize) -> usize {
         let replica = self.replica_of(master);
-        self.nodes[replica].0.connect().ok(&["CLUSTER", "FAILOVER"]);
-        replica
+        let mut client = self.nodes[replica].0.connect();
+        for _ in 0..5 {
+            client.command(&["CLUSTER", "FAILOVER"]);
+            for _ in 0..60 {
+                if text(&client.command(&["INFO", "replication"])).contains("role:master") {
+                    return replica;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        panic!("no order is followed");
     }
 
     /// Waits until a node holds another than this for the channel's master; its place.
