@@ -170,8 +170,8 @@ impl RedisCluster {
         own.split(['@', ',', ' ']).nth(2).expect("a port of the bus").to_owned()
     }
 
-    /// Its replica takes the place of a master by order; the place of the replica. An order comes to
-    /// nothing where a node is busy, and is given again.
+    /// Its replica takes the place of a master by order; the place of the replica. An order comes
+    /// to nothing where a node is busy, and is given again.
     pub fn fail_over(&self, master: usize) -> usize {
         let replica = self.replica_of(master);
         let mut client = self.nodes[replica].0.connect();
