@@ -33,6 +33,8 @@ pub enum Event {
     End,
     /// The socket was reset, which may have destroyed what was on its way.
     Reset,
+    /// It is shut, but TLS inside was not closed before.
+    Cut,
 }
 
 /// A handshake for `/ws/` and the path, with more header lines, each with its CR LF.
@@ -230,10 +232,8 @@ impl<W: Wire> Client<W> {
                 Ok(n) => self.decode(bytes[..n].to_vec()),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                    // Inside TLS, an end without close_notify is no better.
-                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
-                        self.events.push_back(Event::Reset);
-                    }
+                    ErrorKind::ConnectionReset => self.events.push_back(Event::Reset),
+                    ErrorKind::UnexpectedEof => self.events.push_back(Event::Cut),
                     _ => panic!("reading failed: {error}"),
                 },
             }
