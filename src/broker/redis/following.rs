@@ -89,7 +89,8 @@ impl Redis {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RedisDue, RedisSettings, Uses};
+    use super::super::RedisDue;
+    use super::super::tests::dialed;
     use super::*;
     use crate::broker::BrokerEvent;
 
@@ -98,19 +99,7 @@ mod tests {
 
     /// A Redis that is up, and has begun to be left at 10 ms for another.
     fn leaving() -> Redis {
-        let settings = RedisSettings {
-            address: RedisAddress::Fixed(Target::Unix("/old.sock".into())),
-            user: None,
-            password: None,
-            db: 0,
-            timeout_ms: 5_000,
-            buffer_limit: 1 << 20,
-            window: 1 << 20,
-        };
-        let uses = Uses { max_message: 1 << 20, max_session: 1 << 20, publishes: true };
-        let mut redis = Redis::new(settings, 60, uses, 1);
-        assert_eq!(redis.tick(0), Some(RedisDue::Dial));
-        redis.connected(0);
+        let mut redis = dialed(None, 60);
         let mut input = HELLO;
         while redis.next(&mut input, 0).is_some() {}
         redis.subscribe(vec!["room".into()], 0);

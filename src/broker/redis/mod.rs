@@ -461,21 +461,27 @@ fn new_decoder(uses: Uses) -> Decoder {
 mod tests {
     use super::*;
 
-    /// What is left to do of a greeting that is answered with an error.
-    fn refused(error: &str) -> String {
+    /// A Redis whose link is made, and which keeps what is published for so many seconds.
+    pub(super) fn dialed(password: Option<&str>, expire_s: u64) -> Redis {
         let settings = RedisSettings {
             address: RedisAddress::Fixed(Target::Unix("/redis.sock".into())),
             user: None,
-            password: Some("sesame".to_string()),
+            password: password.map(str::to_string),
             db: 0,
             timeout_ms: 5_000,
             buffer_limit: 1 << 20,
             window: 1 << 20,
         };
         let uses = Uses { max_message: 1 << 20, max_session: 1 << 20, publishes: true };
-        let mut redis = Redis::new(settings, 0, uses, 1);
+        let mut redis = Redis::new(settings, expire_s, uses, 1);
         assert_eq!(redis.tick(0), Some(RedisDue::Dial));
         redis.connected(0);
+        redis
+    }
+
+    /// What is left to do of a greeting that is answered with an error.
+    fn refused(error: &str) -> String {
+        let mut redis = dialed(Some("sesame"), 0);
         let reply = format!("-{error}\r\n");
         match redis.next(&mut reply.as_bytes(), 0) {
             Some(BrokerEvent::Broken { reason }) => reason,
