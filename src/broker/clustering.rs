@@ -18,7 +18,7 @@ use super::nodes::Nodes;
 use super::paired::MASTER;
 use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected, Redis};
 use super::spread::{Slots, Spread, slot_of};
-use super::{Ask, Status};
+use super::{Ask, Sharding, Status};
 
 /// Until something is tried again that nobody could do.
 const RETRY_MS: u64 = 250;
@@ -40,6 +40,21 @@ pub(crate) struct Turned {
     pub(crate) given_up: Vec<Ask>,
     /// Channels that are to be heard, unless they are by now.
     pub(crate) hear: Vec<Arc<str>>,
+}
+
+/// Channels, and the node where they are to be heard.
+pub(crate) type AtNode = (usize, Vec<Arc<str>>);
+
+/// A channel whose slot has moved and that is heard in both forms: what is published to all nodes
+/// may be heard where it was as well.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    pub(crate) name: Arc<str>,
+    /// Where it was heard, and whether that can be asked.
+    pub(crate) from: usize,
+    pub(crate) is_up: bool,
+    /// Where it is heard from now on.
+    pub(crate) to: usize,
 }
 
 impl Nodes {
@@ -201,20 +216,22 @@ impl Nodes {
     }
 
     /// Spreads channels as the cluster has its slots now, of which these are heard: those that are
-    /// to be heard elsewhere from now on, by their nodes, all of which are up.
+    /// to be heard elsewhere from now on, by their nodes, all of which are up; and those of which
+    /// one form is still heard where it was.
     pub(crate) fn respread<'n>(
         &mut self,
         heard: impl Iterator<Item = &'n Arc<str>>,
         now_ms: u64,
-    ) -> Vec<(usize, Vec<Arc<str>>)> {
-        let Some(cluster) = &self.cluster else { return Vec::new() };
+    ) -> (Vec<AtNode>, Vec<Behind>) {
+        let Some(cluster) = &self.cluster else { return Default::default() };
+        let is_both = cluster.form() == Sharding::Both;
         let owners = cluster.owners().into();
         let mut slots = Slots { owners, moved: BTreeMap::new() };
         let mut elsewhere: Vec<Vec<Arc<str>>> = vec![Vec::new(); self.all.len()];
         let is_up = |node: &usize| self.all[*node].status() == Status::Up;
         let up: Vec<usize> = (0..self.all.len()).filter(is_up).collect();
         let is_sharded = cluster.form().is_sharded();
-        let mut left = Vec::new();
+        let (mut left, mut behind) = (Vec::new(), Vec::new());
         for name in heard {
             let (before, owner) = (self.spread.hears(name), slots.owner_of(name));
             let node = match () {
@@ -228,16 +245,27 @@ impl Nodes {
             if node != before && is_up(&node) {
                 elsewhere[node].push(name.clone());
             }
-            if node != before && is_up(&before) {
+            if node != before && is_both {
+                let (name, is_up) = (name.clone(), is_up(&before));
+                behind.push(Behind { name, from: before, is_up, to: node });
+            } else if node != before && is_up(&before) {
                 left.push((before, name.clone()));
             }
         }
         for (node, name) in left {
             self.all[node].unsubscribe(name, false, now_ms);
         }
+        for Behind { name, from, .. } in behind.iter().filter(|one| one.is_up) {
+            self.all[*from].unsubscribe_shard(name.clone(), now_ms);
+        }
         self.spread = Spread::by_slots(self.all.len(), slots);
         let named = elsewhere.into_iter().enumerate();
-        named.filter(|(_, names)| !names.is_empty()).collect()
+        (named.filter(|(_, names)| !names.is_empty()).collect(), behind)
+    }
+
+    /// What is published on a channel to all nodes is not to be heard at that one any more.
+    pub(crate) fn silence_plainly(&mut self, node: usize, name: Arc<str>, now_ms: u64) {
+        self.all[node].unsubscribe_plainly(name, now_ms);
     }
 
     /// Where a channel is heard whose node is not up, of the nodes that are.

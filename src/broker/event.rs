@@ -172,4 +172,6 @@ pub struct Delivery<'a> {
     pub payload: &'a [u8],
     /// The conn that published it and shall not have it back.
     pub except: Option<LinkId>,
+    /// It was published to those who hear the shard, and comes from one node alone.
+    pub is_sharded: bool,
 }

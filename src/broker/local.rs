@@ -145,12 +145,18 @@ impl Local {
             self.events.shrink_to(0);
         }
         Some(match self.current.as_ref()? {
-            Happened::Delivered { channel, payload, except } => {
-                BrokerEvent::Delivery(Delivery { channel, payload, except: *except })
-            }
-            Happened::Announced { channel, payload } => {
-                BrokerEvent::Announced(Delivery { channel, payload, except: None })
-            }
+            Happened::Delivered { channel, payload, except } => BrokerEvent::Delivery(Delivery {
+                channel,
+                payload,
+                except: *except,
+                is_sharded: false,
+            }),
+            Happened::Announced { channel, payload } => BrokerEvent::Announced(Delivery {
+                channel,
+                payload,
+                except: None,
+                is_sharded: false,
+            }),
             Happened::Subscribed { channel } => {
                 BrokerEvent::Subscribed { channel: channel.as_bytes() }
             }
@@ -212,7 +218,7 @@ mod tests {
         let mut local = Local::new(10, 1 << 20);
         let except = Some(LinkId { index: 1, generation: 2 });
         local.publish("c", b"one", except, at(1000));
-        let delivery = Delivery { channel: b"c", payload: b"one", except };
+        let delivery = Delivery { channel: b"c", payload: b"one", except, is_sharded: false };
         assert_eq!(local.next(), Some(BrokerEvent::Delivery(delivery)));
         assert_eq!(local.next(), None);
         assert_eq!(fetched(&mut local, "c", 10_999).as_deref(), Some(&b"one"[..]));

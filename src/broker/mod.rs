@@ -33,7 +33,7 @@ pub(crate) mod store;
 
 use std::sync::Arc;
 
-pub(crate) use clustering::Turned;
+pub(crate) use clustering::{Behind, Turned};
 pub(crate) use event::{Ask, BrokerEvent, Delivery, Notice, PublishOutcome, Receipt};
 pub(crate) use local::Local;
 pub(crate) use nodes::{FIRST, Nodes};

@@ -95,6 +95,7 @@ impl Server {
         self.ask_about_topics();
         self.deliver_arrived();
         if self.broker.is_cluster() {
+            self.hand_ready();
             self.on_cluster_news(node);
         } else if self.nodes.is_pair {
             self.on_replication(node);
@@ -397,7 +398,18 @@ fn subscribed(
     cx: &mut Context,
 ) -> Vec<LinkId> {
     topics.on_subscribed(channel);
-    relay.on_subscribed(node, channel, table, cx)
+    let links = relay.on_subscribed(node, channel, table, cx);
+    // What waited for that is older than what is stored.
+    if relay.hub.find(channel).is_some() || topics.hears(channel) {
+        for kept in relay.overlaps.slots.take_waiting(channel) {
+            let delivery = kept.of(channel);
+            if !topics.is_empty() {
+                topics.deliver(delivery, table, cx);
+            }
+            relay.deliver(delivery, table, cx);
+        }
+    }
+    links
 }
 
 /// An ask is answered, with nothing of use if that is an error: the conn that it is about.

@@ -89,6 +89,9 @@ impl Server {
             self.nodes.lost_control(node, &mut self.cx.metrics);
         }
         let now_ms = self.cx.now.mono_ms;
+        if self.nodes.may_repeat {
+            self.relay.overlaps.slots.unheard(&name, node, now_ms);
+        }
         self.broker.cluster().into_iter().for_each(|nodes| {
             nodes.on_unheard(node, name.clone(), now_ms);
         });
@@ -131,18 +134,21 @@ impl Server {
         let names = self.heard_names();
         let before = self.broker.spread();
         let Some(nodes) = self.broker.cluster() else { return };
-        let elsewhere = nodes.respread(names.iter(), self.cx.now.mono_ms);
+        let (elsewhere, behind) = nodes.respread(names.iter(), self.cx.now.mono_ms);
         for node in 0..self.broker.nodes() {
             let place = self.broker.cluster().map(|nodes| nodes.place_of(node));
             self.said.name(node, &place.unwrap_or_default());
         }
         self.on_spread();
+        self.hear_behind(behind);
         self.note_moved(&before);
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
         for (node, mut names) in elsewhere {
             names.retain(|name| !self.relay.overlaps.is_passed_on(name, node));
             for name in &names {
-                self.relay.on_reheard(name, self.cx.now.mono_ms);
+                if !self.relay.overlaps.slots.has(name) {
+                    self.relay.on_reheard(name, self.cx.now.mono_ms);
+                }
             }
             self.hear_at(node, names);
         }

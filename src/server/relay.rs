@@ -221,7 +221,7 @@ impl Relay {
     /// [`Relay::deliver_arrived`].
     pub(super) fn deliver(&mut self, delivery: Delivery<'_>, table: &mut Table, cx: &mut Context) {
         cx.metrics.deliveries_total += 1;
-        let Delivery { channel: name, payload, except } = delivery;
+        let Delivery { channel: name, payload, except, .. } = delivery;
         let Some(channel) = self.heard_channel(name).filter(|_| !payload.is_empty()) else {
             return;
         };

@@ -55,10 +55,17 @@ impl Relay {
         nodes: &Nodes,
         cx: &mut Context,
     ) -> bool {
-        if self.overlaps.takes(node, delivery, &self.fingerprints, &mut cx.metrics) {
+        let metrics = &mut cx.metrics;
+        if self.overlaps.takes(node, delivery, &self.fingerprints, metrics) {
             return true;
         }
-        let is_repeated = self.was_delivered(node, delivery, nodes, cx);
+        let has_word = match self.overlaps.slots.takes(node, delivery, &self.fingerprints, metrics)
+        {
+            Some(true) => return true,
+            Some(false) => true,
+            None => !nodes.may_repeat,
+        };
+        let is_repeated = !delivery.is_sharded && self.was_delivered(node, delivery, has_word, cx);
         cx.metrics.repeats_dropped_total += u64::from(is_repeated);
         is_repeated
     }
@@ -71,20 +78,22 @@ impl Relay {
         cx: &mut Context,
     ) -> Option<Vec<u8>> {
         let is_taken = self.overlaps.takes(node, delivery, &self.fingerprints, &mut cx.metrics);
-        (!is_taken).then(|| delivery.payload.to_vec())
+        let slots = &mut self.overlaps.slots;
+        let waits = slots.takes(node, delivery, &self.fingerprints, &mut cx.metrics);
+        (!is_taken && waits != Some(true)).then(|| delivery.payload.to_vec())
     }
 
     fn was_delivered(
         &mut self,
         node: usize,
         delivery: Delivery<'_>,
-        nodes: &Nodes,
+        has_word: bool,
         cx: &Context,
     ) -> bool {
         let Delivery { channel, payload, .. } = delivery;
         let now_ms = cx.now.mono_ms;
         let Ok(name) = std::str::from_utf8(channel) else { return false };
-        if nodes.may_repeat && self.spread.hears(name) != node {
+        if !has_word && self.spread.hears(name) != node {
             return true;
         }
         let Some(reheard) = self.reheard.get_mut(name) else { return false };

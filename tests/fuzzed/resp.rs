@@ -94,8 +94,8 @@ fn compare(item: &Item<'_>, taken: &[u8]) {
 fn compare_push(push: &Push<'_>, data: &[OwnedFrame]) {
     let bytes = |at: usize| data[at].as_bytes().expect("a string");
     match push {
-        Push::Message { channel, payload } => {
-            assert!(matches!(bytes(0), b"message" | b"smessage"));
+        Push::Message { channel, payload, is_sharded } => {
+            assert_eq!(bytes(0), if *is_sharded { &b"smessage"[..] } else { b"message" });
             assert_eq!((bytes(1), bytes(2)), (*channel, *payload));
         }
         Push::Subscribed { channel } => {

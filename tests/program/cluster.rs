@@ -96,7 +96,7 @@ fn crowd_at(
     let args = ["--history", "chat/*=5000/300", "--max-handshakes", "2000"];
     let args = [&args[..], &["--redis-sharded", sharded], more].concat();
     let server = server(cluster, &args);
-    Load::new(cluster, &server).run(sharded != "off", fate)
+    Load::new(cluster, &server).run(sharded, fate)
 }
 
 /// A third of the slots moves to the next master while their channels are heard.

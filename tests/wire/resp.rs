@@ -43,7 +43,7 @@ fn written(items: &[Item<'_>]) -> Vec<String> {
 }
 
 fn message(payload: &'static [u8]) -> Item<'static> {
-    Item::Push(Push::Message { channel: b"ch", payload })
+    Item::Push(Push::Message { channel: b"ch", payload, is_sharded: false })
 }
 
 #[test]
@@ -95,11 +95,11 @@ fn pushes() {
     let table: &[(&[u8], Push<'_>)] = &[
         (
             b">3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$4\r\n\x00\xff\r\n\r\n",
-            Push::Message { channel: b"ch", payload: b"\x00\xff\r\n" },
+            Push::Message { channel: b"ch", payload: b"\x00\xff\r\n", is_sharded: false },
         ),
         (
             b">3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n",
-            Push::Message { channel: b"", payload: b"" },
+            Push::Message { channel: b"", payload: b"", is_sharded: false },
         ),
         (b">3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n", Push::Subscribed { channel: b"ch" }),
         (b">3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n", Push::Unsubscribed { channel: b"ch" }),
@@ -111,7 +111,7 @@ fn pushes() {
         (b">4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$2\r\nch\r\n$2\r\nhi\r\n", Push::Other),
         (
             b">3\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$0\r\n\r\n",
-            Push::Message { channel: b"c", payload: b"" },
+            Push::Message { channel: b"c", payload: b"", is_sharded: true },
         ),
         (b">3\r\n$10\r\nssubscribe\r\n$2\r\nch\r\n:1\r\n", Push::Subscribed { channel: b"ch" }),
         (
@@ -312,7 +312,7 @@ fn names_and_fields_have_a_limit_of_their_own() {
     for (name, fits) in [(most.clone(), true), (most + "n", false)] {
         let bulk = format!("${}\r\n{name}\r\n", name.len());
         let channel = format!(">3\r\n$7\r\nmessage\r\n{bulk}$0\r\n\r\n+OK\r\n");
-        let read = Push::Message { channel: name.as_bytes(), payload: b"" };
+        let read = Push::Message { channel: name.as_bytes(), payload: b"", is_sharded: false };
         let push = if fits { read } else { Push::TooLarge };
         let expected = (written(&[Item::Push(push), ok]), None);
         assert_eq!(replay(4, channel.as_bytes().chunks(1000)), expected);
@@ -443,7 +443,7 @@ fn in_our_words(frame: &OwnedFrame) -> Item<'_> {
                     BlobString { data: channel, .. },
                     BlobString { data: payload, .. },
                 ] if kind == b"message" || kind == b"smessage" => {
-                    Push::Message { channel, payload }
+                    Push::Message { channel, payload, is_sharded: kind == b"smessage" }
                 }
                 [
                     BlobString { data: kind, .. },

@@ -73,13 +73,27 @@ impl Redis {
         }
         let form = self.session.form();
         if form != Sharding::On {
-            let command = [b"UNSUBSCRIBE", channel.as_bytes()];
-            self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
+            self.unsubscribe_plainly(channel.clone(), now_ms);
         }
         if form != Sharding::Off {
             let command = [b"SUNSUBSCRIBE", channel.as_bytes()];
             self.session.command(&command, Awaited::ShardUnsubscribe(channel.clone()), now_ms);
         }
+    }
+
+    /// Asks for no more messages of a channel that all nodes have.
+    pub(in crate::broker) fn unsubscribe_plainly(&mut self, channel: Arc<str>, now_ms: u64) {
+        if matches!(self.state, State::Up { .. }) {
+            let command = [b"UNSUBSCRIBE", channel.as_bytes()];
+            self.session.command(&command, Awaited::Unsubscribe(channel.clone()), now_ms);
+        }
+    }
+
+    /// Asks for no more messages of a channel that stay at its shard. The node must be up.
+    pub(in crate::broker) fn unsubscribe_shard(&mut self, channel: Arc<str>, now_ms: u64) {
+        self.session.unwant(&channel);
+        let command = [b"SUNSUBSCRIBE", channel.as_bytes()];
+        self.session.command(&command, Awaited::ShardUnsubscribe(channel.clone()), now_ms);
     }
 
     pub(in crate::broker) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {

@@ -217,9 +217,9 @@ impl Session {
 
     pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> BrokerEvent<'a> {
         match push {
-            Push::Message { channel, payload } => {
+            Push::Message { channel, payload, is_sharded } => {
                 let except = self.own.take(channel, payload, self.heard_ms);
-                BrokerEvent::Delivery(Delivery { channel, payload, except })
+                BrokerEvent::Delivery(Delivery { channel, payload, except, is_sharded })
             }
             Push::Subscribed { channel } => self.on_subscribed(channel),
             Push::ShardUnsubscribed { channel } => match self.awaited.front() {

@@ -225,7 +225,7 @@ impl Sentinel {
             self.inside.extend_from_slice(&taken[..room]);
             match item? {
                 None => return Ok(switched),
-                Some(Item::Push(Push::Message { channel: SWITCHED, payload })) => {
+                Some(Item::Push(Push::Message { channel: SWITCHED, payload, .. })) => {
                     let name = payload.split(|byte| *byte == b' ').next();
                     switched |= name == Some(self.name.as_bytes());
                 }

@@ -81,6 +81,8 @@ pub enum Push<'a> {
         channel: &'a [u8],
         /// The message.
         payload: &'a [u8],
+        /// It was published to those who hear the shard.
+        is_sharded: bool,
     },
     /// One channel of a SUBSCRIBE is confirmed.
     Subscribed {
@@ -302,16 +304,20 @@ const SHARD_MESSAGE: &[u8] = b">3\r\n$8\r\nsmessage\r\n";
 /// The message at the front of `input` and its length there, if it is one, whole and within the
 /// limits. Everything else is for the scanner to judge.
 fn whole_message(input: &[u8], max_value: usize) -> Option<(Push<'_>, usize)> {
-    let rest = behind_kind(input)?;
+    let (rest, is_sharded) = behind_kind(input)?;
     let (channel, rest) = bulk(rest, MAX_TEXT)?;
     let (payload, rest) = bulk(rest, max_value)?;
-    Some((Push::Message { channel, payload }, input.len() - rest.len()))
+    let message = Push::Message { channel, payload, is_sharded };
+    Some((message, input.len() - rest.len()))
 }
 
-/// What is behind the kind of a message push.
+/// What is behind the kind of a message push, and whether that is the one of shards.
 #[inline]
-fn behind_kind(input: &[u8]) -> Option<&[u8]> {
-    input.strip_prefix(MESSAGE).or_else(|| input.strip_prefix(SHARD_MESSAGE))
+fn behind_kind(input: &[u8]) -> Option<(&[u8], bool)> {
+    match input.strip_prefix(MESSAGE) {
+        Some(rest) => Some((rest, false)),
+        None => input.strip_prefix(SHARD_MESSAGE).map(|rest| (rest, true)),
+    }
 }
 
 /// The bulk string at the front of `input`, and what is behind it.
@@ -338,7 +344,7 @@ fn bulk_length(input: &[u8]) -> Option<(usize, &[u8])> {
 
 /// The channel in the first bytes of a message push.
 fn channel_of_message(head: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = bulk_length(behind_kind(head)?)?;
+    let (length, rest) = bulk_length(behind_kind(head)?.0)?;
     rest.get(..length)
 }
 
@@ -414,8 +420,9 @@ fn push<'a>(raw: &'a [u8], elements: &[RangeFrame]) -> Push<'a> {
     };
     let channel = &raw[name.0..name.1];
     match (&raw[kind.0..kind.1], last) {
-        (b"message" | b"smessage", BlobString { data, .. }) => {
-            Push::Message { channel, payload: &raw[data.0..data.1] }
+        (kind @ (b"message" | b"smessage"), BlobString { data, .. }) => {
+            let (payload, is_sharded) = (&raw[data.0..data.1], kind == b"smessage");
+            Push::Message { channel, payload, is_sharded }
         }
         (b"subscribe" | b"ssubscribe", Number { .. }) => Push::Subscribed { channel },
         (b"sunsubscribe", Number { .. }) => Push::ShardUnsubscribed { channel },

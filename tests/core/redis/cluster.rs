@@ -302,6 +302,78 @@ fn both_forms_are_heard_while_publishers_are_changed() {
     assert_eq!(world.texts(first), heard, "and nothing of where it was heard before");
 }
 
+/// What is published to all nodes is heard where it was until it is heard at the new shard, in the
+/// order in which the new one had it.
+#[test]
+fn both_forms_are_heard_in_order_while_a_slot_moves() {
+    let mut world = world(Sharding::Both);
+    let first = world.open(&hears(FIRST));
+    world.publish_at(0, &channel(FIRST), "before");
+    assert_eq!(world.texts(first), ["before"]);
+    world.node(1).held = true;
+    learn(&mut world, 2, &split(10, &[0, 2], &[1, 3]));
+    world.run();
+    world.pass(700);
+    assert_eq!(world.node(0).shard_subscribed(), [""; 0], "its slot has moved");
+    world.publish_at(0, &channel(FIRST), "while nobody has confirmed it");
+    assert_eq!(world.texts(first), [""; 0], "it is not confirmed");
+    world.node(1).held = false;
+    world.run();
+    assert_eq!(world.texts(first), ["while nobody has confirmed it"]);
+    for text in ["before", "while nobody has confirmed it", "one"] {
+        world.publish_at(1, &channel(FIRST), text);
+    }
+    for text in ["two", "one"] {
+        world.node(1).spublish(&channel(FIRST), text);
+    }
+    world.publish_at(1, &channel(FIRST), "three");
+    assert_eq!(world.texts(first), [""; 0], "the former node has the word");
+    world.publish_at(0, &channel(FIRST), "one");
+    assert_eq!(world.texts(first), ["one", "two", "one"]);
+    world.publish_at(0, &channel(FIRST), "four");
+    world.publish_at(1, &channel(FIRST), "four");
+    assert_eq!(world.texts(first), ["four"]);
+    world.pass(300);
+    assert_eq!(world.texts(first), ["three"], "it has not come from the former in a moment");
+    assert_eq!(world.node(0).subscribed(), [""; 0]);
+    world.publish_at(1, &channel(FIRST), "five");
+    assert_eq!(world.texts(first), ["five"]);
+    assert_eq!(world.metrics().broker_lost_total, 0);
+}
+
+/// A slot that goes on to another node, or back, is followed, and nothing stays heard twice.
+#[test]
+fn both_forms_are_heard_while_a_slot_moves_again() {
+    for (last, shards) in [(0, split(8_191, &[0, 2], &[1, 3])), (2, split(10, &[0], &[1, 3]))] {
+        let mut shards = shards;
+        if last == 2 {
+            shards[1].slots = vec![(8_192, 16_383)];
+            shards.push(Shard::of((11, 8_191), &[2]));
+        }
+        let mut world = world(Sharding::Both);
+        let first = world.open(&both(FIRST));
+        world.node(1).held = true;
+        learn(&mut world, 2, &split(10, &[0, 2], &[1, 3]));
+        world.run();
+        world.pass(700);
+        world.publish_at(0, &channel(FIRST), "moved once");
+        world.node(1).held = false;
+        learn(&mut world, 3, &shards);
+        world.run();
+        world.publish_at(0, &channel(FIRST), "moved twice");
+        assert_eq!(world.texts(first), ["moved once", "moved twice"], "{last}");
+        world.pass(3_000);
+        for node in 0..3 {
+            let expected = if node == last { vec![channel(FIRST)] } else { vec![] };
+            assert_eq!(world.node(node).subscribed(), expected, "{node} of {last}");
+        }
+        world.publish_at(last, &channel(FIRST), "plain");
+        world.node(last).spublish(&channel(FIRST), "sharded");
+        world.run();
+        assert_eq!(world.texts(first), ["plain", "sharded"], "{last}");
+    }
+}
+
 #[test]
 fn a_server_without_sharded_channels_is_told_apart() {
     let mut world = world(Sharding::On);

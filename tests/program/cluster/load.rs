@@ -77,18 +77,19 @@ impl Drop for End<'_> {
 struct App<'a> {
     cluster: &'a Cluster,
     course: &'a Course,
-    is_sharded: bool,
+    /// What `--redis-sharded` is.
+    form: &'a str,
     redis: Vec<(u16, RedisClient)>,
     /// The channels' names and slots, and who has them.
     places: Vec<(String, u16, u16)>,
-    /// The numbers that Redis took, of each channel, with how many it told at that node.
-    said: Vec<Vec<(u64, i64)>>,
+    /// The numbers that Redis took, of each channel, and whether somebody was to hear them.
+    said: Vec<Vec<(u64, bool)>>,
     /// The last number recorded, of each channel with a history.
     recorded: Vec<u64>,
 }
 
 impl<'a> App<'a> {
-    fn new(cluster: &'a Cluster, course: &'a Course, is_sharded: bool) -> App<'a> {
+    fn new(cluster: &'a Cluster, course: &'a Course, form: &'a str) -> App<'a> {
         let redis = cluster.nodes.iter().map(|node| (node.port, node.connect())).collect();
         let plain = (0..CHANNELS).map(|at| format!("broadcast:room/{at}"));
         let names = plain.chain((0..RECORDED).map(|at| format!("broadcast:{}", chat(cluster, at))));
@@ -98,11 +99,11 @@ impl<'a> App<'a> {
         };
         let places: Vec<_> = names.map(place).collect();
         let said = vec![Vec::new(); places.len()];
-        App { cluster, course, is_sharded, redis, places, said, recorded: vec![0; RECORDED] }
+        App { cluster, course, form, redis, places, said, recorded: vec![0; RECORDED] }
     }
 
     /// Publishes until it is told to end.
-    fn run(mut self) -> (Vec<Vec<(u64, i64)>>, Vec<u64>) {
+    fn run(mut self) -> (Vec<Vec<(u64, bool)>>, Vec<u64>) {
         let (began, mut number) = (Instant::now(), 0u64);
         while !self.course.ended.load(Ordering::SeqCst) {
             let hold = self.course.hold.load(Ordering::SeqCst);
@@ -125,20 +126,27 @@ impl<'a> App<'a> {
         let hold = self.course.hold.load(Ordering::SeqCst);
         for at in 0..CHANNELS {
             let channel = self.places[at].0.clone();
-            let heard = self.send(at, hold, &[self.word(), &channel, END]);
+            let heard = self.send(at, hold, &[self.word(1), &channel, END]);
             assert!(heard.is_some(), "{channel} is nowhere");
         }
     }
 
-    fn word(&self) -> &'static str {
-        if self.is_sharded { "SPUBLISH" } else { "PUBLISH" }
+    /// How the number of that round is said: in both forms in turns, where both are heard.
+    fn word(&self, round: u64) -> &'static str {
+        match self.form {
+            "off" => "PUBLISH",
+            "both" if round.is_multiple_of(2) => "PUBLISH",
+            _ => "SPUBLISH",
+        }
     }
 
     fn say(&mut self, number: u64, hold: u16) {
         let at = number as usize % CHANNELS;
         let (channel, text) = (self.places[at].0.clone(), number.to_string());
-        if let Some(heard) = self.send(at, hold, &[self.word(), &channel, &text]) {
-            self.said[at].push((number, heard));
+        let word = self.word(number / CHANNELS as u64);
+        if let Some(heard) = self.send(at, hold, &[word, &channel, &text]) {
+            // Of other nodes' subscribers PUBLISH says nothing.
+            self.said[at].push((number, word == "PUBLISH" || heard > 0));
         }
     }
 
@@ -147,7 +155,7 @@ impl<'a> App<'a> {
         let channel = self.places[CHANNELS + at].0.clone();
         let stream = format!("wsloop:history:{{{channel}}}");
         let text = (self.recorded[at] + 1).to_string();
-        let words = ["EVAL", RECORD, "2", &stream, &channel, &text, self.word()];
+        let words = ["EVAL", RECORD, "2", &stream, &channel, &text, self.word(1)];
         if let Some(_heard) = self.send(CHANNELS + at, hold, &words) {
             self.recorded[at] += 1;
         }
@@ -216,10 +224,10 @@ impl<'a> Load<'a> {
     }
 
     /// Something becomes of the cluster while numbers are said, and the program follows.
-    pub fn run(mut self, is_sharded: bool, fate: impl FnOnce(&Load)) -> Outcome {
+    pub fn run(mut self, form: &str, fate: impl FnOnce(&Load)) -> Outcome {
         let load = &self;
         let ((said, recorded), window) = thread::scope(|scope| {
-            let app = App::new(load.cluster, &load.course, is_sharded);
+            let app = App::new(load.cluster, &load.course, form);
             let app = scope.spawn(move || app.run());
             let end = End(&load.course);
             load.course.goes_on(BEFORE);
@@ -231,7 +239,7 @@ impl<'a> Load<'a> {
             drop(end);
             (app.join().expect("a publisher"), (from, to))
         });
-        let mut outcome = Outcome { window, is_sharded, ..Outcome::default() };
+        let mut outcome = Outcome { window, ..Outcome::default() };
         for (at, conn) in self.conns.iter_mut().enumerate() {
             let mut got: Vec<u64> = Vec::new();
             while let Some(number) = number_of(&conn.text()) {
@@ -259,7 +267,6 @@ fn number_of(text: &str) -> Option<u64> {
 pub struct Outcome {
     /// The last number said before, and when the program had followed.
     window: (u64, u64),
-    is_sharded: bool,
     came: usize,
     /// What did not come to a conn.
     pub missing: usize,
@@ -271,14 +278,13 @@ pub struct Outcome {
 
 impl Outcome {
     /// Every number once and in order, and what is missing was said in the window.
-    fn count(&mut self, who: &str, said: &[(u64, i64)], got: &[u64]) {
+    fn count(&mut self, who: &str, said: &[(u64, bool)], got: &[u64]) {
         let mut rest = got.iter().peekable();
         let mut missing = Vec::new();
-        for (number, heard) in said {
-            let is_heard = !self.is_sharded || *heard > 0;
-            self.unheard += usize::from(!is_heard);
+        for (number, is_heard) in said {
+            self.unheard += usize::from(!*is_heard);
             // What nobody heard at that node may have been heard at another of its shard.
-            if rest.next_if(|next| *next == number).is_none() && is_heard {
+            if rest.next_if(|next| *next == number).is_none() && *is_heard {
                 missing.push(*number);
             }
         }

@@ -9,6 +9,8 @@
 //! * nobody waits for long: a node that has no more to say is left all the same. Then it may have
 //!   hung before, and what was published meanwhile may be missing, as after any outage.
 
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use super::relay::Relay;
 use crate::broker::Delivery;
 use crate::fanout::fingerprint::Fingerprints;
 use crate::link::Metrics;
+use slots::Slots;
 
 /// How long both are heard when all is confirmed.
 const MOMENT_MS: u64 = 50;
@@ -36,6 +39,8 @@ pub(super) struct Overlaps {
     passed_on: BTreeMap<Arc<str>, usize>,
     /// Bytes that are kept.
     kept: usize,
+    /// Those whose slot has moved, while both forms are heard.
+    pub(super) slots: Slots,
 }
 
 /// A node that is about to be left.
@@ -102,7 +107,8 @@ impl Overlaps {
 
     /// When one is.
     pub(super) fn leave_ms(&self) -> Option<u64> {
-        self.left.iter().map(|left| left.by_ms).min()
+        let left = self.left.iter().map(|left| left.by_ms);
+        left.chain(self.slots.due_ms()).min()
     }
 
     /// Since when the channels of a node have been heard elsewhere, too, if that was for as long
@@ -120,8 +126,9 @@ impl Overlaps {
 
     /// A node has confirmed a channel.
     pub(super) fn on_confirmed(&mut self, node: usize, channel: &[u8], now_ms: u64) {
-        let name = std::str::from_utf8(channel).ok();
-        let Some(overlap) = name.and_then(|name| self.channels.get_mut(name)) else { return };
+        let Ok(name) = std::str::from_utf8(channel) else { return };
+        self.slots.on_confirmed(node, name, now_ms);
+        let Some(overlap) = self.channels.get_mut(name) else { return };
         if overlap.to != node || std::mem::replace(&mut overlap.is_confirmed, true) {
             return;
         }
@@ -246,11 +253,13 @@ impl Server {
         while let Some(node) = self.relay.overlaps.next_left(self.cx.now.mono_ms) {
             self.leave_moved(node);
         }
+        self.end_slots();
     }
 
     /// The link of a node is lost or left: what has come from others in its place alone is
     /// delivered.
     pub(super) fn flush_overlaps(&mut self, node: usize) -> Vec<Rest> {
+        self.lose_slots(node);
         let since_ms = self.relay.overlaps.since_ms(node, self.cx.now.mono_ms);
         let mut rests = self.relay.overlaps.end(node);
         // One that hangs may have missed what came before the other was asked.
@@ -263,17 +272,9 @@ impl Server {
         }
         for Rest { name, kept, .. } in &mut rests {
             for payload in kept.drain(..) {
-                if self.control.as_ref() == Some(name) {
-                    self.on_control(&payload);
-                    continue;
-                }
-                let delivery =
-                    Delivery { channel: name.as_bytes(), payload: &payload, except: None };
-                let (table, cx) = (&mut self.table, &mut self.cx);
-                if !self.topics.is_empty() {
-                    self.topics.deliver(delivery, table, cx);
-                }
-                self.relay.deliver(delivery, table, cx);
+                let (channel, payload) = (name.as_bytes(), &payload);
+                let delivery = Delivery { channel, payload, except: None, is_sharded: false };
+                self.hand_over(name, delivery);
             }
         }
         let confirmed = rests.iter().filter(|rest| rest.is_confirmed);
@@ -283,6 +284,18 @@ impl Server {
         let slow = self.topics.take_slow();
         slow.into_iter().for_each(|link| self.after(link));
         rests
+    }
+
+    /// Delivers a message that was kept.
+    fn hand_over(&mut self, name: &Arc<str>, delivery: Delivery<'_>) {
+        if self.control.as_ref() == Some(name) {
+            return self.on_control(delivery.payload);
+        }
+        let (table, cx) = (&mut self.table, &mut self.cx);
+        if !self.topics.is_empty() {
+            self.topics.deliver(delivery, table, cx);
+        }
+        self.relay.deliver(delivery, table, cx);
     }
 
     /// Those channels are heard at another node alone: what that has yet to repeat is known. Where
