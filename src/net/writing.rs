@@ -76,22 +76,27 @@ impl Reactor {
             if entry.generation != link.generation || !entry.made {
                 break;
             }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut used = self.server.slices(link, &mut slices[..FEW_SLICES]);
+            let mut few = [IoSlice::new(&[]); FEW_SLICES];
+            let mut many;
+            let used = self.server.slices(link, &mut few);
             if used == 0 {
                 break;
             }
             secured = entry.secured;
             let bytes = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum();
-            let mut given: usize = bytes(&slices[..used]);
-            if used > 1 && given <= used * SMALL_BYTES && !secured {
+            let mut given: usize = bytes(&few[..used]);
+            let slices = if used > 1 && given <= used * SMALL_BYTES && !secured {
                 given = self.server.gather(link, &mut self.scratch);
-                (slices[0], used) = (IoSlice::new(&self.scratch[..given]), 1);
-            } else if used == FEW_SLICES {
-                used = self.server.slices(link, &mut slices);
-                given = bytes(&slices[..used]);
-            }
-            let slices = &slices[..used];
+                few[0] = IoSlice::new(&self.scratch[..given]);
+                &few[..1]
+            } else if used < FEW_SLICES {
+                &few[..used]
+            } else {
+                many = [IoSlice::new(&[]); SLICES];
+                let used = self.server.slices(link, &mut many);
+                given = bytes(&many[..used]);
+                &many[..used]
+            };
             let accepted = entry.accepted;
             let written = match secured {
                 false => entry.write(slices).map(|taken| {
