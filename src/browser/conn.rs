@@ -174,6 +174,8 @@ pub(crate) struct Member {
     pub(super) gaps: bool,
     /// The application does not want it read.
     pub(super) paused: bool,
+    /// Something waits until nothing waits for it any more.
+    pub(super) is_awaited: bool,
     /// What its compressed messages may refer to, as a power of two; 0 is nothing.
     pub(super) client_bits: u8,
 }
@@ -389,6 +391,10 @@ impl Conn {
         if sent && let Life::Open(member) = &mut self.life {
             if member.pongs >= PONGS_LIMIT {
                 cx.put(link, Effect::Resume);
+            }
+            if member.is_awaited {
+                member.is_awaited = false;
+                cx.put(link, Effect::Drained);
             }
             (member.skips, member.pongs) = (false, 0);
         } else if sent && let Life::Closing(closing) = &self.life {

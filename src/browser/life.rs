@@ -177,6 +177,16 @@ impl Conn {
         self.close_slow(link, cx);
     }
 
+    /// Whether so much waits for it that what it has missed is to wait until that is sent, which is
+    /// said then.
+    pub(crate) fn is_behind(&mut self, cx: &Context) -> bool {
+        let is_behind = self.is_over(cx.settings.outbox_limit / 2);
+        if is_behind && let Some(member) = self.member() {
+            member.is_awaited = true;
+        }
+        is_behind
+    }
+
     /// A disconnect names the conn: closes it, or refuses it while its handshake is under way.
     pub(crate) fn disconnect(&mut self, link: LinkId, code: u16, reason: &str, cx: &mut Context) {
         match self.is_pending() {
