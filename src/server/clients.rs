@@ -38,6 +38,7 @@ impl Clients {
 
     /// Tells every client of a message who hears its channel. What that makes counts as queued, so
     /// that a turn ends before it is very much.
+    #[inline]
     pub(super) fn hear(
         &mut self,
         channel: &[u8],

@@ -378,9 +378,9 @@ impl Redis {
         let before: &[u8] = input;
         let item = self.decoder.next(input);
         // Nearly everything that arrives, and it shows nothing of the server.
-        if let Ok(Some(Item::Push(push @ Push::Message { .. }))) = item {
+        if let Ok(Some(Item::Push(Push::Message { channel, payload }))) = item {
             self.inside.clear();
-            return Some(self.session.on_push(push));
+            return Some(self.session.on_message(channel, payload));
         }
         if looks_inside {
             let taken = &before[..before.len() - input.len()];

@@ -215,12 +215,19 @@ impl Session {
         }
     }
 
+    #[inline]
+    pub(super) fn on_message<'a>(
+        &mut self,
+        channel: &'a [u8],
+        payload: &'a [u8],
+    ) -> BrokerEvent<'a> {
+        let except = self.own.take(channel, payload, self.heard_ms);
+        BrokerEvent::Delivery(Delivery { channel, payload, except })
+    }
+
     pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> BrokerEvent<'a> {
         match push {
-            Push::Message { channel, payload } => {
-                let except = self.own.take(channel, payload, self.heard_ms);
-                BrokerEvent::Delivery(Delivery { channel, payload, except })
-            }
+            Push::Message { channel, payload } => self.on_message(channel, payload),
             Push::Subscribed { channel } => self.on_subscribed(channel),
             Push::ShardUnsubscribed { channel } => match self.awaited.front() {
                 Some(Awaited::ShardUnsubscribe(name)) if name.as_bytes() == channel => {

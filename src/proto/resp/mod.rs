@@ -322,14 +322,18 @@ fn bulk(input: &[u8], limit: usize) -> Option<(&[u8], &[u8])> {
 }
 
 /// The length of the bulk string at the front of `input`, and what is behind its line.
+#[inline]
 fn bulk_length(input: &[u8]) -> Option<(usize, &[u8])> {
-    let digits = input.strip_prefix(b"$")?;
-    let mut length = 0;
+    let [b'$', first @ b'0'..=b'9', rest @ ..] = input else { return None };
+    let (mut length, mut rest) = (usize::from(first - b'0'), rest);
     // More digits than any length here has are for the scanner to refuse.
-    for (at, byte) in digits.iter().take(11).enumerate() {
-        match byte {
-            b'0'..=b'9' if at < 10 => length = length * 10 + usize::from(byte - b'0'),
-            b'\r' if at > 0 => return Some((length, digits[at + 1..].strip_prefix(b"\n")?)),
+    for _ in 0..10 {
+        match rest {
+            [b'\r', b'\n', behind @ ..] => return Some((length, behind)),
+            [digit @ b'0'..=b'9', more @ ..] => {
+                length = length * 10 + usize::from(digit - b'0');
+                rest = more;
+            }
             _ => return None,
         }
     }

@@ -245,7 +245,12 @@ impl Topics {
         conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
     }
 
-    /// Takes the conns that were handed something: their timers have changed.
+    /// Whether there are conns that were handed something: their timers have changed.
+    pub(in crate::server) fn has_slow(&self) -> bool {
+        !self.slow.is_empty()
+    }
+
+    /// Takes them.
     pub(in crate::server) fn take_slow(&mut self) -> Vec<LinkId> {
         std::mem::take(&mut self.slow)
     }
