@@ -292,8 +292,7 @@ impl Conn {
     pub(crate) fn receiver(&mut self) -> Option<(&mut Outbox, &mut Member, bool)> {
         match &mut self.life {
             Life::Open(member) => Some((&mut self.outbox, member, true)),
-            Life::Joining(joining) => Some((&mut self.outbox, &mut joining.member, false)),
-            _ => None,
+            other => Some((&mut self.outbox, other.joining()?, false)),
         }
     }
 
@@ -353,18 +352,18 @@ impl Conn {
     /// The number of frames that wait for it and may go out.
     #[inline]
     pub(crate) fn unsent_frames(&self) -> usize {
-        if self.may_send() { self.outbox.frames() } else { 0 }
+        if self.life.may_send() { self.outbox.frames() } else { 0 }
     }
 
     /// What may go out, as [`Outbox::slices`] gives it.
     #[inline]
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        if self.may_send() { self.outbox.slices(into) } else { 0 }
+        if self.life.may_send() { self.outbox.slices(into) } else { 0 }
     }
 
     /// Copies what may go out, as [`Outbox::gather`] does.
     pub(crate) fn gather(&self, into: &mut [u8]) -> usize {
-        if self.may_send() { self.outbox.gather(into) } else { 0 }
+        if self.life.may_send() { self.outbox.gather(into) } else { 0 }
     }
 
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
@@ -445,13 +444,6 @@ impl Conn {
             Life::Head(_) | Life::Posting(_) | Life::Closing(_) => (Skim::default(), &[][..]),
         };
         (!skim.pass(bytes)).then_some(skim)
-    }
-
-    /// Whether what waits for it may go out. Of all who are asked most are open.
-    #[inline]
-    fn may_send(&self) -> bool {
-        matches!(self.life, Life::Open(_))
-            || !matches!(self.life, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
     }
 
     fn asked(&self) -> Option<Source> {

@@ -56,6 +56,13 @@ impl Form {
         Form { goes_as: GoesAs::Events, ..Form::default() }
     }
 
+    /// All of it, by which forms are compared for each receiver of a message.
+    #[inline]
+    fn word(self) -> u32 {
+        let bools = [u8::from(self.binary), u8::from(self.takeover)];
+        u32::from_ne_bytes([bools[0], self.window_bits, bools[1], self.goes_as as u8])
+    }
+
     /// Whether they are events.
     #[inline]
     pub fn is_events(&self) -> bool {
@@ -227,7 +234,8 @@ pub(crate) struct Run<'a> {
     others: Option<Box<Others<'a>>>,
     /// What the last receiver wanted; the next mostly wants the same. The second one's is kept:
     /// many messages have one receiver.
-    last: Option<(Form, Option<Frame>)>,
+    last: Option<Form>,
+    again: Option<Frame>,
 }
 
 /// The messages behind the first, and the runs of frames of all of them.
@@ -241,21 +249,28 @@ impl<'a> Run<'a> {
     /// The messages in their order.
     pub(crate) fn new(first: &'a [u8], others: impl Iterator<Item = &'a [u8]>) -> Self {
         let messages: Vec<Encoded<'a>> = others.map(Encoded::new).collect();
-        let others = (!messages.is_empty())
-            .then(|| Box::new(Others { messages, joined: Vec::new() }));
-        Run { first: Encoded::new(first), others, last: None }
+        let others =
+            (!messages.is_empty()).then(|| Box::new(Others { messages, joined: Vec::new() }));
+        Run { first: Encoded::new(first), others, last: None, again: None }
     }
 
     /// The frames for a receiver, as [`Encoder::frame`] makes one.
     #[inline]
     pub(crate) fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
-        let again = match &self.last {
-            Some((known, Some(frames))) if *known == form => return frames.clone(),
-            Some((known, None)) => *known == form && !form.takeover,
-            _ => false,
-        };
+        if let Some(frames) = &self.again
+            && self.last.is_some_and(|last| last.word() == form.word())
+        {
+            return frames.clone();
+        }
+        self.make(encoder, receiver, form)
+    }
+
+    #[inline(never)]
+    fn make(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+        let again = self.again.is_none() && self.last == Some(form) && !form.takeover;
         let frames = self.encode(encoder, receiver, form);
-        self.last = Some((form, again.then(|| frames.clone())));
+        self.last = Some(form);
+        self.again = again.then(|| frames.clone());
         frames
     }
 
@@ -286,6 +301,12 @@ impl<'a> Run<'a> {
     /// What the messages say.
     pub(crate) fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
         iter::once(&self.first).chain(self.others()).map(|message| message.payload)
+    }
+
+    /// How many bytes they are.
+    pub(crate) fn bytes(&self) -> usize {
+        let others = self.others().iter().map(|message| message.payload.len());
+        self.first.payload.len() + others.sum::<usize>()
     }
 
     /// The number of messages.

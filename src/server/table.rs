@@ -220,8 +220,7 @@ impl Table {
             if !self.outputs.is_empty() && !self.lines.has(Line::First) {
                 return self.next_output().map(Next::Output);
             }
-            let line = self.lines.which()?;
-            let Some(index) = self.lines.take(line) else { continue };
+            let (line, index) = self.lines.take()?;
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             // Another link may have come to that place, or another line was faster.
             let stood = slot.lines & line.bit() != 0;
@@ -297,7 +296,17 @@ impl Slot {
     }
 
     /// The number of frames that wait for it and may go out.
+    #[inline]
     fn unsent_frames(&self) -> usize {
+        if let Party::Browser(conn) = &self.party {
+            return conn.unsent_frames();
+        }
+        self.unsent_of_another()
+    }
+
+    /// The same apart, so that a crowd of conns does not pay for the others.
+    #[inline(never)]
+    fn unsent_of_another(&self) -> usize {
         match &self.party {
             Party::Browser(conn) => conn.unsent_frames(),
             Party::Client(client) => usize::from(!client.unsent().is_empty()),
