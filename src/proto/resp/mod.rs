@@ -204,20 +204,15 @@ impl Decoder {
         &'a mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Item<'a>>, RespError> {
+        if let Some((channel, payload)) = self.message(input) {
+            return Ok(Some(Item::Push(Push::Message { channel, payload })));
+        }
         if let Some(error) = self.failed {
             return Err(error);
         }
         if self.scanner.is_between_items() {
             self.forget();
             self.knows_skipped = false;
-            if let Some((push, used)) = whole_message(input, self.scanner.max_message()) {
-                #[cfg(test)]
-                {
-                    self.scanner.scanned += used;
-                }
-                *input = &input[used..];
-                return Ok(Some(Item::Push(push)));
-            }
         }
         let bytes: &'i [u8] = input;
         let (used, complete) =
@@ -246,6 +241,24 @@ impl Decoder {
         let item = decode(raw);
         self.failed = item.err();
         item.map(Some)
+    }
+
+    /// Takes a message, its channel and its payload, from the front of `input`, if that is the next
+    /// item and whole: what [`Decoder::next`] does as well, by a shorter way.
+    #[inline]
+    pub(crate) fn message<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], &'i [u8])> {
+        if self.failed.is_some() || !self.scanner.is_between_items() {
+            return None;
+        }
+        let (channel, payload, rest) = whole_message(input, self.scanner.max_message())?;
+        self.forget();
+        self.knows_skipped = false;
+        #[cfg(test)]
+        {
+            self.scanner.scanned += input.len() - rest.len();
+        }
+        *input = rest;
+        Some((channel, payload))
     }
 
     /// The channel of the message that was last reported as [`Push::TooLarge`], if it is known.
@@ -299,13 +312,13 @@ const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
 /// The same of one that was published to those who hear the shard.
 const SHARD_MESSAGE: &[u8] = b">3\r\n$8\r\nsmessage\r\n";
 
-/// The message at the front of `input` and its length there, if it is one, whole and within the
-/// limits. Everything else is for the scanner to judge.
-fn whole_message(input: &[u8], max_value: usize) -> Option<(Push<'_>, usize)> {
+/// The channel and the payload of the message at the front of `input`, and what is behind it, if it
+/// is one, whole and within the limits. Everything else is for the scanner to judge.
+fn whole_message(input: &[u8], max_value: usize) -> Option<(&[u8], &[u8], &[u8])> {
     let rest = behind_kind(input)?;
     let (channel, rest) = bulk(rest, MAX_TEXT)?;
     let (payload, rest) = bulk(rest, max_value)?;
-    Some((Push::Message { channel, payload }, input.len() - rest.len()))
+    Some((channel, payload, rest))
 }
 
 /// What is behind the kind of a message push.
