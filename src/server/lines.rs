@@ -56,28 +56,34 @@ impl Lines {
         self.lines.iter_mut().for_each(|line| give_back_queue(line, links));
     }
 
-    /// Takes the first place of the line whose turn it is, if somebody stands in one.
-    #[inline]
-    pub(super) fn take(&mut self) -> Option<(Line, u32)> {
-        let [first, front, back] = &mut self.lines;
-        if let Some(index) = first.pop_front() {
-            return Some((Line::First, index));
+    /// Takes the first place of a line.
+    pub(super) fn take(&mut self, line: Line) -> Option<u32> {
+        let index = self.lines[line as usize].pop_front();
+        match line {
+            Line::Front if index.is_some() => self.run += 1,
+            Line::Back => self.run = 0,
+            _ => {}
         }
-        if (self.run < FRONT_RUN || back.is_empty())
-            && let Some(index) = front.pop_front()
-        {
-            self.run += 1;
-            return Some((Line::Front, index));
-        }
-        let index = back.pop_front()?;
-        self.run = 0;
-        Some((Line::Back, index))
+        index
     }
 
     /// Whether somebody stands in that line.
     #[inline]
     pub(super) fn has(&self, line: Line) -> bool {
         !self.lines[line as usize].is_empty()
+    }
+
+    /// The line whose turn it is, if somebody stands in one.
+    #[inline]
+    pub(super) fn which(&self) -> Option<Line> {
+        if self.has(Line::First) {
+            return Some(Line::First);
+        }
+        match (self.has(Line::Front), self.has(Line::Back)) {
+            (true, back) if self.run < FRONT_RUN || !back => Some(Line::Front),
+            (_, true) => Some(Line::Back),
+            (_, false) => None,
+        }
     }
 
     /// Whether nobody stands in line.

@@ -429,7 +429,7 @@ impl Relay {
         cx: &mut Context,
     ) {
         let holds = self.hub.state(channel).holds();
-        run.payloads().for_each(|payload| {
+        for payload in run.payloads() {
             let hash = self.fingerprints.of(payload);
             let state = self.hub.state(channel);
             state.delivered(hash, &self.fetches);
@@ -442,7 +442,7 @@ impl Relay {
                 let since = Since { place: self.waited, at_ms: cx.now.mono_ms };
                 self.held += state.hold(payload, except, since);
             }
-        });
+        }
         let receivers = self.hub.subscribers(channel).len();
         match holds {
             false => {

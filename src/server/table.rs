@@ -220,7 +220,8 @@ impl Table {
             if !self.outputs.is_empty() && !self.lines.has(Line::First) {
                 return self.next_output().map(Next::Output);
             }
-            let (line, index) = self.lines.take()?;
+            let line = self.lines.which()?;
+            let Some(index) = self.lines.take(line) else { continue };
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             // Another link may have come to that place, or another line was faster.
             let stood = slot.lines & line.bit() != 0;
