@@ -211,6 +211,16 @@ impl Conn {
         is_behind
     }
 
+    /// Whether it is to be said when nothing waits for it any more, and that will be so.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let member = match &self.life {
+            Life::Open(member) => member,
+            Life::Joining(joining) => &joining.member,
+            _ => return false,
+        };
+        member.is_awaited && !self.outbox.is_empty()
+    }
+
     /// A disconnect names the conn: closes it, or refuses it while its handshake is under way.
     pub(crate) fn disconnect(&mut self, link: LinkId, code: u16, reason: &str, cx: &mut Context) {
         match self.is_pending() {
