@@ -26,7 +26,7 @@ use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
-use crate::link::{Frame, LinkId, Outbox, Wish};
+use crate::link::{Frame, Gathered, LinkId, Outbox, Wish};
 use crate::proto::ws::message::Reader;
 use crate::proto::ws::skim::Skim;
 
@@ -361,9 +361,14 @@ impl Conn {
         if self.life.may_send() { self.outbox.slices(into) } else { 0 }
     }
 
-    /// Copies what may go out, as [`Outbox::gather`] does.
-    pub(crate) fn gather(&self, into: &mut [u8]) -> usize {
-        if self.life.may_send() { self.outbox.gather(into) } else { 0 }
+    /// What may go out, as [`Outbox::next_write`] gives it.
+    #[inline]
+    pub(crate) fn next_write<'a>(
+        &'a self,
+        into: &mut [IoSlice<'a>],
+        gathered: &'a mut Gathered,
+    ) -> usize {
+        if self.life.may_send() { self.outbox.next_write(into, gathered) } else { 0 }
     }
 
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
