@@ -38,7 +38,7 @@ pub mod broker {
 
     pub mod history {
         pub use crate::broker::history::Offset;
-        pub use crate::broker::history::look::Looked;
+        pub use crate::broker::history::look::{Looked, Missed};
         pub use crate::broker::history::position::Position;
         pub use crate::broker::history::reading::{Place, Since};
     }

@@ -157,7 +157,7 @@ pub use browser::endpoint::{ConnId, ConnRequest, Endpoint, Message, SocketEvent}
 pub use browser::settings::{CompressionFor, HandlerSettings, Refuse, Settings};
 pub use client::publisher::{Error as PublisherError, Expire, Published, Publisher, RedisTls};
 pub use fanout::overflow::Overflows;
-pub use link::{Cause, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
+pub use link::{Cause, Gathered, Input, LinkId, Metrics, Now, Output, Peer, Target, Wish};
 pub use net::{AreaError, AreaKind, AreaNumber, SharedArea};
 pub use net::{Reactor, ReactorError, Sender, Sent, Sockets, SocketsError, TlsPair};
 pub use server::Server;

@@ -14,8 +14,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use wsloop::internals::browser::Order;
 use wsloop::proto::ws::frame::{self, Opcode};
 use wsloop::{
-    Allow, BrokerKind, BrokerSettings, ConnId, Endpoint, HistoryRule, HistoryRules, Input, LinkId,
-    Now, Output, RedisAddress, RedisSettings, Server, Settings, SocketEvent, Target, Wish,
+    Allow, BrokerKind, BrokerSettings, ConnId, Endpoint, Gathered, HistoryRule, HistoryRules,
+    Input, LinkId, Now, Output, RedisAddress, RedisSettings, Server, Settings, SocketEvent, Target,
+    Wish,
 };
 
 /// Where every browser comes from.
@@ -32,11 +33,14 @@ pub const OWN: &str = "/own/";
 
 /// Slices that are taken at once: few, so that little of what is measured is this loop's own.
 const SLICES: usize = 8;
+/// Room for what is put together before it is sent.
+const GATHERED_BYTES: usize = 16 << 10;
 
 /// A server, its time, and Redis when it has one.
 #[derive(Debug)]
 pub struct Core {
     server: Server,
+    gathered: Gathered,
     now_ms: u64,
     redis: Option<LinkId>,
     /// Links that the server closed.
@@ -81,7 +85,8 @@ impl Core {
 
     fn new(settings: Settings) -> Core {
         let server = Server::new(settings, RandomState::new(), 1);
-        Core { server, now_ms: 1_000_000, redis: None, closed: 0 }
+        let gathered = Gathered::of(GATHERED_BYTES);
+        Core { server, gathered, now_ms: 1_000_000, redis: None, closed: 0 }
     }
 
     /// A browser connects and asks for a WebSocket; nothing is sent yet.
@@ -217,7 +222,7 @@ impl Core {
         let mut sent = 0;
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = self.server.slices(link, &mut slices);
+            let used = self.server.next_write(link, &mut slices, &mut self.gathered);
             let bytes = slices[..used].iter().map(|slice| slice.len()).sum();
             if bytes > 0 {
                 self.server.advance(link, bytes);

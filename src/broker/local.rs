@@ -97,12 +97,19 @@ impl Local {
         channels.iter().all(|name| store.get(name.as_bytes()).is_none())
     }
 
-    pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, limit: usize, now: Now) {
+    pub(super) fn look(
+        &mut self,
+        ask: Ask,
+        channel: &str,
+        look: Look,
+        bytes: (usize, usize),
+        now: Now,
+    ) {
         let stored = self.store(now.mono_ms).get(channel.as_bytes()).cloned();
         let epoch = self.epoch;
         let histories = self.histories(now.mono_ms).map(|histories| &*histories);
         let life = (now.unix_ms, epoch);
-        let answer = look.answer(channel.as_bytes(), histories, stored.as_deref(), life, limit);
+        let answer = look.answer(channel.as_bytes(), histories, stored.as_deref(), life, bytes);
         self.events.push_back(Happened::Answered { ask, payload: Some(answer.into()) });
     }
 

@@ -296,18 +296,21 @@ impl Broker {
         }
     }
 
-    /// Looks at the history of a channel at a node, which must be up.
+    /// Looks at the history of a channel at a node, which must be up: in pages of so many bytes, of
+    /// so many that an answer may have.
     pub(crate) fn look(
         &mut self,
         node: usize,
         ask: Ask,
         channel: &str,
-        (look, limit): (Look, usize),
+        (look, bytes): (Look, (usize, usize)),
         now: Now,
     ) {
         match self {
-            Broker::Local(local) => local.look(ask, channel, look, limit, now),
-            Broker::Redis(nodes) => nodes.get_mut(node).look(ask, channel, look, now.mono_ms),
+            Broker::Local(local) => local.look(ask, channel, look, bytes, now),
+            Broker::Redis(nodes) => {
+                nodes.get_mut(node).look(ask, channel, (look, bytes.0), now.mono_ms);
+            }
         }
     }
 

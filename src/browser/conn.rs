@@ -26,7 +26,7 @@ use crate::access::sources::Lookup;
 use crate::fanout::encoded::Form;
 use crate::fanout::overflow::Overflow;
 use crate::link::timers::Tick;
-use crate::link::{Frame, LinkId, Outbox, Wish};
+use crate::link::{Frame, Gathered, LinkId, Outbox, Wish};
 use crate::proto::ws::message::Reader;
 use crate::proto::ws::skim::Skim;
 
@@ -174,6 +174,8 @@ pub(crate) struct Member {
     pub(super) gaps: bool,
     /// The application does not want it read.
     pub(super) paused: bool,
+    /// Something waits until nothing waits for it any more.
+    pub(super) is_awaited: bool,
     /// What its compressed messages may refer to, as a power of two; 0 is nothing.
     pub(super) client_bits: u8,
 }
@@ -290,8 +292,7 @@ impl Conn {
     pub(crate) fn receiver(&mut self) -> Option<(&mut Outbox, &mut Member, bool)> {
         match &mut self.life {
             Life::Open(member) => Some((&mut self.outbox, member, true)),
-            Life::Joining(joining) => Some((&mut self.outbox, &mut joining.member, false)),
-            _ => None,
+            other => Some((&mut self.outbox, other.joining()?, false)),
         }
     }
 
@@ -351,18 +352,23 @@ impl Conn {
     /// The number of frames that wait for it and may go out.
     #[inline]
     pub(crate) fn unsent_frames(&self) -> usize {
-        if self.may_send() { self.outbox.frames() } else { 0 }
+        if self.life.may_send() { self.outbox.frames() } else { 0 }
     }
 
     /// What may go out, as [`Outbox::slices`] gives it.
     #[inline]
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        if self.may_send() { self.outbox.slices(into) } else { 0 }
+        if self.life.may_send() { self.outbox.slices(into) } else { 0 }
     }
 
-    /// Copies what may go out, as [`Outbox::gather`] does.
-    pub(crate) fn gather(&self, into: &mut [u8]) -> usize {
-        if self.may_send() { self.outbox.gather(into) } else { 0 }
+    /// What may go out, as [`Outbox::next_write`] gives it.
+    #[inline]
+    pub(crate) fn next_write<'a>(
+        &'a self,
+        into: &mut [IoSlice<'a>],
+        gathered: &'a mut Gathered,
+    ) -> usize {
+        if self.life.may_send() { self.outbox.next_write(into, gathered) } else { 0 }
     }
 
     /// Whether it wants to be read. A conn that floods pings is not, until it has read its pongs.
@@ -389,6 +395,10 @@ impl Conn {
         if sent && let Life::Open(member) = &mut self.life {
             if member.pongs >= PONGS_LIMIT {
                 cx.put(link, Effect::Resume);
+            }
+            if member.is_awaited {
+                member.is_awaited = false;
+                cx.put(link, Effect::Drained);
             }
             (member.skips, member.pongs) = (false, 0);
         } else if sent && let Life::Closing(closing) = &self.life {
@@ -439,13 +449,6 @@ impl Conn {
             Life::Head(_) | Life::Posting(_) | Life::Closing(_) => (Skim::default(), &[][..]),
         };
         (!skim.pass(bytes)).then_some(skim)
-    }
-
-    /// Whether what waits for it may go out. Of all who are asked most are open.
-    #[inline]
-    fn may_send(&self) -> bool {
-        matches!(self.life, Life::Open(_))
-            || !matches!(self.life, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
     }
 
     fn asked(&self) -> Option<Source> {

@@ -53,6 +53,8 @@ pub enum Effect {
     },
     /// Ask for its wish again.
     Resume,
+    /// All that waited for it is sent, and more is to come.
+    Drained,
     /// Publish its message, when the broker is up.
     Publish,
     /// Its request is answered, and it may ask for more: these bytes, to begin with.

@@ -15,6 +15,30 @@ const TOO_LATE: &str = "The handshake took too long on the server's side; try ag
 
 const LATE_BODY: &str = "The body did not arrive within the time that a handshake may take.";
 
+/// What is asked for each receiver of a message. Of all who are asked most are open, which a single
+/// comparison shows; the others are looked at apart.
+impl Life {
+    /// Whether what waits may go out.
+    #[inline]
+    pub(super) fn may_send(&self) -> bool {
+        matches!(self, Life::Open(_)) || self.may_send_unopen()
+    }
+
+    #[inline(never)]
+    fn may_send_unopen(&self) -> bool {
+        !matches!(self, Life::Joining(_) | Life::Closing(Closing { held: true, .. }))
+    }
+
+    /// The member of one that is joining.
+    #[inline(never)]
+    pub(super) fn joining(&mut self) -> Option<&mut Member> {
+        match self {
+            Life::Joining(joining) => Some(&mut joining.member),
+            _ => None,
+        }
+    }
+}
+
 /// What a conn's deadline was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
@@ -175,6 +199,26 @@ impl Conn {
             }
         }
         self.close_slow(link, cx);
+    }
+
+    /// Whether so much waits for it that what it has missed is to wait until that is sent, which is
+    /// said then.
+    pub(crate) fn is_behind(&mut self, cx: &Context) -> bool {
+        let is_behind = self.is_over(cx.settings.outbox_limit / 2);
+        if is_behind && let Some(member) = self.member() {
+            member.is_awaited = true;
+        }
+        is_behind
+    }
+
+    /// Whether it is to be said when nothing waits for it any more, and that will be so.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let member = match &self.life {
+            Life::Open(member) => member,
+            Life::Joining(joining) => &joining.member,
+            _ => return false,
+        };
+        member.is_awaited && !self.outbox.is_empty()
     }
 
     /// A disconnect names the conn: closes it, or refuses it while its handshake is under way.

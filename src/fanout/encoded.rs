@@ -56,6 +56,13 @@ impl Form {
         Form { goes_as: GoesAs::Events, ..Form::default() }
     }
 
+    /// All of it, by which forms are compared for each receiver of a message.
+    #[inline]
+    fn word(self) -> u32 {
+        let bools = [u8::from(self.binary), u8::from(self.takeover)];
+        u32::from_ne_bytes([bools[0], self.window_bits, bools[1], self.goes_as as u8])
+    }
+
     /// Whether they are events.
     #[inline]
     pub fn is_events(&self) -> bool {
@@ -151,16 +158,23 @@ pub struct Encoded<'a> {
     /// Whether it may go out as text, once somebody has asked.
     is_text: Option<bool>,
     plain: Option<Pair>,
+    /// Apart, since most messages have one receiver, who wants none of it.
+    rare: Option<Box<Rare>>,
+}
+
+/// The forms of a message that are not a plain frame.
+#[derive(Debug, Default)]
+struct Rare {
     /// For each size of window that was wanted: what came of it, if that was smaller.
     deflated: Vec<(u8, Option<Pair>)>,
     /// Its event, as it is and as binary.
-    events: Option<Box<[Option<Frame>; 2]>>,
+    events: [Option<Frame>; 2],
 }
 
 impl<'a> Encoded<'a> {
     /// A message of which no frame is made yet. It is text if it can be.
     pub fn new(payload: &'a [u8]) -> Self {
-        Encoded { payload, is_text: None, plain: None, deflated: Vec::new(), events: None }
+        Encoded { payload, is_text: None, plain: None, rare: None }
     }
 
     /// A message whose kind is known.
@@ -181,7 +195,7 @@ impl<'a> Encoded<'a> {
     /// by nobody: it says that something may be missing.
     fn event(&mut self, binary: bool) -> Frame {
         let is_text = self.opcode(binary) == Opcode::Text;
-        let events = self.events.get_or_insert_default();
+        let events = &mut self.rare.get_or_insert_default().events;
         let new = || match self.payload {
             [] => Frame::from(sse::GAP),
             payload => Frame::from(sse::event(payload, is_text)),
@@ -191,14 +205,15 @@ impl<'a> Encoded<'a> {
 
     fn deflated(&mut self, form: Form, deflater: &mut Deflater) -> Option<Frame> {
         let (bits, opcode) = (form.window_bits, self.opcode(form.binary));
-        let known = self.deflated.iter().position(|(known, _)| *known == bits);
+        let made = &mut self.rare.get_or_insert_default().deflated;
+        let known = made.iter().position(|(known, _)| *known == bits);
         let at = known.unwrap_or_else(|| {
             let payload = deflater.compress(self.payload, bits);
             let new = |payload| Pair::new(opcode, frame::encode_deflated(opcode, payload));
-            self.deflated.push((bits, payload.map(new)));
-            self.deflated.len() - 1
+            made.push((bits, payload.map(new)));
+            made.len() - 1
         });
-        self.deflated[at].1.as_mut().map(|pair| pair.get(opcode))
+        made[at].1.as_mut().map(|pair| pair.get(opcode))
     }
 
     fn opcode(&mut self, binary: bool) -> Opcode {
@@ -216,65 +231,91 @@ impl<'a> Encoded<'a> {
 pub(crate) struct Run<'a> {
     /// Most runs are of one message, which needs no list.
     first: Encoded<'a>,
-    others: Vec<Encoded<'a>>,
-    joined: Vec<(Form, Frame)>,
+    others: Option<Box<Others<'a>>>,
     /// What the last receiver wanted; the next mostly wants the same. The second one's is kept:
     /// many messages have one receiver.
-    last: Option<(Form, Option<Frame>)>,
+    last: Option<Form>,
+    again: Option<Frame>,
+}
+
+/// The messages behind the first, and the runs of frames of all of them.
+#[derive(Debug)]
+struct Others<'a> {
+    messages: Vec<Encoded<'a>>,
+    joined: Vec<(Form, Frame)>,
 }
 
 impl<'a> Run<'a> {
     /// The messages in their order.
     pub(crate) fn new(first: &'a [u8], others: impl Iterator<Item = &'a [u8]>) -> Self {
-        let (first, others) = (Encoded::new(first), others.map(Encoded::new).collect());
-        Run { first, others, joined: Vec::new(), last: None }
+        let messages: Vec<Encoded<'a>> = others.map(Encoded::new).collect();
+        let others =
+            (!messages.is_empty()).then(|| Box::new(Others { messages, joined: Vec::new() }));
+        Run { first: Encoded::new(first), others, last: None, again: None }
     }
 
     /// The frames for a receiver, as [`Encoder::frame`] makes one.
     #[inline]
     pub(crate) fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
-        let again = match &self.last {
-            Some((known, Some(frames))) if *known == form => return frames.clone(),
-            Some((known, None)) => *known == form && !form.takeover,
-            _ => false,
-        };
+        if let Some(frames) = &self.again
+            && self.last.is_some_and(|last| last.word() == form.word())
+        {
+            return frames.clone();
+        }
+        self.make(encoder, receiver, form)
+    }
+
+    #[inline(never)]
+    fn make(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
+        let again = self.again.is_none() && self.last == Some(form) && !form.takeover;
         let frames = self.encode(encoder, receiver, form);
-        self.last = Some((form, again.then(|| frames.clone())));
+        self.last = Some(form);
+        self.again = again.then(|| frames.clone());
         frames
     }
 
     fn encode(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
-        if self.others.is_empty() {
+        let Some(Others { messages, joined }) = self.others.as_deref_mut() else {
             return encoder.frame(&mut self.first, receiver, form);
-        }
-        if let Some((_, frames)) = self.joined.iter().find(|(known, _)| *known == form) {
+        };
+        if let Some((_, frames)) = joined.iter().find(|(known, _)| *known == form) {
             return frames.clone();
         }
         let mut bytes = Vec::new();
-        for message in iter::once(&mut self.first).chain(&mut self.others) {
+        for message in iter::once(&mut self.first).chain(messages) {
             bytes.extend_from_slice(&encoder.frame(message, receiver, form));
         }
         let frames = Frame::from(bytes);
         if !form.takeover {
-            self.joined.push((form, frames.clone()));
+            joined.push((form, frames.clone()));
         }
         frames
     }
 
     /// The frame of the last message alone.
     pub(crate) fn last(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
-        let message = self.others.last_mut().unwrap_or(&mut self.first);
-        encoder.frame(message, receiver, form)
+        let others = self.others.as_mut().and_then(|others| others.messages.last_mut());
+        encoder.frame(others.unwrap_or(&mut self.first), receiver, form)
     }
 
     /// What the messages say.
     pub(crate) fn payloads(&self) -> impl Iterator<Item = &'a [u8]> {
-        iter::once(&self.first).chain(&self.others).map(|message| message.payload)
+        iter::once(&self.first).chain(self.others()).map(|message| message.payload)
+    }
+
+    /// How many bytes they are.
+    pub(crate) fn bytes(&self) -> usize {
+        let others = self.others().iter().map(|message| message.payload.len());
+        self.first.payload.len() + others.sum::<usize>()
     }
 
     /// The number of messages.
     pub(crate) fn messages(&self) -> usize {
-        1 + self.others.len()
+        1 + self.others().len()
+    }
+
+    fn others(&self) -> &[Encoded<'a>] {
+        self.others.as_ref().map_or(&[], |others| &others.messages)
     }
 }
 

@@ -179,10 +179,15 @@ impl Line {
         placed
     }
 
-    /// All that came in an outage, which is behind the place of a line that is not lost. What was
-    /// published then never arrives.
-    pub(crate) fn mended(&mut self, missed: &[(Offset, &[u8])], end: Place) -> Vec<Placed> {
-        let placed = self.answered(missed, true, end);
+    /// What came in an outage, which is behind the place of a line that is not lost; all of it, or
+    /// some. What was published then never arrives.
+    pub(crate) fn mended(
+        &mut self,
+        missed: &[(Offset, &[u8])],
+        whole: bool,
+        end: Place,
+    ) -> Vec<Placed> {
+        let placed = self.answered(missed, whole, end);
         if !self.is_apart {
             self.early = VecDeque::new();
         }
@@ -332,7 +337,7 @@ mod tests {
             let at = line.at().expect("it has begun");
             match line.is_lost() {
                 true => line.restart(self.end()),
-                false => line.mended(&self.behind(at, usize::MAX).0, self.end()),
+                false => line.mended(&self.behind(at, usize::MAX).0, true, self.end()),
             }
         }
 
@@ -445,7 +450,7 @@ mod tests {
         let mut line = Line::default();
         line.begin(Place::Entry(offset(1)));
         line.interrupt();
-        assert_eq!(line.mended(&first, Place::Entry(offset(2))).len(), 1);
+        assert_eq!(line.mended(&first, true, Place::Entry(offset(2))).len(), 1);
         line.push(b"ok");
         assert_eq!(line.ask(), Some(Place::Entry(offset(2))));
         let placed = line.answered(&[], true, Place::Entry(offset(2)));
@@ -508,7 +513,7 @@ mod tests {
         let mut line = Line::default();
         line.begin(Place::Time(0));
         let end = |ms| Place::Entry(entry(ms).0);
-        assert_eq!(texts(&line.mended(&[entry(1)], end(1))), [(Some(1), "ok")]);
+        assert_eq!(texts(&line.mended(&[entry(1)], true, end(1))), [(Some(1), "ok")]);
         line.push(b"ok");
         assert!(line.ask().is_some(), "what was missed has not arrived, and this has");
         assert_eq!(texts(&line.answered(&[entry(2)], true, end(2))), [(Some(2), "ok")]);

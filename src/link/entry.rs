@@ -5,6 +5,7 @@
 //! * what others get too is shared and never copied for a conn;
 //! * an event and the line in it that is this conn's own are one.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use crate::proto::sse;
@@ -76,9 +77,44 @@ impl Events {
         self.bytes.len() + self.led.len() * line.len()
     }
 
+    /// What a holder has of them.
+    pub(super) fn share(self: &Arc<Self>) -> usize {
+        (self.bytes.capacity() + FRAME_COST) / Arc::strong_count(self)
+    }
+
+    /// Their parts when they are not one text.
+    pub(super) fn parts(&self) -> usize {
+        2 * self.led.len() + 1
+    }
+
+    /// Where a line of so many bytes begins in each event that has one, when all are one text.
+    #[inline]
+    pub(super) fn places(&self, line: usize) -> impl Iterator<Item = usize> {
+        self.led.iter().enumerate().map(move |(before, at)| at + before * line)
+    }
+
+    /// Fills `into` with their parts, as far as there is room, and returns how many it used.
+    #[inline(never)]
+    pub(super) fn slices<'a>(&'a self, line: &'a [u8], into: &mut [IoSlice<'a>]) -> usize {
+        let mut used = 0;
+        self.each_part(line, &mut |part: &'a [u8]| match into.get_mut(used) {
+            Some(slot) => {
+                *slot = IoSlice::new(part);
+                used += usize::from(!part.is_empty());
+                true
+            }
+            None => false,
+        });
+        used
+    }
+
     /// Shows its parts one after the other, until one is not taken. Whether all were.
     #[inline]
-    fn each_part<'a>(&'a self, line: &'a [u8], put: &mut impl FnMut(&'a [u8]) -> bool) -> bool {
+    pub(super) fn each_part<'a>(
+        &'a self,
+        line: &'a [u8],
+        put: &mut impl FnMut(&'a [u8]) -> bool,
+    ) -> bool {
         let mut start = 0;
         for at in &self.led {
             if !(put(&self.bytes[start..*at]) && put(line)) {
@@ -102,10 +138,7 @@ impl Own {
     pub(super) fn share(&self) -> usize {
         match self {
             Own::Message { payload, .. } => payload.capacity() + FRAME_COST,
-            Own::Events { line, events } => {
-                let bytes = events.bytes.capacity() + FRAME_COST;
-                share(line) + bytes / Arc::strong_count(events)
-            }
+            Own::Events { line, events } => share(line) + Events::share(events),
         }
     }
 

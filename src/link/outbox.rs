@@ -2,7 +2,8 @@
 //!
 //! It does not know what the bytes mean beyond where a frame ends, whose they are, or how they are
 //! sent. Its rules:
-//! * an empty outbox owns no memory, and one waiting frame needs none besides the shared frame;
+//! * an empty outbox owns no memory; and one frame that waits needs none besides the shared frame
+//!   until a part of it is sent, nor do events and the line in them;
 //! * a frame is never copied: a thousand outboxes share one, and a message that nobody else gets
 //!   goes out of the buffer in which it came;
 //! * once a byte of a frame has been sent, the rest of that frame stays first in line.
@@ -12,10 +13,14 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::entry::{Entry, Events, FRAME_COST, Frame, Own, share};
+use super::gathered::{Gathered, SMALL_BYTES};
 use crate::proto::ws::frame::{self, Opcode};
 
 /// Frames of an outbox that are looked at to know how much of it is shared.
 const LOOKED_AT: usize = 16;
+
+/// Parts that are looked at first.
+const FEW_SLICES: usize = 4;
 
 /// Tells frames apart that may take each other's place.
 pub(crate) type Label = u32;
@@ -27,15 +32,24 @@ pub(crate) struct Outbox {
 }
 
 /// Two variants and not more, because a null frame pointer can stand for one other and no more:
-/// so an outbox is three words. A single frame needs no allocation of its own.
+/// so an outbox is three words. What is alone and not begun needs no allocation of its own.
 #[derive(Debug)]
 enum Waiting {
-    One { frame: Frame, sent: usize },
+    /// One frame; or events that others get too, and their line is what stands here as a frame.
+    One {
+        frame: Frame,
+        events: Option<Arc<Events>>,
+    },
     Other(Option<Box<Other>>),
 }
 
 #[derive(Debug)]
 enum Other {
+    /// A frame alone, of which a part is sent.
+    Begun {
+        frame: Frame,
+        sent: usize,
+    },
     /// What nobody else gets as it is, alone.
     Own {
         own: Own,
@@ -63,7 +77,8 @@ impl Outbox {
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
         match &self.waiting {
-            Waiting::One { frame, sent } => frame.len() - sent,
+            Waiting::One { frame, events: None } => frame.len(),
+            Waiting::One { frame, events: Some(events) } => events.bytes_behind(frame),
             Waiting::Other(None) => 0,
             Waiting::Other(Some(other)) => other.len(),
         }
@@ -75,7 +90,7 @@ impl Outbox {
             Waiting::One { .. } => 1,
             Waiting::Other(None) => 0,
             Waiting::Other(Some(other)) => match &**other {
-                Other::Own { .. } => 1,
+                Other::Begun { .. } | Other::Own { .. } => 1,
                 Other::Many(many) => many.frames.len(),
             },
         }
@@ -90,9 +105,12 @@ impl Outbox {
     /// all.
     pub(crate) fn held_bytes(&self) -> usize {
         match &self.waiting {
-            Waiting::One { frame, .. } => share(frame),
+            Waiting::One { frame, events } => {
+                share(frame) + events.as_ref().map_or(0, Events::share)
+            }
             Waiting::Other(None) => 0,
             Waiting::Other(Some(other)) => match &**other {
+                Other::Begun { frame, .. } => size_of::<Other>() + share(frame),
                 Other::Own { own, .. } => size_of::<Other>() + own.share(),
                 Other::Many(many) => many.held_bytes(),
             },
@@ -114,7 +132,7 @@ impl Outbox {
             Waiting::Other(None) => {
                 std::mem::forget(std::mem::replace(
                     &mut self.waiting,
-                    Waiting::One { frame, sent: 0 },
+                    Waiting::One { frame, events: None },
                 ));
             }
             _ => self.push_entry(Entry::Shared(frame), None),
@@ -124,13 +142,28 @@ impl Outbox {
     /// Puts a message last in line, as a frame of its own.
     pub(crate) fn push_own(&mut self, opcode: Opcode, payload: Vec<u8>) {
         let (head, head_len) = frame::head(opcode, payload.len(), None);
-        self.push_alone(Own::Message { head, head_len, payload }, None);
+        let own = Own::Message { head, head_len, payload };
+        match &self.waiting {
+            Waiting::Other(None) => {
+                self.waiting = Waiting::Other(Some(Box::new(Other::Own { own, sent: 0 })));
+            }
+            _ => self.push_entry(Entry::Own(Box::new(own)), None),
+        }
     }
 
     /// Puts server-sent events last in line, under a label, which have a line of this outbox's own
     /// where they say so. The two are one: no event goes without its line.
     pub(crate) fn push_events(&mut self, line: Frame, events: Arc<Events>, label: Option<Label>) {
-        self.push_alone(Own::Events { line, events }, label);
+        match (&self.waiting, label) {
+            (Waiting::Other(None), None) => {
+                let events = Some(events);
+                std::mem::forget(std::mem::replace(
+                    &mut self.waiting,
+                    Waiting::One { frame: line, events },
+                ));
+            }
+            _ => self.push_entry(Entry::Own(Box::new(Own::Events { line, events })), label),
+        }
     }
 
     /// Puts such events last in line in place of those of their label that are not started, and
@@ -150,15 +183,6 @@ impl Outbox {
     pub(crate) fn push_labelled(&mut self, frame: Frame, label: Option<Label>) {
         if !frame.is_empty() {
             self.push_entry(Entry::Shared(frame), label);
-        }
-    }
-
-    fn push_alone(&mut self, own: Own, label: Option<Label>) {
-        match (&self.waiting, label) {
-            (Waiting::Other(None), None) => {
-                self.waiting = Waiting::Other(Some(Box::new(Other::Own { own, sent: 0 })));
-            }
-            _ => self.push_entry(Entry::Own(Box::new(own)), label),
         }
     }
 
@@ -206,48 +230,49 @@ impl Outbox {
     #[inline]
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         match &self.waiting {
-            Waiting::One { frame, sent } => match into.first_mut() {
+            Waiting::One { frame, events: None } => match into.first_mut() {
                 Some(slot) => {
-                    *slot = IoSlice::new(&frame[*sent..]);
+                    *slot = IoSlice::new(frame);
                     1
                 }
                 None => 0,
             },
+            Waiting::One { frame, events: Some(events) } => events.slices(frame, into),
             Waiting::Other(None) => 0,
             Waiting::Other(Some(other)) => other.slices(into),
         }
     }
 
-    /// Copies what waits, as much as there is room for, and returns how much that is.
-    pub(crate) fn gather(&self, into: &mut [u8]) -> usize {
-        let mut filled = 0;
-        let mut put = |unsent: &[u8]| {
-            let n = unsent.len().min(into.len() - filled);
-            into[filled..filled + n].copy_from_slice(&unsent[..n]);
-            filled += n;
-            n == unsent.len()
-        };
+    /// The same for one write: small parts are put together.
+    #[inline]
+    pub(crate) fn next_write<'a>(
+        &'a self,
+        into: &mut [IoSlice<'a>],
+        gathered: &'a mut Gathered,
+    ) -> usize {
         match &self.waiting {
-            Waiting::One { frame, sent } => _ = put(&frame[*sent..]),
-            Waiting::Other(None) => {}
-            Waiting::Other(Some(other)) => other.each_unsent(&mut put),
+            Waiting::One { frame, events: None } => match into.first_mut() {
+                Some(slot) => {
+                    *slot = IoSlice::new(frame);
+                    1
+                }
+                None => 0,
+            },
+            Waiting::Other(None) => 0,
+            Waiting::One { frame, events: Some(events) } => gathered.events(frame, events, into),
+            Waiting::Other(Some(other)) => other.next_write(into, gathered),
         }
-        filled
     }
 
     /// Forgets the first `n` bytes: they are sent. `n` is at most [`Outbox::len`].
     #[inline]
     pub(crate) fn advance(&mut self, n: usize) {
-        let Waiting::One { frame, sent } = &mut self.waiting else { return self.advance_other(n) };
-        let unsent = frame.len() - *sent;
-        assert!(n <= unsent, "more bytes were sent than waited");
-        if n < unsent {
-            *sent += n;
-            return;
-        }
-        match std::mem::take(&mut self.waiting) {
-            Waiting::One { frame, .. } => drop(frame),
-            Waiting::Other(other) => drop_apart(other),
+        match &self.waiting {
+            // It is dropped where it is: to be taken out first, it would be copied.
+            Waiting::One { frame, events: None } if frame.len() == n => {
+                self.waiting = Waiting::Other(None);
+            }
+            _ => self.advance_other(n),
         }
     }
 
@@ -256,13 +281,21 @@ impl Outbox {
     fn advance_other(&mut self, n: usize) {
         let unsent = self.len();
         assert!(n <= unsent, "more bytes were sent than waited");
-        match &mut self.waiting {
-            waiting if n == unsent => *waiting = Waiting::default(),
-            Waiting::Other(Some(other)) => match &mut **other {
-                Other::Own { sent, .. } => *sent += n,
-                Other::Many(many) => many.advance(n),
-            },
-            Waiting::One { .. } | Waiting::Other(None) => {}
+        if n == unsent {
+            self.waiting = Waiting::Other(None);
+        } else if n > 0 {
+            let other = match std::mem::take(&mut self.waiting) {
+                Waiting::Other(None) => return,
+                Waiting::One { frame, events: None } => Box::new(Other::Begun { frame, sent: n }),
+                Waiting::One { frame: line, events: Some(events) } => {
+                    Box::new(Other::Own { own: Own::Events { line, events }, sent: n })
+                }
+                Waiting::Other(Some(mut other)) => {
+                    other.advance(n);
+                    other
+                }
+            };
+            self.waiting = Waiting::Other(Some(other));
         }
     }
 
@@ -310,9 +343,13 @@ impl Waiting {
     /// What waits, as a queue.
     fn into_many(self) -> Many {
         let (entry, sent) = match self {
-            Waiting::One { frame, sent } => (Entry::Shared(frame), sent),
+            Waiting::One { frame, events: None } => (Entry::Shared(frame), 0),
+            Waiting::One { frame: line, events: Some(events) } => {
+                (Entry::Own(Box::new(Own::Events { line, events })), 0)
+            }
             Waiting::Other(None) => return Many::default(),
             Waiting::Other(Some(other)) => match *other {
+                Other::Begun { frame, sent } => (Entry::Shared(frame), sent),
                 Other::Own { own, sent } => (Entry::Own(Box::new(own)), sent),
                 Other::Many(many) => return many,
             },
@@ -328,13 +365,10 @@ impl From<Many> for Waiting {
     }
 }
 
-/// Keeps what is rare out of where frames are forgotten.
-#[inline(never)]
-fn drop_apart(_: Option<Box<Other>>) {}
-
 impl Other {
     fn len(&self) -> usize {
         match self {
+            Other::Begun { frame, sent } => frame.len() - sent,
             Other::Own { own, sent } => own.len() - sent,
             Other::Many(many) => many.unsent,
         }
@@ -351,11 +385,35 @@ impl Other {
         used
     }
 
+    /// The first few parts tell whether they are small.
+    #[inline(never)]
+    fn next_write<'a>(&'a self, into: &mut [IoSlice<'a>], gathered: &'a mut Gathered) -> usize {
+        let few = FEW_SLICES.min(into.len());
+        let used = self.slices(&mut into[..few]);
+        let bytes: usize = into[..used].iter().map(|slice| slice.len()).sum();
+        if used > 1 && bytes <= used * SMALL_BYTES {
+            gathered.begin();
+            self.each_unsent(&mut |unsent| gathered.put(unsent));
+            into[0] = IoSlice::new(gathered.bytes());
+            return 1;
+        }
+        if used == few { self.slices(into) } else { used }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Other::Begun { sent, .. } | Other::Own { sent, .. } => *sent += n,
+            Other::Many(many) => many.advance(n),
+        }
+    }
+
     /// Shows what is not sent, part by part, until one is not taken.
     #[inline]
     fn each_unsent<'a>(&'a self, put: &mut impl FnMut(&'a [u8]) -> bool) {
         let mut skipped = match self {
-            Other::Own { sent, .. } | Other::Many(Many { sent, .. }) => *sent,
+            Other::Begun { sent, .. }
+            | Other::Own { sent, .. }
+            | Other::Many(Many { sent, .. }) => *sent,
         };
         let mut put = |part: &'a [u8]| {
             let unsent = &part[skipped.min(part.len())..];
@@ -363,6 +421,7 @@ impl Other {
             unsent.is_empty() || put(unsent)
         };
         match self {
+            Other::Begun { frame, .. } => _ = put(frame),
             Other::Own { own, .. } => _ = own.each_part(&mut put),
             Other::Many(many) => _ = many.frames.iter().all(|(entry, _)| entry.each_part(&mut put)),
         }
@@ -412,11 +471,12 @@ mod tests {
         let used = outbox.slices(&mut slices);
         let all: String = slices[..used].iter().map(|s| std::str::from_utf8(s).unwrap()).collect();
         for room in [0, 1, all.len() / 2, all.len(), all.len() + 9] {
-            let mut copied = vec![0; room];
-            let taken = outbox.gather(&mut copied);
-            let most = if used < slices.len() { all.len() } else { taken };
-            assert_eq!(taken, room.min(most), "{all:?}");
-            assert!(all.as_bytes().starts_with(&copied[..taken.min(all.len())]));
+            let mut gathered = Gathered::of(room);
+            let mut slices = [IoSlice::new(&[]); 8];
+            let used = outbox.next_write(&mut slices, &mut gathered);
+            let taken: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+            assert!(taken.len() >= room.min(all.len()), "{all:?}");
+            assert!(all.as_bytes().starts_with(&taken[..taken.len().min(all.len())]));
         }
         all
     }

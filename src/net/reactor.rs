@@ -36,7 +36,7 @@ use super::sockets::Desk;
 use super::sweep::is_after_pause;
 use super::tls::{Tls, TlsUses};
 use crate::link::places::Places;
-use crate::link::{Cause, Input, LinkId, Now, Target};
+use crate::link::{Cause, Gathered, Input, LinkId, Now, Target};
 use crate::server::Server;
 
 const WAKER: Token = Token(usize::MAX);
@@ -65,6 +65,8 @@ pub struct Reactor {
     /// Links whose reading a budget stopped, and those that want to be read again.
     pub(super) leftovers: VecDeque<LinkId>,
     pub(super) scratch: Box<[u8]>,
+    /// What is put together for one link after the other.
+    pub(super) gathered: Gathered,
     pub(super) tls: Tls,
     pub(super) start: Instant,
     /// When that was, in seconds of Unix time.
@@ -118,6 +120,7 @@ impl Reactor {
             dials: Dials::new(waker),
             leftovers: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into(),
+            gathered: Gathered::of(SCRATCH_BYTES),
             tls: Tls::of(tls),
             start: Instant::now(),
             began_s: clock::unix_s(),

@@ -21,12 +21,10 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 const UNTIMED_BYTES: usize = 16 << 10;
 /// What a write counts for besides its bytes.
 const WRITE_BYTES: usize = 2 << 10;
-/// Buffers handed to one write, of which a few are looked at first.
+/// Buffers handed to one write. Where one is all that waits, which is nearly always, no room is made
+/// for so many.
 const SLICES: usize = 16;
 const FEW_SLICES: usize = 4;
-/// Where those are several, of no more bytes in the mean, what waits is put together: the kernel
-/// takes longer for one more of them than it takes to copy them.
-const SMALL_BYTES: usize = 512;
 
 impl Reactor {
     /// Does what the core wants done outside, as far as the time for it goes.
@@ -76,22 +74,23 @@ impl Reactor {
             if entry.generation != link.generation || !entry.made {
                 break;
             }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut used = self.server.slices(link, &mut slices[..FEW_SLICES]);
-            if used == 0 {
-                break;
-            }
             secured = entry.secured;
-            let bytes = |slices: &[IoSlice<'_>]| slices.iter().map(|slice| slice.len()).sum();
-            let mut given: usize = bytes(&slices[..used]);
-            if used > 1 && given <= used * SMALL_BYTES && !secured {
-                given = self.server.gather(link, &mut self.scratch);
-                (slices[0], used) = (IoSlice::new(&self.scratch[..given]), 1);
-            } else if used == FEW_SLICES {
-                used = self.server.slices(link, &mut slices);
-                given = bytes(&slices[..used]);
-            }
-            let slices = &slices[..used];
+            let mut few = [IoSlice::new(&[]); FEW_SLICES];
+            let mut many;
+            let used = match secured {
+                false => self.server.next_write(link, &mut few, &mut self.gathered),
+                true => self.server.slices(link, &mut few),
+            };
+            let slices = match used {
+                0 => break,
+                FEW_SLICES => {
+                    many = [IoSlice::new(&[]); SLICES];
+                    let used = self.server.slices(link, &mut many);
+                    &many[..used]
+                }
+                _ => &few[..used],
+            };
+            let given: usize = slices.iter().map(|slice| slice.len()).sum();
             let accepted = entry.accepted;
             let written = match secured {
                 false => entry.write(slices).map(|taken| {

@@ -131,6 +131,9 @@ impl Server {
                 self.topics.deliver(delivery, table, cx);
             }
             relay.deliver(delivery, table, cx);
+            if relay.slow.is_empty() && !self.topics.has_slow() {
+                return Some(Rest::Nothing);
+            }
             let mut touched = relay.take_slow();
             touched.append(&mut self.topics.take_slow());
             return Some(Rest::After(touched));

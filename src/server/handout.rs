@@ -28,7 +28,7 @@ pub(super) fn hand_out(
     let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
     let line = Line::of(receivers);
     let messages = run.messages();
-    cx.queued_bytes(run.payloads().map(<[u8]>::len).sum());
+    cx.queued_bytes(run.bytes());
     for index in conns {
         let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
         if except == Some(link) {

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use super::Server;
 use super::table::Party;
-use crate::link::{LinkId, Wish};
+use crate::link::{Gathered, LinkId, Wish};
 
 impl Server {
     /// What such a link wants of the loop as to its input.
@@ -22,9 +22,19 @@ impl Server {
         }
     }
 
-    /// Copies what may be sent to a conn, as much as there is room for. Returns how much that is.
-    pub(crate) fn gather(&self, link: LinkId, into: &mut [u8]) -> usize {
-        self.table.peek_conn(link).map_or(0, |conn| conn.gather(into))
+    /// The bytes that may be sent to a link, as [`Server::slices`] gives them, for one write: small
+    /// parts are put together.
+    #[inline]
+    pub fn next_write<'a>(
+        &'a self,
+        link: LinkId,
+        into: &mut [IoSlice<'a>],
+        gathered: &'a mut Gathered,
+    ) -> usize {
+        match self.table.peek_conn(link) {
+            Some(conn) => conn.next_write(into, gathered),
+            None => self.slices_of_another(link, into),
+        }
     }
 
     /// The bytes that may be sent to it.

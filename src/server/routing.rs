@@ -128,6 +128,11 @@ impl Server {
             Effect::Hear(hear) => self.hear_topic(link, hear),
             Effect::Unhear { channel, .. } => self.unhear_topic(link, &channel),
             Effect::Resume => self.table.put(Output::Resume(link)),
+            Effect::Drained => {
+                self.topics.wake(link, self.cx.now.mono_ms);
+                self.ask_about_topics();
+                self.flush_nodes();
+            }
             Effect::Settle => {
                 if !self.broker.settle(link) {
                     self.on_conn(link, |conn, _| conn.settled());

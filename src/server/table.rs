@@ -297,7 +297,17 @@ impl Slot {
     }
 
     /// The number of frames that wait for it and may go out.
+    #[inline]
     fn unsent_frames(&self) -> usize {
+        if let Party::Browser(conn) = &self.party {
+            return conn.unsent_frames();
+        }
+        self.unsent_of_another()
+    }
+
+    /// The same apart, so that a crowd of conns does not pay for the others.
+    #[inline(never)]
+    fn unsent_of_another(&self) -> usize {
         match &self.party {
             Party::Browser(conn) => conn.unsent_frames(),
             Party::Client(client) => usize::from(!client.unsent().is_empty()),

@@ -4,6 +4,7 @@ mod alive;
 mod asked;
 mod hearing;
 mod hostile;
+mod pages;
 mod positions;
 
 use crate::world::*;

@@ -4,7 +4,7 @@
 //! The first byte says which of these.
 
 use wsloop::HistorySize;
-use wsloop::internals::broker::history::{Looked, Place, Position, Since};
+use wsloop::internals::broker::history::{Looked, Missed, Place, Position, Since};
 
 const SIZE: HistorySize = HistorySize { messages: 100, seconds: 60 };
 
@@ -33,14 +33,14 @@ fn check_looked(text: &[u8]) {
     let at_time = |ms| Position { place: Place::Time(ms), epoch: looked.epoch };
     for ms in [0, looked.now_ms, u64::MAX] {
         let since = looked.since(at_time(ms), SIZE);
-        assert!(since.is_none() || looked.epoch != 0 && ms <= looked.now_ms);
+        assert!(since == Missed::Gone || looked.epoch != 0 && ms <= looked.now_ms);
     }
     if !looked.entries.is_sorted_by(|(one, _), (other, _)| one < other) {
         return;
     }
     for (at, (offset, _)) in looked.entries.iter().enumerate() {
         let position = Position { place: Place::Entry(*offset), epoch: 0 };
-        assert_eq!(looked.since(position, SIZE), Some(&looked.entries[at + 1..]));
+        assert_eq!(looked.since(position, SIZE), Missed::Here(&looked.entries[at + 1..]));
         assert_eq!(Position::parse(&position.to_string()), Some(position));
     }
 }

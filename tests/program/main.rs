@@ -22,6 +22,7 @@ mod identity;
 mod keys;
 mod logs;
 mod manual;
+mod pages;
 mod places;
 mod publish;
 mod publisher;

@@ -102,12 +102,14 @@ fn play_with(dice: &mut Dice<'_>, steps: usize, trace: bool, redis: usize) {
     let history = HistoryRules { prefix: String::new(), rules };
     let allow = Allow::parse("all").expect("all");
     let outbox_limit = dice.pick(&[2_000, 1 << 20]);
+    // Of what one answer may have there are a few messages, or all of them.
+    let max_message_size = dice.pick(&[400, 1 << 20]);
     let base = match redis {
         0 => settings(),
         1 => with_redis(),
         _ => with_several(redis as u16),
     };
-    let mut world = World::new(Settings { history, allow, outbox_limit, ..base });
+    let mut world = World::new(Settings { history, allow, outbox_limit, max_message_size, ..base });
     world.run();
     let eye = (redis == 0).then(|| world.connect_resp());
     let channels = &CHANNELS[..if redis > 1 { CHANNELS.len() } else { 2 }];
@@ -379,7 +381,8 @@ impl Game<'_, '_> {
 
     fn text(&mut self) -> String {
         self.texts += 1;
-        format!("m{}", self.texts)
+        let digits = self.dice.pick(&[1, 1, 1, 100]);
+        format!("m{:0digits$}", self.texts)
     }
 
     fn note_recorded(&mut self, name: &'static str, text: String) {

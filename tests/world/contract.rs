@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use wsloop::internals::browser::Order;
-use wsloop::{Metrics, Now, Server, Settings, SocketEvent, Wish};
+use wsloop::{Gathered, Metrics, Now, Server, Settings, SocketEvent, Wish};
 
 use super::{BEGIN_MS, World};
 
@@ -15,6 +15,8 @@ pub use wsloop::{Cause, Input, LinkId, Output};
 
 /// Where every browser comes from.
 const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4321);
+/// So few that some of what is small does not fit.
+const GATHERED_BYTES: usize = 600;
 
 /// A server of these settings.
 pub(super) fn server(settings: Settings) -> Server {
@@ -24,6 +26,21 @@ pub(super) fn server(settings: Settings) -> Server {
 /// The bytes that may be sent to a link.
 pub(super) fn unsent<'a>(server: &'a Server, link: LinkId, into: &mut [IoSlice<'a>]) -> usize {
     server.slices(link, into)
+}
+
+/// The same, for one write.
+pub(super) fn next_write<'a>(
+    server: &'a Server,
+    link: LinkId,
+    into: &mut [IoSlice<'a>],
+    gathered: &'a mut Gathered,
+) -> usize {
+    server.next_write(link, into, gathered)
+}
+
+/// Room for what is put together for a write.
+pub(super) fn gathered() -> Gathered {
+    Gathered::of(GATHERED_BYTES)
 }
 
 impl World {

@@ -26,13 +26,13 @@ mod stream;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 
-use wsloop::{Server, Settings, Target};
+use wsloop::{Gathered, Server, Settings, Target};
 
 pub use app::{FakeApp, Mark};
 pub use browser::{Browser, Heard, Response, Seen, masked, request, upgrade};
 pub use calls::{AppTold, Call, Told};
 pub use contract::{Cause, Input};
-use contract::{LinkId, Output, unsent};
+use contract::{LinkId, Output, next_write, unsent};
 pub use handler::{FakeHandlers, HandlerHeard, HandlerLink};
 use nodes::Node;
 pub use redis::{Arrival, FakeRedis, Reach, Shard, slot};
@@ -59,6 +59,7 @@ const MANY_TURNS: usize = 100_000;
 /// The server and everything outside.
 pub struct World {
     pub server: Server,
+    gathered: Gathered,
     pub now_ms: u64,
     pub browsers: Vec<Browser>,
     pub resp_clients: Vec<RespClient>,
@@ -132,6 +133,7 @@ impl World {
         let mut world = World {
             nodes: nodes::besides_the_first(&settings),
             server: contract::server(settings),
+            gathered: contract::gathered(),
             now_ms: BEGIN_MS,
             browsers: Vec::new(),
             resp_clients: Vec::new(),
@@ -341,13 +343,18 @@ impl World {
         let party = self.party(link);
         for _ in 0..self.pulls {
             let mut slices = [IoSlice::new(&[]); 4];
-            let used = unsent(&self.server, link, &mut slices);
+            let used = next_write(&self.server, link, &mut slices, &mut self.gathered);
             if used == 0 {
                 return;
             }
-            let given = slices[..used].iter().flat_map(|slice| slice.iter().copied());
-            let given: Vec<u8> = given.collect();
+            let whole = |slices: &[IoSlice<'_>]| -> Vec<u8> {
+                slices.iter().flat_map(|slice| slice.iter().copied()).collect()
+            };
+            let given = whole(&slices[..used]);
             assert!(!given.is_empty(), "slices of nothing");
+            let used = unsent(&self.server, link, &mut slices);
+            let shown = whole(&slices[..used]);
+            assert!(given.starts_with(&shown) || shown.starts_with(&given), "it is what waits");
             let taken = match party {
                 Party::App => self.app.receive(link, &given),
                 Party::Handler => self.handlers.receive(link, &given),

@@ -1,46 +1,43 @@
-local mode, start, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local mode, start, limit, page = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local epoch, stored, bytes = '0', false, 0
-if mode == 'J' then
+if mode ~= 'B' then
   local info = redis.pcall('INFO', 'server')
   epoch = type(info) == 'string' and string.match(info, 'run_id:(%x%x%x%x%x%x%x%x)') or epoch
+end
+if mode == 'J' then
   stored = redis.pcall('GET', KEYS[2])
   stored = type(stored) == 'string' and #stored <= limit and stored
   bytes = stored and #stored or 0
 end
-local out, whole, from = {}, 'W', mode == 'J' and '+' or start
+local out, whole, from, found, count = {}, 'W', start, 0, 4
 while start ~= '' and whole == 'W' do
-  local some
-  if mode == 'J' then
-    some = redis.call('XREVRANGE', KEYS[1], from, start, 'COUNT', 32)
-  else
-    some = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 32)
-  end
+  local some = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', count)
   for _, entry in ipairs(some) do
     local message = entry[2][2]
-    bytes = bytes + #message + 64
-    if bytes > limit and (mode == 'J' or #out > 0) then
-      whole = 'P'
-      break
-    end
-    if bytes > limit then
-      message, bytes = '', 0
+    if entry[1] == ARGV[5] then
+      message = ''
+    else
+      bytes = bytes + #message + 64
+      if bytes > page and (found > 0 or bytes > limit and mode ~= 'B') then
+        whole = 'P'
+        break
+      end
+      found = found + 1
+      if bytes > limit then
+        message, bytes = '', 0
+      end
     end
     out[#out + 1] = entry[1] .. ' ' .. #message .. '\n' .. message
   end
-  if #some < 32 then
+  if #some < count then
     break
   end
-  local ms, number = string.match(some[32][1], '(%d+)-(%d+)')
-  if mode ~= 'J' then
-    from = ms .. '-' .. string.format('%.0f', number + 1)
-  elseif number == '0' then
-    from = string.format('%.0f', ms - 1) .. '-18446744073709551615'
-  else
-    from = ms .. '-' .. string.format('%.0f', number - 1)
-  end
+  local ms, number = string.match(some[count][1], '(%d+)-(%d+)')
+  from = ms .. '-' .. string.format('%.0f', number + 1)
+  count = math.min(count * 2, 32)
 end
 local here = last and ('E ' .. last[1]) or ('T ' .. now)
 local length = redis.call('XLEN', KEYS[1])

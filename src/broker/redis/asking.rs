@@ -25,8 +25,8 @@ enum What {
     Value,
     /// What is in the history of that channel.
     History(Reading),
-    /// The same, with the place of each message.
-    Places(Look),
+    /// The same, with the place of each message, in pages of so many bytes.
+    Places(Look, usize),
 }
 
 impl Wanted {
@@ -79,9 +79,15 @@ impl Session {
     }
 
     /// The same, with the place of each message.
-    pub(super) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
-        self.asks
-            .push_back(Wanted { what: What::Places(look), ..Wanted::value(ask, channel.into()) });
+    pub(super) fn look(
+        &mut self,
+        ask: Ask,
+        channel: &str,
+        (look, page): (Look, usize),
+        now_ms: u64,
+    ) {
+        let what = What::Places(look, page);
+        self.asks.push_back(Wanted { what, ..Wanted::value(ask, channel.into()) });
         self.make_asks(now_ms);
     }
 
@@ -130,8 +136,8 @@ impl Session {
                 reading.command(&mut self.out, &wanted.name, limit);
                 self.awaits_read(wanted, now_ms);
             }
-            What::Places(look) => {
-                look.command(&mut self.out, &wanted.name, limit);
+            What::Places(look, page) => {
+                look.command(&mut self.out, &wanted.name, (page, limit));
                 self.awaits_read(wanted, now_ms);
             }
         }

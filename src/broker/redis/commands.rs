@@ -110,7 +110,13 @@ impl Redis {
         self.session.read(ask, channel, reading, now_ms);
     }
 
-    pub(in crate::broker) fn look(&mut self, ask: Ask, channel: &str, look: Look, now_ms: u64) {
+    pub(in crate::broker) fn look(
+        &mut self,
+        ask: Ask,
+        channel: &str,
+        look: (Look, usize),
+        now_ms: u64,
+    ) {
         self.session.look(ask, channel, look, now_ms);
     }
 

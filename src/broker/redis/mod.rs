@@ -374,10 +374,15 @@ impl Redis {
         if !input.is_empty() {
             (self.session.heard_ms, self.session.due_ms) = (now_ms, now_ms);
         }
+        // Nearly everything that arrives, and it shows nothing of the server.
+        if let Some(message) = self.decoder.message(input) {
+            self.inside.clear();
+            return Some(self.session.on_message(message));
+        }
         let looks_inside = self.session.looks_inside();
         let before: &[u8] = input;
         let item = self.decoder.next(input);
-        // Nearly everything that arrives, and it shows nothing of the server.
+        // One that did not arrive at once.
         if let Ok(Some(Item::Push(push @ Push::Message { .. }))) = item {
             self.inside.clear();
             return Some(self.session.on_push(push));

@@ -104,6 +104,11 @@ impl Own {
         if self.here.is_empty() && self.expected.is_empty() {
             return None;
         }
+        self.find(channel, payload, now_ms)
+    }
+
+    #[inline(never)]
+    fn find(&mut self, channel: &[u8], payload: &[u8], now_ms: u64) -> Option<LinkId> {
         let hash = hash(channel, payload);
         if let Some(at) = self.here.iter().position(|own| own.hash == hash) {
             return self.here.remove(at).map(|own| own.conn);

@@ -24,7 +24,7 @@ use crate::broker::{
     Ask, BrokerEvent, Delivery, HistorySize, Notice, PublishOutcome, Receipt, Uses,
 };
 use crate::link::LinkId;
-use crate::proto::resp::{self, Push, Reply};
+use crate::proto::resp::{self, Push, Reply, Whole};
 
 /// What belongs to one link and goes with it.
 #[derive(Debug)]
@@ -215,11 +215,17 @@ impl Session {
         }
     }
 
+    #[inline]
+    pub(super) fn on_message<'a>(&mut self, message: Whole<'a>) -> BrokerEvent<'a> {
+        let (channel, payload, is_sharded) = message;
+        let except = self.own.take(channel, payload, self.heard_ms);
+        BrokerEvent::Delivery(Delivery { channel, payload, except, is_sharded })
+    }
+
     pub(super) fn on_push<'a>(&mut self, push: Push<'a>) -> BrokerEvent<'a> {
         match push {
             Push::Message { channel, payload, is_sharded } => {
-                let except = self.own.take(channel, payload, self.heard_ms);
-                BrokerEvent::Delivery(Delivery { channel, payload, except, is_sharded })
+                self.on_message((channel, payload, is_sharded))
             }
             Push::Subscribed { channel } => self.on_subscribed(channel),
             Push::ShardUnsubscribed { channel } => match self.awaited.front() {

@@ -23,7 +23,7 @@ use crate::browser::settings::Settings;
 use crate::fanout::encoded::GoesAs;
 use crate::link::{Frame, LinkId};
 use crate::proto::http::Head;
-use crate::proto::topics::{Stand, Standing, TopicCommand, Vector, Verb, pair};
+use crate::proto::topics::{Moved, Stand, Standing, TopicCommand, Vector, Verb, pair};
 
 /// Bytes of a stream's positions at most, as they are written.
 const VECTOR_BYTES: usize = 4 << 10;
@@ -157,7 +157,7 @@ impl Listing {
         }
         self.reserved += needed;
         for (pair, position) in given.iter().filter(|(pair, _)| pairs.iter().any(|it| it == pair)) {
-            self.stand.set(&Stand::new(pair, position));
+            self.stand.set(&Stand::new(pair, position), &mut None);
         }
         Ok(())
     }
@@ -309,11 +309,15 @@ impl Member {
     }
 
     /// It is told where a channel stands: how the line begins that says so of all its channels, if
-    /// there are others than that one.
-    pub(crate) fn stand_behind(&mut self, stand: &Stand) -> Option<Frame> {
+    /// there are others than that one. What that became for the stream before may be known.
+    pub(crate) fn stand_behind(
+        &mut self,
+        stand: &Stand,
+        known: &mut Option<Moved>,
+    ) -> Option<Frame> {
         let Publications::Topics(topics) = &mut self.publications else { return None };
         let listing = topics.listing.as_mut()?;
-        listing.stand.set(stand);
+        listing.stand.set(stand, known);
         match listing.given.is_empty() {
             true => listing.stand.before().cloned(),
             false => Some(listing.stand.behind(&listing.given.to_string())),

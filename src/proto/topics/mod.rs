@@ -18,7 +18,7 @@ mod vector;
 
 pub use command::{CommandError, TopicCommand, Verb};
 pub use header::{TopicHeader, stands};
-pub use standing::{ID, Stand, Standing};
+pub use standing::{ID, Moved, Stand, Standing};
 pub use vector::{Vector, pair};
 
 /// The name of the sub-protocol.

@@ -27,6 +27,14 @@ pub struct Standing {
     last: Option<Stand>,
 }
 
+/// What is in front of a channel that was put last, and where all stood before: so those that stood
+/// there too share it.
+#[derive(Debug)]
+pub struct Moved {
+    from: Standing,
+    before: Arc<[u8]>,
+}
+
 impl Stand {
     /// That of the channel of these two words.
     pub fn new(pair: &str, position: &str) -> Self {
@@ -48,12 +56,24 @@ impl Stand {
 }
 
 impl Standing {
-    /// Notes where a channel stands, which then is the last.
-    pub fn set(&mut self, stand: &Stand) {
-        if let Some(last) = &self.last
-            && last.pair() != stand.pair()
-        {
-            self.before = Some(self.all_but(stand.pair()));
+    /// Notes where a channel stands, which then is the last. What became the line of the one that
+    /// this channel was put last in before may be known.
+    #[inline]
+    pub fn set(&mut self, stand: &Stand, known: &mut Option<Moved>) {
+        match &mut self.last {
+            Some(last) if last.pair() == stand.pair() => last.triple = stand.triple.clone(),
+            _ => self.put_last(stand, known),
+        }
+    }
+
+    #[inline(never)]
+    fn put_last(&mut self, stand: &Stand, known: &mut Option<Moved>) {
+        if self.last.is_some() {
+            let moved = match known.take().filter(|moved| moved.from == *self) {
+                Some(moved) => moved,
+                None => Moved { from: self.clone(), before: self.all_but(stand.pair()) },
+            };
+            self.before = Some(known.insert(moved).before.clone());
         }
         self.last = Some(stand.clone());
     }
@@ -136,7 +156,7 @@ mod tests {
             ("user a", "4-0", "user aa 3-0 b c @1 "),
             ("user aa", "5-0", "b c @1 user a 4-0 "),
         ] {
-            standing.set(&Stand::new(pair, position));
+            standing.set(&Stand::new(pair, position), &mut None);
             let line = standing.before().map(|line| String::from_utf8_lossy(line).into_owned());
             let wanted = (!before.is_empty()).then(|| format!("id: {before}"));
             assert_eq!(line, wanted);
@@ -154,10 +174,46 @@ mod tests {
     fn what_is_in_front_is_kept_while_the_last_is_the_same() {
         let mut standing = Standing::default();
         for (pair, position) in [("a", "1-0"), ("b", "1-0")] {
-            standing.set(&Stand::new(&format!("user {pair}"), position));
+            standing.set(&Stand::new(&format!("user {pair}"), position), &mut None);
         }
         let line = standing.before().expect("another").clone();
-        standing.set(&Stand::new("user b", "2-0"));
+        standing.set(&Stand::new("user b", "2-0"), &mut None);
         assert!(standing.before().is_some_and(|kept| Arc::ptr_eq(kept, &line)));
+    }
+
+    #[test]
+    fn those_that_stood_at_the_same_share_what_is_in_front() {
+        let standing = |places: &[(&str, &str)]| {
+            let mut standing = Standing::default();
+            for (pair, position) in places {
+                standing.set(&Stand::new(pair, position), &mut None);
+            }
+            standing
+        };
+        let mut known = None;
+        let mut lines = Vec::new();
+        for places in [
+            &[("user a", "1-0"), ("user b", "1-0")][..],
+            &[("user a", "1-0"), ("user b", "1-0")],
+            &[("user a", "1-0"), ("user b", "2-0")],
+            &[("user c", "1-0"), ("user a", "1-0"), ("user b", "2-0")],
+            &[("user c", "1-0"), ("user a", "1-0"), ("user b", "2-0")],
+            &[("user a", "1-0")],
+            &[("user b", "2-0")],
+            &[],
+        ] {
+            let mut standing = standing(places);
+            standing.set(&Stand::new("user a", "5-0"), &mut known);
+            lines.push(standing.before().cloned());
+        }
+        let text = |at: usize| lines[at].as_deref().map(|line| std::str::from_utf8(line).unwrap());
+        assert_eq!((text(0), text(2)), (Some("id: user b 1-0 "), Some("id: user b 2-0 ")));
+        assert_eq!((text(3), text(6)), (Some("id: user c 1-0 user b 2-0 "), text(2)));
+        assert_eq!((text(5), text(7)), (None, None));
+        let is_one = |a: usize, b: usize| match (&lines[a], &lines[b]) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        assert!(is_one(0, 1) && is_one(3, 4) && !is_one(2, 6));
     }
 }

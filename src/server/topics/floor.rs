@@ -3,7 +3,7 @@
 use super::Topic;
 use crate::broker::HistorySize;
 use crate::broker::history::Offset;
-use crate::broker::history::look::Looked;
+use crate::broker::history::look::{Looked, Missed};
 use crate::broker::history::position::Position;
 use crate::fanout::line::Placed;
 
@@ -32,19 +32,13 @@ impl Floor {
 }
 
 impl Topic {
-    /// Who is about to hear it.
-    pub(super) fn absent(&self) -> Vec<u32> {
-        let joining = self.joining.iter().flat_map(|(_, all)| all);
-        self.arriving.iter().chain(joining).map(|one| one.link.index).collect()
-    }
-
     /// Forgets the floors behind which a look does not find all; the least position of the others.
     pub(super) fn keep_standing(
         &mut self,
         looked: &Looked<'_>,
         size: HistorySize,
     ) -> Option<Position> {
-        self.floors.retain(|_, floor| looked.since(floor.at, size).is_some());
+        self.floors.retain(|_, floor| looked.since(floor.at, size) != Missed::Gone);
         self.floors.values().map(|floor| floor.at).min_by_key(|at| at.place.first_behind())
     }
 

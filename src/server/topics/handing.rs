@@ -1,5 +1,4 @@
-//! L2: what goes to those who hear a channel with positions: messages in their places, what was
-//! missed in an outage, and gaps.
+//! L2: what goes to those who hear a channel with positions: messages in their places, and gaps.
 //!
 //! A stream that is cut off between a gap and what is stored behind it asks for both again: an
 //! event says where its channel stands when nothing more is due.
@@ -11,7 +10,6 @@ use super::floor::Floor;
 use super::saying::Saying;
 use crate::broker::history::Offset;
 use crate::broker::history::look::Looked;
-use crate::broker::history::position::Position;
 use crate::browser::Context;
 use crate::fanout::hub::ChannelId;
 use crate::fanout::line::Placed;
@@ -63,7 +61,7 @@ impl Topics {
 
     /// Tells those who hear a channel, and whom it is for, that something may be missing, and what
     /// is stored.
-    fn tell_of_gap(
+    pub(super) fn tell_of_gap(
         &mut self,
         channel: ChannelId,
         position: &str,
@@ -98,7 +96,8 @@ impl Topics {
     ) -> usize {
         let topic = self.hub.peek(channel);
         let absent = topic.absent();
-        let hears = |index: &u32| !absent.contains(index) && is_for(topic.floors.get(index));
+        let hears =
+            |index: &u32| absent.binary_search(index).is_err() && is_for(topic.floors.get(index));
         let all = self.hub.subscribers(channel);
         let mut conns: Vec<u32> = match absent.is_empty() && topic.floors.is_empty() {
             // So it is nearly always, and one like the other.
@@ -158,73 +157,6 @@ impl Topics {
         };
         self.give_out(channel, &placed, table, cx);
         self.hub.state(channel).lift_floors();
-    }
-
-    /// It is known what was missed in an outage.
-    pub(super) fn on_mended(
-        &mut self,
-        channel: ChannelId,
-        answer: Result<Option<&[u8]>, ()>,
-        table: &mut Table,
-        cx: &mut Context,
-    ) {
-        let topic = self.hub.state(channel);
-        let text = answer.ok().flatten();
-        let Some(size) = topic.size else {
-            self.tell_of_gap(channel, NOWHERE, text, |_| true, table, cx);
-            return;
-        };
-        let looked = text.and_then(Looked::parse);
-        let place = topic.line.at().filter(|_| !topic.line.is_lost());
-        let place = place.map(|place| Position { place, epoch: topic.epoch });
-        let known = looked.as_ref().zip(place);
-        if let Some((looked, at)) = known
-            && let Some(missed) = looked.since(at, size)
-        {
-            cx.metrics.recovered_total += missed.len() as u64;
-            let placed = topic.line.mended(missed, looked.end);
-            self.give_out(channel, &placed, table, cx);
-            return self.hub.state(channel).lift_floors();
-        }
-        // Who began to hear behind the line's place may miss nothing all the same.
-        let later = looked.as_ref().filter(|_| !topic.line.is_lost());
-        if let Some(looked) = later
-            && let Some(place) = topic.keep_standing(looked, size)
-            && let Some(missed) = looked.since(place, size)
-        {
-            topic.line.go_on(place.place);
-            let position = looked.position().to_string();
-            self.tell_of_gap(channel, &position, looked.stored, |floor| floor.is_none(), table, cx);
-            self.raise_floors(channel, looked.position());
-            cx.metrics.recovered_total += missed.len() as u64;
-            let placed = self.hub.state(channel).line.mended(missed, looked.end);
-            self.give_out(channel, &placed, table, cx);
-            return self.hub.state(channel).lift_floors();
-        }
-        let placed = match &looked {
-            Some(looked) => {
-                topic.epoch = looked.epoch;
-                topic.line.restart(looked.end)
-            }
-            None => topic.line.give_up(),
-        };
-        self.give_out(channel, &placed, table, cx);
-        let position = looked.as_ref().map_or(NOWHERE.to_owned(), |it| it.position().to_string());
-        let stored = looked.and_then(|looked| looked.stored);
-        self.tell_of_gap(channel, &position, stored, |_| true, table, cx);
-        self.hub.state(channel).floors.clear();
-    }
-
-    /// Lets everybody who has no floor hear only what the history has behind that position.
-    fn raise_floors(&mut self, channel: ChannelId, at: Position) {
-        let topic = self.hub.peek(channel);
-        let absent = topic.absent();
-        let rest = self.hub.subscribers(channel).filter(|index| !absent.contains(index));
-        let rest: Vec<u32> = rest.collect();
-        let floors = &mut self.hub.state(channel).floors;
-        for index in rest {
-            floors.entry(index).or_insert(Floor { at, behind: 0 });
-        }
     }
 }
 

@@ -24,10 +24,13 @@ impl Topics {
             let is_stream = |index: &u32| table.conn_at(*index).is_some_and(Conn::is_stream);
             let streams = hears.iter().copied().filter(is_stream);
             assert!(topic.streams.iter().copied().eq(streams.collect::<BTreeSet<_>>()));
-            let joining = topic.joining.iter().flat_map(|(_, all)| all);
-            assert!(
-                topic.arriving.iter().chain(joining).all(|one| hears.contains(&one.link.index))
-            );
+            for one in &topic.resting {
+                let conn = table.peek_conn(one.link).expect("only conns rest");
+                let mut others = self.hub.channels_of(one.link.index);
+                let waits = others.any(|at| self.hub.peek(at).awaits_since(one.link).is_some());
+                assert!(conn.is_awaited() || waits, "nothing wakes a conn that rests");
+            }
+            assert!(topic.absent().iter().all(|index| hears.contains(index)));
             assert!(topic.looking.is_none_or(|number| self.asked.contains_key(&number)));
         }
     }

@@ -5,19 +5,19 @@
 //!   says where its channel stands when nothing more is due;
 //! * on a channel without a history what is live is held for those who wait for the stored message,
 //!   which is dropped where it is one of these: whoever publishes it may store it later;
-//! * whoever waits longer than the broker may take to answer hears nothing and is told so.
+//! * whoever waits longer than the broker may take to answer hears nothing and is told so;
+//! * what was missed comes a page at a time, and to a conn only while not much waits for it: one
+//!   that reads slowly has it as fast as it reads, and no outbox overflows of that.
 
 use std::collections::VecDeque;
-use std::iter;
 use std::sync::Arc;
 
+use super::arriving::{Arriving, Joining, Turn};
 use super::floor::Floor;
 use super::handing::{placed_text, subscribed, text_of};
 use super::saying::Saying;
-use super::{Arriving, Topic, Topics};
-use crate::broker::history::Offset;
-use crate::broker::history::look::{Look, Looked};
-use crate::broker::history::position::Position;
+use super::{Topic, Topics};
+use crate::broker::history::look::Looked;
 use crate::browser::Context;
 use crate::browser::topics::Unheard;
 use crate::fanout::hub::ChannelId;
@@ -25,6 +25,64 @@ use crate::link::LinkId;
 use crate::proto::topics::{self, NOWHERE, TopicHeader};
 use crate::server::Server;
 use crate::server::table::Table;
+
+/// The code of a close when what a conn has missed cannot be had at the moment.
+const TRY_AGAIN: u16 = 1013;
+
+/// A page as it goes out, and what is said besides.
+struct Texts {
+    words: (String, String),
+    fresh: Vec<u8>,
+    gap: Vec<u8>,
+    stored: Option<Vec<u8>>,
+    messages: Vec<Vec<u8>>,
+    held: Vec<Vec<u8>>,
+}
+
+/// The same, each encoded once for all.
+struct Page<'a> {
+    words: &'a (String, String),
+    fresh: Saying<'a>,
+    gap: Saying<'a>,
+    stored: Option<Saying<'a>>,
+    messages: Vec<Saying<'a>>,
+    held: Vec<Saying<'a>>,
+}
+
+impl Texts {
+    fn new(topic: &Topic, looked: &Looked<'_>, held: &[Arc<[u8]>]) -> Texts {
+        let words = topic.words.clone();
+        let end = topic.size.map_or(NOWHERE.to_owned(), |_| looked.position().to_string());
+        let is_held = |stored: &[u8]| held.iter().any(|held| **held == *stored);
+        let stored = looked.stored.filter(|stored| !stored.is_empty() && !is_held(stored));
+        let placed = looked.entries.iter();
+        Texts {
+            fresh: subscribed(&words, &end),
+            gap: text_of(&TopicHeader::Gap(&words.0, &words.1, &end), b""),
+            stored: stored.map(|it| text_of(&TopicHeader::Stored(&words.0, &words.1), it)),
+            messages: placed.map(|(at, text)| placed_text(&words, Some(*at), text)).collect(),
+            held: held.iter().map(|it| placed_text(&words, None, it)).collect(),
+            words,
+        }
+    }
+}
+
+impl<'a> Page<'a> {
+    fn new(texts: &'a Texts) -> Page<'a> {
+        let sayings = |texts: &'a [Vec<u8>]| texts.iter().map(|it| Saying::new(it)).collect();
+        let mut stored = texts.stored.as_deref().map(Saying::new);
+        let stands = topics::stands(&texts.fresh);
+        stored.iter_mut().for_each(|saying| saying.set_stands(Some(stands)));
+        Page {
+            words: &texts.words,
+            fresh: Saying::new(&texts.fresh),
+            gap: Saying::new(&texts.gap),
+            stored,
+            messages: sayings(&texts.messages),
+            held: sayings(&texts.held),
+        }
+    }
+}
 
 impl Server {
     /// Ends wishes that have waited longer than the broker may take.
@@ -48,12 +106,18 @@ impl Topics {
 
     /// When [`Server::end_wishes`] has something to do.
     pub(in crate::server) fn deadline_ms(&mut self) -> Option<u64> {
-        while let Some((_, link, name)) = self.wishes.front() {
+        while let Some((at_ms, link, name)) = self.wishes.front() {
             let channel = self.hub.find(name.as_bytes());
-            if channel.is_some_and(|channel| self.hub.peek(channel).awaits(*link)) {
+            let since = channel.and_then(|channel| self.hub.peek(channel).awaits_since(*link));
+            if since.is_some_and(|since_ms| since_ms <= *at_ms) {
                 break;
             }
-            self.wishes.pop_front();
+            let wish = self.wishes.pop_front();
+            // The broker has answered meanwhile, and is asked for more.
+            if let Some((since_ms, (_, link, name))) = since.zip(wish) {
+                let at = self.wishes.partition_point(|(at_ms, ..)| *at_ms <= since_ms);
+                self.wishes.insert(at, (since_ms, link, name));
+            }
         }
         // A crowd may have come at one time.
         if self.wishes.is_empty() {
@@ -72,121 +136,154 @@ impl Topics {
         }
     }
 
-    /// Asks where the channel stands for those who are about to hear it.
-    pub(super) fn let_in(&mut self, channel: ChannelId) {
-        let topic = self.hub.state(channel);
-        if !topic.confirmed || topic.joining.is_some() || topic.arriving.is_empty() {
-            return;
-        }
-        let arriving = std::mem::take(&mut topic.arriving);
-        let positions = arriving.iter().filter_map(|one| one.position());
-        let least =
-            positions.map(|position| position.place).min_by_key(|place| place.first_behind());
-        let number = self.ask(channel, |topic| topic.size.map(|_| Look::Join(least)));
-        self.hub.state(channel).joining = Some((number, arriving));
-    }
-
-    /// It is known where the channel stands for those who were about to hear it.
+    /// It is known where the channel stands for those who were about to hear it, and a page of what
+    /// they have missed.
     pub(super) fn on_joined(
         &mut self,
         channel: ChannelId,
-        joining: Vec<Arriving>,
+        joining: Joining,
         answer: Result<Option<&[u8]>, ()>,
         table: &mut Table,
         cx: &mut Context,
     ) {
-        let name = self.hub.name(channel).clone();
         let size = self.hub.state(channel).size;
         let looked = answer.ok().and_then(|text| match size {
             Some(_) => text.and_then(Looked::parse),
             None => Some(Looked::nowhere(text)),
         });
         let Some(looked) = looked else {
-            for one in joining {
-                self.refuse(&one, &name, Unheard::Unavailable, table, cx);
-            }
-            return;
+            return self.refuse_all(channel, joining.all, Unheard::Unavailable, table, cx);
         };
         let topic = self.hub.state(channel);
         let held = std::mem::take(&mut topic.held);
-        if size.is_some() {
-            if topic.line.at().is_none() {
-                topic.epoch = looked.epoch;
-            }
-            topic.line.begin(looked.end);
-            let floor = Floor { at: looked.position(), behind: topic.line.arrived() };
-            topic.floors.extend(joining.iter().map(|one| (one.link.index, floor)));
+        let last = looked.entries.last().map(|(last, _)| *last);
+        if !joining.is_between {
+            topic.swept = last.filter(|_| !looked.whole);
         }
-        self.welcome(channel, &joining, &looked, &held, table, cx);
-        for one in &joining {
-            let conn = table.conn(one.link).into_iter();
-            conn.for_each(|conn| conn.on_heard(one.link, one.number, &name, Ok(()), cx));
-            self.slow.push(one.link);
+        // The broker answers, if not everybody at one time.
+        topic.arriving.iter_mut().for_each(|one| one.at_ms = cx.now.mono_ms);
+        let mut more = Vec::new();
+        let texts = Texts::new(topic, &looked, &held);
+        let mut page = Page::new(&texts);
+        for mut one in joining.all {
+            let turn = one.turn(joining.look, &looked, size);
+            let conn = table.conn(one.link);
+            let rests = turn.missed() > 0 && conn.is_some_and(|conn| conn.is_behind(cx));
+            if !rests && turn.is_last() {
+                self.begin_at(channel, one.link, &looked);
+            }
+            if !rests {
+                self.tell(channel, &mut one, &turn, &mut page, table, cx);
+            }
+            let is_over = !rests && turn.is_last();
+            self.told(channel, &mut one, is_over, table, cx);
+            match is_over {
+                true => self.wake(one.link, cx.now.mono_ms),
+                false => more.push(one),
+            }
+        }
+        for mut one in more {
+            one.at_ms = cx.now.mono_ms;
+            let rests = table.conn(one.link).is_some_and(|conn| conn.is_behind(cx));
+            let topic = self.hub.state(channel);
+            if rests { topic.resting.push(one) } else { topic.arriving.push(one) }
         }
         self.hub.state(channel).lift_floors();
         // Nobody's wish is kept that is done.
         self.deadline_ms();
     }
 
-    /// Tells everybody who begins to hear a channel where it stands, and hands out what each has
-    /// missed or what is stored.
-    fn welcome(
+    /// A conn hears the channel from where its history ends.
+    fn begin_at(&mut self, channel: ChannelId, link: LinkId, looked: &Looked<'_>) {
+        let topic = self.hub.state(channel);
+        if topic.size.is_some() {
+            if topic.line.at().is_none() {
+                topic.epoch = looked.epoch;
+            }
+            topic.line.begin(looked.end);
+            let floor = Floor { at: looked.position(), behind: topic.line.arrived() };
+            topic.floors.insert(link.index, floor);
+        }
+    }
+
+    /// Whoever waits for an answer has it when it hears the channel. A stream that is not open yet
+    /// opens before, as its outbox is read only then.
+    fn told(
         &mut self,
         channel: ChannelId,
-        joining: &[Arriving],
-        looked: &Looked<'_>,
-        held: &[Arc<[u8]>],
+        one: &mut Arriving,
+        is_over: bool,
         table: &mut Table,
         cx: &mut Context,
     ) {
-        let topic = self.hub.peek(channel);
-        let (words, size) = (topic.words.clone(), topic.size);
-        let end = size.map_or(NOWHERE.to_owned(), |_| looked.position().to_string());
-        let fresh = subscribed(&words, &end);
-        let gap = text_of(&TopicHeader::Gap(&words.0, &words.1, &end), b"");
-        let is_held = |stored: &[u8]| held.iter().any(|held| **held == *stored);
-        let stored = looked.stored.filter(|stored| !stored.is_empty() && !is_held(stored));
-        let stored = stored.map(|it| text_of(&TopicHeader::Stored(&words.0, &words.1), it));
-        let message =
-            |(offset, payload): &(Offset, &[u8])| placed_text(&words, Some(*offset), payload);
-        let messages: Vec<Vec<u8>> = looked.entries.iter().map(message).collect();
-        let stands = topics::stands(&fresh);
-        let (mut fresh, mut gap) = (Saying::new(&fresh), Saying::new(&gap));
-        let mut stored = stored.as_deref().map(Saying::new);
-        stored.iter_mut().for_each(|saying| saying.set_stands(Some(stands)));
-        let mut messages: Vec<Saying<'_>> = messages.iter().map(|text| Saying::new(text)).collect();
-        let held: Vec<Vec<u8>> = held.iter().map(|it| placed_text(&words, None, it)).collect();
-        let mut held: Vec<Saying<'_>> = held.iter().map(|text| Saying::new(text)).collect();
-        for one in joining {
-            let to = one.link.index;
-            let missed = size.zip(one.position()).and_then(|(size, at)| looked.since(at, size));
-            let goes_on = one.since.as_deref().filter(|_| missed.is_none_or(|all| !all.is_empty()));
-            let more = missed.is_none() && stored.is_some();
-            match goes_on.map(|since| subscribed(&words, since)) {
-                Some(text) => self.hand(channel, to, &mut Saying::new(&text), table, cx),
-                None => {
-                    fresh.set_stands(more.then_some(None));
-                    self.hand(channel, to, &mut fresh, table, cx);
+        self.slow.push(one.link);
+        let Some(conn) = table.conn(one.link) else { return };
+        if !one.is_heard && (is_over || conn.is_pending()) {
+            one.is_heard = true;
+            conn.on_heard(one.link, one.number, self.hub.name(channel), Ok(()), cx);
+        }
+    }
+
+    /// Tells a conn that begins to hear a channel where that stands, and hands out what it has
+    /// missed or what is stored.
+    fn tell(
+        &mut self,
+        channel: ChannelId,
+        one: &mut Arriving,
+        turn: &Turn<'_, '_>,
+        page: &mut Page<'_>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let to = one.link.index;
+        let is_gone = matches!(turn, Turn::Fresh | Turn::Gap);
+        let more = is_gone && page.stored.is_some();
+        if let Turn::Wait = turn {
+            return;
+        }
+        let is_gap = matches!(turn, Turn::Gap);
+        let goes_on = one.since.as_deref().filter(|_| is_gap || turn.missed() > 0);
+        match goes_on.map(|since| subscribed(page.words, since)) {
+            _ if one.is_begun => {}
+            Some(text) => self.hand(channel, to, &mut Saying::new(&text), table, cx),
+            None => {
+                page.fresh.set_stands(more.then_some(None));
+                self.hand(channel, to, &mut page.fresh, table, cx);
+            }
+        }
+        if let Turn::All(missed) | Turn::Part(missed) = turn {
+            cx.metrics.resumed_total += u64::from(turn.is_last());
+            cx.metrics.recovered_total += missed.len() as u64;
+            let begin = page.messages.len() - missed.len();
+            for (saying, (_, payload)) in page.messages[begin..].iter_mut().zip(*missed) {
+                if !payload.is_empty() {
+                    self.hand(channel, to, saying, table, cx);
                 }
             }
-            if let Some(missed) = missed {
-                cx.metrics.resumed_total += 1;
-                cx.metrics.recovered_total += missed.len() as u64;
-                let begin = messages.len() - missed.len();
-                for (saying, (_, payload)) in messages[begin..].iter_mut().zip(missed) {
-                    if !payload.is_empty() {
-                        self.hand(channel, to, saying, table, cx);
-                    }
-                }
-                continue;
-            }
-            if one.since.is_some() {
-                cx.metrics.gaps_total += 1;
-                gap.set_stands(more.then_some(None));
-                self.hand(channel, to, &mut gap, table, cx);
-            }
-            let behind = stored.iter_mut().chain(&mut held);
-            behind.for_each(|saying| self.hand(channel, to, saying, table, cx));
+            missed.last().into_iter().for_each(|(last, _)| one.has(*last));
+            return;
+        }
+        if let Turn::Gap = turn {
+            cx.metrics.gaps_total += 1;
+            page.gap.set_stands(more.then_some(None));
+            self.hand(channel, to, &mut page.gap, table, cx);
+        }
+        let behind = page.stored.iter_mut().chain(&mut page.held);
+        behind.for_each(|saying| self.hand(channel, to, saying, table, cx));
+    }
+
+    /// Conns are not to hear the channel that they were about to.
+    fn refuse_all(
+        &mut self,
+        channel: ChannelId,
+        all: Vec<Arriving>,
+        why: Unheard,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let name = self.hub.name(channel).clone();
+        for one in all {
+            self.refuse(&one, &name, why, table, cx);
         }
     }
 
@@ -199,9 +296,14 @@ impl Topics {
         table: &mut Table,
         cx: &mut Context,
     ) {
-        let conn = table.conn(one.link).into_iter();
-        conn.for_each(|conn| conn.on_heard(one.link, one.number, name, Err(why), cx));
+        if let Some(conn) = table.conn(one.link) {
+            match one.is_heard {
+                false => conn.on_heard(one.link, one.number, name, Err(why), cx),
+                true => conn.disconnect(one.link, TRY_AGAIN, "the message broker is away", cx),
+            }
+        }
         self.slow.push(one.link);
+        self.wake(one.link, cx.now.mono_ms);
     }
 
     /// The broker will not let us hear the channel: whoever is about to hear it is told; those who
@@ -214,8 +316,7 @@ impl Topics {
     ) -> Vec<LinkId> {
         let Some(channel) = self.hub.find(name.as_bytes()) else { return Vec::new() };
         let topic = self.hub.state(channel);
-        let mut arriving = std::mem::take(&mut topic.arriving);
-        arriving.extend(topic.joining.take().into_iter().flat_map(|(_, all)| all));
+        let arriving = topic.take_all();
         let about_to: Vec<u32> = arriving.iter().map(|one| one.link.index).collect();
         let all = self.hub.subscribers(channel).filter(|index| !about_to.contains(index));
         let links = all.filter_map(|index| table.at(index).map(|(link, _)| link)).collect();
@@ -226,24 +327,17 @@ impl Topics {
     }
 }
 
-impl Topic {
-    /// Whether that conn is about to hear it.
-    fn awaits(&self, link: LinkId) -> bool {
-        let joining = self.joining.iter().flat_map(|(_, all)| all);
-        self.arriving.iter().chain(joining).any(|one| one.link == link)
+impl Turn<'_, '_> {
+    /// Whether nothing comes behind it but what is live.
+    fn is_last(&self) -> bool {
+        matches!(self, Turn::Fresh | Turn::Gap | Turn::All(_))
     }
 
-    /// A conn is about to hear it no more.
-    fn take(&mut self, link: LinkId) -> Vec<Arriving> {
-        let joining = self.joining.iter_mut().map(|(_, all)| all);
-        let all = iter::once(&mut self.arriving).chain(joining);
-        all.flat_map(|all| all.extract_if(.., |one| one.link == link)).collect()
-    }
-}
-
-impl Arriving {
-    /// The position that it has, if it is one.
-    fn position(&self) -> Option<Position> {
-        self.since.as_deref().and_then(Position::parse)
+    /// How much it is that was missed.
+    fn missed(&self) -> usize {
+        match self {
+            Turn::All(missed) | Turn::Part(missed) => missed.len(),
+            Turn::Fresh | Turn::Gap | Turn::Wait => 0,
+        }
     }
 }

@@ -15,10 +15,12 @@
 //! about those who begin to hear a channel, `floor` about from where on each does, `handing` about
 //! what goes out, and `saying` about its forms.
 
+mod arriving;
 mod floor;
 mod handing;
 mod invariants;
 mod joining;
+mod mending;
 mod nodes;
 mod saying;
 
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use super::Server;
 use super::table::Table;
 use crate::access::channel;
+use crate::broker::history::Offset;
 use crate::broker::history::look::Look;
 use crate::broker::spread::Spread;
 use crate::broker::{Ask, Delivery, HistorySize, Status};
@@ -37,6 +40,7 @@ use crate::browser::{Conn, Context, Hear};
 use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::line::{Line, Placed};
 use crate::link::LinkId;
+use arriving::{Arriving, Joining};
 use floor::Floor;
 
 /// Bytes that may wait on a channel for a look at its history, however small an outbox is.
@@ -75,7 +79,14 @@ struct Topic {
     epoch: u32,
     /// Who is about to hear it and was not asked about yet, and who was, by that question.
     arriving: Vec<Arriving>,
-    joining: Option<(u64, Vec<Arriving>)>,
+    joining: Option<Joining>,
+    /// Who is, and does not read what it has missed as fast as that comes.
+    resting: Vec<Arriving>,
+    /// Up to which entry the history was read for those who were asked about, where that is not
+    /// its end.
+    swept: Option<Offset>,
+    /// The last look was for those who came meanwhile.
+    is_between: bool,
     /// What has come, where there is no history, since what is stored was asked for.
     held: Vec<Arc<[u8]>>,
     /// The look at what is behind the line's place.
@@ -87,14 +98,6 @@ struct Topic {
     streams: BTreeSet<u32>,
 }
 
-/// A conn that is about to hear a channel.
-#[derive(Debug)]
-struct Arriving {
-    link: LinkId,
-    number: u64,
-    since: Option<String>,
-}
-
 /// What is to be done about an outage of the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mending {
@@ -103,8 +106,8 @@ enum Mending {
     Done,
     /// It is to be found out what was missed, when the channel is confirmed again.
     Due,
-    /// That is asked, with this question.
-    Asked(u64),
+    /// That is asked, with this question; where there is a history, by that look.
+    Asked(u64, Option<Look>),
 }
 
 impl Server {
@@ -142,6 +145,7 @@ impl Server {
         if let Some((name, confirmed)) = self.topics.unhear(link, channel) {
             self.unsubscribe(name, confirmed);
         }
+        self.topics.wake(link, self.cx.now.mono_ms);
         self.note_channels();
     }
 
@@ -170,7 +174,10 @@ impl Server {
     }
 
     fn ask_nodes_about_topics(&mut self) {
-        let limit = self.cx.settings.max_message_size;
+        let settings = &self.cx.settings;
+        // What comes at one time is to fit into an outbox, beside what is live.
+        let limit = settings.max_message_size;
+        let bytes = (limit.min(settings.outbox_limit / 4), limit);
         for node in 0..self.topics.to_ask.len() {
             while !self.topics.to_ask[node].is_empty()
                 && self.broker.status_at(node) == Status::Up
@@ -182,7 +189,7 @@ impl Server {
                 }
                 let ask = Ask::Topic(number);
                 match look {
-                    Some(look) => self.broker.look(node, ask, &name, (look, limit), self.cx.now),
+                    Some(look) => self.broker.look(node, ask, &name, (look, bytes), self.cx.now),
                     None => self.broker.ask(node, ask, &name, self.cx.now.mono_ms),
                 }
             }
@@ -238,7 +245,12 @@ impl Topics {
         conns.filter_map(|index| table.at(index).map(|(link, _)| link)).collect()
     }
 
-    /// Takes the conns that were handed something: their timers have changed.
+    /// Whether there are conns that were handed something: their timers have changed.
+    pub(in crate::server) fn has_slow(&self) -> bool {
+        !self.slow.is_empty()
+    }
+
+    /// Takes them.
     pub(in crate::server) fn take_slow(&mut self) -> Vec<LinkId> {
         std::mem::take(&mut self.slow)
     }
@@ -286,9 +298,7 @@ impl Topics {
     /// Finds out where a channel stands, for which too much has waited: all have a gap.
     fn place_anew(&mut self, channel: ChannelId) {
         self.hub.state(channel).looking = None;
-        self.asking(channel);
-        let number = self.ask(channel, |_| Some(Look::Join(None)));
-        self.hub.state(channel).mending = Mending::Asked(number);
+        self.mend(channel, Look::Join(None));
     }
 
     /// Lets those who wait for what is stored wait no longer, when what is held for them is more
@@ -296,9 +306,9 @@ impl Topics {
     fn bound(&mut self, channel: ChannelId, table: &mut Table, cx: &mut Context) {
         let topic = self.hub.state(channel);
         if topic.held_bytes() > cx.settings.outbox_limit.max(WAITING_AT_LEAST)
-            && let Some((number, joining)) = topic.joining.take()
+            && let Some(joining) = topic.joining.take()
         {
-            self.asked.remove(&number);
+            self.asked.remove(&joining.number);
             self.on_joined(channel, joining, Ok(None), table, cx);
             self.let_in(channel);
         }
@@ -311,9 +321,7 @@ impl Topics {
         topic.confirmed = true;
         if topic.mending == Mending::Due {
             let at = topic.line.at();
-            self.asking(channel);
-            let number = self.ask(channel, |topic| topic.size.map(|_| Look::Join(at)));
-            self.hub.state(channel).mending = Mending::Asked(number);
+            self.mend(channel, Look::Join(at));
         }
         self.let_in(channel);
     }
@@ -334,10 +342,12 @@ impl Topics {
         if topic.looking == Some(number) {
             topic.looking = None;
             self.on_look(channel, answer, table, cx);
-        } else if topic.mending == Mending::Asked(number) {
+        } else if let Mending::Asked(asked, look) = topic.mending
+            && asked == number
+        {
             topic.mending = Mending::Done;
-            self.on_mended(channel, answer, table, cx);
-        } else if let Some((_, joining)) = topic.joining.take_if(|(of, _)| *of == number) {
+            self.on_mended(channel, look, answer, table, cx);
+        } else if let Some(joining) = topic.joining.take_if(|joining| joining.number == number) {
             self.on_joined(channel, joining, answer, table, cx);
         }
         if self.hub.contains(channel) {
@@ -363,7 +373,7 @@ impl Topics {
                 new = Some(name.clone());
                 (state.size, state.words) = (size, words.clone());
             }
-            state.arriving.push(Arriving { link, number, since: since.clone() });
+            state.arriving.push(Arriving::new(link, number, since.clone(), now_ms));
             if is_stream {
                 state.streams.insert(link.index);
             }
@@ -434,8 +444,7 @@ impl Topic {
 
     /// A conn hears it no more, nor is about to.
     fn forget(&mut self, link: LinkId) {
-        self.arriving.retain(|one| one.link != link);
-        self.joining.iter_mut().for_each(|(_, all)| all.retain(|one| one.link != link));
+        self.take(link);
         self.floors.remove(&link.index);
         self.streams.remove(&link.index);
     }

@@ -70,8 +70,8 @@ impl Topics {
             topic.line.interrupt();
             topic.held = Vec::new();
             let joining = topic.joining.take();
-            topic.arriving.splice(..0, joining.into_iter().flat_map(|(_, all)| all));
-            topic.mending = match topic.arriving.len() < hears {
+            topic.arriving.splice(..0, joining.into_iter().flat_map(|joining| joining.all));
+            topic.mending = match topic.count_absent() < hears {
                 true => Mending::Due,
                 false => Mending::Done,
             };

@@ -20,7 +20,7 @@ use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
 use crate::link::{Events, Frame, LinkId, Outbox};
 use crate::proto::sse;
-use crate::proto::topics::{self, ID, Stand};
+use crate::proto::topics::{self, ID, Moved, Stand};
 use crate::server::lines::Line;
 use crate::server::table::{Party, Table};
 
@@ -49,6 +49,8 @@ struct Formed {
     stands: Option<Stand>,
     /// They are what is published, and not about that.
     is_payload: bool,
+    /// What the line became of the last stream that heard of another channel before.
+    moved: Option<Moved>,
     /// How the line began of the last stream, and all behind that if another's began so too.
     last: Option<(Frame, Option<Frame>)>,
 }
@@ -168,7 +170,8 @@ impl Formed {
     ) -> usize {
         let is_latest = self.is_payload && member.overflow == Overflow::Latest;
         let (label, skips) = (is_latest.then_some(channel), member.skips);
-        let line = self.stands.as_ref().and_then(|stand| member.stand_behind(stand));
+        let moved = &mut self.moved;
+        let line = self.stands.as_ref().and_then(|stand| member.stand_behind(stand, moved));
         if let Some(line) = &line {
             cx.queued_bytes(line.len() - ID.len());
         }

@@ -250,3 +250,69 @@ fn whoever_is_disconnected_is_told_so_whatever_its_stream_hears() {
     assert_eq!(world.metrics().disconnected_total, 5);
     world.server.check_invariants();
 }
+
+/// A message of some kilobytes, and its number.
+fn large(n: usize) -> String {
+    format!("{n} {}", "x".repeat(10_000))
+}
+
+#[test]
+fn what_it_has_missed_comes_as_it_reads_on_each_of_its_channels() {
+    let outbox_limit = 40_000;
+    let mut world = World::new(Settings { outbox_limit, ..kept(by_session()) });
+    world.redis.set("session:johns-key", br#"{"wsloop:username":"john"}"#);
+    let target = "/ws/chat/42?subscribe-broadcast&subscribe-user";
+    let cookie = "Cookie: sessionid=johns-key";
+    let id = world.ask(&asks(target, &[cookie]));
+    let last = last_id(&world, id);
+    world.hang_up(id);
+    for n in 0..MOST - 1 {
+        keep(&mut world, CHAT_CHANNEL, &[&large(n)]);
+        keep(&mut world, "user:john:chat/42", &[&large(100 + n)]);
+    }
+    let id = world.ask(&asks(target, &[cookie, &format!("Last-Event-ID: {last}")]));
+    world.stall(id, 0);
+    world.pass(10_000);
+    let mut heard = Vec::new();
+    for _ in 0..300 {
+        world.resume_for(id, 3_000);
+        heard.extend(world.texts(id));
+    }
+    world.resume(id);
+    heard.extend(world.texts(id));
+    let number = |text: &String| text.split(' ').next().and_then(|it| it.parse::<usize>().ok());
+    let numbers: Vec<usize> = heard.iter().filter_map(number).collect();
+    let (mine, everybodys): (Vec<usize>, Vec<usize>) = numbers.into_iter().partition(|n| *n >= 100);
+    assert!(everybodys.into_iter().eq(0..MOST - 1));
+    assert!(mine.into_iter().eq(100..99 + MOST));
+    assert_eq!(world.metrics().gaps_total, 0);
+    keep(&mut world, CHAT_CHANNEL, &["live"]);
+    assert_eq!(world.texts(id), ["live"]);
+}
+
+#[test]
+fn a_redis_that_is_lost_before_the_last_page_ends_it_and_it_goes_on_when_it_comes_back() {
+    let outbox_limit = 80_000;
+    let mut world = World::new(Settings { outbox_limit, ..kept(with_redis()) });
+    let id = stream(&mut world, CHAT);
+    let last = last_id(&world, id);
+    world.hang_up(id);
+    (0..MOST - 1).for_each(|n| keep(&mut world, CHAT_CHANNEL, &[&large(n)]));
+    world.redis.paused = true;
+    let id = world.ask(&asks(CHAT, &[&format!("Last-Event-ID: {last}")]));
+    world.redis.serve(2);
+    world.run();
+    assert_eq!(world.status(id), Some(200), "it hears");
+    world.kill_redis();
+    world.pass(20_000);
+    let mut heard = world.heard(id);
+    assert!(matches!(heard.pop(), Some(Heard::Close(Some(1013), _))), "it lacks something");
+    assert!(!heard.is_empty() && heard.len() < MOST - 1);
+    let last = last_id(&world, id);
+    world.redis.paused = false;
+    world.revive_redis();
+    let id = resume(&mut world, CHAT, &last);
+    assert_eq!(heard.len() + world.texts(id).len(), MOST - 1);
+    assert_eq!(world.metrics().gaps_total, 0);
+    world.server.check_invariants();
+}

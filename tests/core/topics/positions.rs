@@ -397,24 +397,3 @@ fn a_crowd_of_channels_is_asked_about_a_window_at_a_time() {
     let texts = world.texts(id);
     assert_eq!(texts.iter().filter(|text| text.starts_with("ok ")).count(), CHANNELS);
 }
-
-#[test]
-fn large_messages_are_recovered_as_far_as_one_answer_goes() {
-    for mut world in worlds() {
-        let mut page = Page::open(&mut world);
-        keep(&mut world, &["one"]);
-        page.has_heard(&mut world, &["one"]);
-        world.hang_up(page.id);
-        let large = "x".repeat(64 << 10);
-        keep(&mut world, &[&large, "two", &large]);
-        page.reopen(&mut world);
-        page.has_heard(&mut world, &[&large, "two", &large]);
-        // More than --max-message-size together.
-        world.hang_up(page.id);
-        keep(&mut world, &[&large[..]; 17]);
-        page.reopen(&mut world);
-        page.has_heard(&mut world, &["gap"]);
-        keep(&mut world, &["three"]);
-        page.has_heard(&mut world, &["three"]);
-    }
-}

@@ -81,7 +81,7 @@ impl Game<'_, '_> {
     fn on_gap(&mut self, at: usize, name: &'static str, position: &str) {
         let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
         let log = self.log.get(name).map_or(0, Vec::len);
-        let is_trimmed = heard.next.is_none_or(|next| log - next.min(log) >= MOST / 2);
+        let is_trimmed = heard.next.is_none_or(|next| log - next.min(log) >= MOST);
         let recorded_ms = self.recorded_ms.get(name).copied().unwrap_or(0);
         let is_old = self.world.now_ms >= recorded_ms + KEPT_MS;
         let forgotten = self.forgotten.get(name).copied().unwrap_or(0);

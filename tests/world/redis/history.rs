@@ -33,10 +33,11 @@ impl Histories {
 
     /// What the script answers that looks: the name of the stream, and what it is called with.
     pub fn look(&mut self, words: &[Vec<u8>], stored: Option<&[u8]>) -> Vec<u8> {
-        let [stream, _channel, mode, start, limit] = words else { panic!("{words:?}") };
+        let [stream, _channel, mode, start, limit, page, known] = words else {
+            panic!("{words:?}")
+        };
         self.ms += 1;
-        let is_join = mode == b"J";
-        let stored = stored.filter(|stored| is_join && stored.len() as u64 <= number(limit));
+        let stored = stored.filter(|stored| mode == b"J" && stored.len() as u64 <= number(limit));
         let empty = VecDeque::new();
         let entries = self.streams.get(stream).unwrap_or(&empty);
         let here = match entries.back() {
@@ -48,18 +49,24 @@ impl Histories {
             true => wanted.clear(),
             false => wanted.retain(|(known, _)| (*known, 0) >= id(start)),
         }
-        if is_join {
-            wanted.reverse();
-        }
         let (mut text, mut whole) = (Vec::new(), 'W');
-        let mut bytes = stored.map_or(0, <[u8]>::len) as u64;
-        for (at, (known, payload)) in wanted.into_iter().enumerate() {
+        let (mut bytes, mut found) = (stored.map_or(0, <[u8]>::len) as u64, 0);
+        for (at, payload) in wanted {
+            let name = format!("{at}-0");
+            if name.as_bytes() == known {
+                text.extend(format!("{name} 0\n").into_bytes());
+                continue;
+            }
             bytes += payload.len() as u64 + 64;
-            if bytes > number(limit) && (is_join || at > 0) {
+            let is_large = bytes > number(limit);
+            if bytes > number(page) && (found > 0 || is_large && mode != b"B") {
                 whole = 'P';
                 break;
             }
-            text.extend(format!("{known}-0 {}\n", payload.len()).into_bytes());
+            found += 1;
+            let payload = if is_large { &[][..] } else { payload };
+            bytes = if is_large { 0 } else { bytes };
+            text.extend(format!("{name} {}\n", payload.len()).into_bytes());
             text.extend(payload);
         }
         let (length, ms, life) = (entries.len(), self.ms, self.life + 1);
