@@ -21,8 +21,7 @@ const WRITE_BUDGET: Duration = Duration::from_millis(3);
 const UNTIMED_BYTES: usize = 16 << 10;
 /// What a write counts for besides its bytes.
 const WRITE_BYTES: usize = 2 << 10;
-/// Buffers handed to one write. Where one is all that waits, which is nearly always, no room is made
-/// for so many.
+/// Buffers handed to one write. Mostly one is all that waits, and no room is made for so many.
 const SLICES: usize = 16;
 const FEW_SLICES: usize = 4;
 

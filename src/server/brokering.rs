@@ -111,6 +111,17 @@ impl Server {
         }
     }
 
+    /// What a message that was handed out leaves to do: mostly nothing.
+    #[inline]
+    fn delivered(&mut self) -> Rest {
+        if self.relay.slow.is_empty() && !self.topics.has_slow() {
+            return Rest::Nothing;
+        }
+        let mut touched = self.relay.take_slow();
+        touched.append(&mut self.topics.take_slow());
+        Rest::After(touched)
+    }
+
     fn next_event(&mut self, node: usize, input: &mut &[u8]) -> Option<Rest> {
         let event = self.broker.next(node, input, self.cx.now.mono_ms)?;
         let (relay, table, cx) = (&mut self.relay, &mut self.table, &mut self.cx);
@@ -131,12 +142,7 @@ impl Server {
                 self.topics.deliver(delivery, table, cx);
             }
             relay.deliver(delivery, table, cx);
-            if relay.slow.is_empty() && !self.topics.has_slow() {
-                return Some(Rest::Nothing);
-            }
-            let mut touched = relay.take_slow();
-            touched.append(&mut self.topics.take_slow());
-            return Some(Rest::After(touched));
+            return Some(self.delivered());
         }
         if event == BrokerEvent::Quiet {
             return Some(Rest::Nothing);
