@@ -5,7 +5,8 @@
 //!   says where its channel stands when nothing more is due;
 //! * on a channel without a history what is live is held for those who wait for the stored message,
 //!   which is dropped where it is one of these: whoever publishes it may store it later;
-//! * whoever waits longer than the broker may take to answer hears nothing and is told so;
+//! * whoever waits longer than the broker may take to answer hears nothing and is told so, if it
+//!   was not told before that it hears;
 //! * what was missed comes a page at a time, and to a conn only while not much waits for it: one
 //!   that reads slowly has it as fast as it reads, and no outbox overflows of that.
 
@@ -126,13 +127,20 @@ impl Topics {
         self.wishes.front().map(|(at_ms, ..)| at_ms + self.patience_ms)
     }
 
-    /// Ends the oldest wish.
+    /// Ends the oldest wish. A conn that hears the channel already, and has not all that it has
+    /// missed, waits on: the rest comes when the broker is back.
     fn end_wish(&mut self, table: &mut Table, cx: &mut Context) {
         let Some((_, link, name)) = self.wishes.pop_front() else { return };
         let Some(channel) = self.hub.find(name.as_bytes()) else { return };
         let ended = self.hub.state(channel).take(link);
-        for one in ended {
-            self.refuse(&one, &name, Unheard::Unavailable, table, cx);
+        for mut one in ended {
+            if one.is_heard {
+                one.at_ms = cx.now.mono_ms;
+                self.wishes.push_back((one.at_ms, link, name.clone()));
+                self.hub.state(channel).arriving.push(one);
+            } else {
+                self.refuse(&one, &name, Unheard::Unavailable, table, cx);
+            }
         }
     }
 
