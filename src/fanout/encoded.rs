@@ -17,7 +17,7 @@ use crate::proto::ws::frame::{self, Opcode};
 use crate::proto::ws::message::Kind;
 
 /// What form a receiver wants its messages in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq)]
 pub struct Form {
     /// Binary frames always.
     pub binary: bool,
@@ -41,6 +41,14 @@ pub enum GoesAs {
     PlacedEvents,
 }
 
+/// By one comparison, as it is made for each receiver of a message.
+impl PartialEq for Form {
+    #[inline]
+    fn eq(&self, other: &Form) -> bool {
+        self.word() == other.word()
+    }
+}
+
 impl Form {
     /// The form that was agreed on.
     pub fn new(agreement: Option<Agreement>) -> Form {
@@ -56,7 +64,7 @@ impl Form {
         Form { goes_as: GoesAs::Events, ..Form::default() }
     }
 
-    /// All of it, by which forms are compared for each receiver of a message.
+    /// All of it.
     #[inline]
     fn word(self) -> u32 {
         let bools = [u8::from(self.binary), u8::from(self.takeover)];
@@ -258,7 +266,7 @@ impl<'a> Run<'a> {
     #[inline]
     pub(crate) fn frames(&mut self, encoder: &mut Encoder, receiver: u32, form: Form) -> Frame {
         if let Some(frames) = &self.again
-            && self.last.is_some_and(|last| last.word() == form.word())
+            && self.last == Some(form)
         {
             return frames.clone();
         }

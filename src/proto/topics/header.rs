@@ -1,6 +1,7 @@
 //! What the server of `wsloop.1` says before a payload, or alone.
 
 use std::fmt::{self, Display};
+use std::io::Write;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -39,7 +40,7 @@ impl TopicHeader<'_> {
 
     /// Appends it, and the line feed where a payload follows.
     pub fn append(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.to_string().as_bytes());
+        write!(out, "{self}").expect("memory takes what is written");
         if self.has_payload() {
             out.push(b'\n');
         }

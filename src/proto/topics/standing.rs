@@ -38,7 +38,7 @@ pub struct Moved {
 impl Stand {
     /// That of the channel of these two words.
     pub fn new(pair: &str, position: &str) -> Self {
-        Stand { triple: format!("{pair} {position}").into(), pair: pair.len() }
+        Stand { triple: [pair, " ", position].concat().into(), pair: pair.len() }
     }
 
     /// The three words.

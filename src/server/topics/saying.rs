@@ -83,40 +83,19 @@ impl<'a> Saying<'a> {
         table: &mut Table,
         cx: &mut Context,
     ) {
-        let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
         let to = Line::of(receivers);
-        // The next mostly wants the same as the last.
-        let mut known = None;
-        for &index in streams {
-            let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
-            let Party::Browser(conn) = &mut slot.party else { continue };
-            let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
-            let at = match known {
-                Some((form, at)) if form == member.form => at,
-                _ => known.insert((member.form, self.formed(member.form, index, cx))).1,
+        // One after the other mostly wants the same.
+        let mut rest = streams;
+        while let [first, behind @ ..] = rest {
+            let form = form_of(*first, table);
+            rest = match form.map(|form| (form, self.formed(form, *first, cx))) {
+                Some((form, at)) => {
+                    let events = &mut self.events[at].1;
+                    let handed = events.hand((channel, to), form, rest, slow, table, cx);
+                    &rest[handed..]
+                }
+                None => behind,
             };
-            let events = &mut self.events[at].1;
-            if events.count == 0 {
-                continue;
-            }
-            member.spoken = now;
-            match events.is_told_alone(member) {
-                true => outbox.push(events.alone.clone()),
-                false => {
-                    let superseded = events.tell(channel, outbox, member, cx);
-                    browser::supersede(link, superseded, cx);
-                }
-            }
-            cx.metrics.messages_out_total += events.count as u64;
-            cx.queued(1);
-            if slot.blocked {
-                if conn.is_over(limit) {
-                    conn.overflowed(link, cx);
-                    slow.push(link);
-                }
-            } else if goes_out {
-                slot.enter(index, to, lines);
-            }
         }
     }
 
@@ -153,7 +132,60 @@ impl<'a> Saying<'a> {
     }
 }
 
+fn form_of(index: u32, table: &mut Table) -> Option<Form> {
+    let (_, slot, _) = table.at_and_lines(index)?;
+    match &mut slot.party {
+        Party::Browser(conn) => conn.receiver().map(|(_, member, _)| member.form),
+        _ => None,
+    }
+}
+
 impl Formed {
+    /// Hands them to those of these streams that come before one of another form; how many these
+    /// are.
+    #[inline(never)]
+    fn hand(
+        &mut self,
+        (channel, to): (ChannelId, Line),
+        form: Form,
+        streams: &[u32],
+        slow: &mut Vec<LinkId>,
+        table: &mut Table,
+        cx: &mut Context,
+    ) -> usize {
+        let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
+        for (handed, &index) in streams.iter().enumerate() {
+            let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
+            let Party::Browser(conn) = &mut slot.party else { continue };
+            let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
+            if member.form != form {
+                return handed;
+            }
+            if self.count == 0 {
+                continue;
+            }
+            member.spoken = now;
+            match self.is_told_alone(member) {
+                true => outbox.push(self.alone.clone()),
+                false => {
+                    let superseded = self.tell(channel, outbox, member, cx);
+                    browser::supersede(link, superseded, cx);
+                }
+            }
+            cx.metrics.messages_out_total += self.count as u64;
+            cx.queued(1);
+            if slot.blocked {
+                if conn.is_over(limit) {
+                    conn.overflowed(link, cx);
+                    slow.push(link);
+                }
+            } else if goes_out {
+                slot.enter(index, to, lines);
+            }
+        }
+        streams.len()
+    }
+
     /// Whether that stream is told what all are that hear no other channel with positions.
     fn is_told_alone(&self, member: &Member) -> bool {
         let is_alone = matches!(member.publications, Publications::Fixed(_));
