@@ -18,6 +18,9 @@ const CHANNELS: usize = 4;
 const ROUNDS: usize = 10;
 const TOGETHER: usize = 16;
 const TURNS: usize = 40;
+/// A machine that has much else to do takes something from the node that counts, which is the
+/// busier of two: what one series of these shows is so.
+const SERIES: usize = 3;
 const TEXT: [u8; 100] = [b'x'; 100];
 
 /// The two forms of a channel.
@@ -115,11 +118,9 @@ fn two_nodes_deliver_nearly_twice_what_one_does() {
     let cluster = Cluster::start();
     let sharded = Form { subscribe: "SSUBSCRIBE", publish: "SPUBLISH" };
     let plain = Form { subscribe: "SUBSCRIBE", publish: "PUBLISH" };
-    for form in [sharded, plain] {
-        let gain = gain(&cluster, &form);
-        // Without shards each node is told of each message. A machine that has much else to do
-        // takes something from both: it is 1.9 and 1.7 in the middle of some runs.
-        let least = if form.publish == "SPUBLISH" { 1.5 } else { 1.3 };
-        assert!(gain >= least, "{}: {gain:.2} times", form.publish);
+    // Without shards each node is told of each message, which takes some of what two save.
+    for (form, least) in [(sharded, 1.7), (plain, 1.5)] {
+        let reached = (0..SERIES).any(|_| gain(&cluster, &form) >= least);
+        assert!(reached, "{}: less than {least} times in {SERIES} series", form.publish);
     }
 }
