@@ -89,10 +89,11 @@
 //!    [`Wish::Rest`] is left alone until [`Output::Resume`] names it.
 //! 2. Do what is to be done: call [`poll_output`](Server::poll_output) until it returns `None`. An
 //!    [`Output`] carries no bytes: at a [`Output::Flush`] the loop pulls them with
-//!    [`slices`](Server::slices) and says with [`advance`](Server::advance) how many the kernel
-//!    took, and with [`Input::Blocked`] when that were fewer than it was given. When the socket
-//!    takes bytes again, or when the loop has stopped before, it says [`Input::Writable`]. A loop
-//!    may stop after some milliseconds of flushing, and go on in its next turn.
+//!    [`slices`](Server::slices), or with [`next_write`](Server::next_write) where small ones are
+//!    to be put together, and says with [`advance`](Server::advance) how many the kernel took, and
+//!    with [`Input::Blocked`] when that were fewer than it was given. When the socket takes bytes
+//!    again, or when the loop has stopped before, it says [`Input::Writable`]. A loop may stop
+//!    after some milliseconds of flushing, and go on in its next turn.
 //! 3. Sleep until something happens, or until [`next_deadline_ms`](Server::next_deadline_ms).
 //!
 //! At an [`Output::Dial`] of a name that cannot be answered at once the loop says

@@ -19,9 +19,6 @@ use crate::proto::ws::frame::{self, Opcode};
 /// Frames of an outbox that are looked at to know how much of it is shared.
 const LOOKED_AT: usize = 16;
 
-/// Parts that are looked at first.
-const FEW_SLICES: usize = 4;
-
 /// Tells frames apart that may take each other's place.
 pub(crate) type Label = u32;
 
@@ -243,7 +240,8 @@ impl Outbox {
         }
     }
 
-    /// The same for one write: small parts are put together.
+    /// The same for one write: small parts are put together. The first of them tell, so `into` is
+    /// short; where it is filled, [`Outbox::slices`] has more.
     #[inline]
     pub(crate) fn next_write<'a>(
         &'a self,
@@ -251,16 +249,9 @@ impl Outbox {
         gathered: &'a mut Gathered,
     ) -> usize {
         match &self.waiting {
-            Waiting::One { frame, events: None } => match into.first_mut() {
-                Some(slot) => {
-                    *slot = IoSlice::new(frame);
-                    1
-                }
-                None => 0,
-            },
-            Waiting::Other(None) => 0,
             Waiting::One { frame, events: Some(events) } => gathered.events(frame, events, into),
             Waiting::Other(Some(other)) => other.next_write(into, gathered),
+            Waiting::One { .. } | Waiting::Other(None) => self.slices(into),
         }
     }
 
@@ -385,19 +376,18 @@ impl Other {
         used
     }
 
-    /// The first few parts tell whether they are small.
+    /// The first parts, for as many as there is room, tell whether they are small.
     #[inline(never)]
     fn next_write<'a>(&'a self, into: &mut [IoSlice<'a>], gathered: &'a mut Gathered) -> usize {
-        let few = FEW_SLICES.min(into.len());
-        let used = self.slices(&mut into[..few]);
+        let used = self.slices(into);
         let bytes: usize = into[..used].iter().map(|slice| slice.len()).sum();
-        if used > 1 && bytes <= used * SMALL_BYTES {
-            gathered.begin();
-            self.each_unsent(&mut |unsent| gathered.put(unsent));
-            into[0] = IoSlice::new(gathered.bytes());
-            return 1;
+        if used <= 1 || bytes > used * SMALL_BYTES {
+            return used;
         }
-        if used == few { self.slices(into) } else { used }
+        gathered.begin();
+        self.each_unsent(&mut |unsent| gathered.put(unsent));
+        into[0] = IoSlice::new(gathered.bytes());
+        1
     }
 
     fn advance(&mut self, n: usize) {

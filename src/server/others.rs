@@ -1,5 +1,5 @@
 //! L2: links of others than browsers: the same verbs, out of the ways of conns, where every
-//! instruction counts.
+//! instruction counts; and what is to be written to any link next.
 
 use std::io::IoSlice;
 
@@ -23,7 +23,8 @@ impl Server {
     }
 
     /// The bytes that may be sent to a link, as [`Server::slices`] gives them, for one write: small
-    /// parts are put together.
+    /// parts are put together. Those for which there is room in `into` tell whether they are small:
+    /// a few will do. Where it is filled, [`Server::slices`] gives more.
     #[inline]
     pub fn next_write<'a>(
         &'a self,

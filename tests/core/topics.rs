@@ -9,7 +9,7 @@ mod positions;
 
 use crate::world::*;
 use wsloop::proto::ws::frame::Opcode;
-use wsloop::{Allow, Settings};
+use wsloop::{Allow, HistoryRule, HistoryRules, Settings};
 
 const OFFER: &str = "Sec-WebSocket-Protocol: wsloop.1";
 
@@ -26,6 +26,36 @@ fn open(world: &mut World, headers: &[&str]) -> BrowserId {
     let welcome = world.texts(id);
     assert!(welcome.len() == 1 && welcome[0].starts_with("welcome "), "{welcome:?}");
     id
+}
+
+/// Channels that keep what that rule says, with both brokers.
+fn with_history(rule: &str) -> [World; 2] {
+    let rules = vec![HistoryRule::parse(rule).expect("a rule")];
+    let history = HistoryRules { prefix: String::new(), rules };
+    let allow = Allow::parse("all").expect("all");
+    let kept = |settings| Settings { history: history.clone(), allow, ..settings };
+    [World::new(kept(with_redis())), World::new(kept(settings()))]
+}
+
+fn is_redis(world: &World) -> bool {
+    world.redis.has_client()
+}
+
+/// Somebody publishes a message that is kept, with so many others.
+fn keep(world: &mut World, channel: &str, text: &str, most: usize) {
+    match is_redis(world) {
+        true => world.redis.publish_kept(channel, text, most),
+        false => {
+            let client = world.connect_resp();
+            let mut command = b"*3\r\n".to_vec();
+            for word in ["PUBLISH", channel, text] {
+                command.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
+            }
+            world.tell(client, command);
+            world.end_resp(client, wsloop::Cause::Ended);
+        }
+    }
+    world.run();
 }
 
 /// What is answered to a command, alone.

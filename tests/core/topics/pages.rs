@@ -2,7 +2,6 @@
 //! page at a time.
 
 use super::*;
-use wsloop::{HistoryRule, HistoryRules};
 
 const CHANNEL: &str = "broadcast:chat/42";
 const MOST: usize = 200;
@@ -10,32 +9,12 @@ const LARGE: usize = 64 << 10;
 
 /// A history of 200 messages, with both brokers.
 fn worlds() -> [World; 2] {
-    let rules = vec![HistoryRule::parse("*=200/60").expect("a rule")];
-    let history = HistoryRules { prefix: String::new(), rules };
-    let allow = Allow::parse("all").expect("all");
-    let kept = |settings| Settings { history: history.clone(), allow, ..settings };
-    [World::new(kept(with_redis())), World::new(kept(settings()))]
-}
-
-fn is_redis(world: &World) -> bool {
-    world.redis.has_client()
+    with_history("*=200/60")
 }
 
 /// Somebody publishes a message that is kept.
 fn keep(world: &mut World, channel: &str, text: &str) {
-    match is_redis(world) {
-        true => world.redis.publish_kept(channel, text, MOST),
-        false => {
-            let client = world.connect_resp();
-            let mut command = b"*3\r\n".to_vec();
-            for word in ["PUBLISH", channel, text] {
-                command.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
-            }
-            world.tell(client, command);
-            world.end_resp(client, wsloop::Cause::Ended);
-        }
-    }
-    world.run();
+    super::keep(world, channel, text, MOST);
 }
 
 /// Messages of these numbers are published, each of so many bytes.

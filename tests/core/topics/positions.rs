@@ -1,41 +1,20 @@
 //! What conns of `wsloop.1` are told of positions: live, when they come back, and after an outage.
 
 use super::*;
-use wsloop::{HistoryRule, HistoryRules};
 
 const CHANNEL: &str = "broadcast:chat/42";
 const MOST: usize = 20;
 
 /// A history of twenty messages, with both brokers.
 fn worlds() -> [World; 2] {
-    let rules = vec![HistoryRule::parse("chat/*=20/60").expect("a rule")];
-    let history = HistoryRules { prefix: String::new(), rules };
-    let allow = Allow::parse("all").expect("all");
-    let kept = |settings| Settings { history: history.clone(), allow, ..settings };
-    [World::new(kept(with_redis())), World::new(kept(settings()))]
-}
-
-fn is_redis(world: &World) -> bool {
-    world.redis.has_client()
+    with_history("chat/*=20/60")
 }
 
 /// Somebody publishes messages that are kept.
 fn keep(world: &mut World, texts: &[&str]) {
     for text in texts {
-        match is_redis(world) {
-            true => world.redis.publish_kept(CHANNEL, text, MOST),
-            false => {
-                let client = world.connect_resp();
-                let mut command = b"*3\r\n".to_vec();
-                for word in ["PUBLISH", CHANNEL, text] {
-                    command.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
-                }
-                world.tell(client, command);
-                world.end_resp(client, wsloop::Cause::Ended);
-            }
-        }
+        super::keep(world, CHANNEL, text, MOST);
     }
-    world.run();
 }
 
 /// A page that hears the channel, and the position it has.
