@@ -21,6 +21,9 @@ OWN_WINDOWS = (1, 64)
 THROUGH = ((1, 1), (1, 64), (100, 1), (100, 64))
 JSON = (1 << 10, 4 << 10)
 CHURN_S = 3
+# A run takes a second of the server's at least: a tenth of that varies by half and more.
+MESSAGES = 400_000
+BYTES = 4 << 30
 # Kinds of sites, as the benches' `memory` calls them.
 SITES = {"one": "all on one channel", "own": "each on its own",
          "groups": "broadcast, user and five groups", "dedicated": "dedicated compression"}
@@ -81,7 +84,7 @@ def echo(bench, server):
     with bench.serve(server, pinned=True, echo=True) as serving:
         for size in work.sizes:
             clients = 100 if size <= 16 << 10 else 16 if size <= 64 << 10 else 8
-            messages = max(1, min(40_000, (512 << 20) // size) // work.part // clients)
+            messages = max(1, min(MESSAGES, BYTES // size) // work.part // clients)
             run = ["echo", clients, "--messages", messages, "--window", 1, "--size", size]
             attempt("warm", serving.stress, server.echo, *run)
             yield attempt(f"echo {size}", serving.stress, server.echo, *run)
@@ -105,8 +108,7 @@ def conns(bench, server):
 
 def fan_out(serving, clients, size):
     redis = f"redis://127.0.0.1:{serving.bench.redis}"
-    most = 400_000 if clients >= 1_000 else 100_000
-    deliveries = min(most, (1 << 30) // size) // serving.bench.work.part
+    deliveries = min(MESSAGES, 2 * BYTES // size) // serving.bench.work.part
     messages = max(4, deliveries // clients)
     return serving.stress(serving.server.path, "fanout", clients, "--messages", messages,
                           "--window", 1, "--size", size, "--redis", redis, "--channel", CHANNEL)
