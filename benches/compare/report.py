@@ -415,6 +415,9 @@ measures some, `--work own,churn` some of what there is and keeps the results of
   tool are pinned to one core then, and Redis to the other: on which core the reader wakes is worth a
   factor of two in the cost of a `send`. Rates and latencies come from another process, with nothing
   pinned. What a run does first warms the server up, except for memory, which is read in a new process.
+- Where a table goes by sizes or by connections, each row is measured of one server after the other,
+  each in a process of its own and for a second of its CPU at least; where a row says how many times
+  another's it is, that is of two runs of one round, some seconds apart.
 - How CPU divides into user and system time is sampled by the kernel a hundred to a thousand times a
   second, where it is built so: user times are less exact than their sum.
 - Compression is not offered, but for compressed JSON: there the client is Python. Servers keep their own defaults for pings, as said above.

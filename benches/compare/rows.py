@@ -1,7 +1,9 @@
 """The commonest work, row by row: who is measured at it, what is run, and what wsloop is to reach.
 
-Each row of a group is one piece of work, and each server that can do it has its column. A group runs
-in every round; `scripts/compare --work` chooses among them.
+Each row of a group is one piece of work, and each server that can do it has its column. A group
+runs in every round; `scripts/compare --work` chooses among them. Each row is measured of one server
+after the other, each in a process of its own, so that a ratio is of runs that follow each other:
+what a virtual machine can do changes by half within minutes.
 """
 
 import subprocess
@@ -81,37 +83,44 @@ def beside_redis(serving, path, *run):
 def echo(bench, server):
     """Messages of each size come back."""
     work = bench.work
-    with bench.serve(server, pinned=True, echo=True) as serving:
-        for size in work.sizes:
-            clients = 100 if size <= 16 << 10 else 16 if size <= 64 << 10 else 8
-            messages = max(1, min(MESSAGES, BYTES // size) // work.part // clients)
-            run = ["echo", clients, "--messages", messages, "--window", 1, "--size", size]
-            attempt("warm", serving.stress, server.echo, *run)
-            yield attempt(f"echo {size}", serving.stress, server.echo, *run)
+    for size in work.sizes:
+        clients = 100 if size <= 16 << 10 else 16 if size <= 64 << 10 else 8
+        messages = max(1, min(MESSAGES, BYTES // size) // work.part // clients)
+        with bench.serve(server, pinned=True, echo=True) as serving:
+            attempt("warm", echoes, serving, clients, max(1, messages // 10), size)
+            result = attempt(f"echo {size}", echoes, serving, clients, messages, size)
+        yield result
+
+
+def echoes(serving, clients, messages, size):
+    return serving.stress(serving.server.echo, "echo", clients, "--messages", messages,
+                          "--window", 1, "--size", size)
 
 
 def fanout(bench, server):
     """Messages of each size to a few."""
-    with bench.serve(server, pinned=True) as serving:
-        for size in bench.work.sizes:
-            clients = 100 if size < 1 << 20 else 20
-            yield attempt(f"fanout {size}", fan_out, serving, clients, size)
+    for size in bench.work.sizes:
+        yield warm_fan_out(f"fanout {size}", bench, server, 100 if size < 1 << 20 else 20, size)
 
 
 def conns(bench, server):
     """Small messages to few and to many."""
     for clients in bench.work.conns:
-        with bench.serve(server, pinned=True) as serving:
-            attempt("warm", fan_out, serving, clients, 64)
-            yield attempt(f"conns {clients}", fan_out, serving, clients, 64)
+        yield warm_fan_out(f"conns {clients}", bench, server, clients, 64)
 
 
-def fan_out(serving, clients, size):
+def warm_fan_out(name, bench, server, clients, size):
+    with bench.serve(server, pinned=True) as serving:
+        deliveries = min(MESSAGES, 2 * BYTES // size) // bench.work.part
+        attempt("warm", fan_out, serving, clients, deliveries // 10, size)
+        return attempt(name, fan_out, serving, clients, deliveries, size)
+
+
+def fan_out(serving, clients, deliveries, size):
     redis = f"redis://127.0.0.1:{serving.bench.redis}"
-    deliveries = min(MESSAGES, 2 * BYTES // size) // serving.bench.work.part
-    messages = max(4, deliveries // clients)
-    return serving.stress(serving.server.path, "fanout", clients, "--messages", messages,
-                          "--window", 1, "--size", size, "--redis", redis, "--channel", CHANNEL)
+    return serving.stress(serving.server.path, "fanout", clients, "--messages",
+                          max(4, deliveries // clients), "--window", 1, "--size", size, "--redis",
+                          redis, "--channel", CHANNEL)
 
 
 def churn(bench, server):
@@ -119,17 +128,19 @@ def churn(bench, server):
     seconds = CHURN_S / bench.work.part
     with bench.serve(server, pinned=True) as serving:
         attempt("warm", serving.stress, server.path, "churn", 64, "--duration", seconds)
-        yield attempt("churn", serving.stress, server.path, "churn", 64, "--duration", seconds)
+        result = attempt("churn", serving.stress, server.path, "churn", 64, "--duration", seconds)
+    yield result
 
 
 def deflate(bench, server):
     """Messages of JSON, compressed, to a hundred."""
     messages = max(2, 500 // bench.work.part)
     other = server.with_arguments("--deflate") if server.name == "bun" else server
-    with bench.serve(other, pinned=True) as serving:
-        for size in JSON:
+    for size in JSON:
+        with bench.serve(other, pinned=True) as serving:
             where = (serving.port, server.path, bench.redis, CHANNEL, serving.process.pid)
-            yield attempt(f"deflate {size}", deflating, where, size, messages)
+            result = attempt(f"deflate {size}", deflating, where, size, messages)
+        yield result
 
 
 def deflating(where, size, messages):
