@@ -454,7 +454,8 @@ impl Game<'_, '_> {
         for (at, page) in self.pages.iter().enumerate() {
             for (name, heard) in &page.heard {
                 let log = &self.logs[name];
-                let has_all = heard.next.is_some_and(|next| log.goes_on(next, log.len()));
+                let goes_on = |next| log.goes_on(&heard.position, next, log.len());
+                let has_all = heard.next.is_some_and(goes_on);
                 assert!(heard.subscribed && has_all, "{at} lacks something of {name}: {heard:?}");
             }
             assert!(page.said.is_empty(), "{at} has no answer: {page:?}");

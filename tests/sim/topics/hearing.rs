@@ -48,7 +48,9 @@ impl Game<'_, '_> {
         if heard.position != position {
             // It is new, or nothing is missing.
             let next = self.logs[name].before(position);
-            let is_next = heard.next.is_none_or(|known| self.logs[name].goes_on(known, next));
+            let log = &self.logs[name];
+            let goes_on = |known| log.goes_on(&heard.position, known, next);
+            let is_next = heard.next.is_none_or(goes_on);
             assert!(is_next, "{at} is at {position} of {name}, {next}: {heard:?}");
             heard.next = Some(next);
         }
@@ -70,7 +72,8 @@ impl Game<'_, '_> {
             return;
         }
         let place = place.unwrap_or_else(|| panic!("{text} is in no history"));
-        let is_next = heard.next.is_some_and(|next| log.goes_on(next, place));
+        let goes_on = |next| log.goes_on(&heard.position, next, place);
+        let is_next = heard.next.is_some_and(goes_on);
         assert!(is_next, "{at} hears {text}: {heard:?}, {log:?}");
         assert_eq!(log.before(position), place + 1, "{position} of {text} is another's: {log:?}");
         (heard.next, heard.told, heard.before_gap) = (Some(place + 1), true, None);

@@ -42,10 +42,12 @@ impl Log {
         self.lost.extend(places.filter(|(_, text)| !has(text)).map(|(place, _)| place));
     }
 
-    /// Whether who stands before one place may stand before a later one without having heard
-    /// anything: Redis itself has lost what is between.
-    pub(super) fn goes_on(&self, from: usize, to: usize) -> bool {
-        from <= to && (from..to).all(|place| self.lost.contains(&place))
+    /// Whether who stands at a position, before one place, may stand before a later one without
+    /// having heard anything: Redis itself has lost what is between. At a time, which is of one
+    /// life of Redis, that is a gap.
+    pub(super) fn goes_on(&self, position: &str, from: usize, to: usize) -> bool {
+        let may_lose = time_of(position).is_none();
+        from == to || from < to && may_lose && (from..to).all(|place| self.lost.contains(&place))
     }
 
     pub(super) fn len(&self) -> usize {
