@@ -1,6 +1,7 @@
 //! Pages that speak `wsloop.1` or hear the same by a stream, in disorder drawn from seeds: they
 //! subscribe, publish, read slowly, go and come back with the positions that they have, while
-//! others publish and Redis is cut, stops, or forgets what it had; or with the embedded broker.
+//! others publish and Redis is cut, stops, forgets what it had or the last of it; or with the
+//! embedded broker.
 //! Or there are several Redis, of which each does that by itself, and dies and comes back as well;
 //! then others hear a channel by its URL, see `ears`.
 //!
@@ -11,6 +12,8 @@
 
 mod ears;
 mod hearing;
+mod lives;
+mod log;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +25,7 @@ use super::server::world::{
     with_redis, with_several,
 };
 use ears::Ear;
+use log::{Id, Log};
 
 /// The first two where there is one broker; of several Redis each has one of all.
 const CHANNELS: [&str; 4] = ["kept/a", "kept/b", "kept/c", "kept/d"];
@@ -73,15 +77,9 @@ struct Game<'d, 's> {
     /// What pages have published, or tried to.
     said_by_pages: BTreeSet<String>,
     /// All that was ever recorded, by channel.
-    log: BTreeMap<&'static str, Vec<String>>,
-    /// When the last was.
-    recorded_ms: BTreeMap<&'static str, u64>,
-    /// Where each position is in the log.
-    places: BTreeMap<String, usize>,
+    logs: BTreeMap<&'static str, Log>,
     accepted: BTreeSet<String>,
     texts: usize,
-    /// How much of each log was forgotten.
-    forgotten: BTreeMap<&'static str, usize>,
 }
 
 /// Plays the script of a seed, with one broker.
@@ -127,15 +125,14 @@ fn play_with(dice: &mut Dice<'_>, steps: usize, trace: bool, redis: usize) {
         pages: Vec::new(),
         ears: Vec::new(),
         said_by_pages: BTreeSet::new(),
-        log: BTreeMap::new(),
-        recorded_ms: BTreeMap::new(),
-        places: BTreeMap::new(),
+        logs: channels.iter().map(|name| (*name, Log::default())).collect(),
         accepted: BTreeSet::new(),
         texts: 0,
-        forgotten: BTreeMap::new(),
     };
     for node in 0..redis.max(1) {
-        game.world.node(node).push_first = game.dice.below(2) == 0;
+        let redis = game.world.node(node);
+        redis.push_first = game.dice.below(2) == 0;
+        redis.histories.expire_ms = Some(KEPT_MS);
     }
     game.world.flushes = game.dice.pick(&[usize::MAX, usize::MAX, 1, 3]);
     for _ in 0..steps {
@@ -184,12 +181,13 @@ impl Game<'_, '_> {
             what @ (23..27 | 30..33) if is_redis => self.trouble(what),
             33..36 => self.come_by_url(),
             36.. => self.leave_by_url(),
-            27 if is_redis && self.dice.once_in(6) => self.forget(),
+            27 if is_redis && self.dice.once_in(6) => self.another_life(),
             28 if self.dice.once_in(8) => {
                 (0..MOST + self.dice.below(5)).for_each(|_| _ = self.publish(true));
             }
             _ => {
-                let ms = self.dice.pick(&[10, 300, 1_000, 6_000]);
+                let most = if self.dice.once_in(10) { KEPT_MS } else { 6_000 };
+                let ms = self.dice.pick(&[10, 300, 1_000, most]);
                 self.say(|| format!("{ms} ms pass"));
                 self.world.pass(ms);
             }
@@ -326,8 +324,8 @@ impl Game<'_, '_> {
         match self.eye {
             Some(eye) => self.world.tell(eye, format!("PUBLISH {channel} {text}\r\n")),
             None if kept => {
-                self.redis_of(name).publish_kept(&channel, &text, MOST);
-                self.note_recorded(name, text);
+                let ms = self.redis_of(name).publish_kept(&channel, &text, MOST);
+                self.note_recorded(name, text, (ms, 0));
             }
             None => self.redis_of(name).publish(&channel, &text, 0, 0),
         }
@@ -367,60 +365,43 @@ impl Game<'_, '_> {
         self.world.node(self.nodes[at])
     }
 
-    /// A Redis comes back without what it had.
-    fn forget(&mut self) {
-        let node = if self.redis() > 1 { self.dice.below(self.redis()) } else { 0 };
-        self.say(|| format!("Redis {node} forgets"));
-        self.world.cut_node(node);
-        self.read_histories();
-        for (name, _) in self.channels.iter().zip(&self.nodes).filter(|(_, at)| **at == node) {
-            self.forgotten.insert(name, self.log[name].len());
-        }
-        self.world.node(node).histories.forget();
-    }
-
     fn text(&mut self) -> String {
         self.texts += 1;
         let digits = self.dice.pick(&[1, 1, 1, 100]);
         format!("m{:0digits$}", self.texts)
     }
 
-    fn note_recorded(&mut self, name: &'static str, text: String) {
-        let now_ms = self.world.now_ms;
-        let before_ms = self.recorded_ms.insert(name, now_ms);
-        let log = self.log.entry(name).or_default();
-        assert!(!log.contains(&text), "{text} is recorded twice");
-        if before_ms.is_some_and(|before_ms| now_ms >= before_ms + KEPT_MS) {
-            // All before it had expired.
-            self.forgotten.insert(name, log.len());
-        }
-        log.push(text);
+    fn note_recorded(&mut self, name: &'static str, text: String, id: Id) {
+        self.logs.get_mut(name).expect("a log").push(text, id);
     }
 
     /// Notes what has come into the histories.
     fn read_histories(&mut self) {
         for name in self.channels.iter().copied() {
-            let channel = format!("broadcast:{name}");
-            let there = match self.eye {
-                None => self.redis_of(name).history(&channel),
-                Some(eye) => {
-                    self.world.run();
-                    self.world.take_received(eye);
-                    let ask = format!("XRANGE wsloop:history:{{{channel}}} - +\r\n");
-                    self.world.tell(eye, ask);
-                    self.world.run();
-                    let answer = self.world.take_received(eye);
-                    let answer = String::from_utf8_lossy(&answer).into_owned();
-                    let is_text = |line: &&str| {
-                        line.strip_prefix('m').is_some_and(|n| n.parse::<u32>().is_ok())
-                    };
-                    answer.split("\r\n").filter(is_text).map(str::to_owned).collect()
+            for (id, text) in self.history(name) {
+                if !self.logs[name].contains(&text) {
+                    self.note_recorded(name, text, id);
                 }
-            };
-            let log = self.log.entry(name).or_default();
-            let new: Vec<_> = there.into_iter().filter(|text| !log.contains(text)).collect();
-            new.into_iter().for_each(|text| self.note_recorded(name, text));
+            }
         }
+    }
+
+    /// What is in the history of a channel.
+    fn history(&mut self, name: &str) -> Vec<(Id, String)> {
+        let channel = format!("broadcast:{name}");
+        let Some(eye) = self.eye else {
+            let there = self.redis_of(name).timed_history(&channel);
+            return there.into_iter().map(|(ms, text)| ((ms, 0), text)).collect();
+        };
+        self.world.run();
+        self.world.take_received(eye);
+        self.world.tell(eye, format!("XRANGE wsloop:history:{{{channel}}} - +\r\n"));
+        self.world.run();
+        let answer = String::from_utf8_lossy(&self.world.take_received(eye)).into_owned();
+        let is_text = |line: &&str| !line.starts_with(['*', '$']);
+        let lines: Vec<&str> = answer.split("\r\n").filter(is_text).collect();
+        let (entries, _) = lines.as_chunks::<3>();
+        entries.iter().map(|[at, _name, text]| (log::id(at), text.to_string())).collect()
     }
 
     /// Compares what every page hears with what it is to hear.
@@ -472,13 +453,14 @@ impl Game<'_, '_> {
         self.look();
         for (at, page) in self.pages.iter().enumerate() {
             for (name, heard) in &page.heard {
-                let all = self.log.get(name).map_or(0, Vec::len);
-                let has_all = heard.next.is_none_or(|next| next == all);
+                let log = &self.logs[name];
+                let goes_on = |next| log.goes_on(&heard.position, next, log.len());
+                let has_all = heard.next.is_some_and(goes_on);
                 assert!(heard.subscribed && has_all, "{at} lacks something of {name}: {heard:?}");
             }
             assert!(page.said.is_empty(), "{at} has no answer: {page:?}");
         }
-        let recorded: BTreeSet<_> = self.log.values().flatten().cloned().collect();
+        let recorded: BTreeSet<_> = self.logs.values().flat_map(Log::texts).cloned().collect();
         assert!(self.accepted.is_subset(&recorded), "something was not published");
         if let Some(eye) = self.eye {
             self.world.end_resp(eye, Cause::Ended);

@@ -275,6 +275,7 @@ impl FakeRedis {
     /// Executes what may be executed of what has arrived whole; whether there was anything.
     pub fn work(&mut self, now_ms: u64) -> bool {
         let mut worked = false;
+        self.histories.now_ms = now_ms;
         while let Some(client) = &mut self.client {
             if self.paused && self.allowance == 0 {
                 break;

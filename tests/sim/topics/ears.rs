@@ -62,13 +62,13 @@ impl Game<'_, '_> {
     fn look_at_ear(&mut self, at: usize, text: String) {
         let ear = &mut self.ears[at];
         if text.is_empty() {
-            ear.told = self.log.get(ear.name).map_or(0, Vec::len);
+            ear.told = self.logs[ear.name].len();
             return;
         }
         // Of what pages say the last is stored, and comes after an outage or to who is new.
         let is_stored = self.said_by_pages.contains(&text);
         let is_new = ear.texts.insert(text.clone());
-        let place = self.log.get(ear.name).and_then(|log| log.iter().position(|one| *one == text));
+        let place = self.logs[ear.name].place_of(&text);
         let Some(place) = place else {
             assert!(is_new || is_stored, "{ear:?} hears {text} twice");
             return;
@@ -88,7 +88,7 @@ impl Game<'_, '_> {
 
     /// All is well, and a message was published: who hears that channel has it.
     pub(super) fn end_ears(&mut self, last: &'static str) {
-        let all = self.log.get(last).map_or(0, Vec::len);
+        let all = self.logs[last].len();
         for ear in self.ears.iter().filter(|ear| ear.name == last) {
             assert_eq!(ear.next, Some(all), "{ear:?} lacks the last");
         }

@@ -1,6 +1,6 @@
 //! What pages hear, held against what they are to hear.
 
-use super::{Game, KEPT_MS, MOST};
+use super::{Game, KEPT_MS, MOST, log};
 
 impl Game<'_, '_> {
     pub(super) fn look_at(&mut self, at: usize, text: &str) {
@@ -44,11 +44,15 @@ impl Game<'_, '_> {
     }
 
     fn on_subscribed(&mut self, at: usize, name: &'static str, position: &str) {
-        let place = self.places.get(&format!("{name} {position}")).copied();
         let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
         if heard.position != position {
             // It is new, or nothing is missing.
-            heard.next = heard.next.or(place);
+            let next = self.logs[name].before(position);
+            let log = &self.logs[name];
+            let goes_on = |known| log.goes_on(&heard.position, known, next);
+            let is_next = heard.next.is_none_or(goes_on);
+            assert!(is_next, "{at} is at {position} of {name}, {next}: {heard:?}");
+            heard.next = Some(next);
         }
         heard.subscribed = true;
         heard.position = position.to_owned();
@@ -56,8 +60,8 @@ impl Game<'_, '_> {
 
     fn on_message(&mut self, at: usize, name: &'static str, position: &str, text: &str) {
         let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        let log = &self.log[name];
-        let place = log.iter().position(|known| known == text);
+        let log = &self.logs[name];
+        let place = log.place_of(text);
         if position == "-" {
             assert!(heard.plain.insert(text.to_owned()), "{at} hears {text} twice");
             // It was trimmed before the history was looked at, and is heard in its order.
@@ -68,29 +72,44 @@ impl Game<'_, '_> {
             return;
         }
         let place = place.unwrap_or_else(|| panic!("{text} is in no history"));
-        assert!(
-            heard.next.is_none_or(|next| next == place),
-            "{at} hears {text}: {heard:?}, {log:?}"
-        );
+        let goes_on = |next| log.goes_on(&heard.position, next, place);
+        let is_next = heard.next.is_some_and(goes_on);
+        assert!(is_next, "{at} hears {text}: {heard:?}, {log:?}");
+        assert_eq!(log.before(position), place + 1, "{position} of {text} is another's: {log:?}");
         (heard.next, heard.told, heard.before_gap) = (Some(place + 1), true, None);
         heard.position = position.to_owned();
-        let known = self.places.insert(format!("{name} {position}"), place + 1);
-        assert!(known.is_none_or(|known| known == place + 1), "{position} is of two messages");
     }
 
     fn on_gap(&mut self, at: usize, name: &'static str, position: &str) {
+        let (broker_ms, there) = (self.broker_ms(name), self.history(name));
         let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-        let log = self.log.get(name).map_or(0, Vec::len);
-        let is_trimmed = heard.next.is_none_or(|next| log - next.min(log) >= MOST);
-        let recorded_ms = self.recorded_ms.get(name).copied().unwrap_or(0);
-        let is_old = self.world.now_ms >= recorded_ms + KEPT_MS;
-        let forgotten = self.forgotten.get(name).copied().unwrap_or(0);
-        let is_due = is_trimmed || is_old || heard.next.is_some_and(|next| next <= forgotten);
-        assert!(is_due, "{at} has a gap on {name}: {heard:?}");
-        let next = self.places.get(&format!("{name} {position}")).copied();
+        let log = &self.logs[name];
+        let before = heard.next.expect("it stands somewhere");
+        // Of what was before another life nobody can tell where it ended.
+        let is_due = before <= log.restarted
+            || match log::time_of(&heard.position) {
+                Some(ms) => {
+                    let is_trimmed = log.len() - before >= MOST;
+                    is_trimmed || before <= log.expired || broker_ms >= ms + KEPT_MS
+                }
+                None => {
+                    let id = log::id(&heard.position);
+                    !there.iter().any(|(known, _)| *known == id)
+                }
+            };
+        assert!(is_due, "{at} has a gap on {name}: {heard:?}, {log:?}");
+        let next = Some(log.before(position));
         let position = std::mem::replace(&mut heard.position, position.to_owned());
         let before = (position, std::mem::replace(&mut heard.next, next));
         // Two gaps in a row are behind the same place.
         heard.before_gap.get_or_insert(before);
+    }
+
+    /// The time at the broker of a channel.
+    fn broker_ms(&mut self, name: &str) -> u64 {
+        match self.eye {
+            Some(_) => self.world.unix_ms(),
+            None => self.redis_of(name).histories.ms,
+        }
     }
 }

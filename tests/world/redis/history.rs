@@ -5,24 +5,62 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{FakeRedis, number};
 
 /// The histories, by the names of their streams. Its clock is a number of its own, which grows with
-/// each message.
+/// each message, and is never behind the world's where messages expire.
 #[derive(Debug, Default)]
 pub struct Histories {
-    streams: BTreeMap<Vec<u8>, VecDeque<(u64, Vec<u8>)>>,
+    streams: BTreeMap<Vec<u8>, Stream>,
     /// The time.
     pub ms: u64,
     /// How many lives the server had before.
     pub life: u32,
+    /// A stream expires so long after its last message; never, if that is not said.
+    pub expire_ms: Option<u64>,
+    /// The world's clock.
+    pub now_ms: u64,
+    /// What is on the disk.
+    saved: BTreeMap<Vec<u8>, Stream>,
+}
+
+/// The messages of a stream by their times, the oldest first.
+#[derive(Clone, Debug, Default)]
+struct Stream {
+    entries: VecDeque<(u64, Vec<u8>)>,
+    expires_ms: u64,
 }
 
 impl Histories {
-    /// Adds a message to the history of a channel, which has at most so many.
-    pub fn keep(&mut self, channel: &[u8], payload: &[u8], most: usize) {
+    /// Adds a message to the history of a channel, which has at most so many. Returns its time.
+    pub fn keep(&mut self, channel: &[u8], payload: &[u8], most: usize) -> u64 {
         let name = [b"wsloop:history:{", channel, b"}"].concat();
+        let ms = self.tick();
         let stream = self.streams.entry(name).or_default();
+        stream.expires_ms = self.expire_ms.map_or(u64::MAX, |expire_ms| ms + expire_ms);
+        stream.entries.push_back((ms, payload.to_vec()));
+        stream.entries.drain(..stream.entries.len().saturating_sub(most));
+        ms
+    }
+
+    /// Time goes on, and what has expired is gone.
+    fn tick(&mut self) -> u64 {
         self.ms += 1;
-        stream.push_back((self.ms, payload.to_vec()));
-        stream.drain(..stream.len().saturating_sub(most));
+        if self.expire_ms.is_some() {
+            self.ms = self.ms.max(self.now_ms);
+        }
+        let ms = self.ms;
+        self.streams.retain(|_, stream| stream.expires_ms > ms);
+        ms
+    }
+
+    /// Writes all of them to the disk.
+    pub fn save(&mut self) {
+        self.saved = self.streams.clone();
+    }
+
+    /// Another life begins with what is on the disk.
+    pub fn load(&mut self) {
+        self.forget();
+        self.streams = self.saved.clone();
+        self.tick();
     }
 
     /// Forgets all of them, as in another life.
@@ -36,10 +74,10 @@ impl Histories {
         let [stream, _channel, mode, start, limit, page, known] = words else {
             panic!("{words:?}")
         };
-        self.ms += 1;
+        self.tick();
         let stored = stored.filter(|stored| mode == b"J" && stored.len() as u64 <= number(limit));
         let empty = VecDeque::new();
-        let entries = self.streams.get(stream).unwrap_or(&empty);
+        let entries = self.streams.get(stream).map_or(&empty, |stream| &stream.entries);
         let here = match entries.back() {
             Some((id, _)) => format!("E {id}-0"),
             None => format!("T {}", self.ms),
@@ -78,9 +116,9 @@ impl Histories {
     /// What the script answers that reads: the name of the stream, and what it is called with.
     pub fn read(&mut self, words: &[Vec<u8>]) -> Vec<u8> {
         let [stream, kind, place, start, most, ms, limit] = words else { panic!("{words:?}") };
-        self.ms += 1;
+        self.tick();
         let empty = VecDeque::new();
-        let entries = self.streams.get(stream).unwrap_or(&empty);
+        let entries = self.streams.get(stream).map_or(&empty, |stream| &stream.entries);
         let end = match entries.back() {
             Some((id, _)) => format!("E {id}-0"),
             None => format!("T {}", self.ms),
@@ -113,16 +151,24 @@ fn id(text: &[u8]) -> (u64, u64) {
 
 impl FakeRedis {
     /// Somebody else publishes a message and keeps it in the history of the channel, which has at
-    /// most so many.
-    pub fn publish_kept(&mut self, channel: &str, payload: impl AsRef<[u8]>, most: usize) {
-        self.histories.keep(channel.as_bytes(), payload.as_ref(), most);
+    /// most so many. Returns its time.
+    pub fn publish_kept(&mut self, channel: &str, payload: impl AsRef<[u8]>, most: usize) -> u64 {
+        let ms = self.histories.keep(channel.as_bytes(), payload.as_ref(), most);
         self.publish(channel, payload, 0, 0);
+        ms
     }
 
     /// The messages in the history of a channel, the oldest first.
     pub fn history(&self, channel: &str) -> Vec<String> {
+        self.timed_history(channel).into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// The same with their times.
+    pub fn timed_history(&self, channel: &str) -> Vec<(u64, String)> {
         let name = format!("wsloop:history:{{{channel}}}");
-        let messages = self.histories.streams.get(name.as_bytes()).into_iter().flatten();
-        messages.map(|(_, message)| String::from_utf8_lossy(message).into_owned()).collect()
+        let stream = self.histories.streams.get(name.as_bytes());
+        let messages = stream.into_iter().flat_map(|stream| &stream.entries);
+        let text = |message: &Vec<u8>| String::from_utf8_lossy(message).into_owned();
+        messages.map(|(ms, message)| (*ms, text(message))).collect()
     }
 }
