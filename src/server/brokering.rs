@@ -230,6 +230,9 @@ impl Server {
         let heard = self.relay.catch_up(node, &mut self.table);
         self.said.up(node, heard.len() + topics);
         names.extend(heard);
+        if self.broker.is_cluster() {
+            self.rehear(&names);
+        }
         let spread = self.broker.spread();
         // Wherever it is published in a cluster, all nodes have it; and a replica may not.
         let hears = |name: &&Arc<str>| match self.broker.is_cluster() {
@@ -434,7 +437,11 @@ pub(super) fn answered(
         Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
         Ask::Place(number) => relay.on_place(number, payload, cx),
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
-        Ask::Topic(number) => topics.on_answer(number, answer, table, cx),
+        Ask::Topic(number) => {
+            topics.on_answer(number, answer, table, cx);
+            let mended = topics.take_mended().into_iter();
+            mended.for_each(|(name, hash)| relay.on_mended(&name, hash, cx.now.mono_ms));
+        }
         Ask::Session(link) => {
             let conn = table.conn(link).into_iter();
             conn.for_each(|conn| conn.on_session(link, answer, cx));

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::Server;
 use super::nodes::Nodes;
 use super::relay::Relay;
 use crate::broker::Delivery;
@@ -24,14 +25,59 @@ pub(super) struct Reheard {
     until_ms: u64,
 }
 
+impl Server {
+    /// These channels are heard at another node from now on, or at one that was away.
+    pub(super) fn rehear(&mut self, names: &[Arc<str>]) {
+        let now_ms = self.cx.now.mono_ms;
+        for name in names {
+            if !self.relay.overlaps.slots.has(name) {
+                let hashes = self.last_delivered(name);
+                self.relay.on_reheard(name, hashes, now_ms);
+            }
+        }
+    }
+
+    /// Hashes of what was last delivered of a channel to whoever hears it, the oldest first. What
+    /// has arrived is to be handed out before.
+    pub(super) fn last_delivered(&self, name: &str) -> Vec<u64> {
+        let hub = &self.relay.hub;
+        let plain = hub.find(name.as_bytes()).map(|channel| hub.peek(channel).last_delivered());
+        let (plain, placed) = (plain.unwrap_or_default(), self.topics.last_delivered(name));
+        let is_any = |hash: &u64| *hash != 0;
+        let mut all: Vec<u64> = plain.into_iter().rev().filter(is_any).collect();
+        // Those who hear it in both ways were delivered the same, each since it is heard so.
+        let mut rest = all.clone();
+        for hash in placed.into_iter().rev().filter(is_any) {
+            match rest.iter().position(|other| *other == hash) {
+                Some(at) => drop(rest.remove(at)),
+                None => all.push(hash),
+            }
+        }
+        all
+    }
+}
+
 impl Relay {
-    /// A channel is heard at another node from now on.
-    pub(super) fn on_reheard(&mut self, name: &Arc<str>, now_ms: u64) {
-        let Some(channel) = self.hub.find(name.as_bytes()) else { return };
+    /// A channel is heard at another node from now on, of which messages of these hashes were
+    /// delivered last, the oldest first.
+    pub(super) fn on_reheard(&mut self, name: &Arc<str>, hashes: Vec<u64>, now_ms: u64) {
+        if !hashes.is_empty() {
+            let until_ms = now_ms + MOMENT_MS;
+            self.reheard.insert(name.clone(), Reheard { hashes, is_exact: false, until_ms });
+        }
+    }
+
+    /// A message was handed over from the history at a node of a cluster where the channel is heard
+    /// since a moment ago, and may come from there as well.
+    pub(super) fn on_mended(&mut self, name: &Arc<str>, hash: u64, now_ms: u64) {
+        let until_ms = now_ms + MOMENT_MS;
+        let fresh = || Reheard { hashes: Vec::new(), is_exact: false, until_ms };
+        self.reheard.entry(name.clone()).or_insert_with(fresh).hashes.push(hash);
+    }
+
+    /// What comes late by now is looked at no more.
+    pub(super) fn end_reheard(&mut self, now_ms: u64) {
         self.reheard.retain(|_, reheard| now_ms < reheard.until_ms);
-        let [last, before] = self.hub.peek(channel).last_delivered();
-        let (hashes, until_ms) = (vec![before, last], now_ms + MOMENT_MS);
-        self.reheard.insert(name.clone(), Reheard { hashes, is_exact: false, until_ms });
     }
 
     /// The same, where the node is known to have messages of these hashes yet to come.

@@ -292,11 +292,7 @@ impl Server {
             self.deliver_arrived();
         }
         for behind in behind {
-            let hub = &self.relay.hub;
-            let before = match hub.find(behind.name.as_bytes()) {
-                Some(channel) => hub.peek(channel).last_delivered().to_vec(),
-                None => Vec::new(),
-            };
+            let before = self.last_delivered(&behind.name);
             let silenced = self.relay.overlaps.slots.begin(behind, before, now_ms);
             self.silence_plainly(silenced);
         }

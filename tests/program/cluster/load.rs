@@ -1,5 +1,8 @@
-//! A thousand conns and some pages, 500 messages a second, and a publisher that finds its way in
-//! the cluster by itself.
+//! A thousand who hear, and some pages of channels with a history, 500 messages a second, and a
+//! publisher that finds its way in the cluster by itself.
+//!
+//! Half of the thousand hear as conns, the others by `wsloop.1` and by streams, each on channels
+//! that nobody hears in another way.
 //!
 //! Each message is a number. What is published on a channel must come to every conn of it once, in
 //! order, and may be missing only between the moment when something became of the cluster and the
@@ -13,9 +16,10 @@ use std::time::{Duration, Instant};
 use crate::support::client::{Client, Event, upgrade};
 use crate::support::cluster::Cluster;
 use crate::support::redis::{RedisClient, Value};
+use crate::support::stream::EventStream;
 use crate::support::{PATIENCE, Wsloop, eventually};
 
-const CONNS: usize = 1_000;
+const CROWD: usize = 1_000;
 const CHANNELS: usize = 99;
 /// Conns that speak `wsloop.1`, on one of the channels with a history each.
 const PAGES: usize = 21;
@@ -205,22 +209,62 @@ fn chat(cluster: &Cluster, at: usize) -> String {
     names.find(is_there).expect("one of a hundred")
 }
 
+/// Somebody who hears a channel.
+enum Hears {
+    Conn(Client),
+    Page(Client),
+    Stream(EventStream),
+}
+
+impl Hears {
+    /// Whoever hears the channel of that number.
+    fn open(server: &Wsloop, channel: usize) -> Hears {
+        let facility = format!("room/{channel}");
+        match channel % 10 {
+            9 => {
+                let target = format!("/ws/?topic=broadcast+{facility}");
+                let mut stream = EventStream::open(server.address(), &target, "");
+                while !stream.text().starts_with("ok 1") {}
+                Hears::Stream(stream)
+            }
+            even if even % 2 == 0 => {
+                Hears::Conn(server.connect(&format!("{facility}?subscribe-broadcast")))
+            }
+            _ => Hears::Page(page(server, &facility)),
+        }
+    }
+
+    /// The next number, and 0 for a gap; nothing at the end.
+    fn number(&mut self) -> Option<u64> {
+        let text = match self {
+            Hears::Conn(client) => return number_of(&client.text()),
+            Hears::Page(client) => client.text(),
+            Hears::Stream(stream) => stream.text(),
+        };
+        let (header, payload) = text.split_once('\n').unwrap_or((&text, ""));
+        match header.split(' ').next() {
+            Some("message") => number_of(payload),
+            Some("gap") => Some(0),
+            _ => panic!("not expected: {text}"),
+        }
+    }
+}
+
 /// A server with its crowd.
 pub struct Load<'a> {
     pub cluster: &'a Cluster,
     pub server: &'a Wsloop,
     pub course: Course,
-    conns: Vec<Client>,
+    crowd: Vec<Hears>,
     pages: Vec<Client>,
 }
 
 impl<'a> Load<'a> {
     pub fn new(cluster: &'a Cluster, server: &'a Wsloop) -> Load<'a> {
-        let path = |at: usize| format!("room/{}?subscribe-broadcast", at % CHANNELS);
-        let conns = (0..CONNS).map(|at| server.connect(&path(at))).collect();
+        let crowd = (0..CROWD).map(|at| Hears::open(server, at % CHANNELS)).collect();
         let chats: Vec<String> = (0..RECORDED).map(|at| chat(cluster, at)).collect();
         let pages = (0..PAGES).map(|at| page(server, &chats[at % RECORDED])).collect();
-        Load { cluster, server, course: Course::default(), conns, pages }
+        Load { cluster, server, course: Course::default(), crowd, pages }
     }
 
     /// Something becomes of the cluster while numbers are said, and the program follows.
@@ -240,19 +284,22 @@ impl<'a> Load<'a> {
             (app.join().expect("a publisher"), (from, to))
         });
         let mut outcome = Outcome { window, ..Outcome::default() };
-        for (at, conn) in self.conns.iter_mut().enumerate() {
+        for (at, one) in self.crowd.iter_mut().enumerate() {
             let mut got: Vec<u64> = Vec::new();
-            while let Some(number) = number_of(&conn.text()) {
+            while let Some(number) = one.number() {
                 got.push(number);
             }
-            outcome.count(&format!("conn {at}"), &said[at % CHANNELS], &got);
+            let told = got.len();
+            got.retain(|number| *number > 0);
+            outcome.gaps_in_crowd += told - got.len();
+            outcome.count(&format!("number {at}"), &said[at % CHANNELS], &got);
         }
         for (at, page) in self.pages.iter_mut().enumerate() {
             let last = recorded[at % RECORDED];
             assert!(last > 20, "{recorded:?}");
             outcome.count_page(&told(page, last), last);
         }
-        assert_eq!(self.server.metric("conns_open"), (CONNS + PAGES) as u64);
+        assert_eq!(self.server.metric("conns_open"), (CROWD + PAGES) as u64);
         println!("{outcome:?}");
         outcome
     }
@@ -270,10 +317,12 @@ pub struct Outcome {
     came: usize,
     /// What did not come to a conn.
     pub missing: usize,
-    /// Numbers that Redis told nobody, of all channels, as conns count them.
+    /// Numbers that Redis told nobody, of all channels, as those who hear count them.
     pub unheard: usize,
     pub recorded: usize,
     pub gaps: usize,
+    /// Gaps on channels without a history.
+    pub gaps_in_crowd: usize,
 }
 
 impl Outcome {
