@@ -55,6 +55,11 @@ impl Nodes {
         judgement
     }
 
+    /// The replica has begun anew, and that is made up for.
+    pub(crate) fn on_anew(&mut self) {
+        self.replica.iter_mut().for_each(|replica| replica.began_anew());
+    }
+
     /// The link of one of a pair is lost.
     pub(crate) fn pair_lost(&mut self, node: usize) {
         if let Some(replica) = &mut self.replica {

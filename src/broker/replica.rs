@@ -117,6 +117,11 @@ impl Replica {
         (self.history, self.lost_ms, self.mismatches) = (None, None, 0);
     }
 
+    /// It has begun anew, and what it has missed is made up for.
+    pub(in crate::broker) fn began_anew(&mut self) {
+        (self.history, self.lost_ms) = (None, None);
+    }
+
     /// The master has said this.
     pub(in crate::broker) fn on_master(&mut self, said: Result<Replication, String>, now_ms: u64) {
         self.master = said.ok();

