@@ -137,7 +137,7 @@ impl Server {
                 return Some(relay.order(node, delivery, cx).map_or(Rest::Nothing, Rest::Control));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
-                || (self.nodes.is_cluster && relay.is_repeated(node, delivery, &self.nodes, cx))
+                || (self.nodes.may_overlap && relay.is_repeated(node, delivery, &self.nodes, cx))
             {
                 return Some(Rest::Nothing);
             }

@@ -16,7 +16,8 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         let Some(nodes) = self.broker.pair() else { return };
         match nodes.take_replication(node, now_ms) {
-            Judgement::Quiet | Judgement::Useful => {}
+            Judgement::Quiet | Judgement::Useful | Judgement::Early => {}
+            Judgement::Level => self.relay.record(),
             Judgement::Again => self.hear_anew(REPLICA),
             Judgement::Useless(why) => {
                 self.on_broker_lost(REPLICA, Loss::Broken(&why.to_string()));
@@ -45,6 +46,8 @@ impl Server {
         }
         nodes.hear_from(REPLICA);
         nodes.silence(MASTER, names, now_ms);
+        self.canary.hurry(MASTER, now_ms);
+        self.relay.on_recorded(now_ms);
         self.on_pair_spread();
         self.said.at(REPLICA).is_heard_again();
     }
@@ -54,6 +57,7 @@ impl Server {
     pub(super) fn after_pair_loss(&mut self, node: usize) {
         let Some(nodes) = self.broker.pair() else { return };
         nodes.pair_lost(node);
+        self.relay.recorded = None;
         if node == MASTER || nodes.spread().heard_at() == Some(MASTER) {
             // A replica that is not heard yet is nobody's loss.
             self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);

@@ -65,6 +65,8 @@ pub(super) struct Relay {
     pub(super) reheard: BTreeMap<Arc<str>, Reheard>,
     /// Channels that are heard at two nodes, as one is to be left.
     pub(super) overlaps: Overlaps,
+    /// Hashes of what comes from a master whose replica is about to be heard.
+    pub(super) recorded: Option<Vec<(Arc<str>, u64)>>,
     pub(super) fingerprints: Fingerprints,
 }
 
@@ -95,6 +97,7 @@ impl Relay {
             slow: Vec::new(),
             reheard: BTreeMap::new(),
             overlaps: Overlaps::default(),
+            recorded: None,
         }
     }
 

@@ -2,18 +2,22 @@
 //!
 //! A message goes to all nodes, and to some of them later: the node where a channel is heard from
 //! now on may have yet to take what was delivered from the one before. What was delivered last is
-//! compared by hash with what comes first, for a moment.
+//! compared by hash with what comes first, for a moment. A replica may likewise have yet to take
+//! what was delivered from its master.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Server;
 use super::nodes::Nodes;
 use super::relay::Relay;
-use crate::broker::Delivery;
+use crate::broker::{Delivery, MASTER};
 use crate::browser::Context;
 
 /// How long what comes first is looked at.
 const MOMENT_MS: u64 = 2_000;
+/// Messages that are recorded at most while a replica catches up; later ones may come twice.
+const MOST_RECORDED: usize = 20_000;
 
 /// What was delivered of a channel before it was heard at another node.
 #[derive(Debug)]
@@ -91,8 +95,31 @@ impl Relay {
         }
     }
 
-    /// Whether a message from a node of a cluster is another node's to deliver, or was delivered by
-    /// the node where its channel was heard before.
+    /// What comes from a master from now on may come from its replica again, if that is heard soon.
+    pub(super) fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// The replica is heard, which may repeat what was recorded.
+    pub(super) fn on_recorded(&mut self, now_ms: u64) {
+        let mut hashes: BTreeMap<Arc<str>, Vec<u64>> = BTreeMap::new();
+        for (name, hash) in self.recorded.take().into_iter().flatten() {
+            hashes.entry(name).or_default().push(hash);
+        }
+        hashes.into_iter().for_each(|(name, all)| self.on_reheard_exactly(&name, all, now_ms));
+    }
+
+    fn note_recorded(&mut self, node: usize, Delivery { channel, payload, .. }: Delivery<'_>) {
+        let Some(recorded) = self.recorded.as_mut().filter(|_| node == MASTER) else { return };
+        if recorded.len() < MOST_RECORDED
+            && let Ok(name) = std::str::from_utf8(channel)
+        {
+            recorded.push((name.into(), self.fingerprints.of(payload)));
+        }
+    }
+
+    /// Whether a message from a node of a cluster, or of a master and its replica, is another node's
+    /// to deliver, or was delivered by the node where its channel was heard before.
     #[cold]
     pub(super) fn is_repeated(
         &mut self,
@@ -101,6 +128,7 @@ impl Relay {
         nodes: &Nodes,
         cx: &mut Context,
     ) -> bool {
+        self.note_recorded(node, delivery);
         let metrics = &mut cx.metrics;
         if self.overlaps.takes(node, delivery, &self.fingerprints, metrics) {
             return true;

@@ -83,10 +83,20 @@ impl Redis {
         self.session.is_greeted = true;
     }
 
-    /// When it is to be asked.
+    /// It is to be asked at that time.
+    pub(in crate::broker) fn look_at_replication(&mut self, at_ms: u64) {
+        self.session.pair.iter_mut().for_each(|pair| pair.next_ms = at_ms);
+    }
+
+    /// When it is to be asked. On trial it is asked first when it has greeted.
     pub(super) fn ask_replication_ms(&self) -> Option<u64> {
-        let State::Up { .. } = self.state else { return None };
-        self.session.pair.as_ref().filter(|pair| !pair.is_asked).map(|pair| pair.next_ms)
+        let pair = self.session.pair.as_ref().filter(|pair| !pair.is_asked)?;
+        let may_be_asked = match self.state {
+            State::Up { .. } => true,
+            State::Greeting { .. } => pair.is_replica && pair.next_ms > 0,
+            _ => false,
+        };
+        may_be_asked.then_some(pair.next_ms)
     }
 }
 

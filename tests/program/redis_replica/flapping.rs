@@ -118,7 +118,7 @@ impl Outcome {
             let missing = number - before - 1;
             if missing > 0 && !is_told {
                 self.untold[kind] += missing;
-            bad = true;
+                bad = true;
             }
             (self.missing[kind], self.came) = (self.missing[kind] + missing, self.came + 1);
             (before, is_told) = (number, false);
@@ -161,7 +161,11 @@ fn publish(master: &RedisServer, count: &AtomicU64, ended: &AtomicBool) -> Vec<u
 fn flap(replica: &mut RedisServer, chance: &mut Chance, port: &str) {
     let pause = |ms| thread::sleep(Duration::from_millis(ms));
     let what = chance.up_to(4);
-    println!("{:?} {what}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 60_000);
+    println!(
+        "{:?} {what}",
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
+            % 60_000
+    );
     match what {
         0 => {
             replica.kill();
@@ -211,8 +215,10 @@ fn a_replica_that_flaps_closes_nobody_and_nothing_comes_twice() {
             outcome.flaps += 1;
             let answer = ask(server.admin(), "/readyz", "");
             assert!(answer.status == 200 || !answer.body.is_empty(), "{answer:?}");
-                if answer.status != 200 { println!("{}", answer.body); }
-        outcome.unready += usize::from(answer.status != 200);
+            if answer.status != 200 {
+                println!("{}", answer.body);
+            }
+            outcome.unready += usize::from(answer.status != 200);
         }
         outcome.cpu = cpu_share(before, began);
         outcome.lines = server.log().lines().count() - lines;
