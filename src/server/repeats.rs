@@ -5,7 +5,7 @@
 //! compared by hash with what comes first, for a moment. A replica may likewise have yet to take
 //! what was delivered from its master.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Server;
@@ -18,6 +18,45 @@ use crate::browser::Context;
 const MOMENT_MS: u64 = 2_000;
 /// Messages that are recorded at most while a replica catches up; later ones may come twice.
 const MOST_RECORDED: usize = 20_000;
+
+/// For how long all that was delivered is known again, and how many messages that may be. Of each
+/// channel the last two are so always.
+const RECENT_MS: u64 = 200;
+const MOST_RECENT: usize = 8_192;
+
+/// What was delivered a moment ago, of all channels of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Recent(VecDeque<Past>);
+
+/// A message by its time, and the hashes of its channel and of itself.
+#[derive(Debug)]
+struct Past {
+    at_ms: u64,
+    channel: u64,
+    message: u64,
+}
+
+impl Recent {
+    fn note(&mut self, past: Past) {
+        let is_old = |other: &Past| other.at_ms + RECENT_MS < past.at_ms;
+        while self.0.front().is_some_and(is_old) {
+            self.0.pop_front();
+        }
+        if self.0.len() == MOST_RECENT {
+            self.0.pop_front();
+        }
+        self.0.push_back(past);
+    }
+
+    /// Hashes of the messages of each channel, the oldest first, by those of channels.
+    fn by_channel(&self, now_ms: u64) -> BTreeMap<u64, Vec<u64>> {
+        let mut channels: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for past in self.0.iter().filter(|past| now_ms <= past.at_ms + RECENT_MS) {
+            channels.entry(past.channel).or_default().push(past.message);
+        }
+        channels
+    }
+}
 
 /// What was delivered of a channel before it was heard at another node.
 #[derive(Debug)]
@@ -33,17 +72,30 @@ impl Server {
     /// These channels are heard at another node from now on, or at one that was away.
     pub(super) fn rehear(&mut self, names: &[Arc<str>]) {
         let now_ms = self.cx.now.mono_ms;
-        for name in names {
-            if !self.relay.overlaps.slots.has(name) {
-                let hashes = self.last_delivered(name);
-                self.relay.on_reheard(name, hashes, now_ms);
+        for (name, hashes) in self.last_delivered(names.iter().cloned()) {
+            if !self.relay.overlaps.slots.has(&name) {
+                self.relay.on_reheard(&name, hashes, now_ms);
             }
         }
     }
 
-    /// Hashes of what was last delivered of a channel to whoever hears it, the oldest first. What
+    /// Hashes of what was last delivered of channels to whoever hears them, the oldest first. What
     /// has arrived is to be handed out before.
-    pub(super) fn last_delivered(&self, name: &str) -> Vec<u64> {
+    pub(super) fn last_delivered(
+        &self,
+        names: impl Iterator<Item = Arc<str>>,
+    ) -> BTreeMap<Arc<str>, Vec<u64>> {
+        let mut recent = self.relay.recent.by_channel(self.cx.now.mono_ms);
+        let last = |name: Arc<str>| {
+            let channel = self.relay.fingerprints.of(name.as_bytes());
+            let recent = recent.remove(&channel).filter(|recent| recent.len() > 1);
+            let last = recent.unwrap_or_else(|| self.last_two(&name));
+            (name, last)
+        };
+        names.map(last).collect()
+    }
+
+    fn last_two(&self, name: &str) -> Vec<u64> {
         let hub = &self.relay.hub;
         let plain = hub.find(name.as_bytes()).map(|channel| hub.peek(channel).last_delivered());
         let (plain, placed) = (plain.unwrap_or_default(), self.topics.last_delivered(name));
@@ -141,7 +193,19 @@ impl Relay {
         };
         let is_repeated = !delivery.is_sharded && self.was_delivered(node, delivery, has_word, cx);
         cx.metrics.repeats_dropped_total += u64::from(is_repeated);
+        if !is_repeated {
+            self.note_recent(delivery, cx.now.mono_ms);
+        }
         is_repeated
+    }
+
+    /// A message is delivered that other nodes of a cluster have as well.
+    pub(super) fn note_recent(&mut self, delivery: Delivery<'_>, at_ms: u64) {
+        if !delivery.is_sharded && self.spread.owners().is_some() {
+            let channel = self.fingerprints.of(delivery.channel);
+            let message = self.fingerprints.of(delivery.payload);
+            self.recent.note(Past { at_ms, channel, message });
+        }
     }
 
     /// What the application has said to us, unless another node has it to say, or has said it.

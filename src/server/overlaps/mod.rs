@@ -253,8 +253,7 @@ impl Server {
         }
         self.deliver_arrived();
         let names = heard.iter().flat_map(|(_, names)| names);
-        let before: BTreeMap<Arc<str>, Vec<u64>> =
-            names.map(|name| (name.clone(), self.last_delivered(name))).collect();
+        let before = self.last_delivered(names.cloned());
         self.relay.overlaps.begin(node, &heard, before, now_ms);
         for (to, names) in heard {
             self.broker.subscribe_at(to, names, now_ms);
@@ -326,6 +325,7 @@ impl Server {
             return self.on_control(delivery.payload);
         }
         let (table, cx) = (&mut self.table, &mut self.cx);
+        self.relay.note_recent(delivery, cx.now.mono_ms);
         if !self.topics.is_empty() {
             self.topics.deliver(delivery, table, cx);
         }

@@ -291,8 +291,9 @@ impl Server {
         if !behind.is_empty() {
             self.deliver_arrived();
         }
+        let mut last = self.last_delivered(behind.iter().map(|behind| behind.name.clone()));
         for behind in behind {
-            let before = self.last_delivered(&behind.name);
+            let before = last.remove(&behind.name).unwrap_or_default();
             let silenced = self.relay.overlaps.slots.begin(behind, before, now_ms);
             self.silence_plainly(silenced);
         }

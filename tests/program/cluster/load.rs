@@ -19,8 +19,19 @@ use crate::support::redis::{RedisClient, Value};
 use crate::support::stream::EventStream;
 use crate::support::{PATIENCE, Wsloop, eventually};
 
-const CROWD: usize = 1_000;
-const CHANNELS: usize = 99;
+/// How large a crowd is.
+pub struct Scale {
+    crowd: usize,
+    channels: usize,
+    /// A number is said so often.
+    pace: Duration,
+}
+
+/// Many who hear, with few messages on each channel.
+pub const CROWD: Scale = Scale { crowd: 1_000, channels: 99, pace: Duration::from_millis(2) };
+/// Few who hear, with many messages on each channel.
+pub const BUSY: Scale = Scale { crowd: 60, channels: 3, pace: Duration::from_micros(400) };
+
 /// Conns that speak `wsloop.1`, on one of the channels with a history each.
 const PAGES: usize = 21;
 const RECORDED: usize = 3;
@@ -81,6 +92,7 @@ impl Drop for End<'_> {
 struct App<'a> {
     cluster: &'a Cluster,
     course: &'a Course,
+    scale: &'a Scale,
     /// What `--redis-sharded` is.
     form: &'a str,
     redis: Vec<(u16, RedisClient)>,
@@ -93,9 +105,10 @@ struct App<'a> {
 }
 
 impl<'a> App<'a> {
-    fn new(cluster: &'a Cluster, course: &'a Course, form: &'a str) -> App<'a> {
+    fn new(load: &'a Load, form: &'a str) -> App<'a> {
+        let Load { cluster, course, scale, .. } = load;
         let redis = cluster.nodes.iter().map(|node| (node.port, node.connect())).collect();
-        let plain = (0..CHANNELS).map(|at| format!("broadcast:room/{at}"));
+        let plain = (0..scale.channels).map(|at| format!("broadcast:room/{at}"));
         let names = plain.chain((0..RECORDED).map(|at| format!("broadcast:{}", chat(cluster, at))));
         let place = |name: String| {
             let slot = cluster.slot_of(&name);
@@ -103,7 +116,7 @@ impl<'a> App<'a> {
         };
         let places: Vec<_> = names.map(place).collect();
         let said = vec![Vec::new(); places.len()];
-        App { cluster, course, form, redis, places, said, recorded: vec![0; RECORDED] }
+        App { cluster, course, scale, form, redis, places, said, recorded: vec![0; RECORDED] }
     }
 
     /// Publishes until it is told to end.
@@ -118,7 +131,7 @@ impl<'a> App<'a> {
             }
             self.say(number, hold);
             self.course.count.store(number, Ordering::SeqCst);
-            let due = began + Duration::from_millis(2) * number as u32;
+            let due = began + self.scale.pace * number as u32;
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         self.say_the_end();
@@ -128,7 +141,7 @@ impl<'a> App<'a> {
     /// Where the last number was said, since what is said elsewhere may overtake it.
     fn say_the_end(&mut self) {
         let hold = self.course.hold.load(Ordering::SeqCst);
-        for at in 0..CHANNELS {
+        for at in 0..self.scale.channels {
             let channel = self.places[at].0.clone();
             let heard = self.send(at, hold, &[self.word(1), &channel, END]);
             assert!(heard.is_some(), "{channel} is nowhere");
@@ -145,9 +158,9 @@ impl<'a> App<'a> {
     }
 
     fn say(&mut self, number: u64, hold: u16) {
-        let at = number as usize % CHANNELS;
+        let at = number as usize % self.scale.channels;
         let (channel, text) = (self.places[at].0.clone(), number.to_string());
-        let word = self.word(number / CHANNELS as u64);
+        let word = self.word(number / self.scale.channels as u64);
         if let Some(heard) = self.send(at, hold, &[word, &channel, &text]) {
             // Of other nodes' subscribers PUBLISH says nothing.
             self.said[at].push((number, word == "PUBLISH" || heard > 0));
@@ -156,11 +169,11 @@ impl<'a> App<'a> {
 
     /// Records and says the next number on that channel with a history.
     fn record(&mut self, at: usize, hold: u16) {
-        let channel = self.places[CHANNELS + at].0.clone();
+        let channel = self.places[self.scale.channels + at].0.clone();
         let stream = format!("wsloop:history:{{{channel}}}");
         let text = (self.recorded[at] + 1).to_string();
         let words = ["EVAL", RECORD, "2", &stream, &channel, &text, self.word(1)];
-        if let Some(_heard) = self.send(CHANNELS + at, hold, &words) {
+        if let Some(_heard) = self.send(self.scale.channels + at, hold, &words) {
             self.recorded[at] += 1;
         }
     }
@@ -255,23 +268,24 @@ pub struct Load<'a> {
     pub cluster: &'a Cluster,
     pub server: &'a Wsloop,
     pub course: Course,
+    scale: &'a Scale,
     crowd: Vec<Hears>,
     pages: Vec<Client>,
 }
 
 impl<'a> Load<'a> {
-    pub fn new(cluster: &'a Cluster, server: &'a Wsloop) -> Load<'a> {
-        let crowd = (0..CROWD).map(|at| Hears::open(server, at % CHANNELS)).collect();
+    pub fn new(cluster: &'a Cluster, server: &'a Wsloop, scale: &'a Scale) -> Load<'a> {
+        let crowd = (0..scale.crowd).map(|at| Hears::open(server, at % scale.channels)).collect();
         let chats: Vec<String> = (0..RECORDED).map(|at| chat(cluster, at)).collect();
         let pages = (0..PAGES).map(|at| page(server, &chats[at % RECORDED])).collect();
-        Load { cluster, server, course: Course::default(), crowd, pages }
+        Load { cluster, server, course: Course::default(), scale, crowd, pages }
     }
 
     /// Something becomes of the cluster while numbers are said, and the program follows.
     pub fn run(mut self, form: &str, fate: impl FnOnce(&Load)) -> Outcome {
         let load = &self;
         let ((said, recorded), window) = thread::scope(|scope| {
-            let app = App::new(load.cluster, &load.course, form);
+            let app = App::new(load, form);
             let app = scope.spawn(move || app.run());
             let end = End(&load.course);
             load.course.goes_on(BEFORE);
@@ -292,14 +306,14 @@ impl<'a> Load<'a> {
             let told = got.len();
             got.retain(|number| *number > 0);
             outcome.gaps_in_crowd += told - got.len();
-            outcome.count(&format!("number {at}"), &said[at % CHANNELS], &got);
+            outcome.count(&format!("number {at}"), &said[at % self.scale.channels], &got);
         }
         for (at, page) in self.pages.iter_mut().enumerate() {
             let last = recorded[at % RECORDED];
             assert!(last > 20, "{recorded:?}");
             outcome.count_page(&told(page, last), last);
         }
-        assert_eq!(self.server.metric("conns_open"), (CROWD + PAGES) as u64);
+        assert_eq!(self.server.metric("conns_open"), (self.scale.crowd + PAGES) as u64);
         println!("{outcome:?}");
         outcome
     }

@@ -82,6 +82,30 @@ fn a_master_that_is_left_was_heard_once() {
     }
 }
 
+/// Many messages of the channel are on their way to the other node at one time.
+#[test]
+fn a_busy_channel_of_a_master_that_is_left_was_heard_once() {
+    for way in WAYS {
+        let mut world = world(Sharding::Off);
+        let one = come(&mut world, way);
+        let said: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        (0..4).for_each(|node| world.node(node).learn(1, &split(8_191, &[2, 0], &[1, 3])));
+        for _ in 0..60 {
+            if world.node(1).subscribed().contains(&channel(FIRST)) {
+                break;
+            }
+            come_from(&mut world, 0, &said);
+            world.pass(20);
+        }
+        assert!(told(&mut world, one).len() >= said.len(), "{way:?}");
+        come_from(&mut world, 1, &said);
+        come_from(&mut world, 1, &["next"]);
+        world.pass(500);
+        assert_eq!(told(&mut world, one), ["next"], "{way:?}");
+    }
+}
+
 /// Nobody heard it before the node began to be left.
 #[test]
 fn who_comes_while_a_master_is_left_misses_nothing() {
