@@ -64,6 +64,9 @@ pub enum BrokerEvent<'a> {
     Skipped,
     /// The node is up, and knows of no subscription and no fetch.
     Up,
+    /// A replica begins anew with all that its master has: what was published just before may be
+    /// missing.
+    Anew,
     /// The link was to be left, and nothing more comes over it.
     Left,
     /// The link is of no more use; the owner closes it and says so with `lost`.

@@ -16,6 +16,9 @@ use super::{RedisAddress, RedisSettings, Uses};
 pub(crate) const MASTER: usize = 0;
 pub(crate) const REPLICA: usize = 1;
 
+/// How often a replica is asked that has yet to catch up.
+const CATCH_UP_MS: u64 = 50;
+
 /// Whether these are a master and its replica.
 pub(super) fn is_pair(settings: &[RedisSettings]) -> bool {
     matches!(settings, [_, RedisSettings { address: RedisAddress::Replica(_), .. }])
@@ -43,16 +46,29 @@ impl Nodes {
             return Judgement::Quiet;
         };
         if node == MASTER {
-            replica.on_master(said, now_ms);
-            return Judgement::Quiet;
+            let judgement = replica.on_master(said, now_ms);
+            if judgement == Judgement::Level {
+                self.all[REPLICA].look_at_replication(now_ms);
+            }
+            return judgement;
         }
         let in_use = self.spread.heard_at() == Some(REPLICA)
             && self.all[REPLICA].status() == super::Status::Up;
         let judgement = replica.on_replica(said, in_use, now_ms);
-        if judgement == Judgement::Useful {
-            self.all[REPLICA].accept_replica();
+        match judgement {
+            Judgement::Useful => self.all[REPLICA].accept_replica(),
+            Judgement::Early if replica.asks_level() => {
+                self.all[MASTER].look_at_replication(now_ms);
+            }
+            Judgement::Early => self.all[REPLICA].look_at_replication(now_ms + CATCH_UP_MS),
+            _ => {}
         }
         judgement
+    }
+
+    /// The replica has begun anew, and that is made up for.
+    pub(crate) fn on_anew(&mut self) {
+        self.replica.iter_mut().for_each(|replica| replica.began_anew());
     }
 
     /// The link of one of a pair is lost.

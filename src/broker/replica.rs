@@ -5,6 +5,8 @@
 //! * a master tells its replica in order what is published and stored, so that who hears and reads
 //!   at one that is whole misses nothing and has everything in order, a little later;
 //! * a replica that is a master, or another's, or says nothing of that, is of no use;
+//! * one that is to be used has what its master had said before, so that it does not say again what
+//!   was heard at that;
 //! * one that has lost its master hears nothing and says nothing of it. It is of no use as long as
 //!   the master can be heard itself, a few seconds after that is seen; when it has its master again
 //!   before that, some may be missing;
@@ -81,6 +83,10 @@ pub(crate) enum Judgement {
     Quiet,
     /// It is of use, as far as is known.
     Useful,
+    /// It is, as soon as it has what its master has by now.
+    Early,
+    /// The master has said what that is.
+    Level,
     /// It has its master again, and may have missed something.
     Again,
     /// It is not, and is to be left.
@@ -102,12 +108,24 @@ pub(in crate::broker) struct Replica {
     /// What the master had at some time, which it is to have, too.
     mark: Option<(u64, u64)>,
     mismatches: u32,
+    level: Level,
+}
+
+/// What a replica is to have before it is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Level {
+    #[default]
+    Unknown,
+    /// The master is asked.
+    Asked,
+    At(u64),
 }
 
 impl Replica {
     /// The link to the master is lost.
     pub(in crate::broker) fn master_lost(&mut self) {
         (self.master, self.mark, self.mismatches) = (None, None, 0);
+        self.level = Level::Unknown;
         // From now on it stays without it, until the master is there again.
         self.lost_ms = self.lost_ms.map(|_| u64::MAX);
     }
@@ -115,14 +133,33 @@ impl Replica {
     /// The link to the replica is lost. One that was behind still is when it is back.
     pub(in crate::broker) fn lost(&mut self) {
         (self.history, self.lost_ms, self.mismatches) = (None, None, 0);
+        self.level = Level::Unknown;
+    }
+
+    /// Whether the master is to be asked what it has.
+    pub(in crate::broker) fn asks_level(&self) -> bool {
+        self.level == Level::Asked
+    }
+
+    /// It has begun anew, and what it has missed is made up for.
+    pub(in crate::broker) fn began_anew(&mut self) {
+        (self.history, self.lost_ms) = (None, None);
     }
 
     /// The master has said this.
-    pub(in crate::broker) fn on_master(&mut self, said: Result<Replication, String>, now_ms: u64) {
+    pub(in crate::broker) fn on_master(
+        &mut self,
+        said: Result<Replication, String>,
+        now_ms: u64,
+    ) -> Judgement {
         self.master = said.ok();
-        if let (Some(master), None) = (&self.master, self.mark) {
-            self.mark = Some((master.offset, now_ms));
+        let Some(master) = &self.master else { return Judgement::Quiet };
+        self.mark.get_or_insert((master.offset, now_ms));
+        if self.level != Level::Asked {
+            return Judgement::Quiet;
         }
+        self.level = Level::At(master.offset);
+        Judgement::Level
     }
 
     /// The replica has said this, which is in use or is to be.
@@ -158,11 +195,20 @@ impl Replica {
             self.synced = Some(said.history.clone());
         }
         self.history = Some(said.history);
+        let is_level = match self.level {
+            _ if self.master.is_none() => true,
+            Level::At(offset) => said.offset >= offset,
+            Level::Unknown | Level::Asked => false,
+        };
         match self.mark {
             Some((_, at_ms)) if now_ms > at_ms + MOST_BEHIND_MS => {
                 Judgement::Useless(Useless::Behind)
             }
-            _ if !in_use => Judgement::Useful,
+            _ if !in_use && is_level => Judgement::Useful,
+            _ if !in_use => {
+                self.level = if self.level == Level::Unknown { Level::Asked } else { self.level };
+                Judgement::Early
+            }
             _ if !is_strange && self.lost_ms.take().is_some() => Judgement::Again,
             _ => Judgement::Quiet,
         }
@@ -232,8 +278,26 @@ mod tests {
     fn in_use() -> Replica {
         let mut one = Replica::default();
         one.on_master(master("a", 100), 0);
+        assert_eq!(one.on_replica(replica("up", "a", 100), false, 0), Judgement::Early);
+        assert_eq!(one.on_master(master("a", 100), 0), Judgement::Level);
         assert_eq!(one.on_replica(replica("up", "a", 100), false, 0), Judgement::Useful);
         one
+    }
+
+    #[test]
+    fn one_has_what_its_master_had_before_it_is_used() {
+        let mut one = Replica::default();
+        one.on_master(master("a", 100), 0);
+        assert_eq!(one.on_replica(replica("up", "a", 100), false, 0), Judgement::Early);
+        assert_eq!(one.on_replica(replica("up", "a", 100), false, 1), Judgement::Early);
+        assert_eq!(one.on_master(master("a", 200), 2), Judgement::Level, "it has gone on");
+        assert_eq!(one.on_master(master("a", 300), 2), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "a", 199), false, 3), Judgement::Early);
+        assert_eq!(one.on_replica(replica("up", "a", 200), false, 4), Judgement::Useful);
+        one.lost();
+        assert_eq!(one.on_replica(replica("up", "a", 900), false, 5), Judgement::Early, "anew");
+        one.master_lost();
+        assert_eq!(one.on_replica(replica("up", "a", 1), false, 6), Judgement::Useful);
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Held {
     pub(crate) fn missed(payload: Arc<[u8]>) -> Held {
         Held { payload, except: None, since: Since { place: 0, at_ms: 0 } }
     }
+
+    /// Whether it is one of those.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.since.place == 0
+    }
 }
 
 impl Waiter {

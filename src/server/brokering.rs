@@ -20,6 +20,8 @@ enum Rest {
     /// The application has something to say to us.
     Control(Vec<u8>),
     Up,
+    /// A replica has begun anew.
+    Anew,
     /// A channel is heard at another node now.
     Unheard(Arc<str>),
     /// What is stored for these channels is to be asked for again.
@@ -77,6 +79,7 @@ impl Server {
                 Rest::After(links) => links.into_iter().for_each(|link| self.after(link)),
                 Rest::Control(message) => self.on_control(&message),
                 Rest::Up => self.on_broker_up(node),
+                Rest::Anew => self.on_anew(node),
                 Rest::Unheard(name) => self.on_unheard(node, name),
                 Rest::FetchAgain(channels) => self.fetch_again(&channels),
                 Rest::Lost(why, reason) => {
@@ -134,7 +137,7 @@ impl Server {
                 return Some(relay.order(node, delivery, cx).map_or(Rest::Nothing, Rest::Control));
             }
             if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
-                || (self.nodes.is_cluster && relay.is_repeated(node, delivery, &self.nodes, cx))
+                || (self.nodes.may_overlap && relay.is_repeated(node, delivery, &self.nodes, cx))
             {
                 return Some(Rest::Nothing);
             }
@@ -230,6 +233,9 @@ impl Server {
         let heard = self.relay.catch_up(node, &mut self.table);
         self.said.up(node, heard.len() + topics);
         names.extend(heard);
+        if self.broker.is_cluster() {
+            self.rehear(&names);
+        }
         let spread = self.broker.spread();
         // Wherever it is published in a cluster, all nodes have it; and a replica may not.
         let hears = |name: &&Arc<str>| match self.broker.is_cluster() {
@@ -379,6 +385,7 @@ impl Server {
 fn rest_of(event: BrokerEvent<'_>) -> Result<Rest, BrokerEvent<'_>> {
     Ok(match event {
         BrokerEvent::Up => Rest::Up,
+        BrokerEvent::Anew => Rest::Anew,
         BrokerEvent::Unheard { channel } => {
             Rest::Unheard(String::from_utf8_lossy(channel).into_owned().into())
         }
@@ -434,7 +441,11 @@ pub(super) fn answered(
         Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
         Ask::Place(number) => relay.on_place(number, payload, cx),
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
-        Ask::Topic(number) => topics.on_answer(number, answer, table, cx),
+        Ask::Topic(number) => {
+            topics.on_answer(number, answer, table, cx);
+            let mended = topics.take_mended().into_iter();
+            mended.for_each(|(name, hash)| relay.on_mended(&name, hash, cx.now.mono_ms));
+        }
         Ask::Session(link) => {
             let conn = table.conn(link).into_iter();
             conn.for_each(|conn| conn.on_session(link, answer, cx));

@@ -11,6 +11,7 @@ use crate::broker::{Broker, Status};
 
 /// How often one is sent.
 const EVERY_MS: u64 = 2_000;
+const SOON_MS: u64 = 50;
 /// One that came back is good for so long: one may be lost on the way, and Redis be slow.
 const GOOD_MS: u64 = 6_000;
 
@@ -71,6 +72,13 @@ impl Canary {
         if self.channel.is_some() {
             self.nodes[node] = Passing { next_ms: up_ms, heard_ms: None, denied: false };
         }
+    }
+
+    /// One is to be sent at a node soon, since another is to hear it that was away: when that has
+    /// had the time to begin.
+    pub(super) fn hurry(&mut self, node: usize, now_ms: u64) {
+        let next_ms = self.nodes.get_mut(node).and_then(|node| node.next_ms.as_mut());
+        next_ms.into_iter().for_each(|at_ms| *at_ms = (*at_ms).min(now_ms + SOON_MS));
     }
 
     /// When one is to be sent.

@@ -17,6 +17,7 @@ impl Server {
             return;
         }
         self.end_overlaps();
+        self.relay.end_reheard(now_ms);
         let Some(nodes) = self.broker.cluster() else { return };
         nodes.tick_cluster(now_ms);
         let turned = nodes.retry(now_ms);
@@ -145,11 +146,7 @@ impl Server {
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
         for (node, mut names) in elsewhere {
             names.retain(|name| !self.relay.overlaps.is_passed_on(name, node));
-            for name in &names {
-                if !self.relay.overlaps.slots.has(name) {
-                    self.relay.on_reheard(name, self.cx.now.mono_ms);
-                }
-            }
+            self.rehear(&names);
             self.hear_at(node, names);
         }
     }

@@ -19,7 +19,8 @@ impl Server {
         self.note_hearing(link, channel, true);
         let new = self.relay.hear_also(link, channel);
         if let Some(name) = new.filter(|name| self.broker.can_hear(name)) {
-            self.broker.subscribe(name, self.cx.now.mono_ms);
+            self.broker.subscribe(name.clone(), self.cx.now.mono_ms);
+            self.overlap_new(name);
         }
         self.ask_for_stored();
         self.note_channels();

@@ -140,9 +140,13 @@ impl Relay {
         };
         cx.metrics.missed_total += (messages.len() - (held.messages.len() - start)) as u64;
         let all = Released::from(messages);
+        let is_cluster = self.spread.owners().is_some();
         for message in &all.messages {
             let hash = self.fingerprints.of(&message.payload);
             self.hub.state(channel).saw(hash);
+            if is_cluster && message.is_missed() {
+                self.on_mended(&name, hash, cx.now.mono_ms);
+            }
         }
         let mut packet = Packet::new(channel, stored, &all);
         let conns = self.hub.release_all(channel);

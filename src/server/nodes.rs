@@ -28,6 +28,8 @@ pub(super) struct Nodes {
     control_retry_ms: Option<u64>,
     /// The same message of a channel may come from several of them.
     pub(super) may_repeat: bool,
+    /// Or from one of them after another.
+    pub(super) may_overlap: bool,
     /// Sentinels say of one where it is.
     pub(super) is_watched: bool,
     /// One lets nobody hear anything.
@@ -59,6 +61,7 @@ impl Nodes {
             is_cluster: broker.is_cluster(),
             is_pair: broker.spread().heard_at().is_some(),
             may_repeat: broker.may_repeat(),
+            may_overlap: broker.is_cluster() || broker.spread().heard_at().is_some(),
             is_watched: (0..broker.nodes()).any(|node| watch(node).is_some()),
             deaf: Deaf::default(),
         }

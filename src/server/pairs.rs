@@ -16,10 +16,22 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         let Some(nodes) = self.broker.pair() else { return };
         match nodes.take_replication(node, now_ms) {
-            Judgement::Quiet | Judgement::Useful => {}
+            Judgement::Quiet | Judgement::Useful | Judgement::Early => {}
+            Judgement::Level => self.relay.record(),
             Judgement::Again => self.hear_anew(REPLICA),
             Judgement::Useless(why) => {
                 self.on_broker_lost(REPLICA, Loss::Broken(&why.to_string()));
+            }
+        }
+    }
+
+    /// The replica has lost its master for a while, and takes a new copy of all that this has.
+    pub(super) fn on_anew(&mut self, node: usize) {
+        let is_up = self.broker.status_at(node) == Status::Up;
+        if let Some(nodes) = self.broker.pair().filter(|_| node == REPLICA && is_up) {
+            nodes.on_anew();
+            if nodes.spread().heard_at() == Some(REPLICA) {
+                self.hear_anew(REPLICA);
             }
         }
     }
@@ -34,6 +46,8 @@ impl Server {
         }
         nodes.hear_from(REPLICA);
         nodes.silence(MASTER, names, now_ms);
+        self.canary.hurry(MASTER, now_ms);
+        self.relay.on_recorded(now_ms);
         self.on_pair_spread();
         self.said.at(REPLICA).is_heard_again();
     }
@@ -43,6 +57,7 @@ impl Server {
     pub(super) fn after_pair_loss(&mut self, node: usize) {
         let Some(nodes) = self.broker.pair() else { return };
         nodes.pair_lost(node);
+        self.relay.recorded = None;
         if node == MASTER || nodes.spread().heard_at() == Some(MASTER) {
             // A replica that is not heard yet is nobody's loss.
             self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);

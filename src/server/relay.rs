@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::gaps::Gaps;
 use super::handout::{Packet, hand_out};
 use super::overlaps::Overlaps;
-use super::repeats::Reheard;
+use super::repeats::{Recent, Reheard};
 use super::table::{Party, Table};
 use crate::access::channel;
 use crate::broker::Delivery;
@@ -65,6 +65,9 @@ pub(super) struct Relay {
     pub(super) reheard: BTreeMap<Arc<str>, Reheard>,
     /// Channels that are heard at two nodes, as one is to be left.
     pub(super) overlaps: Overlaps,
+    pub(super) recent: Recent,
+    /// Hashes of what comes from a master whose replica is about to be heard.
+    pub(super) recorded: Option<Vec<(Arc<str>, u64)>>,
     pub(super) fingerprints: Fingerprints,
 }
 
@@ -95,6 +98,8 @@ impl Relay {
             slow: Vec::new(),
             reheard: BTreeMap::new(),
             overlaps: Overlaps::default(),
+            recent: Recent::default(),
+            recorded: None,
         }
     }
 

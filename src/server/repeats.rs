@@ -2,17 +2,61 @@
 //!
 //! A message goes to all nodes, and to some of them later: the node where a channel is heard from
 //! now on may have yet to take what was delivered from the one before. What was delivered last is
-//! compared by hash with what comes first, for a moment.
+//! compared by hash with what comes first, for a moment. A replica may likewise have yet to take
+//! what was delivered from its master.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::Server;
 use super::nodes::Nodes;
 use super::relay::Relay;
-use crate::broker::Delivery;
+use crate::broker::{Delivery, MASTER};
 use crate::browser::Context;
 
 /// How long what comes first is looked at.
 const MOMENT_MS: u64 = 2_000;
+/// Messages that are recorded at most while a replica catches up; later ones may come twice.
+const MOST_RECORDED: usize = 20_000;
+
+/// For how long all that was delivered is known again, and how many messages that may be. Of each
+/// channel the last two are so always.
+const RECENT_MS: u64 = 200;
+const MOST_RECENT: usize = 8_192;
+
+/// What was delivered a moment ago, of all channels of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Recent(VecDeque<Past>);
+
+/// A message by its time, and the hashes of its channel and of itself.
+#[derive(Debug)]
+struct Past {
+    at_ms: u64,
+    channel: u64,
+    message: u64,
+}
+
+impl Recent {
+    fn note(&mut self, past: Past) {
+        let is_old = |other: &Past| other.at_ms + RECENT_MS < past.at_ms;
+        while self.0.front().is_some_and(is_old) {
+            self.0.pop_front();
+        }
+        if self.0.len() == MOST_RECENT {
+            self.0.pop_front();
+        }
+        self.0.push_back(past);
+    }
+
+    /// Hashes of the messages of each channel, the oldest first, by those of channels.
+    fn by_channel(&self, now_ms: u64) -> BTreeMap<u64, Vec<u64>> {
+        let mut channels: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for past in self.0.iter().filter(|past| now_ms <= past.at_ms + RECENT_MS) {
+            channels.entry(past.channel).or_default().push(past.message);
+        }
+        channels
+    }
+}
 
 /// What was delivered of a channel before it was heard at another node.
 #[derive(Debug)]
@@ -24,14 +68,72 @@ pub(super) struct Reheard {
     until_ms: u64,
 }
 
+impl Server {
+    /// These channels are heard at another node from now on, or at one that was away.
+    pub(super) fn rehear(&mut self, names: &[Arc<str>]) {
+        let now_ms = self.cx.now.mono_ms;
+        for (name, hashes) in self.last_delivered(names.iter().cloned()) {
+            if !self.relay.overlaps.slots.has(&name) {
+                self.relay.on_reheard(&name, hashes, now_ms);
+            }
+        }
+    }
+
+    /// Hashes of what was last delivered of channels to whoever hears them, the oldest first. What
+    /// has arrived is to be handed out before.
+    pub(super) fn last_delivered(
+        &self,
+        names: impl Iterator<Item = Arc<str>>,
+    ) -> BTreeMap<Arc<str>, Vec<u64>> {
+        let mut recent = self.relay.recent.by_channel(self.cx.now.mono_ms);
+        let last = |name: Arc<str>| {
+            let channel = self.relay.fingerprints.of(name.as_bytes());
+            let recent = recent.remove(&channel).filter(|recent| recent.len() > 1);
+            let last = recent.unwrap_or_else(|| self.last_two(&name));
+            (name, last)
+        };
+        names.map(last).collect()
+    }
+
+    fn last_two(&self, name: &str) -> Vec<u64> {
+        let hub = &self.relay.hub;
+        let plain = hub.find(name.as_bytes()).map(|channel| hub.peek(channel).last_delivered());
+        let (plain, placed) = (plain.unwrap_or_default(), self.topics.last_delivered(name));
+        let is_any = |hash: &u64| *hash != 0;
+        let mut all: Vec<u64> = plain.into_iter().rev().filter(is_any).collect();
+        // Those who hear it in both ways were delivered the same, each since it is heard so.
+        let mut rest = all.clone();
+        for hash in placed.into_iter().rev().filter(is_any) {
+            match rest.iter().position(|other| *other == hash) {
+                Some(at) => drop(rest.remove(at)),
+                None => all.push(hash),
+            }
+        }
+        all
+    }
+}
+
 impl Relay {
-    /// A channel is heard at another node from now on.
-    pub(super) fn on_reheard(&mut self, name: &Arc<str>, now_ms: u64) {
-        let Some(channel) = self.hub.find(name.as_bytes()) else { return };
+    /// A channel is heard at another node from now on, of which messages of these hashes were
+    /// delivered last, the oldest first.
+    pub(super) fn on_reheard(&mut self, name: &Arc<str>, hashes: Vec<u64>, now_ms: u64) {
+        if !hashes.is_empty() {
+            let until_ms = now_ms + MOMENT_MS;
+            self.reheard.insert(name.clone(), Reheard { hashes, is_exact: false, until_ms });
+        }
+    }
+
+    /// A message was handed over from the history at a node of a cluster where the channel is heard
+    /// since a moment ago, and may come from there as well.
+    pub(super) fn on_mended(&mut self, name: &Arc<str>, hash: u64, now_ms: u64) {
+        let until_ms = now_ms + MOMENT_MS;
+        let fresh = || Reheard { hashes: Vec::new(), is_exact: false, until_ms };
+        self.reheard.entry(name.clone()).or_insert_with(fresh).hashes.push(hash);
+    }
+
+    /// What comes late by now is looked at no more.
+    pub(super) fn end_reheard(&mut self, now_ms: u64) {
         self.reheard.retain(|_, reheard| now_ms < reheard.until_ms);
-        let [last, before] = self.hub.peek(channel).last_delivered();
-        let (hashes, until_ms) = (vec![before, last], now_ms + MOMENT_MS);
-        self.reheard.insert(name.clone(), Reheard { hashes, is_exact: false, until_ms });
     }
 
     /// The same, where the node is known to have messages of these hashes yet to come.
@@ -45,8 +147,31 @@ impl Relay {
         }
     }
 
-    /// Whether a message from a node of a cluster is another node's to deliver, or was delivered by
-    /// the node where its channel was heard before.
+    /// What comes from a master from now on may come from its replica again, if that is heard soon.
+    pub(super) fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// The replica is heard, which may repeat what was recorded.
+    pub(super) fn on_recorded(&mut self, now_ms: u64) {
+        let mut hashes: BTreeMap<Arc<str>, Vec<u64>> = BTreeMap::new();
+        for (name, hash) in self.recorded.take().into_iter().flatten() {
+            hashes.entry(name).or_default().push(hash);
+        }
+        hashes.into_iter().for_each(|(name, all)| self.on_reheard_exactly(&name, all, now_ms));
+    }
+
+    fn note_recorded(&mut self, node: usize, Delivery { channel, payload, .. }: Delivery<'_>) {
+        let Some(recorded) = self.recorded.as_mut().filter(|_| node == MASTER) else { return };
+        if recorded.len() < MOST_RECORDED
+            && let Ok(name) = std::str::from_utf8(channel)
+        {
+            recorded.push((name.into(), self.fingerprints.of(payload)));
+        }
+    }
+
+    /// Whether a message from a node of a cluster, or of a master and its replica, is another node's
+    /// to deliver, or was delivered by the node where its channel was heard before.
     #[cold]
     pub(super) fn is_repeated(
         &mut self,
@@ -55,6 +180,7 @@ impl Relay {
         nodes: &Nodes,
         cx: &mut Context,
     ) -> bool {
+        self.note_recorded(node, delivery);
         let metrics = &mut cx.metrics;
         if self.overlaps.takes(node, delivery, &self.fingerprints, metrics) {
             return true;
@@ -67,7 +193,19 @@ impl Relay {
         };
         let is_repeated = !delivery.is_sharded && self.was_delivered(node, delivery, has_word, cx);
         cx.metrics.repeats_dropped_total += u64::from(is_repeated);
+        if !is_repeated {
+            self.note_recent(delivery, cx.now.mono_ms);
+        }
         is_repeated
+    }
+
+    /// A message is delivered that other nodes of a cluster have as well.
+    pub(super) fn note_recent(&mut self, delivery: Delivery<'_>, at_ms: u64) {
+        if !delivery.is_sharded && self.spread.owners().is_some() {
+            let channel = self.fingerprints.of(delivery.channel);
+            let message = self.fingerprints.of(delivery.payload);
+            self.recent.note(Past { at_ms, channel, message });
+        }
     }
 
     /// What the application has said to us, unless another node has it to say, or has said it.

@@ -223,6 +223,7 @@ impl Server {
             true => names.len(),
             false => live,
         };
+        let (leaves, mut fresh) = (self.relay.overlaps.leaves_any(), Vec::new());
         let (histories, said) = (&self.cx.settings.history, &mut self.said.braces);
         self.relay.subscribe(link, conn, (names, live), |new| {
             if histories.fits_in_vain(&new) && said.first() {
@@ -230,8 +231,10 @@ impl Server {
                     "channel {new:?} has no history, as its name has a brace in it (said once)"
                 );
             }
+            fresh.extend(leaves.then(|| new.clone()));
             self.broker.subscribe(new, now_ms);
         });
+        fresh.into_iter().for_each(|name| self.overlap_new(name));
         self.ask_for_stored();
         self.note_channels();
         self.on_conn(link, |conn, cx| conn.open_if_joined(link, cx));

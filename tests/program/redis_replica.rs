@@ -1,5 +1,7 @@
 //! The program with a real Redis and its real replica, which is heard in its place.
 
+mod flapping;
+
 use std::time::Duration;
 
 use crate::admin::ask;
@@ -47,12 +49,7 @@ impl Pair {
 
     /// The replica is heard, or the master in its place.
     fn expect_replica(&self, up: u8) {
-        let place = self.replica.socket().display().to_string();
-        let line = format!("\nwsloop_redis_up{{redis=\"{place}\"}} {up}\n");
-        eventually(&line, || {
-            let figures = ask(self.server.admin(), "/metrics", "").body;
-            figures.contains(&line).then_some(())
-        });
+        expect_up(&self.server, &self.replica, up);
         self.expect_ready(200, "ready");
     }
 
@@ -76,6 +73,13 @@ impl Pair {
         let other = if std::ptr::eq(at, &self.master) { &self.replica } else { &self.master };
         eventually("it is heard there", || (hears(at) && !hears(other)).then_some(()));
     }
+}
+
+/// That Redis is up, as the server says.
+fn expect_up(server: &Wsloop, redis: &RedisServer, up: u8) {
+    let place = redis.socket().display().to_string();
+    let line = format!("\nwsloop_redis_up{{redis=\"{place}\"}} {up}\n");
+    eventually(&line, || ask(server.admin(), "/metrics", "").body.contains(&line).then_some(()));
 }
 
 #[test]

@@ -35,6 +35,14 @@ impl Session {
         self.pair.as_ref().is_some_and(|pair| pair.is_replica)
     }
 
+    /// Has it say when it forgets all its data, as it does when it takes a new copy of its master:
+    /// what was published since it lost that it never hears. Nobody has a key of that prefix.
+    pub(super) fn track(&mut self, now_ms: u64) {
+        let words: [&[u8]; 6] =
+            [b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", b"wsloop:no-such-key"];
+        self.command(&words, Awaited::Tracking, now_ms);
+    }
+
     /// Asks what it is, and whose.
     pub(super) fn ask_replication(&mut self, now_ms: u64) {
         let Some(pair) = &mut self.pair else { return };
@@ -75,10 +83,20 @@ impl Redis {
         self.session.is_greeted = true;
     }
 
-    /// When it is to be asked.
+    /// It is to be asked at that time.
+    pub(in crate::broker) fn look_at_replication(&mut self, at_ms: u64) {
+        self.session.pair.iter_mut().for_each(|pair| pair.next_ms = at_ms);
+    }
+
+    /// When it is to be asked. On trial it is asked first when it has greeted.
     pub(super) fn ask_replication_ms(&self) -> Option<u64> {
-        let State::Up { .. } = self.state else { return None };
-        self.session.pair.as_ref().filter(|pair| !pair.is_asked).map(|pair| pair.next_ms)
+        let pair = self.session.pair.as_ref().filter(|pair| !pair.is_asked)?;
+        let may_be_asked = match self.state {
+            State::Up { .. } => true,
+            State::Greeting { .. } => pair.is_replica && pair.next_ms > 0,
+            _ => false,
+        };
+        may_be_asked.then_some(pair.next_ms)
     }
 }
 

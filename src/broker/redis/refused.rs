@@ -76,6 +76,8 @@ impl Session {
             Awaited::NodeId | Awaited::ClusterInfo => unasked(&reason),
             Awaited::Map { .. } if ill.is_some() => BrokerEvent::Ill { reason },
             Awaited::Map { by_ranges } => self.on_unmapped(by_ranges, &reason),
+            // Then it is seen at the next look that it has begun anew, if at all.
+            Awaited::Tracking => BrokerEvent::Quiet,
             Awaited::Ping | Awaited::Canary | Awaited::Slots | Awaited::Asking | Awaited::Reset => {
                 BrokerEvent::Quiet
             }

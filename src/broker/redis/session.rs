@@ -88,6 +88,8 @@ pub(super) enum Awaited {
     Asking,
     Role,
     Replication,
+    /// It is to say when it forgets all its data.
+    Tracking,
     /// Confirmations that are still to come; a `None` is not wanted any more.
     Subscribe(VecDeque<(Arc<str>, bool)>),
     /// The same for those who hear the shard; all are of one slot.
@@ -243,7 +245,8 @@ impl Session {
                 _ => misfit("a confirmation of an UNSUBSCRIBE that was not due"),
             },
             Push::TooLarge => BrokerEvent::Skipped,
-            _ => BrokerEvent::Quiet,
+            Push::Other if self.is_on_trial() => BrokerEvent::Anew,
+            Push::Other => BrokerEvent::Quiet,
         }
     }
 
@@ -300,7 +303,7 @@ impl Session {
             (Awaited::ClusterInfo, Reply::Bulk(text)) => self.on_cluster_info(text),
             (Awaited::Map { by_ranges }, Reply::Aggregate) => self.on_map(inside, by_ranges),
             (Awaited::Canary, Reply::Integer(_))
-            | (Awaited::Asking, Reply::Status(_))
+            | (Awaited::Asking | Awaited::Tracking, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),
         }
@@ -357,6 +360,7 @@ impl Session {
                 BrokerEvent::Demoted { reason: "HELLO says so".into() }
             }
             true if self.is_on_trial() => {
+                self.track(self.heard_ms);
                 self.ask_replication(self.heard_ms);
                 BrokerEvent::Quiet
             }

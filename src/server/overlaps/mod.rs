@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Server;
-use super::relay::Relay;
 use crate::broker::Delivery;
 use crate::fanout::fingerprint::Fingerprints;
 use crate::link::Metrics;
@@ -84,20 +83,38 @@ impl Overlaps {
         &mut self,
         from: usize,
         heard: &[(usize, Vec<Arc<str>>)],
-        before: impl Fn(&str) -> Vec<u64>,
+        mut before: BTreeMap<Arc<str>, Vec<u64>>,
         now_ms: u64,
     ) {
         let mut missing = 0;
         for (to, names) in heard {
             for name in names {
                 let (ahead, kept) = (VecDeque::new(), VecDeque::new());
-                let (to, before) = (*to, before(name));
+                let (to, before) = (*to, before.remove(name).unwrap_or_default());
                 let overlap = Overlap { from, to, is_confirmed: false, before, ahead, kept };
                 missing += usize::from(self.channels.insert(name.clone(), overlap).is_none());
             }
         }
         let by_ms = now_ms + PATIENCE_MS;
         self.left.push(Left { node: from, since_ms: now_ms, by_ms, missing });
+    }
+
+    /// A channel is heard at a node that is about to be left, and nobody heard it before: whether it
+    /// is to be heard at that other, too.
+    fn add(&mut self, from: usize, to: usize, name: &Arc<str>) -> bool {
+        let left = self.left.iter_mut().find(|left| left.node == from && left.by_ms > 0);
+        let Some(left) = left.filter(|_| !self.channels.contains_key(name)) else { return false };
+        left.missing += 1;
+        left.by_ms = left.since_ms + PATIENCE_MS;
+        let (before, ahead, kept) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        let overlap = Overlap { from, to, is_confirmed: false, before, ahead, kept };
+        self.channels.insert(name.clone(), overlap);
+        true
+    }
+
+    /// Whether any node is about to be left.
+    pub(super) fn leaves_any(&self) -> bool {
+        !self.left.is_empty()
     }
 
     /// Whether a node is about to be left.
@@ -175,14 +192,16 @@ impl Overlaps {
                 overlap.ahead.remove(at);
                 metrics.repeats_dropped_total += 1;
             }
-            None if overlap.before.contains(&hash) => {
-                overlap.before.retain(|one| *one != hash);
-                metrics.repeats_dropped_total += 1;
-            }
-            None => {
-                overlap.kept.push_back((hash, payload.into()));
-                self.kept += payload.len();
-            }
+            None => match overlap.before.iter().position(|other| *other == hash) {
+                Some(at) => {
+                    overlap.before.remove(at);
+                    metrics.repeats_dropped_total += 1;
+                }
+                None => {
+                    overlap.kept.push_back((hash, payload.into()));
+                    self.kept += payload.len();
+                }
+            },
         }
         if self.kept > MOST_KEPT {
             self.left.iter_mut().for_each(|left| left.by_ms = 0);
@@ -233,12 +252,9 @@ impl Server {
             return false;
         }
         self.deliver_arrived();
-        let Relay { hub, overlaps, .. } = &mut self.relay;
-        let before = |name: &str| match hub.find(name.as_bytes()) {
-            Some(channel) => hub.peek(channel).last_delivered().to_vec(),
-            None => Vec::new(),
-        };
-        overlaps.begin(node, &heard, before, now_ms);
+        let names = heard.iter().flat_map(|(_, names)| names);
+        let before = self.last_delivered(names.cloned());
+        self.relay.overlaps.begin(node, &heard, before, now_ms);
         for (to, names) in heard {
             self.broker.subscribe_at(to, names, now_ms);
         }
@@ -246,6 +262,23 @@ impl Server {
             redis.ask_about_cluster(now_ms);
         }
         true
+    }
+
+    /// Somebody hears a channel that nobody heard before: where its node is about to be left, it is
+    /// heard at another as well, as all that was heard already.
+    pub(super) fn overlap_new(&mut self, name: Arc<str>) {
+        let node = self.broker.spread().hears(&name);
+        let now_ms = self.cx.now.mono_ms;
+        if !self.relay.overlaps.leaves(node) {
+            return;
+        }
+        let Some(nodes) = self.broker.cluster() else { return };
+        let heard = nodes.refuges(node, vec![name]);
+        for (to, names) in heard {
+            if names.iter().all(|name| self.relay.overlaps.add(node, to, name)) {
+                self.broker.subscribe_at(to, names, now_ms);
+            }
+        }
     }
 
     /// Leaves nodes whose channels are heard elsewhere by now.
@@ -292,6 +325,7 @@ impl Server {
             return self.on_control(delivery.payload);
         }
         let (table, cx) = (&mut self.table, &mut self.cx);
+        self.relay.note_recent(delivery, cx.now.mono_ms);
         if !self.topics.is_empty() {
             self.topics.deliver(delivery, table, cx);
         }

@@ -291,12 +291,9 @@ impl Server {
         if !behind.is_empty() {
             self.deliver_arrived();
         }
+        let mut last = self.last_delivered(behind.iter().map(|behind| behind.name.clone()));
         for behind in behind {
-            let hub = &self.relay.hub;
-            let before = match hub.find(behind.name.as_bytes()) {
-                Some(channel) => hub.peek(channel).last_delivered().to_vec(),
-                None => Vec::new(),
-            };
+            let before = last.remove(&behind.name).unwrap_or_default();
             let silenced = self.relay.overlaps.slots.begin(behind, before, now_ms);
             self.silence_plainly(silenced);
         }

@@ -27,11 +27,21 @@ impl Topics {
         table: &mut Table,
         cx: &mut Context,
     ) {
+        self.note_early(channel, placed);
         while !placed.is_empty() {
             let (now, later) = placed.split_at(joined(placed));
             self.give_out_joined(channel, now, table, cx);
             placed = later;
         }
+    }
+
+    /// Notes what is given out before it has arrived: in a cluster it may come from a node where the
+    /// channel is heard only then.
+    fn note_early(&mut self, channel: ChannelId, placed: &[Placed]) {
+        let Some(fingerprints) = &self.fingerprints else { return };
+        let topic = self.hub.state(channel);
+        let early = placed.iter().filter(|one| one.offset.is_some() && one.number.is_none());
+        early.for_each(|one| topic.note_last(fingerprints.of(&one.payload)));
     }
 
     /// Hands out messages that go together, but for those who are not to have all of them.

@@ -120,6 +120,12 @@ impl Topics {
         cx.metrics.recovered_total += missed.len() as u64;
         let topic = self.hub.state(channel);
         let placed = topic.line.mended(missed, looked.whole, looked.end);
+        if let Some(fingerprints) = &self.fingerprints {
+            let name = self.hub.name(channel);
+            let early = placed.iter().filter(|one| one.number.is_none());
+            let early = early.map(|one| (name.clone(), fingerprints.of(&one.payload)));
+            self.mended.extend(early);
+        }
         self.give_out(channel, &placed, table, cx);
         let topic = self.hub.state(channel);
         topic.lift_floors();

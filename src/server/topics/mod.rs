@@ -37,6 +37,7 @@ use crate::broker::spread::Spread;
 use crate::broker::{Ask, Delivery, HistorySize, Status};
 use crate::browser::topics::{Unheard, words_of};
 use crate::browser::{Conn, Context, Hear};
+use crate::fanout::fingerprint::Fingerprints;
 use crate::fanout::hub::{ChannelId, Hub, Joined, Waits};
 use crate::fanout::line::{Line, Placed};
 use crate::link::LinkId;
@@ -61,6 +62,10 @@ pub(in crate::server) struct Topics {
     /// How long a wish waits for the broker.
     patience_ms: u64,
     slow: Vec<LinkId>,
+    /// What messages are known by that another node of a cluster may repeat.
+    fingerprints: Option<Fingerprints>,
+    /// Those of messages that were handed over from a history after an outage.
+    mended: Vec<(Arc<str>, u64)>,
 }
 
 /// Questions by their numbers, about these channels: what is stored, or a look at the history.
@@ -96,6 +101,8 @@ struct Topic {
     floors: BTreeMap<u32, Floor>,
     /// Who hears it by a stream, which says with each event where its channels stand.
     streams: BTreeSet<u32>,
+    /// Fingerprints of the last two messages, the last first, in a cluster; 0 for none.
+    last_delivered: [u64; 2],
 }
 
 /// What is to be done about an outage of the broker.
@@ -135,7 +142,8 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         let new = self.topics.hear((link, is_stream), hear, size, words, now_ms);
         if let Some(name) = new.filter(|name| self.broker.can_hear(name)) {
-            self.broker.subscribe(name, now_ms);
+            self.broker.subscribe(name.clone(), now_ms);
+            self.overlap_new(name);
         }
         self.note_channels();
     }
@@ -204,7 +212,9 @@ impl Server {
 
 impl Topics {
     pub(in crate::server) fn new(keys: RandomState, spread: Spread, patience_ms: u64) -> Self {
+        let is_cluster = spread.owners().is_some();
         Topics {
+            fingerprints: is_cluster.then(|| Fingerprints::new(&keys)),
             hub: Hub::new(keys, channel::owner_of),
             asked: BTreeMap::new(),
             to_ask: vec![VecDeque::new(); spread.most_nodes()].into(),
@@ -213,6 +223,7 @@ impl Topics {
             wishes: VecDeque::new(),
             patience_ms,
             slow: Vec::new(),
+            mended: Vec::new(),
         }
     }
 
@@ -271,6 +282,9 @@ impl Topics {
         let topic = self.hub.state(channel);
         if delivery.payload.is_empty() || !topic.confirmed {
             return;
+        }
+        if let Some(fingerprints) = &self.fingerprints {
+            topic.note_last(fingerprints.of(delivery.payload));
         }
         if topic.size.is_none() {
             let payload: Arc<[u8]> = Arc::from(delivery.payload);

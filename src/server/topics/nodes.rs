@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Mending, Topics};
+use super::{Mending, Topic, Topics};
 use crate::broker::spread::Spread;
 use crate::fanout::hub::ChannelId;
 
@@ -30,6 +30,19 @@ impl Topics {
         if let Some(channel) = self.hub.find(name.as_bytes()) {
             self.hub.state(channel).confirmed = false;
         }
+    }
+
+    /// Fingerprints of what was last delivered of a channel in a cluster, the last first; 0 for
+    /// nothing.
+    pub(in crate::server) fn last_delivered(&self, name: &str) -> [u64; 2] {
+        let channel = self.hub.find(name.as_bytes());
+        channel.map(|channel| self.hub.peek(channel).last_delivered).unwrap_or_default()
+    }
+
+    /// Fingerprints of what was handed over from histories after an outage in a cluster, and may
+    /// come live as well.
+    pub(in crate::server) fn take_mended(&mut self) -> Vec<(Arc<str>, u64)> {
+        std::mem::take(&mut self.mended)
     }
 
     /// The names of all channels.
@@ -77,5 +90,12 @@ impl Topics {
             };
         }
         channels.into_values().collect()
+    }
+}
+
+impl Topic {
+    /// A message of that fingerprint is given out, or is about to be.
+    pub(super) fn note_last(&mut self, fingerprint: u64) {
+        self.last_delivered = [fingerprint, self.last_delivered[0]];
     }
 }

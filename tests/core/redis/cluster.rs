@@ -1,5 +1,7 @@
 //! A cluster: a channel is heard, read and written where its slot is, wherever that goes.
 
+mod moving;
+
 use super::super::world::*;
 use super::names;
 use wsloop::{Settings, Sharding};

@@ -257,3 +257,50 @@ fn a_frozen_replica_is_left() {
     publish(&mut world, "live");
     assert_eq!(world.texts(news), ["live"]);
 }
+
+/// It repeats what it has not had when it was asked, and nothing before.
+#[test]
+fn what_a_replica_has_yet_to_repeat_comes_once() {
+    let (mut world, news) = one();
+    world.kill_node(REPLICA);
+    publish(&mut world, "1");
+    assert_eq!(world.texts(news), ["", "1"]);
+    world.node(MASTER).offset = 10;
+    world.node(REPLICA).reach = Reach::Answers;
+    world.pass(3_000);
+    assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]], "it is behind");
+    world.publish_at(MASTER, NEWS, "2");
+    assert_eq!(world.texts(news), ["2"]);
+    world.node(REPLICA).offset = 10;
+    world.pass(100);
+    assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+    world.replicate();
+    assert_eq!(world.texts(news), [""], "it was heard at the master");
+    publish(&mut world, "2");
+    publish(&mut world, "3");
+    assert_eq!(world.texts(news), ["2", "3"]);
+}
+
+/// Its data goes when it takes a new copy of its master's, and what was published just before never
+/// comes.
+#[test]
+fn one_that_begins_anew_between_two_looks_is_caught_up_with() {
+    let (mut world, news) = one();
+    assert!(
+        world
+            .node(REPLICA)
+            .take_commands()
+            .iter()
+            .any(|command| { command == "CLIENT TRACKING ON BCAST PREFIX wsloop:no-such-key" })
+    );
+    publish(&mut world, "1");
+    world.node(MASTER).set(NEWS, "missed");
+    world.replicate();
+    world.node(REPLICA).blurt(b">2\r\n$10\r\ninvalidate\r\n_\r\n");
+    world.run();
+    publish(&mut world, "2");
+    assert_eq!(world.texts(news), ["1", "", "missed", "2"]);
+    world.pass(3_000);
+    assert_eq!(world.texts(news), [""; 0], "and no more gaps");
+    assert_eq!(world.metrics().broker_lost_total, 0);
+}

@@ -1,5 +1,8 @@
-//! A thousand conns and some pages, 500 messages a second, and a publisher that finds its way in
-//! the cluster by itself.
+//! A thousand who hear, and some pages of channels with a history, 500 messages a second, and a
+//! publisher that finds its way in the cluster by itself.
+//!
+//! Half of the thousand hear as conns, the others by `wsloop.1` and by streams, each on channels
+//! that nobody hears in another way.
 //!
 //! Each message is a number. What is published on a channel must come to every conn of it once, in
 //! order, and may be missing only between the moment when something became of the cluster and the
@@ -13,10 +16,22 @@ use std::time::{Duration, Instant};
 use crate::support::client::{Client, Event, upgrade};
 use crate::support::cluster::Cluster;
 use crate::support::redis::{RedisClient, Value};
+use crate::support::stream::EventStream;
 use crate::support::{PATIENCE, Wsloop, eventually};
 
-const CONNS: usize = 1_000;
-const CHANNELS: usize = 99;
+/// How large a crowd is.
+pub struct Scale {
+    crowd: usize,
+    channels: usize,
+    /// A number is said so often.
+    pace: Duration,
+}
+
+/// Many who hear, with few messages on each channel.
+pub const CROWD: Scale = Scale { crowd: 1_000, channels: 99, pace: Duration::from_millis(2) };
+/// Few who hear, with many messages on each channel.
+pub const BUSY: Scale = Scale { crowd: 60, channels: 3, pace: Duration::from_micros(400) };
+
 /// Conns that speak `wsloop.1`, on one of the channels with a history each.
 const PAGES: usize = 21;
 const RECORDED: usize = 3;
@@ -77,6 +92,7 @@ impl Drop for End<'_> {
 struct App<'a> {
     cluster: &'a Cluster,
     course: &'a Course,
+    scale: &'a Scale,
     /// What `--redis-sharded` is.
     form: &'a str,
     redis: Vec<(u16, RedisClient)>,
@@ -89,9 +105,10 @@ struct App<'a> {
 }
 
 impl<'a> App<'a> {
-    fn new(cluster: &'a Cluster, course: &'a Course, form: &'a str) -> App<'a> {
+    fn new(load: &'a Load, form: &'a str) -> App<'a> {
+        let Load { cluster, course, scale, .. } = load;
         let redis = cluster.nodes.iter().map(|node| (node.port, node.connect())).collect();
-        let plain = (0..CHANNELS).map(|at| format!("broadcast:room/{at}"));
+        let plain = (0..scale.channels).map(|at| format!("broadcast:room/{at}"));
         let names = plain.chain((0..RECORDED).map(|at| format!("broadcast:{}", chat(cluster, at))));
         let place = |name: String| {
             let slot = cluster.slot_of(&name);
@@ -99,7 +116,7 @@ impl<'a> App<'a> {
         };
         let places: Vec<_> = names.map(place).collect();
         let said = vec![Vec::new(); places.len()];
-        App { cluster, course, form, redis, places, said, recorded: vec![0; RECORDED] }
+        App { cluster, course, scale, form, redis, places, said, recorded: vec![0; RECORDED] }
     }
 
     /// Publishes until it is told to end.
@@ -114,7 +131,7 @@ impl<'a> App<'a> {
             }
             self.say(number, hold);
             self.course.count.store(number, Ordering::SeqCst);
-            let due = began + Duration::from_millis(2) * number as u32;
+            let due = began + self.scale.pace * number as u32;
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         self.say_the_end();
@@ -124,7 +141,7 @@ impl<'a> App<'a> {
     /// Where the last number was said, since what is said elsewhere may overtake it.
     fn say_the_end(&mut self) {
         let hold = self.course.hold.load(Ordering::SeqCst);
-        for at in 0..CHANNELS {
+        for at in 0..self.scale.channels {
             let channel = self.places[at].0.clone();
             let heard = self.send(at, hold, &[self.word(1), &channel, END]);
             assert!(heard.is_some(), "{channel} is nowhere");
@@ -141,9 +158,9 @@ impl<'a> App<'a> {
     }
 
     fn say(&mut self, number: u64, hold: u16) {
-        let at = number as usize % CHANNELS;
+        let at = number as usize % self.scale.channels;
         let (channel, text) = (self.places[at].0.clone(), number.to_string());
-        let word = self.word(number / CHANNELS as u64);
+        let word = self.word(number / self.scale.channels as u64);
         if let Some(heard) = self.send(at, hold, &[word, &channel, &text]) {
             // Of other nodes' subscribers PUBLISH says nothing.
             self.said[at].push((number, word == "PUBLISH" || heard > 0));
@@ -152,11 +169,11 @@ impl<'a> App<'a> {
 
     /// Records and says the next number on that channel with a history.
     fn record(&mut self, at: usize, hold: u16) {
-        let channel = self.places[CHANNELS + at].0.clone();
+        let channel = self.places[self.scale.channels + at].0.clone();
         let stream = format!("wsloop:history:{{{channel}}}");
         let text = (self.recorded[at] + 1).to_string();
         let words = ["EVAL", RECORD, "2", &stream, &channel, &text, self.word(1)];
-        if let Some(_heard) = self.send(CHANNELS + at, hold, &words) {
+        if let Some(_heard) = self.send(self.scale.channels + at, hold, &words) {
             self.recorded[at] += 1;
         }
     }
@@ -205,29 +222,70 @@ fn chat(cluster: &Cluster, at: usize) -> String {
     names.find(is_there).expect("one of a hundred")
 }
 
+/// Somebody who hears a channel.
+enum Hears {
+    Conn(Client),
+    Page(Client),
+    Stream(EventStream),
+}
+
+impl Hears {
+    /// Whoever hears the channel of that number.
+    fn open(server: &Wsloop, channel: usize) -> Hears {
+        let facility = format!("room/{channel}");
+        match channel % 10 {
+            9 => {
+                let target = format!("/ws/?topic=broadcast+{facility}");
+                let mut stream = EventStream::open(server.address(), &target, "");
+                while !stream.text().starts_with("ok 1") {}
+                Hears::Stream(stream)
+            }
+            even if even % 2 == 0 => {
+                Hears::Conn(server.connect(&format!("{facility}?subscribe-broadcast")))
+            }
+            _ => Hears::Page(page(server, &facility)),
+        }
+    }
+
+    /// The next number, and 0 for a gap; nothing at the end.
+    fn number(&mut self) -> Option<u64> {
+        let text = match self {
+            Hears::Conn(client) => return number_of(&client.text()),
+            Hears::Page(client) => client.text(),
+            Hears::Stream(stream) => stream.text(),
+        };
+        let (header, payload) = text.split_once('\n').unwrap_or((&text, ""));
+        match header.split(' ').next() {
+            Some("message") => number_of(payload),
+            Some("gap") => Some(0),
+            _ => panic!("not expected: {text}"),
+        }
+    }
+}
+
 /// A server with its crowd.
 pub struct Load<'a> {
     pub cluster: &'a Cluster,
     pub server: &'a Wsloop,
     pub course: Course,
-    conns: Vec<Client>,
+    scale: &'a Scale,
+    crowd: Vec<Hears>,
     pages: Vec<Client>,
 }
 
 impl<'a> Load<'a> {
-    pub fn new(cluster: &'a Cluster, server: &'a Wsloop) -> Load<'a> {
-        let path = |at: usize| format!("room/{}?subscribe-broadcast", at % CHANNELS);
-        let conns = (0..CONNS).map(|at| server.connect(&path(at))).collect();
+    pub fn new(cluster: &'a Cluster, server: &'a Wsloop, scale: &'a Scale) -> Load<'a> {
+        let crowd = (0..scale.crowd).map(|at| Hears::open(server, at % scale.channels)).collect();
         let chats: Vec<String> = (0..RECORDED).map(|at| chat(cluster, at)).collect();
         let pages = (0..PAGES).map(|at| page(server, &chats[at % RECORDED])).collect();
-        Load { cluster, server, course: Course::default(), conns, pages }
+        Load { cluster, server, course: Course::default(), scale, crowd, pages }
     }
 
     /// Something becomes of the cluster while numbers are said, and the program follows.
     pub fn run(mut self, form: &str, fate: impl FnOnce(&Load)) -> Outcome {
         let load = &self;
         let ((said, recorded), window) = thread::scope(|scope| {
-            let app = App::new(load.cluster, &load.course, form);
+            let app = App::new(load, form);
             let app = scope.spawn(move || app.run());
             let end = End(&load.course);
             load.course.goes_on(BEFORE);
@@ -240,19 +298,22 @@ impl<'a> Load<'a> {
             (app.join().expect("a publisher"), (from, to))
         });
         let mut outcome = Outcome { window, ..Outcome::default() };
-        for (at, conn) in self.conns.iter_mut().enumerate() {
+        for (at, one) in self.crowd.iter_mut().enumerate() {
             let mut got: Vec<u64> = Vec::new();
-            while let Some(number) = number_of(&conn.text()) {
+            while let Some(number) = one.number() {
                 got.push(number);
             }
-            outcome.count(&format!("conn {at}"), &said[at % CHANNELS], &got);
+            let told = got.len();
+            got.retain(|number| *number > 0);
+            outcome.gaps_in_crowd += told - got.len();
+            outcome.count(&format!("number {at}"), &said[at % self.scale.channels], &got);
         }
         for (at, page) in self.pages.iter_mut().enumerate() {
             let last = recorded[at % RECORDED];
             assert!(last > 20, "{recorded:?}");
             outcome.count_page(&told(page, last), last);
         }
-        assert_eq!(self.server.metric("conns_open"), (CONNS + PAGES) as u64);
+        assert_eq!(self.server.metric("conns_open"), (self.scale.crowd + PAGES) as u64);
         println!("{outcome:?}");
         outcome
     }
@@ -270,10 +331,12 @@ pub struct Outcome {
     came: usize,
     /// What did not come to a conn.
     pub missing: usize,
-    /// Numbers that Redis told nobody, of all channels, as conns count them.
+    /// Numbers that Redis told nobody, of all channels, as those who hear count them.
     pub unheard: usize,
     pub recorded: usize,
     pub gaps: usize,
+    /// Gaps on channels without a history.
+    pub gaps_in_crowd: usize,
 }
 
 impl Outcome {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use wsloop::{Expire, Publisher, RedisTls};
 
-use super::{crowd_at, facility_at, is_killed, readiness, server, slots_move};
+use super::{crowd_at, facility_at, is_killed, load, readiness, server, slots_move};
 use crate::support::Wsloop;
 use crate::support::cluster::Cluster;
 use crate::support::tls::{Authority, Files};
@@ -24,7 +24,7 @@ fn facilities(cluster: &Cluster) -> Vec<String> {
 fn slots_that_move_are_followed() {
     let cluster = Cluster::start_secure();
     let root = authority(&cluster).root();
-    let outcome = crowd_at(&cluster, "both", &["--redis-ca", &root], slots_move);
+    let outcome = crowd_at(&cluster, "both", &["--redis-ca", &root], &load::CROWD, slots_move);
     assert_eq!(outcome.missing, 0);
 }
 
@@ -33,7 +33,7 @@ fn slots_that_move_are_followed() {
 fn a_master_that_is_killed_is_followed_to_its_replica() {
     let cluster = Cluster::start_secure();
     let root = authority(&cluster).root();
-    crowd_at(&cluster, "off", &["--redis-ca", &root], is_killed);
+    crowd_at(&cluster, "off", &["--redis-ca", &root], &load::CROWD, is_killed);
 }
 
 /// Wherever a node says that another one is, its certificate may be for one name of all.
