@@ -1,6 +1,6 @@
 //! L1: slots of a cluster that move: what is published in them keeps its order.
 //!
-//! It knows what waits in which slot, and asks the nodes for nothing else than to publish. Its rules:
+//! It knows what waits in which slot, and has the nodes publish it. Its rules:
 //! * a slot moves from when something that was published in it comes back as it belongs elsewhere,
 //!   or when it has another node than before while something of the former is under way, until
 //!   nothing of it waits. Nothing is kept of any other slot;

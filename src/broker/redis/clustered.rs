@@ -322,8 +322,8 @@ impl Redis {
         self.session.oldest >= commands
     }
 
-    /// Whether something that was to be published is not answered, or, where all nodes are told, was
-    /// published less than a moment of so many milliseconds ago.
+    /// Whether something that was to be published is not answered, or, where all nodes are told,
+    /// was published less than a moment of so many milliseconds ago.
     pub(in crate::broker) fn publishes_since(&self, now_ms: u64, moment_ms: u64) -> bool {
         let published = self.session.cluster.as_ref().and_then(|cluster| cluster.published_ms);
         let is_new = |at_ms: u64| !self.session.is_sharded() && now_ms < at_ms + moment_ms;
