@@ -230,6 +230,8 @@ impl Nodes {
         for (slot, from) in moved {
             if let Some(moving) = self.moving.slots.get_mut(&slot) {
                 moving.at_ms = 0;
+                // Where it was about to be is where it is, or it went on.
+                moving.waiting.iter_mut().for_each(|one| one.asking = None);
             }
             if published[from] {
                 self.owe(slot, from, true);
@@ -274,8 +276,9 @@ impl Nodes {
 
     /// The same of one slot; whether it moves no more.
     fn bring_slot_on(&mut self, slot: u16, moving: &mut MovingSlot, now_ms: u64) -> bool {
-        let Some(cluster) = &mut self.cluster else { return true };
+        let Some(cluster) = &self.cluster else { return true };
         let is_plain = cluster.form() == Sharding::Off;
+        let owner = usize::from(cluster.owners()[usize::from(slot)]);
         let (all, plain_ms) = (&self.all, &mut moving.plain_ms);
         moving.owed.retain(|owed| {
             let is_owed = !all[owed.node].has_answered(owed.commands);
@@ -284,13 +287,32 @@ impl Nodes {
             }
             is_owed
         });
-        let owner = usize::from(cluster.owners()[usize::from(slot)]);
-        while !moving.is_stuck(now_ms)
-            && let Some(first) = moving.waiting.front()
+        if !moving.is_stuck(now_ms) {
+            self.publish_waiting(owner, moving, now_ms);
+        }
+        while moving.is_stuck(now_ms)
+            && moving.expires_ms().is_some_and(|at_ms| at_ms <= now_ms)
+            && let Some(Waiting { publication, .. }) = moving.pop()
+        {
+            self.moving.bytes -= publication.cost();
+            self.all[owner].give_up(Again::Publish(publication));
+        }
+        moving.waiting.is_empty() && moving.owed.is_empty() && moving.plain_ms <= now_ms
+    }
+
+    /// Publishes what waits, as far as it goes to one node. What goes to another one, and what
+    /// comes behind what is ahead of its slot, waits until that has answered.
+    fn publish_waiting(&mut self, owner: usize, moving: &mut MovingSlot, now_ms: u64) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let mut sent_to = None;
+        while let Some(first) = moving.waiting.front()
             && (first.publication.stored_only || moving.plain_ms <= now_ms)
         {
             let ahead = first.asking.as_ref().and_then(|target| cluster.find(target));
             let node = ahead.unwrap_or(owner);
+            if sent_to.is_some_and(|other| other != node) {
+                break;
+            }
             if self.all[node].status() != Status::Up {
                 // One that has no slots is dialed only when it is to be asked.
                 let (master, at) = cluster.leader(node);
@@ -303,15 +325,11 @@ impl Nodes {
             let Some(Waiting { publication, .. }) = moving.pop() else { break };
             self.moving.bytes -= publication.cost();
             self.all[node].take_on(*publication, ahead.is_some(), now_ms);
+            sent_to = Some(node);
         }
-        while moving.is_stuck(now_ms)
-            && moving.expires_ms().is_some_and(|at_ms| at_ms <= now_ms)
-            && let Some(Waiting { publication, .. }) = moving.pop()
-        {
-            self.moving.bytes -= publication.cost();
-            self.all[owner].give_up(Again::Publish(publication));
+        if let Some(node) = sent_to.filter(|node| *node != owner || !moving.waiting.is_empty()) {
+            moving.owe(Owed { node, commands: self.all[node].commands(), had: false });
         }
-        moving.waiting.is_empty() && moving.owed.is_empty() && moving.plain_ms <= now_ms
     }
 
     /// Nothing waits any more: conns for whom nothing is under way at any node either.
