@@ -329,3 +329,48 @@ fn nodes_that_send_to_each_other_are_asked_again_and_nothing_is_out_of_order() {
     assert_eq!(world.texts(heard), ["one", "two", "three", "four"]);
     assert_eq!(stored(&mut world, 0), "four");
 }
+
+/// The former node goes on with the slot when the next has not yet done what it was sent.
+#[test]
+fn what_is_sent_ahead_of_its_slot_is_waited_for() {
+    for is_recorded in [false, true] {
+        let mut world = world(Sharding::Off, is_recorded);
+        let speaker = world.open(&speaks(MOVES));
+        let at = slot(&channel());
+        world.node(0).cluster.as_mut().expect("a node").leaving.insert(at, 1);
+        world.node(1).cluster.as_mut().expect("a node").coming.insert(at);
+        world.node(1).paused = true;
+        world.say(speaker, "1");
+        world.node(0).cluster.as_mut().expect("a node").leaving.clear();
+        world.node(0).take_commands();
+        world.say(speaker, "2");
+        let commands = world.node(0).take_commands();
+        assert_eq!(commands, [""; 0], "{is_recorded}");
+        world.node(1).paused = false;
+        world.run();
+        assert_eq!(stored(&mut world, 1), "1");
+        assert_eq!(stored(&mut world, 0), "2");
+    }
+}
+
+/// The node that was to be asked ahead of the slot is not there when that goes to another.
+#[test]
+fn what_was_to_go_ahead_goes_where_its_slot_is_then() {
+    let mut world = world(Sharding::On, true);
+    let speaker = world.open(&speaks(MOVES));
+    let none = Shard { slots: vec![], ..Shard::of((0, 0), &[2]) };
+    let shards = [Shard::of((0, 8_191), &[0]), Shard::of((8_192, 16_383), &[1, 3]), none];
+    (0..4).for_each(|node| world.node(node).learn(2, &shards));
+    world.pass(1_100);
+    let at = slot(&channel());
+    world.node(0).cluster.as_mut().expect("a node").leaving.insert(at, 2);
+    world.node(2).reach = Reach::Silent;
+    world.say(speaker, "1");
+    world.say(speaker, "2");
+    assert_eq!(world.node(0).history(&channel()), [""; 0]);
+    moves_to(&mut world, 1, 0..4);
+    world.pass(200);
+    world.say(speaker, "3");
+    assert_eq!(world.node(1).history(&channel()), ["1", "2", "3"]);
+    assert_eq!(stored(&mut world, 1), "3");
+}
