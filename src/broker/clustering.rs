@@ -8,7 +8,8 @@
 //!   is asked for where the slot is. SPUBLISH reaches the shard of the slot, so that the channel is
 //!   heard there and nowhere else;
 //! * what belongs elsewhere is done there at once, or, where that node is not up or is not known,
-//!   as soon as it is; it is given up after a number of tries.
+//!   as soon as it is; it is given up after a number of tries. What is published keeps its order
+//!   meanwhile, which is what `moving` is about.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,9 +22,9 @@ use super::spread::{Slots, Spread, slot_of};
 use super::{Ask, Sharding, Status};
 
 /// Until something is tried again that nobody could do.
-const RETRY_MS: u64 = 250;
+pub(super) const RETRY_MS: u64 = 250;
 /// Tries that are made at once.
-const TRIES_AT_ONCE: u8 = 4;
+pub(super) const TRIES_AT_ONCE: u8 = 4;
 /// What waits to be tried again at most; past it, the oldest is given up.
 const MOST_PARKED: usize = 100_000;
 
@@ -110,7 +111,8 @@ impl Nodes {
     pub(super) fn cluster_ms(&self) -> Option<u64> {
         let cluster = self.cluster()?;
         let parked = self.parked.front().map(|(at_ms, _)| *at_ms);
-        Some(parked.unwrap_or(u64::MAX).min(cluster.ask_ms()))
+        let due = [parked, self.moving.due_ms(), Some(cluster.ask_ms())];
+        due.into_iter().flatten().min()
     }
 
     /// Whether a node has said something of the cluster, or that something belongs elsewhere; or of
@@ -173,12 +175,21 @@ impl Nodes {
     }
 
     /// Has done elsewhere, or later, what a node has not that was lost.
-    pub(crate) fn take_lost(&mut self, lost: &mut Lost, now_ms: u64) -> Turned {
+    pub(crate) fn take_lost(&mut self, node: usize, lost: &mut Lost, now_ms: u64) -> Turned {
         let mut turned = Turned::default();
         for what in lost.elsewhere.drain(..) {
             let tries = what.tries().saturating_add(1);
-            self.park(Redirected { what, to: Elsewhere::Later, tries }, &mut turned, now_ms);
+            match what {
+                Again::Publish(publication) => {
+                    self.come_back(node, publication, (false, None), now_ms);
+                }
+                what => {
+                    let parked = Redirected { what, to: Elsewhere::Later, tries };
+                    self.park(parked, &mut turned, now_ms);
+                }
+            }
         }
+        self.take_unsent(node);
         turned
     }
 
@@ -225,12 +236,13 @@ impl Nodes {
     ) -> (Vec<AtNode>, Vec<Behind>) {
         let Some(cluster) = &self.cluster else { return Default::default() };
         let is_both = cluster.form() == Sharding::Both;
-        let owners = cluster.owners().into();
+        let is_sharded = cluster.form().is_sharded();
+        let owners: Box<[u8]> = cluster.owners().into();
+        self.move_slots(&owners, now_ms);
         let mut slots = Slots { owners, moved: BTreeMap::new() };
         let mut elsewhere: Vec<Vec<Arc<str>>> = vec![Vec::new(); self.all.len()];
         let is_up = |node: &usize| self.all[*node].status() == Status::Up;
         let up: Vec<usize> = (0..self.all.len()).filter(is_up).collect();
-        let is_sharded = cluster.form().is_sharded();
         let (mut left, mut behind) = (Vec::new(), Vec::new());
         for name in heard {
             let (before, owner) = (self.spread.hears(name), slots.owner_of(name));
@@ -318,14 +330,23 @@ impl Nodes {
         if let (Elsewhere::Moved(slot, _), Some(node)) = (&redirected.to, node) {
             turned.is_spread |= cluster.found(*slot, node);
         }
-        match node {
-            Some(node)
-                if redirected.tries <= TRIES_AT_ONCE
-                    && !matches!(redirected.what, Again::Hear(..)) =>
-            {
-                self.bring(node, redirected, turned, now_ms);
+        let Redirected { what, to, tries } = redirected;
+        match (what, node) {
+            (Again::Publish(publication), _) if tries > MOST_TRIES => {
+                self.give_up(Again::Publish(publication), turned);
             }
-            _ => self.park(redirected, turned, now_ms),
+            (Again::Publish(mut publication), _) => {
+                publication.tries = tries;
+                let asking = match to {
+                    Elsewhere::Asking(target) => Some(target),
+                    Elsewhere::Moved(..) | Elsewhere::Later => None,
+                };
+                self.come_back(by, publication, (node.is_some(), asking), now_ms);
+            }
+            (what @ Again::Ask(_), Some(node)) if tries <= TRIES_AT_ONCE => {
+                self.bring(node, Redirected { what, to, tries }, turned, now_ms);
+            }
+            (what, _) => self.park(Redirected { what, to, tries }, turned, now_ms),
         }
     }
 

@@ -22,6 +22,7 @@ mod event;
 mod glob;
 pub(crate) mod history;
 mod local;
+mod moving;
 mod nodes;
 mod paired;
 mod redis;
@@ -410,7 +411,7 @@ impl Broker {
     pub(crate) fn is_settled(&self) -> bool {
         match self {
             Broker::Local(_) => true,
-            Broker::Redis(nodes) => nodes.all().all(Redis::is_settled),
+            Broker::Redis(nodes) => nodes.is_settled(),
         }
     }
 
@@ -448,7 +449,7 @@ impl Broker {
     pub(crate) fn unsent_bytes(&self) -> usize {
         match self {
             Broker::Local(_) => 0,
-            Broker::Redis(nodes) => nodes.all().map(|redis| redis.unsent().len()).sum(),
+            Broker::Redis(nodes) => nodes.unsent_bytes(),
         }
     }
 

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::cluster::Cluster;
+use super::moving::MovingSlots;
 use super::paired;
 use super::redis::{Echo, Redirected, Redis};
 use super::replica::Replica;
@@ -29,6 +30,8 @@ pub struct Nodes {
     pub(super) replica: Option<Box<Replica>>,
     /// What belongs elsewhere and is to be tried again, at that time.
     pub(super) parked: VecDeque<(u64, Redirected)>,
+    /// What is to be published where slots move.
+    pub(super) moving: MovingSlots,
     pub(super) seed: Seed,
     /// Conns that are to be told when nodes have answered what they were asked, and how many have
     /// not.
@@ -87,6 +90,7 @@ impl Nodes {
             all,
             cluster,
             parked: VecDeque::new(),
+            moving: MovingSlots::default(),
             seed: Seed { settings: kept, expire_s, uses, seed, histories },
             settling: Vec::new(),
         };
@@ -137,7 +141,10 @@ impl Nodes {
         now_ms: u64,
     ) -> Result<(), PublishError> {
         let node = self.spread.writes(channel);
-        let published = self.all[node].publish(channel, payload, whose, now_ms);
+        let published = match self.moving.is_empty() {
+            true => self.all[node].publish(channel, payload, whose, now_ms),
+            false => self.publish_moving(node, channel, payload, (whose, now_ms)),
+        };
         self.pass_echoes_of(node, now_ms);
         published
     }
@@ -190,14 +197,43 @@ impl Nodes {
 
     /// Asks to be told when all that was asked so far is answered; false when it is.
     pub(super) fn settle(&mut self, conn: LinkId) -> bool {
-        let mut waits = 0;
-        for redis in &mut self.all {
-            waits += usize::from(redis.settle(conn));
-        }
+        let waits = usize::from(self.moving.settle(conn)) + self.settle_all(conn);
         if waits > 1 {
             self.settling.push((conn, waits));
         }
         waits > 0
+    }
+
+    /// Asks to be told by each node; how many have anything to answer.
+    fn settle_all(&mut self, conn: LinkId) -> usize {
+        self.all.iter_mut().map(|redis| usize::from(redis.settle(conn))).sum()
+    }
+
+    /// What waited while slots moved is at the nodes: asks them, too. Whether all is answered.
+    pub(super) fn settle_later(&mut self, conn: LinkId) -> bool {
+        let waits = self.settle_all(conn);
+        match self.settling.iter_mut().find(|(other, _)| *other == conn) {
+            Some((_, others)) => {
+                *others += waits;
+                self.has_settled(conn)
+            }
+            None if waits > 1 => {
+                self.settling.push((conn, waits));
+                false
+            }
+            None => waits == 0,
+        }
+    }
+
+    /// Whether every command that was sent is answered, and none has yet to be.
+    pub(super) fn is_settled(&self) -> bool {
+        self.moving.bytes() == 0 && self.all.iter().all(Redis::is_settled)
+    }
+
+    /// Bytes of all that waits to be sent.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        let unsent = self.all.iter().map(|redis| redis.unsent().len());
+        self.moving.bytes() + unsent.sum::<usize>()
     }
 
     /// A node has answered what it was asked when a conn was to be told of that: whether all have.

@@ -28,7 +28,8 @@ impl Server {
     /// When [`Server::tick_cluster`] has something to do.
     pub(super) fn cluster_ms(&self) -> Option<u64> {
         let leave_ms = self.relay.overlaps.leave_ms().unwrap_or(u64::MAX);
-        let at_ms = self.broker.cluster_ms().filter(|_| !self.ending.has_begun());
+        let goes_on = !self.ending.has_begun() || !self.broker.is_settled();
+        let at_ms = self.broker.cluster_ms().filter(|_| goes_on);
         at_ms.map(|at_ms| at_ms.min(leave_ms))
     }
 
@@ -63,6 +64,15 @@ impl Server {
             if !self.is_confirmed(&name) && self.broker.can_hear(&name) {
                 self.hear_at(spread.hears(&name), vec![name]);
             }
+        }
+        self.bring_on();
+    }
+
+    /// Publishes what waited while slots moved, behind what is to be heard of it.
+    fn bring_on(&mut self) {
+        let Some(nodes) = self.broker.cluster() else { return };
+        for conn in nodes.bring_on(self.cx.now.mono_ms) {
+            self.on_conn(conn, |conn, _| conn.settled());
         }
     }
 
@@ -109,7 +119,7 @@ impl Server {
     pub(super) fn after_loss(&mut self, node: usize, mut lost: Lost, loss: &Loss<'_>) {
         let now_ms = self.cx.now.mono_ms;
         let Some(nodes) = self.broker.cluster() else { return };
-        let mut turned = nodes.take_lost(&mut lost, now_ms);
+        let mut turned = nodes.take_lost(node, &mut lost, now_ms);
         if !matches!(loss, Loss::Moved) {
             nodes.look_elsewhere(node);
         }

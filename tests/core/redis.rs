@@ -8,6 +8,7 @@ mod gaps;
 mod kinds;
 mod link;
 mod mending;
+mod moving;
 mod recording;
 mod replica;
 mod several;

@@ -4,6 +4,7 @@
 mod cost;
 mod load;
 mod rights;
+mod speakers;
 mod tls;
 
 use std::time::Duration;

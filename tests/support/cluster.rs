@@ -298,8 +298,8 @@ impl Cluster {
             }
         }
         target_at.ok(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
-        for node in self.here() {
-            // A replica is told by its master.
+        for node in self.here().filter(|node| node.port != to) {
+            // Who is told twice ends all subscriptions of the slot. A replica is told by its master.
             node.connect().command(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
         }
         self.settle();

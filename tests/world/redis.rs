@@ -334,11 +334,12 @@ impl FakeRedis {
             return client.say(format!("-{error}\r\n").as_bytes(), Some(refused));
         }
         if name == "PUBLISH" {
-            return self.publish_own(&command[1], &command[2], 0);
+            return self.publish_own(&command[1], &command[2], (0, false));
         }
         if name == "EVAL" && command.len() == 8 && command[2] == b"1" {
             let most = number(&command[6]) as usize;
-            return self.publish_own(&command[4], &command[5], most);
+            let is_sharded = command[1].windows(8).any(|word| word == b"SPUBLISH");
+            return self.publish_own(&command[4], &command[5], (most, is_sharded));
         }
         let replies = match self.answer_of_node(name, command) {
             Some(replies) => replies,
@@ -350,10 +351,11 @@ impl FakeRedis {
         }
     }
 
-    /// Its client publishes, and has the message in a history of at most so many.
-    fn publish_own(&mut self, channel: &[u8], payload: &[u8], most: usize) {
+    /// Its client publishes, to those who hear the shard or to all, and has the message in a history
+    /// of at most so many.
+    fn publish_own(&mut self, channel: &[u8], payload: &[u8], (most, is_sharded): (usize, bool)) {
         self.published.push((channel.to_vec(), payload.to_vec()));
-        if self.cluster.is_some() {
+        if self.cluster.is_some() && !is_sharded {
             self.bus.push((channel.to_vec(), payload.to_vec()));
         }
         let readonly = "READONLY You can't write against a read only replica.";
@@ -368,12 +370,13 @@ impl FakeRedis {
         let hears = client.subscribed.contains(channel);
         let reply = format!(":{}\r\n", u8::from(hears));
         let reply = unkept.map_or(reply, |why| format!("-UNKEPT {why}\r\n")).into_bytes();
+        let deliver = if is_sharded { Client::deliver_sharded } else { Client::deliver };
         if self.push_first {
-            client.deliver(channel, payload, Some(number));
+            deliver(client, channel, payload, Some(number));
         }
         client.say(&reply, None);
         if !self.push_first {
-            client.deliver(channel, payload, Some(number));
+            deliver(client, channel, payload, Some(number));
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Clustering {
     redirected: VecDeque<Redirected>,
     /// Bytes of what is kept in case that it belongs elsewhere.
     kept_bytes: usize,
+    /// When it has last said that something was published.
+    published_ms: Option<u64>,
 }
 
 /// Something that is to be done elsewhere, or later.
@@ -209,6 +211,14 @@ impl Session {
         }
     }
 
+    /// The node has published something.
+    pub(super) fn on_published(&mut self, kept: Option<&Publication<'_>>) {
+        self.release(kept);
+        if let Some(cluster) = &mut self.cluster {
+            cluster.published_ms = Some(self.heard_ms);
+        }
+    }
+
     /// Bytes of all of them.
     pub(super) fn kept_bytes(&self) -> usize {
         self.cluster.as_ref().map_or(0, |cluster| cluster.kept_bytes)
@@ -297,13 +307,30 @@ impl Redis {
     pub(in crate::broker) fn accept(&mut self, what: Again, tries: u8, asking: bool, now_ms: u64) {
         match what {
             Again::Ask(wanted) => self.session.ask_again(wanted.tried(tries), asking, now_ms),
-            Again::Publish(mut publication) => {
-                publication.tries = tries;
-                self.session.publish_again(&publication, asking, self.expire_s, now_ms);
-            }
-            // It is heard by whoever knows who hears it.
-            Again::Hear(..) => {}
+            // It is heard by whoever knows who hears it, and published in its order.
+            Again::Hear(..) | Again::Publish(_) => {}
         }
+    }
+
+    /// How many commands were sent on its link.
+    pub(in crate::broker) fn commands(&self) -> u64 {
+        self.session.commands()
+    }
+
+    /// Whether so many of them are answered, or the link is another by now.
+    pub(in crate::broker) fn has_answered(&self, commands: u64) -> bool {
+        self.session.oldest >= commands
+    }
+
+    /// Whether something that was to be published is not answered, or, where all nodes are told,
+    /// was published less than a moment of so many milliseconds ago.
+    pub(in crate::broker) fn publishes_since(&self, now_ms: u64, moment_ms: u64) -> bool {
+        let published = self.session.cluster.as_ref().and_then(|cluster| cluster.published_ms);
+        let is_new = |at_ms: u64| !self.session.is_sharded() && now_ms < at_ms + moment_ms;
+        let publishes = |awaited: &Awaited| {
+            matches!(awaited, Awaited::Publish(..) | Awaited::Record(..) | Awaited::Set(_))
+        };
+        published.is_some_and(is_new) || self.session.awaited.iter().any(publishes)
     }
 
     /// What was to be done elsewhere is given up.

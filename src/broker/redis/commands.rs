@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::later::{self, Publication};
 use super::session::Awaited;
-use super::{Redis, State};
+use super::{Redis, State, role_notice};
 use crate::broker::history::look::Look;
 use crate::broker::history::reading::Reading;
 use crate::broker::spread::slot_of;
-use crate::broker::{Ask, Sharding};
+use crate::broker::{Ask, PublishError, Receipt, Sharding};
 use crate::link::LinkId;
 
 /// Names in one SUBSCRIBE command.
@@ -118,6 +119,72 @@ impl Redis {
         now_ms: u64,
     ) {
         self.session.look(ask, channel, look, now_ms);
+    }
+
+    /// Publishes a message, or lets it wait for the link.
+    pub(in crate::broker) fn publish(
+        &mut self,
+        channel: &str,
+        payload: &[u8],
+        whose: (Option<LinkId>, Option<Receipt>),
+        now_ms: u64,
+    ) -> Result<(), PublishError> {
+        let publication = self.publication(channel, payload, whose, (0, now_ms))?;
+        self.publish_now(publication, now_ms);
+        Ok(())
+    }
+
+    /// What is to be published, if there is room for it besides what waits here and so many bytes
+    /// elsewhere.
+    pub(in crate::broker) fn publication<'p>(
+        &mut self,
+        channel: &'p str,
+        payload: &'p [u8],
+        (except, receipt): (Option<LinkId>, Option<Receipt>),
+        (held, now_ms): (usize, u64),
+    ) -> Result<Publication<'p>, PublishError> {
+        let up = matches!(self.state, State::Up { .. });
+        if !std::mem::replace(&mut self.uses.publishes, true) {
+            self.health.say(role_notice(true, &self.session));
+        }
+        let history = self.histories.of(channel);
+        let here = self.unsent().len() + self.later.bytes() + self.session.kept_bytes();
+        let cost = later::cost(channel, payload, history.is_some());
+        if held + here + cost > self.settings.buffer_limit {
+            return Err(if up { PublishError::Full } else { PublishError::Down });
+        }
+        let (channel, payload) = (channel.into(), payload.into());
+        let (stored_only, at_ms) = (false, now_ms);
+        Ok(Publication { channel, payload, except, receipt, history, stored_only, at_ms, tries: 0 })
+    }
+
+    /// Publishes that, or lets it wait for the link.
+    pub(in crate::broker) fn publish_now(&mut self, publication: Publication<'_>, now_ms: u64) {
+        match self.ready {
+            true => self.session.publish(&publication, self.expire_s, now_ms),
+            false => self.later.push(publication.into_owned()),
+        }
+    }
+
+    /// The same of what waited while its slot moved, or ahead of that.
+    pub(in crate::broker) fn take_on(
+        &mut self,
+        publication: Publication<'static>,
+        asking: bool,
+        now_ms: u64,
+    ) {
+        match asking {
+            true => self.session.publish_ahead(&publication, self.expire_s, now_ms),
+            false => self.publish_now(publication, now_ms),
+        }
+    }
+
+    /// Takes what waits for the link and is published on such channels, in order.
+    pub(in crate::broker) fn take_later(
+        &mut self,
+        is_such: impl Fn(&str) -> bool,
+    ) -> Vec<Publication<'static>> {
+        if self.later.is_empty() { Vec::new() } else { self.later.take(is_such) }
     }
 
     /// Publishes what is to come back on this channel, to show that messages pass. It must be up.

@@ -12,7 +12,7 @@ use crate::broker::{HistorySize, Receipt};
 use crate::link::LinkId;
 
 /// How long anything waits.
-pub(super) const PATIENCE_MS: u64 = 5_000;
+pub(in crate::broker) const PATIENCE_MS: u64 = 5_000;
 /// What the commands take besides the channel and the message.
 const COMMAND_BYTES: usize = 64;
 
@@ -43,12 +43,12 @@ pub(in crate::broker) struct Publication<'a> {
 }
 
 impl Publication<'_> {
-    pub(super) fn cost(&self) -> usize {
+    pub(in crate::broker) fn cost(&self) -> usize {
         cost(&self.channel, &self.payload, self.history.is_some())
     }
 
     /// The same, for as long as it may have to wait.
-    pub(super) fn into_owned(self) -> Publication<'static> {
+    pub(in crate::broker) fn into_owned(self) -> Publication<'static> {
         let Publication { channel, payload, .. } = self;
         let (channel, payload) = (channel.into_owned().into(), payload.into_owned().into());
         let Publication { except, receipt, history, stored_only, at_ms, tries, .. } = self;
@@ -98,6 +98,15 @@ impl Later {
     pub(super) fn pop_stored_only(&mut self) -> Option<Publication<'static>> {
         self.waiting.front().filter(|publication| publication.stored_only)?;
         self.pop()
+    }
+
+    /// Takes what is published on such channels, in order.
+    pub(super) fn take(&mut self, is_such: impl Fn(&str) -> bool) -> Vec<Publication<'static>> {
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        let (taken, left): (Vec<_>, _) = all.partition(|one| is_such(&one.channel));
+        self.waiting = left.into();
+        self.bytes -= taken.iter().map(Publication::cost).sum::<usize>();
+        taken
     }
 
     /// When the first has waited long enough.

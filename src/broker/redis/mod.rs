@@ -35,7 +35,7 @@ mod window;
 
 use std::collections::VecDeque;
 
-use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishError, PublishOutcome, Receipt};
+use super::{Ask, BrokerEvent, HistoryRules, Notice, PublishOutcome, Receipt};
 use super::{RedisAddress, RedisSettings, Status, Uses, Watch};
 use crate::link::{Backoff, LinkId, Target};
 use crate::proto::resp::{Decoder, Item, Push, Reply};
@@ -47,7 +47,8 @@ pub(crate) use errors::{denies_command, tls_mend};
 pub(super) use errors::{greeting_refused, unquoted};
 use health::Health;
 pub(super) use kind::is_sentinel;
-use later::{Later, Publication};
+use later::Later;
+pub(super) use later::{PATIENCE_MS, Publication};
 pub(super) use own::Echo;
 use session::{Awaited, Session};
 
@@ -293,41 +294,6 @@ impl Redis {
     /// Whether one more ask would be made at once.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.state, State::Up { .. }) && self.session.has_room()
-    }
-
-    pub(super) fn publish(
-        &mut self,
-        channel: &str,
-        payload: &[u8],
-        (except, receipt): (Option<LinkId>, Option<Receipt>),
-        now_ms: u64,
-    ) -> Result<(), PublishError> {
-        let up = matches!(self.state, State::Up { .. });
-        if !std::mem::replace(&mut self.uses.publishes, true) {
-            self.health.say(role_notice(true, &self.session));
-        }
-        let history = self.histories.of(channel);
-        let waiting = self.unsent().len() + self.later.bytes() + self.session.kept_bytes();
-        if waiting + later::cost(channel, payload, history.is_some()) > self.settings.buffer_limit {
-            return Err(if up { PublishError::Full } else { PublishError::Down });
-        }
-        let (channel, payload) = (channel.into(), payload.into());
-        let (stored_only, at_ms) = (false, now_ms);
-        let publication = Publication {
-            channel,
-            payload,
-            except,
-            receipt,
-            history,
-            stored_only,
-            at_ms,
-            tries: 0,
-        };
-        match self.ready {
-            true => self.session.publish(&publication, self.expire_s, now_ms),
-            false => self.later.push(publication.into_owned()),
-        }
-        Ok(())
     }
 
     /// What there is to say that nothing has to arrive for.

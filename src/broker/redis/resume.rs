@@ -55,17 +55,13 @@ impl Session {
         });
     }
 
-    /// Publishes what another node of the cluster has said belongs here, or is about to.
-    pub(super) fn publish_again(
+    /// Publishes what another node of the cluster has said is about to belong here.
+    pub(super) fn publish_ahead(
         &mut self,
         publication: &Publication<'_>,
-        asking: bool,
         expire_s: u64,
         now_ms: u64,
     ) {
-        if !asking {
-            return self.publish(publication, expire_s, now_ms);
-        }
         if !publication.stored_only {
             self.command(&[b"ASKING"], Awaited::Asking, now_ms);
             self.send(publication, now_ms);

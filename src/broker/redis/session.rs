@@ -290,7 +290,7 @@ impl Session {
                 Awaited::Publish(receipt, kept) | Awaited::Record(receipt, kept),
                 Reply::Integer(_),
             ) => {
-                self.release(kept.as_deref());
+                self.on_published(kept.as_deref());
                 self.receive(receipt, PublishOutcome::Accepted);
                 BrokerEvent::Quiet
             }
