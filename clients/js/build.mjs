@@ -12,12 +12,12 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-const ABOUT = '// wsloop. MIT OR Apache-2.0. Made from src/ by build.mjs.';
+const ABOUT = '// wsloop. MIT OR Apache-2.0';
 
 /** Properties of what no page gets hold of, which have short names too. */
 const INTERNAL = ['address', 'asBlob', 'asked', 'attempt', 'awaits', 'bearer', 'header', 'lost',
-  'number', 'omitted', 'opened', 'positions', 'receive', 'restart', 'room', 'subscriptions',
-  'wanted'];
+  'number', 'omitted', 'opened', 'ping', 'positions', 'receive', 'restart', 'room', 'silence',
+  'subscriptions', 'wanted'];
 
 /** Names by which a classic script has less to say than by all that there are. */
 const CLASSIC = "import { WSLoop, WS4Redis } from './src/index.mjs'";
@@ -33,7 +33,11 @@ export function build() {
       ...{ format, minify: true, target: 'es2022' },
       mangleProps: new RegExp(`^(${INTERNAL.join('|')})$`),
     });
-    const compress = { ecma: 2020, passes: 3 };
+    const compress = {
+      ...{ ecma: 2020, passes: 3, pure_getters: true, unsafe_methods: true },
+      // These make it shorter, but not when it is gzipped.
+      ...{ reduce_funcs: false, lhs_constants: false },
+    };
     const { code } = shorten(outputFiles[0].text, { toplevel: true, compress });
     return `${ABOUT}\n${code}\n`;
   };

@@ -105,6 +105,27 @@ fn history_is_followed() {
     follow("book::history_is_followed", page, &["[[history]]"]);
 }
 
+/// With a Redis where the page has the embedded broker: what it says of both is so.
+#[test]
+#[ignore = "needs ip, redis-server, redis-cli, and python3, ruby, node, php and perl with redis"]
+fn history_is_followed_with_redis() {
+    let page = include_str!("../../docs/src/history.md");
+    if !place::is_inside("book::history_is_followed_with_redis", page) {
+        return;
+    }
+    let serve = "wsloop --allow all --history";
+    assert!(page.contains(serve), "what the page starts is another command");
+    let page = page.replace(serve, "wsloop --allow all --redis redis://127.0.0.1:6380 --history");
+    // A plain PUBLISH is in no history there.
+    let (before, rest) = page.split_once("**To the embedded broker**").expect("its part");
+    let (_, rest) = rest.split_once("**To Redis**").expect("the part of Redis");
+    let page = format!("{before}\n**To Redis**{rest}");
+    let mut reader = Reader::of(&page).skip(&["[[history]]"]);
+    reader.launch("redis-server --port 6380 --save ''");
+    eventually("a Redis", || (reader.run("redis-cli -p 6380 PING") == "PONG").then_some(()));
+    assert_eq!(reader.go_on(), None);
+}
+
 #[test]
 #[ignore = "needs ip, redis-cli, python3 with venv and PyPI"]
 fn protocol_is_followed() {

@@ -93,13 +93,13 @@ fn what_redis_does_not_keep_is_heard_and_said() {
 /// The rights that the book gives.
 #[test]
 #[ignore = "needs redis-server"]
-fn a_user_of_redis_needs_these_rights_and_no_others() {
+fn a_user_of_redis_with_these_rights_keeps_what_browsers_publish() {
     let redis = RedisServer::start();
     let mut app = redis.connect();
     let rights = "SETUSER wsloop on >a-secret ~broadcast:* &broadcast:* &wsloop:control +hello \
                   +ping +select +role +subscribe +unsubscribe +publish +get +getrange +set \
                   ~wsloop:history:{broadcast:* +eval +xadd +pexpire +xrange +xrevrange +xlen +time \
-                  +info";
+                  +info +xinfo|stream";
     let rights: Vec<&[u8]> = rights.split(' ').map(str::as_bytes).collect();
     ask(&mut app, &[&[&b"ACL"[..]][..], &rights].concat());
     let url = redis.url().replace("redis+unix://", "redis+unix://wsloop:a-secret@");

@@ -133,3 +133,79 @@ fn redis_goes_and_comes_and_nothing_is_missed_or_it_is_said() {
     assert!(client.text().starts_with("gap broadcast chat/1 "));
     publish(&mut client, "after");
 }
+
+/// What is said of a channel that nobody has used before: by the answer to a publish, to who comes
+/// back behind a time, and to who does so when Redis was told to trim.
+fn probe(server: &Wsloop, app: &mut RedisClient, facility: &str) -> Vec<String> {
+    let until_answered = |client: &mut Client, command: String| {
+        client.send(&command);
+        let mut said = Vec::new();
+        loop {
+            let text = client.text();
+            // Whether a message comes before the answer is open; the rest has its order.
+            let (verb, rest) = text.split_once(' ').expect("two words");
+            match verb {
+                "ok" | "refused" | "dropped" => said.push(format!("{verb} {rest}")),
+                "subscribed" => said.push(rest.rsplit(' ').next().expect("a word").to_owned()),
+                "gap" => said.push("gap".to_owned()),
+                "message" if command.starts_with("subscribe") => {
+                    said.push(format!("message {}", rest.contains('-')));
+                }
+                _ => {}
+            }
+            if matches!(verb, "ok" | "refused" | "dropped") {
+                return said;
+            }
+        }
+    };
+    let subscribe = format!("subscribe 1 broadcast {facility}");
+    let mut first = open(server.address());
+    let mut said = until_answered(&mut first, subscribe.clone());
+    let time = said.remove(0);
+    for number in 2..4 {
+        let text = format!("publish {number} broadcast {facility}\nhello");
+        said.extend(until_answered(&mut first, text));
+    }
+    let resume = format!("{subscribe} broadcast {time}");
+    said.extend(until_answered(&mut open(server.address()), resume.clone()).into_iter().skip(1));
+    let stream = format!("wsloop:history:{{broadcast:{facility}}}");
+    app.command(&[b"XTRIM", stream.as_bytes(), b"MAXLEN", b"1"]);
+    said.extend(until_answered(&mut open(server.address()), resume).into_iter().skip(1));
+    said.push(format!("{} errors", server.metric("broker_errors_total")));
+    said
+}
+
+/// The rights that the book gives are enough, and each of those for histories is needed.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_user_of_redis_needs_these_rights_for_histories_and_no_others() {
+    let page = include_str!("../../docs/src/operations.md");
+    let (_, rest) = page.split_once("it needs the streams and its scripts as well: ").expect("it");
+    let (list, _) = rest.split_once(". Without").expect("an end");
+    let rights: Vec<&str> = list.split('`').filter(|word| word.starts_with('+')).collect();
+    assert!(rights.len() > 8, "{list}");
+    let redis = RedisServer::start();
+    let mut app = redis.connect();
+    let base = "ACL SETUSER wsloop on >a-secret ~broadcast:* &broadcast:* &wsloop:control +hello \
+                +ping +select +role +subscribe +unsubscribe +publish +get +getrange +set \
+                ~wsloop:history:{broadcast:*";
+    let all = format!("{base} {}", rights.join(" "));
+    let words: Vec<&[u8]> = all.split_whitespace().map(str::as_bytes).collect();
+    app.command(&words);
+    let url = redis.url().replace("redis+unix://", "redis+unix://wsloop:a-secret@");
+    let server = Wsloop::start(&[&ARGS[..], &["--redis", &url]].concat());
+    server.expect_metric("broker_up", |up| up == 1);
+    let expected = probe(&server, &mut app, "chat/all");
+    let good = ["ok 1", "ok 2", "ok 3", "message true", "message true", "ok 1", "gap", "ok 1"];
+    assert_eq!(expected, [&good[..], &["0 errors"]].concat());
+    for (number, right) in rights.iter().enumerate() {
+        let without = right.replace('+', "-");
+        app.command(&[&b"ACL"[..], b"SETUSER", b"wsloop", without.as_bytes()]);
+        let errors = server.metric("broker_errors_total");
+        let mut said = probe(&server, &mut app, &format!("chat/{number}"));
+        said.pop();
+        let errors = server.metric("broker_errors_total") - errors;
+        assert!(said != good || errors > 0, "nothing is different without {right}");
+        app.command(&[&b"ACL"[..], b"SETUSER", b"wsloop", right.as_bytes()]);
+    }
+}

@@ -4,18 +4,12 @@
 
 import { authorization } from './options.mjs';
 
-/** Longest answer that goes to the console, in bytes. */
+/** Longest answer that goes to the console, in characters. */
 const MAX_EXPLANATION = 2048;
 /** How long the server may take for it, in milliseconds. */
 const EXPLANATION_WAIT = 5000;
 /** A URI is asked about so many times at most, if there is no answer. */
 const MAX_QUESTIONS = 3;
-/** Where pages are developed. */
-const LOCALHOST = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/;
-
-/** Whether the page is one that is being developed. */
-export const isDeveloped = () => typeof location === 'object' && LOCALHOST.test(location.hostname);
-
 /** How often it was asked about each URI. */
 const questions = new Map();
 
@@ -38,7 +32,17 @@ export async function explainOnce(uri, { address, bearer }, level) {
       headers: authorization(bearer),
       signal: AbortSignal.timeout(EXPLANATION_WAIT),
     });
-    await explainWith(answer, shown, level);
+    const { headers, status } = answer;
+    const text = (await answer.text()).trim();
+    const isRefusal = /^4/.test(status);
+    const isText = /^text\//i.test(headers.get('Content-Type'));
+    if (isRefusal && isText && text.length <= MAX_EXPLANATION) {
+      // What is missing is worth a warning, whatever the level.
+      const wished = shown.match(/\b(subscribe|publish)-\w+/g);
+      const granted = headers.get('X-Wsloop-Granted')?.split(',');
+      const isGood = wished?.every((option) => granted?.includes(option));
+      console[isGood ? level : 'warn'](`wsloop: ${shown}: ${text}`);
+    }
   } catch {
     // The server is away, or the page may not read what it says.
     questions.set(uri, asked + 1);
@@ -48,18 +52,3 @@ export async function explainOnce(uri, { address, bearer }, level) {
     }
   }
 }
-
-/** What is missing is worth a warning, whatever the level. */
-async function explainWith(answer, shown, level) {
-  const isText = /^text\//i.test(answer.headers.get('Content-Type'));
-  const body = await answer.arrayBuffer();
-  const isRefusal = answer.status >= 400 && answer.status <= 499;
-  if (isRefusal && isText && body.byteLength <= MAX_EXPLANATION) {
-    const wished = shown.match(/\b(subscribe|publish)-\w+/g) ?? [];
-    const granted = (answer.headers.get('X-Wsloop-Granted') ?? '').split(',');
-    const isGood = wished.length > 0 && wished.every((option) => granted.includes(option));
-    const text = new TextDecoder().decode(body).trim();
-    console[isGood ? level : 'warn'](`wsloop: ${shown}: ${text}`);
-  }
-}
-

@@ -40,10 +40,12 @@
  *   nothing comes twice. The state is `open` all the time.
  */
 
-import { explainOnce, isDeveloped } from './explain.mjs';
-import { backOff, checkOptions, checkToken, eventOf, notSent, withQuery } from './options.mjs';
-import { Stream } from './stream.mjs';
-import { Topics } from './topics.mjs';
+import { explainOnce } from './explain.mjs';
+import {
+  backOff, checkOptions, checkToken, eventOf, expect, isOver, notSent, withOption,
+} from './options.mjs';
+import { streamOf } from './stream.mjs';
+import { topicsOf } from './topics.mjs';
 
 /** Time between two heartbeats, in milliseconds. */
 const HEARTBEAT_INTERVAL = 5000;
@@ -86,7 +88,7 @@ const CLOSED = 3;
 
 /** After this, nothing of a socket is heard any more. */
 function drop(socket) {
-  if (socket !== null) {
+  if (socket) {
     socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
     if (socket.readyState < CLOSING) {
       socket.close(1000);
@@ -132,15 +134,15 @@ export class WSLoop extends EventTarget {
   constructor(uri, options) {
     super();
     // Another window's URL is no instance of this one's.
-    const separate = typeof uri === 'string' || typeof uri?.href === 'string';
+    const separate = typeof (uri?.href ?? uri) === 'string';
     this.#options = checkOptions(separate ? { ...options, uri } : { ...uri });
-    this.#callback('connecting', 'connecting', () => undefined);
-    this.#callback('open', 'connected', () => undefined);
+    this.#callback('connecting', 'connecting');
+    this.#callback('open', 'connected');
     this.#callback('message', 'receive_message', (event) => event.data);
     this.#callback('close', 'disconnected', (event) => event);
     const { topics, binaryType } = this.#options;
     this.#topics = topics
-      ? new Topics({
+      ? topicsOf({
         send: (...command) => this.#socket.send(...command),
         opened: () => this.#onOpen(),
         warn: (text) => this.#warn(text),
@@ -165,9 +167,7 @@ export class WSLoop extends EventTarget {
 
   /** Sends text or binary data; throws an `InvalidStateError` unless the connection is open. */
   send(data) {
-    if (this.#topics !== null) {
-      throw new TypeError(`${this.#options.uri} is for all topics: publish() says for which`);
-    }
+    expect(!this.#topics, `${this.#options.uri} is for all topics: publish() says for which`);
     if (this.get_state() !== OPEN) {
       throw notSent(this.#state);
     }
@@ -180,7 +180,7 @@ export class WSLoop extends EventTarget {
    */
   subscribe(facility, options) {
     this.#expectTopics();
-    if (['closing', 'closed'].includes(this.#state)) {
+    if (isOver(this.#state)) {
       throw notSent(this.#state);
     }
     return this.#topics.subscribe(facility, options);
@@ -199,9 +199,7 @@ export class WSLoop extends EventTarget {
   }
 
   #expectTopics() {
-    if (this.#topics === null) {
-      throw new TypeError(`${this.#options.uri} is for one facility: topics have a URL like /ws/`);
-    }
+    expect(this.#topics, `${this.#options.uri} is for one facility: topics have a URL like /ws/`);
   }
 
   /** `send` by its name in ws4redis. */
@@ -211,14 +209,14 @@ export class WSLoop extends EventTarget {
 
   /** Ends it for good, a pending attempt too. The code is 1000 or 3000 to 4999. */
   close(code = 1000, reason = '') {
-    if (this.#socket !== null && this.#state !== 'closing') {
+    if (this.#socket && this.#state !== 'closing') {
       this.#shut(code, reason);
     }
     this.#wanted = false;
     if (this.#state === 'waiting') {
       clearTimeout(this.#waitTimer);
       this.#become('closed');
-    } else if (this.#state === 'connecting' && this.#socket === null) {
+    } else if (this.#state === 'connecting' && !this.#socket) {
       this.#lose(reason);
     }
   }
@@ -232,11 +230,8 @@ export class WSLoop extends EventTarget {
 
   /** The `readyState` of the WebSocket, 0 to 3; 3 between two attempts. */
   get_state() {
-    if (this.#socket !== null) {
-      return this.#socket.readyState;
-    }
-    // The page is being asked for a token.
-    return this.#state === 'connecting' ? CONNECTING : CLOSED;
+    // Without a socket, the page is being asked for a token.
+    return this.#socket?.readyState ?? (this.#state === 'connecting' ? CONNECTING : CLOSED);
   }
 
   is_connecting() {
@@ -256,7 +251,7 @@ export class WSLoop extends EventTarget {
   }
 
   /** An option is a listener as any other: when it throws, that is reported and nothing breaks. */
-  #callback(type, name, argument) {
+  #callback(type, name, argument = () => undefined) {
     const options = this.#options;
     if (typeof options[name] === 'function') {
       this.addEventListener(type, (event) => options[name](argument(event)));
@@ -270,7 +265,7 @@ export class WSLoop extends EventTarget {
     if (!asks) {
       this.#dial(token);
     }
-    this.#become('connecting', new Event('connecting'));
+    this.#become('connecting', eventOf('connecting'));
     if (asks) {
       this.#ask();
     }
@@ -301,21 +296,19 @@ export class WSLoop extends EventTarget {
   #dial(token) {
     this.#token = token;
     const isStream = this.#blocked >= MAX_BLOCKED;
-    this.#take(isStream ? new Stream(this.#topics, this.#request()) : this.#openWebSocket());
+    this.#take(isStream ? streamOf(this.#topics, this.#request()) : this.#openWebSocket());
     this.#expectClose('no answer', this.#options.connectTimeout);
   }
 
   #openWebSocket() {
     const { protocols, binaryType } = this.#options;
     const { address, bearer } = this.#request();
-    const offered = [...protocols];
-    if (bearer !== null) {
-      // Browsers fail a connection whose server chooses none of what was offered, and the server
-      // never chooses the token: there has to be another one.
-      offered.push(...(offered.length === 0 ? [OWN_PROTOCOL] : []), `bearer.${bearer}`);
-    }
+    // Browsers fail a connection whose server chooses none of what was offered, and the server
+    // never chooses the token: there has to be another one.
+    const others = protocols.length > 0 ? protocols : [OWN_PROTOCOL];
+    const offered = bearer === null ? protocols : [...others, `bearer.${bearer}`];
     const socket = new WebSocket(address, offered);
-    socket.binaryType = (this.#topics === null && binaryType) || 'arraybuffer';
+    socket.binaryType = (!this.#topics && binaryType) || 'arraybuffer';
     return socket;
   }
 
@@ -324,7 +317,7 @@ export class WSLoop extends EventTarget {
     const { uri, tokenIn } = this.#options;
     const isInQuery = tokenIn === 'query' && this.#token !== null;
     return isInQuery
-      ? { address: withQuery(uri, this.#token), bearer: null }
+      ? { address: withOption(uri, `token=${encodeURIComponent(this.#token)}`), bearer: null }
       : { address: uri, bearer: this.#token };
   }
 
@@ -361,7 +354,7 @@ export class WSLoop extends EventTarget {
     }
     this.#transport = transport;
     this.#missed = 0;
-    if (this.#options.heartbeat_msg || this.#topics !== null) {
+    if (this.#options.heartbeat_msg || this.#topics) {
       this.#startHeartbeat();
     }
     if (transport === 'stream') {
@@ -375,21 +368,21 @@ export class WSLoop extends EventTarget {
       this.#begin();
     }
     if (isOther) {
-      this.dispatchEvent(eventOf('transport', { transport }));
+      this.#emit('transport', { transport });
     }
   }
 
   #begin() {
     this.#openedAt = performance.now();
-    if (this.#options.explain === true && this.#topics === null) {
+    if (this.#options.explain === true && !this.#topics) {
       this.#silenceTimer = setTimeout(() => this.#explain('info'), SILENCE);
     }
     const isGap = this.#wasOpen && this.#options.gaps;
     this.#wasOpen = true;
     const socket = this.#socket;
-    this.#become('open', new Event('open'));
+    this.#become('open', eventOf('open'));
     if (isGap && this.#state === 'open' && this.#socket === socket) {
-      this.dispatchEvent(new Event('gap'));
+      this.#emit('gap');
     }
   }
 
@@ -415,7 +408,7 @@ export class WSLoop extends EventTarget {
   }
 
   #onMessage({ data, origin }) {
-    if (this.#topics !== null) {
+    if (this.#topics) {
       this.#missed = 0;
       this.#topics.receive(data);
       return;
@@ -425,17 +418,17 @@ export class WSLoop extends EventTarget {
       return;
     }
     clearTimeout(this.#silenceTimer);
-    if (this.#options.gaps && (data.length ?? data.byteLength ?? data.size) === 0) {
-      this.dispatchEvent(new Event('gap'));
+    if (this.#options.gaps && new Blob([data]).size === 0) {
+      this.#emit('gap');
       return;
     }
     this.dispatchEvent(new MessageEvent('message', { data, origin }));
   }
 
   #onClose({ code, reason, wasClean }) {
-    const neverOpened = this.#openedAt === null && this.#socket !== null;
-    const isRefusal = code === 1008 || Math.floor(code / 100) === 44;
-    if (this.#wanted && isRefusal && this.#topics !== null) {
+    const neverOpened = this.#openedAt === null && this.#socket;
+    const isRefusal = /^(1008|44..)$/.test(code);
+    if (this.#wanted && isRefusal && this.#topics) {
       // The answer would be about a WebSocket for this URL alone.
       this.#warn(`${this.#options.uri}: ${code} ${reason}`);
     } else if (this.#wanted && (isRefusal || (neverOpened && code === 1006))) {
@@ -447,12 +440,16 @@ export class WSLoop extends EventTarget {
     this.#dropSocket();
     const isRestart = code === RESTART && this.#openedAt !== null;
     if (isRestart || (this.#openedAt !== null && performance.now() - this.#openedAt >= STEADY)) {
-      this.#attempt = Math.min(this.#attempt, 1);
+      this.#attempt &&= 1;
     }
     const isLast = code === UNAUTHORIZED && typeof this.#options.token !== 'function';
     this.#openedAt = null;
     const willReconnect = this.#wanted && !isLast && code !== FORBIDDEN;
-    const reconnectIn = willReconnect ? this.#wait(isRestart) : null;
+    let reconnectIn = null;
+    if (willReconnect) {
+      reconnectIn = isRestart ? Math.random() * RESTART_DELAY : backOff(this.#attempt);
+      this.#waitTimer = setTimeout(() => this.#reconnect(), reconnectIn);
+    }
     const event = eventOf('close', { code, reason, wasClean, willReconnect, reconnectIn });
     this.#become(willReconnect ? 'waiting' : 'closed', event);
   }
@@ -464,9 +461,9 @@ export class WSLoop extends EventTarget {
 
   #startHeartbeat() {
     clearInterval(this.#heartbeatTimer);
-    let interval = this.#topics === null ? HEARTBEAT_INTERVAL : TOPICS_HEARTBEAT_INTERVAL;
+    let interval = !this.#topics ? HEARTBEAT_INTERVAL : TOPICS_HEARTBEAT_INTERVAL;
     if (this.#transport === 'stream') {
-      interval = Math.max(STREAM_HEARTBEAT_INTERVAL, this.#topics.beat * 1000);
+      interval = Math.max(STREAM_HEARTBEAT_INTERVAL, this.#topics.silence() * 1000);
     }
     this.#heartbeatTimer = setInterval(() => this.#heartbeat(), interval);
   }
@@ -474,7 +471,7 @@ export class WSLoop extends EventTarget {
   #heartbeat() {
     this.#missed += 1;
     const isDead = this.#missed > MAX_MISSED;
-    if (this.#topics !== null) {
+    if (this.#topics) {
       if (isDead) {
         this.#lose('the server is silent');
       } else if (this.#missed > 1) {
@@ -512,16 +509,9 @@ export class WSLoop extends EventTarget {
     this.#socket = this.#probe = null;
   }
 
-  /** Returns the wait in milliseconds. */
-  #wait(isRestart) {
-    const delay = isRestart ? Math.random() * RESTART_DELAY : backOff(this.#attempt);
-    this.#waitTimer = setTimeout(() => this.#reconnect(), delay);
-    return delay;
-  }
-
   #onWindow = ({ type, persisted }) => {
     const isBack = persisted && type === 'pageshow';
-    if (persisted && type === 'pagehide' && this.#socket !== null) {
+    if (persisted && type === 'pagehide' && this.#socket) {
       this.#lose('the page was left');
     } else if (type === 'online' && this.#state === 'open') {
       this.#doubt();
@@ -537,7 +527,7 @@ export class WSLoop extends EventTarget {
     if (this.#transport === 'stream') {
       this.#socket.restart();
       this.#tryWebSocket();
-    } else if (this.#options.heartbeat_msg || this.#topics !== null) {
+    } else if (this.#options.heartbeat_msg || this.#topics) {
       this.#missed = MAX_MISSED - 1;
       this.#startHeartbeat();
       this.#heartbeat();
@@ -549,16 +539,20 @@ export class WSLoop extends EventTarget {
 
   /** Tells whoever develops the page. */
   #warn(text) {
-    if (this.#options.explain !== false && isDeveloped()) {
+    if (this.#options.explain) {
       console.warn(`wsloop: ${text}`);
     }
   }
 
   /** Has the server say what it makes of the URI, for whoever develops the page. */
   #explain(level) {
-    if (this.#options.explain !== false && isDeveloped()) {
+    if (this.#options.explain) {
       explainOnce(this.#options.uri, this.#request(), level);
     }
+  }
+
+  #emit(type, values) {
+    this.dispatchEvent(eventOf(type, values));
   }
 
   /** A listener of `event` may have changed the state again, and has then announced that itself. */
@@ -568,13 +562,13 @@ export class WSLoop extends EventTarget {
       globalThis.removeEventListener?.(type, this.#onWindow);
     }
     if (state !== 'open') {
-      this.#topics?.lost(['closing', 'closed'].includes(state));
+      this.#topics?.lost(isOver(state));
     }
     if (event) {
       this.dispatchEvent(event);
     }
     if (this.#state === state) {
-      this.dispatchEvent(eventOf('state', { state }));
+      this.#emit('state', { state });
     }
   }
 }

@@ -8,24 +8,31 @@ const MAX_DELAY = 30000;
 const CONNECT_TIMEOUT = 15000;
 /** What is spoken where there are topics. */
 const TOPICS_PROTOCOL = 'wsloop.1';
+/** Where pages are developed. */
+const LOCALHOST = /^((.+\.)?localhost|127(\.\d+){3}|\[::1\])$/;
+
+/** Complains about what the page says, unless that is right. */
+export function expect(isRight, text) {
+  if (!isRight) {
+    throw new TypeError(text);
+  }
+}
+
+/** What a token and a facility are. */
+export const isText = (value) => typeof value === 'string' && value !== '';
 
 /** Fills in what the page did not say, and throws where it makes no sense. */
 export function checkOptions(options) {
   const { uri, token = null, tokenIn = 'protocol', explain = true } = options;
   const { connectTimeout = CONNECT_TIMEOUT, gaps = false, streams = true } = options;
-  if (!uri) {
-    throw new Error('WSLoop needs the URI of a WebSocket');
-  }
+  expect(uri, 'WSLoop needs the URI of a WebSocket');
   if (typeof token !== 'function') {
     checkToken(token);
   }
-  if (tokenIn !== 'protocol' && tokenIn !== 'query') {
-    throw new TypeError('tokenIn is "protocol" or "query"');
-  }
+  expect(['protocol', 'query'].includes(tokenIn), 'tokenIn is "protocol" or "query"');
   // Browsers count a timer's milliseconds in 31 bits.
-  if (!(connectTimeout > 0 && connectTimeout < 2 ** 31)) {
-    throw new TypeError('connectTimeout is a number of milliseconds');
-  }
+  const isTime = connectTimeout > 0 && connectTimeout < 2 ** 31;
+  expect(isTime, 'connectTimeout is a number of milliseconds');
   const address = addressOf(String(uri));
   // A facility behind the prefix would be a WebSocket for that alone, and a query its options.
   const { topics = /^[^?]*\/$/.test(address) } = options;
@@ -35,7 +42,7 @@ export function checkOptions(options) {
     topics,
     token,
     tokenIn,
-    explain,
+    explain: LOCALHOST.test(globalThis.location?.hostname) && explain,
     connectTimeout,
     // What only one of the two kinds has.
     gaps: gaps && !topics,
@@ -61,14 +68,8 @@ function addressOf(uri) {
 
 /** Null is to connect without a token; what else is no text is a mistake, and no such wish. */
 export function checkToken(token) {
-  if (token !== null && (typeof token !== 'string' || token === '')) {
-    throw new TypeError('a token is a string that is not empty, or null for none');
-  }
+  expect(token === null || isText(token), 'a token is a string that is not empty, or null for none');
   return token;
-}
-
-export function withQuery(uri, token) {
-  return withOption(uri, `token=${encodeURIComponent(token)}`);
 }
 
 /** The rest of the query stays as the page wrote it. */
@@ -79,6 +80,9 @@ export function withOption(uri, option) {
 /** What a request has a token in, unless that is null. */
 export const authorization = (token) =>
   token === null ? {} : { Authorization: `Bearer ${token}` };
+
+/** Whether there is no connection and will be none. */
+export const isOver = (state) => ['closing', 'closed'].includes(state);
 
 export const eventOf = (type, values) => Object.assign(new Event(type), values);
 

@@ -25,74 +25,63 @@ import { authorization } from './options.mjs';
 /** What a server says to a URL that is too long. */
 const TOO_LARGE = [414, 431];
 
-export class Stream {
-  transport = 'stream';
-  readyState = 0;
-  #topics;
-  #base;
-  #query;
-  #headers;
-  #current = new AbortController();
+/**
+ * `topics` says what is to be heard and takes frames, `address` is the URL for all topics, and
+ * `bearer` a token or null.
+ */
+export function streamOf(topics, { address, bearer }) {
+  const [base, query = ''] = address.replace('ws', 'http').split('?');
+  const headers = authorization(bearer);
+  let current = new AbortController();
   /** Of the topics in the URL without an answer, the number of the command; 0 before there is one. */
-  #asked = new Map();
+  const asked = new Map();
   /** The last publish. */
-  #published = Promise.resolve();
-
-  /**
-   * `topics` says what is to be heard and takes frames, `address` is the URL for all topics, and
-   * `bearer` a token or null.
-   */
-  constructor(topics, { address, bearer }) {
-    this.#topics = topics;
-    [this.#base, this.#query = ''] = address.replace('ws', 'http').split('?');
-    this.#headers = authorization(bearer);
-    this.restart();
-  }
+  let published = Promise.resolve();
+  const self = { transport: 'stream', readyState: 0, send, close, restart };
 
   /** Takes a command: the whole message, or its header and its payload. */
-  send(message, header, data) {
+  function send(message, header, data) {
     const [verb, number, audience, facility] = header.split(' ');
     const name = `${audience} ${facility}`;
     if (verb === 'publish') {
-      const publish = () => this.#publish(number, audience, facility, data);
-      this.#published = this.#published.then(publish);
-    } else if (verb === 'subscribe' && this.#asked.has(name)) {
-      this.#asked.set(name, number);
+      published = published.then(() => publish(number, audience, facility, data));
+    } else if (verb === 'subscribe' && asked.has(name)) {
+      asked.set(name, number);
     } else if (verb !== 'ping') {
-      this.restart();
+      restart();
       if (verb === 'unsubscribe') {
-        this.#topics.receive(`ok ${number}`);
+        topics.receive(`ok ${number}`);
       }
     }
   }
 
-  close(code, reason, wasClean = true) {
-    this.readyState = 3;
-    this.#current.abort();
-    queueMicrotask(() => this.onclose?.({ code, reason, wasClean }));
+  function close(code, reason, wasClean = true) {
+    self.readyState = 3;
+    current.abort();
+    queueMicrotask(() => self.onclose?.({ code, reason, wasClean }));
   }
 
   /** Puts another stream in place of this one. */
-  restart() {
-    this.#current.abort();
-    this.#current = new AbortController();
-    this.#asked.clear();
-    const { signal } = this.#current;
-    queueMicrotask(() => signal.aborted || this.#listen(signal));
+  function restart() {
+    current.abort();
+    current = new AbortController();
+    asked.clear();
+    const { signal } = current;
+    queueMicrotask(() => signal.aborted || listen(signal));
   }
 
-  async #listen(signal) {
+  async function listen(signal) {
     try {
       const options = new URLSearchParams();
       let since = '';
-      for (const topic of this.#topics.wanted()) {
+      for (const topic of topics.wanted()) {
         const { name } = topic;
-        this.#asked.set(name, 0);
+        asked.set(name, 0);
         options.append('topic', name);
         topic.omitted = new Set();
         for (const [channel, position] of topic.positions) {
           const more = `${since} ${channel} ${name.split(' ')[1]} ${position}`;
-          if (more.length > this.#topics.room) {
+          if (more.length > topics.room) {
             topic.omitted.add(channel);
           } else {
             since = more;
@@ -102,11 +91,11 @@ export class Stream {
       if (since) {
         options.append('since', since.slice(1));
       }
-      const headers = { ...this.#headers, Accept: 'text/event-stream' };
-      const { status, body } = await this.#fetch(`?${options}`, { headers, signal });
+      const accepting = { ...headers, Accept: 'text/event-stream' };
+      const { status, body } = await ask(`?${options}`, { headers: accepting, signal });
       if (since && TOO_LARGE.includes(status)) {
-        this.#topics.room = since.length / 2;
-        this.restart();
+        topics.room = since.length / 2;
+        restart();
         return;
       }
       if (status !== 200) {
@@ -121,53 +110,53 @@ export class Stream {
           // Its data are its last lines.
           const [head, ...lines] = `\n${event}`.split('\ndata: ');
           if (!signal.aborted) {
-            this.#hear(head.split('\nevent: ')[1], lines.join('\n'), options.getAll('topic'));
+            hear(head.split('\nevent: ')[1], lines.join('\n'), options.getAll('topic'));
           }
         }
       }
       throw new Error('the stream has ended');
     } catch ({ message }) {
       if (!signal.aborted) {
-        this.close(1006, message, false);
+        close(1006, message, false);
       }
     }
   }
 
   /** Passes on what the server says, as it would be said over a WebSocket. */
-  #hear(type, data, names) {
+  function hear(type, data, names) {
     const [verb, place] = data.split(' ', 2);
     if (type === 'close') {
-      this.close(Number(verb), data.slice(verb.length + 1));
-    } else if (type === 'text' || type === 'binary') {
+      close(Number(verb), data.slice(verb.length + 1));
+    } else if (type) {
       const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
       data = type === 'text' ? new TextDecoder().decode(bytes) : bytes.buffer;
     } else if (verb === 'welcome') {
-      this.readyState = 1;
+      self.readyState = 1;
       // There are no commands that the server could count.
       data += ' commands=Infinity';
     } else if (verb === 'ok' || verb === 'refused') {
       const name = names[place - 1];
-      data = data.replace(place, this.#asked.get(name));
-      this.#asked.delete(name);
+      data = data.replace(place, asked.get(name));
+      asked.delete(name);
     }
-    this.onmessage({ data });
+    self.onmessage({ data });
   }
 
-  async #publish(number, audience, facility, body) {
-    if (!this.#topics.awaits(number)) {
+  async function publish(number, audience, facility, body) {
+    if (!topics.awaits(number)) {
       return;
     }
     if (/(^|\/)\.\.?(\/|$)/.test(facility)) {
       // Browsers would make another URL of it.
-      this.#topics.receive(`refused ${number} 400 no . or .. in a URL`);
+      topics.receive(`refused ${number} 400 no . or .. in a URL`);
       return;
     }
     let answer = `dropped ${number}`;
     try {
       // The rest of what means something in URLs is encoded in the command, or by the browser.
       const path = facility.replace(/[?#\\]/g, encodeURIComponent);
-      const options = { method: 'POST', body, headers: this.#headers };
-      const response = await this.#fetch(`${path}?publish-${audience}`, options);
+      const options = { method: 'POST', body, headers };
+      const response = await ask(`${path}?publish-${audience}`, options);
       const { status } = response;
       const text = await response.text();
       if (status === 202) {
@@ -179,11 +168,14 @@ export class Stream {
     } catch {
       // The request was lost, or the answer.
     }
-    this.#topics.receive(answer);
+    topics.receive(answer);
   }
 
-  #fetch(path, options) {
-    const address = `${this.#base}${path}&${this.#query}`;
-    return fetch(address, { ...options, cache: 'no-store', credentials: 'include' });
+  function ask(path, options) {
+    const whole = `${base}${path}&${query}`;
+    return fetch(whole, { ...options, cache: 'no-store', credentials: 'include' });
   }
+
+  restart();
+  return self;
 }

@@ -18,7 +18,7 @@
  * - Of a publish that was sent, the page hears what became of it, or that nobody knows.
  */
 
-import { backOff, eventOf, failure, notSent } from './options.mjs';
+import { backOff, eventOf, expect, failure, isText, notSent } from './options.mjs';
 
 const AUDIENCES = ['broadcast', 'user', 'session', 'group'];
 /** What the server does not say of itself. */
@@ -29,7 +29,6 @@ const LIMITS = { commands: 1, message: Infinity, beat: 0 };
  * (`audience`, `group`) and `state` (`state`, `error`).
  */
 class Subscription extends EventTarget {
-  #leave;
   /** `connecting`, `open`, `refused` or `closed`. */
   state = 'connecting';
   /** Why it is refused. */
@@ -37,17 +36,12 @@ class Subscription extends EventTarget {
 
   constructor(facility, audience, leave) {
     super();
-    Object.assign(this, { facility, audience });
-    this.#leave = leave;
-  }
-
-  /** Ends it for good. */
-  unsubscribe() {
-    this.#leave(this);
+    // `unsubscribe` ends it for good.
+    Object.assign(this, { facility, audience, unsubscribe: () => leave(this) });
   }
 }
 
-function become(subscription, state, error = null) {
+function change(subscription, state, error = null) {
   if (subscription.state !== state) {
     Object.assign(subscription, { state, error });
     subscription.dispatchEvent(eventOf('state', { state, error }));
@@ -57,160 +51,131 @@ function become(subscription, state, error = null) {
 /** In a word of the protocol there is no space, no control character and no bare `%`. */
 const encode = (text) => text.replace(/[\0- %\x7f]/g, encodeURIComponent);
 
-/** A topic's name in commands. */
-function nameOf(audience, facility) {
-  if (!AUDIENCES.includes(audience)) {
-    throw new TypeError(`an audience is ${AUDIENCES.join(', ')}, not ${audience}`);
-  }
-  if (typeof facility !== 'string' || facility === '') {
-    throw new TypeError('a facility is a string that is not empty');
-  }
-  return `${audience} ${encode(facility)}`;
+/** A topic's name in commands, and its audience. */
+function nameOf(facility, { audience = 'broadcast' } = {}) {
+  const isAudience = AUDIENCES.includes(audience);
+  expect(isAudience, `an audience is ${AUDIENCES.join(', ')}, not ${audience}`);
+  expect(isText(facility), 'a facility is a string that is not empty');
+  return [`${audience} ${encode(facility)}`, audience];
 }
 
-export class Topics {
-  /** So many characters of positions have room in a URL. */
-  room = Infinity;
-  #send;
-  #opened;
-  #warn;
-  #asBlob;
-  #topics = new Map();
+/**
+ * The topics of a page. Of `page`, `send` takes a message, and also its header and its payload;
+ * `opened` is called at the server's `welcome`, `warn` is told what the server says about refusals,
+ * and `asBlob` is whether binary data goes to the page as a `Blob`.
+ */
+export function topicsOf(page) {
+  /** By their names. */
+  const topics = new Map();
   /** The server's; null while there is no connection. */
-  #limits = null;
-  #number = 0;
+  let limits = null;
+  let lastNumber = 0;
   /** What is not sent yet. */
-  #waiting = [];
-  /** By their numbers, the commands without an answer. */
-  #underWay = new Map();
+  let waiting = [];
+  /** By their numbers, which are text, the commands without an answer. */
+  let underWay = new Map();
   /** Until what cannot be answered now is asked for again. */
-  #retryTimer = null;
+  let retryTimer = null;
 
-  /**
-   * `send` takes a message, and also its header and its payload; `opened` is called at the server's `welcome`, and `warn` is told what the
-   * server says about refusals.
-   */
-  constructor({ send, opened, warn, asBlob }) {
-    this.#send = send;
-    this.#opened = opened;
-    this.#warn = warn;
-    this.#asBlob = asBlob;
-  }
-
-  subscribe(facility, { audience = 'broadcast' } = {}) {
-    const name = nameOf(audience, facility);
-    let topic = this.#topics.get(name);
-    const leave = (it) => this.#leave(topic, it);
-    const subscription = new Subscription(facility, audience, leave);
+  function subscribe(facility, options) {
+    const [name, audience] = nameOf(facility, options);
+    let topic = topics.get(name);
+    const subscription = new Subscription(facility, audience, (it) => leave(topic, it));
     if (topic?.state === 'open') {
       // Nobody can listen to it yet.
       subscription.state = 'open';
     }
-    if (topic === undefined) {
+    if (!topic) {
       topic = { name, state: '', subscriptions: new Set(), positions: new Map(), attempt: 0 };
-      this.#topics.set(name, topic);
+      topics.set(name, topic);
     }
     topic.subscriptions.add(subscription);
     if (topic.state === '' || topic.state === 'refused') {
-      this.#join(topic);
+      join(topic);
     }
     return subscription;
   }
 
   /** A promise of the server's word that the message is published. */
-  publish(facility, data, { audience = 'broadcast' } = {}) {
-    const name = nameOf(audience, facility);
+  function publish(facility, data, options) {
+    const [name] = nameOf(facility, options);
     return new Promise((accept, fail) => {
-      this.#command('publish', name, (error) => (error ? fail(error) : accept()), data);
+      command('publish', name, (error) => (error ? fail(error) : accept()), data);
     });
   }
 
-  ping() {
-    this.#number += 1;
-    const ping = `ping ${this.#number}`;
-    this.#send(ping, ping);
+  function ping() {
+    lastNumber += 1;
+    const text = `ping ${lastNumber}`;
+    page.send(text, text);
   }
 
   /** What is to be heard: the name of each topic, and how far each of its channels has been. */
-  wanted() {
-    return [...this.#topics.values()];
-  }
-
-  /** After so many seconds of silence the server says something; 0 is never. */
-  get beat() {
-    return this.#limits.beat;
-  }
-
-  /** Whether the answer to that command is awaited. */
-  awaits(number) {
-    return this.#underWay.has(Number(number));
+  function wanted() {
+    return [...topics.values()];
   }
 
   /** The connection is lost; after `isLast` there is no other. */
-  lost(isLast) {
-    const [sent, waiting] = [this.#underWay, this.#waiting];
-    for (const topic of this.#topics.values()) {
+  function lost(isLast) {
+    const [sent, unsent, all] = [underWay, waiting, wanted()];
+    for (const topic of all) {
       topic.asked = null;
     }
-    this.#limits = null;
-    this.#underWay = new Map();
-    this.#waiting = [];
+    limits = null;
+    underWay = new Map();
+    waiting = [];
     const unknown = failure('DroppedError', 'the connection was lost before the answer came');
     sent.forEach(({ done }) => done(unknown));
-    waiting.forEach(({ done }) => done(notSent('lost')));
-    const topics = [...this.#topics.values()];
+    unsent.forEach(({ done }) => done(notSent('lost')));
     if (isLast) {
-      this.#topics.clear();
+      topics.clear();
     }
-    this.#stopRetry();
-    for (const topic of topics) {
-      this.#become(topic, isLast ? 'closed' : 'connecting');
+    stopRetry();
+    for (const topic of all) {
+      become(topic, isLast ? 'closed' : 'connecting');
     }
   }
 
-  receive(data) {
-    const isText = typeof data === 'string';
-    const bytes = isText ? null : new Uint8Array(data);
-    const [header] = isText
-      ? data.split('\n', 1)
-      : [new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(10)))];
+  function receive(data) {
+    const text = typeof data === 'string' ? data : new TextDecoder().decode(data);
+    const [header] = text.split('\n', 1);
     const [verb, ...words] = header.split(' ');
     if (verb === 'welcome') {
-      this.#onWelcome(words);
+      onWelcome(words);
     } else if (verb === 'ok') {
-      this.#onAnswer(words, null);
+      onAnswer(words, null);
     } else if (verb === 'dropped') {
-      this.#onAnswer(words, failure('DroppedError', 'the server cannot say whether it arrived'));
+      onAnswer(words, failure('DroppedError', 'the server cannot say whether it arrived'));
     } else if (verb === 'refused') {
-      const [, status, ...text] = words;
-      this.#onAnswer(words, failure('RefusedError', text.join(' '), Number(status)));
+      const [, status, ...why] = words;
+      onAnswer(words, failure('RefusedError', why.join(' '), Number(status)));
     } else if (words.length > 2) {
-      const start = isText ? header.length : bytes.indexOf(10);
-      this.#onChannel(verb, words, data.slice(start + 1));
+      // What the server writes before a payload is ASCII: as many bytes as characters.
+      onChannel(verb, words, data.slice(header.length + 1));
     }
   }
 
-  #onWelcome(words) {
-    this.#limits = { ...LIMITS, ...Object.fromEntries(words.map((word) => word.split('='))) };
+  function onWelcome(words) {
+    limits = { ...LIMITS, ...Object.fromEntries(words.map((word) => word.split('='))) };
     // Nobody answers the subscriptions of a connection that this one replaces.
-    this.#underWay.forEach(({ data }, number) => data ?? this.#underWay.delete(number));
-    this.#stopRetry();
-    for (const topic of this.#topics.values()) {
-      this.#join(topic);
+    underWay.forEach(({ data }, number) => data ?? underWay.delete(number));
+    stopRetry();
+    for (const topic of wanted()) {
+      join(topic);
     }
-    this.#opened();
+    page.opened();
   }
 
-  #onAnswer([number], error) {
-    const command = this.#underWay.get(Number(number));
-    this.#underWay.delete(Number(number));
-    command?.done(error);
-    this.#flush();
+  function onAnswer([number], error) {
+    const answered = underWay.get(number);
+    underWay.delete(number);
+    answered?.done(error);
+    flush();
   }
 
-  #onChannel(verb, [channel, facility, position], payload) {
-    const [, audience, , group = null] = /^(\w*)(:(.*))?/s.exec(decodeURIComponent(channel));
-    const topic = this.#topics.get(`${audience} ${encode(decodeURIComponent(facility))}`);
+  function onChannel(verb, [channel, facility, position], payload) {
+    const [, audience, group] = /^(\w*):?(.*)/s.exec(decodeURIComponent(channel));
+    const topic = topics.get(`${audience} ${encode(decodeURIComponent(facility))}`);
     if (!topic?.asked) {
       return;
     }
@@ -222,67 +187,67 @@ export class Topics {
     const isGap = topic.omitted?.delete(channel) || verb === 'gap';
     const stored = verb === 'stored';
     for (const subscription of [...topic.subscriptions]) {
-      let event = isGap && new Event('gap');
+      let event = isGap && eventOf('gap');
       if (stored || verb === 'message') {
-        const data = this.#asBlob && typeof payload !== 'string' ? new Blob([payload]) : payload;
+        const data = page.asBlob && typeof payload !== 'string' ? new Blob([payload]) : payload;
         event = new MessageEvent('message', { data });
         Object.assign(event, { position: isPosition ? position : null, stored });
       }
       if (event && topic.subscriptions.has(subscription)) {
-        subscription.dispatchEvent(Object.assign(event, { audience, group }));
+        subscription.dispatchEvent(Object.assign(event, { audience, group: group || null }));
       }
     }
   }
 
   /** Asks for a topic, if there is a connection. */
-  #join(topic) {
-    this.#become(topic, 'connecting');
-    if (this.#limits !== null) {
+  function join(topic) {
+    become(topic, 'connecting');
+    if (limits !== null) {
       const asked = {};
       topic.asked = asked;
       const since = [topic.name, ...topic.positions].flat().join(' ');
-      this.#command('subscribe', since, (error) => {
+      command('subscribe', since, (error) => {
         if (topic.asked === asked) {
-          this.#onJoined(topic, error);
+          onJoined(topic, error);
         }
       });
     }
   }
 
-  #onJoined(topic, error) {
+  function onJoined(topic, error) {
     if (error === null) {
       topic.attempt = 0;
-      this.#become(topic, 'open');
+      become(topic, 'open');
     } else if (error.status === 429 || error.status >= 500) {
       topic.attempt += 1;
       topic.asked = null;
-      this.#retryTimer ??= setTimeout(() => this.#retry(), backOff(topic.attempt));
+      retryTimer ??= setTimeout(retry, backOff(topic.attempt));
     } else {
-      this.#warn(`${topic.name}: ${error.status} ${error.message}`);
-      this.#become(topic, 'refused', error);
+      page.warn(`${topic.name}: ${error.status} ${error.message}`);
+      become(topic, 'refused', error);
     }
   }
 
   /** Asks for every topic that waits for that. */
-  #retry() {
-    this.#stopRetry();
-    for (const topic of this.wanted()) {
+  function retry() {
+    stopRetry();
+    for (const topic of wanted()) {
       if (topic.state === 'connecting' && !topic.asked) {
-        this.#join(topic);
+        join(topic);
       }
     }
   }
 
-  #stopRetry() {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = null;
+  function stopRetry() {
+    clearTimeout(retryTimer);
+    retryTimer = null;
   }
 
-  #leave(topic, subscription) {
+  function leave(topic, subscription) {
     if (!topic.subscriptions.delete(subscription)) {
       return;
     }
-    become(subscription, 'closed');
+    change(subscription, 'closed');
     if (topic.subscriptions.size > 0 || topic.state === 'leaving') {
       return;
     }
@@ -291,47 +256,62 @@ export class Topics {
     const left = () => {
       topic.positions.clear();
       if (topic.subscriptions.size > 0) {
-        this.#join(topic);
+        join(topic);
       } else {
-        this.#topics.delete(topic.name);
+        topics.delete(topic.name);
       }
     };
-    if (this.#limits === null) {
+    if (limits === null) {
       left();
     } else {
-      this.#command('unsubscribe', topic.name, left);
+      command('unsubscribe', topic.name, left);
     }
   }
 
-  #become(topic, state, error) {
+  function become(topic, state, error) {
     topic.state = state;
     for (const subscription of [...topic.subscriptions]) {
-      become(subscription, state, error);
+      change(subscription, state, error);
     }
   }
 
   /** `done` is told null or what went wrong, once. */
-  #command(verb, words, done, data) {
-    this.#number += 1;
-    const header = `${verb} ${this.#number} ${words}`;
+  function command(verb, words, done, data) {
+    lastNumber += 1;
+    const header = `${verb} ${lastNumber} ${words}`;
     let message = header;
     if (data !== undefined) {
-      const isText = typeof data === 'string';
-      message = isText ? `${header}\n${data}` : new Blob([`${header}\n`, data]);
-      if (new Blob([message]).size > this.#limits.message) {
+      const isString = typeof data === 'string';
+      message = isString ? `${header}\n${data}` : new Blob([`${header}\n`, data]);
+      if (new Blob([message]).size > limits.message) {
         done(failure('RefusedError', 'the message is too large', 413));
         return;
       }
     }
-    this.#waiting.push({ number: this.#number, message, header, data, done });
-    this.#flush();
+    waiting.push({ number: `${lastNumber}`, message, header, data, done });
+    flush();
   }
 
-  #flush() {
-    while (this.#waiting.length > 0 && this.#underWay.size < this.#limits.commands) {
-      const command = this.#waiting.shift();
-      this.#underWay.set(command.number, command);
-      this.#send(command.message, command.header, command.data);
+  function flush() {
+    while (waiting.length > 0 && underWay.size < limits.commands) {
+      const next = waiting.shift();
+      underWay.set(next.number, next);
+      page.send(next.message, next.header, next.data);
     }
   }
+
+  return {
+    /** So many characters of positions have room in a URL. */
+    room: Infinity,
+    subscribe,
+    publish,
+    ping,
+    wanted,
+    lost,
+    receive,
+    /** After so many seconds of silence the server says something; 0 is never. */
+    silence: () => limits.beat,
+    /** Whether the answer to that command is awaited. */
+    awaits: (number) => underWay.has(number),
+  };
 }

@@ -6,11 +6,13 @@ import { WSLoop } from './loop.mjs';
  */
 export function WS4Redis(options) {
   const loop = new WSLoop({ ...options, topics: false });
-  for (const name of ['get_state', 'is_connecting', 'is_connected', 'is_closing', 'is_closed']) {
-    loop[name] = () => WSLoop.prototype[name].call(loop);
+  const { prototype } = WSLoop;
+  for (const name of Object.getOwnPropertyNames(prototype)) {
+    if (name.includes('_')) {
+      loop[name] = prototype[name].bind(loop);
+    }
   }
-  loop.send_message = (message) => loop.send(message);
-  loop.close = () => WSLoop.prototype.close.call(loop);
+  loop.close = () => prototype.close.call(loop);
   return loop;
 }
 WS4Redis.prototype = WSLoop.prototype;

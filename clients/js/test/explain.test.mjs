@@ -188,14 +188,14 @@ test('what is no short text about a refusal is not shown', async (t) => {
   const text = (length, status = 426, type = 'text/plain; charset=utf-8') => () =>
     new Response('é'.repeat(length), { status, headers: { 'Content-Type': type } });
   for (const [answer, shown] of [
-    [text(1024), true],
-    [text(1024, 400), true],
-    [text(1024, 499), true],
-    [text(1024, 404, 'text/html'), true],
-    [text(1025), false],
-    [text(1024, 200), false],
-    [text(1024, 500), false],
-    [text(1024, 404, 'application/json'), false],
+    [text(2048), true],
+    [text(2048, 400), true],
+    [text(2048, 499), true],
+    [text(2048, 404, 'text/html'), true],
+    [text(2049), false],
+    [text(2048, 200), false],
+    [text(2048, 500), false],
+    [text(2048, 404, 'application/json'), false],
     [() => new Response(null, { status: 404 }), false],
   ]) {
     Object.assign(server, { answer, said: [] });

@@ -244,9 +244,9 @@ test('what was left is asked for again when it is left, and hears nothing from b
 });
 
 test('a refusal is final for its connection, and says why', (t) => {
-  const { loop, server } = connected(t);
   globalThis.location = { hostname: 'localhost' };
   t.after(() => delete globalThis.location);
+  const { loop, server } = connected(t);
   const said = [];
   t.mock.method(console, 'warn', (text) => said.push(text));
   server.answer = (header) => `refused ${header.split(' ')[1]} 403 not for you: a=b`;
@@ -263,9 +263,9 @@ test('a refusal is final for its connection, and says why', (t) => {
 });
 
 test('on localhost the console has the words of a close that is a refusal', (t) => {
-  const { loop, server } = connected(t);
   globalThis.location = { hostname: 'localhost' };
   t.after(() => delete globalThis.location);
+  const { loop, server } = connected(t);
   const said = [];
   t.mock.method(console, 'warn', (text) => said.push(text));
   server.socket.end(4401, 'logged out');
@@ -392,7 +392,7 @@ test('bytes are bytes, in both directions', async (t) => {
     const text = new TextEncoder();
     loop.subscribe('café').addEventListener('message', ({ data }) => got.push(data));
     server.say('subscribed broadcast café -');
-    const message = Uint8Array.of(...text.encode('message broadcast café -\n'), 10, 0, 255);
+    const message = Uint8Array.of(...text.encode('message broadcast caf%c3%a9 -\n'), 10, 0, 255);
     server.say(message.buffer);
     const [data] = got;
     assert.equal(data.constructor.name, binaryType === 'blob' ? 'Blob' : 'ArrayBuffer');

@@ -2,7 +2,8 @@
 //!
 //! A stream is there for each channel that a rule fits, and for nothing else. XADD puts a message
 //! into it, which the PUBLISH that follows has live and does not record once more, and one script
-//! does both. How many are kept and for how long is what the rule says, whatever the client does.
+//! does both. How many are kept is what the rule says, whatever the client does, and for how long
+//! until the client says otherwise: what it has forgotten before its time is a gap, as by DEL.
 
 use std::collections::VecDeque;
 

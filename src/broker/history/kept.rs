@@ -3,7 +3,7 @@
 //! Its rules:
 //! * each message is recorded once, whoever published it and however;
 //! * a history has no more messages than its rule says, and is forgotten as a whole so many seconds
-//!   after its last one, as Redis forgets a stream;
+//!   after its last one, as Redis forgets a stream, or when a client says, which is known later on;
 //! * past the limit for all of them, the oldest messages of the history go that would be forgotten
 //!   first;
 //! * no two entries have one offset, in whatever history.
@@ -40,6 +40,8 @@ pub(crate) struct Histories {
 struct History {
     entries: VecDeque<Entry>,
     expiry: (u64, u64),
+    /// When that is by the rule.
+    due_ms: u64,
 }
 
 /// A message and where it stands.
@@ -88,7 +90,9 @@ impl Histories {
         while history.entries.len() > keeps.messages {
             self.bytes -= history.drop_oldest();
         }
-        self.set_expiry_ms(&name, expires_ms(keeps, now));
+        history.due_ms = expires_ms(keeps, now);
+        let due_ms = history.due_ms;
+        self.set_expiry_ms(&name, due_ms);
         self.make_room();
         Some(offset)
     }
@@ -153,6 +157,9 @@ impl Histories {
             && expires_ms <= now_ms
         {
             let name = name.clone();
+            if self.kept.get(&name).is_some_and(|history| expires_ms < history.due_ms) {
+                self.evicted_ms = Some(self.last.ms);
+            }
             self.remove(&name);
         }
     }
@@ -194,7 +201,8 @@ impl Histories {
         self.serial += 1;
         let expiry = (u64::MAX, self.serial);
         self.bytes += cost(channel);
-        self.kept.insert(name.clone(), History { entries: VecDeque::new(), expiry });
+        let history = History { entries: VecDeque::new(), expiry, due_ms: 0 };
+        self.kept.insert(name.clone(), history);
         self.by_expiry.insert(expiry, name.clone());
         name
     }

@@ -12,6 +12,14 @@ if mode == 'J' then
   stored = type(stored) == 'string' and #stored <= limit and stored
   bytes = stored and #stored or 0
 end
+local trimmed = false
+if mode == 'J' and start ~= '' and ARGV[5] == '' and last then
+  local info, said = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
+  for at = 1, #info, 2 do
+    said[info[at]] = info[at + 1]
+  end
+  trimmed = (said['entries-added'] or 0) > (said['length'] or 0)
+end
 local out, whole, from, found, count = {}, 'W', start, 0, 4
 while start ~= '' and whole == 'W' do
   local some = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', count)
@@ -42,5 +50,6 @@ end
 local here = last and ('E ' .. last[1]) or ('T ' .. now)
 local length = redis.call('XLEN', KEYS[1])
 local size = stored and #stored or -1
+whole = trimmed and string.lower(whole) or whole
 local head = table.concat({ here, whole, length, now, epoch, size }, ' ') .. '\n'
 return head .. (stored or '') .. table.concat(out)

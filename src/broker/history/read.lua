@@ -8,6 +8,11 @@ if kind == 'E' then
   whole = #redis.call('XRANGE', KEYS[1], place, place) > 0
 elseif kind == 'T' then
   whole = now - place < tonumber(ms) and redis.call('XLEN', KEYS[1]) < tonumber(most)
+  local info, said = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
+  for at = 1, #info, 2 do
+    said[info[at]] = info[at + 1]
+  end
+  whole = whole and (said['entries-added'] or 0) <= (said['length'] or 0)
 end
 local out, bytes = {}, 0
 while whole do

@@ -157,7 +157,8 @@ fn a_time_is_good_for_the_seconds_of_the_rule_and_an_entry_while_it_is_there() {
 
 #[test]
 fn what_is_deleted_in_the_embedded_broker_is_a_gap_for_who_has_heard_nothing() {
-    for delete in ["DEL wsloop:history:{broadcast:chat/42}", "FLUSHDB"] {
+    let expire = "PEXPIRE wsloop:history:{broadcast:chat/42} 500";
+    for delete in ["DEL wsloop:history:{broadcast:chat/42}", "FLUSHDB", expire] {
         let [_, mut world] = worlds();
         let mut page = Page::open(&mut world);
         world.hang_up(page.id);
