@@ -285,7 +285,6 @@ impl Conn {
             let (word, facility) = words_of(&channel, &cx.settings.prefix);
             let pair = pair(&word, &facility);
             let since = topics.listing.as_ref().and_then(|listing| listing.stand.of(&pair));
-            let since = since.map(str::to_owned);
             cx.put(link, Effect::Hear(Hear { number: 0, channel, since }));
         }
         // Of one channel alone each event says all that there is to be said.
