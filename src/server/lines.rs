@@ -67,6 +67,11 @@ impl Lines {
         index
     }
 
+    /// The places of a line, the first of them first.
+    pub(super) fn next(&self, line: Line) -> impl Iterator<Item = u32> {
+        self.lines[line as usize].iter().copied()
+    }
+
     /// Whether somebody stands in that line.
     #[inline]
     pub(super) fn has(&self, line: Line) -> bool {

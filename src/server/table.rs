@@ -9,12 +9,20 @@
 //!   socket is writable again.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
+use std::iter;
 
 use super::lines::{Line, Lines};
 use crate::broker::client::RespClient;
 use crate::browser::Conn;
 use crate::link::places::{Places, give_back_queue};
 use crate::link::{LinkId, Output, Target};
+
+/// The bit beside those of lines that says that a part of what waits is in memory of its own.
+const APART: u8 = 1 << 7;
+/// What is in such memory is read for so many links at a time before the first is written to: to
+/// write fills the processor's caches with other things.
+const AHEAD: usize = 16;
 
 /// Who is at the other end of a link.
 #[derive(Debug)]
@@ -222,7 +230,14 @@ impl Table {
             }
             let line = self.lines.which()?;
             let Some(index) = self.lines.take(line) else { continue };
-            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            let slot = match self.slots.get_mut(index as usize) {
+                None => continue,
+                Some(slot) if slot.lines & APART == 0 => slot,
+                Some(_) => {
+                    self.read_ahead(index, line);
+                    &mut self.slots[index]
+                }
+            };
             // Another link may have come to that place, or another line was faster.
             let stood = slot.lines & line.bit() != 0;
             slot.lines &= !line.bit();
@@ -236,6 +251,20 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Reads what waits apart for this one and for the next of a line, all of it together.
+    #[inline(never)]
+    fn read_ahead(&mut self, index: u32, line: Line) {
+        let mut read = 0_usize;
+        for index in iter::once(index).chain(self.lines.next(line)).take(AHEAD) {
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            slot.lines &= !APART;
+            if let Party::Browser(conn) = &slot.party {
+                read = read.wrapping_add(conn.outbox.read_ahead());
+            }
+        }
+        black_box(read);
     }
 
     fn next_output(&mut self) -> Option<Output> {
@@ -279,6 +308,17 @@ impl Slot {
             self.lines |= line.bit();
             lines.stand(index, line);
         }
+    }
+
+    /// Whether it stands in a line.
+    pub(super) fn stands(&self) -> bool {
+        self.lines & !APART != 0
+    }
+
+    /// A part of what waits for it is in memory of its own.
+    #[inline]
+    pub(super) fn waits_apart(&mut self) {
+        self.lines |= APART;
     }
 
     /// The line for something that goes to so many receivers.

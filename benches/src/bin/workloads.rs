@@ -26,7 +26,7 @@ use wsloop_benches::{
 static COUNTING: Counting = Counting;
 
 /// What a stream is told of a message besides the message.
-const PLACED: &str = "id: broadcast stocks 1800000000000-1\ndata: \n\n";
+const PLACED: &str = "id: b stocks VgmOYqW-1\ndata: \n\n";
 
 /// Milliseconds in which a thousand conns come, so that a million come before the first ping.
 const THOUSAND_MS: u64 = 10;
@@ -177,7 +177,7 @@ fn topic_streams(messages: usize) {
         let target = format!("/ws/?topic=broadcast+stocks&topic=broadcast+own-{number:05}");
         core.open(&stream(&target));
     }
-    let line = "id: broadcast own-00000 @1800000000000.1 broadcast stocks 1800000000000-1\n".len();
+    let line = "id: b own-00000 @VgmOYqW.1 b stocks VgmOYqW-1\n".len();
     let lines = "data: message broadcast stocks 1800000000000-1\ndata: \n\n".len();
     let event = line + lines + 2 * tens(messages) + 128;
     assert_eq!(to_stocks(&mut core, messages), 10_000 * messages * event);

@@ -13,6 +13,7 @@
 
 mod command;
 mod header;
+mod short;
 mod standing;
 mod vector;
 

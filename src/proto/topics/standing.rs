@@ -7,11 +7,13 @@
 
 use std::sync::Arc;
 
+use super::short;
+
 /// How the line begins, and all that is in front of a channel that is alone.
 pub const ID: &str = "id: ";
 
-/// Where one channel stands, as an `id:` says it: its two words and the position, with one space
-/// between.
+/// Where one channel stands, as an `id:` says it: its two words and the position in short, with one
+/// space between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stand {
     triple: Arc<str>,
@@ -38,7 +40,9 @@ pub struct Moved {
 impl Stand {
     /// That of the channel of these two words.
     pub fn new(pair: &str, position: &str) -> Self {
-        Stand { triple: [pair, " ", position].concat().into(), pair: pair.len() }
+        let mut triple = String::with_capacity(pair.len() + position.len() + 2);
+        let pair = short::put(pair, position, &mut triple);
+        Stand { triple: triple.into(), pair }
     }
 
     /// The three words.
@@ -90,12 +94,13 @@ impl Standing {
     }
 
     /// The position of the channel of these two words.
-    pub fn of(&self, pair: &str) -> Option<&str> {
+    pub fn of(&self, pair: &str) -> Option<String> {
+        let pair = &*short::pair(pair);
         if let Some(last) = self.last.as_ref().filter(|last| last.pair() == pair) {
-            return Some(last.position());
+            return short::position(pair, last.position());
         }
         let found = triples(self.others()).find(|triple| is_of(triple, pair))?;
-        found.trim_end_matches(' ').get(pair.len() + 1..)
+        short::position(pair, found.trim_end_matches(' ').get(pair.len() + 1..)?)
     }
 
     /// Bytes of it as it is written, and a space behind it.
@@ -148,26 +153,27 @@ mod tests {
         assert_eq!((standing.before(), standing.written_bytes()), (None, 0));
         for (pair, position, before) in [
             ("user a", "1-0", ""),
-            ("user a", "10-0", ""),
-            ("user aa", "2-0", "user a 10-0 "),
-            ("user aa", "3-0", "user a 10-0 "),
-            ("user a", "11-0", "user aa 3-0 "),
-            ("b c", "@1", "user aa 3-0 user a 11-0 "),
-            ("user a", "4-0", "user aa 3-0 b c @1 "),
-            ("user aa", "5-0", "b c @1 user a 4-0 "),
+            ("user a", "10-1", ""),
+            ("user aa", "2-0", "u a A-1 "),
+            ("user aa", "3-0", "u a A-1 "),
+            ("user a", "11-0", "u aa 3 "),
+            ("group:b c", "@1", "u aa 3 u a B "),
+            ("user a", "4-0", "u aa 3 g:b c '@1 "),
+            ("user aa", "5-0", "g:b c '@1 u a 4 "),
         ] {
             standing.set(&Stand::new(pair, position), &mut None);
             let line = standing.before().map(|line| String::from_utf8_lossy(line).into_owned());
             let wanted = (!before.is_empty()).then(|| format!("id: {before}"));
             assert_eq!(line, wanted);
-            assert_eq!(standing.of(pair), Some(position));
-            let last = format!("{pair} {position}");
-            assert_eq!(standing.written_bytes(), before.len() + last.len() + 1);
-            let line = standing.behind("d e 1-1");
-            assert_eq!(String::from_utf8_lossy(&line), format!("id: d e 1-1 {before}"));
+            assert_eq!(standing.of(pair).as_deref(), Some(position));
+            let last = Stand::new(pair, position);
+            assert_eq!(standing.written_bytes(), before.len() + last.triple().len() + 1);
+            let line = standing.behind("s e 1-1");
+            assert_eq!(String::from_utf8_lossy(&line), format!("id: s e 1-1 {before}"));
         }
-        assert_eq!((standing.of("b c"), standing.of("user b")), (Some("@1"), None));
-        assert_eq!((standing.of("c @1"), standing.of("a 4-0")), (None, None));
+        let of = |pair| standing.of(pair);
+        assert_eq!((of("group:b c"), of("user a")), (Some("@1".into()), Some("4-0".into())));
+        assert_eq!((of("user b"), of("c '@1"), of("a 4")), (None, None, None));
     }
 
     #[test]
@@ -207,8 +213,8 @@ mod tests {
             lines.push(standing.before().cloned());
         }
         let text = |at: usize| lines[at].as_deref().map(|line| std::str::from_utf8(line).unwrap());
-        assert_eq!((text(0), text(2)), (Some("id: user b 1-0 "), Some("id: user b 2-0 ")));
-        assert_eq!((text(3), text(6)), (Some("id: user c 1-0 user b 2-0 "), text(2)));
+        assert_eq!((text(0), text(2)), (Some("id: u b 1 "), Some("id: u b 2 ")));
+        assert_eq!((text(3), text(6)), (Some("id: u c 1 u b 2 "), text(2)));
         assert_eq!((text(5), text(7)), (None, None));
         let is_one = |a: usize, b: usize| match (&lines[a], &lines[b]) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),

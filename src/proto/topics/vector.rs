@@ -1,12 +1,13 @@
 //! Where the channels of a stream stand, as the `id:` of an event says it: in triples of a channel,
-//! its facility and a position, with one space between all words.
+//! its facility and a position, with one space between all words. It is written in short, and read
+//! as messages say it, too: so a page writes it that has the positions from them.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::command::decoded;
 use super::header::word;
-use super::{MAX_POSITION, MAX_VECTOR};
+use super::{MAX_VECTOR, short};
 
 /// The positions of channels, in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +29,8 @@ impl Vector {
         let mut words = text.split(' ');
         while let Some(channel) = words.next() {
             let (channel, facility) = (some(channel)?, some(words.next()?)?);
-            let position = words.next().filter(|word| is_position(word))?;
-            vector.set(&pair(&channel, &facility), position);
+            let (channel, position) = short::read(channel, words.next()?)?;
+            vector.set(&pair(&channel, &facility), &position);
         }
         Some(vector)
     }
@@ -59,7 +60,7 @@ impl Vector {
         self.0.iter().map(|(pair, position)| (&pair[..], &position[..]))
     }
 
-    /// Bytes of it as it is written, and a space behind it.
+    /// Bytes of it as messages say it, and a space behind it: it is no longer as it is written.
     pub fn written_bytes(&self) -> usize {
         self.0.iter().map(|(pair, position)| pair.len() + position.len() + 2).sum()
     }
@@ -67,10 +68,8 @@ impl Vector {
     /// Appends it as it is written, behind a space where there is something in front of it.
     pub fn append(&self, out: &mut String) {
         for (pair, position) in &self.0 {
-            for word in [pair, position] {
-                out.push_str(if out.is_empty() { "" } else { " " });
-                out.push_str(word);
-            }
+            out.push_str(if out.is_empty() { "" } else { " " });
+            short::put(pair, position, out);
         }
     }
 
@@ -92,31 +91,31 @@ fn some(word: &str) -> Option<Cow<'_, str>> {
     Some(word).filter(|word| !word.is_empty()).and_then(|word| decoded(word).ok())
 }
 
-/// What a position may be, whatever it means: it is given back in the line that it came from.
-fn is_position(word: &str) -> bool {
-    (1..=MAX_POSITION).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_vector_is_read_and_written_as_it_was() {
-        for text in [
-            "broadcast chat/42 5-0",
-            "broadcast a 5-0 user a @17.5c1f group:the%20staff 50%25%C3%A9 -",
+        for (text, short) in [
+            ("broadcast chat/42 5-0", "b chat/42 5"),
+            (
+                "broadcast a 5-1 user a @17.5c1f group:the%20staff 50%25%C3%A9 -",
+                "b a 5-1 u a @H.5c1f g:the%20staff 50%25%C3%A9 '-",
+            ),
+            ("users b 5-0", "users b 5-0"),
         ] {
             let vector = Vector::parse(text).expect(text);
-            assert_eq!((vector.to_string(), vector.written_bytes()), (text.into(), text.len() + 1));
+            assert_eq!((&*vector.to_string(), vector.written_bytes()), (short, text.len() + 1));
+            assert_eq!(Vector::parse(short), Some(vector));
         }
-        let vector = Vector::parse("user %61 1-0 user b 2-0 user a 3-0").expect("a vector");
-        assert_eq!(vector.to_string(), "user a 3-0 user b 2-0", "the last counts");
+        let vector = Vector::parse("user %61 1-0 u b 2 u a 3").expect("a vector");
+        assert_eq!(vector.to_string(), "u a 3 u b 2", "the last counts");
     }
 
     #[test]
     fn what_is_no_vector_is_none() {
-        let long = format!("user a {}", "1".repeat(MAX_POSITION + 1));
+        let long = format!("user a {}", "1".repeat(super::super::MAX_POSITION + 1));
         let longer = "user a 1-0 ".repeat(MAX_VECTOR / 10);
         for text in [
             "",
@@ -136,6 +135,8 @@ mod tests {
             "user a \u{e9}",
             "user a 5\r0",
             "user a 5\0-0",
+            "u a -0",
+            "u a zzzzzzzzzzzz",
             &long,
             &longer,
         ] {
@@ -150,10 +151,10 @@ mod tests {
         for (facility, position) in [("a", "1-0"), ("b b", "2-0"), ("a", "3-0")] {
             vector.set(&pair("broadcast", facility), position);
         }
-        assert_eq!(vector.to_string(), "broadcast a 3-0 broadcast b%20b 2-0");
+        assert_eq!(vector.to_string(), "b a 3 b b%20b 2");
         let taken = vector.take(|pair| pair.ends_with("b%20b"));
         let mut both = vector.to_string();
         taken.append(&mut both);
-        assert_eq!((taken.iter().count(), both), (1, "broadcast a 3-0 broadcast b%20b 2-0".into()));
+        assert_eq!((taken.iter().count(), both), (1, "b a 3 b b%20b 2".into()));
     }
 }

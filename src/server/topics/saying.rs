@@ -10,11 +10,12 @@
 //!   shared: they are put together when they are sent. Streams one after the other that hear the
 //!   same besides are handed one thing too, where that is small.
 
+use std::hint::black_box;
 use std::iter;
 use std::sync::Arc;
 
 use crate::browser::topics::Publications;
-use crate::browser::{self, Context, Member};
+use crate::browser::{self, Conn, Context, Member};
 use crate::fanout::encoded::{Encoded, Form, GoesAs, Run};
 use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
@@ -26,6 +27,9 @@ use crate::server::table::{Party, Table};
 
 /// Events of more bytes than this are not put together before they are sent.
 const COPIED_BYTES: usize = 4 << 10;
+/// Of so many streams the memory is read before the first of them is handed something. It is no
+/// more of it than the processor's first cache holds.
+const AHEAD: usize = 16;
 
 /// Messages of the server, and their frames and events so far.
 #[derive(Debug)]
@@ -51,8 +55,11 @@ struct Formed {
     is_payload: bool,
     /// What the line became of the last stream that heard of another channel before.
     moved: Option<Moved>,
-    /// How the line began of the last stream, and all behind that if another's began so too.
-    last: Option<(Frame, Option<Frame>)>,
+    /// How the line began of the last stream. It is a copy: to hold what the stream has would be to
+    /// count in its memory, and that of the one before, once more for each.
+    last: Vec<u8>,
+    /// All behind that, if another's began so too.
+    last_run: Option<Frame>,
 }
 
 impl<'a> Saying<'a> {
@@ -140,6 +147,13 @@ fn form_of(index: u32, table: &mut Table) -> Option<Form> {
     }
 }
 
+/// Reads the memory of these streams that is needed to tell where they stand. It is apart for each
+/// of them, and what is read of one without another before is waited for together.
+fn read_ahead(streams: &[u32], table: &Table) {
+    let read = |index: &u32| table.conn_at(*index).map_or(0, Conn::read_ahead);
+    black_box(streams.iter().map(read).fold(0, usize::wrapping_add));
+}
+
 impl Formed {
     /// Hands them to those of these streams that come before one of another form; how many these
     /// are.
@@ -154,7 +168,12 @@ impl Formed {
         cx: &mut Context,
     ) -> usize {
         let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
+        let mut read = 0;
         for (handed, &index) in streams.iter().enumerate() {
+            if handed >= read && !self.last.is_empty() {
+                read = handed + AHEAD;
+                read_ahead(&streams[handed..streams.len().min(read)], table);
+            }
             let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
             let Party::Browser(conn) = &mut slot.party else { continue };
             let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
@@ -165,7 +184,8 @@ impl Formed {
                 continue;
             }
             member.spoken = now;
-            match self.is_told_alone(member) {
+            let is_alone = self.is_told_alone(member);
+            match is_alone {
                 true => outbox.push(self.alone.clone()),
                 false => {
                     let superseded = self.tell(channel, outbox, member, cx);
@@ -181,6 +201,9 @@ impl Formed {
                 }
             } else if goes_out {
                 slot.enter(index, to, lines);
+                if !is_alone {
+                    slot.waits_apart();
+                }
             }
         }
         streams.len()
@@ -233,16 +256,16 @@ impl Formed {
     fn push(&mut self, line: Option<Frame>, label: Option<u32>, outbox: &mut Outbox) {
         let run = match &line {
             None => Some(&self.alone),
-            Some(line) => match &mut self.last {
-                Some((known, run)) if *known == *line => {
-                    let is_small = self.events.bytes_behind(line) <= COPIED_BYTES;
-                    is_small.then(|| &*run.get_or_insert_with(|| self.events.behind(line)))
-                }
-                last => {
-                    *last = Some((line.clone(), None));
-                    None
-                }
-            },
+            Some(line) if self.last == **line => {
+                let is_small = self.events.bytes_behind(line) <= COPIED_BYTES;
+                is_small.then(|| &*self.last_run.get_or_insert_with(|| self.events.behind(line)))
+            }
+            Some(line) => {
+                self.last.clear();
+                self.last.extend_from_slice(line);
+                self.last_run = None;
+                None
+            }
         };
         match (run, line) {
             (Some(run), _) if label.is_none() => outbox.push(run.clone()),

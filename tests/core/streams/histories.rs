@@ -11,7 +11,7 @@ fn it_hears_what_a_websocket_of_the_same_url_does_and_each_event_has_an_id() {
     for mut world in worlds() {
         let socket = world.open(CHAT);
         let id = stream(&mut world, CHAT);
-        assert!(last_id(&world, id).starts_with("broadcast chat/42 @"), "nothing is heard yet");
+        assert!(last_id(&world, id).starts_with("b chat/42 @"), "nothing is heard yet");
         assert_eq!(world.heard(id), []);
         let mut ids = vec![last_id(&world, id)];
         for text in ["one", "two\nlines", "a\rcr", "\n", "id: x\n\ndata: y"] {
