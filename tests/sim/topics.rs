@@ -324,7 +324,9 @@ impl Game<'_, '_> {
         match self.eye {
             Some(eye) => self.world.tell(eye, format!("PUBLISH {channel} {text}\r\n")),
             None if kept => {
-                let ms = self.redis_of(name).publish_kept(&channel, &text, MOST);
+                let redis = self.redis_of(name);
+                redis.publish_kept(&channel, &text, MOST);
+                let ms = redis.histories.ms;
                 self.note_recorded(name, text, (ms, 0));
             }
             None => self.redis_of(name).publish(&channel, &text, 0, 0),

@@ -29,15 +29,14 @@ struct Stream {
 }
 
 impl Histories {
-    /// Adds a message to the history of a channel, which has at most so many. Returns its time.
-    pub fn keep(&mut self, channel: &[u8], payload: &[u8], most: usize) -> u64 {
+    /// Adds a message to the history of a channel, which has at most so many.
+    pub fn keep(&mut self, channel: &[u8], payload: &[u8], most: usize) {
         let name = [b"wsloop:history:{", channel, b"}"].concat();
         let ms = self.tick();
         let stream = self.streams.entry(name).or_default();
         stream.expires_ms = self.expire_ms.map_or(u64::MAX, |expire_ms| ms + expire_ms);
         stream.entries.push_back((ms, payload.to_vec()));
         stream.entries.drain(..stream.entries.len().saturating_sub(most));
-        ms
     }
 
     /// Time goes on, and what has expired is gone.
@@ -151,11 +150,10 @@ fn id(text: &[u8]) -> (u64, u64) {
 
 impl FakeRedis {
     /// Somebody else publishes a message and keeps it in the history of the channel, which has at
-    /// most so many. Returns its time.
-    pub fn publish_kept(&mut self, channel: &str, payload: impl AsRef<[u8]>, most: usize) -> u64 {
-        let ms = self.histories.keep(channel.as_bytes(), payload.as_ref(), most);
+    /// most so many.
+    pub fn publish_kept(&mut self, channel: &str, payload: impl AsRef<[u8]>, most: usize) {
+        self.histories.keep(channel.as_bytes(), payload.as_ref(), most);
         self.publish(channel, payload, 0, 0);
-        ms
     }
 
     /// The messages in the history of a channel, the oldest first.
