@@ -299,7 +299,7 @@ impl Cluster {
         }
         target_at.ok(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
         for node in self.here().filter(|node| node.port != to) {
-            // Who is told twice ends all subscriptions of the slot. A replica is told by its master.
+            // Who is told twice ends what is heard of the slot. A replica is told by its master.
             node.connect().command(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]);
         }
         self.settle();

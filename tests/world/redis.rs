@@ -351,8 +351,7 @@ impl FakeRedis {
         }
     }
 
-    /// Its client publishes, to those who hear the shard or to all, and has the message in a history
-    /// of at most so many.
+    /// Its client publishes, to the shard or to all, and has the message in a history of so many.
     fn publish_own(&mut self, channel: &[u8], payload: &[u8], (most, is_sharded): (usize, bool)) {
         self.published.push((channel.to_vec(), payload.to_vec()));
         if self.cluster.is_some() && !is_sharded {

@@ -10,6 +10,8 @@ use wsloop::{HistoryRule, HistoryRules, Settings, Sharding};
 /// other.
 const MOVES: &str = "news";
 const STAYS: &str = "chat";
+/// Another of the first.
+const NEAR: &str = "bar";
 const FORMS: [Sharding; 3] = [Sharding::Off, Sharding::Both, Sharding::On];
 
 fn channel() -> String {
@@ -333,24 +335,49 @@ fn nodes_that_send_to_each_other_are_asked_again_and_nothing_is_out_of_order() {
 /// The former node goes on with the slot when the next has not yet done what it was sent.
 #[test]
 fn what_is_sent_ahead_of_its_slot_is_waited_for() {
-    for is_recorded in [false, true] {
+    for (is_recorded, waits) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut world = world(Sharding::Off, is_recorded);
-        let speaker = world.open(&speaks(MOVES));
+        let (speaker, near) = (world.open(&speaks(MOVES)), world.open(&speaks(NEAR)));
         let at = slot(&channel());
         world.node(0).cluster.as_mut().expect("a node").leaving.insert(at, 1);
         world.node(1).cluster.as_mut().expect("a node").coming.insert(at);
         world.node(1).paused = true;
+        world.node(0).paused = waits;
         world.say(speaker, "1");
+        world.say(near, "it is answered later");
+        world.node(0).serve(if waits { 2 } else { 0 });
+        world.run();
+        world.say(speaker, "2");
         world.node(0).cluster.as_mut().expect("a node").leaving.clear();
         world.node(0).take_commands();
-        world.say(speaker, "2");
+        world.node(0).paused = false;
+        world.run();
         let commands = world.node(0).take_commands();
-        assert_eq!(commands, [""; 0], "{is_recorded}");
+        let is_first = |command: &String| !command.contains(&format!("{} 2", channel()));
+        assert!(commands.iter().all(is_first), "{is_recorded} {waits}: {commands:?}");
         world.node(1).paused = false;
         world.run();
-        assert_eq!(stored(&mut world, 1), "1");
-        assert_eq!(stored(&mut world, 0), "2");
+        assert_eq!((stored(&mut world, 1), stored(&mut world, 0)), ("1".into(), "2".into()));
     }
+}
+
+/// The node has answered one and not the next when that one could be tried again.
+#[test]
+fn what_comes_back_one_by_one_is_tried_again_in_order() {
+    let mut world = world(Sharding::On, false);
+    let (heard, speaker) = (world.open(&hears(MOVES)), world.open(&speaks(MOVES)));
+    world.node(0).denied_with = Some(("SPUBLISH", "CLUSTERDOWN The cluster is down"));
+    world.node(0).paused = true;
+    world.say(speaker, "1");
+    world.say(speaker, "2");
+    world.node(0).serve(2);
+    world.pass(300);
+    world.say(speaker, "3");
+    world.node(0).serve(2);
+    world.run();
+    (world.node(0).denied_with, world.node(0).paused) = (None, false);
+    world.pass(600);
+    assert_eq!(world.texts(heard), ["1", "2", "3"]);
 }
 
 /// The node that was to be asked ahead of the slot is not there when that goes to another.
@@ -359,7 +386,7 @@ fn what_was_to_go_ahead_goes_where_its_slot_is_then() {
     let mut world = world(Sharding::On, true);
     let speaker = world.open(&speaks(MOVES));
     let none = Shard { slots: vec![], ..Shard::of((0, 0), &[2]) };
-    let shards = [Shard::of((0, 8_191), &[0]), Shard::of((8_192, 16_383), &[1, 3]), none];
+    let mut shards = vec![Shard::of((0, 8_191), &[0]), Shard::of((8_192, 16_383), &[1, 3]), none];
     (0..4).for_each(|node| world.node(node).learn(2, &shards));
     world.pass(1_100);
     let at = slot(&channel());
@@ -368,7 +395,8 @@ fn what_was_to_go_ahead_goes_where_its_slot_is_then() {
     world.say(speaker, "1");
     world.say(speaker, "2");
     assert_eq!(world.node(0).history(&channel()), [""; 0]);
-    moves_to(&mut world, 1, 0..4);
+    (shards[0].slots, shards[1].slots) = (vec![(0, 10)], vec![(11, 16_383)]);
+    (0..4).for_each(|node| world.node(node).learn(3, &shards));
     world.pass(200);
     world.say(speaker, "3");
     assert_eq!(world.node(1).history(&channel()), ["1", "2", "3"]);
