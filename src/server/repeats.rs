@@ -170,8 +170,8 @@ impl Relay {
         }
     }
 
-    /// Whether a message from a node of a cluster, or of a master and its replica, is another node's
-    /// to deliver, or was delivered by the node where its channel was heard before.
+    /// Whether a message from a node of a cluster, or of a master and its replica, is another
+    /// node's to deliver, or was delivered by the node where its channel was heard before.
     #[cold]
     pub(super) fn is_repeated(
         &mut self,

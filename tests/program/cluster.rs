@@ -123,7 +123,7 @@ fn all_are_replaced(load: &Load) {
         load.cluster.fail_over_to(load.cluster.replica_of(master));
         load.server.expect_metric("broker_found_total", |total| total >= found);
         load.server.expect_metric("broker_up", |up| up == 1);
-        load.course.goes_on(600);
+        load.goes_on_for(Duration::from_millis(1_200));
         load.cluster.settle();
     }
 }

@@ -194,7 +194,8 @@ fn a_replica_that_has_lost_its_master_is_seen_and_left() {
         pair.expect_heard(&pair.master);
         news.expect(&[""]);
         pair.publish(word);
-        news.expect(&[word]);
+        // Where it took a copy of another master's data there was a gap then, too.
+        news.expect_among(word);
         pair.server.expect_log(&[word]);
         pair.replica.connect().ok(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
         pair.expect_replica(1);

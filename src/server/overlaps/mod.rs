@@ -99,8 +99,8 @@ impl Overlaps {
         self.left.push(Left { node: from, since_ms: now_ms, by_ms, missing });
     }
 
-    /// A channel is heard at a node that is about to be left, and nobody heard it before: whether it
-    /// is to be heard at that other, too.
+    /// A channel is heard at a node that is about to be left, and nobody heard it before: whether
+    /// it is to be heard at that other, too.
     fn add(&mut self, from: usize, to: usize, name: &Arc<str>) -> bool {
         let left = self.left.iter_mut().find(|left| left.node == from && left.by_ms > 0);
         let Some(left) = left.filter(|_| !self.channels.contains_key(name)) else { return false };

@@ -35,8 +35,8 @@ impl Topics {
         }
     }
 
-    /// Notes what is given out before it has arrived: in a cluster it may come from a node where the
-    /// channel is heard only then.
+    /// Notes what is given out before it has arrived: in a cluster it may come from a node where
+    /// the channel is heard only then.
     fn note_early(&mut self, channel: ChannelId, placed: &[Placed]) {
         let Some(fingerprints) = &self.fingerprints else { return };
         let topic = self.hub.state(channel);

@@ -281,6 +281,11 @@ impl<'a> Load<'a> {
         Load { cluster, server, course: Course::default(), scale, crowd, pages }
     }
 
+    /// Waits until the numbers of so long a time were said.
+    pub fn goes_on_for(&self, time: Duration) {
+        self.course.goes_on((time.as_micros() / self.scale.pace.as_micros()) as u64);
+    }
+
     /// Something becomes of the cluster while numbers are said, and the program follows.
     pub fn run(mut self, form: &str, fate: impl FnOnce(&Load)) -> Outcome {
         let load = &self;
