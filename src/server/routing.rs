@@ -223,13 +223,8 @@ impl Server {
             true => names.len(),
             false => live,
         };
-        let (histories, said) = (&self.cx.settings.history, &mut self.said.braces);
         self.relay.subscribe(link, conn, (names, live), |new| {
-            if histories.fits_in_vain(&new) && said.first() {
-                tracing::warn!(
-                    "channel {new:?} has no history, as its name has a brace in it (said once)"
-                );
-            }
+            self.said.braces(&self.cx.settings.history, &new);
             self.broker.subscribe(new, now_ms);
         });
         self.ask_for_stored();
@@ -304,6 +299,7 @@ impl Server {
         };
         let (mut published, mut failed) = (0, None);
         for publication in conn.publications() {
+            self.said.braces(&self.cx.settings.history, &publication.channel);
             let except = publication.withhold.then_some(link);
             match self.broker.publish(&publication.channel, data, except, None, self.cx.now) {
                 Ok(()) => published += 1,
@@ -346,6 +342,7 @@ impl Server {
         }
         let receipt = Some(Receipt { conn: link, number: command });
         for channel in channels {
+            self.said.braces(&self.cx.settings.history, channel);
             let done = self.broker.publish(channel, payload, None, receipt, self.cx.now);
             let metrics = &mut self.cx.metrics;
             metrics.publishes_total += u64::from(done.is_ok());
