@@ -246,6 +246,7 @@ impl ServerDraft {
         }
         self.settings.rules = file.rules.clone();
         keeping::finish(&mut self.settings, file.histories.iter().map(|(rule, _)| rule));
+        warnings.extend(keeping::in_vain(&self.settings));
         let (shown, expired) = self.tls.finish(&self.listen)?;
         warnings.extend(expired);
         let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);

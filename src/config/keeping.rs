@@ -47,6 +47,17 @@ pub(super) const HISTORY_LIMIT: Flag<ServerDraft> = Flag {
     help: "Most bytes of all histories, in the embedded broker",
 };
 
+/// What has no effect: rules where no channel can have a history.
+pub(super) fn in_vain(settings: &Settings) -> Option<String> {
+    let is_in_vain = !settings.history.is_empty() && settings.prefix.contains(['{', '}']);
+    is_in_vain.then(|| {
+        format!(
+            "no channel has a history, as --prefix {} has a brace in it",
+            values::quoted(&settings.prefix)
+        )
+    })
+}
+
 /// Adds the rules of the file, for the channels of this server's prefix.
 pub(super) fn finish<'r>(settings: &mut Settings, rules: impl Iterator<Item = &'r HistoryRule>) {
     settings.history.prefix.clone_from(&settings.prefix);

@@ -441,8 +441,10 @@ mod tests {
             assert_eq!(size.messages, messages, "{facility}");
         }
         assert_eq!(history.of("broadcast:a"), None);
-        let why = wrong(&["--prefix=wsloop:history"]);
-        assert!(why.contains("begins with what names of histories begin with"), "{why}");
+        for prefix in ["wsloop:history", "wsloop:history:x"] {
+            let why = wrong(&[&format!("--prefix={prefix}")]);
+            assert!(why.contains("begins with what names of histories begin with"), "{why}");
+        }
     }
 
     #[test]
@@ -576,6 +578,14 @@ mod tests {
         assert!(login.len() == 1 && login[0].contains("every handshake is refused"), "{login:?}");
         assert!(login[0].ends_with("give --token-key-file, --session-key or --auth-url"));
         assert!(loaded(&["--require-login", source]).warnings.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_that_histories_cannot_have_is_warned_about() {
+        let warnings = loaded(&["--prefix=a{b", "--history=*=1/2"]).warnings;
+        assert_eq!(warnings, ["no channel has a history, as --prefix \"a{b\" has a brace in it"]);
+        assert!(loaded(&["--prefix=a{b"]).warnings.is_empty());
+        assert!(loaded(&["--prefix=ab", "--history=*=1/2"]).warnings.is_empty());
     }
 
     #[test]

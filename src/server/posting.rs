@@ -21,6 +21,7 @@ impl Server {
         let Some((channels, message)) = conn.take_message() else { return };
         let receipt = Some(Receipt { conn: link, number: 0 });
         for channel in &channels {
+            self.said.braces(&self.cx.settings.history, channel);
             let done = self.broker.publish(channel, &message, None, receipt, self.cx.now);
             self.cx.metrics.publishes_total += u64::from(done.is_ok());
             self.cx.metrics.publishes_dropped_total += u64::from(done.is_err());

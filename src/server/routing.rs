@@ -224,13 +224,8 @@ impl Server {
             false => live,
         };
         let (leaves, mut fresh) = (self.relay.overlaps.leaves_any(), Vec::new());
-        let (histories, said) = (&self.cx.settings.history, &mut self.said.braces);
         self.relay.subscribe(link, conn, (names, live), |new| {
-            if histories.fits_in_vain(&new) && said.first() {
-                tracing::warn!(
-                    "channel {new:?} has no history, as its name has a brace in it (said once)"
-                );
-            }
+            self.said.braces(&self.cx.settings.history, &new);
             fresh.extend(leaves.then(|| new.clone()));
             self.broker.subscribe(new, now_ms);
         });
@@ -307,6 +302,7 @@ impl Server {
         };
         let (mut published, mut failed) = (0, None);
         for publication in conn.publications() {
+            self.said.braces(&self.cx.settings.history, &publication.channel);
             let except = publication.withhold.then_some(link);
             match self.broker.publish(&publication.channel, data, except, None, self.cx.now) {
                 Ok(()) => published += 1,
@@ -349,6 +345,7 @@ impl Server {
         }
         let receipt = Some(Receipt { conn: link, number: command });
         for channel in channels {
+            self.said.braces(&self.cx.settings.history, channel);
             let done = self.broker.publish(channel, payload, None, receipt, self.cx.now);
             let metrics = &mut self.cx.metrics;
             metrics.publishes_total += u64::from(done.is_ok());

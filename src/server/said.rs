@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::brokering::Loss;
 use crate::access::channel;
-use crate::broker::{Ask, Broker, Notice, PublishError, SentinelNotice, tls_mend};
+use crate::broker::{Ask, Broker, HistoryRules, Notice, PublishError, SentinelNotice, tls_mend};
 use crate::browser::Context;
 use crate::link::{LeftOut, Metrics, SaidOnce, SaidRarely};
 
@@ -22,7 +22,7 @@ pub(super) struct Said {
     pub evicted: SaidOnce,
     pub strangers: SaidOnce,
     pub unrouted: SaidOnce,
-    pub braces: SaidOnce,
+    braces: SaidOnce,
     pub forgotten: SaidOnce,
     pub control: SaidOnce,
     slots: SaidRarely,
@@ -97,6 +97,15 @@ impl Said {
         });
         let moved: Vec<String> = moved.take(MOST_MOVES).collect();
         tracing::info!("slots have moved: {}{}", moved.join(", "), LeftOut(left_out));
+    }
+
+    /// A channel has no history though a rule fits it, if that is so: said once, of any.
+    pub(super) fn braces(&mut self, histories: &HistoryRules, channel: &str) {
+        if histories.fits_in_vain(channel) && self.braces.first() {
+            tracing::warn!(
+                "channel {channel:?} has no history, as its name has a brace in it (said once)"
+            );
+        }
     }
 
     /// A node is up, with so many channels to be heard.

@@ -124,6 +124,19 @@ fn history_is_followed_with_redis() {
     reader.launch("redis-server --port 6380 --save ''");
     eventually("a Redis", || (reader.run("redis-cli -p 6380 PING") == "PONG").then_some(()));
     assert_eq!(reader.go_on(), None);
+    // In a cluster it is SPUBLISH, in both: who hears the shard alone hears it, and it is kept.
+    let channel = "broadcast:chat/sharded";
+    let stream = format!("wsloop:history:{{{channel}}}");
+    reader.launch(&format!("redis-cli -p 6380 SSUBSCRIBE {channel}"));
+    let heard = format!("redis-cli -p 6380 PUBSUB SHARDNUMSUB {channel} | tail -n 1");
+    eventually("a listener", || reader.run(&heard).contains('1').then_some(()));
+    reader.run("sed -i 's/PUBLISH/SPUBLISH/; s!chat/42!chat/sharded!' publish.lua keep.redis");
+    let answer = reader.run("redis-cli -p 6380 <keep.redis");
+    assert!(answer.ends_with("3) (integer) 1"), "{answer}");
+    let words = format!("{stream} , {channel} sharded 100 300000");
+    let answer = reader.run(&format!("redis-cli -p 6380 --eval publish.lua {words}"));
+    assert_eq!(answer, "(integer) 1");
+    assert_eq!(reader.run(&format!("redis-cli -p 6380 XLEN {stream}")), "(integer) 2");
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod pages;
 mod place;
 mod proxy;
 mod readme;
+mod refusals;
 mod start;
 mod terminal;

@@ -1,6 +1,9 @@
 //! Histories with a real Redis, and in the embedded broker of the program.
 
-use crate::support::client::Client;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::support::client::{Client, upgrade};
 use crate::support::redis::{RedisClient, RedisServer, Value};
 use crate::support::{Wsloop, eventually};
 
@@ -120,6 +123,35 @@ fn a_channel_that_can_have_no_history_is_named_once() {
     let said = || server.log().matches("has no history, as its name has a brace in it").count();
     eventually("a line about it", || (said() > 0).then_some(()));
     assert_eq!(said(), 1, "{}", server.log());
+}
+
+#[test]
+fn who_only_publishes_to_such_a_channel_is_told_in_the_log_too() {
+    for way in ["a WebSocket", "a WebSocket for all topics", "a POST"] {
+        let server = Wsloop::start(&ARGS);
+        match way {
+            "a WebSocket" => server.connect("chat/%7B1%7D?publish-broadcast").send("one"),
+            "a WebSocket for all topics" => {
+                let address = server.address();
+                let head = "Sec-WebSocket-Protocol: wsloop.1\r\n";
+                let mut client = Client::open(address, &upgrade("", address, head)).expect("a 101");
+                client.text();
+                client.send("publish 1 broadcast chat/{1}\none");
+                assert_eq!(client.text(), "ok 1");
+            }
+            _ => {
+                let post = "POST /ws/chat/%7B1%7D?publish-broadcast HTTP/1.1\r\nHost: localhost\r\n\
+                            Connection: close\r\nContent-Length: 3\r\n\r\none";
+                let mut stream = TcpStream::connect(server.address()).expect("a link");
+                stream.write_all(post.as_bytes()).expect("it is taken");
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).expect("an answer");
+                assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+            }
+        }
+        let line = "has no history, as its name has a brace in it";
+        eventually(way, || server.log().contains(line).then_some(()));
+    }
 }
 
 /// Redis cuts wsloop's link, and what is published before wsloop is back comes all the same.

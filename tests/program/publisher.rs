@@ -368,7 +368,8 @@ fn names_that_could_be_taken_for_others_are_refused() {
     let ages = publisher.to("f").broadcast().publish("m", Expire::Seconds(u64::MAX));
     assert_eq!(ages, Err(Error::Expire(u64::MAX)));
 
-    for prefix in ["site:", ":", "user", "a:broadcast:b", "a:session", "group:a"] {
+    let wrong = ["site:", ":", "user", "a:broadcast:b", "a:session", "group:a", "wsloop:history:x"];
+    for prefix in wrong {
         let refused = new(prefix).to("f").broadcast().fetch();
         assert_eq!(refused, Err(Error::Prefix(prefix.to_owned())));
         let refused = new(prefix).disconnect(Audience::User, "john", 4403, "");

@@ -210,7 +210,7 @@ class Names(unittest.TestCase):
                 disconnect(**whom)
 
     def test_a_prefix_says_no_audience(self):
-        for prefix in ["site:", "user", "a:group", "session:a", "broadcast"]:
+        for prefix in ["site:", "user", "a:group", "session:a", "broadcast", "wsloop:history:x"]:
             with self.subTest(prefix), self.assertRaises(ValueError):
                 self.names(users="john", prefix=prefix)
         for prefix in [7, b"site", ["site"]]:

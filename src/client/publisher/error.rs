@@ -76,8 +76,8 @@ impl fmt::Display for Error {
             Error::Url(why) | Error::Tls(why) | Error::History(why) => f.write_str(why),
             Error::Prefix(prefix) => write!(
                 f,
-                "the prefix {prefix:?} ends with a colon, or has broadcast, group, user or session \
-                 between its colons"
+                "the prefix {prefix:?} ends with a colon, has broadcast, group, user or session \
+                 between its colons, or begins with wsloop:history"
             ),
             Error::Facility(facility) if facility.contains(':') => write!(
                 f,

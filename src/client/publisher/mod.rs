@@ -175,7 +175,9 @@ impl Publisher {
     /// With rules by which channels keep their last messages, as the server was given them with
     /// `--history`: `chat/*=100/300` for a hundred messages and five minutes. What is published on
     /// such a channel is added to its history by the same command. Redis does not do that by
-    /// itself, the embedded broker does.
+    /// itself, the embedded broker does. A rule is for all audiences: where those of the server are
+    /// not, leave this out for what is published to others. A channel with a brace in its name has
+    /// no history ([`Recipients::unkept`]).
     pub fn history(mut self, list: &str) -> Result<Publisher, Error> {
         self.histories.rules = HistoryRule::parse_list(list).map_err(Error::History)?;
         Ok(self)
@@ -385,16 +387,21 @@ impl Publisher {
         format!("{}{colon}{rest}", self.prefix)
     }
 
-    /// A prefix with the word of an audience in it could spell the names of another one.
+    /// A prefix with the word of an audience in it could spell the names of another one, and one
+    /// of histories theirs.
     fn check_prefix(&self) -> Result<(), Error> {
         let words = [Audience::Broadcast, Audience::Group, Audience::User, Audience::Session];
         let is_word = |part: &str| words.iter().any(|audience| word(*audience) == part);
-        match self.prefix.ends_with(':') || self.prefix.split(':').any(is_word) {
+        let is_of_histories = self.prefix.starts_with(HISTORIES);
+        match is_of_histories || self.prefix.ends_with(':') || self.prefix.split(':').any(is_word) {
             true => Err(Error::Prefix(self.prefix.clone())),
             false => Ok(()),
         }
     }
 }
+
+/// What names of histories begin with.
+const HISTORIES: &str = "wsloop:history";
 
 /// The word for an audience in names.
 fn word(audience: Audience) -> &'static str {

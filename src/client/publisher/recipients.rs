@@ -79,6 +79,14 @@ impl<'a> Recipients<'a> {
         self.publisher.fetch(&channels)
     }
 
+    /// The first channel to which a rule of the history fits in vain, if there is one: with a brace
+    /// in its name it can have none. It is published to all the same.
+    pub fn unkept(&self) -> Option<String> {
+        let order = [Audience::Broadcast, Audience::Group, Audience::User, Audience::Session];
+        let histories = &self.publisher.histories;
+        self.channels(order).ok()?.into_iter().find(|channel| histories.fits_in_vain(channel))
+    }
+
     fn add<N: Into<String>>(
         mut self,
         audience: Audience,

@@ -130,14 +130,8 @@ impl Server {
             });
         }
         let settings = &self.cx.settings;
-        let (size, fits_in_vain) =
-            (settings.history.of(&hear.channel), settings.history.fits_in_vain(&hear.channel));
-        if fits_in_vain && self.said.braces.first() {
-            tracing::warn!(
-                "channel {:?} has no history, as its name has a brace in it (said once)",
-                hear.channel
-            );
-        }
+        let size = settings.history.of(&hear.channel);
+        self.said.braces(&settings.history, &hear.channel);
         let words = words_of(&hear.channel, &settings.prefix);
         let now_ms = self.cx.now.mono_ms;
         let new = self.topics.hear((link, is_stream), hear, size, words, now_ms);

@@ -182,7 +182,12 @@ fn publish(
             message
         }
     };
-    let done = to.recipients(&mut publisher).publish(message, expire)?;
+    let recipients = to.recipients(&mut publisher);
+    let unkept = recipients.unkept();
+    let done = recipients.publish(message, expire)?;
+    if let Some(channel) = unkept {
+        notice(&format!("channel {channel:?} has no history, as its name has a brace in it"));
+    }
     let (channels, receivers) = (done.channels, done.receivers);
     print(match json {
         true => format!("{{\"channels\":{channels},\"receivers\":{receivers}}}\n"),

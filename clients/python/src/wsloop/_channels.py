@@ -98,6 +98,8 @@ def checked_prefix(prefix: str, what: str = "prefix") -> str:
     if prefix.endswith(":") or any(part in _AUDIENCES for part in prefix.split(":")):
         words = ", ".join(_AUDIENCES)
         raise ValueError(f"{what} {prefix!r} ends with a colon, or has one of {words} in it")
+    if prefix.startswith("wsloop:history"):
+        raise ValueError(f"{what} {prefix!r} begins with what names of histories begin with")
     # An enum that is a str has another text in a name.
     return str.__str__(prefix)
 
