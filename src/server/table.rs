@@ -394,6 +394,27 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_apart_is_put_out_in_its_order_and_stands_nowhere_then() {
+        let (mut table, links) = table(3 * AHEAD + 1);
+        for link in &links {
+            let (_, slot, lines) = table.at_and_lines(link.index).expect("somebody");
+            slot.enter(link.index, Line::Back, lines);
+            slot.waits_apart();
+            assert!(slot.stands());
+        }
+        table.slots.remove(2);
+        let mut apart = Vec::new();
+        for index in (0..links.len() as u32).filter(|index| *index != 2) {
+            assert_eq!(next(&mut table), Some(index));
+            assert!(!table.slots[index].stands());
+            apart.push(table.slots().filter(|slot| slot.lines & APART != 0).count());
+        }
+        assert_eq!(table.next(), None);
+        apart.dedup();
+        assert_eq!(apart, [2 * AHEAD + 1, AHEAD + 1, 1, 0], "so many are read together");
+    }
+
+    #[test]
     fn a_name_that_has_outlived_its_link_means_nothing() {
         let (mut table, links) = table(1);
         let old = links[0];
