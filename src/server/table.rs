@@ -230,24 +230,18 @@ impl Table {
             }
             let line = self.lines.which()?;
             let Some(index) = self.lines.take(line) else { continue };
-            let slot = match self.slots.get_mut(index as usize) {
-                None => continue,
-                Some(slot) if slot.lines & APART == 0 => slot,
-                Some(_) => {
-                    self.read_ahead(index, line);
-                    &mut self.slots[index]
-                }
-            };
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             // Another link may have come to that place, or another line was faster.
             let stood = slot.lines & line.bit() != 0;
             slot.lines &= !line.bit();
             if stood && !slot.blocked {
                 let frames = slot.unsent_frames();
                 if frames > 0 {
-                    return Some(Next::Flush(
-                        LinkId { index, generation: slot.generation },
-                        frames,
-                    ));
+                    let link = LinkId { index, generation: slot.generation };
+                    if slot.lines & APART != 0 {
+                        self.read_ahead(index, line);
+                    }
+                    return Some(Next::Flush(link, frames));
                 }
             }
         }
