@@ -165,8 +165,8 @@ impl Formed {
         !self.last.is_empty()
     }
 
-    /// Hands them to those of these streams that come before one of another form, or up to the first
-    /// that is told of them behind a line of its own; how many these are.
+    /// Hands them to those of these streams that come before one of another form, or up to the
+    /// first that is told of them behind a line of its own; how many these are.
     #[inline(never)]
     fn hand(
         &mut self,
