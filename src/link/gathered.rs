@@ -13,10 +13,9 @@ use super::entry::Events;
 /// longer for one more of them than it takes to copy them.
 pub(super) const SMALL_BYTES: usize = 512;
 
-/// A line of at least half of that is put in its places as two pieces, which overlap: a call that
-/// copies it would take longer.
-const TWO_PIECES: usize = 64;
-const PIECE: usize = TWO_PIECES / 2;
+/// A line that two pieces of such a length cover is put in its places as two, which overlap: a call
+/// that copies it would take longer.
+const PIECES: [usize; 2] = [16, 32];
 
 /// Bytes of one link that are put together, and room for more.
 #[derive(Debug)]
@@ -85,20 +84,28 @@ impl Gathered {
     }
 
     fn put_in_places(&mut self, line: &[u8], events: &Events) {
-        let places = events.places(line.len());
+        let is_put = self.put_pieces::<{ PIECES[0] }>(line, events)
+            || self.put_pieces::<{ PIECES[1] }>(line, events);
+        if !is_put {
+            for at in events.places(line.len()) {
+                self.room[at..at + line.len()].copy_from_slice(line);
+            }
+        }
+    }
+
+    /// Puts the line in its places as two pieces of that length, if they cover it.
+    #[inline]
+    fn put_pieces<const PIECE: usize>(&mut self, line: &[u8], events: &Events) -> bool {
         match (line.first_chunk::<PIECE>(), line.last_chunk::<PIECE>()) {
-            (Some(first), Some(last)) if line.len() <= TWO_PIECES => {
-                for at in places {
+            (Some(first), Some(last)) if line.len() <= 2 * PIECE => {
+                for at in events.places(line.len()) {
                     let place = &mut self.room[at..at + line.len()];
                     place[..PIECE].copy_from_slice(first);
                     place[line.len() - PIECE..].copy_from_slice(last);
                 }
+                true
             }
-            _ => {
-                for at in places {
-                    self.room[at..at + line.len()].copy_from_slice(line);
-                }
-            }
+            _ => false,
         }
     }
 }
@@ -120,7 +127,7 @@ mod tests {
     fn what_is_put_in_places_is_what_each_part_is_one_after_the_other() {
         let (few, many) = (events(1), events(7));
         let mut gathered = Gathered::of(2_000);
-        let lengths = (0..100).chain([5, 5, 31, 32, 33, 63, 64, 65, 64]);
+        let lengths = (0..100).chain([5, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 64]);
         for (round, length) in lengths.enumerate() {
             for letter in [b'a', b'b', b'c'] {
                 let line: Vec<u8> = (0..length).map(|at| letter + (at % 7) as u8).collect();

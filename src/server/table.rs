@@ -230,24 +230,18 @@ impl Table {
             }
             let line = self.lines.which()?;
             let Some(index) = self.lines.take(line) else { continue };
-            let slot = match self.slots.get_mut(index as usize) {
-                None => continue,
-                Some(slot) if slot.lines & APART == 0 => slot,
-                Some(_) => {
-                    self.read_ahead(index, line);
-                    &mut self.slots[index]
-                }
-            };
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             // Another link may have come to that place, or another line was faster.
             let stood = slot.lines & line.bit() != 0;
             slot.lines &= !line.bit();
             if stood && !slot.blocked {
                 let frames = slot.unsent_frames();
                 if frames > 0 {
-                    return Some(Next::Flush(
-                        LinkId { index, generation: slot.generation },
-                        frames,
-                    ));
+                    let link = LinkId { index, generation: slot.generation };
+                    if slot.lines & APART != 0 {
+                        self.read_ahead(index, line);
+                    }
+                    return Some(Next::Flush(link, frames));
                 }
             }
         }
@@ -391,6 +385,27 @@ mod tests {
     #[test]
     fn a_place_is_a_few_cache_lines() {
         assert!(size_of::<Slot>() <= 112, "{}", size_of::<Slot>());
+    }
+
+    #[test]
+    fn what_waits_apart_is_put_out_in_its_order_and_stands_nowhere_then() {
+        let (mut table, links) = table(3 * AHEAD + 1);
+        for link in &links {
+            let (_, slot, lines) = table.at_and_lines(link.index).expect("somebody");
+            slot.enter(link.index, Line::Back, lines);
+            slot.waits_apart();
+            assert!(slot.stands());
+        }
+        table.slots.remove(2);
+        let mut apart = Vec::new();
+        for index in (0..links.len() as u32).filter(|index| *index != 2) {
+            assert_eq!(next(&mut table), Some(index));
+            assert!(!table.slots[index].stands());
+            apart.push(table.slots().filter(|slot| slot.lines & APART != 0).count());
+        }
+        assert_eq!(table.next(), None);
+        apart.dedup();
+        assert_eq!(apart, [2 * AHEAD + 1, AHEAD + 1, 1, 0], "so many are read together");
     }
 
     #[test]

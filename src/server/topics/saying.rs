@@ -98,7 +98,12 @@ impl<'a> Saying<'a> {
             rest = match form.map(|form| (form, self.formed(form, *first, cx))) {
                 Some((form, at)) => {
                     let events = &mut self.events[at].1;
-                    let handed = events.hand((channel, to), form, rest, slow, table, cx);
+                    let mut next = rest;
+                    if events.has_told_apart() {
+                        next = &rest[..rest.len().min(AHEAD)];
+                        read_ahead(next, table);
+                    }
+                    let handed = events.hand((channel, to), form, next, slow, table, cx);
                     &rest[handed..]
                 }
                 None => behind,
@@ -155,8 +160,13 @@ fn read_ahead(streams: &[u32], table: &Table) {
 }
 
 impl Formed {
-    /// Hands them to those of these streams that come before one of another form; how many these
-    /// are.
+    /// Whether a stream was told of them behind a line of its own, as those behind it will be.
+    fn has_told_apart(&self) -> bool {
+        !self.last.is_empty()
+    }
+
+    /// Hands them to those of these streams that come before one of another form, or up to the
+    /// first that is told of them behind a line of its own; how many these are.
     #[inline(never)]
     fn hand(
         &mut self,
@@ -168,12 +178,8 @@ impl Formed {
         cx: &mut Context,
     ) -> usize {
         let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
-        let mut read = 0;
+        let was_told_apart = self.has_told_apart();
         for (handed, &index) in streams.iter().enumerate() {
-            if handed >= read && !self.last.is_empty() {
-                read = handed + AHEAD;
-                read_ahead(&streams[handed..streams.len().min(read)], table);
-            }
             let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
             let Party::Browser(conn) = &mut slot.party else { continue };
             let Some((outbox, member, goes_out)) = conn.receiver() else { continue };
@@ -201,8 +207,11 @@ impl Formed {
                 }
             } else if goes_out {
                 slot.enter(index, to, lines);
-                if !is_alone {
+                if !is_alone && self.has_told_apart() {
                     slot.waits_apart();
+                    if !was_told_apart {
+                        return handed + 1;
+                    }
                 }
             }
         }

@@ -131,3 +131,22 @@ fn each_stream_stands_where_its_own_channels_do() {
         assert!(ids[1].ends_with(&ids[0]), "{ids:?}");
     }
 }
+
+#[test]
+fn two_audiences_of_one_facility_have_a_position_each() {
+    let mut world = World::new(kept(by_session()));
+    world.redis.set("session:johns-key", br#"{"wsloop:username":"john"}"#);
+    let target = "/ws/?topic=broadcast+chat/42&topic=user+chat/42";
+    let cookie = "Cookie: sessionid=johns-key";
+    let id = world.ask(&asks(target, &[cookie]));
+    keep(&mut world, "user:john:chat/42", &["mine"]);
+    keep(&mut world, CHAT_CHANNEL, &["everybody's"]);
+    let last = last_id(&world, id);
+    world.hang_up(id);
+    keep(&mut world, "user:john:chat/42", &["mine too"]);
+    keep(&mut world, CHAT_CHANNEL, &["everybody's too"]);
+    let id = world.ask(&asks(target, &[cookie, &format!("Last-Event-ID: {last}")]));
+    let mut heard = said(&mut world, id);
+    heard.sort();
+    assert_eq!(heard, ["everybody's too", "mine too"]);
+}

@@ -467,25 +467,6 @@ fn when_the_server_ends_it_is_told_and_comes_back() {
     assert!(world.server.is_done());
 }
 
-#[test]
-fn two_audiences_of_one_facility_have_a_position_each() {
-    let mut world = World::new(kept(by_session()));
-    world.redis.set("session:johns-key", br#"{"wsloop:username":"john"}"#);
-    let target = "/ws/?topic=broadcast+chat/42&topic=user+chat/42";
-    let cookie = "Cookie: sessionid=johns-key";
-    let id = world.ask(&asks(target, &[cookie]));
-    keep(&mut world, "user:john:chat/42", &["mine"]);
-    keep(&mut world, CHAT_CHANNEL, &["everybody's"]);
-    let last = last_id(&world, id);
-    world.hang_up(id);
-    keep(&mut world, "user:john:chat/42", &["mine too"]);
-    keep(&mut world, CHAT_CHANNEL, &["everybody's too"]);
-    let id = world.ask(&asks(target, &[cookie, &format!("Last-Event-ID: {last}")]));
-    let mut heard = said(&mut world, id);
-    heard.sort();
-    assert_eq!(heard, ["everybody's too", "mine too"]);
-}
-
 /// The application has not answered about the second topic when the page is cut off.
 #[test]
 fn a_position_that_is_given_is_kept_until_its_topic_is_heard() {
