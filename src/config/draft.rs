@@ -245,8 +245,7 @@ impl ServerDraft {
             warnings.extend(without_sources(self.settings.require_login, file));
         }
         self.settings.rules = file.rules.clone();
-        keeping::finish(&mut self.settings, file.histories.iter().map(|(rule, _)| rule));
-        warnings.extend(keeping::in_vain(&self.settings));
+        warnings.extend(keeping::finish(&mut self.settings, file));
         let (shown, expired) = self.tls.finish(&self.listen)?;
         warnings.extend(expired);
         let (settings, listen, admin, log) = (self.settings, self.listen, self.admin, self.log);

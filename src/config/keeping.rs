@@ -2,6 +2,7 @@
 //! of some.
 
 use super::draft::ServerDraft;
+use super::file::File;
 use super::table::Absent::{Value, Words};
 use super::table::Takes::{Bytes, Entries};
 use super::table::{Flag, Takes};
@@ -47,19 +48,14 @@ pub(super) const HISTORY_LIMIT: Flag<ServerDraft> = Flag {
     help: "Most bytes of all histories, in the embedded broker",
 };
 
-/// What has no effect: rules where no channel can have a history.
-pub(super) fn in_vain(settings: &Settings) -> Option<String> {
+/// Adds the rules of the file, for the channels of this server's prefix. What is returned is a
+/// warning: no channel of that prefix can have a history.
+pub(super) fn finish(settings: &mut Settings, file: &File) -> Option<String> {
+    settings.history.prefix.clone_from(&settings.prefix);
+    settings.history.rules.extend(file.histories.iter().map(|(rule, _)| rule.clone()));
     let is_in_vain = !settings.history.is_empty() && settings.prefix.contains(['{', '}']);
     is_in_vain.then(|| {
-        format!(
-            "no channel has a history, as --prefix {} has a brace in it",
-            values::quoted(&settings.prefix)
-        )
+        let prefix = values::quoted(&settings.prefix);
+        format!("no channel has a history, as --prefix {prefix} has a brace in it")
     })
-}
-
-/// Adds the rules of the file, for the channels of this server's prefix.
-pub(super) fn finish<'r>(settings: &mut Settings, rules: impl Iterator<Item = &'r HistoryRule>) {
-    settings.history.prefix.clone_from(&settings.prefix);
-    settings.history.rules.extend(rules.cloned());
 }
