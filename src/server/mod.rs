@@ -351,7 +351,7 @@ impl Server {
                 Party::Redis(_) | Party::Sentinel(..) | Party::App(_) => {}
                 Party::Handler(_) | Party::Gone(_) => {}
             }
-            let idle = !slot.stands() && !slot.blocked;
+            let idle = slot.lines == 0 && !slot.blocked;
             let waits = matches!(slot.party, Party::Browser(_) | Party::Client(_));
             assert!(!(waits && idle && slot.has_unsent()), "somebody is not answered");
         }

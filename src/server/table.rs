@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::iter;
 
 use super::lines::{Line, Lines};
 use crate::broker::client::RespClient;
@@ -18,8 +17,9 @@ use crate::browser::Conn;
 use crate::link::places::{Places, give_back_queue};
 use crate::link::{LinkId, Output, Target};
 
-/// The bit beside those of lines that says that a part of what waits is in memory of its own.
-const APART: u8 = 1 << 7;
+/// The bit of a place in a line that says that a part of what waits there is in memory of its own.
+/// With it a place is none that there is, so nobody else's way through a line is longer for it.
+pub(super) const APART: u32 = 1 << 31;
 /// What is in such memory is read for so many links at a time before the first is written to: to
 /// write fills the processor's caches with other things.
 const AHEAD: usize = 16;
@@ -230,31 +230,38 @@ impl Table {
             }
             let line = self.lines.which()?;
             let Some(index) = self.lines.take(line) else { continue };
-            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            let Some(slot) = self.slots.get_mut(index as usize) else {
+                self.read_ahead(index, line);
+                continue;
+            };
             // Another link may have come to that place, or another line was faster.
             let stood = slot.lines & line.bit() != 0;
             slot.lines &= !line.bit();
             if stood && !slot.blocked {
                 let frames = slot.unsent_frames();
                 if frames > 0 {
-                    let link = LinkId { index, generation: slot.generation };
-                    if slot.lines & APART != 0 {
-                        self.read_ahead(index, line);
-                    }
-                    return Some(Next::Flush(link, frames));
+                    return Some(Next::Flush(
+                        LinkId { index, generation: slot.generation },
+                        frames,
+                    ));
                 }
             }
         }
     }
 
-    /// Reads what waits apart for this one and for the next of a line, all of it together.
-    #[inline(never)]
+    /// Reads what waits apart for this one and for the next of a line, all of it together, and lets
+    /// this one be the first again. It may also be a place that there is no more.
+    #[cold]
     fn read_ahead(&mut self, index: u32, line: Line) {
+        if index & APART == 0 {
+            return;
+        }
+        self.lines.put_back(index, line);
         let mut read = 0_usize;
-        for index in iter::once(index).chain(self.lines.next(line)).take(AHEAD) {
-            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
-            slot.lines &= !APART;
-            if let Party::Browser(conn) = &slot.party {
+        for index in self.lines.next(line).take(AHEAD) {
+            *index &= !APART;
+            if let Some(Slot { party: Party::Browser(conn), .. }) = self.slots.get(*index as usize)
+            {
                 read = read.wrapping_add(conn.outbox.read_ahead());
             }
         }
@@ -302,17 +309,6 @@ impl Slot {
             self.lines |= line.bit();
             lines.stand(index, line);
         }
-    }
-
-    /// Whether it stands in a line.
-    pub(super) fn stands(&self) -> bool {
-        self.lines & !APART != 0
-    }
-
-    /// A part of what waits for it is in memory of its own.
-    #[inline]
-    pub(super) fn waits_apart(&mut self) {
-        self.lines |= APART;
     }
 
     /// The line for something that goes to so many receivers.
@@ -392,16 +388,14 @@ mod tests {
         let (mut table, links) = table(3 * AHEAD + 1);
         for link in &links {
             let (_, slot, lines) = table.at_and_lines(link.index).expect("somebody");
-            slot.enter(link.index, Line::Back, lines);
-            slot.waits_apart();
-            assert!(slot.stands());
+            slot.enter(link.index | APART, Line::Front, lines);
         }
         table.slots.remove(2);
         let mut apart = Vec::new();
         for index in (0..links.len() as u32).filter(|index| *index != 2) {
             assert_eq!(next(&mut table), Some(index));
-            assert!(!table.slots[index].stands());
-            apart.push(table.slots().filter(|slot| slot.lines & APART != 0).count());
+            assert_eq!(table.slots[index].lines, 0);
+            apart.push(table.lines.next(Line::Front).filter(|index| **index & APART != 0).count());
         }
         assert_eq!(table.next(), None);
         apart.dedup();

@@ -23,7 +23,7 @@ use crate::link::{Events, Frame, LinkId, Outbox};
 use crate::proto::sse;
 use crate::proto::topics::{self, ID, Moved, Stand};
 use crate::server::lines::Line;
-use crate::server::table::{Party, Table};
+use crate::server::table::{APART, Party, Table};
 
 /// Events of more bytes than this are not put together before they are sent.
 const COPIED_BYTES: usize = 4 << 10;
@@ -206,12 +206,10 @@ impl Formed {
                     slow.push(link);
                 }
             } else if goes_out {
-                slot.enter(index, to, lines);
-                if !is_alone && self.has_told_apart() {
-                    slot.waits_apart();
-                    if !was_told_apart {
-                        return handed + 1;
-                    }
+                let is_apart = !is_alone && self.has_told_apart();
+                slot.enter(if is_apart { index | APART } else { index }, to, lines);
+                if is_apart && !was_told_apart {
+                    return handed + 1;
                 }
             }
         }

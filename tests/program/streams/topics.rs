@@ -61,7 +61,7 @@ fn go(server: &Wsloop) {
     post(address, "news", b"is not kept");
     assert_eq!(message(&mut john), "is not kept");
     let last = john.last_id.clone();
-    assert!(last.starts_with("broadcast chat/1 ") && last.split(' ').count() == 3, "{last}");
+    assert!(last.starts_with("b chat/1 ") && last.split(' ').count() == 3, "{last}");
     // He is cut off.
     drop(john);
     for text in ["four", "five"] {
