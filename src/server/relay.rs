@@ -280,9 +280,10 @@ impl Relay {
         let state = self.hub.state(channel);
         let released = state.release(number, None, &mut self.fetches);
         hash.into_iter().for_each(|hash| state.saw_stored(hash));
+        let (name, now_ms) = (&fetch.name, cx.now.mono_ms);
         let everyone = fetch
             .catch_up
-            .map(|catch_up| (catch_up.since, hash.is_some_and(|hash| catch_up.is_news(hash))));
+            .map(|it| (it.since, hash.is_some_and(|hash| self.is_news(&it, name, hash, now_ms))));
         let packet = Packet::new(channel, payload, &released);
         self.held -= released.freed;
         if let Some((since, news)) = everyone.filter(|_| self.hub.state(channel).is_trailed) {

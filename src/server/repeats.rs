@@ -13,15 +13,17 @@ use super::nodes::Nodes;
 use super::relay::Relay;
 use crate::broker::{Delivery, MASTER};
 use crate::browser::Context;
+use crate::fanout::stored::CatchUp;
 
 /// How long what comes first is looked at.
 const MOMENT_MS: u64 = 2_000;
 /// Messages that are recorded at most while a replica catches up; later ones may come twice.
 const MOST_RECORDED: usize = 20_000;
 
-/// For how long all that was delivered is known again, and how many messages that may be. Of each
-/// channel the last two are so always.
+/// For how long all that was delivered is known again where another node says it, and where it is
+/// what is stored, and how many messages that may be. Of each channel the last two are so always.
 const RECENT_MS: u64 = 200;
+const STORED_MS: u64 = 2_000;
 const MOST_RECENT: usize = 8_192;
 
 /// What was delivered a moment ago, of all channels of a cluster.
@@ -34,11 +36,12 @@ struct Past {
     at_ms: u64,
     channel: u64,
     message: u64,
+    is_sharded: bool,
 }
 
 impl Recent {
     fn note(&mut self, past: Past) {
-        let is_old = |other: &Past| other.at_ms + RECENT_MS < past.at_ms;
+        let is_old = |other: &Past| other.at_ms + STORED_MS < past.at_ms;
         while self.0.front().is_some_and(is_old) {
             self.0.pop_front();
         }
@@ -48,10 +51,18 @@ impl Recent {
         self.0.push_back(past);
     }
 
-    /// Hashes of the messages of each channel, the oldest first, by those of channels.
+    /// Whether a channel had that message.
+    fn has(&self, channel: u64, message: u64, now_ms: u64) -> bool {
+        let is_it = |past: &Past| (past.channel, past.message) == (channel, message);
+        self.0.iter().any(|past| is_it(past) && now_ms <= past.at_ms + STORED_MS)
+    }
+
+    /// Hashes of the messages of each channel that another node may say again, the oldest first,
+    /// by those of channels.
     fn by_channel(&self, now_ms: u64) -> BTreeMap<u64, Vec<u64>> {
         let mut channels: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for past in self.0.iter().filter(|past| now_ms <= past.at_ms + RECENT_MS) {
+        let may_come = |past: &&Past| !past.is_sharded && now_ms <= past.at_ms + RECENT_MS;
+        for past in self.0.iter().filter(may_come) {
             channels.entry(past.channel).or_default().push(past.message);
         }
         channels
@@ -199,13 +210,21 @@ impl Relay {
         is_repeated
     }
 
-    /// A message is delivered that other nodes of a cluster have as well.
+    /// A message is delivered in a cluster.
     pub(super) fn note_recent(&mut self, delivery: Delivery<'_>, at_ms: u64) {
-        if !delivery.is_sharded && self.spread.owners().is_some() {
-            let channel = self.fingerprints.of(delivery.channel);
-            let message = self.fingerprints.of(delivery.payload);
-            self.recent.note(Past { at_ms, channel, message });
+        if self.spread.owners().is_some() {
+            let Delivery { channel, payload, is_sharded, .. } = delivery;
+            let [channel, message] = [channel, payload].map(|bytes| self.fingerprints.of(bytes));
+            self.recent.note(Past { at_ms, channel, message, is_sharded });
         }
+    }
+
+    /// Whether a stored message of that hash is news to those who heard its channel before an
+    /// outage. It is not where it was delivered a moment ago: newer ones may have been since, which
+    /// are yet to be stored.
+    pub(super) fn is_news(&self, catch_up: &CatchUp, name: &str, hash: u64, now_ms: u64) -> bool {
+        let channel = || self.fingerprints.of(name.as_bytes());
+        catch_up.is_news(hash) && !self.recent.has(channel(), hash, now_ms)
     }
 
     /// What the application has said to us, unless another node has it to say, or has said it.

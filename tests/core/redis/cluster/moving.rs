@@ -241,3 +241,25 @@ fn a_channel_with_a_history_is_heard_once_at_the_next_node() {
         assert_eq!(told(&mut world, one), ["4", "not kept", "3"], "{way:?}");
     }
 }
+
+#[test]
+fn what_is_stored_is_not_told_again_while_newer_ones_are_yet_to_be_stored() {
+    for (pause_ms, told_again) in [(0, false), (3_000, true)] {
+        let mut world = world(Sharding::On);
+        let one = come(&mut world, Way::Conn);
+        for text in ["1", "2", "3", "4"] {
+            world.node(0).spublish(&channel(FIRST), text);
+        }
+        world.run();
+        assert_eq!(told(&mut world, one), ["1", "2", "3", "4"]);
+        world.pass(pause_ms);
+        let now_ms = world.now_ms;
+        world.node(1).publish(&channel(FIRST), "1", 60, now_ms);
+        learn(&mut world, 2, &split(10, &[0, 2], &[1, 3]));
+        world.run();
+        world.pass(300);
+        assert_eq!(world.node(1).shard_subscribed(), [channel(FIRST)]);
+        let behind = if told_again { vec!["gap", "1"] } else { vec!["gap"] };
+        assert_eq!(told(&mut world, one), behind, "after {pause_ms} ms");
+    }
+}
