@@ -17,6 +17,7 @@ mod log;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wsloop::proto::topics::Vector;
 use wsloop::{Allow, Cause, HistoryRule, HistoryRules, Settings};
 
 use super::server::sim::Dice;
@@ -267,15 +268,20 @@ impl Game<'_, '_> {
                 let page = &mut self.pages[at];
                 (page.browser, page.wished) = (browser, wished);
                 // Of what its id does not name it has heard nothing, not even what was stored.
-                let is_new = |name: &&str| !last.contains(&format!(" {name} "));
-                for name in channels.filter(is_new) {
+                let stands = Vector::parse(&last).unwrap_or_default();
+                let stands: Vec<_> = stands.iter().collect();
+                let stand_of = |name: &str| {
+                    let pair = format!("broadcast {name}");
+                    stands.iter().find(|(known, _)| *known == pair).map(|(_, position)| *position)
+                };
+                for name in channels.filter(|name| stand_of(name).is_none()) {
                     let before = page.heard.insert(name, Stand::default());
                     let is_told = before.is_some_and(|stand| stand.told);
                     assert!(!is_told, "{at} stands nowhere on {name}: {last}");
                 }
                 for (name, stand) in &mut page.heard {
                     let Some((position, next)) = stand.before_gap.take() else { continue };
-                    if format!("{last} ").contains(&format!(" {name} {position} ")) {
+                    if stand_of(name) == Some(&position) {
                         (stand.position, stand.next) = (position, next);
                     }
                 }
