@@ -48,7 +48,7 @@ struct Stand {
     plain: BTreeSet<String>,
     /// Where it stood before a gap behind which a stored message is due: a stream that is cut off
     /// in between says that position, and is told of both again.
-    before_gap: Option<(String, Option<usize>)>,
+    before_gap: Vec<(String, Option<usize>)>,
 }
 
 #[derive(Debug)]
@@ -280,9 +280,10 @@ impl Game<'_, '_> {
                     assert!(!is_told, "{at} stands nowhere on {name}: {last}");
                 }
                 for (name, stand) in &mut page.heard {
-                    let Some((position, next)) = stand.before_gap.take() else { continue };
-                    if stand_of(name) == Some(&position) {
-                        (stand.position, stand.next) = (position, next);
+                    let mut before = std::mem::take(&mut stand.before_gap).into_iter();
+                    let said = stand_of(name).unwrap_or_default();
+                    if let Some(before) = before.find(|(position, _)| position == said) {
+                        (stand.position, stand.next) = before;
                     }
                 }
             }
@@ -462,8 +463,7 @@ impl Game<'_, '_> {
         for (at, page) in self.pages.iter().enumerate() {
             for (name, heard) in &page.heard {
                 let log = &self.logs[name];
-                let goes_on = |next| log.goes_on(&heard.position, next, log.len());
-                let has_all = heard.next.is_some_and(goes_on);
+                let has_all = log.goes_on(heard, log.len());
                 assert!(heard.subscribed && has_all, "{at} lacks something of {name}: {heard:?}");
             }
             assert!(page.said.is_empty(), "{at} has no answer: {page:?}");

@@ -10,7 +10,7 @@ impl Game<'_, '_> {
             ["welcome", ..] | ["beat"] => {}
             ["stored", _, name, _] => {
                 let heard = self.pages[at].heard.get_mut(name).expect("it wants to");
-                heard.before_gap = None;
+                heard.before_gap.clear();
             }
             ["ok", number] => {
                 let number = number.parse().expect("a number");
@@ -48,9 +48,7 @@ impl Game<'_, '_> {
         if heard.position != position {
             // It is new, or nothing is missing.
             let next = self.logs[name].before(position);
-            let log = &self.logs[name];
-            let goes_on = |known| log.goes_on(&heard.position, known, next);
-            let is_next = heard.next.is_none_or(goes_on);
+            let is_next = heard.next.is_none() || self.logs[name].goes_on(heard, next);
             assert!(is_next, "{at} is at {position} of {name}, {next}: {heard:?}");
             heard.next = Some(next);
         }
@@ -72,11 +70,10 @@ impl Game<'_, '_> {
             return;
         }
         let place = place.unwrap_or_else(|| panic!("{text} is in no history"));
-        let goes_on = |next| log.goes_on(&heard.position, next, place);
-        let is_next = heard.next.is_some_and(goes_on);
-        assert!(is_next, "{at} hears {text}: {heard:?}, {log:?}");
+        assert!(log.goes_on(heard, place), "{at} hears {text}: {heard:?}, {log:?}");
         assert_eq!(log.before(position), place + 1, "{position} of {text} is another's: {log:?}");
-        (heard.next, heard.told, heard.before_gap) = (Some(place + 1), true, None);
+        (heard.next, heard.told) = (Some(place + 1), true);
+        heard.before_gap.clear();
         heard.position = position.to_owned();
     }
 
@@ -101,8 +98,7 @@ impl Game<'_, '_> {
         let next = Some(log.before(position));
         let position = std::mem::replace(&mut heard.position, position.to_owned());
         let before = (position, std::mem::replace(&mut heard.next, next));
-        // Two gaps in a row are behind the same place.
-        heard.before_gap.get_or_insert(before);
+        heard.before_gap.push(before);
     }
 
     /// The time at the broker of a channel.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::KEPT_MS;
+use super::{KEPT_MS, Stand};
 
 /// The messages of a channel, the oldest first.
 #[derive(Debug, Default)]
@@ -42,12 +42,14 @@ impl Log {
         self.lost.extend(places.filter(|(_, text)| !has(text)).map(|(place, _)| place));
     }
 
-    /// Whether who stands at a position, before one place, may stand before a later one without
-    /// having heard anything: Redis itself has lost what is between. At a time, which is of one
-    /// life of Redis, that is a gap.
-    pub(super) fn goes_on(&self, position: &str, from: usize, to: usize) -> bool {
-        let may_lose = time_of(position).is_none();
-        from == to || from < to && may_lose && (from..to).all(|place| self.lost.contains(&place))
+    /// Whether who stands somewhere may stand before that place now without having been told where
+    /// anything between is: Redis itself has lost it. At a time, which is of one life of Redis,
+    /// that is a gap, but for what was heard before it was lost.
+    pub(super) fn goes_on(&self, stand: &Stand, to: usize) -> bool {
+        let Some(from) = stand.next.filter(|from| *from <= to) else { return false };
+        let is_time = time_of(&stand.position).is_some();
+        let is_known = |place: usize| !is_time || stand.plain.contains(&self.texts[place]);
+        (from..to).all(|place| self.lost.contains(&place) && is_known(place))
     }
 
     pub(super) fn len(&self) -> usize {
