@@ -1,4 +1,5 @@
-//! Redis starts anew: without what it had, or as it was a while ago.
+//! Redis starts anew: without what it had, or as it was a while ago. Its link breaks when that is
+//! so: what is asked over the next is answered in that life.
 
 use super::Game;
 
@@ -14,13 +15,13 @@ impl Game<'_, '_> {
             }
             1 => {
                 self.say(|| format!("Redis {node} comes back as it was"));
-                self.world.cut_node(node);
                 self.world.node(node).histories.load();
+                self.world.cut_node(node);
             }
             _ => {
                 self.say(|| format!("Redis {node} forgets"));
-                self.world.cut_node(node);
                 self.world.node(node).histories.forget();
+                self.world.cut_node(node);
             }
         }
         let own = self.channels.iter().copied().zip(self.nodes.clone());
