@@ -177,7 +177,7 @@ impl Publisher {
     /// such a channel is added to its history by the same command. Redis does not do that by
     /// itself, the embedded broker does. A rule is for all audiences: where those of the server are
     /// not, leave this out for what is published to others. A channel with a brace in its name has
-    /// no history ([`Recipients::unkept`]).
+    /// no history.
     pub fn history(mut self, list: &str) -> Result<Publisher, Error> {
         self.histories.rules = HistoryRule::parse_list(list).map_err(Error::History)?;
         Ok(self)
