@@ -237,14 +237,6 @@ fn pieces(run: &[u8]) -> Box<dyn Iterator<Item = &[u8]> + '_> {
     }
 }
 
-/// Reads a small frame, so that the processor has it when it is wanted. What is returned says
-/// nothing.
-#[inline]
-pub(crate) fn read_ahead(frame: &Frame) -> usize {
-    let ends = [frame.first(), frame.last()].map(|end| end.copied().map_or(0, usize::from));
-    ends[0].wrapping_add(ends[1]).wrapping_add(Arc::strong_count(frame))
-}
-
 /// What one of its holders has of a frame.
 pub(super) fn share(frame: &Frame) -> usize {
     (frame.len() + FRAME_COST) / Arc::strong_count(frame)

@@ -22,7 +22,7 @@ pub(crate) mod timers;
 pub(crate) use backoff::Backoff;
 pub(crate) use contract::LOOKUP_MS;
 pub use contract::{Cause, Input, Output, Wish};
-pub(crate) use entry::{Events, Frame, read_ahead as frame_read_ahead};
+pub(crate) use entry::{Events, Frame};
 pub use gathered::Gathered;
 pub use id::LinkId;
 pub use metrics::Metrics;

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use super::entry::{Entry, Events, FRAME_COST, Frame, Own, read_ahead, share};
+use super::entry::{Entry, Events, FRAME_COST, Frame, Own, share};
 use super::gathered::{Gathered, SMALL_BYTES};
 use crate::proto::ws::frame::{self, Opcode};
 
@@ -252,16 +252,6 @@ impl Outbox {
             Waiting::One { frame, events: Some(events) } => gathered.events(frame, events, into),
             Waiting::Other(Some(other)) => other.next_write(into, gathered),
             Waiting::One { .. } | Waiting::Other(None) => self.slices(into),
-        }
-    }
-
-    /// Reads the line of events that wait, which is in memory of its own. What is returned says
-    /// nothing.
-    #[inline]
-    pub(crate) fn read_ahead(&self) -> usize {
-        match &self.waiting {
-            Waiting::One { frame: line, events: Some(_) } => read_ahead(line),
-            _ => 0,
         }
     }
 

@@ -67,17 +67,6 @@ impl Lines {
         index
     }
 
-    /// Puts back what was taken last.
-    pub(super) fn put_back(&mut self, index: u32, line: Line) {
-        self.lines[line as usize].push_front(index);
-        self.run -= u32::from(line == Line::Front);
-    }
-
-    /// The places of a line, the first of them first.
-    pub(super) fn next(&mut self, line: Line) -> impl Iterator<Item = &mut u32> {
-        self.lines[line as usize].iter_mut()
-    }
-
     /// Whether somebody stands in that line.
     #[inline]
     pub(super) fn has(&self, line: Line) -> bool {

@@ -9,20 +9,12 @@
 //!   socket is writable again.
 
 use std::collections::VecDeque;
-use std::hint::black_box;
 
 use super::lines::{Line, Lines};
 use crate::broker::client::RespClient;
 use crate::browser::Conn;
 use crate::link::places::{Places, give_back_queue};
 use crate::link::{LinkId, Output, Target};
-
-/// The bit of a place in a line that says that a part of what waits there is in memory of its own.
-/// With it a place is none that there is, so nobody else's way through a line is longer for it.
-pub(super) const APART: u32 = 1 << 31;
-/// What is in such memory is read for so many links at a time before the first is written to: to
-/// write fills the processor's caches with other things.
-const AHEAD: usize = 16;
 
 /// Who is at the other end of a link.
 #[derive(Debug)]
@@ -230,10 +222,7 @@ impl Table {
             }
             let line = self.lines.which()?;
             let Some(index) = self.lines.take(line) else { continue };
-            let Some(slot) = self.slots.get_mut(index as usize) else {
-                self.read_ahead(index, line);
-                continue;
-            };
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             // Another link may have come to that place, or another line was faster.
             let stood = slot.lines & line.bit() != 0;
             slot.lines &= !line.bit();
@@ -247,25 +236,6 @@ impl Table {
                 }
             }
         }
-    }
-
-    /// Reads what waits apart for this one and for the next of a line, all of it together, and lets
-    /// this one be the first again. It may also be a place that there is no more.
-    #[cold]
-    fn read_ahead(&mut self, index: u32, line: Line) {
-        if index & APART == 0 {
-            return;
-        }
-        self.lines.put_back(index, line);
-        let mut read = 0_usize;
-        for index in self.lines.next(line).take(AHEAD) {
-            *index &= !APART;
-            if let Some(Slot { party: Party::Browser(conn), .. }) = self.slots.get(*index as usize)
-            {
-                read = read.wrapping_add(conn.outbox.read_ahead());
-            }
-        }
-        black_box(read);
     }
 
     fn next_output(&mut self) -> Option<Output> {
@@ -381,25 +351,6 @@ mod tests {
     #[test]
     fn a_place_is_a_few_cache_lines() {
         assert!(size_of::<Slot>() <= 112, "{}", size_of::<Slot>());
-    }
-
-    #[test]
-    fn what_waits_apart_is_put_out_in_its_order_and_stands_nowhere_then() {
-        let (mut table, links) = table(3 * AHEAD + 1);
-        for link in &links {
-            let (_, slot, lines) = table.at_and_lines(link.index).expect("somebody");
-            slot.enter(link.index | APART, Line::Front, lines);
-        }
-        table.slots.remove(2);
-        let mut apart = Vec::new();
-        for index in (0..links.len() as u32).filter(|index| *index != 2) {
-            assert_eq!(next(&mut table), Some(index));
-            assert_eq!(table.slots[index].lines, 0);
-            apart.push(table.lines.next(Line::Front).filter(|index| **index & APART != 0).count());
-        }
-        assert_eq!(table.next(), None);
-        apart.dedup();
-        assert_eq!(apart, [2 * AHEAD + 1, AHEAD + 1, 1, 0], "so many are read together");
     }
 
     #[test]

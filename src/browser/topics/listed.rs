@@ -21,7 +21,7 @@ use crate::browser::context::Context;
 use crate::browser::effect::{Effect, Hear};
 use crate::browser::settings::Settings;
 use crate::fanout::encoded::GoesAs;
-use crate::link::{Frame, LinkId, frame_read_ahead};
+use crate::link::{Frame, LinkId};
 use crate::proto::http::Head;
 use crate::proto::topics::{Moved, Stand, Standing, TopicCommand, Vector, Verb, pair};
 
@@ -135,12 +135,6 @@ impl Listing {
         size_of::<Listing>() + wanted.sum::<usize>() + vectors
     }
 
-    #[inline]
-    fn read_ahead(&self) -> usize {
-        let line = self.stand.before().map_or(0, frame_read_ahead);
-        line.wrapping_add(usize::from(self.given.is_empty()))
-    }
-
     /// The channels of a topic are going to be heard, behind what the page gave of them.
     fn begin(
         &mut self,
@@ -250,18 +244,6 @@ impl Topics {
 }
 
 impl Conn {
-    /// Reads what has to be known to tell an open stream where its channels stand. What is returned
-    /// says nothing.
-    #[inline]
-    pub(crate) fn read_ahead(&self) -> usize {
-        match &self.life {
-            Life::Open(Member { publications: Publications::Topics(topics), .. }) => {
-                topics.listing.as_ref().map_or(0, |listing| listing.read_ahead())
-            }
-            _ => 0,
-        }
-    }
-
     /// Whether it is the stream of one facility that hears its channels with positions.
     pub(crate) fn is_placed(&self) -> bool {
         match &self.life {

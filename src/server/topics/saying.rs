@@ -10,12 +10,11 @@
 //!   shared: they are put together when they are sent. Streams one after the other that hear the
 //!   same besides are handed one thing too, where that is small.
 
-use std::hint::black_box;
 use std::iter;
 use std::sync::Arc;
 
 use crate::browser::topics::Publications;
-use crate::browser::{self, Conn, Context, Member};
+use crate::browser::{self, Context, Member};
 use crate::fanout::encoded::{Encoded, Form, GoesAs, Run};
 use crate::fanout::hub::ChannelId;
 use crate::fanout::overflow::Overflow;
@@ -23,13 +22,10 @@ use crate::link::{Events, Frame, LinkId, Outbox};
 use crate::proto::sse;
 use crate::proto::topics::{self, ID, Moved, Stand};
 use crate::server::lines::Line;
-use crate::server::table::{APART, Party, Table};
+use crate::server::table::{Party, Table};
 
 /// Events of more bytes than this are not put together before they are sent.
 const COPIED_BYTES: usize = 4 << 10;
-/// Of so many streams the memory is read before the first of them is handed something. It is no
-/// more of it than the processor's first cache holds.
-const AHEAD: usize = 16;
 
 /// Messages of the server, and their frames and events so far.
 #[derive(Debug)]
@@ -98,12 +94,7 @@ impl<'a> Saying<'a> {
             rest = match form.map(|form| (form, self.formed(form, *first, cx))) {
                 Some((form, at)) => {
                     let events = &mut self.events[at].1;
-                    let mut next = rest;
-                    if events.has_told_apart() {
-                        next = &rest[..rest.len().min(AHEAD)];
-                        read_ahead(next, table);
-                    }
-                    let handed = events.hand((channel, to), form, next, slow, table, cx);
+                    let handed = events.hand((channel, to), form, rest, slow, table, cx);
                     &rest[handed..]
                 }
                 None => behind,
@@ -152,21 +143,9 @@ fn form_of(index: u32, table: &mut Table) -> Option<Form> {
     }
 }
 
-/// Reads the memory of these streams that is needed to tell where they stand. It is apart for each
-/// of them, and what is read of one without another before is waited for together.
-fn read_ahead(streams: &[u32], table: &Table) {
-    let read = |index: &u32| table.conn_at(*index).map_or(0, Conn::read_ahead);
-    black_box(streams.iter().map(read).fold(0, usize::wrapping_add));
-}
-
 impl Formed {
-    /// Whether a stream was told of them behind a line of its own, as those behind it will be.
-    fn has_told_apart(&self) -> bool {
-        !self.last.is_empty()
-    }
-
-    /// Hands them to those of these streams that come before one of another form, or up to the
-    /// first that is told of them behind a line of its own; how many these are.
+    /// Hands them to those of these streams that come before one of another form; how many these
+    /// are.
     #[inline(never)]
     fn hand(
         &mut self,
@@ -178,7 +157,6 @@ impl Formed {
         cx: &mut Context,
     ) -> usize {
         let (now, limit) = (cx.now.tick(), cx.settings.outbox_limit);
-        let was_told_apart = self.has_told_apart();
         for (handed, &index) in streams.iter().enumerate() {
             let Some((link, slot, lines)) = table.at_and_lines(index) else { continue };
             let Party::Browser(conn) = &mut slot.party else { continue };
@@ -190,8 +168,7 @@ impl Formed {
                 continue;
             }
             member.spoken = now;
-            let is_alone = self.is_told_alone(member);
-            match is_alone {
+            match self.is_told_alone(member) {
                 true => outbox.push(self.alone.clone()),
                 false => {
                     let superseded = self.tell(channel, outbox, member, cx);
@@ -206,11 +183,7 @@ impl Formed {
                     slow.push(link);
                 }
             } else if goes_out {
-                let is_apart = !is_alone && self.has_told_apart();
-                slot.enter(if is_apart { index | APART } else { index }, to, lines);
-                if is_apart && !was_told_apart {
-                    return handed + 1;
-                }
+                slot.enter(index, to, lines);
             }
         }
         streams.len()
