@@ -195,11 +195,11 @@ impl Browser {
     }
 
     fn read_events(&mut self, now_ms: u64) {
+        // All that comes does what pings and heartbeats do for others, its head too.
+        (self.spoken_to_ms, self.lively_ms) = (now_ms, now_ms);
         for heard in take_events(&mut self.unread, &mut self.last_id) {
             assert!(!self.close_heard, "an event after the last");
             self.close_heard = matches!(heard, Heard::Close(..));
-            // A comment does what pings and heartbeats do for others.
-            (self.spoken_to_ms, self.lively_ms) = (now_ms, now_ms);
             self.heard.push((now_ms, heard));
         }
     }

@@ -11,6 +11,9 @@ use super::Game;
 /// What fits nothing that Redis was asked for.
 const MISFIT: &[u8] = b">3\r\n$9\r\nsubscribe\r\n$6\r\nnobody\r\n:1\r\n";
 
+/// No more than this is said at once by who waits for the 101: much of it is refused.
+const EARLY_BYTES: usize = 4 << 10;
+
 impl Game {
     pub(super) fn act(&mut self, action: Action, dice: &mut Dice<'_>) {
         // What was done before may have had the loop turn.
@@ -164,7 +167,11 @@ impl Game {
                 };
                 payload = what.bytes(self.next_number(), max_message);
             }
-            bytes.extend(say.frames(&payload, max_message));
+            let frames = say.frames(&payload, max_message);
+            if !self.model.guests[id].opened && bytes.len() + frames.len() > EARLY_BYTES {
+                continue;
+            }
+            bytes.extend(frames);
             let mark = match say {
                 Say::Message { .. } => Mark::Message(payload),
                 Say::Heartbeat => Mark::Heartbeat,
