@@ -32,7 +32,7 @@ fn server(cluster: &Cluster, more: &[&str]) -> Wsloop {
     let url = cluster.url();
     let args = [&ARGS[..], &["--redis", &url, "--redis-timeout", "2"], more].concat();
     let server = Wsloop::start(&args);
-    server.expect_metric("broker_up", |up| up == 1);
+    readiness(&server, 200, "ready");
     server
 }
 

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::server;
+use crate::admin::ask;
 use crate::support::client::{Client, Event};
 use crate::support::cluster::Cluster;
 use crate::support::redis::Value;
@@ -131,12 +132,12 @@ fn slots_move(cluster: &Cluster, new: u16, course: &Course) {
     course.goes_on(AROUND);
 }
 
-fn speakers_keep_their_order(sharded: &str) {
+fn speakers_keep_their_order(sharded: &str, more: &[&str]) {
     // One whose last slot goes would be a replica from then on.
     let mut cluster = Cluster::start_with(&["--cluster-allow-replica-migration", "no"]);
     let new = cluster.grow();
     let args = ["--history", "chat/*=5000/300", "--redis-sharded", sharded];
-    let server = server(&cluster, &args);
+    let server = server(&cluster, &[&args[..], more].concat());
     let options = "subscribe-broadcast&publish-broadcast&echo";
     let connect = |at: usize| server.connect(&format!("{}?{options}", facility(at)));
     let mut conns: Vec<Client> = (0..CHANNELS).map(connect).collect();
@@ -167,18 +168,25 @@ fn speakers_keep_their_order(sharded: &str) {
         compare(&channel, &heard, &all);
         assert_eq!(conn.next_within(Duration::ZERO), None, "{channel}");
     }
-    assert_eq!(server.metric("publishes_dropped_total"), 0);
+    let figures = ask(server.admin(), "/metrics", "").body;
+    assert!(figures.contains("\nwsloop_publishes_dropped_total 0\n"), "{figures}");
     println!("{CHANNELS} channels, {} numbers", last.iter().sum::<u64>());
 }
 
 #[test]
 #[ignore = "needs redis-server"]
 fn what_browsers_publish_by_shards_keeps_its_order_while_slots_move() {
-    speakers_keep_their_order("on");
+    speakers_keep_their_order("on", &[]);
 }
 
 #[test]
 #[ignore = "needs redis-server"]
 fn what_browsers_publish_to_all_nodes_keeps_its_order_while_slots_move() {
-    speakers_keep_their_order("off");
+    speakers_keep_their_order("off", &[]);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn what_browsers_of_two_workers_publish_keeps_its_order_while_slots_move() {
+    speakers_keep_their_order("on", &["--workers", "2"]);
 }
