@@ -48,7 +48,11 @@ impl Topics {
         let is_on = matches!(look, Some(Look::On(_)));
         if let Some((looked, place)) = looked.as_ref().zip(place) {
             let at = Position { place, epoch: topic.epoch };
-            match looked.since(at, size) {
+            let missed = looked.since(at, size);
+            if !is_on && missed != Missed::Gone {
+                self.tell_who_fell(channel, looked, at, table, cx);
+            }
+            match missed {
                 Missed::Here(missed) if looked.whole || !missed.is_empty() => {
                     return self.give_missed(channel, missed, looked, table, cx);
                 }
@@ -66,9 +70,9 @@ impl Topics {
         }
         // Who began to hear behind the line's place may miss nothing all the same.
         if let Some(looked) = looked.as_ref().filter(|_| is_known)
-            && let Some(at) = topic.keep_standing(looked, size)
+            && let Some(at) = self.hub.state(channel).keep_standing(looked, size)
         {
-            topic.line.go_on(at.place);
+            self.hub.state(channel).line.go_on(at.place);
             let position = looked.position().to_string();
             self.tell_of_gap(channel, &position, looked.stored, |floor| floor.is_none(), table, cx);
             self.raise_floors(channel, looked.position());
@@ -80,6 +84,30 @@ impl Topics {
             };
         }
         self.begin_anew(channel, looked, table, cx);
+    }
+
+    /// Tells those of a gap who began to hear behind the line's place, at one that is of another
+    /// life of the broker, or of which not all is there.
+    fn tell_who_fell(
+        &mut self,
+        channel: ChannelId,
+        looked: &Looked<'_>,
+        at: Position,
+        table: &mut Table,
+        cx: &mut Context,
+    ) {
+        let topic = self.hub.state(channel);
+        let Some(size) = topic.size else { return };
+        let (line, end) = (at.place.first_behind(), looked.position());
+        let is_gone =
+            |floor: &Floor| floor.from() > line && looked.since(floor.at, size) == Missed::Gone;
+        if !topic.floors.values().any(is_gone) {
+            return;
+        }
+        let is_for = |floor: Option<&Floor>| floor.is_some_and(is_gone);
+        self.tell_of_gap(channel, &end.to_string(), looked.stored, is_for, table, cx);
+        let floors = self.hub.state(channel).floors.values_mut();
+        floors.filter(|floor| is_gone(floor)).for_each(|floor| floor.at = end);
     }
 
     /// What was missed is not to be had.

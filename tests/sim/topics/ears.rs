@@ -73,7 +73,9 @@ impl Game<'_, '_> {
             assert!(is_new || is_stored, "{ear:?} hears {text} twice");
             return;
         };
-        let is_behind = ear.next.is_none_or(|next| place >= next);
+        let log = &self.logs[ear.name];
+        let is_behind = ear.next.is_none_or(|next| place >= next)
+            || place < ear.told && log.has_lost_all(&ear.texts, place);
         // It is no stored one that goes on where it stands, or is behind the last outage.
         let is_live = |next| next >= ear.told || place == next || place >= ear.told;
         let is_live = ear.next.is_some_and(is_live);
@@ -83,7 +85,7 @@ impl Game<'_, '_> {
         assert!(is_new && is_behind, "{ear:?} hears {text} again");
         let lacks = ear.next.is_some_and(|next| place > next.max(ear.told));
         assert!(!lacks, "{ear:?} hears {text} and lacks what is before it");
-        ear.next = Some(place + 1);
+        ear.next = ear.next.max(Some(place + 1));
     }
 
     /// All is well, and a message was published: who hears that channel has it.

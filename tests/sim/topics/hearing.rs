@@ -51,6 +51,9 @@ impl Game<'_, '_> {
             let is_next = heard.next.is_none() || self.logs[name].goes_on(heard, next);
             assert!(is_next, "{at} is at {position} of {name}, {next}: {heard:?}");
             heard.next = Some(next);
+        } else if let Some(next) = &mut heard.next {
+            // What it had of trimmed entries is there again when Redis has come back as it was.
+            *next = (*next).min(self.logs[name].before(position));
         }
         heard.subscribed = true;
         heard.position = position.to_owned();

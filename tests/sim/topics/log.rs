@@ -52,6 +52,13 @@ impl Log {
         (from..to).all(|place| self.lost.contains(&place) && is_known(place))
     }
 
+    /// Whether none of these that somebody has heard is behind that place: Redis itself has lost
+    /// them, and nobody can tell any more what they came behind.
+    pub(super) fn has_lost_all(&self, heard: &BTreeSet<String>, place: usize) -> bool {
+        let mut behind = self.texts.iter().enumerate().skip(place + 1);
+        behind.all(|(place, text)| self.lost.contains(&place) || !heard.contains(text))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.texts.len()
     }
