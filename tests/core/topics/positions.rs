@@ -277,6 +277,30 @@ fn whose_position_is_still_there_has_no_gap_where_others_have_one() {
 }
 
 #[test]
+fn a_time_of_a_life_that_redis_has_forgotten_is_a_gap_where_the_line_goes_on() {
+    let [mut world, _] = worlds();
+    let early = Page::open(&mut world);
+    keep(&mut world, &["one"]);
+    world.redis.histories.save();
+    world.kill_redis();
+    world.redis.histories.forget();
+    // The channel is heard on, but by nobody who has heard the entry.
+    let mut late = Page::open(&mut world);
+    world.vanish(early.id);
+    world.revive_redis();
+    late.has_heard(&mut world, &[]);
+    assert!(late.position.starts_with('@'), "{}", late.position);
+    world.kill_redis();
+    world.redis.publish_kept(CHANNEL, "two", MOST);
+    world.redis.histories.load();
+    world.redis.publish_kept(CHANNEL, "three", MOST);
+    world.revive_redis();
+    keep(&mut world, &["four"]);
+    late.has_heard(&mut world, &["gap", "four"]);
+    assert_eq!(world.metrics().gaps_total, 1);
+}
+
+#[test]
 fn without_a_history_being_away_is_a_gap() {
     for mut world in worlds() {
         let id = super::open(&mut world, &[]);
