@@ -175,18 +175,18 @@ fn speakers_keep_their_order(sharded: &str, more: &[&str]) {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn what_browsers_publish_by_shards_keeps_its_order_while_slots_move() {
+fn speakers_by_shards_keep_their_order_while_slots_move() {
     speakers_keep_their_order("on", &[]);
 }
 
 #[test]
 #[ignore = "needs redis-server"]
-fn what_browsers_publish_to_all_nodes_keeps_its_order_while_slots_move() {
+fn speakers_to_all_nodes_keep_their_order_while_slots_move() {
     speakers_keep_their_order("off", &[]);
 }
 
 #[test]
 #[ignore = "needs redis-server"]
-fn what_browsers_of_two_workers_publish_keeps_its_order_while_slots_move() {
+fn speakers_of_two_workers_keep_their_order_while_slots_move() {
     speakers_keep_their_order("on", &["--workers", "2"]);
 }
