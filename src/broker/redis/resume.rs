@@ -62,13 +62,18 @@ impl Session {
         expire_s: u64,
         now_ms: u64,
     ) {
-        if !publication.stored_only {
-            self.command(&[b"ASKING"], Awaited::Asking, now_ms);
-            self.send(publication, now_ms);
-        }
-        if expire_s > 0 {
-            self.command(&[b"ASKING"], Awaited::Asking, now_ms);
-            self.store(publication, expire_s, now_ms);
+        // What is stored with it has its own answer where both were sent first: its key may be
+        // there still, and one that is at both nodes cannot be moved.
+        match publication.stored_only {
+            false => {
+                self.command(&[b"ASKING"], Awaited::Asking, now_ms);
+                self.send(publication, now_ms);
+            }
+            true if expire_s > 0 => {
+                self.command(&[b"ASKING"], Awaited::Asking, now_ms);
+                self.store(publication, expire_s, now_ms);
+            }
+            true => {}
         }
     }
 
