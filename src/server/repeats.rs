@@ -17,6 +17,9 @@ use crate::fanout::stored::CatchUp;
 
 /// How long what comes first is looked at.
 const MOMENT_MS: u64 = 2_000;
+/// The same of what was handed over from a history, and of what a replica may repeat: both are on
+/// their way already. A message that equals one of them is lost if it is published so soon.
+const SOON_MS: u64 = 250;
 /// Messages that are recorded at most while a replica catches up; later ones may come twice.
 const MOST_RECORDED: usize = 20_000;
 
@@ -137,7 +140,7 @@ impl Relay {
     /// A message was handed over from the history at a node of a cluster where the channel is heard
     /// since a moment ago, and may come from there as well.
     pub(super) fn on_mended(&mut self, name: &Arc<str>, hash: u64, now_ms: u64) {
-        let until_ms = now_ms + MOMENT_MS;
+        let until_ms = now_ms + SOON_MS;
         let fresh = || Reheard { hashes: Vec::new(), is_exact: false, until_ms };
         self.reheard.entry(name.clone()).or_insert_with(fresh).hashes.push(hash);
     }
@@ -165,11 +168,14 @@ impl Relay {
 
     /// The replica is heard, which may repeat what was recorded.
     pub(super) fn on_recorded(&mut self, now_ms: u64) {
+        self.end_reheard(now_ms);
         let mut hashes: BTreeMap<Arc<str>, Vec<u64>> = BTreeMap::new();
         for (name, hash) in self.recorded.take().into_iter().flatten() {
             hashes.entry(name).or_default().push(hash);
         }
-        hashes.into_iter().for_each(|(name, all)| self.on_reheard_exactly(&name, all, now_ms));
+        let until_ms = now_ms + SOON_MS;
+        let reheard = |(name, hashes)| (name, Reheard { hashes, is_exact: true, until_ms });
+        self.reheard.extend(hashes.into_iter().map(reheard));
     }
 
     fn note_recorded(&mut self, node: usize, Delivery { channel, payload, .. }: Delivery<'_>) {
