@@ -60,13 +60,16 @@ class Work:
     sizes: tuple = (64, 1 << 10, 16 << 10, 64 << 10, 1 << 20)
     conns: tuple = (15, 100, 1_000, 10_000, 19_000)
     own: int = 10_000
+    # How often a round has the floor and wsloop in turn, and messages of each size.
+    pairs: int = 5
+    repeats: int = 2
 
     @staticmethod
     def quick():
         """Shows that everything works; the numbers mean nothing."""
         return Work(many=300, some=100, echoing=10, deliveries=2_000, echoes=1_000, idle=1,
                     settle=0.1, growth=(100, 400), churn=1, crowd=300, crowded=2, part=50,
-                    sizes=(64, 64 << 10), conns=(15,), own=200)
+                    sizes=(64, 64 << 10), conns=(15,), own=200, pairs=1, repeats=1)
 
 
 class Bench:

@@ -3,7 +3,8 @@
 Each row of a group is one piece of work, and each server that can do it has its column. A group
 runs in every round; `scripts/compare --work` chooses among them. Each row is measured of one server
 after the other, each in a process of its own, so that a ratio is of runs that follow each other:
-what a virtual machine can do changes by half within minutes.
+what a virtual machine can do changes by half within minutes. What has to be near another is measured
+several times a round.
 """
 
 import subprocess
@@ -23,6 +24,13 @@ OWN_WINDOWS = (1, 64)
 THROUGH = ((1, 1), (1, 64), (100, 1), (100, 64))
 JSON = (1 << 10, 4 << 10)
 CHURN_S = 3
+# What wsloop is to reach beside the floor, in times of it: of deliveries to some and to many, and
+# of the rest.
+DELIVERIES = 1.08
+PAIR_LABELS = {"handshake": "a handshake", "window": "1,000 connections, 16 messages in flight",
+               "echo": "an echo of 64 bytes, 100 connections",
+               "last": "until the last of 1,000 has a message"}
+PAIRED = {"handshake": 1.10, "window": 1.20, "echo": 1.05, "last": 1.30}
 # A run takes a second of the server's at least: a tenth of that varies by half and more.
 MESSAGES = 400_000
 BYTES = 4 << 30
@@ -83,7 +91,7 @@ def beside_redis(serving, path, *run):
 def echo(bench, server):
     """Messages of each size come back."""
     work = bench.work
-    for size in work.sizes:
+    for size in work.repeats * work.sizes:
         clients = 100 if size <= 16 << 10 else 16 if size <= 64 << 10 else 8
         messages = max(1, min(MESSAGES, BYTES // size) // work.part // clients)
         with bench.serve(server, pinned=True, echo=True) as serving:
@@ -99,7 +107,7 @@ def echoes(serving, clients, messages, size):
 
 def fanout(bench, server):
     """Messages of each size to a few."""
-    for size in bench.work.sizes:
+    for size in bench.work.repeats * bench.work.sizes:
         yield warm_fan_out(f"fanout {size}", bench, server, 100 if size < 1 << 20 else 20, size)
 
 
@@ -107,6 +115,42 @@ def conns(bench, server):
     """Small messages to few and to many."""
     for clients in bench.work.conns:
         yield warm_fan_out(f"conns {clients}", bench, server, clients, 64)
+
+
+def pairs(bench, server):
+    """What the floor does as well, one of the two after the other."""
+    work = bench.work
+    for _ in range(work.pairs):
+        yield handshakes(bench, server)
+        for clients in work.conns:
+            yield with_us(warm_fan_out(f"pairs {clients}", bench, server, clients, 64), us)
+        with bench.serve(server, pinned=True) as serving:
+            attempt("warm", serving.fan_out, work.some, work.deliveries // 4)
+            run = attempt("pairs window", serving.fan_out, work.some, work.deliveries * 4,
+                          work.window)
+        yield with_us(run, us)
+        with bench.serve(server, pinned=True, echo=True) as serving:
+            attempt("warm", serving.echoes, work.echoing, work.echoes // 4)
+            run = attempt("pairs echo", serving.echoes, work.echoing, MESSAGES // work.part)
+        yield with_us(run, us)
+        with bench.serve(server, pinned=False) as serving:
+            attempt("warm", serving.fan_out, work.some, work.deliveries // 4)
+            run = attempt("pairs last", serving.fan_out, work.some, work.deliveries)
+        yield with_us(run, lambda result: 1000 * result["last_ms"]["p50"])
+
+
+def handshakes(bench, server):
+    """Of ten thousand, after as many that have come and gone."""
+    with bench.serve(server, pinned=True) as serving:
+        for name in ("warm", "pairs handshake"):
+            run = attempt(name, serving.fan_out, bench.work.many, bench.work.many)
+    return with_us(run, handshake_us)
+
+
+def with_us(run, take):
+    """The run, and in its result the figure that the pairs are compared by."""
+    name, result = run
+    return name, result if isinstance(result, Failed) else {**result, "us": take(result)}
 
 
 def warm_fan_out(name, bench, server, clients, size):
@@ -172,6 +216,10 @@ def us(result):
     return (result["server"] or {}).get("delivery_cpu_us")
 
 
+def handshake_us(result):
+    return (result["server"] or {}).get("handshake_cpu_us")
+
+
 def latency(name):
     return lambda result: result["latency_ms"][name]
 
@@ -206,11 +254,15 @@ GROUPS = {
         fanout, FAST, CPU, 1.05, PEERS),
     "conns": Group(
         "Messages to few and to many", "µs of server for each delivery of 64 bytes, by connections.",
-        conns, FAST, CPU, 1.08, ("floor",)),
+        conns, FAST, CPU),
+    "pairs": Group(
+        "Beside the floor", "µs of server: the floor and wsloop in turn, several times a round. Until "
+        "the last has it, in µs of wall time, with nothing pinned.",
+        pairs, ("floor", "wsloop"), {"µs": lambda result: result["us"]}, DELIVERIES, ("floor",)),
     "churn": Group(
         "Opening and closing", "µs of server for each connection that opens, sends its close frame "
         "and is closed, 64 of them at a time.", churn, FAST,
-        {"µs": lambda result: (result["server"] or {}).get("handshake_cpu_us")}, 1.15, ("bun",)),
+        {"µs": handshake_us}, 1.15, ("bun",)),
     "deflate": Group(
         "Compressed JSON to a hundred", "wsloop compresses a message once for all who hear it, "
         "Bun with the compressor that its connections share: once for each of them.", deflate,
@@ -228,13 +280,13 @@ def runs_of(results, group):
 
 
 def ratios(results, group, run):
-    """Times the best of those that wsloop is to be held against, round by round."""
+    """Times the best of those that wsloop is to be held against, run by run. The best is one of
+    them, by its median: not whoever was lucky in that round."""
     take = next(iter(group.figures.values()))
     ours = results.values("wsloop", run, take)
-    others = [results.values(name, run, take) for name in group.beside]
-    best = {at: min(other[at] for other in others if other.get(at))
-            for at in ours if any(other.get(at) for other in others)}
-    return [ours[at] / best[at] for at in best]
+    others = [values for name in group.beside if (values := results.values(name, run, take))]
+    best = min(others, key=lambda values: median(values.values()), default={})
+    return [ours[at] / best[at] for at in ours if best.get(at)]
 
 
 def targets(results):
@@ -250,9 +302,10 @@ def targets(results):
             found = ratios(results, group, run)
             shown = "{:.3f} × ({:.3f}–{:.3f})".format(
                 median(found), min(found), max(found)) if found else ""
-            verdict = ("yes" if median(found) <= group.times else "**no**") if found \
+            times = group.times if name != "pairs" else PAIRED.get(run.split()[1], DELIVERIES)
+            verdict = ("yes" if median(found) <= times else "**no**") if found \
                 else "not measured"
-            rows.append(f"| {group.title.lower()}: {label(run)} | {group.times:.2f} × {beside} | "
+            rows.append(f"| {group.title.lower()}: {label(run)} | {times:.2f} × {beside} | "
                         f"{shown} | {verdict} |")
     return rows
 
@@ -280,7 +333,9 @@ def label(run):
         return SITES[rest[0]]
     if group == "own":
         return f"{rest[0]} in flight"
-    return f"{int(rest[0]):,} connections" if group == "conns" else "one connection"
+    if group == "pairs" and rest[0] in PAIR_LABELS:
+        return PAIR_LABELS[rest[0]]
+    return f"{int(rest[0]):,} connections" if group in ("conns", "pairs") else "one connection"
 
 
 def sections(results):
