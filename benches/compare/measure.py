@@ -60,8 +60,8 @@ class Work:
     sizes: tuple = (64, 1 << 10, 16 << 10, 64 << 10, 1 << 20)
     conns: tuple = (15, 100, 1_000, 10_000, 19_000)
     own: int = 10_000
-    # How often a round has the floor and wsloop in turn, and messages of each size.
-    pairs: int = 5
+    # How often a round has the floor and wsloop in turn, and messages of each size to a hundred.
+    pairs: int = 3
     repeats: int = 2
 
     @staticmethod

@@ -91,7 +91,7 @@ def beside_redis(serving, path, *run):
 def echo(bench, server):
     """Messages of each size come back."""
     work = bench.work
-    for size in work.repeats * work.sizes:
+    for size in work.sizes:
         clients = 100 if size <= 16 << 10 else 16 if size <= 64 << 10 else 8
         messages = max(1, min(MESSAGES, BYTES // size) // work.part // clients)
         with bench.serve(server, pinned=True, echo=True) as serving:
