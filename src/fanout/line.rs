@@ -42,6 +42,8 @@ pub(crate) struct Line {
     /// What was given out without a position, until all of the history was looked at.
     plain: VecDeque<Arc<[u8]>>,
     is_asked: bool,
+    /// Something arrived that was taken for what had arrived before: the history knows.
+    is_in_doubt: bool,
     /// The number of the last that had arrived when the history was asked for.
     asked: u64,
     /// Messages and answers come on links of their own: what arrives while the history is asked
@@ -108,10 +110,17 @@ impl Line {
         self.at
     }
 
+    /// Something has arrived that equals what arrived before, and was not pushed: whether it is
+    /// another is to be seen in the history.
+    pub(crate) fn doubt(&mut self) {
+        self.is_in_doubt = true;
+    }
+
     /// Behind which place the history is to be looked at, if something waits for that.
     pub(crate) fn ask(&mut self) -> Option<Place> {
-        let at = self.at.filter(|_| !self.is_asked && !self.waiting.is_empty())?;
-        self.is_asked = true;
+        let has_cause = !self.waiting.is_empty() || self.is_in_doubt;
+        let at = self.at.filter(|_| !self.is_asked && has_cause)?;
+        (self.is_asked, self.is_in_doubt) = (true, false);
         Some(at)
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct ChannelState {
     pub confirmed: bool,
     /// Whether it has a history, so that its trail is kept.
     pub is_trailed: bool,
+    /// Whether it is to be heard at another node of a cluster, though its own was up.
+    pub is_moved: bool,
     /// Counts deliveries, so that who joined before one can be told from who joined after.
     deliveries: u32,
     /// Hashes of the last two messages delivered, the last first; 0 for none. The last may have
@@ -126,6 +128,8 @@ pub(crate) struct Fetch {
 pub(crate) struct CatchUp {
     /// The deliveries so far.
     pub since: u32,
+    /// There was no outage: the channel is heard elsewhere.
+    pub is_moved: bool,
     known: [u64; 3],
 }
 
@@ -295,13 +299,6 @@ impl Released {
     }
 }
 
-impl ChannelState {
-    /// Hashes of the last message that was delivered and of the one before it.
-    pub(crate) fn last_delivered(&self) -> [u64; 2] {
-        self.last_delivered
-    }
-}
-
 impl CatchUp {
     /// Whether a stored message of that hash is news to those who heard the channel before.
     pub(crate) fn is_news(&self, hash: u64) -> bool {
@@ -358,7 +355,9 @@ impl Fetches {
         let since = state.deliveries;
         let [last, before] = state.last_delivered;
         let known = [last, before, state.last_stored];
-        let number = self.make(channel, name, Some(CatchUp { since, known }), Vec::new());
+        let is_moved = std::mem::take(&mut state.is_moved);
+        let catch_up = CatchUp { since, is_moved, known };
+        let number = self.make(channel, name, Some(catch_up), Vec::new());
         let hold = state.hold.get_or_insert_default();
         hold.shared = number;
         hold.fetches = VecDeque::from([(number, since)]);
@@ -380,7 +379,8 @@ impl Fetches {
         let Some(fetch) = self.waiting.get_mut(number) else { return };
         // What everyone missed in an outage before is still to come, and is held since then.
         if let Some(before) = forgotten.catch_up {
-            fetch.catch_up = Some(before);
+            let is_moved = before.is_moved && fetch.catch_up.is_some_and(|it| it.is_moved);
+            fetch.catch_up = Some(CatchUp { is_moved, ..before });
             if is_before(before.since, *since) {
                 *since = before.since;
             }

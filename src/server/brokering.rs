@@ -94,6 +94,10 @@ impl Server {
                 }
             }
             self.route_effects();
+            if self.nodes.is_pair && node == MASTER {
+                // What is behind the master's answer may come from its replica as well.
+                self.on_replication(MASTER);
+            }
         }
         self.ask_about_topics();
         self.deliver_arrived();
@@ -136,9 +140,11 @@ impl Server {
             if control == Some(delivery.channel) {
                 return Some(relay.order(node, delivery, cx).map_or(Rest::Nothing, Rest::Control));
             }
-            if self.canary.heard(node, delivery.channel, cx.now.mono_ms)
-                || (self.nodes.may_overlap && relay.is_repeated(node, delivery, &self.nodes, cx))
-            {
+            if self.canary.heard(node, delivery.channel, cx.now.mono_ms) {
+                return Some(Rest::Nothing);
+            }
+            if self.nodes.may_overlap && relay.is_repeated(node, delivery, &self.nodes, cx) {
+                self.topics.on_repeated(delivery.channel);
                 return Some(Rest::Nothing);
             }
             if !self.topics.is_empty() {
@@ -443,8 +449,13 @@ pub(super) fn answered(
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
         Ask::Topic(number) => {
             topics.on_answer(number, answer, table, cx);
-            let mended = topics.take_mended().into_iter();
-            mended.for_each(|(name, hash)| relay.on_mended(&name, hash, cx.now.mono_ms));
+            let now_ms = cx.now.mono_ms;
+            for (name, hash) in topics.take_early() {
+                relay.note_early(&name, hash, now_ms);
+            }
+            for (name, hash) in topics.take_mended() {
+                relay.on_mended(&name, hash, now_ms);
+            }
         }
         Ask::Session(link) => {
             let conn = table.conn(link).into_iter();

@@ -152,7 +152,7 @@ impl Server {
         }
         self.on_spread();
         self.hear_behind(behind);
-        self.note_moved(&before);
+        self.note_moved(&before, &names);
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);
         for (node, mut names) in elsewhere {
             names.retain(|name| !self.relay.overlaps.is_passed_on(name, node));
@@ -161,9 +161,16 @@ impl Server {
         }
     }
 
-    /// Counts and says which slots have others than before. At first nobody is known who has any.
-    fn note_moved(&mut self, before: &Spread) {
+    /// Notes which of these channels are heard elsewhere. Counts and says which slots have others
+    /// than before; at first nobody is known who has any.
+    fn note_moved(&mut self, before: &Spread, names: &[Arc<str>]) {
         let now = self.broker.spread();
+        for name in names {
+            let former = before.hears(name);
+            if former != now.hears(name) && self.broker.status_at(former) == Status::Up {
+                self.relay.note_moved(name);
+            }
+        }
         let (Some(old), Some(new)) = (before.owners(), now.owners()) else { return };
         if before.nodes() == 1 || old == new {
             return;
@@ -181,9 +188,10 @@ impl Server {
         self.control.iter().cloned().chain(self.heard_by_conns()).collect()
     }
 
-    /// All that conns hear.
+    /// All that conns hear, each once.
     pub(super) fn heard_by_conns(&self) -> Vec<Arc<str>> {
-        self.relay.names().chain(self.topics.names()).collect()
+        let more = self.topics.names().filter(|name| !self.relay.hears(name));
+        self.relay.names().chain(more).collect()
     }
 
     /// These channels are to be heard at a node that is up, as if it had come up for them.

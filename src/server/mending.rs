@@ -122,6 +122,13 @@ impl Relay {
         trails.on_read(&name, fetch, since, |message| fingerprints.of(message));
     }
 
+    /// A channel is to be heard at another node, though its own was up.
+    pub(super) fn note_moved(&mut self, name: &str) {
+        if let Some(channel) = self.hub.find(name.as_bytes()) {
+            self.hub.state(channel).is_moved = true;
+        }
+    }
+
     /// Hands what was missed in an outage to everyone who heard the channel, and behind it what was
     /// held; false when nothing could be read of that. The stored message goes before it if it is
     /// news and is none of these.

@@ -288,6 +288,8 @@ impl Relay {
         self.held -= released.freed;
         if let Some((since, news)) = everyone.filter(|_| self.hub.state(channel).is_trailed) {
             let start = released.start(since);
+            // While a slot moves a message may be stored before it is recorded and published.
+            let news = news && !fetch.catch_up.is_some_and(|it| it.is_moved);
             self.hand_over((packet, hash), &released, &fetch.waiters, None, table, cx);
             if !self.hand_over_missed(channel, (payload, news), &released, start, table, cx) {
                 let packet = Packet::new(channel, payload, &released);

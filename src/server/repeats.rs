@@ -23,8 +23,8 @@ const SOON_MS: u64 = 250;
 /// Messages that are recorded at most while a replica catches up; later ones may come twice.
 const MOST_RECORDED: usize = 20_000;
 
-/// For how long all that was delivered is known again where another node says it, and where it is
-/// what is stored, and how many messages that may be. Of each channel the last two are so always.
+/// For how long all that was delivered is known again where another node says it; for how long the
+/// last two of a channel are, and all where it is what is stored; how many messages that may be.
 const RECENT_MS: u64 = 200;
 const STORED_MS: u64 = 2_000;
 const MOST_RECENT: usize = 8_192;
@@ -40,6 +40,8 @@ struct Past {
     channel: u64,
     message: u64,
     is_sharded: bool,
+    /// It was read in a history, and given out where positions are: it has yet to arrive.
+    is_early: bool,
 }
 
 impl Recent {
@@ -54,21 +56,28 @@ impl Recent {
         self.0.push_back(past);
     }
 
-    /// Whether a channel had that message.
+    /// Whether all who hear a channel had that message.
     fn has(&self, channel: u64, message: u64, now_ms: u64) -> bool {
         let is_it = |past: &Past| (past.channel, past.message) == (channel, message);
-        self.0.iter().any(|past| is_it(past) && now_ms <= past.at_ms + STORED_MS)
+        let is_told = |past: &Past| !past.is_early && now_ms <= past.at_ms + STORED_MS;
+        self.0.iter().any(|past| is_it(past) && is_told(past))
     }
 
     /// Hashes of the messages of each channel that another node may say again, the oldest first,
     /// by those of channels.
     fn by_channel(&self, now_ms: u64) -> BTreeMap<u64, Vec<u64>> {
-        let mut channels: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        let may_come = |past: &&Past| !past.is_sharded && now_ms <= past.at_ms + RECENT_MS;
+        let mut channels: BTreeMap<u64, VecDeque<&Past>> = BTreeMap::new();
+        let is_old = |past: &Past| now_ms > past.at_ms + RECENT_MS;
+        let may_come = |past: &&Past| !past.is_sharded && now_ms <= past.at_ms + STORED_MS;
         for past in self.0.iter().filter(may_come) {
-            channels.entry(past.channel).or_default().push(past.message);
+            let all = channels.entry(past.channel).or_default();
+            all.push_back(past);
+            if all.len() > 2 && is_old(all[0]) {
+                all.pop_front();
+            }
         }
-        channels
+        let hashes = |all: VecDeque<&Past>| all.iter().map(|past| past.message).collect();
+        channels.into_iter().map(|(channel, all)| (channel, hashes(all))).collect()
     }
 }
 
@@ -102,28 +111,9 @@ impl Server {
         let mut recent = self.relay.recent.by_channel(self.cx.now.mono_ms);
         let last = |name: Arc<str>| {
             let channel = self.relay.fingerprints.of(name.as_bytes());
-            let recent = recent.remove(&channel).filter(|recent| recent.len() > 1);
-            let last = recent.unwrap_or_else(|| self.last_two(&name));
-            (name, last)
+            (name, recent.remove(&channel).unwrap_or_default())
         };
         names.map(last).collect()
-    }
-
-    fn last_two(&self, name: &str) -> Vec<u64> {
-        let hub = &self.relay.hub;
-        let plain = hub.find(name.as_bytes()).map(|channel| hub.peek(channel).last_delivered());
-        let (plain, placed) = (plain.unwrap_or_default(), self.topics.last_delivered(name));
-        let is_any = |hash: &u64| *hash != 0;
-        let mut all: Vec<u64> = plain.into_iter().rev().filter(is_any).collect();
-        // Those who hear it in both ways were delivered the same, each since it is heard so.
-        let mut rest = all.clone();
-        for hash in placed.into_iter().rev().filter(is_any) {
-            match rest.iter().position(|other| *other == hash) {
-                Some(at) => drop(rest.remove(at)),
-                None => all.push(hash),
-            }
-        }
-        all
     }
 }
 
@@ -221,8 +211,14 @@ impl Relay {
         if self.spread.owners().is_some() {
             let Delivery { channel, payload, is_sharded, .. } = delivery;
             let [channel, message] = [channel, payload].map(|bytes| self.fingerprints.of(bytes));
-            self.recent.note(Past { at_ms, channel, message, is_sharded });
+            self.recent.note(Past { at_ms, channel, message, is_sharded, is_early: false });
         }
+    }
+
+    /// A message of that hash was read in a history in a cluster and given out before it arrives.
+    pub(super) fn note_early(&mut self, name: &str, message: u64, at_ms: u64) {
+        let channel = self.fingerprints.of(name.as_bytes());
+        self.recent.note(Past { at_ms, channel, message, is_sharded: false, is_early: true });
     }
 
     /// Whether a stored message of that hash is news to those who heard its channel before an

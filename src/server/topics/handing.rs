@@ -39,9 +39,9 @@ impl Topics {
     /// the channel is heard only then.
     fn note_early(&mut self, channel: ChannelId, placed: &[Placed]) {
         let Some(fingerprints) = &self.fingerprints else { return };
-        let topic = self.hub.state(channel);
+        let name = self.hub.name(channel);
         let early = placed.iter().filter(|one| one.offset.is_some() && one.number.is_none());
-        early.for_each(|one| topic.note_last(fingerprints.of(&one.payload)));
+        self.early.extend(early.map(|one| (name.clone(), fingerprints.of(&one.payload))));
     }
 
     /// Hands out messages that go together, but for those who are not to have all of them.

@@ -66,6 +66,8 @@ pub(in crate::server) struct Topics {
     fingerprints: Option<Fingerprints>,
     /// Those of messages that were handed over from a history after an outage.
     mended: Vec<(Arc<str>, u64)>,
+    /// Those of messages that were given out of one before they arrive.
+    early: Vec<(Arc<str>, u64)>,
 }
 
 /// Questions by their numbers, about these channels: what is stored, or a look at the history.
@@ -101,8 +103,6 @@ struct Topic {
     floors: BTreeMap<u32, Floor>,
     /// Who hears it by a stream, which says with each event where its channels stand.
     streams: BTreeSet<u32>,
-    /// Fingerprints of the last two messages, the last first, in a cluster; 0 for none.
-    last_delivered: [u64; 2],
 }
 
 /// What is to be done about an outage of the broker.
@@ -218,6 +218,7 @@ impl Topics {
             patience_ms,
             slow: Vec::new(),
             mended: Vec::new(),
+            early: Vec::new(),
         }
     }
 
@@ -276,9 +277,6 @@ impl Topics {
         let topic = self.hub.state(channel);
         if delivery.payload.is_empty() || !topic.confirmed {
             return;
-        }
-        if let Some(fingerprints) = &self.fingerprints {
-            topic.note_last(fingerprints.of(delivery.payload));
         }
         if topic.size.is_none() {
             let payload: Arc<[u8]> = Arc::from(delivery.payload);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Mending, Topic, Topics};
+use super::{Mending, Topics};
 use crate::broker::spread::Spread;
 use crate::fanout::hub::ChannelId;
 
@@ -32,11 +32,20 @@ impl Topics {
         }
     }
 
-    /// Fingerprints of what was last delivered of a channel in a cluster, the last first; 0 for
-    /// nothing.
-    pub(in crate::server) fn last_delivered(&self, name: &str) -> [u64; 2] {
-        let channel = self.hub.find(name.as_bytes());
-        channel.map(|channel| self.hub.peek(channel).last_delivered).unwrap_or_default()
+    /// Another node has said a message that was delivered, or one that equals it: what is in the
+    /// history says which.
+    pub(in crate::server) fn on_repeated(&mut self, name: &[u8]) {
+        let Some(channel) = self.hub.find(name) else { return };
+        let topic = self.hub.state(channel);
+        if topic.size.is_some() && topic.confirmed {
+            topic.line.doubt();
+            self.look_behind(channel);
+        }
+    }
+
+    /// Fingerprints of what was given out of histories in a cluster before it has arrived.
+    pub(in crate::server) fn take_early(&mut self) -> Vec<(Arc<str>, u64)> {
+        std::mem::take(&mut self.early)
     }
 
     /// Fingerprints of what was handed over from histories after an outage in a cluster, and may
@@ -90,12 +99,5 @@ impl Topics {
             };
         }
         channels.into_values().collect()
-    }
-}
-
-impl Topic {
-    /// A message of that fingerprint is given out, or is about to be.
-    pub(super) fn note_last(&mut self, fingerprint: u64) {
-        self.last_delivered = [fingerprint, self.last_delivered[0]];
     }
 }

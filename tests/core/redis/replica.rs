@@ -281,6 +281,38 @@ fn what_a_replica_has_yet_to_repeat_comes_once() {
     assert_eq!(world.texts(news), ["2", "3"]);
 }
 
+/// What it has had is said in the same breath as what is behind that.
+#[test]
+fn what_is_behind_the_level_of_the_master_comes_once() {
+    let (mut world, news) = one();
+    world.kill_node(REPLICA);
+    publish(&mut world, "1");
+    assert_eq!(world.texts(news), ["", "1"]);
+    for node in [MASTER, REPLICA] {
+        world.node(node).offset = 10;
+    }
+    world.node(MASTER).held = true;
+    world.node(REPLICA).take_commands();
+    world.node(REPLICA).reach = Reach::Answers;
+    let asked = |world: &mut World| {
+        world.pass(1);
+        world.node(REPLICA).take_commands().iter().any(|command| command.starts_with("INFO"))
+    };
+    assert!((0..3_000).any(|_| asked(&mut world)));
+    world.pass(5);
+    world.publish_at(MASTER, NEWS, "2");
+    assert_eq!(world.texts(news), [""; 0], "the master's answer is on its way, and this behind it");
+    world.node(MASTER).held = false;
+    world.run();
+    let heard_at_replica = |world: &mut World| {
+        world.pass(1);
+        !world.node(REPLICA).subscribed().is_empty()
+    };
+    assert!((0..3_000).any(|_| heard_at_replica(&mut world)));
+    world.replicate();
+    assert_eq!(world.texts(news), ["2", ""], "it was heard at the master");
+}
+
 /// Its data goes when it takes a new copy of its master's, and what was published just before never
 /// comes.
 #[test]
