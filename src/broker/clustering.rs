@@ -218,7 +218,9 @@ impl Nodes {
         let Some(cluster) = &mut self.cluster else { return Vec::new() };
         let mut left = Vec::new();
         for (node, redis) in self.all.iter_mut().enumerate() {
-            if !cluster.is_needed(node) && !self.spread.is_heard_at(node) {
+            let is_idle = !cluster.is_needed(node) && !self.spread.is_heard_at(node);
+            // What is under way there comes back, and would be lost with the link.
+            if is_idle && redis.is_settled() {
                 cluster.vacate(node);
                 left.extend(redis.lead("", None, now_ms).then_some(node));
             }

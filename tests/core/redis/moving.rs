@@ -402,3 +402,25 @@ fn what_was_to_go_ahead_goes_where_its_slot_is_then() {
     assert_eq!(world.node(1).history(&channel()), ["1", "2", "3"]);
     assert_eq!(stored(&mut world, 1), "3");
 }
+
+/// The last slot of a node goes while something is under way there, which comes back.
+#[test]
+fn a_node_that_has_no_slots_any_more_answers_before_it_is_left() {
+    for (form, is_recorded) in FORMS.into_iter().flat_map(|form| [(form, false), (form, true)]) {
+        let mut world = world(form, is_recorded);
+        let (speaker, hearer) = (world.open(&speaks(MOVES)), world.open(&hears(MOVES)));
+        world.node(0).paused = true;
+        world.say(speaker, "1");
+        let mut empty = Shard::of((0, 0), &[0, 2]);
+        empty.slots.clear();
+        let shards = [Shard::of((0, 16_383), &[1, 3]), empty];
+        (0..4).for_each(|node| world.node(node).learn(2, &shards));
+        world.pass(1_000);
+        world.node(0).paused = false;
+        world.pass(3_000);
+        assert_eq!(world.texts(hearer), ["1"], "{form:?}, recorded: {is_recorded}");
+        // Without shards it is heard there on.
+        assert_eq!(world.node(0).has_client(), form == Sharding::Off, "{form:?}");
+        assert_eq!(world.metrics().publishes_dropped_total, 0, "{form:?}");
+    }
+}

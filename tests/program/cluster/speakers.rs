@@ -136,7 +136,7 @@ fn speakers_keep_their_order(sharded: &str, more: &[&str]) {
     // One whose last slot goes would be a replica from then on.
     let mut cluster = Cluster::start_with(&["--cluster-allow-replica-migration", "no"]);
     let new = cluster.grow();
-    let args = ["--history", "chat/*=5000/300", "--redis-sharded", sharded];
+    let args = ["--history", "chat/*=50000/600", "--redis-sharded", sharded];
     let server = server(&cluster, &[&args[..], more].concat());
     let options = "subscribe-broadcast&publish-broadcast&echo";
     let connect = |at: usize| server.connect(&format!("{}?{options}", facility(at)));
