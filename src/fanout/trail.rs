@@ -177,9 +177,11 @@ impl Trails {
         }
     }
 
-    /// A question for a place is answered, if it is: the trail begins there.
-    pub(crate) fn on_place(&mut self, number: u64, end: Option<Place>, now_ms: u64) {
+    /// A question for a place is answered by that node, if it is: the trail begins there. Another
+    /// node than the one where the channel is read may have what is not heard there.
+    pub(crate) fn on_place(&mut self, number: u64, end: Option<Place>, node: usize, now_ms: u64) {
         let Some(name) = self.questions.remove(&number) else { return };
+        let end = end.filter(|_| self.spread.reads(&name) == node);
         let asked = |trail: &&mut Trail| trail.asked == number && trail.mending.is_none();
         let Some(trail) = self.trails.get_mut(&name).filter(asked) else { return };
         trail.asked = 0;

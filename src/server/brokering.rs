@@ -162,11 +162,11 @@ impl Server {
         let (mut touched, topics) = (Vec::new(), &mut self.topics);
         match event {
             BrokerEvent::Answer { ask, payload } => {
-                touched.extend(answered(ask, Ok(payload), (relay, topics), table, cx));
+                touched.extend(answered(node, ask, Ok(payload), (relay, topics), table, cx));
             }
             BrokerEvent::NoAnswer { ask, reason } => {
                 self.said.at(node).no_answer(ask, &reason, &mut cx.metrics);
-                touched.extend(answered(ask, Err(()), (relay, topics), table, cx));
+                touched.extend(answered(node, ask, Err(()), (relay, topics), table, cx));
             }
             BrokerEvent::Settled { conn } => touched.extend(settled(conn, &mut self.broker, table)),
             BrokerEvent::Published { receipt: Receipt { conn: link, number }, outcome } => {
@@ -434,8 +434,9 @@ fn subscribed(
     links
 }
 
-/// An ask is answered, with nothing of use if that is an error: the conn that it is about.
+/// An ask is answered by a node, with nothing of use if that is an error: the conn that it is about.
 pub(super) fn answered(
+    node: usize,
     ask: Ask,
     answer: Result<Option<&[u8]>, ()>,
     (relay, topics): (&mut Relay, &mut Topics),
@@ -445,7 +446,7 @@ pub(super) fn answered(
     let payload = answer.ok().flatten();
     match ask {
         Ask::Stored(fetch) => relay.on_stored(fetch, payload, table, cx),
-        Ask::Place(number) => relay.on_place(number, payload, cx),
+        Ask::Place(number) => relay.on_place(number, payload, node, cx),
         Ask::Missed(fetch) => relay.on_missed(fetch, payload, cx),
         Ask::Topic(number) => {
             topics.on_answer(number, answer, table, cx);

@@ -133,7 +133,8 @@ impl Server {
             return self.on_conn(link, |conn, cx| conn.on_no_broker(link, true, cx));
         }
         let rooms = (&mut self.relay, &mut self.topics);
-        let touched = answered(ask, Err(()), rooms, &mut self.table, &mut self.cx);
+        // Whichever node it is: no answer says anything of one.
+        let touched = answered(0, ask, Err(()), rooms, &mut self.table, &mut self.cx);
         let mut touched: Vec<_> = touched.into_iter().collect();
         touched.extend(self.relay.take_slow());
         touched.append(&mut self.topics.take_slow());

@@ -103,10 +103,16 @@ impl Relay {
         }
     }
 
-    /// Where a channel's history ends is known; nothing if it is not.
-    pub(super) fn on_place(&mut self, number: u64, text: Option<&[u8]>, cx: &Context) {
+    /// Where a channel's history ends at a node is known; nothing if it is not.
+    pub(super) fn on_place(
+        &mut self,
+        number: u64,
+        text: Option<&[u8]>,
+        node: usize,
+        cx: &Context,
+    ) {
         let end = text.and_then(Since::parse).map(|since| since.end);
-        self.trails.on_place(number, end, cx.now.mono_ms);
+        self.trails.on_place(number, end, node, cx.now.mono_ms);
     }
 
     /// What came into a channel's history in an outage is known; nothing if it is not.

@@ -367,6 +367,27 @@ fn what_is_stored_ahead_of_a_history_comes_once() {
     }
 }
 
+/// While a slot moves, what its history has at the new node is not heard at the former.
+#[test]
+fn what_is_recorded_where_a_slot_is_about_to_be_is_not_missed() {
+    let mut world = with_history(Sharding::On);
+    let one = come(&mut world, Way::Conn);
+    let at = slot(&channel(FIRST));
+    world.node(0).cluster.as_mut().expect("a node").leaving.insert(at, 1);
+    world.node(1).cluster.as_mut().expect("a node").coming.insert(at);
+    keep_at(&mut world, [1, 3], "recorded");
+    world.node(0).spublish(&channel(FIRST), "heard");
+    world.run();
+    world.pass(100);
+    assert_eq!(told(&mut world, one), ["heard"]);
+    learn(&mut world, 2, &split(10, &[0, 2], &[1, 3]));
+    world.run();
+    world.pass(500);
+    let mut told = told(&mut world, one);
+    told.retain(|text| text != "gap");
+    assert_eq!(told, ["recorded"]);
+}
+
 /// Who publishes does not record it, and nobody could hear it.
 #[test]
 fn what_is_stored_in_an_outage_and_not_recorded_is_told() {
