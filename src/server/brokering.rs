@@ -434,7 +434,7 @@ fn subscribed(
     links
 }
 
-/// An ask is answered by a node, with nothing of use if that is an error: the conn that it is about.
+/// A node has answered an ask, with nothing of use if that is an error: the conn that it is about.
 pub(super) fn answered(
     node: usize,
     ask: Ask,

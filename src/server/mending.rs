@@ -104,13 +104,7 @@ impl Relay {
     }
 
     /// Where a channel's history ends at a node is known; nothing if it is not.
-    pub(super) fn on_place(
-        &mut self,
-        number: u64,
-        text: Option<&[u8]>,
-        node: usize,
-        cx: &Context,
-    ) {
+    pub(super) fn on_place(&mut self, number: u64, text: Option<&[u8]>, node: usize, cx: &Context) {
         let end = text.and_then(Since::parse).map(|since| since.end);
         self.trails.on_place(number, end, node, cx.now.mono_ms);
     }
