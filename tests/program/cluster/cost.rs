@@ -80,11 +80,12 @@ impl<'a> Crowd<'a> {
     }
 }
 
-/// Adds the microseconds that each node spends, of each message when they go round the crowds.
+/// Adds the microseconds that each node spends, of each message when all crowds have their part.
 fn measure(crowds: &mut [&mut Crowd], spent_us: &mut [Vec<f64>]) {
     let before: Vec<u64> = crowds.iter().map(|crowd| crowd.cpu_ns()).collect();
+    // Each in one piece: on a machine of its own no node finds its caches taken by another.
     for round in 0..ROUNDS {
-        crowds[round % crowds.len()].hear();
+        crowds[round * crowds.len() / ROUNDS].hear();
     }
     for ((crowd, before), all) in crowds.iter().zip(before).zip(spent_us) {
         all.push((crowd.cpu_ns() - before) as f64 / 1_000.0 / (ROUNDS * TOGETHER) as f64);
