@@ -20,7 +20,7 @@ const TOGETHER: usize = 16;
 const TURNS: usize = 40;
 /// A machine that has much else to do takes something from the node that counts, which is the
 /// busier of two: what one series of these shows is so.
-const SERIES: usize = 8;
+const SERIES: usize = 3;
 const TEXT: [u8; 100] = [b'x'; 100];
 
 /// The two forms of a channel.
