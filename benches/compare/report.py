@@ -411,8 +411,7 @@ measures some, `--work own,churn` some of what there is and keeps the results of
   pinned. What a run does first warms the server up, except for memory, which is read in a new process.
 - Where a table goes by sizes or by connections, each row is measured of one server after the other,
   each in a process of its own and for a second of its CPU at least; where a row says how many times
-  another's it is, that is of two runs some seconds apart; the best peer is the one of the least
-  median.
+  another's it is, that is of two runs some seconds apart.
 - How CPU divides into user and system time is sampled by the kernel a hundred to a thousand times a
   second, where it is built so: user times are less exact than their sum.
 - Compression is not offered, but for compressed JSON: there the client is Python. Servers keep their own defaults for pings, as said above.

@@ -280,13 +280,13 @@ def runs_of(results, group):
 
 
 def ratios(results, group, run):
-    """Times the best of those that wsloop is to be held against, run by run. The best is one of
-    them, by its median: not whoever was lucky in that round."""
+    """Times the best of those that wsloop is to be held against, run by run."""
     take = next(iter(group.figures.values()))
     ours = results.values("wsloop", run, take)
-    others = [values for name in group.beside if (values := results.values(name, run, take))]
-    best = min(others, key=lambda values: median(values.values()), default={})
-    return [ours[at] / best[at] for at in ours if best.get(at)]
+    others = [results.values(name, run, take) for name in group.beside]
+    best = {at: min(other[at] for other in others if other.get(at))
+            for at in ours if any(other.get(at) for other in others)}
+    return [ours[at] / best[at] for at in best]
 
 
 def targets(results):
