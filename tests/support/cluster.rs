@@ -1,13 +1,15 @@
 //! A real cluster of Redis: three masters with a replica each, and all that may become of them.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::redis::{RedisClient, RedisServer, Value};
 use super::tls::{Authority, Files};
-use super::{eventually, free_port};
+use super::{eventually, eventually_ok, free_port};
 
 /// How long a node of the cluster is silent before the others take it for failed.
 const NODE_TIMEOUT_MS: &str = "1500";
@@ -103,12 +105,46 @@ impl Node {
         ranges
     }
 
-    /// Whether it takes the cluster for whole and has all that its master had.
-    fn is_content(&self) -> bool {
+    fn view(&self) -> View {
         let mut client = self.connect();
         let cluster = text(&client.command(&["CLUSTER", "INFO"]));
         let info = text(&client.command(&["INFO", "replication"]));
-        cluster.contains("cluster_state:ok") && !info.contains("master_link_status:down")
+        let is_content =
+            cluster.contains("cluster_state:ok") && !info.contains("master_link_status:down");
+        let nodes = text(&client.command(&["CLUSTER", "NODES"]));
+        View { port: self.port, is_content, ranges: self.ranges(), nodes }
+    }
+}
+
+/// What a node knows of the cluster.
+struct View {
+    port: u16,
+    /// It takes the cluster for whole and has all that its master had.
+    is_content: bool,
+    ranges: Vec<(u16, u16, Vec<u16>)>,
+    /// In the words of Redis.
+    nodes: String,
+}
+
+impl View {
+    /// The ranges with their masters.
+    fn masters(&self) -> Vec<(u16, u16, u16)> {
+        self.ranges.iter().map(|(from, to, at)| (*from, *to, at[0])).collect()
+    }
+
+    /// The epochs of the masters by their names. Who takes a slot takes a higher epoch than all that
+    /// it knows of; where it does not know the owner's yet, the slot goes back to that one.
+    fn epochs(&self) -> BTreeMap<&str, &str> {
+        let words = self.nodes.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let masters = words.filter(|words| matches!(words[2], "master" | "myself,master"));
+        masters.map(|words| (words[0], words[6])).collect()
+    }
+}
+
+impl Display for View {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}, content: {}", self.port, self.is_content)?;
+        writeln!(out, "{:?}\n{}", self.masters(), self.nodes)
     }
 }
 
@@ -192,24 +228,27 @@ impl Cluster {
         self.nodes.iter_mut().find(|node| node.port == port).expect("one of the cluster")
     }
 
-    /// Waits until all who are here agree on the slots, and every replica has its data.
+    /// Waits until all who are here agree on the slots and epochs, and every replica has its data.
     pub fn settle(&self) {
         self.settle_if(|_| true);
     }
 
     /// The same when the ranges are also such.
     pub fn settle_if(&self, so: impl Fn(&[(u16, u16, Vec<u16>)]) -> bool) {
-        eventually("the cluster is whole", || {
-            let masters = |node: &Node| {
-                let short = |(from, to, at): (u16, u16, Vec<u16>)| (from, to, at[0]);
-                node.ranges().into_iter().map(short).collect::<Vec<_>>()
-            };
-            let first = self.here().next()?;
-            let (ranges, views) = (first.ranges(), masters(first));
-            let is_whole = self.here().all(|node| node.is_content() && masters(node) == views);
-            let are_here = views.iter().all(|(_, _, port)| self.at(*port).is_here());
-            let slots: u32 = views.iter().map(|(from, to, _)| u32::from(to - from) + 1).sum();
-            (is_whole && are_here && slots == 16384 && so(&ranges)).then_some(())
+        eventually_ok(|| {
+            let views: Vec<View> = self.here().map(Node::view).collect();
+            let (masters, epochs) = (views[0].masters(), views[0].epochs());
+            let agrees = |view: &View| view.masters() == masters && view.epochs() == epochs;
+            let is_whole = views.iter().all(|view| view.is_content && agrees(view));
+            let are_here = masters.iter().all(|(_, _, port)| self.at(*port).is_here());
+            let slots: u32 = masters.iter().map(|(from, to, _)| u32::from(to - from) + 1).sum();
+            match is_whole && are_here && slots == 16384 && so(&views[0].ranges) {
+                true => Ok(()),
+                false => {
+                    let views: String = views.iter().map(View::to_string).collect();
+                    Err(format!("the cluster is whole\n{views}"))
+                }
+            }
         });
     }
 

@@ -18,7 +18,7 @@ pub mod shards;
 pub mod stream;
 pub mod tls;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -37,12 +37,18 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Asks again and again until there is an answer.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    eventually_ok(|| ask().ok_or(what))
+}
+
+/// The same for who says what there is instead.
+#[track_caller]
+pub fn eventually_ok<T, E: Display>(mut ask: impl FnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        match ask() {
+            Ok(answer) => return answer,
+            Err(instead) => assert!(Instant::now() < deadline, "in vain: {instead}"),
         }
-        assert!(Instant::now() < deadline, "in vain: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
