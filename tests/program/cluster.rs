@@ -17,11 +17,14 @@ use crate::support::cluster::Cluster;
 use crate::support::redis::Value;
 use crate::support::{Wsloop, eventually};
 
-const ARGS: [&str; 8] = [
+/// The browsers of these tests answer no ping before they are read, which may be long after.
+const ARGS: [&str; 10] = [
     "--allow",
     "all",
     "--admin",
     "127.0.0.1:0",
+    "--ping-interval",
+    "0",
     "--session-key",
     "session:{}",
     "--session-format",

@@ -23,6 +23,8 @@ const HISTORY: &str = "chat/*=5000/300";
 
 fn server(url: &str, more: &[&str]) -> Wsloop {
     let args = ["--redis", url, "--allow", "all", "--redis-timeout", "2"];
+    // The browsers answer no ping before they are read, which may be long after.
+    let args = [&args[..], &["--ping-interval", "0"]].concat();
     Wsloop::start(&[&args[..], more].concat())
 }
 
