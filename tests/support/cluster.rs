@@ -132,8 +132,8 @@ impl View {
         self.ranges.iter().map(|(from, to, at)| (*from, *to, at[0])).collect()
     }
 
-    /// The epochs of the masters by their names. Who takes a slot takes a higher epoch than all that
-    /// it knows of; where it does not know the owner's yet, the slot goes back to that one.
+    /// The epochs of the masters by their names. Who takes a slot takes a higher epoch than all
+    /// that it knows of; where it does not know the owner's yet, the slot goes back to that one.
     fn epochs(&self) -> BTreeMap<&str, &str> {
         let words = self.nodes.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let masters = words.filter(|words| matches!(words[2], "master" | "myself,master"));
