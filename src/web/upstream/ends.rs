@@ -17,7 +17,7 @@ impl Proxy {
         let Some(uplink) = self.uplinks.get(at) else { return };
         let to = uplink.to;
         match uplink.state {
-            State::Resting { .. } => self.drop_uplink(at),
+            State::Resting { .. } => self.rested_for_good(at),
             State::Dialing { .. } => {
                 let why = failure.unwrap_or("it closed the connection").to_owned();
                 self.refused(at, &why, metrics);
@@ -77,8 +77,10 @@ impl Proxy {
         if failure.is_none() && self.end_of_answer(at, guest, metrics) {
             return;
         }
+        let uplink = &self.uplinks[at];
+        self.apps[uplink.to].keeps_links &= !uplink.used;
         let there = &mut self.guests[guest];
-        if there.up.keeps && self.uplinks[at].used && !there.again {
+        if there.up.keeps && uplink.used && !there.again {
             metrics.upstream_retries_total += 1;
             there.up.rewind();
             (there.again, there.stage) = (true, Stage::Waiting);

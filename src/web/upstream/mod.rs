@@ -179,6 +179,8 @@ struct App {
     waiting: VecDeque<usize>,
     /// It could not be reached: no link is dialed before that time, and but one at a time then.
     away: Option<Tick>,
+    /// It was seen to leave a link open behind an answer, and did not close one soon after since.
+    keeps_links: bool,
     said: SaidOnce,
 }
 
@@ -219,6 +221,7 @@ impl Proxy {
             resting: Vec::new(),
             waiting: VecDeque::new(),
             away: None,
+            keeps_links: false,
             said: SaidOnce::default(),
         };
         Proxy {

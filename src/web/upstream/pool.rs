@@ -9,6 +9,10 @@ pub(super) const REST_MS: u64 = 60_000;
 /// A request that may not be sent twice goes only over a link that has rested for less: an
 /// application that closes its links after some seconds is not about to.
 const FRESH_MS: u64 = 1_000;
+/// An application whose link is still open so long after its answer keeps its links. There are such
+/// that announce no end and close each at once (uWSGI's `--http-socket`): what was sent over one of
+/// those before its end is seen, is lost.
+const KEPT_MS: u64 = 250;
 
 impl Proxy {
     /// Gives waiting guests of an upstream their links, and has links dialed for the others.
@@ -34,16 +38,31 @@ impl Proxy {
 
     /// Takes a link that rests and may be used for this guest.
     fn rested(&mut self, to: usize, guest: usize) -> Option<usize> {
+        let first = &self.uplinks[*self.apps[to].resting.first()?];
+        self.apps[to].keeps_links |= first.used && self.rests_for(first, KEPT_MS);
         let at = *self.apps[to].resting.last()?;
         let uplink = &self.uplinks[at];
-        let State::Resting { since } = uplink.state else { return None };
         let guest = &self.guests[guest];
-        let is_fresh = !uplink.used || self.now < since + timers::ticks(FRESH_MS);
+        let is_fresh = !self.rests_for(uplink, FRESH_MS) && self.apps[to].keeps_links;
         let will_do = match guest.again {
             true => !uplink.used,
-            false => guest.up.keeps || is_fresh,
+            false => guest.up.keeps || !uplink.used || is_fresh,
         };
         will_do.then(|| self.apps[to].resting.pop()).flatten()
+    }
+
+    /// Whether this one has rested for that long.
+    fn rests_for(&self, uplink: &Uplink, ms: u64) -> bool {
+        matches!(uplink.state, State::Resting { since } if since + timers::ticks(ms) <= self.now)
+    }
+
+    /// A link that rests has ended.
+    pub(super) fn rested_for_good(&mut self, at: usize) {
+        let uplink = &self.uplinks[at];
+        if uplink.used && !self.rests_for(uplink, FRESH_MS) {
+            self.apps[uplink.to].keeps_links = false;
+        }
+        self.drop_uplink(at);
     }
 
     fn assign(&mut self, guest: usize, at: usize) {
@@ -86,8 +105,9 @@ impl Proxy {
             return self.drop_uplink(at);
         }
         let (now, uplink) = (self.now, &mut self.uplinks[at]);
-        (uplink.used, uplink.state) = (true, State::Resting { since: now });
         let to = uplink.to;
+        self.apps[to].keeps_links |= uplink.used;
+        (uplink.used, uplink.state) = (true, State::Resting { since: now });
         self.apps[to].resting.push(at);
         self.serve(to, metrics);
         self.bound_rest(to);
@@ -95,8 +115,10 @@ impl Proxy {
 
     fn bound_rest(&mut self, to: usize) {
         while self.apps[to].resting.len() > self.idle {
-            let first = self.apps[to].resting[0];
-            self.drop_uplink(first);
+            let app = &self.apps[to];
+            // The first shows whether the application keeps its links.
+            let next = usize::from(!app.keeps_links).min(app.resting.len() - 1);
+            self.drop_uplink(app.resting[next]);
         }
     }
 

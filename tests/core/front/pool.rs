@@ -9,9 +9,16 @@ use super::{get, is_answer};
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na";
 
+/// An application whose link is open so many milliseconds after its answer keeps its links.
+const KEPT_MS: u64 = 250;
+
 /// A stage with a link that has brought an answer and rests.
 fn rested() -> (Stage, usize, usize) {
-    let mut stage = Stage::new(settings());
+    rested_with(settings().front)
+}
+
+fn rested_with(front: Front) -> (Stage, usize, usize) {
+    let mut stage = Stage::new(Settings { front, ..settings() });
     let browser = stage.asks(get("/", ""));
     let app = stage.app();
     stage.say(app, ANSWER);
@@ -58,6 +65,7 @@ fn what_may_be_sent_twice_is_when_a_link_that_rested_has_gone() {
     ] {
         for cause in [Cause::Ended, Cause::Failed("Broken pipe".to_owned())] {
             let (mut stage, browser, app) = rested();
+            stage.pass(KEPT_MS);
             stage.say(browser, &request);
             let first = stage.take(app);
             stage.end(app, cause);
@@ -91,12 +99,79 @@ fn what_may_be_sent_twice_is_when_a_link_that_rested_has_gone() {
 
 #[test]
 fn what_may_not_be_sent_twice_goes_over_a_link_that_is_about_new() {
-    for (after_ms, dials) in [(900, 1), (1_000, 2)] {
+    for (after_ms, dials) in [(0, 2), (200, 2), (KEPT_MS, 1), (900, 1), (1_000, 2)] {
         let (mut stage, browser, _) = rested();
         stage.pass(after_ms);
         stage.say(browser, POST);
         assert_eq!(stage.dialed().len(), dials, "{after_ms}");
     }
+}
+
+/// uWSGI's `--http-socket` does not announce that it closes a link behind each answer.
+#[test]
+fn an_application_that_closes_behind_its_answers_loses_nothing_that_may_not_be_sent_twice() {
+    let (mut stage, browser, first) = rested();
+    for number in 2..9 {
+        stage.say(browser, POST);
+        assert_eq!(stage.dialed().len(), number);
+        let app = stage.app();
+        stage.say(app, ANSWER);
+        assert_eq!(stage.take(browser), ANSWER);
+        stage.end(app, Cause::Ended);
+    }
+    // What may be sent twice shows at no cost whether that has changed.
+    stage.take(first);
+    stage.say(browser, get("/", ""));
+    assert!(stage.take(first).starts_with("GET / "));
+    stage.say(first, ANSWER);
+    stage.say(browser, POST);
+    assert!(stage.take(first).starts_with("POST / "));
+    assert_eq!(stage.dialed().len(), 8);
+}
+
+/// Links are trusted no more when one is closed soon after its answer, or at the next request.
+#[test]
+fn one_link_that_is_closed_too_soon_is_enough() {
+    for (after_ms, dials) in [(0, 2), (900, 2), (1_000, 1)] {
+        let (mut stage, browser, app) = rested();
+        let other = stage.browser();
+        stage.say(browser, get("/", ""));
+        stage.say(other, get("/", ""));
+        let second = stage.app();
+        stage.say(app, ANSWER);
+        stage.pass(after_ms);
+        stage.say(second, ANSWER);
+        stage.end(app, Cause::Ended);
+        stage.say(browser, POST);
+        assert_eq!(stage.dialed().len() - 1, dials, "{after_ms}");
+    }
+    let (mut stage, browser, app) = rested();
+    stage.pass(KEPT_MS);
+    stage.say(browser, POST);
+    stage.end(app, Cause::Ended);
+    is_answer(&stage.take(browser), 502, "without an answer");
+    let browser = stage.asks(POST);
+    stage.say(stage.app(), ANSWER);
+    stage.say(browser, POST);
+    assert_eq!(stage.dialed().len(), 3);
+}
+
+/// However few links are kept, one of them rests for long enough to show it.
+#[test]
+fn who_only_posts_learns_that_links_are_kept() {
+    let front = Front { idle: 1, ..settings().front };
+    let (mut stage, browser, first) = rested_with(front);
+    stage.take(first);
+    for _ in 0..4 {
+        stage.pass(50);
+        stage.say(browser, POST);
+        stage.say(stage.app(), ANSWER);
+    }
+    assert_eq!(stage.dialed().len(), 5);
+    stage.pass(50);
+    stage.say(browser, POST);
+    assert!(stage.take(first).starts_with("POST / "));
+    assert_eq!(stage.dialed().len(), 5);
 }
 
 #[test]
@@ -139,13 +214,14 @@ fn an_old_link_makes_room() {
 #[test]
 fn as_many_links_are_kept_as_is_said_and_the_last_that_was_used_is_the_next() {
     for (idle, kept) in [(0, 0), (1, 1), (2, 2)] {
-        let front = Front { idle, ..settings().front };
-        let mut stage = Stage::new(Settings { front, ..settings() });
+        let (mut stage, _, _) = rested_with(Front { idle, ..settings().front });
+        stage.pass(KEPT_MS);
         for _ in 0..3 {
             stage.asks(get("/", ""));
         }
-        for app in stage.dialed() {
-            stage.say(app, ANSWER);
+        let dialed = stage.dialed();
+        for app in &dialed[dialed.len() - 3..] {
+            stage.say(*app, ANSWER);
         }
         let open = |app: &usize| !stage.peers[*app].closed;
         assert_eq!(stage.dialed().iter().filter(|app| open(app)).count(), kept, "{idle}");

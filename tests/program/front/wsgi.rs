@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use wsloop::proto::http::body::{BodyReader, Framing};
 
@@ -146,6 +147,7 @@ fn try_out(site: &Site, continues: bool) {
         let (response, body) = ask(&mut stream, "PUT /echo", b"small");
         assert_eq!((response.status, &body[..]), (200, &b"small"[..]));
     }
+    post_many(site);
     if continues {
         let (response, body) = ask(&mut stream, "POST /echo\nExpect: 100-continue", b"waited for");
         assert_eq!((response.status, &body[..]), (200, &b"waited for"[..]));
@@ -173,6 +175,21 @@ fn try_out(site: &Site, continues: bool) {
     let _ = stream.read_to_end(&mut all);
     let all = String::from_utf8(all).expect("text");
     assert!(all.contains("Content-Length: 1000\r\n") && all.ends_with("a part"), "{all}");
+}
+
+/// What may not be sent twice is sent over no connection that is about to be closed.
+fn post_many(site: &Site) {
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut stream = tcp(site.wsloop.address());
+                for _ in 0..100 {
+                    let (response, body) = ask(&mut stream, "POST /echo", b"one of many");
+                    assert_eq!((response.status, &body[..]), (200, &b"one of many"[..]));
+                }
+            });
+        }
+    });
 }
 
 /// What the application is told of a request, as lines of `NAME=value`.
