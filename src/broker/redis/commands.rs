@@ -77,8 +77,7 @@ impl Redis {
             self.unsubscribe_plainly(channel.clone(), now_ms);
         }
         if form != Sharding::Off {
-            let command = [b"SUNSUBSCRIBE", channel.as_bytes()];
-            self.session.command(&command, Awaited::ShardUnsubscribe(channel.clone()), now_ms);
+            self.session.unsubscribe_shard(channel, now_ms);
         }
     }
 
@@ -93,8 +92,7 @@ impl Redis {
     /// Asks for no more messages of a channel that stay at its shard. The node must be up.
     pub(in crate::broker) fn unsubscribe_shard(&mut self, channel: Arc<str>, now_ms: u64) {
         self.session.unwant(&channel);
-        let command = [b"SUNSUBSCRIBE", channel.as_bytes()];
-        self.session.command(&command, Awaited::ShardUnsubscribe(channel.clone()), now_ms);
+        self.session.unsubscribe_shard(channel, now_ms);
     }
 
     pub(in crate::broker) fn ask(&mut self, ask: Ask, name: &str, now_ms: u64) {

@@ -30,6 +30,7 @@ mod receipts;
 mod refused;
 mod resume;
 mod session;
+mod shard;
 mod timing;
 mod window;
 

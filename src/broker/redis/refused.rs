@@ -140,7 +140,6 @@ impl Session {
                 self.redirect(Again::Publish(kept), tries, reason)
             }
             Awaited::ShardSubscribe(channels) => self.redirect_subscriptions(channels, reason),
-            Awaited::ShardUnsubscribe(_) => BrokerEvent::Quiet,
             awaited => return Err(awaited),
         })
     }

@@ -8,7 +8,7 @@
 //! * message pushes come anywhere between replies, a conn's own among them: before the reply to its
 //!   PUBLISH or after it, but never after the reply to the command that follows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Lost;
@@ -95,7 +95,8 @@ pub(super) enum Awaited {
     /// The same for those who hear the shard; all are of one slot.
     ShardSubscribe(VecDeque<(Arc<str>, bool)>),
     Unsubscribe(Arc<str>),
-    ShardUnsubscribe(Arc<str>),
+    /// So many commands, of which these are not confirmed, and a HELLO behind them.
+    ShardUnsubscribe(BTreeSet<Arc<str>>),
     Publish(Option<Receipt>, Kept),
     /// A message is recorded and published.
     Record(Option<Receipt>, Kept),
@@ -230,13 +231,7 @@ impl Session {
                 self.on_message((channel, payload, is_sharded))
             }
             Push::Subscribed { channel } => self.on_subscribed(channel),
-            Push::ShardUnsubscribed { channel } => match self.awaited.front() {
-                Some(Awaited::ShardUnsubscribe(name)) if name.as_bytes() == channel => {
-                    self.finish();
-                    BrokerEvent::Quiet
-                }
-                _ => BrokerEvent::Unheard { channel },
-            },
+            Push::ShardUnsubscribed { channel } => self.on_shard_unsubscribed(channel),
             Push::Unsubscribed { channel } => match self.awaited.front() {
                 Some(Awaited::Unsubscribe(name)) if name.as_bytes() == channel => {
                     self.finish();
@@ -269,6 +264,11 @@ impl Session {
 
     /// A reply to the oldest command; `inside` is what [`Session::looks_inside`] wanted to see.
     pub(super) fn on_reply<'a>(&mut self, reply: Reply<'a>, inside: &[u8]) -> BrokerEvent<'a> {
+        if let (Some(Awaited::ShardUnsubscribe(_)), Reply::Error(reason)) =
+            (self.awaited.front(), &reply)
+        {
+            return self.on_shard_unsubscribe_refused(reason);
+        }
         let Some(awaited) = self.awaited.pop_front() else {
             return misfit("a reply that nothing asked for");
         };
@@ -303,6 +303,7 @@ impl Session {
             (Awaited::ClusterInfo, Reply::Bulk(text)) => self.on_cluster_info(text),
             (Awaited::Map { by_ranges }, Reply::Aggregate) => self.on_map(inside, by_ranges),
             (Awaited::Canary, Reply::Integer(_))
+            | (Awaited::ShardUnsubscribe(_), Reply::Aggregate)
             | (Awaited::Asking | Awaited::Tracking, Reply::Status(_))
             | (Awaited::Ping, Reply::Status(_) | Reply::Bulk(_)) => BrokerEvent::Quiet,
             _ => misfit("a reply of another kind than was due"),

@@ -1,5 +1,6 @@
 //! A cluster: a channel is heard, read and written where its slot is, wherever that goes.
 
+mod leaving;
 mod moving;
 
 use super::super::world::*;

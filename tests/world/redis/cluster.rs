@@ -126,7 +126,7 @@ impl FakeRedis {
         let share = self.cluster.as_mut()?;
         let asking = std::mem::take(&mut share.asking);
         let key = match name {
-            "GET" | "GETRANGE" | "SET" | "SSUBSCRIBE" | "SPUBLISH" => &command[1],
+            "GET" | "GETRANGE" | "SET" | "SSUBSCRIBE" | "SUNSUBSCRIBE" | "SPUBLISH" => &command[1],
             "EVAL" => &command[3],
             _ => return None,
         };
