@@ -110,7 +110,8 @@ impl Server {
 
     /// Whether the broker has said that a channel is heard, as far as anybody hears it.
     pub(super) fn is_confirmed(&self, name: &Arc<str>) -> bool {
-        let is_heard = self.control.as_ref() != Some(name) || self.cx.metrics.control_heard > 0;
+        let is_heard = self.control.as_ref() != Some(name)
+            || self.nodes.hears_control(self.broker.spread().hears(name));
         is_heard && self.relay.is_confirmed(name) && self.topics.is_confirmed(name)
     }
 
@@ -152,6 +153,9 @@ impl Server {
             self.said.name(node, &place.unwrap_or_default());
         }
         self.on_spread();
+        if let Some(control) = &self.control {
+            self.nodes.control_is_at(self.broker.spread().hears(control), &mut self.cx.metrics);
+        }
         self.hear_behind(behind);
         self.note_moved(&before, &names);
         self.cx.metrics.broker_up = u64::from(self.broker.status() == Status::Up);

@@ -104,6 +104,21 @@ impl Nodes {
         self.note_control(metrics);
     }
 
+    /// Whether it is heard there.
+    pub(super) fn hears_control(&self, node: usize) -> bool {
+        self.all[node].hears_control
+    }
+
+    /// It is to be heard at that one of a cluster, whatever others say of it from now on.
+    pub(super) fn control_is_at(&mut self, node: usize, metrics: &mut Metrics) {
+        let others = self.all.iter_mut().enumerate().filter(|(at, _)| *at != node);
+        for (_, other) in others {
+            (other.hears_control, other.control_retry_ms) = (false, None);
+        }
+        self.note_retries();
+        self.note_control(metrics);
+    }
+
     fn note_control(&self, metrics: &mut Metrics) {
         let mut nodes = self.all[..self.known].iter().map(|node| node.hears_control);
         let is_heard = match (self.is_cluster, self.is_pair) {

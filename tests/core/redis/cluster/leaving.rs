@@ -103,3 +103,64 @@ fn unsubscriptions_that_end_together_share_a_hello() {
     let count = |word| names(&commands).iter().filter(|name| **name == word).count();
     assert!(count("SUNSUBSCRIBE") > 10 && count("HELLO") < 5, "{commands:?}");
 }
+
+/// A world that hears the application, and the masters that have its channel and have it not.
+fn with_control() -> (World, usize, usize) {
+    let Settings { sources, .. } = by_session();
+    let mut world = world_of(Settings { sources, ..with_cluster(4, Sharding::On) });
+    world.pass(100);
+    assert_eq!(world.metrics().control_heard, 1);
+    let old = usize::from(slot("wsloop:control") >= 8_192);
+    (world, old, 1 - old)
+}
+
+/// All slots but one go to that master. If `is_late`, the former one says so only seconds later.
+fn all_go(world: &mut World, (from, to): (usize, usize), is_late: bool) {
+    world.node(from).held = is_late;
+    let (most, least) = ([to as u16, 2], [from as u16, 3]);
+    let shards = match from {
+        0 => split(0, &least, &most),
+        _ => split(16_382, &most, &least),
+    };
+    learn(world, 2, &shards);
+    world.run();
+    world.pass(3_000);
+    world.node(from).held = false;
+    world.run();
+}
+
+fn control_is_heard_at(world: &mut World, node: usize) -> bool {
+    world.node(node).shard_subscribed().iter().any(|name| name == "wsloop:control")
+}
+
+/// The map may tell of the slot before its former node does, and the new one may not be ready.
+#[test]
+fn the_application_is_asked_for_until_it_is_heard_where_its_slot_is() {
+    for is_late in [false, true] {
+        let (mut world, old, new) = with_control();
+        world.node(new).denied_with = Some(("SSUBSCRIBE", "CLUSTERDOWN The cluster is down"));
+        all_go(&mut world, (old, new), is_late);
+        assert_eq!(world.metrics().control_heard, 0, "{is_late}");
+        world.node(new).denied_with = None;
+        world.pass(1_000);
+        assert!(control_is_heard_at(&mut world, new), "{is_late}");
+        assert_eq!(world.metrics().control_heard, 1, "{is_late}");
+    }
+}
+
+/// Whoever logs out stays connected then, so readiness has to show it.
+#[test]
+fn an_application_that_may_not_be_heard_where_its_slot_is_is_not_said_to_be_heard() {
+    for is_late in [false, true] {
+        let (mut world, old, new) = with_control();
+        world.node(new).denied = vec![("SSUBSCRIBE", "wsloop:control")];
+        all_go(&mut world, (old, new), is_late);
+        world.pass(2_000);
+        assert!(!control_is_heard_at(&mut world, new), "{is_late}");
+        assert_eq!(world.metrics().control_heard, 0, "{is_late}");
+        world.node(new).denied.clear();
+        world.pass(60_000);
+        assert!(control_is_heard_at(&mut world, new), "{is_late}");
+        assert_eq!(world.metrics().control_heard, 1, "{is_late}");
+    }
+}
