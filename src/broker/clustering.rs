@@ -8,8 +8,8 @@
 //!   is asked for where the slot is. SPUBLISH reaches the shard of the slot, so that the channel is
 //!   heard there and nowhere else;
 //! * what belongs elsewhere is done there at once, or, where that node is not up or is not known,
-//!   as soon as it is; it is given up after a number of tries. What is published keeps its order
-//!   meanwhile, which is what `moving` is about.
+//!   as soon as it is. A question is given up after a number of tries, and what is published after
+//!   some seconds; it keeps its order meanwhile, which is what `moving` is about.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -164,6 +164,7 @@ impl Nodes {
             && let Some((_, redirected)) = self.parked.pop_front()
         {
             if let Again::Hear(name, _) = redirected.what {
+                self.parked_names.remove(&name);
                 turned.hear.push(name);
                 continue;
             }
@@ -330,13 +331,10 @@ impl Nodes {
         };
         cluster.hurry(by, now_ms);
         if let (Elsewhere::Moved(slot, _), Some(node)) = (&redirected.to, node) {
-            turned.is_spread |= cluster.found(*slot, node);
+            turned.is_spread |= cluster.found(*slot, node, now_ms);
         }
         let Redirected { what, to, tries } = redirected;
         match (what, node) {
-            (Again::Publish(publication), _) if tries > MOST_TRIES => {
-                self.give_up(Again::Publish(publication), turned);
-            }
             (Again::Publish(mut publication), _) => {
                 publication.tries = tries;
                 let asking = match to {
@@ -362,13 +360,18 @@ impl Nodes {
                 let Some(cluster) = &self.cluster else { return };
                 let (master, at) = cluster.leader(node);
                 self.all[node].lead(master, at, now_ms);
-                let tries = this.tries + 1;
+                let tries = this.tries.saturating_add(1);
                 self.park(Redirected { tries, ..this }, turned, now_ms);
             }
         }
     }
 
     fn park(&mut self, this: Redirected, turned: &mut Turned, now_ms: u64) {
+        if let Again::Hear(name, _) = &this.what
+            && !self.parked_names.insert(name.clone())
+        {
+            return;
+        }
         self.parked.push_back((now_ms + RETRY_MS, this));
         let is_over = self.parked.len() > MOST_PARKED;
         let tries = self.parked.back().map_or(0, |(_, last)| last.tries);
@@ -385,6 +388,9 @@ impl Nodes {
     }
 
     fn give_up(&mut self, what: Again, turned: &mut Turned) {
+        if let Again::Hear(name, _) = &what {
+            self.parked_names.remove(name);
+        }
         let node = self.spread().reads(what.name());
         turned.given_up.extend(what.who());
         self.all[node].give_up(what);

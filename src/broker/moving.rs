@@ -127,6 +127,18 @@ impl MovingSlot {
         self.back += 1;
     }
 
+    /// Whether what is only to be stored comes back from where the whole of it did, which stores it
+    /// when that is published. Ahead of its slot, each of the two goes by itself.
+    fn stores(&self, this: &Publication) -> bool {
+        let is_whole = |Waiting { publication: other, asking }: &Waiting| {
+            !other.stored_only
+                && asking.is_none()
+                && (&other.channel, &other.payload) == (&this.channel, &this.payload)
+                && other.at_ms == this.at_ms
+        };
+        this.stored_only && self.waiting.iter().take(self.back).any(is_whole)
+    }
+
     fn pop(&mut self) -> Option<Waiting> {
         self.back = self.back.saturating_sub(1);
         self.waiting.pop_front()
@@ -196,6 +208,10 @@ impl Nodes {
         let is_new = !self.moving.slots.contains_key(&slot);
         self.owe(slot, by, false);
         self.owe(slot, owner, false);
+        let is_stored = |moving: &MovingSlot| asking.is_none() && moving.stores(&publication);
+        if self.moving.slots.get(&slot).is_some_and(is_stored) {
+            return;
+        }
         if is_new {
             for node in [by, owner] {
                 let unsent = self.all[node].take_later(|channel| slot_of(channel) == slot);

@@ -5,7 +5,8 @@
 //!   node; sessions are at the first;
 //! * each node has an order of its own; there is none between two of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::moving::MovingSlots;
@@ -30,6 +31,8 @@ pub struct Nodes {
     pub(super) replica: Option<Box<Replica>>,
     /// What belongs elsewhere and is to be tried again, at that time.
     pub(super) parked: VecDeque<(u64, Redirected)>,
+    /// The channels among those, each of which is asked for once.
+    pub(super) parked_names: BTreeSet<Arc<str>>,
     /// What is to be published where slots move.
     pub(super) moving: MovingSlots,
     pub(super) seed: Seed,
@@ -90,6 +93,7 @@ impl Nodes {
             all,
             cluster,
             parked: VecDeque::new(),
+            parked_names: BTreeSet::new(),
             moving: MovingSlots::default(),
             seed: Seed { settings: kept, expire_s, uses, seed, histories },
             settling: Vec::new(),

@@ -10,6 +10,8 @@
 
 mod map;
 
+use std::collections::BTreeMap;
+
 use super::spread::{MOST_NODES, SLOTS};
 use super::{Clustered, Sharding, Status};
 use crate::link::Target;
@@ -26,6 +28,9 @@ const ANEW: u32 = 10;
 /// For so long after something has changed nobody is believed who has the same epoch and says
 /// otherwise: whoever has voted for a master knows of the epoch before it knows of the master.
 const SETTLED_MS: u64 = 1_500;
+/// A slot may be found elsewhere so often in that time.
+const MOST_FOUND: u8 = 4;
+const FOUND_MS: u64 = 250;
 
 /// What a node says of the cluster.
 #[derive(Debug)]
@@ -74,6 +79,8 @@ pub(crate) struct Cluster {
     asked: usize,
     /// Something is not where it should be; this node may know.
     hurry: Option<usize>,
+    /// Slots that were found elsewhere: since when, and how often since then.
+    found: BTreeMap<u16, (u64, u8)>,
 }
 
 impl Cluster {
@@ -94,6 +101,7 @@ impl Cluster {
             asked_ms: 0,
             asked: 0,
             hurry: None,
+            found: BTreeMap::new(),
         }
     }
 
@@ -150,11 +158,24 @@ impl Cluster {
         Some(node)
     }
 
-    /// A slot was found to be at a node.
-    pub(super) fn found(&mut self, slot: u16, node: usize) -> bool {
-        let before = std::mem::replace(&mut self.owners[usize::from(slot)], node as u8);
+    /// A slot was found to be at a node: whether it was elsewhere before. Two nodes may send to each
+    /// other for long, so only so many of such words are followed in a time.
+    pub(super) fn found(&mut self, slot: u16, node: usize, now_ms: u64) -> bool {
+        let before = usize::from(self.owners[usize::from(slot)]);
+        if before == node {
+            return false;
+        }
+        let (since_ms, times) = self.found.entry(slot).or_insert((now_ms, 0));
+        if *since_ms + FOUND_MS <= now_ms {
+            (*since_ms, *times) = (now_ms, 0);
+        }
+        if *times == MOST_FOUND {
+            return false;
+        }
+        *times += 1;
+        self.owners[usize::from(slot)] = node as u8;
         self.shards[node].has_slots = true;
-        usize::from(before) != node
+        true
     }
 
     /// Something is not where it should be: the cluster is to be asked soon, this node first.
@@ -175,6 +196,7 @@ impl Cluster {
         let is_away = knows.is_some() || (0..statuses.len()).any(is_away);
         self.ask_ms = now_ms + if is_away { ASK_SOON_MS } else { ASK_MS };
         self.asked_ms = now_ms;
+        self.found.retain(|_, (since_ms, _)| *since_ms + FOUND_MS > now_ms);
         let nodes = statuses.len();
         let others = (1..=nodes).map(|more| (self.asked + more) % nodes);
         let mut asked = knows.into_iter().chain(others);

@@ -52,13 +52,18 @@ impl Redis {
         &mut self,
         publications: impl IntoIterator<Item = Publication<'static>>,
     ) {
-        let mut unpublished = 0;
+        let (mut unpublished, mut is_unstored) = (0, false);
         for publication in publications {
             unpublished += u64::from(!publication.stored_only);
+            is_unstored |= publication.stored_only;
             self.given_up.extend(publication.receipt);
         }
         if unpublished > 0 {
             self.health.say(Notice::GivenUp(unpublished));
+        }
+        if is_unstored {
+            let reason = "nobody took it in time".to_owned();
+            self.health.say(Notice::Unstored { reason });
         }
     }
 

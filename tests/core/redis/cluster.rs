@@ -2,6 +2,7 @@
 
 mod leaving;
 mod moving;
+mod quarrel;
 
 use super::super::world::*;
 use super::names;

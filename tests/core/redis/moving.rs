@@ -319,12 +319,12 @@ fn what_waits_when_the_server_ends_is_published() {
 fn nodes_that_send_to_each_other_are_asked_again_and_nothing_is_out_of_order() {
     let mut world = world(Sharding::On, false);
     let (heard, speaker) = (world.open(&hears(MOVES)), world.open(&speaks(MOVES)));
-    world.node(0).denied_with = Some(("SPUBLISH", redirection("MOVED", 1)));
+    moves_to(&mut world, 1, 0..1);
     world.say(speaker, "one");
     world.say(speaker, "two");
     let commands = world.node(1).take_commands();
     assert!(names(&commands).contains(&"SPUBLISH"), "{commands:?}");
-    world.node(0).denied_with = None;
+    moves_to(&mut world, 0, 0..1);
     world.say(speaker, "three");
     world.pass(600);
     world.say(speaker, "four");
