@@ -158,8 +158,8 @@ impl Cluster {
         Some(node)
     }
 
-    /// A slot was found to be at a node: whether it was elsewhere before. Two nodes may send to each
-    /// other for long, so only so many of such words are followed in a time.
+    /// A slot was found to be at a node: whether it was elsewhere before. Two nodes may send to
+    /// each other for long, so only so many of such words are followed in a time.
     pub(super) fn found(&mut self, slot: u16, node: usize, now_ms: u64) -> bool {
         let before = usize::from(self.owners[usize::from(slot)]);
         if before == node {
