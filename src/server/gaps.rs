@@ -1,11 +1,12 @@
 //! Who is told that Redis was away: conns that asked to be, once an outage of a node, as soon as
 //! all that they hear of it is confirmed again.
 //!
-//! It knows which conns are to be told and how many of their channels are missing; not what is
-//! published. What they are told is an empty message: none that is published is empty, so that
-//! nobody else can say it.
+//! It knows which conns are to be told, and sees in the hub what of theirs is not confirmed; not
+//! what is published. A channel may be asked for any number of times until it is confirmed, and go
+//! to another node meanwhile, so that nothing is counted. What they are told is an empty message:
+//! none that is published is empty, so that nobody else can say it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::hash::RandomState;
 
 use super::handout::Packet;
@@ -19,39 +20,41 @@ use crate::link::LinkId;
 /// The conns that are to be told.
 #[derive(Debug)]
 pub(super) struct Gaps {
-    /// Channels of each that are yet to be confirmed, by the node that has them; it has at least
-    /// one.
-    missing: Box<[HashMap<LinkId, usize, RandomState>]>,
+    /// Those that miss channels, by the node that has these.
+    untold: Box<[HashSet<LinkId, RandomState>]>,
     spread: Spread,
 }
 
 impl Gaps {
     pub(super) fn new(spread: Spread, keys: RandomState) -> Self {
-        let missing = vec![HashMap::with_hasher(keys); spread.most_nodes()];
-        Gaps { missing: missing.into(), spread }
+        let untold = vec![HashSet::with_hasher(keys); spread.most_nodes()];
+        Gaps { untold: untold.into(), spread }
     }
 
-    /// Channels are spread otherwise from now on.
-    pub(super) fn set_spread(&mut self, spread: Spread) {
+    /// Channels are spread otherwise from now on. Who misses nothing of a node any more is told of
+    /// what it misses at another, which is to be expected there.
+    pub(super) fn set_spread(&mut self, spread: Spread, hub: &Hub<ChannelState>) {
         self.spread = spread;
+        for (node, untold) in self.untold.iter_mut().enumerate() {
+            untold.retain(|link| misses(link.index, node, &self.spread, hub));
+            give_back(untold);
+        }
     }
 
     /// Whoever is to be told is to be expected anew.
     pub(super) fn forget_all(&mut self) {
-        self.missing.iter_mut().for_each(HashMap::clear);
+        self.untold.iter_mut().for_each(HashSet::clear);
     }
 
     /// A node of the broker is up again and has confirmed nothing. Whoever is open was so before
     /// the outage; who was not told of the last one is told of both at once.
     pub(super) fn begin(&mut self, node: usize, hub: &Hub<ChannelState>, table: &Table) {
-        let missing = &mut self.missing[node];
-        missing.clear();
+        let untold = &mut self.untold[node];
+        untold.clear();
         for link in table.conns(Conn::asks_for_gaps) {
-            let channels = hub.channels_of(link.index);
-            let own = |channel: &ChannelId| self.spread.hears(hub.name(*channel)) == node;
-            let channels = channels.filter(own).count();
-            if channels > 0 {
-                missing.insert(link, channels);
+            let mut channels = hub.channels_of(link.index);
+            if channels.any(|channel| self.spread.hears(hub.name(channel)) == node) {
+                untold.insert(link);
             }
         }
     }
@@ -69,7 +72,7 @@ impl Gaps {
                 && let Party::Browser(conn) = &slot.party
                 && conn.asks_for_gaps()
             {
-                *self.missing[node].entry(link).or_default() += 1;
+                self.untold[node].insert(link);
             }
         }
     }
@@ -83,23 +86,20 @@ impl Gaps {
         table: &mut Table,
         cx: &mut Context,
     ) {
-        if self.missing.iter().all(HashMap::is_empty) {
+        if self.untold.iter().all(HashSet::is_empty) {
             return;
         }
-        let missing = &mut self.missing[self.spread.hears(hub.name(channel))];
+        let node = self.spread.hears(hub.name(channel));
+        let untold = &mut self.untold[node];
         let mut told = Vec::new();
         for index in hub.subscribers(channel) {
             let Some((link, _)) = table.at(index) else { continue };
-            let Some(left) = missing.get_mut(&link) else { continue };
-            *left -= 1;
-            if *left == 0 {
-                missing.remove(&link);
+            if untold.contains(&link) && !misses(index, node, &self.spread, hub) {
+                untold.remove(&link);
                 told.push(index);
             }
         }
-        if missing.is_empty() {
-            missing.shrink_to_fit();
-        }
+        give_back(untold);
         let nothing = Released::default();
         let mut packet = Packet::new(channel, Some(b""), &nothing);
         let receivers = told.len();
@@ -110,8 +110,21 @@ impl Gaps {
 
     /// A conn hears nothing more.
     pub(super) fn forget(&mut self, link: LinkId) {
-        for missing in self.missing.iter_mut().filter(|missing| !missing.is_empty()) {
-            missing.remove(&link);
+        for untold in self.untold.iter_mut().filter(|untold| !untold.is_empty()) {
+            untold.remove(&link);
         }
+    }
+}
+
+/// Whether a conn hears a channel of that node which is not confirmed.
+fn misses(conn: u32, node: usize, spread: &Spread, hub: &Hub<ChannelState>) -> bool {
+    let mut missing = hub.channels_of(conn).filter(|channel| !hub.peek(*channel).confirmed);
+    missing.any(|channel| spread.hears(hub.name(channel)) == node)
+}
+
+/// Most of the time nobody is to be told.
+fn give_back(untold: &mut HashSet<LinkId, RandomState>) {
+    if untold.is_empty() {
+        untold.shrink_to_fit();
     }
 }

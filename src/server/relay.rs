@@ -105,7 +105,7 @@ impl Relay {
 
     /// Channels are spread otherwise from now on.
     pub(super) fn set_spread(&mut self, spread: &Spread) {
-        self.gaps.set_spread(spread.clone());
+        self.gaps.set_spread(spread.clone(), &self.hub);
         self.fetches.set_spread(spread.clone());
         self.trails.set_spread(spread.clone());
         self.spread = spread.clone();

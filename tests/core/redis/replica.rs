@@ -336,3 +336,18 @@ fn one_that_begins_anew_between_two_looks_is_caught_up_with() {
     assert_eq!(world.texts(news), [""; 0], "and no more gaps");
     assert_eq!(world.metrics().broker_lost_total, 0);
 }
+
+/// It is asked for the channel a second time before it has confirmed it once.
+#[test]
+fn one_that_begins_anew_twice_in_a_row_leaves_one_gap() {
+    let (mut world, news) = one();
+    let anew: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
+    world.node(REPLICA).take_commands();
+    world.node(REPLICA).blurt(&anew.repeat(2));
+    world.run();
+    let asked = world.node(REPLICA).take_commands();
+    assert_eq!(names(&asked).iter().filter(|name| **name == "SUBSCRIBE").count(), 2);
+    world.pass(3_000);
+    publish(&mut world, "live");
+    assert_eq!(world.texts(news), ["", "live"]);
+}
