@@ -10,7 +10,7 @@ use super::nodes::Nodes;
 use super::redis::Redis;
 use super::replica::Judgement;
 use super::spread::Spread;
-use super::{RedisAddress, RedisSettings, Uses};
+use super::{RedisAddress, RedisSettings, Status, Uses};
 
 /// The place of each.
 pub(crate) const MASTER: usize = 0;
@@ -45,15 +45,19 @@ impl Nodes {
         else {
             return Judgement::Quiet;
         };
+        if self.all[MASTER].status() == Status::Up {
+            replica.master_is_up();
+        }
         if node == MASTER {
+            let is_waited_for = replica.asks_level();
             let judgement = replica.on_master(said, now_ms);
-            if judgement == Judgement::Level {
+            if is_waited_for {
                 self.all[REPLICA].look_at_replication(now_ms);
             }
             return judgement;
         }
-        let in_use = self.spread.heard_at() == Some(REPLICA)
-            && self.all[REPLICA].status() == super::Status::Up;
+        let in_use =
+            self.spread.heard_at() == Some(REPLICA) && self.all[REPLICA].status() == Status::Up;
         let judgement = replica.on_replica(said, in_use, now_ms);
         match judgement {
             Judgement::Useful => self.all[REPLICA].accept_replica(),

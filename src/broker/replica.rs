@@ -6,7 +6,8 @@
 //!   at one that is whole misses nothing and has everything in order, a little later;
 //! * a replica that is a master, or another's, or says nothing of that, is of no use;
 //! * one that is to be used has what its master had said before, so that it does not say again what
-//!   was heard at that;
+//!   was heard at that: as long as the master is up and has not said what it has, that is waited
+//!   for, and when it does not let itself be asked, no replica of it is of use;
 //! * one that has lost its master hears nothing and says nothing of it. It is of no use as long as
 //!   the master can be heard itself, a few seconds after that is seen; when it has its master again
 //!   before that, some may be missing;
@@ -74,6 +75,8 @@ pub(crate) enum Useless {
     Lost,
     /// It does not keep up with it.
     Behind,
+    /// Its master does not say what it has.
+    Mute(String),
 }
 
 /// What follows from what was said.
@@ -96,8 +99,7 @@ pub(crate) enum Judgement {
 /// What is known of a replica.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Replica {
-    /// What its master has said, while that is up.
-    master: Option<Replication>,
+    master: Master,
     /// The history that it had when it was last asked.
     history: Option<String>,
     /// The history that it last had of its master, whatever becomes of the links.
@@ -111,6 +113,19 @@ pub(in crate::broker) struct Replica {
     level: Level,
 }
 
+/// What is known of its master.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Master {
+    /// It cannot be reached.
+    #[default]
+    Away,
+    /// It is up, and has not answered yet.
+    Unasked,
+    /// It answers with an error.
+    Mute(String),
+    Said(Replication),
+}
+
 /// What a replica is to have before it is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Level {
@@ -122,9 +137,16 @@ enum Level {
 }
 
 impl Replica {
+    /// The link to the master is up.
+    pub(in crate::broker) fn master_is_up(&mut self) {
+        if self.master == Master::Away {
+            self.master = Master::Unasked;
+        }
+    }
+
     /// The link to the master is lost.
     pub(in crate::broker) fn master_lost(&mut self) {
-        (self.master, self.mark, self.mismatches) = (None, None, 0);
+        (self.master, self.mark, self.mismatches) = (Master::Away, None, 0);
         self.level = Level::Unknown;
         // From now on it stays without it, until the master is there again.
         self.lost_ms = self.lost_ms.map(|_| u64::MAX);
@@ -152,13 +174,20 @@ impl Replica {
         said: Result<Replication, String>,
         now_ms: u64,
     ) -> Judgement {
-        self.master = said.ok();
-        let Some(master) = &self.master else { return Judgement::Quiet };
-        self.mark.get_or_insert((master.offset, now_ms));
+        let said = match said {
+            Ok(said) => said,
+            Err(reason) => {
+                self.master = Master::Mute(reason);
+                return Judgement::Quiet;
+            }
+        };
+        let offset = said.offset;
+        self.master = Master::Said(said);
+        self.mark.get_or_insert((offset, now_ms));
         if self.level != Level::Asked {
             return Judgement::Quiet;
         }
-        self.level = Level::At(master.offset);
+        self.level = Level::At(offset);
         Judgement::Level
     }
 
@@ -174,6 +203,9 @@ impl Replica {
             Ok(said) => said,
             Err(reason) => return Judgement::Useless(Useless::Silent(reason)),
         };
+        if let Master::Mute(reason) = &self.master {
+            return Judgement::Useless(Useless::Mute(reason.clone()));
+        }
         if !said.is_linked {
             self.mark = None;
             return self.on_unlinked(&said.history, in_use, now_ms);
@@ -183,7 +215,10 @@ impl Replica {
         if is_anew || self.lost_ms.is_some() {
             self.lost_ms = Some(u64::MAX);
         }
-        let is_strange = self.master.as_ref().is_some_and(|one| one.history != said.history);
+        let is_strange = match &self.master {
+            Master::Said(master) => master.history != said.history,
+            _ => false,
+        };
         self.mismatches = if is_strange { self.mismatches + 1 } else { 0 };
         if is_strange && (!in_use || self.mismatches >= MISMATCHES) {
             return Judgement::Useless(Useless::Strange);
@@ -196,7 +231,7 @@ impl Replica {
         }
         self.history = Some(said.history);
         let is_level = match self.level {
-            _ if self.master.is_none() => true,
+            _ if self.master == Master::Away => true,
             Level::At(offset) => said.offset >= offset,
             Level::Unknown | Level::Asked => false,
         };
@@ -215,7 +250,7 @@ impl Replica {
     }
 
     fn on_unlinked(&mut self, history: &String, in_use: bool, now_ms: u64) -> Judgement {
-        if self.master.is_none() && (in_use || self.synced.as_ref() == Some(history)) {
+        if self.master == Master::Away && (in_use || self.synced.as_ref() == Some(history)) {
             self.lost_ms = Some(u64::MAX);
             return if in_use { Judgement::Quiet } else { Judgement::Useful };
         }
@@ -250,6 +285,11 @@ impl fmt::Display for Useless {
                  see its log, masterauth and INFO replication",
             ),
             Useless::Behind => f.write_str("it is more than 10 s behind its master"),
+            Useless::Mute(reason) => write!(
+                f,
+                "its master at --redis does not say what it has, so that this one would say again \
+                 what was heard there: {reason}; let the user there ask: ACL SETUSER … +info"
+            ),
         }
     }
 }
@@ -323,6 +363,42 @@ mod tests {
         }
         let mut one = Replica::default();
         assert_eq!(one.on_replica(replica("up", "b", 0), false, 0), Judgement::Useful, "so far");
+    }
+
+    #[test]
+    fn one_whose_master_is_up_waits_for_what_that_says() {
+        let mut one = Replica::default();
+        one.master_is_up();
+        for now_ms in [0, 10, 100 * PATIENCE_MS] {
+            let judgement = one.on_replica(replica("up", "a", 100), false, now_ms);
+            assert_eq!(judgement, Judgement::Early, "{now_ms}");
+            assert!(one.asks_level());
+        }
+        let lost = Judgement::Useless(Useless::Lost);
+        assert_eq!(one.on_replica(replica("down", "a", 100), false, 20), lost);
+        assert_eq!(one.on_master(master("a", 200), 30), Judgement::Level);
+        one.master_is_up();
+        assert_eq!(one.on_replica(replica("up", "a", 100), false, 40), Judgement::Early);
+        assert_eq!(one.on_replica(replica("up", "a", 200), false, 50), Judgement::Useful);
+    }
+
+    #[test]
+    fn one_whose_master_does_not_let_itself_be_asked_is_of_no_use_while_that_is_up() {
+        let mut one = in_use();
+        let denied = || Err("NOPERM".to_owned());
+        let mute = || Judgement::Useless(Useless::Mute("NOPERM".to_owned()));
+        assert_eq!(one.on_master(denied(), 10), Judgement::Quiet);
+        assert_eq!(one.on_replica(replica("up", "a", 200), true, 10), mute());
+        one.lost();
+        assert_eq!(one.on_replica(replica("up", "a", 200), false, 20), mute());
+        one.master_lost();
+        assert_eq!(one.on_replica(replica("up", "a", 200), false, 30), Judgement::Useful);
+        one.lost();
+        one.master_is_up();
+        assert_eq!(one.on_replica(replica("up", "a", 200), false, 40), Judgement::Early);
+        assert_eq!(one.on_master(denied(), 50), Judgement::Quiet);
+        assert_eq!(one.on_master(master("a", 200), 60), Judgement::Level, "it may be asked now");
+        assert_eq!(one.on_replica(replica("up", "a", 200), false, 70), Judgement::Useful);
     }
 
     #[test]

@@ -351,3 +351,72 @@ fn one_that_begins_anew_twice_in_a_row_leaves_one_gap() {
     publish(&mut world, "live");
     assert_eq!(world.texts(news), ["", "live"]);
 }
+
+/// Both were away. The master is heard first, and has much to answer before it says what it has.
+#[test]
+fn one_that_is_back_before_its_master_says_what_it_has_says_nothing_twice() {
+    let (mut world, news) = one();
+    publish(&mut world, "0");
+    world.kill_node(REPLICA);
+    world.kill_node(MASTER);
+    world.texts(news);
+    world.node(MASTER).reach = Reach::Answers;
+    world.node(MASTER).paused = true;
+    world.node(MASTER).take_commands();
+    // HELLO, SUBSCRIBE and GETRANGE.
+    world.node(MASTER).serve(3);
+    world.pass(1_000);
+    let commands = world.node(MASTER).take_commands();
+    assert!(!commands.iter().any(|command| command.starts_with("INFO")), "{commands:?}");
+    world.texts(news);
+    world.node(MASTER).offset = 10;
+    world.publish_at(MASTER, NEWS, "1");
+    assert_eq!(world.texts(news), ["1"], "it is heard at the master");
+    world.node(REPLICA).reach = Reach::Answers;
+    world.pass(3_000);
+    assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]], "it waits for its master");
+    world.replicate();
+    world.node(MASTER).paused = false;
+    world.pass(3_000);
+    assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+    world.replicate();
+    assert_eq!(world.texts(news), [""], "it was heard at the master");
+    publish(&mut world, "2");
+    assert_eq!(world.texts(news), ["2"]);
+}
+
+/// Nobody knows what the replica would say again.
+#[test]
+fn one_whose_master_may_not_be_asked_is_not_heard_while_that_is() {
+    for is_denied_first in [true, false] {
+        let mut world = World::new(with_replica());
+        if is_denied_first {
+            world.kill_node(MASTER);
+            world.kill_node(REPLICA);
+            world.node(MASTER).denied = vec![("INFO", "*")];
+            world.revive_node(MASTER);
+            world.revive_node(REPLICA);
+        }
+        let news = world.open(HEARS);
+        world.node(MASTER).denied = vec![("INFO", "*")];
+        world.pass(3_000);
+        assert_eq!(heard(&mut world), [vec![NEWS.to_owned()], vec![]]);
+        world.texts(news);
+        for number in 0..200 {
+            world.publish_at(MASTER, NEWS, number.to_string());
+            world.pass(10);
+        }
+        world.replicate();
+        world.pass(6_000);
+        let all: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+        assert_eq!(world.texts(news), all, "once each");
+        world.node(MASTER).allow_all();
+        world.pass(6_000);
+        assert_eq!(heard(&mut world), [vec![], vec![NEWS.to_owned()]]);
+        world.texts(news);
+        world.node(MASTER).denied = vec![("INFO", "*")];
+        world.kill_node(MASTER);
+        world.pass(3_000);
+        assert_eq!(heard(&mut world)[REPLICA], [NEWS], "the master is away");
+    }
+}
