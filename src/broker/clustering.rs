@@ -84,14 +84,27 @@ impl Nodes {
         self.all().any(|redis| redis.status() == Status::Up)
     }
 
+    /// Whether no node can be asked, and none is to be dialed.
+    pub(crate) fn are_nowhere(&self) -> bool {
+        !self.any_up() && self.all().all(|redis| redis.target().is_none())
+    }
+
     /// The link of a node is lost, or could not be made. While nobody answers, others are asked
-    /// where everybody is.
+    /// where everybody is; in the place of a node that has no slots, where one is that has.
     pub(crate) fn look_elsewhere(&mut self, node: usize) {
         if self.any_up() {
             return;
         }
         let Some(cluster) = &mut self.cluster else { return };
-        if let Some(target) = cluster.next_try(node).filter(|_| cluster.is_needed(node)) {
+        let all = self.all.iter().enumerate();
+        let mut lost = all.filter(|(at, redis)| cluster.is_needed(*at) && redis.target().is_none());
+        let node = match cluster.is_needed(node) {
+            true => Some(node),
+            false => lost.next().map(|(at, _)| at),
+        };
+        if let Some(node) = node
+            && let Some(target) = cluster.next_try(node)
+        {
             self.all[node].try_at(Some(target));
         }
     }

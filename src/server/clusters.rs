@@ -121,7 +121,8 @@ impl Server {
         let now_ms = self.cx.now.mono_ms;
         let Some(nodes) = self.broker.cluster() else { return };
         let mut turned = nodes.take_lost(node, &mut lost, now_ms);
-        if !matches!(loss, Loss::Moved) {
+        // One that is elsewhere is dialed there, if that is known.
+        if !matches!(loss, Loss::Moved) || nodes.are_nowhere() {
             nodes.look_elsewhere(node);
         }
         turned.is_spread = true;

@@ -238,7 +238,8 @@ impl Redis {
         let moved = self.has_moved() || self.is_leaving();
         // One that greets and does nothing else is no better than one that is not there.
         self.failed = (up_ms.is_none() || self.health.has(Ill::All)) && !moved;
-        let pause_ms = if moved { 0 } else { self.backoff.pause_ms(up_ms) };
+        let leads_on = moved && self.target.is_some();
+        let pause_ms = if leads_on { 0 } else { self.backoff.pause_ms(up_ms) };
         self.state = State::Resting { until_ms: now_ms + pause_ms };
         (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
         self.decoder = new_decoder(self.uses);

@@ -1,7 +1,8 @@
 //! A cluster: a channel is heard, read and written where its slot is, wherever that goes.
 
-mod leaving;
+mod alone;
 mod gaps;
+mod leaving;
 mod moving;
 mod quarrel;
 
