@@ -80,8 +80,10 @@ impl Map {
             let slots = ranges(&[clone(first)?, clone(last)?]);
             let mut members = Vec::new();
             for (at, node) in nodes.iter().take(MOST_MEMBERS).enumerate() {
-                let [host, port, id, ..] = node.list() else { continue };
-                let place = place(host.text(), port.number(), None, asked);
+                let [endpoint, port, id, more @ ..] = node.list() else { continue };
+                let ip = more.first().and_then(|more| more.value("ip")?.text());
+                let host = host(endpoint.text(), ip);
+                let place = host.and_then(|host| place(host, port.number(), None, asked));
                 let id = id.text().and_then(name);
                 let Some((id, place)) = id.zip(place) else { continue };
                 members.push(Member { id, at: place, is_master: at == 0, is_online: true });
@@ -131,7 +133,7 @@ pub fn of_redirection(reason: &str, asked: &Target) -> Option<(u16, Target)> {
     let slot: u16 = words.next()?.parse().ok()?;
     let (host, port) = words.next()?.rsplit_once(':')?;
     let port = port.parse().ok();
-    let place = place(Some(host.as_bytes()), port, None, asked)?;
+    let place = place(host.as_bytes(), port, None, asked)?;
     (usize::from(slot) < SLOTS).then_some((slot, place))
 }
 
@@ -152,8 +154,7 @@ fn ranges(numbers: &[Tree<'_>]) -> Vec<(u16, u16)> {
 fn member(node: &Tree<'_>, asked: &Target) -> Option<Member> {
     let text = |key: &str| node.value(key).and_then(Tree::text);
     let number = |key: &str| node.value(key).and_then(Tree::number::<u16>);
-    let known = |host: &&[u8]| !matches!(*host, b"" | b"?");
-    let host = text("endpoint").filter(known).or(text("ip").filter(|_| text("endpoint").is_none()));
+    let host = host(text("endpoint").or(text("ip")), text("ip"))?;
     Some(Member {
         id: name(text("id")?)?,
         at: place(host, number("port"), number("tls-port"), asked)?,
@@ -162,21 +163,26 @@ fn member(node: &Tree<'_>, asked: &Target) -> Option<Member> {
     })
 }
 
-/// Where a node listens, for one who asked there. A node may not know by which name it is reached,
-/// and then has the one that was asked.
-fn place(
-    host: Option<&[u8]>,
-    port: Option<u16>,
-    tls_port: Option<u16>,
-    asked: &Target,
-) -> Option<Target> {
+/// The host of a node. `?` is some node that has no name, and its address has to do; where that is
+/// not said either, the node cannot be reached, and is not the one that was asked.
+fn host<'a>(endpoint: Option<&'a [u8]>, ip: Option<&'a [u8]>) -> Option<&'a [u8]> {
+    match endpoint {
+        Some(b"?") => ip,
+        endpoint => Some(endpoint.unwrap_or_default()),
+    }
+}
+
+/// Where a node listens, for one who asked there. A node that does not know by which name it is
+/// reached says an empty one, and then has the one that was asked.
+fn place(host: &[u8], port: Option<u16>, tls_port: Option<u16>, asked: &Target) -> Option<Target> {
     let own = match asked {
         Target::Tcp { host, .. } | Target::Tls { host, .. } => host.as_str(),
         Target::Unix(_) => return None,
     };
     let host = match host {
-        None | Some(b"" | b"?") => own.to_owned(),
-        Some(host) => name(host)?,
+        b"" => own.to_owned(),
+        b"?" => return None,
+        host => name(host)?,
     };
     let is_tls = matches!(asked, Target::Tls { .. });
     let port = if is_tls { tls_port.or(port) } else { port };
@@ -229,7 +235,7 @@ mod tests {
         let answer = format!("*2\r\n{one}{other}");
         let map = Map::of_shards(answer.as_bytes(), &tcp("seed", 9)).expect("a map");
         assert_eq!(map.shards[0].slots, [(0, 5), (7, 16_383)]);
-        assert_eq!(map.shards[0].master().map(|one| &one.at), Some(&tcp("seed", 2)));
+        assert_eq!(map.shards[0].master().map(|one| &one.at), Some(&tcp("10.0.0.9", 2)));
         assert_eq!(map.shards[0].members[0].at, tcp("h", 1));
         assert_eq!((map.shards.len(), &map.shards[1].slots[..]), (2, &[][..]));
         let tls = Target::Tls { host: "seed".to_owned(), port: 9 };
@@ -267,7 +273,9 @@ mod tests {
         assert_eq!(moved("MOVED 3999 127.0.0.1:6381"), Some((3999, tcp("127.0.0.1", 6381))));
         assert_eq!(moved("ASK 1 ::1:7"), Some((1, tcp("::1", 7))));
         assert_eq!(moved("MOVED 1 :7"), Some((1, tcp("seed", 7))));
-        for nonsense in ["MOVED", "MOVED 16384 h:1", "MOVED 1 h", "MOVED 1 h:0", "MOVED x h:1"] {
+        for nonsense in
+            ["MOVED", "MOVED 1 ?:7", "MOVED 16384 h:1", "MOVED 1 h", "MOVED 1 h:0", "MOVED x h:1"]
+        {
             assert_eq!(moved(nonsense), None, "{nonsense}");
         }
     }

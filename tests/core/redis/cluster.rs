@@ -3,6 +3,7 @@
 mod alone;
 mod gaps;
 mod leaving;
+mod map;
 mod moving;
 mod quarrel;
 
