@@ -123,6 +123,14 @@ pub enum Notice {
     Replica,
     /// It does so no more: that has become a master.
     Master,
+    /// A node of a cluster says nothing of use about who has which slots: what was said before
+    /// counts on.
+    Unmapped {
+        /// What is wrong.
+        reason: String,
+    },
+    /// It does so again.
+    Mapped,
     /// What shows that messages pass may not be published.
     CanaryDenied,
     /// So many messages waited too long for a link.

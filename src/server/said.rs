@@ -42,6 +42,7 @@ pub(super) struct SaidOfNode {
     unheard: SaidOnce,
     refused: SaidOnce,
     denied: SaidOnce,
+    unmapped: SaidOnce,
     skipped: SaidRarely,
     sentinels: SaidRarely,
     stored: SaidOnce,
@@ -155,6 +156,7 @@ impl SaidOfNode {
             unrecorded: SaidOnce::default(),
             unread: SaidOnce::default(),
             unheard: SaidOnce::default(),
+            unmapped: SaidOnce::default(),
             refused: SaidOnce::default(),
             denied: SaidOnce::default(),
             skipped: SaidRarely::default(),
@@ -169,7 +171,7 @@ impl SaidOfNode {
             let ending = if channels == 1 { "" } else { "s" };
             tracing::info!("{} is up, {channels} channel{ending}", self.name);
         }
-        for said in [&mut self.unreachable, &mut self.refused] {
+        for said in [&mut self.unreachable, &mut self.refused, &mut self.unmapped] {
             said.ended();
         }
     }
@@ -293,6 +295,18 @@ impl SaidOfNode {
                     );
                 }
             }
+            Notice::Unmapped { reason } => {
+                metrics.broker_errors_total += 1;
+                if self.unmapped.first() {
+                    tracing::warn!(
+                        "{name} says nothing of use about its cluster: {reason}; what was known \
+                         before counts on (said once; then counted)"
+                    );
+                }
+            }
+            Notice::Mapped if self.unmapped.ended() => {
+                tracing::info!("{name} says again who has the slots of the cluster");
+            }
             Notice::Well if self.ill.ended() => tracing::info!("{name} answers again"),
             Notice::Stores if self.unstored.ended() => {
                 tracing::info!("{name} stores again what browsers publish");
@@ -310,6 +324,7 @@ impl SaidOfNode {
             | Notice::Records
             | Notice::Replica
             | Notice::Master
+            | Notice::Mapped
             | Notice::CanaryDenied
             | Notice::GivenUp(_) => {}
         }

@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::asking::Wanted;
+use super::inside;
 use super::later::Publication;
 use super::session::{Awaited, Session, misfit};
 use super::{Redis, State};
 use crate::broker::cluster::{Map, Said, of_info, of_redirection};
-use crate::broker::{Ask, BrokerEvent, Sharding};
+use crate::broker::{Ask, BrokerEvent, Notice, Sharding};
 use crate::link::Target;
 
 /// How often something is tried before it is given up.
@@ -35,6 +36,8 @@ pub(super) struct Clustering {
     /// It knows no CLUSTER SHARDS.
     by_ranges: bool,
     is_asked: bool,
+    /// What it said last of who has which slots could not be understood.
+    is_unmapped: bool,
     redirected: VecDeque<Redirected>,
     /// Bytes of what is kept in case that it belongs elsewhere.
     kept_bytes: usize,
@@ -106,6 +109,11 @@ impl Again {
     }
 }
 
+/// Whether an answer has the form of a map, whatever is in it.
+pub(super) fn is_map(answer: &[u8]) -> bool {
+    matches!(answer.first(), Some(b'*' | b'%' | b'~'))
+}
+
 /// Whether an error says that something was not done, as it belongs elsewhere or later.
 pub(super) fn is_redirection(reason: &str) -> bool {
     let word = reason.split(' ').next().unwrap_or_default();
@@ -169,14 +177,24 @@ impl Session {
             true => Map::of_slots(answer, at),
             false => Map::of_shards(answer, at),
         };
-        match (map, cluster.info.take()) {
+        let reason = match (map, cluster.info.take()) {
             (Some(map), Some((serves, epoch))) => {
                 cluster.said = Some(Said { map, epoch, serves });
-                BrokerEvent::Quiet
+                return match std::mem::take(&mut cluster.is_unmapped) {
+                    true => BrokerEvent::Notice(Notice::Mapped),
+                    false => BrokerEvent::Quiet,
+                };
             }
-            _ if self.is_greeted => BrokerEvent::Quiet,
-            _ => misfit(UNMAPPED),
+            (Some(_), None) => NO_EPOCH,
+            (None, _) if answer.len() >= inside::MAP.bytes => TOO_LARGE,
+            (None, _) => UNMAPPED,
+        };
+        if !self.is_greeted {
+            return misfit(reason);
         }
+        // The reply was in its place, so that the link is as good as before.
+        cluster.is_unmapped = true;
+        BrokerEvent::Notice(Notice::Unmapped { reason: reason.to_owned() })
     }
 
     /// What is asked about the cluster is answered with an error.
@@ -384,4 +402,7 @@ pub(super) fn unasked<'a>(reason: &str) -> BrokerEvent<'a> {
 
 const UNMAPPED: &str = "it does not say who has the slots of the cluster; let it join one: \
     redis-cli --cluster create for a new one, add-node for one that there is";
+const NO_EPOCH: &str = "it does not say the epoch of its cluster: CLUSTER INFO has none";
+const TOO_LARGE: &str = "what it says of the slots of the cluster is larger than 16 MiB; let \
+    each node have its slots in fewer ranges";
 const NO_CLUSTER: &str = "it is no node of a cluster; for a single Redis write redis://HOST:PORT";

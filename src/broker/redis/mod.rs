@@ -6,7 +6,8 @@
 //! for on it, `kind` about what kind of server answers, `errors` and `health` about what its errors
 //! mean, `later` about what is to be published on the next link, `own` about what conns shall not
 //! have back, `receipts` about what became of publishes, `following` about where it is,
-//! `timing` about what is due, `refused` about errors, `clustered` about a node of a cluster. Its
+//! `timing` about what is due, `refused` about errors, `inside` about answers that are
+//! looked into, `clustered` about a node of a cluster. Its
 //! rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile;
@@ -22,6 +23,7 @@ mod commands;
 mod errors;
 mod following;
 mod health;
+mod inside;
 mod kind;
 mod later;
 mod own;
@@ -47,6 +49,7 @@ use errors::Ill;
 pub(crate) use errors::{denies_command, tls_mend};
 pub(super) use errors::{greeting_refused, unquoted};
 use health::Health;
+use inside::Inside;
 pub(super) use kind::is_sentinel;
 use later::Later;
 pub(super) use later::{PATIENCE_MS, Publication};
@@ -57,8 +60,6 @@ use session::{Awaited, Session};
 const ROLE_MS: u64 = 5_000;
 /// A replica is left again after so long, to look for a master.
 const REPLICA_MS: u64 = 30_000;
-/// Bytes of an answer that is looked into.
-const INSIDE: usize = 1 << 20;
 
 /// A Redis server.
 #[derive(Debug)]
@@ -93,8 +94,7 @@ pub struct Redis {
     left_ms: Option<u64>,
     /// When ROLE is to be asked.
     role_ms: u64,
-    /// What arrived of an answer that is looked into.
-    inside: Vec<u8>,
+    inside: Inside,
     health: Health,
 }
 
@@ -182,7 +182,7 @@ impl Redis {
             ready: false,
             left_ms: None,
             role_ms: 0,
-            inside: Vec::new(),
+            inside: Inside::default(),
             health: Health::default(),
         }
     }
@@ -241,7 +241,7 @@ impl Redis {
         let leads_on = moved && self.target.is_some();
         let pause_ms = if leads_on { 0 } else { self.backoff.pause_ms(up_ms) };
         self.state = State::Resting { until_ms: now_ms + pause_ms };
-        (self.kept, self.inside, self.ready) = (Vec::new(), Vec::new(), false);
+        (self.kept, self.inside, self.ready) = (Vec::new(), Inside::default(), false);
         self.decoder = new_decoder(self.uses);
         let session = new_session(&self.settings, self.uses);
         let pair = self.session.pair.as_ref().map(|pair| pair.next());
@@ -347,7 +347,9 @@ impl Redis {
             self.inside.clear();
             return Some(self.session.on_message(message));
         }
-        let looks_inside = self.session.looks_inside();
+        let room = self.session.looks_inside();
+        let looks_inside = room.bytes > 0 && !self.decoder.is_at_push(input);
+        self.decoder.allow_elements(room.elements);
         let before: &[u8] = input;
         let item = self.decoder.next(input);
         // One that did not arrive at once.
@@ -356,9 +358,7 @@ impl Redis {
             return Some(self.session.on_push(push));
         }
         if looks_inside {
-            let taken = &before[..before.len() - input.len()];
-            let room = (INSIDE - self.inside.len()).min(taken.len());
-            self.inside.extend_from_slice(&taken[..room]);
+            self.inside.take(&before[..before.len() - input.len()], room);
         }
         let cured = if self.health.is_well() { &[] } else { self.session.cured() };
         let (mut event, cured) = match item {
@@ -379,7 +379,7 @@ impl Redis {
             }
             Ok(Some(Item::Reply(reply))) => {
                 let good = !matches!(reply, Reply::Error(_));
-                (self.session.on_reply(reply, &self.inside), if good { cured } else { &[] })
+                (self.session.on_reply(reply, self.inside.bytes()), if good { cured } else { &[] })
             }
             Err(error) => (BrokerEvent::Broken { reason: error.to_string() }, &[][..]),
         };

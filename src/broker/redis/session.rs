@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use super::Lost;
 use super::asking::{READ_HEAD, Wanted};
-use super::clustered::{Again, Clustering};
+use super::clustered::{self, Again, Clustering};
 use super::errors::Ill;
+use super::inside::{self, Room};
 use super::kind::{self, Kind, Role};
 use super::later::Publication;
 use super::own::Own;
@@ -301,7 +302,11 @@ impl Session {
             (Awaited::Replication, Reply::Bulk(text)) => self.on_replication(Ok(text)),
             (Awaited::NodeId, Reply::Bulk(id)) => self.on_node_id(id),
             (Awaited::ClusterInfo, Reply::Bulk(text)) => self.on_cluster_info(text),
-            (Awaited::Map { by_ranges }, Reply::Aggregate) => self.on_map(inside, by_ranges),
+            (Awaited::Map { by_ranges }, Reply::Aggregate | Reply::TooLarge)
+                if clustered::is_map(inside) =>
+            {
+                self.on_map(inside, by_ranges)
+            }
             (Awaited::Canary, Reply::Integer(_))
             | (Awaited::ShardUnsubscribe(_), Reply::Aggregate)
             | (Awaited::Asking | Awaited::Tracking, Reply::Status(_))
@@ -331,12 +336,13 @@ impl Session {
         }
     }
 
-    /// Whether it is to be seen what is inside of the next reply.
-    pub(super) fn looks_inside(&self) -> bool {
-        let inside = |awaited: &Awaited| {
-            matches!(awaited, Awaited::Hello | Awaited::Role | Awaited::Map { .. })
-        };
-        self.awaited.front().is_some_and(inside)
+    /// How much is to be seen of what is inside of the next reply.
+    pub(super) fn looks_inside(&self) -> Room {
+        match self.awaited.front() {
+            Some(Awaited::Hello | Awaited::Role) => inside::SMALL,
+            Some(Awaited::Map { .. }) => inside::MAP,
+            _ => inside::NONE,
+        }
     }
 
     fn on_hello<'a>(&mut self, kind: Kind) -> BrokerEvent<'a> {

@@ -31,6 +31,7 @@ use redis_protocol::resp3::decode::complete::decode_range;
 use redis_protocol::resp3::types::RangeFrame;
 
 pub(crate) use scalars::scalars;
+pub(crate) use scan::MAX_ELEMENTS;
 use scan::Scanner;
 pub(crate) use tree::Tree;
 
@@ -124,7 +125,7 @@ pub enum RespError {
     BadLineEnd,
     /// More than 8 levels of aggregates.
     TooDeep,
-    /// More than 4096 elements in an item.
+    /// More than 4096 elements in an item, or more than an expected reply may have.
     TooManyElements,
     /// A line or an error of more than 64 KiB.
     TextTooLong,
@@ -194,6 +195,20 @@ impl Decoder {
             failed: None,
             #[cfg(test)]
             copied: 0,
+        }
+    }
+
+    /// Has the replies that begin from now on be of up to so many elements. Pushes, which others
+    /// have a say in, keep their limit.
+    pub(crate) fn allow_elements(&mut self, most: u32) {
+        self.scanner.max_elements = most;
+    }
+
+    /// Whether the item that goes on with `input`, or begins with it, is a push.
+    pub(crate) fn is_at_push(&self, input: &[u8]) -> bool {
+        match self.scanner.is_between_items() {
+            true => input.first() == Some(&b'>'),
+            false => self.scanner.push,
         }
     }
 
@@ -516,6 +531,29 @@ mod tests {
                 assert!(decoder.copied <= 3 * stream.len(), "{} copied", decoder.copied);
             }
         }
+    }
+
+    #[test]
+    fn an_expected_reply_may_be_larger_and_a_push_may_not() {
+        let many = [b"*100000\r\n".as_slice(), &b":1\r\n".repeat(100_000)].concat();
+        for piece in [1, 7, 4096] {
+            let mut decoder = Decoder::new(LIMIT);
+            decoder.allow_elements(100_000);
+            let (items, most) = drain(&mut decoder, &many, piece);
+            assert_eq!(items, 1);
+            assert!(most <= IDLE_CAPACITY, "{most} held");
+            assert_eq!(decoder.scanner.scanned, many.len(), "no byte is looked at twice");
+        }
+        let allowed = |most, mut input: &[u8]| {
+            let mut decoder = Decoder::new(LIMIT);
+            decoder.allow_elements(most);
+            decoder.next(&mut input).map(|_| ())
+        };
+        let error = Err(RespError::TooManyElements);
+        assert_eq!(allowed(MAX_ELEMENTS, &many), error);
+        assert_eq!(allowed(99_999, &many), error);
+        assert_eq!(allowed(100_000, b">4097\r\n"), error);
+        assert_eq!(allowed(100_000, b">4096\r\n"), Ok(()));
     }
 
     #[test]

@@ -7,8 +7,9 @@ use super::{Item, MAX_TEXT, Push, Reply, RespError};
 
 /// Most levels of aggregates in an item. HELLO's answer with modules has four.
 pub(super) const MAX_DEPTH: usize = 8;
-/// Most elements in an item, at all levels together; an entry of a map is two.
-const MAX_ELEMENTS: u32 = 4096;
+/// Most elements in an item, at all levels together, unless a larger reply is expected; an entry of
+/// a map is two. HELLO's answer with modules has some hundred.
+pub(crate) const MAX_ELEMENTS: u32 = 4096;
 /// Digits of the greatest length, `u32::MAX`. Redis's own limit, 512 MiB, can be raised.
 const MAX_DIGITS: u8 = 10;
 
@@ -18,6 +19,8 @@ pub(super) struct Scanner {
     /// Most bytes of a string that is a reply, and of one that is a message.
     max_reply: usize,
     max_message: usize,
+    /// Most elements in a reply. A push may have [`MAX_ELEMENTS`], whatever reply is expected.
+    pub(super) max_elements: u32,
     state: State,
     /// How many elements each open aggregate still lacks, the outermost first.
     open: [u32; MAX_DEPTH],
@@ -25,7 +28,7 @@ pub(super) struct Scanner {
     /// Elements that the item's aggregates have declared so far.
     elements: u32,
     /// Whether the item is a push.
-    push: bool,
+    pub(super) push: bool,
     /// How many elements the push has declared.
     push_len: u32,
     /// What the item is, where that is known without its contents. Otherwise it is to be kept.
@@ -66,6 +69,7 @@ impl Scanner {
         Scanner {
             max_reply,
             max_message,
+            max_elements: MAX_ELEMENTS,
             state: State::Kind,
             open: [0; MAX_DEPTH],
             depth: 0,
@@ -217,7 +221,7 @@ impl Scanner {
         }
         let count = if kind == b'%' { length.saturating_mul(2) } else { length };
         self.elements = self.elements.saturating_add(count);
-        if self.elements > MAX_ELEMENTS {
+        if self.elements > if self.push { MAX_ELEMENTS } else { self.max_elements } {
             return Err(RespError::TooManyElements);
         }
         if self.depth == 0 && kind == b'>' {

@@ -23,6 +23,10 @@ pub struct Share {
     pub coming: BTreeSet<u16>,
     /// The next command is about such a slot.
     asking: bool,
+    /// It is older than CLUSTER SHARDS, and says who has which slots range by range.
+    pub by_ranges: bool,
+    /// What it says of that instead.
+    pub nonsense: Option<&'static str>,
 }
 
 /// A master with its replicas, the master first.
@@ -58,7 +62,8 @@ impl Share {
     pub fn of(node: u16, epoch: u64, shards: &[Shard]) -> Share {
         let (leaving, coming) = (BTreeMap::new(), BTreeSet::new());
         let shards = shards.to_vec();
-        Share { node, epoch, serves: true, shards, leaving, coming, asking: false }
+        let (serves, asking, by_ranges, nonsense) = (true, false, false, None);
+        Share { node, epoch, serves, shards, leaving, coming, asking, by_ranges, nonsense }
     }
 
     fn owner_of(&self, slot: u16) -> Option<u16> {
@@ -75,8 +80,30 @@ impl Share {
                 let text = format!("cluster_state:{state}\r\ncluster_current_epoch:{epoch}\r\n");
                 bulk(text.as_bytes())
             }
+            _ if self.nonsense.is_some() => self.nonsense.unwrap_or_default().into(),
+            b"SHARDS" if self.by_ranges => b"-ERR unknown subcommand 'SHARDS'\r\n".to_vec(),
+            b"SLOTS" => self.ranges(),
             _ => self.shards(),
         }
+    }
+
+    fn ranges(&self) -> Vec<u8> {
+        let ranges = self.shards.iter().map(|shard| shard.slots.len()).sum::<usize>();
+        let mut out = format!("*{ranges}\r\n").into_bytes();
+        for shard in &self.shards {
+            let node = |node: &u16| {
+                let (id, port) = (bulk(id(*node).as_bytes()), port(*node));
+                let head = format!("*4\r\n$9\r\nlocalhost\r\n:{port}\r\n").into_bytes();
+                [head, id, b"%1\r\n$2\r\nip\r\n$9\r\nlocalhost\r\n".to_vec()].concat()
+            };
+            let nodes = shard.nodes.iter().flat_map(node).collect::<Vec<u8>>();
+            for (first, last) in &shard.slots {
+                let count = 2 + shard.nodes.len();
+                out.extend(format!("*{count}\r\n:{first}\r\n:{last}\r\n").into_bytes());
+                out.extend(&nodes);
+            }
+        }
+        out
     }
 
     fn shards(&self) -> Vec<u8> {
@@ -89,14 +116,15 @@ impl Share {
             }
             out.extend(format!("$5\r\nnodes\r\n*{}\r\n", shard.nodes.len()).into_bytes());
             for (at, node) in shard.nodes.iter().enumerate() {
-                out.extend(b"%5\r\n");
+                out.extend(b"%7\r\n");
                 let role = if at == 0 { "master" } else { "replica" };
                 let health = if at == 0 && shard.failed { "fail" } else { "online" };
-                let pairs = [("id", &*id(*node)), ("endpoint", "localhost")];
+                let pairs = [("id", &*id(*node)), ("endpoint", "localhost"), ("ip", "localhost")];
                 for (key, value) in pairs.into_iter().chain([("role", role), ("health", health)]) {
                     out.extend(bulk(key.as_bytes()));
                     out.extend(bulk(value.as_bytes()));
                 }
+                out.extend(b"$18\r\nreplication-offset\r\n:70\r\n");
                 out.extend(format!("$4\r\nport\r\n:{}\r\n", port(*node)).into_bytes());
             }
         }
