@@ -20,6 +20,7 @@ use super::paired::MASTER;
 use super::redis::{Again, Elsewhere, Lost, MOST_TRIES, Redirected, Redis};
 use super::spread::{Slots, Spread, slot_of};
 use super::{Ask, Sharding, Status};
+use crate::link::Target;
 
 /// Until something is tried again that nobody could do.
 pub(super) const RETRY_MS: u64 = 250;
@@ -213,6 +214,8 @@ impl Nodes {
         while self.all.len() < cluster.nodes() {
             self.all.push(self.seed.redis(self.all.len()));
         }
+        self.unwant_stale(now_ms);
+        let Some(cluster) = &self.cluster else { return };
         for (node, redis) in self.all.iter_mut().enumerate() {
             let (master, at) = cluster.leader(node);
             if cluster.is_needed(node) && redis.lead(master, at, now_ms) {
@@ -227,6 +230,25 @@ impl Nodes {
         turned.is_followed = true;
     }
 
+    /// What was once sent to nodes that have no slots, and is done, is no reason to keep them.
+    fn unwant_stale(&mut self, now_ms: u64) {
+        let Some(cluster) = &mut self.cluster else { return };
+        for (node, redis) in self.all.iter().enumerate() {
+            if !cluster.is_stale(node, now_ms) {
+                continue;
+            }
+            let is_there = |target: &Target| cluster.at(node) == Some(target);
+            let is_parked = self.parked.iter().any(|(_, parked)| match &parked.to {
+                Elsewhere::Moved(_, target) | Elsewhere::Asking(target) => is_there(target),
+                Elsewhere::Later => false,
+            });
+            let waits = is_parked || self.moving.asks_at(is_there);
+            if redis.is_unused() && !waits {
+                cluster.unwant(node);
+            }
+        }
+    }
+
     /// Nodes that have no slots and where nothing is heard: their links are to be left.
     pub(crate) fn leave_idle(&mut self, now_ms: u64) -> Vec<usize> {
         let Some(cluster) = &mut self.cluster else { return Vec::new() };
@@ -234,7 +256,7 @@ impl Nodes {
         for (node, redis) in self.all.iter_mut().enumerate() {
             let is_idle = !cluster.is_needed(node) && !self.spread.is_heard_at(node);
             // What is under way there comes back, and would be lost with the link.
-            if is_idle && redis.is_settled() {
+            if is_idle && redis.is_unused() {
                 cluster.vacate(node);
                 left.extend(redis.lead("", None, now_ms).then_some(node));
             }
@@ -339,7 +361,7 @@ impl Nodes {
     fn redirect(&mut self, by: usize, redirected: Redirected, turned: &mut Turned, now_ms: u64) {
         let Some(cluster) = &mut self.cluster else { return };
         let node = match &redirected.to {
-            Elsewhere::Moved(_, target) | Elsewhere::Asking(target) => cluster.find(target),
+            Elsewhere::Moved(_, target) | Elsewhere::Asking(target) => cluster.find(target, now_ms),
             Elsewhere::Later => None,
         };
         cluster.hurry(by, now_ms);

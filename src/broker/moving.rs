@@ -109,6 +109,12 @@ impl MovingSlots {
         self.bytes > 0
     }
 
+    /// Whether anything waits that is to be asked at such a place ahead of its slot.
+    pub(super) fn asks_at(&self, is_there: impl Fn(&Target) -> bool) -> bool {
+        let waiting = self.slots.values().flat_map(|moving| &moving.waiting);
+        waiting.filter_map(|one| one.asking.as_ref()).any(is_there)
+    }
+
     /// When something is due of any.
     pub(super) fn due_ms(&self) -> Option<u64> {
         self.slots.values().filter_map(MovingSlot::due_ms).min()
@@ -324,7 +330,7 @@ impl Nodes {
         while let Some(first) = moving.waiting.front()
             && (first.publication.stored_only || moving.plain_ms <= now_ms)
         {
-            let ahead = first.asking.as_ref().and_then(|target| cluster.find(target));
+            let ahead = first.asking.as_ref().and_then(|target| cluster.find(target, now_ms));
             let node = ahead.unwrap_or(owner);
             if sent_to.is_some_and(|other| other != node) {
                 break;

@@ -6,7 +6,8 @@
 //! * of what is said the highest epoch counts. What has a lower one than what was followed before
 //!   counts only when nothing else is said for a while: the cluster was set up anew. A node that
 //!   cannot serve is believed only if it is the only one;
-//! * a slot that nobody has stays with whoever had it last.
+//! * a slot that nobody has stays with whoever had it last;
+//! * a node without slots is needed only as long as something is sent there, and a while longer.
 
 mod map;
 
@@ -32,6 +33,10 @@ const SETTLED_MS: u64 = 1_500;
 const MOST_FOUND: u8 = 4;
 const FOUND_MS: u64 = 250;
 
+/// For so long a node that has no slots is kept after something was last sent there: what comes
+/// next of a slot that is about to be there need not dial it once more.
+const WANTED_MS: u64 = 2_000;
+
 /// What a node says of the cluster.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -52,8 +57,8 @@ struct Known {
     has_slots: bool,
     /// Most of the cluster says that the master has failed, and there is no other yet.
     has_failed: bool,
-    /// Something is to be asked there although it has no slots.
-    is_wanted: bool,
+    /// When something was last to be asked there, whether it has slots or not.
+    wanted_ms: Option<u64>,
     /// Where else somebody of the shard may listen.
     others: Vec<Target>,
 }
@@ -134,7 +139,23 @@ impl Cluster {
 
     /// Whether a node is needed: it has slots, or it is not known yet who has.
     pub(super) fn is_needed(&self, node: usize) -> bool {
-        !self.is_known || self.shards[node].has_slots || self.shards[node].is_wanted
+        !self.is_known || self.shards[node].has_slots || self.is_wanted(node)
+    }
+
+    fn is_wanted(&self, node: usize) -> bool {
+        self.shards[node].wanted_ms.is_some()
+    }
+
+    /// Whether a node is needed for no more than what was once to be asked there, and that was long
+    /// ago.
+    pub(super) fn is_stale(&self, node: usize, now_ms: u64) -> bool {
+        let is_old = |at_ms: u64| at_ms + WANTED_MS <= now_ms;
+        !self.has_slots(node) && self.shards[node].wanted_ms.is_some_and(is_old)
+    }
+
+    /// Nothing is to be asked at a node unless it has slots.
+    pub(super) fn unwant(&mut self, node: usize) {
+        self.shards[node].wanted_ms = None;
     }
 
     /// Whether a node has slots.
@@ -151,10 +172,10 @@ impl Cluster {
         all.get((self.tried - 1) % all.len().max(1)).map(|target| (*target).clone())
     }
 
-    /// The node whose master is there. One that has no slots is wanted from now on.
-    pub(super) fn find(&mut self, at: &Target) -> Option<usize> {
+    /// The node whose master is there. One that has no slots is wanted for a while from now on.
+    pub(super) fn find(&mut self, at: &Target, now_ms: u64) -> Option<usize> {
         let node = self.shards.iter().position(|shard| shard.at.as_ref() == Some(at))?;
-        self.shards[node].is_wanted = true;
+        self.shards[node].wanted_ms = Some(now_ms);
         Some(node)
     }
 

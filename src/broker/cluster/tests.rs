@@ -67,9 +67,16 @@ fn one_that_has_failed_leads_nowhere_and_one_without_slots_is_not_needed() {
     assert!(cluster.take(said(1, &[failed, shard(&[], &[3])]), false, 0));
     assert_eq!(cluster.leader(0), ("", None));
     assert_eq!((cluster.is_needed(0), cluster.is_needed(1)), (true, false));
-    assert_eq!(cluster.find(&tcp(3)), Some(1));
+    assert_eq!(cluster.find(&tcp(3), 10), Some(1));
     assert!(cluster.is_needed(1), "something is to be asked there");
+    assert!(!cluster.is_stale(1, 9 + WANTED_MS) && cluster.is_stale(1, 10 + WANTED_MS));
+    assert_eq!(cluster.find(&tcp(3), 20), Some(1));
+    assert!(!cluster.is_stale(1, 10 + WANTED_MS), "there is more");
+    assert_eq!(cluster.find(&tcp(1), 20), Some(0));
+    assert!(!cluster.is_stale(0, 20 + WANTED_MS), "it has slots");
     assert!(!cluster.has_slots(1));
+    cluster.unwant(1);
+    assert!(!cluster.is_needed(1));
 }
 
 #[test]

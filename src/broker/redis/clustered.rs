@@ -304,6 +304,11 @@ impl Redis {
         self.is_settled() || self.session.heard_ms > since_ms
     }
 
+    /// Whether nothing is under way there, nor waits for its link.
+    pub(in crate::broker) fn is_unused(&self) -> bool {
+        self.is_settled() && self.later.is_empty() && !self.has_kept()
+    }
+
     /// What it says of the cluster, once.
     pub(in crate::broker) fn take_said(&mut self) -> Option<Said> {
         self.session.cluster.as_mut()?.said.take()

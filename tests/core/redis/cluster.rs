@@ -6,6 +6,7 @@ mod leaving;
 mod map;
 mod moving;
 mod quarrel;
+mod slotless;
 
 use super::super::world::*;
 use super::names;
