@@ -7,7 +7,7 @@ use crate::pages;
 
 const PAGE: &str = include_str!("../../docs/src/flags.md");
 /// Of other programs.
-const OTHERS: [&str; 3] = ["--runserver", "--print", "--no-deps"];
+const OTHERS: [&str; 4] = ["--runserver", "--print", "--no-deps", "--http-socket"];
 
 #[test]
 fn the_table_of_flags_is_the_program_s() {
