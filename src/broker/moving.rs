@@ -133,16 +133,19 @@ impl MovingSlot {
         self.back += 1;
     }
 
-    /// Whether what is only to be stored comes back from where the whole of it did, which stores it
-    /// when that is published. Ahead of its slot, each of the two goes by itself.
+    /// Whether what is only to be stored comes back from where the whole of it did, which stores
+    /// it when that is published. Ahead of its slot, each of the two goes by itself. What has come
+    /// back is in the order of its times, and the whole of this is among the last.
     fn stores(&self, this: &Publication) -> bool {
         let is_whole = |Waiting { publication: other, asking }: &Waiting| {
             !other.stored_only
                 && asking.is_none()
-                && (&other.channel, &other.payload) == (&this.channel, &this.payload)
                 && other.at_ms == this.at_ms
+                && (&other.channel, &other.payload) == (&this.channel, &this.payload)
         };
-        this.stored_only && self.waiting.iter().take(self.back).any(is_whole)
+        let back = self.waiting.range(..self.back).rev();
+        let mut late = back.take_while(|other| other.publication.at_ms >= this.at_ms);
+        this.stored_only && late.any(is_whole)
     }
 
     fn pop(&mut self) -> Option<Waiting> {

@@ -57,7 +57,7 @@ struct Known {
     has_slots: bool,
     /// Most of the cluster says that the master has failed, and there is no other yet.
     has_failed: bool,
-    /// When something was last to be asked there, whether it has slots or not.
+    /// When another node last said that something belongs there, whether it has slots or not.
     wanted_ms: Option<u64>,
     /// Where else somebody of the shard may listen.
     others: Vec<Target>,

@@ -4,7 +4,8 @@
 //! Its rules:
 //! * a node is up when whoever knows the cluster has found that it is the master of its shard;
 //! * what it answers with MOVED, ASK, TRYAGAIN or CLUSTERDOWN was not done. It is handed out to be
-//!   done where it belongs, and given up only after [`MOST_TRIES`].
+//!   done where it belongs. A question is given up after [`MOST_TRIES`], and what is published
+//!   after some seconds.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::broker::cluster::{Map, Said, of_info, of_redirection};
 use crate::broker::{Ask, BrokerEvent, Notice, Sharding};
 use crate::link::Target;
 
-/// How often something is tried before it is given up.
+/// How often a question is tried before it is given up.
 pub(in crate::broker) const MOST_TRIES: u8 = 20;
 
 /// What belongs to a link to a node of a cluster.

@@ -5,6 +5,8 @@
 //!   confirmation push counts the oldest subscription down, a message push touches none. One entry
 //!   too many or too few would hand one browser's answer to another, so a reply that does not fit
 //!   the oldest entry ends the link;
+//! * SUNSUBSCRIBEs that were sent together share an entry, which the answer to a HELLO behind them
+//!   ends, and no error;
 //! * message pushes come anywhere between replies, a conn's own among them: before the reply to its
 //!   PUBLISH or after it, but never after the reply to the command that follows.
 

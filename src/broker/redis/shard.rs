@@ -14,7 +14,8 @@ use super::session::{Awaited, Session};
 use crate::broker::{BrokerEvent, Notice};
 use crate::proto::resp;
 
-const HELLO: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
+/// With its version: without one, some servers that speak as Redis does go back to RESP2.
+const HELLO: &[u8] = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
 
 impl Session {
     /// Asks for no more messages of that channel. Those that end together share a HELLO, of whose

@@ -3,7 +3,7 @@
 use super::later::Publication;
 use super::session::Awaited;
 use super::{REPLICA_MS, ROLE_MS, Redis, RedisDue, State};
-use crate::broker::Notice;
+use crate::broker::{BrokerEvent, Notice};
 use crate::link::LOOKUP_MS;
 
 /// How long a server that is elsewhere now has to send the last of what it counts as heard here.
@@ -62,8 +62,9 @@ impl Redis {
             self.health.say(Notice::GivenUp(unpublished));
         }
         if is_unstored {
-            let reason = "nobody took it in time".to_owned();
-            self.health.say(Notice::Unstored { reason });
+            let notice = || Notice::Unstored { reason: "nobody took it in time".to_owned() };
+            self.health.note(&BrokerEvent::Notice(notice()), &[]);
+            self.health.say(notice());
         }
     }
 
