@@ -101,8 +101,6 @@ pub struct FakeRedis {
     pub sessions: Option<&'static str>,
     /// The commands it was given, in words, the greeting left out.
     pub commands: Vec<String>,
-    /// How many greetings it was given.
-    pub hellos: usize,
     /// Channels and messages in the order in which they were published, since they were last taken.
     published: Vec<(Vec<u8>, Vec<u8>)>,
     /// The same as the knob, for names that are drawn.
@@ -155,7 +153,6 @@ impl FakeRedis {
             appetite: None,
             arrived: Vec::new(),
             commands: Vec::new(),
-            hellos: 0,
             published: Vec::new(),
             sessions: None,
             denied_names: Vec::new(),
@@ -326,7 +323,6 @@ impl FakeRedis {
             command.iter().map(|word| word.escape_ascii().to_string()).collect();
         let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
         let name = words[0].as_str();
-        self.hellos += usize::from(name == "HELLO");
         if !matches!(name, "HELLO" | "SELECT") {
             self.commands.push(words.join(" "));
         }

@@ -21,6 +21,8 @@ pub struct Share {
     pub leaving: BTreeMap<u16, u16>,
     /// Slots that are on their way here.
     pub coming: BTreeSet<u16>,
+    /// How many greetings it was given.
+    pub hellos: usize,
     /// The next command is about such a slot.
     asking: bool,
     /// It is older than CLUSTER SHARDS, and says who has which slots range by range.
@@ -63,7 +65,8 @@ impl Share {
         let (leaving, coming) = (BTreeMap::new(), BTreeSet::new());
         let shards = shards.to_vec();
         let (serves, asking, by_ranges, nonsense) = (true, false, false, None);
-        Share { node, epoch, serves, shards, leaving, coming, asking, by_ranges, nonsense }
+        let hellos = 0;
+        Share { node, epoch, serves, shards, leaving, coming, asking, by_ranges, nonsense, hellos }
     }
 
     fn owner_of(&self, slot: u16) -> Option<u16> {
@@ -189,6 +192,10 @@ impl FakeRedis {
             "ASKING" => {
                 share.asking = true;
                 vec![(b"+OK\r\n".to_vec(), None)]
+            }
+            "HELLO" => {
+                share.hellos += 1;
+                return None;
             }
             "CLUSTER" => vec![(share.answer(&command[1]), None)],
             "SSUBSCRIBE" | "SUNSUBSCRIBE" => {
