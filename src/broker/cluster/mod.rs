@@ -7,7 +7,8 @@
 //!   counts only when nothing else is said for a while: the cluster was set up anew. A node that
 //!   cannot serve is believed only if it is the only one;
 //! * a slot that nobody has stays with whoever had it last;
-//! * a node without slots is needed only as long as something is sent there, and a while longer.
+//! * a node without slots is needed only as long as others say that something belongs there, and a
+//!   while longer.
 
 mod map;
 
@@ -33,8 +34,8 @@ const SETTLED_MS: u64 = 1_500;
 const MOST_FOUND: u8 = 4;
 const FOUND_MS: u64 = 250;
 
-/// For so long a node that has no slots is kept after something was last sent there: what comes
-/// next of a slot that is about to be there need not dial it once more.
+/// For so long a node that has no slots is kept after another last said that something belongs
+/// there: what comes next of a slot that is about to be there need not dial it once more.
 const WANTED_MS: u64 = 2_000;
 
 /// What a node says of the cluster.

@@ -7,8 +7,8 @@
 //! mean, `later` about what is to be published on the next link, `own` about what conns shall not
 //! have back, `receipts` about what became of publishes, `following` about where it is,
 //! `timing` about what is due, `refused` about errors, `inside` about answers that are
-//! looked into, `clustered` about a node of a cluster. Its
-//! rules:
+//! looked into, `clustered` about a node of a cluster, `shard` about how subscriptions there end.
+//! Its rules:
 //! * PUBLISH is never sent inside MULTI: before Redis 7.2 its push would land inside EXEC's array;
 //! * what a turn had no time for is kept here, and nothing is read meanwhile;
 //! * what may have been sent is not sent again;
